@@ -1,0 +1,406 @@
+#include "engine.h"
+
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+#include <unistd.h>
+
+#if defined(__SSE2__)
+#include <immintrin.h>
+#endif
+
+static const float INPUT_LIMIT = 16.0f;   /* 24 dB above full scale: beyond it an input is broken, not loud */
+static const float LIMITER_RELEASE_MS = 80.0f;
+
+/* ---- ramps --------------------------------------------------------------------------------------------------------------- */
+
+typedef struct {
+    double value, target, step;
+    int left; /* frames to go */
+} ramp;
+
+static void ramp_to(ramp *r, double target, int frames) {
+    if (target == r->target) return;
+    r->target = target;
+    r->step = (target - r->value) / frames;
+    r->left = frames;
+}
+
+static double ramp_next(ramp *r) {
+    if (r->left == 0) return r->value;
+    r->value = --r->left ? r->value + r->step : r->target;
+    return r->value;
+}
+
+static double ramp_skip(ramp *r, int frames) {
+    int n = frames < r->left ? frames : r->left;
+    r->left -= n;
+    r->value = r->left ? r->value + n * r->step : r->target;
+    return r->value;
+}
+
+static void ramp_jump(ramp *r, double value) { *r = (ramp){.value = value, .target = value}; }
+
+/* ---- filters ------------------------------------------------------------------------------------------------------------- */
+
+/* Second-order Butterworth sections after R. Bristow-Johnson's audio EQ cookbook, Q = 1/sqrt(2). Direct form I in double: at
+ * 20 Hz and 48 kHz the poles lie so near 1 that float32 costs 70 dB of accuracy, and direct form I keeps signal, not
+ * coefficient-weighted signal, as state, so that coefficients may move. Within a block they move linearly; as the stable
+ * (a1, a2) form a convex set (the stability triangle), all filters on the way are stable. */
+typedef struct {
+    double b0, b1, b2, a1, a2;
+} biquad;
+
+typedef struct {
+    int highpass;
+    double rate_hz;
+    ramp log2_hz, amount; /* amount: 0 off .. 1 on */
+    biquad now;
+    struct {
+        double x1, x2, y1, y2;
+    } state[NV_OUTPUTS];
+} filter;
+
+static biquad design(int highpass, double cutoff_hz, double rate_hz) {
+    double limit = 0.49 * rate_hz, w = 2 * M_PI * (cutoff_hz < limit ? cutoff_hz : limit) / rate_hz;
+    double c = cos(w), alpha = sin(w) * M_SQRT1_2, a0 = 1 + alpha;
+    double edge = highpass ? (1 + c) / 2 : (1 - c) / 2, middle = highpass ? -(1 + c) : 1 - c;
+    return (biquad){edge / a0, middle / a0, edge / a0, -2 * c / a0, (1 - alpha) / a0};
+}
+
+static void filter_run(filter *f, float *const *x, int frames) {
+    if (f->amount.left == 0 && f->amount.value == 0) {
+        if (f->log2_hz.left) ramp_jump(&f->log2_hz, f->log2_hz.target), f->now = design(f->highpass, exp2(f->log2_hz.value), f->rate_hz);
+        memset(f->state, 0, sizeof f->state);
+        return;
+    }
+    biquad from = f->now, to = from;
+    if (f->log2_hz.left) to = design(f->highpass, exp2(ramp_skip(&f->log2_hz, frames)), f->rate_hz);
+    double n = 1.0 / frames;
+    biquad d = {(to.b0 - from.b0) * n, (to.b1 - from.b1) * n, (to.b2 - from.b2) * n, (to.a1 - from.a1) * n, (to.a2 - from.a2) * n};
+    ramp amount = f->amount;
+    for (int c = 0; c < NV_OUTPUTS; c++) {
+        biquad q = from;
+        double x1 = f->state[c].x1, x2 = f->state[c].x2, y1 = f->state[c].y1, y2 = f->state[c].y2;
+        amount = f->amount;
+        for (int i = 0; i < frames; i++) {
+            q.b0 += d.b0, q.b1 += d.b1, q.b2 += d.b2, q.a1 += d.a1, q.a2 += d.a2;
+            double in = x[c][i], y = q.b0 * in + q.b1 * x1 + q.b2 * x2 - q.a1 * y1 - q.a2 * y2;
+            x2 = x1, x1 = in, y2 = y1, y1 = y;
+            x[c][i] = (float)(in + ramp_next(&amount) * (y - in));
+        }
+        if (fabs(y1) < 1e-30) y1 = y2 = 0; /* no denormals, wherever the processor cannot flush them */
+        f->state[c].x1 = x1, f->state[c].x2 = x2, f->state[c].y1 = y1, f->state[c].y2 = y2;
+    }
+    f->amount = amount;
+    f->now = to;
+}
+
+/* ---- pre-delay ----------------------------------------------------------------------------------------------------------- */
+
+typedef struct {
+    int whole;      /* frames */
+    float tap[4];   /* Lagrange weights at whole - 1 .. whole + 2 */
+    double frames;  /* what was asked for */
+} delay_tap;
+
+typedef struct {
+    float *line[NV_OUTPUTS];
+    int mask, write;
+    delay_tap now, next;
+    int fade_frames, faded; /* faded < fade_frames during a change */
+} predelay;
+
+/* Third-order Lagrange interpolation (Laakso et al. 1996, "Splitting the unit delay", eq. 42); below one frame there is no
+ * future sample to read, so it is linear there; whole delays are exact. */
+static delay_tap tap_at(double frames) {
+    delay_tap t = {.frames = frames};
+    if (fabs(frames - nearbyint(frames)) < 1e-3) frames = nearbyint(frames);
+    t.whole = (int)floor(frames);
+    double f = frames - t.whole;
+    if (f == 0) {
+        t.tap[1] = 1;
+    } else if (t.whole < 1) {
+        t.tap[1] = (float)(1 - f), t.tap[2] = (float)f;
+    } else {
+        t.tap[0] = (float)(-f * (f - 1) * (f - 2) / 6);
+        t.tap[1] = (float)((f + 1) * (f - 1) * (f - 2) / 2);
+        t.tap[2] = (float)(-(f + 1) * f * (f - 2) / 2);
+        t.tap[3] = (float)((f + 1) * f * (f - 1) / 6);
+    }
+    return t;
+}
+
+static float tap_read(const float *line, int mask, int at, const delay_tap *t) {
+    int i = at - t->whole;
+    if (t->tap[1] == 1) return line[i & mask];
+    return t->tap[0] * line[(i + 1) & mask] + t->tap[1] * line[i & mask] + t->tap[2] * line[(i - 1) & mask] +
+           t->tap[3] * line[(i - 2) & mask];
+}
+
+static void predelay_run(predelay *p, float *const *x, int frames, double wanted_frames) {
+    int fading = p->faded < p->fade_frames;
+    if (!fading && wanted_frames != p->now.frames) {
+        p->next = tap_at(wanted_frames);
+        p->faded = 0, fading = 1;
+    }
+    for (int c = 0; c < NV_OUTPUTS; c++) {
+        float *line = p->line[c];
+        for (int i = 0; i < frames; i++) {
+            int at = p->write + i;
+            line[at & p->mask] = x[c][i];
+            float y = tap_read(line, p->mask, at, &p->now);
+            if (fading) {
+                int k = p->faded + i + 1;
+                float g = k >= p->fade_frames ? 1.0f : 0.5f - 0.5f * cosf((float)M_PI * k / p->fade_frames);
+                y += g * (tap_read(line, p->mask, at, &p->next) - y);
+            }
+            x[c][i] = y;
+        }
+    }
+    p->write = (p->write + frames) & p->mask;
+    if (fading && (p->faded += frames) >= p->fade_frames) p->now = p->next;
+}
+
+/* ---- the engine ---------------------------------------------------------------------------------------------------------- */
+
+struct nv_engine {
+    nv_port *port;
+    nv_kernel *kernel;
+    int frames, inputs, ramp_frames;
+    double rate_hz;
+    float params[NV_PARAMS];
+    uint32_t params_sequence;
+    ramp send, wet, dry;
+    filter highpass, lowpass;
+    predelay delay;
+    int playing_slot, incoming_slot;
+    float *gained[2];
+    float limiter_gain, limiter_release;
+    uint64_t begin_ns, expected_ns, period_ns;
+    int thread_ready;
+};
+
+static uint64_t now_ns(void) {
+    struct timespec t;
+    clock_gettime(CLOCK_MONOTONIC, &t); /* answered without entering the kernel (vDSO) */
+    return (uint64_t)t.tv_sec * 1000000000u + (uint64_t)t.tv_nsec;
+}
+
+static void count(_Atomic uint64_t *counter, uint64_t n) {
+    /* The audio thread is the only writer of a counter: no read-modify-write instruction is needed. */
+    atomic_store_explicit(counter, atomic_load_explicit(counter, memory_order_relaxed) + n, memory_order_relaxed);
+}
+
+static float clamp(float v, float low, float high) { return v < low ? low : v > high ? high : v; }
+
+static double amplitude(double db) { return db <= -140 ? 0 : pow(10, db / 20); }
+
+/* Targets from parameters. `ramp_frames` 0 jumps (before the first block). The values come from shared memory: a hostile or
+ * damaged one is held within its range, so that no delay or cutoff can leave its buffer or its meaning. */
+static void apply(nv_engine *e, int ramp_frames) {
+    float *p = e->params;
+    for (int i = 0; i < NV_PARAMS; i++)
+        if (!isfinite(p[i])) p[i] = 0;
+    double gain = amplitude(clamp(p[NV_GAIN_DB], -140, 24)), mix = clamp(p[NV_MIX], 0, 1);
+    int bypass = p[NV_BYPASS] >= 0.5f, trails = p[NV_TRAILS] >= 0.5f;
+    double send = bypass ? 0 : gain, wet = bypass && !trails ? 0 : mix, dry = bypass ? 1 : (1 - mix) * gain;
+    double low_hz = clamp(p[NV_LOWPASS_HZ], 10, 24000), high_hz = clamp(p[NV_HIGHPASS_HZ], 10, 24000);
+    if (ramp_frames == 0) {
+        ramp_jump(&e->send, send), ramp_jump(&e->wet, wet), ramp_jump(&e->dry, dry);
+        ramp_jump(&e->lowpass.log2_hz, log2(low_hz)), ramp_jump(&e->highpass.log2_hz, log2(high_hz));
+        ramp_jump(&e->lowpass.amount, p[NV_LOWPASS_ON] >= 0.5f), ramp_jump(&e->highpass.amount, p[NV_HIGHPASS_ON] >= 0.5f);
+        e->lowpass.now = design(0, low_hz, e->rate_hz), e->highpass.now = design(1, high_hz, e->rate_hz);
+        e->delay.now = tap_at(clamp(p[NV_PREDELAY_MS], 0, NV_MAX_PREDELAY_MS) * e->rate_hz / 1000);
+        return;
+    }
+    ramp_to(&e->send, send, ramp_frames), ramp_to(&e->wet, wet, ramp_frames), ramp_to(&e->dry, dry, ramp_frames);
+    ramp_to(&e->lowpass.log2_hz, log2(low_hz), ramp_frames), ramp_to(&e->highpass.log2_hz, log2(high_hz), ramp_frames);
+    ramp_to(&e->lowpass.amount, p[NV_LOWPASS_ON] >= 0.5f, ramp_frames);
+    ramp_to(&e->highpass.amount, p[NV_HIGHPASS_ON] >= 0.5f, ramp_frames);
+}
+
+static int fade_frames(const nv_engine *e) { return (int)(clamp(e->params[NV_FADE_MS], 1, 2000) * e->rate_hz / 1000); }
+
+/* Takes a new IR if one waits, and tells the port which slots the kernel has let go of. */
+static void change_room(nv_engine *e) {
+    nv_port *port = e->port;
+    nv_meters *m = &port->meters;
+    if (nv_kernel_fading(e->kernel)) return;
+    if (e->incoming_slot >= 0) {
+        if (e->playing_slot >= 0) nv_port_set_slot(port, e->playing_slot, NV_SLOT_FREE);
+        nv_port_set_slot(port, e->incoming_slot, NV_SLOT_PLAYING);
+        e->playing_slot = e->incoming_slot;
+        e->incoming_slot = -1;
+        atomic_store_explicit(&m->fading, 0, memory_order_relaxed);
+    }
+    int slot = nv_port_take_ir(port, atomic_load_explicit(&m->playing_serial, memory_order_relaxed));
+    if (slot < 0) return;
+    const void *spectra = nv_port_spectra(port, slot);
+    uint64_t bytes = port->slot[slot].bytes;
+    nv_kernel_set_fade(e->kernel, fade_frames(e));
+    if (bytes > port->slot_bytes || nv_spectra_check(&port->layout, spectra, bytes) || nv_kernel_load(e->kernel, spectra)) {
+        nv_port_set_slot(port, slot, NV_SLOT_FREE); /* damaged: the room that plays goes on */
+        return;
+    }
+    e->incoming_slot = slot;
+    atomic_store_explicit(&m->playing_serial, atomic_load_explicit(&port->slot[slot].serial, memory_order_relaxed),
+                          memory_order_relaxed);
+    atomic_store_explicit(&m->playing_since_ns, e->begin_ns, memory_order_relaxed);
+    atomic_store_explicit(&m->fading, 1, memory_order_relaxed);
+}
+
+nv_engine *nv_engine_new(nv_port *port, int *error) {
+    int ignored;
+    if (!error) error = &ignored;
+    nv_engine *e = calloc(1, sizeof *e);
+    *error = NV_E_MEMORY;
+    if (!e) return NULL;
+    e->port = port;
+    e->rate_hz = port->rate_hz;
+    e->frames = (int)port->layout.block_frames;
+    e->inputs = (int)port->layout.inputs;
+    e->ramp_frames = (int)(NV_RAMP_MS * e->rate_hz / 1000);
+    e->period_ns = (uint64_t)(1e9 * e->frames / e->rate_hz);
+    e->playing_slot = e->incoming_slot = -1;
+    e->limiter_gain = 1;
+    e->limiter_release = expf(-1000.0f / (LIMITER_RELEASE_MS * (float)e->rate_hz));
+    e->highpass = (filter){.highpass = 1, .rate_hz = e->rate_hz};
+    e->lowpass = (filter){.highpass = 0, .rate_hz = e->rate_hz};
+    int line = 1;
+    while (line < NV_MAX_PREDELAY_MS * e->rate_hz / 1000 + 4 + e->frames) line *= 2;
+    e->delay.mask = line - 1;
+    e->delay.fade_frames = e->delay.faded = e->ramp_frames;
+    for (int c = 0; c < NV_OUTPUTS; c++) {
+        e->delay.line[c] = calloc((size_t)line, sizeof(float));
+        e->gained[c] = calloc((size_t)e->frames, sizeof(float));
+        if (!e->delay.line[c] || !e->gained[c]) return nv_engine_free(e), NULL;
+    }
+    if (nv_port_get_params(port, e->params))
+        e->params_sequence = atomic_load_explicit(&port->params_sequence, memory_order_relaxed);
+    apply(e, 0);
+    e->kernel = nv_kernel_new(&port->layout, fade_frames(e), error);
+    if (!e->kernel) return nv_engine_free(e), NULL;
+    nv_port_recover_audio(port);
+    memset(&port->meters, 0, sizeof port->meters);
+    atomic_store_explicit(&port->meters.pid, (uint32_t)getpid(), memory_order_relaxed);
+    *error = NV_OK;
+    return e;
+}
+
+void nv_engine_free(nv_engine *e) {
+    if (!e) return;
+    if (e->kernel) nv_kernel_free(e->kernel);
+    for (int c = 0; c < NV_OUTPUTS; c++) free(e->delay.line[c]), free(e->gained[c]);
+    free(e);
+}
+
+void nv_engine_begin(nv_engine *e) {
+    if (!e->thread_ready) { /* denormals flushed in this thread, pyo's objects included */
+        e->thread_ready = 1;
+#if defined(__SSE2__)
+        _mm_setcsr(_mm_getcsr() | 0x8040);
+#elif defined(__aarch64__)
+        uint64_t fpcr;
+        __asm__ volatile("mrs %0, fpcr" : "=r"(fpcr));
+        __asm__ volatile("msr fpcr, %0" : : "r"(fpcr | (1u << 24)));
+#elif defined(__arm__) && defined(__ARM_FP)
+        uint32_t fpscr;
+        __asm__ volatile("vmrs %0, fpscr" : "=r"(fpscr));
+        __asm__ volatile("vmsr fpscr, %0" : : "r"(fpscr | (1u << 24)));
+#endif
+    }
+    uint64_t now = now_ns();
+    if (e->expected_ns && now > e->expected_ns + e->period_ns / 2) {
+        count(&e->port->meters.late_blocks, 1);
+        e->expected_ns = now;
+    }
+    e->begin_ns = now;
+    /* The driver keeps time; ours follows it slowly, so that a late block is seen against the course, not its neighbour. */
+    e->expected_ns = e->expected_ns ? e->expected_ns + e->period_ns + ((int64_t)(now - e->expected_ns)) / 64 : now + e->period_ns;
+}
+
+/* input -> gained, guarded: what is not finite becomes 0, what is absurd is held. */
+static void take_input(nv_engine *e, const float *const *in) {
+    nv_meters *m = &e->port->meters;
+    ramp send = e->send;
+    for (int c = 0; c < e->inputs; c++) {
+        float peak = 0;
+        unsigned bad = 0;
+        send = e->send;
+        for (int i = 0; i < e->frames; i++) {
+            float x = in[c][i];
+            if (!isfinite(x)) x = 0, bad++;
+            x = clamp(x, -INPUT_LIMIT, INPUT_LIMIT);
+            float magnitude = fabsf(x);
+            if (magnitude > peak) peak = magnitude;
+            e->gained[c][i] = send.left ? (float)(x * ramp_next(&send)) : x * (float)send.value;
+        }
+        if (bad) count(&m->nonfinite, bad);
+        uint32_t bits, old = atomic_load_explicit(&m->input_peak[c], memory_order_relaxed);
+        memcpy(&bits, &peak, sizeof bits); /* non-negative floats order as their bits do */
+        if (bits > old) atomic_store_explicit(&m->input_peak[c], bits, memory_order_relaxed);
+    }
+    e->send = send;
+}
+
+void nv_engine_process(nv_engine *e, const float *const *in, float *const *wet, float *dry) {
+    uint32_t sequence = atomic_load_explicit(&e->port->params_sequence, memory_order_relaxed);
+    if (sequence != e->params_sequence && nv_port_get_params(e->port, e->params)) {
+        e->params_sequence = sequence;
+        apply(e, e->ramp_frames);
+    }
+    change_room(e);
+    take_input(e, in);
+    const float *gained[2] = {e->gained[0], e->gained[1]};
+    nv_kernel_process(e->kernel, gained, wet);
+    filter_run(&e->highpass, wet, e->frames);
+    filter_run(&e->lowpass, wet, e->frames);
+    predelay_run(&e->delay, wet, e->frames, clamp(e->params[NV_PREDELAY_MS], 0, NV_MAX_PREDELAY_MS) * e->rate_hz / 1000);
+    for (int i = 0; i < e->frames; i++) {
+        float g = (float)ramp_next(&e->wet);
+        wet[0][i] *= g, wet[1][i] *= g;
+        dry[i] = (float)ramp_next(&e->dry);
+    }
+}
+
+void nv_engine_finish(nv_engine *e, const float *const *mixed, float *const *out) {
+    nv_meters *m = &e->port->meters;
+    int limit = e->params[NV_LIMITER_ON] >= 0.5f;
+    float peak[NV_OUTPUTS] = {0, 0};
+    unsigned bad = 0, limited = 0;
+    for (int i = 0; i < e->frames; i++) {
+        float x[NV_OUTPUTS] = {mixed[0][i], mixed[1][i]}, loudest = 0;
+        for (int c = 0; c < NV_OUTPUTS; c++) {
+            if (!isfinite(x[c])) x[c] = 0, bad++;
+            if (fabsf(x[c]) > loudest) loudest = fabsf(x[c]);
+        }
+        if (limit) { /* attack at once, exponential release; both channels alike, so that the image stands still */
+            e->limiter_gain = 1 - (1 - e->limiter_gain) * e->limiter_release;
+            if (loudest * e->limiter_gain > 1) e->limiter_gain = 1 / loudest, limited++;
+            if (e->limiter_gain > 0.99999f) e->limiter_gain = 1;
+        } else {
+            e->limiter_gain = 1;
+        }
+        for (int c = 0; c < NV_OUTPUTS; c++) {
+            float y = x[c] * e->limiter_gain;
+            out[c][i] = y;
+            if (fabsf(y) > peak[c]) peak[c] = fabsf(y);
+        }
+    }
+    for (int c = 0; c < NV_OUTPUTS; c++) {
+        uint32_t bits;
+        memcpy(&bits, &peak[c], sizeof bits);
+        if (bits > atomic_load_explicit(&m->output_peak[c], memory_order_relaxed))
+            atomic_store_explicit(&m->output_peak[c], bits, memory_order_relaxed);
+    }
+    if (bad) count(&m->nonfinite, bad);
+    if (limited) count(&m->limited, limited);
+    uint64_t now = now_ns(), busy = now - e->begin_ns;
+    count(&m->busy_ns, busy);
+    if (busy > atomic_load_explicit(&m->worst_ns, memory_order_relaxed))
+        atomic_store_explicit(&m->worst_ns, busy, memory_order_relaxed);
+    count(&m->blocks, 1);
+    atomic_store_explicit(&m->heartbeat_ns, now, memory_order_release);
+}

@@ -1,0 +1,109 @@
+"""The pyo graph: built once, before audio starts, around the C engine's three callables.
+
+    Input --> TableFill --> [engine.process] --> TableScan (wet) --+
+      |                          |                                 v
+      |                          +-------------> TableScan (dry) -> x Input + wet --> TableFill --> [engine.finish] --> out
+
+pyo runs its objects in the order of their making, so that each block passes all of it: no block of latency is added. Imports
+pyo and NumPy only; called by the audio process, and offline by the renderer and the tests.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import gc
+import mmap
+import os
+
+import numpy as np
+from numpy.typing import NDArray
+
+os.environ["PYO_GUI_WX"] = "0"  # read when pyo is imported: no search for a window system
+
+import pyo
+
+from dsp import _engine
+
+Floats = NDArray[np.float32]
+
+
+class Graph:
+    """The objects of the signal path on a booted pyo server; holds them, for pyo itself does not."""
+
+    def __init__(self, port: _engine.Port) -> None:
+        """`port`: made for the server's block size and rate. Raises ValueError if it does not fit. Before audio starts."""
+        frames, inputs = port.block_frames, port.inputs
+        tables = {
+            name: pyo.DataTable(size=frames, chnls=channels)
+            for name, channels in (("inputs", inputs), ("wet", 2), ("dry", 1), ("mixed", 2), ("out", 2))
+        }
+        views = {name: [table.getBuffer(c) for c in range(len(table))] for name, table in tables.items()}
+        self.engine = _engine.Engine(port, **views)
+        # The order of these lines is the order of work in each block.
+        begin = pyo.CallAlways_base(self.engine.begin, None)
+        raw = pyo.Input(list(range(inputs)))
+        fill = pyo.TableFill(raw, tables["inputs"])
+        process = pyo.CallAlways_base(self.engine.process, None)
+        dry = pyo.TableScan(tables["dry"])
+        wet = pyo.TableScan(tables["wet"])
+        # With one input both outputs get it; Input's own mul and add spare two objects.
+        mixed = pyo.Input([c % inputs for c in range(2)], mul=dry, add=wet)
+        monitor = pyo.TableFill(mixed, tables["mixed"])
+        finish = pyo.CallAlways_base(self.engine.finish, None)
+        out = pyo.TableScan(tables["out"]).out()
+        self._objects = (tables, begin, raw, fill, process, dry, wet, mixed, monitor, finish, out)
+
+
+def settle_memory() -> None:
+    """Frees what building left behind and turns garbage collection off for good. After the graph is built, before audio."""
+    gc.collect()
+    gc.freeze()
+    gc.disable()
+
+
+class OfflineGraph:
+    """The same graph on a server that is driven by hand: block in, block out, no sound card. One at a time in a process."""
+
+    def __init__(
+        self, *, rate_hz: int, block_frames: int, max_taps: int, inputs: int = 2, ir_channels: int = 4
+    ) -> None:
+        layout = _engine.plan(block_frames, max_taps, inputs)
+        self._memory = mmap.mmap(-1, _engine.port_bytes(layout, ir_channels))
+        self.port = _engine.Port(self._memory, layout=layout, ir_channels=ir_channels, rate_hz=rate_hz)
+        self.server = pyo.Server(
+            sr=rate_hz, nchnls=2, ichnls=inputs, buffersize=block_frames, duplex=1, audio="manual", verbosity=1
+        )
+        self.server.boot()
+        self._input = _at(self.server.getInputAddr(), block_frames, inputs)
+        self._output = _at(self.server.getOutputAddr(), block_frames, 2)
+        self._graph: Graph | None = None
+
+    def start(self, settle_s: float = 0.02) -> None:
+        """Builds the graph on the parameters and the IR that the port holds by now, and runs silence through it until the server's
+        fade-in and the first IR's crossfade are over."""
+        self._graph = Graph(self.port)
+        self.server.start()
+        blocks = int(settle_s * self.port.rate_hz / self.port.block_frames) + 2
+        self._input[:] = 0
+        for _ in range(blocks):
+            self.server.process()
+        for _ in range(int(10 * self.port.rate_hz / self.port.block_frames)):
+            self.server.process()
+            if not self.port.meters()["fading"]:
+                break
+
+    def process(self, block: Floats) -> Floats:
+        """One block (block_frames, inputs) -> (block_frames, 2), a view that the next call overwrites."""
+        self._input[:] = block
+        self.server.process()
+        return self._output
+
+    def close(self) -> None:
+        self.server.stop()
+        self.server.shutdown()
+
+
+def _at(address: str, frames: int, channels: int) -> Floats:
+    """A view of the server's interleaved buffer, whose address pyo gives as hexadecimal text."""
+    array = (ctypes.c_float * (frames * channels)).from_address(int(address, 16))
+    return np.ctypeslib.as_array(array).reshape(frames, channels)

@@ -1,0 +1,135 @@
+#include "port.h"
+
+#include <string.h>
+
+static const char MAGIC[8] = "nverbprt";
+
+static uint64_t round_up(uint64_t n, uint64_t step) { return (n + step - 1) / step * step; }
+
+size_t nv_port_bytes(const nv_layout *layout, int ir_channels) {
+    size_t slot = nv_spectra_bytes(layout, ir_channels, (int)layout->max_taps);
+    return NV_PORT_HEADER_BYTES + NV_SLOTS * (size_t)round_up(slot, 4096);
+}
+
+int nv_port_create(void *memory, size_t bytes, const nv_layout *layout, int ir_channels, uint32_t rate_hz) {
+    int error = nv_layout_check(layout);
+    if (error) return error;
+    if (bytes < nv_port_bytes(layout, ir_channels) || (uintptr_t)memory % 64) return NV_E_SIZE;
+    nv_port *port = memory;
+    memset(port, 0, NV_PORT_HEADER_BYTES);
+    memcpy(port->magic, MAGIC, sizeof MAGIC);
+    port->version = NV_PORT_VERSION;
+    port->rate_hz = rate_hz;
+    port->bytes = bytes;
+    port->slot_bytes = (bytes - NV_PORT_HEADER_BYTES) / NV_SLOTS / 4096 * 4096;
+    port->layout = *layout;
+    atomic_store_explicit(&port->ready, 1, memory_order_release);
+    return NV_OK;
+}
+
+int nv_port_check(const void *memory, size_t bytes) {
+    const nv_port *port = memory;
+    if (bytes < NV_PORT_HEADER_BYTES || (uintptr_t)memory % 64) return NV_E_SIZE;
+    if (memcmp(port->magic, MAGIC, sizeof MAGIC) || port->version != NV_PORT_VERSION) return NV_E_LAYOUT;
+    if (atomic_load_explicit(&port->ready, memory_order_acquire) != 1) return NV_E_LAYOUT;
+    if (port->bytes > bytes || port->bytes < NV_PORT_HEADER_BYTES || port->slot_bytes % 4096) return NV_E_SIZE;
+    if (port->slot_bytes > (port->bytes - NV_PORT_HEADER_BYTES) / NV_SLOTS) return NV_E_SIZE;
+    if (port->rate_hz < 1000 || port->rate_hz > 1000000) return NV_E_LAYOUT;
+    return nv_layout_check(&port->layout);
+}
+
+/* A sequence lock (Boehm, "Can seqlocks get along with programming language memory models?", MSPC 2012): the data are relaxed
+ * atomics, the fences order them against the sequence number. */
+void nv_port_set_params(nv_port *port, const float values[NV_PARAMS]) {
+    uint32_t sequence = atomic_load_explicit(&port->params_sequence, memory_order_relaxed);
+    atomic_store_explicit(&port->params_sequence, sequence | 1, memory_order_relaxed);
+    atomic_thread_fence(memory_order_release);
+    for (int i = 0; i < NV_PARAMS; i++) {
+        uint32_t bits;
+        memcpy(&bits, &values[i], sizeof bits);
+        atomic_store_explicit(&port->params[i], bits, memory_order_relaxed);
+    }
+    atomic_store_explicit(&port->params_sequence, (sequence | 1) + 1, memory_order_release);
+}
+
+int nv_port_get_params(const nv_port *port, float values[NV_PARAMS]) {
+    uint32_t before = atomic_load_explicit(&port->params_sequence, memory_order_acquire), bits[NV_PARAMS];
+    if (before & 1) return 0;
+    for (int i = 0; i < NV_PARAMS; i++) bits[i] = atomic_load_explicit(&port->params[i], memory_order_relaxed);
+    atomic_thread_fence(memory_order_acquire);
+    if (atomic_load_explicit(&port->params_sequence, memory_order_relaxed) != before) return 0;
+    memcpy(values, bits, sizeof bits);
+    return 1;
+}
+
+static int change(nv_port *port, int slot, uint32_t from, uint32_t to) {
+    return atomic_compare_exchange_strong_explicit(&port->slot[slot].state, &from, to, memory_order_acq_rel,
+                                                   memory_order_relaxed);
+}
+
+/* The slot in `state` with the highest (or the lowest) serial above `after`, or -1. */
+static int by_serial(const nv_port *port, uint32_t state, uint64_t after, int highest) {
+    int best = -1;
+    uint64_t best_serial = 0;
+    for (int slot = 0; slot < NV_SLOTS; slot++) {
+        if (atomic_load_explicit(&port->slot[slot].state, memory_order_acquire) != state) continue;
+        uint64_t serial = atomic_load_explicit(&port->slot[slot].serial, memory_order_relaxed);
+        if (serial <= after) continue;
+        if (best < 0 || (highest ? serial > best_serial : serial < best_serial)) best = slot, best_serial = serial;
+    }
+    return best;
+}
+
+int nv_port_begin_ir(nv_port *port) {
+    /* The audio side can turn READY into INCOMING, and INCOMING or PLAYING into FREE, between our looks; as it holds two slots
+     * at most, a second or third look finds one. */
+    for (int look = 0; look < 8; look++) {
+        for (int slot = 0; slot < NV_SLOTS; slot++)
+            if (change(port, slot, NV_SLOT_FREE, NV_SLOT_WRITING)) return slot;
+        int oldest = by_serial(port, NV_SLOT_READY, 0, 0);
+        if (oldest >= 0 && change(port, oldest, NV_SLOT_READY, NV_SLOT_WRITING)) return oldest;
+    }
+    return -1;
+}
+
+uint64_t nv_port_publish_ir(nv_port *port, int slot, int channels, size_t bytes, uint64_t room) {
+    uint64_t serial = 0;
+    for (int i = 0; i < NV_SLOTS; i++) {
+        uint64_t other = atomic_load_explicit(&port->slot[i].serial, memory_order_relaxed);
+        if (other > serial) serial = other;
+    }
+    nv_port_slot *s = &port->slot[slot];
+    s->channels = (uint32_t)channels;
+    s->bytes = bytes;
+    atomic_store_explicit(&s->serial, ++serial, memory_order_relaxed);
+    s->room = room;
+    atomic_store_explicit(&s->state, NV_SLOT_READY, memory_order_release);
+    return serial;
+}
+
+void nv_port_cancel_ir(nv_port *port, int slot) { change(port, slot, NV_SLOT_WRITING, NV_SLOT_FREE); }
+
+void nv_port_recover_steering(nv_port *port) {
+    for (int slot = 0; slot < NV_SLOTS; slot++) change(port, slot, NV_SLOT_WRITING, NV_SLOT_FREE);
+    /* A set of parameters cut short stays unread (its sequence is odd) until the next whole set is written. */
+}
+
+int nv_port_take_ir(nv_port *port, uint64_t after_serial) {
+    int slot = by_serial(port, NV_SLOT_READY, after_serial, 1);
+    return slot >= 0 && change(port, slot, NV_SLOT_READY, NV_SLOT_INCOMING) ? slot : -1;
+}
+
+void nv_port_set_slot(nv_port *port, int slot, uint32_t state) {
+    atomic_store_explicit(&port->slot[slot].state, state, memory_order_release);
+}
+
+void nv_port_recover_audio(nv_port *port) {
+    int keep = by_serial(port, NV_SLOT_INCOMING, 0, 1);
+    if (keep < 0) keep = by_serial(port, NV_SLOT_PLAYING, 0, 1);
+    for (int slot = 0; slot < NV_SLOTS; slot++) {
+        uint32_t state = atomic_load_explicit(&port->slot[slot].state, memory_order_acquire);
+        if (state == NV_SLOT_INCOMING || state == NV_SLOT_PLAYING)
+            nv_port_set_slot(port, slot, slot == keep ? NV_SLOT_READY : NV_SLOT_FREE);
+    }
+    atomic_store_explicit(&port->meters.playing_serial, 0, memory_order_relaxed);
+}
