@@ -1,0 +1,162 @@
+"""`nverb run`, `nverb demo`, and the two processes that they run: `nverb audio`, `nverb control`."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+from pathlib import Path
+from typing import Any
+
+
+def add_parsers(subparsers: Any) -> None:
+    run = subparsers.add_parser("run", help="run the pedal", description="Run the pedal: JACK (unless it runs), audio and control.")
+    run.add_argument("--profile", default="sim", help="the board: a profile's name (default: %(default)s, knobs on the keyboard)")
+    run.add_argument("--card", help="ALSA card for JACK, such as hw:0 (default: the first that plays)")
+    run.add_argument("--dummy", action="store_true", help="run JACK without a sound card")
+    run.add_argument("--or-demo", action="store_true", help="play the demo if there is no sound card and no JACK")
+    _add_engine(run)
+    _add_rooms(run)
+    run.set_defaults(handler=_run)
+
+    demo = subparsers.add_parser(
+        "demo",
+        help="play a recorded clip through the live pedal while its knobs turn; write the sound and a picture",
+        description="No sound card needed: JACK runs on its dummy driver, everything else is real.",
+    )
+    demo.add_argument("--out", type=Path, default=Path("out"), metavar="FOLDER", help="where to write demo.wav, demo.png (default: %(default)s)")
+    demo.add_argument("--clip", type=Path, help="the clip to play (default: one that comes with pyo)")
+    demo.add_argument("--seconds", type=float, default=24.0, help="length (default: %(default)s)")
+    _add_engine(demo)
+    _add_rooms(demo)
+    demo.set_defaults(handler=_demo)
+
+    audio = subparsers.add_parser("audio", help="the audio process alone (a service)")
+    audio.add_argument("--client", default="nverb", help="name among JACK's clients (default: %(default)s)")
+    audio.add_argument("--no-connect", action="store_true", help="leave the JACK ports unconnected")
+    audio.add_argument("--no-lock", action="store_true", help="do not lock memory")
+    _add_engine(audio)
+    audio.set_defaults(handler=_audio)
+
+    control = subparsers.add_parser("control", help="the control process alone (a service)")
+    control.add_argument("--profile", default="sim", help="the board: a profile's name (default: %(default)s)")
+    control.add_argument("--keys", action="store_true", help="turn the simulated board's knobs by the keyboard")
+    control.add_argument("--script", type=Path, help="turn the simulated board's knobs by a file: lines of SECONDS CONTROL POSITION")
+    _add_rooms(control)
+    control.set_defaults(handler=_control)
+
+
+def _add_engine(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--inputs", type=int, choices=(1, 2), default=2, help="input channels (default: %(default)s)")
+    parser.add_argument("--max-ir-seconds", type=float, default=6.0, help="longest room, 0.1 to 10 s (default: %(default)s)")
+    parser.add_argument("--block", type=int, default=128, help="frames in a block, if JACK is started here (default: %(default)s)")
+    parser.add_argument("--rate", type=int, default=48000, help="sampling rate in Hz, if JACK is started here (default: %(default)s)")
+
+
+def _add_rooms(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--bank", type=Path, help="bank to take the rooms from (default: the one in use, else the one that comes with nverb)")
+
+
+def _engine_arguments(args: argparse.Namespace) -> list[str]:
+    return ["--inputs", str(args.inputs), "--max-ir-seconds", str(args.max_ir_seconds)]
+
+
+def _checked_engine(args: argparse.Namespace) -> None:
+    from firmware_py.errors import UserError
+
+    if not 0.1 <= args.max_ir_seconds <= 10:
+        raise UserError(f"--max-ir-seconds {args.max_ir_seconds:g}: from 0.1 to 10")
+    if args.block not in (16, 32, 64, 128, 256, 512, 1024):
+        raise UserError(f"--block {args.block}: a power of two from 16 to 1024")
+    if not 8000 <= args.rate <= 192000:
+        raise UserError(f"--rate {args.rate}: from 8000 to 192000 Hz")
+
+
+def _run(args: argparse.Namespace) -> int:
+    from firmware_py import jack
+    from firmware_py.errors import UserError
+    from firmware_py.paths import lock
+    from firmware_py.rooms import find_source
+    from firmware_py.supervisor import Child, Supervisor, command
+
+    _checked_engine(args)
+    server = os.environ.get("JACK_DEFAULT_SERVER")
+    start = None
+    if not jack.is_running(server):
+        card = args.card or next(iter(jack.sound_cards()), None)
+        if args.dummy:
+            driver = ["dummy"]
+        elif card:
+            driver = ["alsa", "-d", card]
+        elif args.or_demo:
+            print("no sound card and no JACK server here: playing the demo", flush=True)
+            return _demo(argparse.Namespace(**vars(args), out=Path("out"), clip=None, seconds=24.0))
+        else:
+            raise UserError("no sound card and no JACK server: plug one in, or try `nverb demo` or `nverb run --dummy`")
+
+        def start() -> jack.JackServer:
+            return jack.JackServer(server, driver, block_frames=args.block, rate_hz=args.rate, realtime=not args.dummy)
+
+    held = lock("run", "nverb run")
+    find_source(args.bank)  # a bad bank is told now, not by a child that dies again and again
+    keys = args.profile == "sim" and sys.stdin.isatty()
+    bank = ["--bank", str(args.bank)] if args.bank else []
+    supervisor = Supervisor(
+        [
+            Child("audio", command("audio", *_engine_arguments(args))),
+            Child("control", command("control", "--profile", args.profile, *(["--keys"] if keys else []), *bank), inherit_stdin=keys),
+        ],
+        start,
+    )
+    supervisor.run()
+    held.close()
+    return 0
+
+
+def _demo(args: argparse.Namespace) -> int:
+    from firmware_py.demo import play
+
+    _checked_engine(args)
+    if not 2 <= args.seconds <= 600:
+        from firmware_py.errors import UserError
+
+        raise UserError(f"--seconds {args.seconds:g}: from 2 to 600")
+    play(
+        out=args.out,
+        clip=args.clip,
+        seconds=args.seconds,
+        block_frames=args.block,
+        rate_hz=args.rate,
+        engine_arguments=_engine_arguments(args),
+        bank=args.bank,
+    )
+    return 0
+
+
+def _audio(args: argparse.Namespace) -> int:
+    from firmware_py import audio
+    from firmware_py.paths import lock
+
+    _checked_engine(args)
+    held = lock("audio", "an audio process")
+    status = audio.run(
+        client=args.client,
+        inputs=args.inputs,
+        max_ir_s=args.max_ir_seconds,
+        connect=not args.no_connect,
+        lock_pages=not args.no_lock,
+    )
+    held.flush()
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(status)  # pyo's own way out waits, and may hang when JACK is gone
+
+
+def _control(args: argparse.Namespace) -> int:
+    from firmware_py.control import run
+    from firmware_py.paths import lock
+
+    held = lock("control", "a control process")
+    status = run(profile=args.profile, bank=args.bank, keys=args.keys, script=args.script)
+    held.close()
+    return status

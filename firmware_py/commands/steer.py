@@ -1,0 +1,69 @@
+"""`nverb set`, `nverb get`, `nverb status`: the running pedal, over its socket."""
+
+from __future__ import annotations
+
+import argparse
+import json
+from typing import Any
+
+
+def add_parsers(subparsers: Any) -> None:
+    setter = subparsers.add_parser(
+        "set",
+        help="set controls of the running pedal",
+        description="Set controls of the running pedal: `nverb set x=3 mix=40 lowpass=on`. All of them or, on an error, none.",
+    )
+    setter.add_argument("values", nargs="+", metavar="NAME=VALUE")
+    setter.set_defaults(handler=_set)
+
+    getter = subparsers.add_parser("get", help="print controls of the running pedal")
+    getter.add_argument("names", nargs="*", metavar="NAME", help="default: all")
+    getter.add_argument("--json", action="store_true", help="for programs")
+    getter.set_defaults(handler=_get)
+
+    status = subparsers.add_parser("status", help="one screen on how the running pedal is")
+    status.add_argument("--json", action="store_true", help="for programs")
+    status.set_defaults(handler=_status)
+
+    controls = subparsers.add_parser("controls", help="list all controls: range, unit, law, default")
+    controls.set_defaults(handler=_controls)
+
+
+def _set(args: argparse.Namespace) -> int:
+    from device.controls import find, format_value
+    from firmware_py.settings import parse_assignments
+    from firmware_py.socket import ask
+
+    answer = ask({"do": "set", "values": parse_assignments(args.values)})
+    for name, value in answer["values"].items():
+        print(f"{name} = {format_value(find(name), value)}")
+    return 0
+
+
+def _get(args: argparse.Namespace) -> int:
+    from device.controls import find, format_value
+    from firmware_py.socket import ask
+
+    values = ask({"do": "get", "names": [find(name).name for name in args.names]})["values"]
+    if args.json:
+        print(json.dumps(values))
+    else:
+        for name, value in values.items():
+            print(f"{name} = {format_value(find(name), value)}")
+    return 0
+
+
+def _status(args: argparse.Namespace) -> int:
+    from firmware_py.socket import ask
+    from firmware_py.status import screen
+
+    status = ask({"do": "status"})["status"]
+    print(json.dumps(status) if args.json else screen(status))
+    return 0
+
+
+def _controls(_: argparse.Namespace) -> int:
+    from device.controls import describe
+
+    print(describe())
+    return 0

@@ -1,0 +1,225 @@
+"""The control process: board and socket in, parameters and rooms out to the mailbox. One thread, one loop.
+
+Sound never depends on it: it may be killed at any instruction, and its successor takes over where it was, from the session file
+and the mailbox. Every change that it makes is smoothed by the audio side.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+from device.board import open_board
+from device.controls import CONTROLS, check, find, parse
+from firmware_py import settings
+from firmware_py.mailbox import Mailbox
+from firmware_py.rooms import RoomMaker, RoomSource, find_source
+from firmware_py.socket import Server
+from firmware_py.status import Load, decibels
+
+SCAN_S = 0.005
+"""Between two looks at the board: 200 Hz."""
+HOUSEKEEPING_S = 0.05
+SESSION_S = 0.5
+ROOM_CONTROLS = frozenset(control.name for control in CONTROLS if control.target == "room")
+
+
+def say(text: str) -> None:
+    print(f"nverb control: {text}", file=sys.stderr, flush=True)
+
+
+class Control:
+    """The state of the pedal as its user sees it, and its way to the audio process."""
+
+    def __init__(self, values: dict[str, float], source: RoomSource, bank: str) -> None:
+        self.values, self.bank = values, bank
+        self._source = source
+        self._maker: RoomMaker | None = None
+        self._mailbox = Mailbox()
+        self._load = Load()
+        self._parameters_stale = self._room_stale = self._session_stale = True
+        self._published = self._next_housekeeping = self._next_session = 0.0
+        self._serial = 0
+        self._room_fault = ""
+        self.room_ms = 0.0
+        self.started = time.monotonic()
+
+    def change(self, values: dict[str, float]) -> None:
+        """Takes new values, already checked."""
+        for name, value in values.items():
+            if self.values[name] == value:
+                continue
+            self.values[name] = value
+            self._session_stale = True
+            if name in ROOM_CONTROLS:
+                self._room_stale = True
+            else:
+                self._parameters_stale = True
+
+    def use_bank(self, path: Path) -> None:
+        """Plays from another bank. Raises BankError or OSError; the old one then stays."""
+        self._source = find_source(path)
+        self.bank = os.fspath(path)
+        self._maker = None
+        self._room_stale = self._session_stale = True
+
+    def work(self) -> None:
+        """Writes to the mailbox whatever is stale. A few ms when a room is made, else some microseconds."""
+        now = time.monotonic()
+        if now >= self._next_housekeeping:
+            self._next_housekeeping = now + HOUSEKEEPING_S
+            self._housekeep(now)
+        port = self._mailbox.port
+        if port is None:
+            return
+        if self._parameters_stale:
+            port.set_params(settings.engine_params(self.values))
+            self._parameters_stale = False
+        # A room that waits for a crossfade to end is not replaced by each turn of a knob: the next one is made when it has begun to
+        # sound, from where the knobs are then. The latest wins, and no work is done that nobody hears.
+        if self._room_stale and (port.meters()["playing_serial"] >= self._serial or self._waited_too_long(now)):
+            self._make_room(now)
+
+    def _waited_too_long(self, now: float) -> bool:
+        return now - self._published > 2 * self.values["fade"] / 1000 + 0.5
+
+    def _housekeep(self, now: float) -> None:
+        if self._mailbox.refresh():
+            self._maker = None
+            self._serial = 0
+            self._parameters_stale = self._room_stale = True
+        if self._mailbox.port is not None:
+            self._load.look(self._mailbox.port, now)
+        if self._session_stale and now >= self._next_session:
+            self._next_session = now + SESSION_S
+            self.save_session()
+
+    def save_session(self) -> None:
+        try:
+            settings.save_session(self.values, self.bank)
+            self._session_stale = False
+        except OSError as error:
+            say(f"cannot keep the session: {error}")
+
+    def _make_room(self, now: float) -> None:
+        port = self._mailbox.port
+        assert port is not None
+        begun = time.perf_counter()
+        try:
+            if self._maker is None:
+                self._maker = RoomMaker(self._source, port.rate_hz, port.max_taps)
+                begun = time.perf_counter()
+            room = self._maker.fingerprint(self.values)
+            if room != port.newest_room():  # else a predecessor of ours has handed it over: it plays
+                self._serial = port.load_ir(self._maker.ir(self.values), room)
+            self._room_fault = ""
+        except (ValueError, OSError, MemoryError) as error:  # the room that plays goes on
+            if str(error) != self._room_fault:
+                self._room_fault = str(error)
+                say(f"cannot make this room, the last one plays on: {error}")
+        self._room_stale = False
+        self._published = now
+        self.room_ms = 1000 * (time.perf_counter() - begun)
+
+    def answer(self, request: dict[str, Any]) -> dict[str, Any]:
+        """One request of the control socket; see firmware_py.socket for the table."""
+        match request.get("do"):
+            case "set":
+                asked = request.get("values")
+                if not isinstance(asked, dict) or not asked:
+                    raise ValueError('"values" is an object of names and values')
+                values = {}
+                for name, value in asked.items():
+                    control = find(name)
+                    values[control.name] = parse(control, value) if isinstance(value, str) else check(control, float(value))
+                self.change(values)
+                return {"values": values}
+            case "get":
+                names = request.get("names") or list(self.values)
+                return {"values": {name: self.values[find(name).name] for name in names}}
+            case "bank":
+                self.use_bank(Path(request["path"]))
+                return {"bank": self._source.name}
+            case "status":
+                return {"status": self.status()}
+        raise ValueError(f"unknown request {request.get('do')!r}: one of set, get, bank, status")
+
+    def status(self) -> dict[str, Any]:
+        """Everything that `nverb status` shows; peaks are taken, so that each look sees its own."""
+        from firmware_py.cli import version
+
+        status: dict[str, Any] = {
+            "version": version(),
+            "controls": dict(self.values),
+            "room": {"bank": self._source.name, "path": self.bank, "made_in_ms": round(self.room_ms, 2), "fault": self._room_fault},
+            "control": {"pid": os.getpid(), "up_s": round(time.monotonic() - self.started, 1)},
+            "audio": None,
+        }
+        port = self._mailbox.port
+        if port is not None:
+            meters = port.meters(take=True)
+            age_ms = (time.monotonic_ns() - meters["heartbeat_ns"]) / 1e6
+            status["audio"] = {
+                "pid": meters["pid"],
+                "alive": age_ms < 500,
+                "rate_hz": port.rate_hz,
+                "block_frames": port.block_frames,
+                "inputs": port.inputs,
+                "blocks": meters["blocks"],
+                "late_blocks": meters["late_blocks"],
+                "load": self._load.mean,
+                "worst_load": meters["worst_ns"] * 1e-9 * port.rate_hz / port.block_frames,
+                "input_db": [decibels(p) for p in meters["input_peak"]],
+                "output_db": [decibels(p) for p in meters["output_peak"]],
+                "limited_samples": meters["limited"],
+                "nonfinite_samples": meters["nonfinite"],
+                "playing_serial": meters["playing_serial"],
+                "playing_since_ns": meters["playing_since_ns"],
+                "fading": bool(meters["fading"]),
+            }
+        return status
+
+
+def run(*, profile: str, bank: Path | None, keys: bool, script: Path | None) -> int:
+    """Steers the pedal until SIGTERM, SIGINT or SIGHUP, or until its user quits at the keyboard; returns the exit status."""
+    values, session_bank = settings.load_session()
+    source, used = _open_rooms(bank, session_bank)
+    control = Control(values, source, used)
+    stop = False
+
+    def on_signal(_number: int, _frame: object) -> None:
+        nonlocal stop
+        stop = True
+
+    for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
+        signal.signal(number, on_signal)
+    server = Server(control.answer)
+    board = open_board(profile, values=values, keys=keys, script=script)
+    try:
+        while not stop and not board.wants_to_stop:
+            control.change({change.control: change.value for change in board.scan()})
+            control.work()
+            server.serve(SCAN_S)
+    finally:
+        board.close()
+        server.close()
+        control.save_session()
+    return 0
+
+
+def _open_rooms(bank: Path | None, session_bank: str | None) -> tuple[RoomSource, str]:
+    """The bank asked for, else the session's, else the starter bank. Only a bank that was asked for may fail."""
+    if bank is not None:
+        return find_source(bank), os.fspath(bank)
+    if session_bank:
+        try:
+            return find_source(Path(session_bank)), session_bank
+        except (ValueError, OSError) as error:
+            say(f"{error}; playing from the starter bank")
+    return find_source(None), ""
+
+

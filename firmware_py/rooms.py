@@ -1,0 +1,71 @@
+"""The door to the rooms: "give me the energy map at x, y, z", whoever answers, and the IR made from it."""
+
+from __future__ import annotations
+
+import hashlib
+import struct
+from pathlib import Path
+from typing import Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from dsp.energymap import EnergyMap
+from dsp.synthesis import Synthesiser
+from firmware_py.paths import data_dir
+
+LATENT_LOW, LATENT_HIGH, KNOB_STEPS = -2.0, 2.0, 9.0
+
+
+class RoomSource(Protocol):
+    """A bank or a decoder."""
+
+    name: str
+
+    def energy_map(self, x: float, y: float, z: float) -> EnergyMap:
+        """The room at a point of latent space, each coordinate in -2..2."""
+
+
+def latent(knob: float) -> float:
+    """Latent coordinate of a knob value 0..9: the plug-in's law, -2 + 4 k / 9, at every point between its ten steps, too."""
+    return LATENT_LOW + (LATENT_HIGH - LATENT_LOW) * knob / KNOB_STEPS
+
+
+def find_source(path: Path | None = None) -> RoomSource:
+    """The bank at `path`; without one the starter bank, which is made on first use. Raises BankError, OSError."""
+    from bank import Bank
+
+    return Bank.open(path or starter_bank())
+
+
+def starter_bank() -> Path:
+    """The bank that every pedal has, in the data folder; built there (a second or two) if it is not."""
+    path = data_dir() / "banks" / "starter.nvbank"
+    if not path.exists():
+        from bank.build import build
+        from models.generator import room_at
+
+        path.parent.mkdir(parents=True, exist_ok=True)
+        build(path, room_at, steps=10, name="starter")
+    return path
+
+
+class RoomMaker:
+    """Makes IRs for the values of the room controls. Control process and renderer; holds the synthesiser's carriers."""
+
+    def __init__(self, source: RoomSource, rate_hz: int, max_taps: int) -> None:
+        self.source = source
+        self._synthesise = Synthesiser(rate_hz)
+        self._rate_hz, self._max_taps = rate_hz, max_taps
+
+    def fingerprint(self, values: dict[str, float]) -> int:
+        """64 bits that name this room: equal for equal IRs. Never 0, which means unknown."""
+        room = struct.pack("<4dQ", values["x"], values["y"], values["z"], values["width"], self._rate_hz)
+        digest = hashlib.blake2b(self.source.name.encode() + room, digest_size=8).digest()
+        return int.from_bytes(digest, "little") or 1
+
+    def ir(self, values: dict[str, float]) -> NDArray[np.float32]:
+        """The IR of the room at the knobs' x, y, z and width: float32 (2, taps)."""
+        energy_map = self.source.energy_map(*(latent(values[axis]) for axis in "xyz"))
+        ir = self._synthesise(energy_map, width=values["width"])
+        return np.ascontiguousarray(ir[:, : self._max_taps])

@@ -1,0 +1,138 @@
+"""The control socket: how `nverb set|get|status` and other programs speak to the control process.
+
+A Unix stream socket in the runtime folder, mode 0660: the folder and the socket let in the pedal's user and group, nobody else.
+Each message is one line of JSON, UTF-8, at most MAX_LINE bytes, answered by one line.
+
+| request                              | answer, with "ok": true              | error, "ok": false              |
+|--------------------------------------|--------------------------------------|---------------------------------|
+| {"do": "set", "values": {name: ...}} | "values": {name: number}, as set     | all or none: nothing was set    |
+| {"do": "get", "names": [name, ...]}  | "values"; an empty list means all    | an unknown name                 |
+| {"do": "status"}                     | "status": see firmware_py.status     |                                 |
+| {"do": "bank", "path": "..."}        | "bank": its name                     | a bad file: the old bank plays  |
+
+An error's answer is {"ok": false, "error": "one line"}.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import selectors
+import socket
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from firmware_py.errors import UserError
+from firmware_py.paths import runtime_dir
+
+MAX_LINE = 65536
+MAX_CLIENTS = 16
+
+Handler = Callable[[dict[str, Any]], dict[str, Any]]
+
+
+def socket_path() -> Path:
+    return runtime_dir() / "control.sock"
+
+
+def ask(request: dict[str, Any], *, timeout_s: float = 5.0) -> dict[str, Any]:
+    """Sends a request to the control process and returns its answer. Raises UserError: no pedal, no answer, or its refusal."""
+    path = socket_path()
+    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as connection:
+        connection.settimeout(timeout_s)
+        try:
+            connection.connect(os.fspath(path))
+            connection.sendall(json.dumps(request).encode() + b"\n")
+            answer = b""
+            while not answer.endswith(b"\n"):
+                part = connection.recv(MAX_LINE)
+                if not part:
+                    raise UserError("the pedal closed the connection without an answer: see its log")
+                answer += part
+        except (FileNotFoundError, ConnectionRefusedError):
+            raise UserError(f"no pedal runs here (no control process at {path}): start it with `nverb run`") from None
+        except PermissionError:
+            raise UserError(f"{path}: permission denied; join the pedal's group") from None
+        except TimeoutError:
+            raise UserError(f"the pedal did not answer within {timeout_s:g} s") from None
+        except OSError as error:
+            raise UserError(f"{path}: {error.strerror or error}") from None
+    decoded: dict[str, Any] = json.loads(answer)
+    if not decoded.get("ok"):
+        raise UserError(decoded.get("error", "the pedal refused, and did not say why"))
+    return decoded
+
+
+class Server:
+    """The control process's end: never blocks, bounds what it reads, drops clients that misbehave."""
+
+    def __init__(self, handler: Handler) -> None:
+        self._handler = handler
+        self._selector = selectors.DefaultSelector()
+        self._path = socket_path()
+        self._path.unlink(missing_ok=True)  # a leftover: the control lock is ours, so nobody listens
+        self._listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+        self._listener.bind(os.fspath(self._path))
+        os.chmod(self._path, 0o660)
+        self._listener.listen(MAX_CLIENTS)
+        self._listener.setblocking(False)
+        self._selector.register(self._listener, selectors.EVENT_READ)
+        self._pending: dict[socket.socket, bytes] = {}
+
+    def serve(self, timeout_s: float) -> None:
+        """Waits at most `timeout_s` for clients and answers what they asked."""
+        for key, _ in self._selector.select(timeout_s):
+            if key.fileobj is self._listener:
+                self._accept()
+            else:
+                assert isinstance(key.fileobj, socket.socket)
+                self._read(key.fileobj)
+
+    def close(self) -> None:
+        for client in list(self._pending):
+            self._drop(client)
+        self._listener.close()
+        self._path.unlink(missing_ok=True)
+
+    def _accept(self) -> None:
+        try:
+            client, _ = self._listener.accept()
+        except OSError:
+            return
+        if len(self._pending) >= MAX_CLIENTS:
+            client.close()
+            return
+        client.settimeout(0.05)  # a client that does not read its answer may not hold the pedal up
+        self._pending[client] = b""
+        self._selector.register(client, selectors.EVENT_READ)
+
+    def _drop(self, client: socket.socket) -> None:
+        self._selector.unregister(client)
+        del self._pending[client]
+        client.close()
+
+    def _read(self, client: socket.socket) -> None:
+        try:
+            data = client.recv(4096)
+        except OSError:
+            data = b""
+        if not data or len(self._pending[client]) + len(data) > MAX_LINE:
+            self._drop(client)
+            return
+        *lines, self._pending[client] = (self._pending[client] + data).split(b"\n")
+        for line in lines:
+            try:
+                client.sendall(json.dumps(self._answer(line)).encode() + b"\n")
+            except OSError:
+                self._drop(client)
+                return
+
+    def _answer(self, line: bytes) -> dict[str, Any]:
+        try:
+            request = json.loads(line)
+            if not isinstance(request, dict):
+                raise ValueError("a request is a JSON object")
+            return {"ok": True} | self._handler(request)
+        except (UserError, ValueError, TypeError, KeyError, OSError, RecursionError) as error:
+            return {"ok": False, "error": " ".join(str(error).split()) or type(error).__name__}

@@ -1,0 +1,67 @@
+"""How the pedal is, on one screen."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+from dsp import _engine
+
+FLOOR_DB = -120.0
+
+
+def decibels(amplitude: float) -> float:
+    """Amplitude to dBFS, rounded to 0.1, no lower than -120."""
+    return round(max(20 * math.log10(amplitude), FLOOR_DB), 1) if amplitude > 0 else FLOOR_DB
+
+
+class Load:
+    """Mean load of the audio callback over about the last second, as a share of the block period."""
+
+    def __init__(self) -> None:
+        self.mean = 0.0
+        self._at = 0.0
+        self._blocks = self._busy_ns = 0
+
+    def look(self, port: _engine.Port, now: float) -> None:
+        if now - self._at < 1:
+            return
+        meters = port.meters()
+        blocks, busy_ns = meters["blocks"] - self._blocks, meters["busy_ns"] - self._busy_ns
+        if blocks > 0 and busy_ns >= 0:
+            self.mean = busy_ns * 1e-9 * port.rate_hz / (blocks * port.block_frames)
+        self._at, self._blocks, self._busy_ns = now, meters["blocks"], meters["busy_ns"]
+
+
+def meter(db: float, width: int = 24) -> str:
+    """A bar for -60..0 dBFS."""
+    full = round(width * min(max((db + 60) / 60, 0), 1))
+    return "#" * full + "." * (width - full)
+
+
+def screen(status: dict[str, Any]) -> str:
+    """The text of `nverb status`."""
+    from device.controls import CONTROLS, format_value
+
+    audio, room = status["audio"], status["room"]
+    lines = [f"nverb {status['version']}"]
+    if audio is None:
+        lines.append("audio    not running: no sound until it is (`nverb run`, or see its log)")
+    else:
+        state = "playing" if audio["alive"] else "NOT PLAYING (no block for 0.5 s)"
+        lines += [
+            f"audio    {state}, {audio['block_frames']} frames at {audio['rate_hz']} Hz, process {audio['pid']}",
+            f"load     {100 * audio['load']:.1f} % mean, {100 * audio['worst_load']:.1f} % worst since last asked",
+            f"late     {audio['late_blocks']} of {audio['blocks']} blocks",
+        ]
+        for name in ("input", "output"):
+            for side, db in zip("LR", audio[f"{name}_db"], strict=True):
+                lines.append(f"{name + ' ' + side:8} {meter(db)} {db:6.1f} dBFS")
+        if audio["limited_samples"] or audio["nonfinite_samples"]:
+            lines.append(f"guard    {audio['limited_samples']} samples limited, {audio['nonfinite_samples']} not finite")
+    lines.append(f"room     bank {room['bank']}, made in {room['made_in_ms']:.1f} ms" + (f"; {room['fault']}" if room["fault"] else ""))
+    lines.append(f"control  process {status['control']['pid']}, up {status['control']['up_s']:.0f} s")
+    values = [f"{c.name} {format_value(c, status['controls'][c.name])}" for c in CONTROLS]
+    column = max(len(v) for v in values) + 2
+    lines += ["".join(v.ljust(column) for v in values[i : i + 4]).rstrip() for i in range(0, len(values), 4)]
+    return "\n".join(lines)
