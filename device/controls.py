@@ -1,0 +1,211 @@
+"""THE table of controls: what the pedal can be told, from a knob, a footswitch, MIDI, a preset or a command.
+
+One row says everything that those doors need: name, unit, range, law, default, smoothing. `nverb --help`, the
+documents, the checks of what comes in and the control process all read it; nothing else knows a range.
+
+A control's *value* is in its unit (dB, ms, Hz, ...; a switch is 0.0 or 1.0). Its *position* is where a knob stands, 0
+at one end and 1 at the other. The law joins the two:
+
+| law    | value at position p                    | for                                                  |
+|--------|----------------------------------------|------------------------------------------------------|
+| linear | minimum + span * p                     | most                                                 |
+| log    | minimum * (maximum / minimum) ** p     | frequencies, ratios: equal turns are equal intervals |
+| cubic  | minimum + span * cbrt(p)               | a gain in dB that starts at silence                  |
+| steps  | the linear law to the nearest integer  | rotary switches                                      |
+| switch | 0 below the middle, 1 from there on    | on and off                                           |
+
+The cubic law is the reference plug-in's gain taper: the position is the cube of how far the value stands in its dB
+range. The useful 40 dB below the top so fill four fifths of the travel (0 dB at 0.78, -19 dB at the middle); cubed
+the other way round, they would be crowded into the last tenth.
+"""
+# ruff: noqa: E501 - the table's rows are as long as they are
+
+from __future__ import annotations
+
+import difflib
+import math
+import re
+from dataclasses import dataclass
+from typing import Literal
+
+Law = Literal["linear", "log", "cubic", "steps", "switch"]
+LAWS: tuple[Law, ...] = ("linear", "log", "cubic", "steps", "switch")
+Target = Literal["engine", "room", "pedal"]
+
+
+class UnknownControl(ValueError):
+    """No control has this name. The message names the nearest."""
+
+
+class OutOfRange(ValueError):
+    """Not a value that the control can take. The message names the range."""
+
+
+@dataclass(frozen=True)
+class Control:
+    """One row of the table.
+
+    target says who acts on it: "engine" the audio process, through the mailbox; "room" a new impulse response is
+    made; "pedal" the control process itself. smoothing_ms is the time that the engine takes to follow a change (0:
+    not its business; for all of the room, `fade` is the time). cc is the MIDI controller that moves it unless another
+    was learnt.
+    """
+
+    name: str
+    title: str
+    unit: str
+    minimum: float
+    maximum: float
+    law: Law
+    default: float
+    smoothing_ms: float
+    target: Target
+    cc: int | None
+    help: str
+
+    def __post_init__(self) -> None:
+        if not self.minimum < self.maximum:
+            raise ValueError(f"control {self.name}: minimum {self.minimum:g} must be below maximum {self.maximum:g}")
+        if self.law not in LAWS:
+            raise ValueError(f"control {self.name}: no law {self.law!r}; there are {', '.join(LAWS)}")
+        if self.law == "log" and self.minimum <= 0:
+            raise ValueError(f"control {self.name}: a log law needs a minimum above 0")
+
+    @property
+    def is_switch(self) -> bool:
+        return self.law == "switch"
+
+
+# Defaults that are choices. x, y, z: the middle of the axes is the middle of the latent space (0, 0, 0), where a
+# trained decoder has seen the most rooms and a player has as far to go in every direction; the plug-in's 0, 0, 0 is
+# its furthest corner. mix: a pedal stands in series with the instrument, so the dry sound must be there when it is
+# first plugged in; the plug-in, on a send, starts at 100. fmt: off
+CONTROLS: tuple[Control, ...] = (
+    #       name           title           unit     min    max  law       default  ms  target     cc  help
+    Control("gain",        "Gain",         "dB",  -140,    12, "cubic",     -3, 20, "engine",   7, "input gain; the lowest value is silence"),
+    Control("x",           "X",            "",       0,     9, "linear",   4.5,  0, "room",    16, "first axis of rooms; latent = -2 + 4 x / 9"),
+    Control("y",           "Y",            "",       0,     9, "linear",   4.5,  0, "room",    17, "second axis of rooms"),
+    Control("z",           "Z",            "",       0,     9, "linear",   4.5,  0, "room",    18, "third axis of rooms"),
+    Control("width",       "Width",        "",      -4,     4, "linear",     1,  0, "room",    19, "0 mono, 1 natural stereo, beyond: wider; negative: sides exchanged"),
+    Control("predelay",    "Pre-delay",    "ms",     0,   100, "linear",     0, 20, "engine",  12, "time before the room answers"),
+    Control("lowpass",     "Low-pass",     "",       0,     1, "switch",     0, 20, "engine",  80, "low-pass filter of the wet sound"),
+    Control("lowpass_hz",  "Low-pass Fc",  "Hz",   500, 20000, "log",    20000, 20, "engine",  74, "its cutoff (second order, Q 0.71)"),
+    Control("highpass",    "High-pass",    "",       0,     1, "switch",     0, 20, "engine",  81, "high-pass filter of the wet sound"),
+    Control("highpass_hz", "High-pass Fc", "Hz",    20,  5000, "log",       20, 20, "engine",  75, "its cutoff (second order, Q 0.71)"),
+    Control("mix",         "Mix",          "%",      0,   100, "linear",    35, 20, "engine",  91, "0 the dry sound alone, 100 the wet"),
+    Control("decay",       "Decay",        "x",   0.25,     4, "log",        1,  0, "room",    72, "factor on every decay time of the room"),
+    Control("size",        "Size",         "x",    0.5,     2, "log",        1,  0, "room",    76, "factor on the room's dimensions"),
+    Control("tilt",        "Tilt",         "dB",   -12,    12, "linear",     0,  0, "room",    77, "brighter (+) or darker (-), end to end of the spectrum"),
+    Control("early_late",  "Early/late",   "dB",   -12,    12, "linear",     0,  0, "room",    78, "late reverberation (+) or early reflections (-) louder"),
+    Control("attack",      "Attack",       "ms",     0,   500, "linear",     0,  0, "room",    73, "time in which the room swells in"),
+    Control("reverse",     "Reverse",      "",       0,     1, "switch",     0,  0, "room",    82, "the room played backwards"),
+    Control("fade",        "Fade",         "ms",     5,   500, "log",       50,  0, "engine",  79, "crossfade from one room to the next"),
+    Control("bypass",      "Bypass",       "",       0,     1, "switch",     0, 20, "engine",  83, "on: the input passes untouched"),
+    Control("trails",      "Trails",       "",       0,     1, "switch",     1, 20, "engine",  85, "on: the tail rings out in bypass; off: it is cut"),
+    Control("freeze",      "Freeze",       "",       0,     1, "switch",     0,  0, "pedal",   64, "on: the room holds, whatever the knobs do"),
+    Control("limiter",     "Limiter",      "",       0,     1, "switch",     1, 20, "engine",  86, "output peaks are held at full scale"),
+)
+# fmt: on
+
+_BY_NAME = {control.name: control for control in CONTROLS}
+
+
+def find(name: str) -> Control:
+    """The control of that name (case and `-` for `_` forgiven). Raises UnknownControl naming the nearest names."""
+    wanted = name.strip().lower().replace("-", "_")
+    if wanted in _BY_NAME:
+        return _BY_NAME[wanted]
+    near = difflib.get_close_matches(wanted[:64], _BY_NAME, n=3, cutoff=0.5)
+    hint = f"did you mean {' or '.join(near)}?" if near else f"there are {', '.join(_BY_NAME)}"
+    raise UnknownControl(f"no control {name[:64]!r}: {hint}")
+
+
+def describe_range(control: Control) -> str:
+    """The legal values in words: `-140 to 12 dB`, `on or off`."""
+    if control.is_switch:
+        return "on or off"
+    return f"{control.minimum:g} to {control.maximum:g} {control.unit}".rstrip()
+
+
+def check(control: Control, value: float) -> float:
+    """The value, as a float, if the control can take it. Raises OutOfRange naming the range."""
+    value = float(value)
+    if not (math.isfinite(value) and control.minimum <= value <= control.maximum):
+        raise OutOfRange(f"{control.name} = {value:g}: it goes from {describe_range(control)}")
+    if control.law in ("switch", "steps") and value != round(value):
+        what = "it is on (1) or off (0)" if control.is_switch else f"whole steps, {describe_range(control)}"
+        raise OutOfRange(f"{control.name} = {value:g}: {what}")
+    return value
+
+
+def to_value(control: Control, position: float) -> float:
+    """The value at a knob's position; positions beyond 0..1 are taken for the ends, which are met exactly."""
+    if position <= 0:
+        return control.minimum
+    if position >= 1:
+        return control.maximum
+    span = control.maximum - control.minimum
+    match control.law:
+        case "linear":
+            value = control.minimum + span * position
+        case "log":
+            value = control.minimum * (control.maximum / control.minimum) ** position
+        case "cubic":
+            value = control.minimum + span * math.cbrt(position)
+        case "steps":
+            value = float(round(control.minimum + span * position))
+        case "switch":
+            value = float(position >= 0.5)
+    return min(max(value, control.minimum), control.maximum)
+
+
+def to_position(control: Control, value: float) -> float:
+    """Where a knob stands for this value, 0..1: the inverse of `to_value`. Values beyond the range give the ends."""
+    value = min(max(value, control.minimum), control.maximum)
+    fraction = (value - control.minimum) / (control.maximum - control.minimum)
+    match control.law:
+        case "log":
+            return math.log(value / control.minimum) / math.log(control.maximum / control.minimum)
+        case "cubic":
+            return fraction**3
+        case _:
+            return fraction
+
+
+_WORDS = {"on": 1.0, "off": 0.0, "true": 1.0, "false": 0.0, "yes": 1.0, "no": 0.0, "1": 1.0, "0": 0.0}
+_NUMBER = re.compile(r"\s*([+-]?(?:\d+\.?\d*|\.\d+)(?:e[+-]?\d+)?)\s*([a-z%]*)\s*", re.IGNORECASE)
+_SCALES = {
+    "": {},
+    "dB": {"db": 1.0},
+    "ms": {"ms": 1.0, "s": 1000.0},
+    "Hz": {"hz": 1.0, "khz": 1000.0, "k": 1000.0},
+    "%": {"%": 1.0},
+    "x": {"x": 1.0, "%": 0.01},
+}
+
+
+def parse(control: Control, text: str) -> float:
+    """The value that a person wrote: `on`, `-3 dB`, `2 kHz`, `0.02 s`, `40%`, `17`. Raises OutOfRange."""
+    text = text[:64]
+    if control.is_switch:
+        try:
+            return _WORDS[text.strip().lower()]
+        except KeyError:
+            raise OutOfRange(f"{control.name} = {text!r}: it is on or off") from None
+    match = _NUMBER.fullmatch(text)
+    scales = _SCALES[control.unit]
+    unit = match[2].lower() if match else ""
+    if match is None or (unit and unit not in scales):
+        example = format(control, control.default)
+        raise OutOfRange(f"{control.name} = {text!r}: write a number such as {example!r}, {describe_range(control)}")
+    return check(control, float(match[1]) * scales.get(unit, 1.0))
+
+
+def format(control: Control, value: float) -> str:
+    """The value as a person reads it; `parse` takes it back: `-3.0 dB`, `2.00 kHz`, `on`."""
+    if control.is_switch:
+        return "on" if value >= 0.5 else "off"
+    if control.unit == "Hz":
+        return f"{value / 1000:.2f} kHz" if value >= 1000 else f"{value:.0f} Hz"
+    digits = 2 if control.unit in ("", "x") else 1
+    return f"{value:.{digits}f} {control.unit}".rstrip()
