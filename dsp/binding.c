@@ -260,7 +260,7 @@ typedef struct {
     PyObject_HEAD
     PortObject *port;
     nv_engine *engine;
-    Py_buffer in[2], wet[2], dry, mixed[2], out[2];
+    Py_buffer in[2], wet[2], dry[2], mixed[2], out[2];
     int pinned;
 } EngineObject;
 
@@ -284,8 +284,8 @@ static PyObject *callback_call(CallbackObject *self, PyObject *Py_UNUSED(args), 
         nv_engine_begin(e->engine);
     } else if (self->which == 1) {
         const float *in[2] = {e->in[0].buf, e->in[1].buf};
-        float *wet[2] = {e->wet[0].buf, e->wet[1].buf};
-        nv_engine_process(e->engine, in, wet, e->dry.buf);
+        float *wet[2] = {e->wet[0].buf, e->wet[1].buf}, *dry[2] = {e->dry[0].buf, e->dry[1].buf};
+        nv_engine_process(e->engine, in, wet, dry);
     } else {
         const float *mixed[2] = {e->mixed[0].buf, e->mixed[1].buf};
         float *out[2] = {e->out[0].buf, e->out[1].buf};
@@ -305,9 +305,9 @@ static PyTypeObject CallbackType = {
 
 static void engine_dealloc(EngineObject *self) {
     nv_engine_free(self->engine);
-    Py_buffer *all[] = {&self->in[0], &self->in[1], &self->wet[0], &self->wet[1], &self->dry,
-                        &self->mixed[0], &self->mixed[1], &self->out[0], &self->out[1]};
-    for (int i = 0; i < 9; i++)
+    Py_buffer *all[] = {&self->in[0], &self->in[1], &self->wet[0],   &self->wet[1],   &self->dry[0],
+                        &self->dry[1], &self->mixed[0], &self->mixed[1], &self->out[0], &self->out[1]};
+    for (int i = 0; i < 10; i++)
         if (all[i]->obj) PyBuffer_Release(all[i]);
     Py_XDECREF(self->port);
     Py_TYPE(self)->tp_free((PyObject *)self);
@@ -342,7 +342,7 @@ static PyObject *engine_new(PyTypeObject *type, PyObject *args, PyObject *kwargs
     self->port = port;
     int frames = (int)port->port->layout.block_frames, error;
     if (hold(inputs, self->in, (int)port->port->layout.inputs, frames, "inputs") < 0 || hold(wet, self->wet, 2, frames, "wet") < 0 ||
-        hold(dry, &self->dry, 1, frames, "dry") < 0 || hold(mixed, self->mixed, 2, frames, "mixed") < 0 ||
+        hold(dry, self->dry, 2, frames, "dry") < 0 || hold(mixed, self->mixed, 2, frames, "mixed") < 0 ||
         hold(out, self->out, 2, frames, "out") < 0) {
         Py_DECREF(self);
         return NULL;
@@ -366,7 +366,7 @@ static PyObject *engine_callback(EngineObject *self, void *which) {
 
 static PyGetSetDef engine_getset[] = {
     {"begin", (getter)engine_callback, NULL, "callable: before the block", (void *)0},
-    {"process", (getter)engine_callback, NULL, "callable: inputs -> wet, dry gain", (void *)1},
+    {"process", (getter)engine_callback, NULL, "callable: inputs -> wet, dry", (void *)1},
     {"finish", (getter)engine_callback, NULL, "callable: mixed -> out, meters", (void *)2},
     {0},
 };

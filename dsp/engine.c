@@ -69,14 +69,9 @@ static biquad design(int highpass, double cutoff_hz, double rate_hz) {
     return (biquad){edge / a0, middle / a0, edge / a0, -2 * c / a0, (1 - alpha) / a0};
 }
 
-static void filter_run(filter *f, float *const *x, int frames) {
-    if (f->amount.left == 0 && f->amount.value == 0) {
-        if (f->log2_hz.left) ramp_jump(&f->log2_hz, f->log2_hz.target), f->now = design(f->highpass, exp2(f->log2_hz.value), f->rate_hz);
-        memset(f->state, 0, sizeof f->state);
-        return;
-    }
-    biquad from = f->now, to = from;
-    if (f->log2_hz.left) to = design(f->highpass, exp2(ramp_skip(&f->log2_hz, frames)), f->rate_hz);
+/* A stretch of frames in which the coefficients move linearly to `to`. */
+static void filter_stretch(filter *f, float *const *x, int start, int frames, biquad to) {
+    biquad from = f->now;
     double n = 1.0 / frames;
     biquad d = {(to.b0 - from.b0) * n, (to.b1 - from.b1) * n, (to.b2 - from.b2) * n, (to.a1 - from.a1) * n, (to.a2 - from.a2) * n};
     ramp amount = f->amount;
@@ -84,7 +79,7 @@ static void filter_run(filter *f, float *const *x, int frames) {
         biquad q = from;
         double x1 = f->state[c].x1, x2 = f->state[c].x2, y1 = f->state[c].y1, y2 = f->state[c].y2;
         amount = f->amount;
-        for (int i = 0; i < frames; i++) {
+        for (int i = start; i < start + frames; i++) {
             q.b0 += d.b0, q.b1 += d.b1, q.b2 += d.b2, q.a1 += d.a1, q.a2 += d.a2;
             double in = x[c][i], y = q.b0 * in + q.b1 * x1 + q.b2 * x2 - q.a1 * y1 - q.a2 * y2;
             x2 = x1, x1 = in, y2 = y1, y1 = y;
@@ -95,6 +90,20 @@ static void filter_run(filter *f, float *const *x, int frames) {
     }
     f->amount = amount;
     f->now = to;
+}
+
+static void filter_run(filter *f, float *const *x, int frames) {
+    enum { STRETCH = 32 }; /* between two designs while the cutoff moves: short against the ramp, long against a cosine */
+    if (f->amount.left == 0 && f->amount.value == 0) {
+        if (f->log2_hz.left) ramp_jump(&f->log2_hz, f->log2_hz.target), f->now = design(f->highpass, exp2(f->log2_hz.value), f->rate_hz);
+        memset(f->state, 0, sizeof f->state);
+        return;
+    }
+    for (int start = 0; start < frames;) {
+        int moving = f->log2_hz.left > 0, n = moving && frames - start > STRETCH ? STRETCH : frames - start;
+        filter_stretch(f, x, start, n, moving ? design(f->highpass, exp2(ramp_skip(&f->log2_hz, n)), f->rate_hz) : f->now);
+        start += n;
+    }
 }
 
 /* ---- pre-delay ----------------------------------------------------------------------------------------------------------- */
@@ -194,6 +203,12 @@ static void count(_Atomic uint64_t *counter, uint64_t n) {
 }
 
 static float clamp(float v, float low, float high) { return v < low ? low : v > high ? high : v; }
+
+static void hold_peak(_Atomic uint32_t *meter, float peak) {
+    uint32_t bits; /* non-negative floats order as their bits do */
+    memcpy(&bits, &peak, sizeof bits);
+    if (bits > atomic_load_explicit(meter, memory_order_relaxed)) atomic_store_explicit(meter, bits, memory_order_relaxed);
+}
 
 static double amplitude(double db) { return db <= -140 ? 0 : pow(10, db / 20); }
 
@@ -321,38 +336,37 @@ void nv_engine_begin(nv_engine *e) {
     e->expected_ns = e->expected_ns ? e->expected_ns + e->period_ns + ((int64_t)(now - e->expected_ns)) / 64 : now + e->period_ns;
 }
 
-/* input -> gained, guarded: what is not finite becomes 0, what is absurd is held. */
-static void take_input(nv_engine *e, const float *const *in) {
+/* Input -> gained (for the convolution) and dry, both from guarded samples: what is not finite becomes 0, what is absurd is held. */
+static void take_input(nv_engine *e, const float *const *in, float *const *dry_out) {
     nv_meters *m = &e->port->meters;
-    ramp send = e->send;
+    ramp send = e->send, dry = e->dry;
     for (int c = 0; c < e->inputs; c++) {
-        float peak = 0;
+        float peak = 0, *gained = e->gained[c], *through = dry_out[c];
         unsigned bad = 0;
-        send = e->send;
+        send = e->send, dry = e->dry;
         for (int i = 0; i < e->frames; i++) {
             float x = in[c][i];
             if (!isfinite(x)) x = 0, bad++;
             x = clamp(x, -INPUT_LIMIT, INPUT_LIMIT);
-            float magnitude = fabsf(x);
-            if (magnitude > peak) peak = magnitude;
-            e->gained[c][i] = send.left ? (float)(x * ramp_next(&send)) : x * (float)send.value;
+            peak = fmaxf(peak, fabsf(x));
+            gained[i] = x * (float)ramp_next(&send);
+            through[i] = x * (float)ramp_next(&dry);
         }
         if (bad) count(&m->nonfinite, bad);
-        uint32_t bits, old = atomic_load_explicit(&m->input_peak[c], memory_order_relaxed);
-        memcpy(&bits, &peak, sizeof bits); /* non-negative floats order as their bits do */
-        if (bits > old) atomic_store_explicit(&m->input_peak[c], bits, memory_order_relaxed);
+        hold_peak(&m->input_peak[c], peak);
     }
-    e->send = send;
+    if (e->inputs == 1) memcpy(dry_out[1], dry_out[0], (size_t)e->frames * sizeof(float));
+    e->send = send, e->dry = dry;
 }
 
-void nv_engine_process(nv_engine *e, const float *const *in, float *const *wet, float *dry) {
+void nv_engine_process(nv_engine *e, const float *const *in, float *const *wet, float *const *dry) {
     uint32_t sequence = atomic_load_explicit(&e->port->params_sequence, memory_order_relaxed);
     if (sequence != e->params_sequence && nv_port_get_params(e->port, e->params)) {
         e->params_sequence = sequence;
         apply(e, e->ramp_frames);
     }
     change_room(e);
-    take_input(e, in);
+    take_input(e, in, dry);
     const float *gained[2] = {e->gained[0], e->gained[1]};
     nv_kernel_process(e->kernel, gained, wet);
     filter_run(&e->highpass, wet, e->frames);
@@ -361,7 +375,6 @@ void nv_engine_process(nv_engine *e, const float *const *in, float *const *wet, 
     for (int i = 0; i < e->frames; i++) {
         float g = (float)ramp_next(&e->wet);
         wet[0][i] *= g, wet[1][i] *= g;
-        dry[i] = (float)ramp_next(&e->dry);
     }
 }
 
@@ -389,12 +402,7 @@ void nv_engine_finish(nv_engine *e, const float *const *mixed, float *const *out
             if (fabsf(y) > peak[c]) peak[c] = fabsf(y);
         }
     }
-    for (int c = 0; c < NV_OUTPUTS; c++) {
-        uint32_t bits;
-        memcpy(&bits, &peak[c], sizeof bits);
-        if (bits > atomic_load_explicit(&m->output_peak[c], memory_order_relaxed))
-            atomic_store_explicit(&m->output_peak[c], bits, memory_order_relaxed);
-    }
+    for (int c = 0; c < NV_OUTPUTS; c++) hold_peak(&m->output_peak[c], peak[c]);
     if (bad) count(&m->nonfinite, bad);
     if (limited) count(&m->limited, limited);
     uint64_t now = now_ns(), busy = now - e->begin_ns;

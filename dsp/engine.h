@@ -1,8 +1,8 @@
 /* The pedal's signal path, one block at a time: what the audio callback does besides pyo.
  *
- *   in --> guard --> gain --+--> convolution --> high-pass --> low-pass --> pre-delay --> x wet --> wet
- *                           +--> dry (a gain curve for the graph: (1 - mix) * gain)
- *   graph: mixed = dry * in + wet;   finish(): guard --> limiter --> out, meters
+ *   in --> guard --+--> x gain --> convolution --> high-pass --> low-pass --> pre-delay --> x mix --> wet
+ *                  +--> x (1 - mix) * gain --> dry
+ *   graph: mixed = dry + wet;   finish(): guard --> limiter --> out, meters
  *
  * Plain C, no Python. Everything is allocated by nv_engine_new; the three block calls keep the promises of kernel.h. Each
  * change of a parameter is a ramp of NV_RAMP_MS: of amplitude for gains, of log frequency for cutoffs; a new pre-delay fades
@@ -22,8 +22,8 @@ void nv_engine_free(nv_engine *engine);
 
 /* Before the first sample of a block is touched: takes the time. Audio thread. */
 void nv_engine_begin(nv_engine *engine);
-/* in: the layout's inputs; wet: 2 channels; dry: one gain for each frame. block_frames floats each. Audio thread. */
-void nv_engine_process(nv_engine *engine, const float *const *in, float *const *wet, float *dry);
+/* in: the layout's inputs; wet, dry: 2 channels each. block_frames floats each. Audio thread. */
+void nv_engine_process(nv_engine *engine, const float *const *in, float *const *wet, float *const *dry);
 /* mixed -> out, 2 channels of block_frames floats; may be the same memory. Audio thread. */
 void nv_engine_finish(nv_engine *engine, const float *const *mixed, float *const *out);
 #endif

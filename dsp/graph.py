@@ -1,8 +1,8 @@
 """The pyo graph: built once, before audio starts, around the C engine's three callables.
 
     Input --> TableFill --> [engine.process] --> TableScan (wet) --+
-      |                          |                                 v
-      |                          +-------------> TableScan (dry) -> x Input + wet --> TableFill --> [engine.finish] --> out
+                                   |                               v
+                                   +-----------> TableScan (dry) --+--> TableFill --> [engine.finish] --> TableScan --> out
 
 pyo runs its objects in the order of their making, so that each block passes all of it: no block of latency is added. Imports
 pyo and NumPy only; called by the audio process, and offline by the renderer and the tests.
@@ -20,9 +20,9 @@ from numpy.typing import NDArray
 
 os.environ["PYO_GUI_WX"] = "0"  # read when pyo is imported: no search for a window system
 
-import pyo
+import pyo  # noqa: E402
 
-from dsp import _engine
+from dsp import _engine  # noqa: E402
 
 Floats = NDArray[np.float32]
 
@@ -35,23 +35,28 @@ class Graph:
         frames, inputs = port.block_frames, port.inputs
         tables = {
             name: pyo.DataTable(size=frames, chnls=channels)
-            for name, channels in (("inputs", inputs), ("wet", 2), ("dry", 1), ("mixed", 2), ("out", 2))
+            for name, channels in (("inputs", inputs), ("wet", 2), ("dry", 2), ("mixed", 2), ("out", 2))
         }
         views = {name: [table.getBuffer(c) for c in range(len(table))] for name, table in tables.items()}
         self.engine = _engine.Engine(port, **views)
         # The order of these lines is the order of work in each block.
-        begin = pyo.CallAlways_base(self.engine.begin, None)
+        begin = _each_block(self.engine.begin)
         raw = pyo.Input(list(range(inputs)))
         fill = pyo.TableFill(raw, tables["inputs"])
-        process = pyo.CallAlways_base(self.engine.process, None)
-        dry = pyo.TableScan(tables["dry"])
+        process = _each_block(self.engine.process)
         wet = pyo.TableScan(tables["wet"])
-        # With one input both outputs get it; Input's own mul and add spare two objects.
-        mixed = pyo.Input([c % inputs for c in range(2)], mul=dry, add=wet)
+        mixed = pyo.TableScan(tables["dry"], add=wet)
         monitor = pyo.TableFill(mixed, tables["mixed"])
-        finish = pyo.CallAlways_base(self.engine.finish, None)
+        finish = _each_block(self.engine.finish)
         out = pyo.TableScan(tables["out"]).out()
-        self._objects = (tables, begin, raw, fill, process, dry, wet, mixed, monitor, finish, out)
+        self._objects = (tables, begin, raw, fill, process, wet, mixed, monitor, finish, out)
+
+
+def _each_block(callback: _engine.Callback) -> object:
+    """pyo calls it at this place in each block. Its own wrapper would add a weak reference and a Python call to each."""
+    caller = pyo.CallAlways_base(callback, None)
+    caller.play()
+    return caller
 
 
 def settle_memory() -> None:

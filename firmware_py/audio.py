@@ -18,6 +18,10 @@ import os
 import signal
 import sys
 import time
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from dsp._engine import Port
 
 NO_JACK, START_AGAIN, BAD_JACK = 69, 75, 78
 DEFAULT_PARAMS = {
@@ -55,9 +59,7 @@ def run(*, client: str, inputs: int, max_ir_s: float, connect: bool, lock_pages:
     stop_signals = {signal.SIGTERM, signal.SIGINT, signal.SIGHUP}
     signal.pthread_sigmask(signal.SIG_BLOCK, stop_signals)
     os.environ["JACK_NO_START_SERVER"] = "1"  # else boot() waits 6 s for a server that nobody starts
-    import pyo
-
-    from dsp.graph import Graph, settle_memory
+    from dsp.graph import Graph, pyo, settle_memory
     from firmware_py import mailbox
 
     server = pyo.Server(sr=48000, nchnls=2, ichnls=inputs, buffersize=128, audio="jack", jackname=client, verbosity=1)
@@ -85,14 +87,14 @@ def run(*, client: str, inputs: int, max_ir_s: float, connect: bool, lock_pages:
         lock_memory()
     settle_memory()
     server.start()
-    status = _watch(port, stop_signals, block_frames / rate_hz, started)
+    status = _watch(server, port, stop_signals, block_frames / rate_hz, started)
     if status == 0:
         server.stop()  # fades out
     assert graph is not None  # pyo does not hold it: it must live until here
     return status
 
 
-def _watch(port: object, stop_signals: set[signal.Signals], block_s: float, started: float) -> int:
+def _watch(server: Any, port: Port, stop_signals: set[signal.Signals], block_s: float, started: float) -> int:
     """Waits for a signal; looks at the engine's heartbeat meanwhile. Holds the GIL only for some microseconds each 0.1 s."""
     first_block = True
     blocks, since, measured_from = 0, time.monotonic(), (0, 0.0)
@@ -100,20 +102,23 @@ def _watch(port: object, stop_signals: set[signal.Signals], block_s: float, star
         told = signal.sigtimedwait(stop_signals, 0.02 if first_block else 0.1)
         if told is not None:
             return 0
-        now, seen = time.monotonic(), port.meters()["blocks"]  # type: ignore[attr-defined]
+        now, seen = time.monotonic(), port.meters()["blocks"]
         if seen != blocks:
             if first_block:
                 first_block = False
                 measured_from = (seen, now)
                 say(f"playing {1000 * (now - started):.0f} ms after start, {round(1e6 * block_s)} us a block")
             blocks, since = seen, now
+        elif not server.getIsBooted():
+            say("JACK is gone")
+            return START_AGAIN
         elif now - since > (5 if first_block else 1):
             say("JACK stands still or is gone")
             return START_AGAIN
         # A changed block size shows as blocks that come at another pace. pyo would write past its buffers: leave at once.
-        if not first_block and now - measured_from[1] > 0.5:
+        if not first_block and now - measured_from[1] > 0.5 and now - since < 0.2:
             pace = (seen - measured_from[0]) * block_s / (now - measured_from[1])
-            if not 0.6 < pace < 1.6 and seen > measured_from[0]:
+            if not 0.6 < pace < 1.6:
                 say("JACK changed its block size or rate")
                 return START_AGAIN
             measured_from = (seen, now)

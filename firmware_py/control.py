@@ -81,7 +81,9 @@ class Control:
             self._parameters_stale = False
         # A room that waits for a crossfade to end is not replaced by each turn of a knob: the next one is made when it has begun to
         # sound, from where the knobs are then. The latest wins, and no work is done that nobody hears.
-        if self._room_stale and (port.meters()["playing_serial"] >= self._serial or self._waited_too_long(now)):
+        if self._room_stale and not self.values["freeze"] and (
+            port.meters()["playing_serial"] >= self._serial or self._waited_too_long(now)
+        ):
             self._make_room(now)
 
     def _waited_too_long(self, now: float) -> bool:

@@ -28,7 +28,7 @@ Floats = NDArray[np.float32]
 
 # (share of the demo's length, control, position of its knob 0..1): between two lines of a control its knob turns evenly.
 MOVES = (
-    (0.00, "x", 0.15), (0.00, "y", 0.50), (0.00, "z", 0.20), (0.00, "width", 0.625), (0.00, "gain", 0.97),
+    (0.00, "x", 0.15), (0.00, "y", 0.50), (0.00, "z", 0.20), (0.00, "width", 0.625), (0.00, "gain", 0.78),
     (0.10, "x", 0.15), (0.40, "x", 1.00), (0.55, "x", 0.80),
     (0.40, "y", 0.50), (0.55, "y", 0.05), (0.65, "y", 1.00), (0.70, "y", 0.60),
     (0.65, "z", 0.20), (0.80, "z", 1.00), (0.85, "z", 0.30),

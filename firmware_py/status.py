@@ -41,7 +41,7 @@ def meter(db: float, width: int = 24) -> str:
 
 def screen(status: dict[str, Any]) -> str:
     """The text of `nverb status`."""
-    from device.controls import CONTROLS, format_value
+    from device import controls
 
     audio, room = status["audio"], status["room"]
     lines = [f"nverb {status['version']}"]
@@ -61,7 +61,7 @@ def screen(status: dict[str, Any]) -> str:
             lines.append(f"guard    {audio['limited_samples']} samples limited, {audio['nonfinite_samples']} not finite")
     lines.append(f"room     bank {room['bank']}, made in {room['made_in_ms']:.1f} ms" + (f"; {room['fault']}" if room["fault"] else ""))
     lines.append(f"control  process {status['control']['pid']}, up {status['control']['up_s']:.0f} s")
-    values = [f"{c.name} {format_value(c, status['controls'][c.name])}" for c in CONTROLS]
+    values = [f"{c.name} {controls.format(c, status['controls'][c.name])}" for c in controls.CONTROLS]
     column = max(len(v) for v in values) + 2
     lines += ["".join(v.ljust(column) for v in values[i : i + 4]).rstrip() for i in range(0, len(values), 4)]
     return "\n".join(lines)

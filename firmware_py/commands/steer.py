@@ -30,26 +30,26 @@ def add_parsers(subparsers: Any) -> None:
 
 
 def _set(args: argparse.Namespace) -> int:
-    from device.controls import find, format_value
+    from device import controls
     from firmware_py.settings import parse_assignments
     from firmware_py.socket import ask
 
     answer = ask({"do": "set", "values": parse_assignments(args.values)})
     for name, value in answer["values"].items():
-        print(f"{name} = {format_value(find(name), value)}")
+        print(f"{name} = {controls.format(controls.find(name), value)}")
     return 0
 
 
 def _get(args: argparse.Namespace) -> int:
-    from device.controls import find, format_value
+    from device import controls
     from firmware_py.socket import ask
 
-    values = ask({"do": "get", "names": [find(name).name for name in args.names]})["values"]
+    values = ask({"do": "get", "names": [controls.find(name).name for name in args.names]})["values"]
     if args.json:
         print(json.dumps(values))
     else:
         for name, value in values.items():
-            print(f"{name} = {format_value(find(name), value)}")
+            print(f"{name} = {controls.format(controls.find(name), value)}")
     return 0
 
 
@@ -63,7 +63,10 @@ def _status(args: argparse.Namespace) -> int:
 
 
 def _controls(_: argparse.Namespace) -> int:
-    from device.controls import describe
+    from device import controls
 
-    print(describe())
+    print(f"{'name':12} {'range':22} {'law':8} {'default':10} what it does")
+    for row in controls.CONTROLS:
+        default = controls.format(row, row.default)
+        print(f"{row.name:12} {controls.describe_range(row):22} {row.law:8} {default:10} {row.help}")
     return 0

@@ -1,0 +1,51 @@
+"""`nverb render`: a sound file through the very graph, kernel and chain that the pedal plays live."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+from typing import Any
+
+
+def add_parsers(subparsers: Any) -> None:
+    parser = subparsers.add_parser(
+        "render",
+        help="put a sound file through the pedal, offline",
+        description="Put a sound file through the pedal's own graph. The output is as long as the input plus the room's tail, and "
+        "begins at the same sample. Sample format: what the output's name says, 32-bit float for .wav.",
+    )
+    parser.add_argument("input", type=Path, metavar="IN.wav", help="mono or stereo; any format that libsndfile reads")
+    parser.add_argument("output", type=Path, metavar="OUT.wav")
+    parser.add_argument("--set", action="append", default=[], metavar="NAME=VALUE", dest="values", help="any control; see `nverb controls`; may be repeated")
+    parser.add_argument("--ir", type=Path, metavar="FILE", help="this recorded IR (1, 2 or 4 channels) in place of a room")
+    parser.add_argument("--raw-ir", action="store_true", help="the IR at the level it has in its file, not normalised")
+    parser.add_argument("--bank", type=Path, help="bank to take the room from (default: the starter bank)")
+    parser.add_argument("--block", type=int, default=128, help="frames in a block, a power of two from 16 to 1024 (default: %(default)s)")
+    parser.add_argument("--rate", type=int, help="engine and output sampling rate in Hz (default: the input's)")
+    parser.set_defaults(handler=_render)
+
+
+def _render(args: argparse.Namespace) -> int:
+    from firmware_py.errors import UserError
+    from firmware_py.render import render
+    from firmware_py.settings import defaults, parse_assignments
+
+    if args.block not in (16, 32, 64, 128, 256, 512, 1024):
+        raise UserError(f"--block {args.block}: a power of two from 16 to 1024")
+    if args.rate is not None and not 8000 <= args.rate <= 192000:
+        raise UserError(f"--rate {args.rate}: from 8000 to 192000 Hz")
+    if args.raw_ir and not args.ir:
+        raise UserError("--raw-ir goes with --ir FILE")
+    values = defaults() | {"limiter": 0.0} | parse_assignments(args.values)  # a float file holds peaks above full scale
+    report = render(
+        args.input,
+        args.output,
+        values,
+        ir_path=args.ir,
+        raw_ir=args.raw_ir,
+        bank_path=args.bank,
+        block_frames=args.block,
+        rate_hz=args.rate,
+    )
+    print(report)
+    return 0
