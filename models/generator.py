@@ -1,0 +1,272 @@
+"""Rooms drawn from a description: parameters of a room -> energy map, without rendering any audio.
+
+One formula serves every kind of space (`energy_maps`): a direct sound; early reflections, spaced by the size of the
+room; a diffuse field that builds up and decays with one slope or two in each band; and a shape over time for springs,
+slaps and gates. A room is a point in the space of `RoomParameters`.
+
+`room_at` maps the three knobs to such a point by hand. It is what the starter bank is made of, and the reference for
+what X, Y and Z mean to a player.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, fields
+
+import numpy as np
+from numpy.typing import NDArray
+
+from dsp.energymap import DEFAULT_GRID, FLOOR_DB, EnergyMap, Grid
+
+Array = NDArray[np.float64]
+
+LATENT_LIMIT = 2.0
+"""Knob axes run from -LATENT_LIMIT to +LATENT_LIMIT."""
+
+SPEED_OF_SOUND_M_S = 343.0
+
+_REFLECTION_TIME = np.array([0.55, 0.8, 1.1, 1.35, 1.75, 2.1, 2.6, 3.2, 3.9, 4.8, 5.9, 7.3])
+"""Arrival of the early reflections after the direct sound, in mean free times: gaps under one, as in a box room."""
+
+_REFLECTION_DB = np.array([-1.0, -3.0, -2.5, -4.5, -4.0, -6.0, -5.5, -7.5, -7.0, -9.0, -10.0, -12.0])
+"""Their energies; alternating, as strong and weak walls are."""
+
+
+@dataclass(frozen=True)
+class RoomParameters:
+    """Rooms, one per element of each field; every field has shape (rooms,).
+
+    | field          | unit   | range         | what                                                               |
+    |----------------|--------|---------------|--------------------------------------------------------------------|
+    | decay_s        | s      | 0.05 .. 12    | T60 at 1 kHz of the first slope                                    |
+    | bass_ratio     |        | 0.3 .. 3      | T60 at 125 Hz over T60 at 1 kHz                                    |
+    | treble_ratio   |        | 0.08 .. 1.5   | T60 at 8 kHz over T60 at 1 kHz                                     |
+    | decay_bend     | nepers | -0.4 .. 0.4   | hump (+) or dip (-) of the T60 curve at 1 kHz against 63 and 16000 |
+    | tilt_db        | dB/oct | -8 .. 4       | slope of the diffuse field's spectrum about 1 kHz, at the onset    |
+    | low_cut_hz     | Hz     | 10 .. 600     | 2nd-order high-pass of everything: plates, springs, small boxes    |
+    | high_cut_hz    | Hz     | 1500 .. 30000 | 2nd-order low-pass of everything but the direct sound              |
+    | size_m         | m      | 0.3 .. 60     | mean free path 4 V / S: spaces the early reflections               |
+    | direct_db      | dB     | -90 .. 15     | direct over diffuse energy at 1 kHz; below -60: no direct sound    |
+    | early_db       | dB     | -60 .. 10     | early reflections over diffuse energy at 1 kHz                     |
+    | smear          |        | 0.05 .. 2     | width of a reflection against its spacing: sparse .. dense |
+    | pattern        | turns  | 0 .. 1        | moves reflections against each other by up to a tenth              |
+    | onset_s        | s      | 0 .. 1.5      | build-up of the diffuse field, 1 - exp(-t / onset)                 |
+    | onset_power    |        | 0.5 .. 4      | exponent of that build-up: soft (low) or late (high) swelling      |
+    | late_ratio     |        | 0.2 .. 6      | T60 of the second slope over that of the first                     |
+    | late_db        | dB     | -60 .. 0      | second slope under the first at t = 0; below -50: one slope |
+    | echo_s         | s      | 0.01 .. 1     | period of a flutter, spring or slap echo                           |
+    | echo_depth     |        | 0 .. 1        | how much of the diffuse energy is in these echoes                  |
+    | dispersion_s   | s      | -0.05 .. 0.1  | delay of 4 kHz against DC at the first echo: springs (+)           |
+    | gate_s         | s      | 0.05 .. 100   | where the gate closes; > 10: no gate                               |
+    | gate_fall_db_s | dB/s   | 50 .. 3000    | how fast it does                                                   |
+    | swell_s        | s      | 0 .. 2        | up to here the level rises instead of falling (reverse); 0: no     |
+    """
+
+    decay_s: Array
+    bass_ratio: Array
+    treble_ratio: Array
+    decay_bend: Array
+    tilt_db: Array
+    low_cut_hz: Array
+    high_cut_hz: Array
+    size_m: Array
+    direct_db: Array
+    early_db: Array
+    smear: Array
+    pattern: Array
+    onset_s: Array
+    onset_power: Array
+    late_ratio: Array
+    late_db: Array
+    echo_s: Array
+    echo_depth: Array
+    dispersion_s: Array
+    gate_s: Array
+    gate_fall_db_s: Array
+    swell_s: Array
+
+    def __len__(self) -> int:
+        return len(self.decay_s)
+
+
+PLAIN = {
+    "decay_s": 1.0,
+    "bass_ratio": 1.1,
+    "treble_ratio": 0.5,
+    "decay_bend": 0.0,
+    "tilt_db": -1.5,
+    "low_cut_hz": 20.0,
+    "high_cut_hz": 24_000.0,
+    "size_m": 6.0,
+    "direct_db": -6.0,
+    "early_db": -6.0,
+    "smear": 0.4,
+    "pattern": 0.0,
+    "onset_s": 0.002,
+    "onset_power": 1.0,
+    "late_ratio": 1.0,
+    "late_db": -60.0,
+    "echo_s": 0.1,
+    "echo_depth": 0.0,
+    "dispersion_s": 0.0,
+    "gate_s": 100.0,
+    "gate_fall_db_s": 500.0,
+    "swell_s": 0.0,
+}
+"""A medium room without oddities: what a kind of room leaves unsaid."""
+
+
+def parameters(rooms: int, **values: Array | float) -> RoomParameters:
+    """`rooms` rooms: PLAIN ones but for `values`, each a number or an array of shape (rooms,)."""
+    named = {field.name: values.get(field.name, PLAIN[field.name]) for field in fields(RoomParameters)}
+    return RoomParameters(**{name: np.broadcast_to(np.asarray(value, float), rooms) for name, value in named.items()})
+
+
+def decay_curve_s(room: RoomParameters, grid: Grid = DEFAULT_GRID) -> Array:
+    """T60 of the first slope in each band, shape (rooms, bands), seconds.
+
+    log T60 is a straight line in octaves from 1 kHz down to 125 Hz and up to 8 kHz and beyond, its corner rounded over
+    an octave, plus one wave of `decay_bend`.
+    """
+    octave = np.log2(grid.centre_hz / 1000.0)
+    below, above = _soft_ramp(-octave) / 3.0, _soft_ramp(octave) / 3.0
+    bend = np.cos(np.pi * np.clip(octave / 4.0, -1.0, 1.0))
+    log_ratio = (
+        np.log(room.bass_ratio)[:, None] * below
+        + np.log(room.treble_ratio)[:, None] * above
+        + room.decay_bend[:, None] * (bend - 1.0)
+    )
+    return np.asarray(room.decay_s[:, None] * np.exp(log_ratio))
+
+
+def _soft_ramp(octaves: Array) -> Array:
+    """max(octaves, 0) with a corner rounded over about an octave, 0 at -1 and below."""
+    return np.where(octaves > 0.5, octaves, np.where(octaves < -0.5, 0.0, 0.5 * (octaves + 0.5) ** 2))
+
+
+def energy_maps(room: RoomParameters, grid: Grid = DEFAULT_GRID) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+    """Draws rooms: (level_db, direct_db), float32, shapes (rooms, bands, frames) and (rooms, bands).
+
+    Levels as in `EnergyMap`, with the energy of each whole room, direct sound and all, at 0 dB; nothing lies lower than
+    FLOOR_DB under a room's loudest cell. A room without direct sound has FLOOR_DB or less in direct_db.
+    """
+    edge, centre, length = grid.frame_edge_s, grid.frame_centre_s, grid.frame_s
+    octave = np.log2(grid.centre_hz / 1000.0)
+    bandwidth = np.diff(grid.edge_hz)
+    middle = int(np.argmin(np.abs(octave)))
+
+    def per_band(values: Array) -> Array:
+        return values[:, None]
+
+    low = 1.0 / (1.0 + (per_band(room.low_cut_hz) / grid.centre_hz) ** 4)
+    high = 1.0 / (1.0 + (grid.centre_hz / per_band(room.high_cut_hz)) ** 4)
+    spectrum = bandwidth * low * high * 10.0 ** (per_band(room.tilt_db) * octave / 10.0)
+
+    decay = decay_curve_s(room, grid)
+    diffuse = _decay(decay, edge, length)
+    if (room.late_db > -50.0).any():
+        late = _decay(decay * per_band(room.late_ratio), edge, length)
+        diffuse += 10.0 ** (room.late_db / 10.0)[:, None, None] * late
+    diffuse *= spectrum[:, :, None]
+    diffuse *= _shape(room, grid)
+
+    tail = (diffuse[:, middle] * length).sum(axis=1)  # (rooms,), energy at 1 kHz: what direct and early levels refer to
+    flat = bandwidth * low / (bandwidth * low)[:, middle, None]
+    direct = per_band(tail * 10.0 ** (room.direct_db / 10.0)) * flat
+    direct = np.where(per_band(room.direct_db) > -60.0, direct, 0.0)
+
+    colour = spectrum / spectrum[:, middle, None]
+    reflections = _reflections(room, grid)
+    energy = diffuse + (per_band(tail * 10.0 ** (room.early_db / 10.0)) * colour)[:, :, None] * reflections[:, None, :]
+    energy *= _gate_and_swell(room, centre)[:, None, :]
+
+    total = (energy * length).sum(axis=(1, 2)) + direct.sum(axis=1)
+    level_db = _db(energy / total[:, None, None])
+    level_db = np.maximum(level_db, level_db.max(axis=(1, 2), keepdims=True) + FLOOR_DB)
+    direct_db = np.maximum(_db(direct / total[:, None]), FLOOR_DB)
+    return level_db.astype(np.float32), direct_db.astype(np.float32)
+
+
+def _db(energy: Array) -> Array:
+    return np.asarray(10.0 * np.log10(np.maximum(energy, 1e-40)))
+
+
+def _decay(decay_s: Array, edge_s: Array, length_s: Array) -> Array:
+    """Mean of exp(-k t) in each frame, k = ln(10^6) / T60: shape (rooms, bands, frames)."""
+    rate = np.log(1e6) / decay_s[:, :, None]
+    return np.asarray(-np.diff(np.exp(-rate * edge_s), axis=2) / (rate * length_s))
+
+
+def _shape(room: RoomParameters, grid: Grid) -> Array:
+    """Build-up, echoes and dispersion: a factor of the diffuse field, shape (rooms, 1 or bands, frames)."""
+    time = grid.frame_centre_s
+    onset = (-np.expm1(-time / np.maximum(room.onset_s, 1e-4)[:, None])) ** room.onset_power[:, None]
+    if not (room.echo_depth > 0.0).any():
+        return np.asarray(onset[:, None, :])
+    # Echoes: a cosine to the 8th power, as loud on average as no echoes; they blur where frames outgrow the period.
+    delay = room.dispersion_s[:, None] * np.minimum(grid.centre_hz / 4000.0, 1.5) ** 2
+    turn = (time[None, None, :] - delay[:, :, None]) / room.echo_s[:, None, None]
+    pulse = np.cos(np.pi * turn) ** 8 / 0.2734375
+    blur = np.clip(1.0 - 1.5 * grid.frame_s / room.echo_s[:, None], 0.0, 1.0) * room.echo_depth[:, None]
+    # Each passage of a dispersing spring arrives more spread out than the last.
+    spread = np.exp(-np.abs(room.dispersion_s / room.echo_s)[:, None] * time / room.echo_s[:, None])
+    depth = (blur * spread)[:, None, :]
+    return np.asarray(onset[:, None, :] * (1.0 - depth + depth * pulse))
+
+
+def _reflections(room: RoomParameters, grid: Grid) -> Array:
+    """Early reflections of unit energy in all, as energy per second in each frame: shape (rooms, frames).
+
+    Each is a triangle over time, so that it glides from frame to frame as the size changes.
+    """
+    number = np.arange(len(_REFLECTION_TIME))
+    wander = 1.0 + 0.1 * np.sin(2.0 * np.pi * (room.pattern[:, None] + 0.382 * number))
+    mean_free_s = room.size_m[:, None] / SPEED_OF_SOUND_M_S
+    arrival = _REFLECTION_TIME * wander * mean_free_s
+    width = np.maximum(room.smear[:, None] * arrival / (1.0 + 0.5 * number), 1e-3)
+    energy = 10.0 ** (_REFLECTION_DB / 10.0)
+    energy = energy / energy.sum()
+    steps = (grid.frame_edge_s[None, None, :] - arrival[:, :, None]) / width[:, :, None]
+    inside = np.clip(steps, -1.0, 1.0)
+    integral = 0.5 + inside - 0.5 * inside * np.abs(inside)
+    arrived = np.einsum("k,nkf->nf", energy, integral - integral[:, :, :1])
+    return np.asarray(np.diff(arrived, axis=1) / grid.frame_s)
+
+
+def _gate_and_swell(room: RoomParameters, time: Array) -> Array:
+    """A factor of everything but the direct sound, shape (rooms, frames)."""
+    fall_db = np.maximum(time - room.gate_s[:, None], 0.0) * room.gate_fall_db_s[:, None]
+    rise_s = room.swell_s[:, None]
+    # Rises as fast as the room decays, twice over, so that the fall at 1 kHz turns into its mirror image.
+    rise_db = np.minimum(time - rise_s, 0.0) * 120.0 / room.decay_s[:, None]
+    return np.asarray(10.0 ** ((rise_db - fall_db) / 10.0))
+
+
+def knob_parameters(x: float, y: float, z: float) -> RoomParameters:
+    """The room that the knobs stand for, coordinates in -2..2 (clipped): X decay, Y brightness, Z early character."""
+    x, y, z = (float(np.clip(value, -LATENT_LIMIT, LATENT_LIMIT)) for value in (x, y, z))
+    late = (z + 2.0) / 4.0  # 0 dry and sparse .. 1 swelling
+    decay_s = 5.0 ** (x / 2.0)
+    return parameters(
+        1,
+        decay_s=decay_s,
+        size_m=2.0 * 12.0 ** ((x + 2.0) / 4.0),
+        bass_ratio=1.1 * 1.25 ** (-y / 2.0),
+        treble_ratio=0.38 * 2.4 ** (y / 2.0),
+        tilt_db=-2.2 + 1.1 * y,
+        high_cut_hz=13_000.0 * 2.2 ** (y / 2.0),
+        direct_db=6.0 - 14.0 * late - 26.0 * late**2,
+        early_db=1.0 - 21.0 * late**2,
+        smear=0.12 * 12.0**late,
+        onset_s=0.001 + 0.02 * late + 0.22 * late**3 * decay_s**0.4,
+        onset_power=0.6 + 0.9 * late,
+    )
+
+
+def room_at(x: float, y: float, z: float) -> EnergyMap:
+    """The starter room at a point of the knobs' cube: smooth in each coordinate.
+
+    T60 at 1 kHz is 5 ** (x / 2) s: 0.2 .. 5 s; y raises the treble's decay and the spectrum's tilt; z turns direct
+    sound and sparse reflections into a dense field that swells. Called to build the starter bank.
+    """
+    level_db, direct_db = energy_maps(knob_parameters(x, y, z))
+    return EnergyMap(level_db[0], DEFAULT_GRID, direct_db[0])
