@@ -1,0 +1,168 @@
+"""Measurements of a whole pedal on JACK's dummy driver: real processes, real graph, no sound card."""
+
+from __future__ import annotations
+
+import os
+import random
+import re
+import statistics
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from firmware_py.demo import Player, clip_path, private_pedal, read_clip, wait_for_room
+from firmware_py.errors import UserError
+from firmware_py.mailbox import Mailbox
+from firmware_py.rooms import RoomMaker, find_source
+from firmware_py.socket import ask
+from firmware_py.supervisor import Supervisor
+
+RATE_HZ = 48000
+
+
+def measure(*, block_frames: int, storm_s: float, show: bool) -> dict[str, Any]:
+    """All figures; with `show`, each is printed as soon as it is there."""
+    figures: dict[str, Any] = {"block_frames": block_frames, "rate_hz": RATE_HZ}
+
+    def note(name: str, value: Any, text: str) -> None:
+        figures[name] = value
+        if show:
+            print(text, flush=True)
+
+    starts = [start_to_first_block_ms(block_frames) for _ in range(3)]
+    note("start_ms", starts, f"process start -> first block   {statistics.median(starts):.0f} ms (median of 3; bar 1000)")
+    with private_pedal(block_frames=block_frames, synchronous=True) as pedal:
+        wait_for_room(pedal)
+        error_db = live_error_db(pedal)
+        note("live_error_db", error_db, f"live JACK against scipy        {error_db:.1f} dB of the peak, no offset in time")
+    with private_pedal(block_frames=block_frames, synchronous=False) as pedal:
+        wait_for_room(pedal)
+        ways = knob_to_room_ms(pedal)
+        note(
+            "knob_to_room_ms",
+            {"median": statistics.median(ways), "p99": ways[int(0.99 * len(ways))]},
+            f"knob -> first sample of a room {statistics.median(ways):.1f} ms median, {ways[int(0.99 * len(ways))]:.1f} ms p99 "
+            f"of {len(ways)} (bars 30, 60)",
+        )
+        storm = knob_storm(pedal, storm_s)
+        note(
+            "storm",
+            storm,
+            f"knob storm of {storm_s:g} s           {storm['rooms']} rooms in {storm['blocks']} blocks; JACK xruns: pedal "
+            f"{storm['xruns']}, idle client {storm['idle_xruns']}; late blocks seen by the pedal {storm['late_blocks']}; "
+            f"load {100 * storm['load']:.1f} % mean",
+        )
+        for child in pedal.children:
+            assert child.process is not None
+            memory = resident_mb(child.process.pid)
+            bar = 60 if child.name == "audio" else 70
+            note(
+                f"{child.name}_rss_mb",
+                memory,
+                f"resident set, {child.name:8}        {memory['own']:.1f} MB own (bar {bar}), {memory['shared']:.1f} MB of shared memory",
+            )
+    return figures
+
+
+def start_to_first_block_ms(block_frames: int) -> float:
+    """From the start of the audio process (JACK runs already) to its first processed block."""
+    with private_pedal(block_frames=block_frames) as pedal:
+        audio = pedal.children[0]
+        begun = time.monotonic()
+        audio.tend(begun)
+        mailbox = Mailbox()
+        while time.monotonic() - begun < 20:
+            mailbox.refresh()
+            if mailbox.port is not None and mailbox.port.meters()["blocks"]:
+                return 1000 * (time.monotonic() - begun)
+            time.sleep(0.002)
+    raise UserError("the audio process did not play within 20 s")
+
+
+def live_error_db(pedal: Supervisor) -> float:
+    """Plays a clip through the live pedal and compares the recording with scipy's convolution with the same room."""
+    from scipy.signal import fftconvolve
+
+    ask({"do": "set", "values": {"gain": 0.0, "mix": 100.0, "limiter": 0.0}})
+    time.sleep(0.5)
+    values = ask({"do": "get"})["values"]
+    clip = read_clip(clip_path(), RATE_HZ, 4.0)
+    player = Player(os.environ["JACK_DEFAULT_SERVER"], clip)
+    player.start(2)
+    while not player.done:
+        pedal.tend()
+        time.sleep(0.05)
+    player.close()
+    ir = RoomMaker(find_source(), RATE_HZ, 10 * RATE_HZ).ir(values).astype(float)
+    expected = np.stack([fftconvolve(clip[:, c].astype(float), ir[c])[: len(clip)] for c in range(2)], axis=1)
+    got = player.recording[player.block_frames : len(clip)]  # the loop through two JACK clients takes one block
+    difference = np.abs(got - expected[: len(got)]).max()
+    return float(20 * np.log10(difference / np.abs(expected).max()))
+
+
+def knob_to_room_ms(pedal: Supervisor, moves: int = 200) -> list[float]:
+    """Time from a command's departure to the block in which its room begins to sound, sorted. Moves are 150 ms and more apart."""
+    random_ = random.Random(1)
+    mailbox = Mailbox()
+    mailbox.refresh()
+    port = mailbox.port
+    assert port is not None
+    ways = []
+    for _ in range(moves):
+        pedal.tend()
+        time.sleep(0.15 + 0.05 * random_.random())
+        serial = port.meters()["playing_serial"]
+        sent_ns = time.monotonic_ns()
+        ask({"do": "set", "values": {axis: round(9 * random_.random(), 3) for axis in "xyz"}})
+        deadline = time.monotonic() + 2
+        while port.meters()["playing_serial"] == serial and time.monotonic() < deadline:
+            time.sleep(0.001)
+        ways.append((port.meters()["playing_since_ns"] - sent_ns) / 1e6)
+    return sorted(ways)
+
+
+def knob_storm(pedal: Supervisor, seconds: float) -> dict[str, Any]:
+    """All knobs turn 50 times a second; xruns as JACK's own log tells them, beside those of a client that does nothing."""
+    import jack
+
+    idle = jack.Client("nverb-idle", servername=os.environ["JACK_DEFAULT_SERVER"], no_start_server=True)
+    idle.activate()
+    random_ = random.Random(2)
+    assert pedal.jack is not None
+    log_before = len(pedal.jack.log())
+    before = ask({"do": "status"})["status"]["audio"]
+    knobs = {"x": 9.0, "y": 9.0, "z": 9.0, "width": 4.0, "predelay": 100.0, "mix": 100.0}
+    load, end = [], time.monotonic() + seconds
+    while time.monotonic() < end:
+        pedal.tend()
+        ask({"do": "set", "values": {name: round(top * random_.random(), 3) for name, top in knobs.items()}})
+        if random_.random() < 0.02:
+            load.append(ask({"do": "status"})["status"]["audio"]["load"])
+        time.sleep(0.02)
+    after = ask({"do": "status"})["status"]["audio"]
+    log = pedal.jack.log()[log_before:]
+    idle.deactivate()
+    idle.close()
+    return {
+        "seconds": seconds,
+        "rooms": after["playing_serial"] - before["playing_serial"],
+        "blocks": after["blocks"] - before["blocks"],
+        "late_blocks": after["late_blocks"] - before["late_blocks"],
+        "xruns": len(re.findall(r"XRun: client = nverb\b(?!-)", log)),
+        "idle_xruns": len(re.findall(r"XRun: client = nverb-idle", log)),
+        "load": statistics.fmean(load) if load else after["load"],
+    }
+
+
+def resident_mb(pid: int) -> dict[str, float]:
+    """Resident set of a process: its own (anonymous and files), and shared memory (the mailbox; under JACK also JACK's)."""
+    kilobytes = {
+        key: int(value)
+        for key, value in re.findall(r"^(Rss\w+):\s+(\d+) kB", Path(f"/proc/{pid}/status").read_text(), re.MULTILINE)
+    }
+    return {
+        "own": (kilobytes["RssAnon"] + kilobytes["RssFile"]) / 1024,
+        "shared": kilobytes["RssShmem"] / 1024,
+    }

@@ -1,0 +1,23 @@
+"""Every test gets folders of its own: none touches the pedal or the banks of whoever runs them."""
+
+from __future__ import annotations
+
+import shutil
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+
+@pytest.fixture(autouse=True, scope="session")
+def own_folders() -> Iterator[None]:
+    runtime = Path(tempfile.mkdtemp(prefix="nverb-test-", dir="/dev/shm"))
+    data = Path(tempfile.mkdtemp(prefix="nverb-test-"))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("NVERB_RUNTIME_DIR", str(runtime))
+        patch.setenv("NVERB_DATA_DIR", str(data))
+        patch.setenv("PYO_GUI_WX", "0")
+        yield
+    shutil.rmtree(runtime, ignore_errors=True)
+    shutil.rmtree(data, ignore_errors=True)

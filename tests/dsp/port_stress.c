@@ -1,0 +1,95 @@
+/* Two threads on one port, as steering and audio side, as fast as they can: built with ThreadSanitizer by test_port.py.
+ *
+ * Steering fills a slot with one value throughout and publishes it; now and then it cancels, or dies and is replaced. Audio takes
+ * the newest, checks that it is whole and newer than the last, holds two at most, and gives back the older. Exit status 0: all
+ * was whole and in order.
+ */
+#include <pthread.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "port.h"
+
+enum { WORDS = 1024, ROUNDS = 30000 };
+
+static nv_port *port;
+static _Atomic int done, failures;
+
+static void fail(const char *what) {
+    fprintf(stderr, "%s\n", what);
+    atomic_fetch_add(&failures, 1);
+}
+
+static void *steer(void *unused) {
+    (void)unused;
+    float params[NV_PARAMS];
+    for (uint32_t round = 1; round <= ROUNDS; round++) {
+        int slot = nv_port_begin_ir(port);
+        if (slot < 0) {
+            fail("no slot to write into");
+            break;
+        }
+        uint32_t *words = nv_port_spectra(port, slot);
+        for (int i = 0; i < WORDS; i++) words[i] = round;
+        if (round % 97 == 0)
+            nv_port_cancel_ir(port, slot);
+        else if (round % 89 == 0)
+            nv_port_recover_steering(port); /* died while writing, started again */
+        else
+            nv_port_publish_ir(port, slot, 2, WORDS * sizeof(uint32_t), round);
+        for (int i = 0; i < NV_PARAMS; i++) params[i] = (float)round;
+        nv_port_set_params(port, params);
+    }
+    atomic_store(&done, 1);
+    return NULL;
+}
+
+static void *play(void *unused) {
+    (void)unused;
+    int playing = -1;
+    uint64_t last = 0, taken = 0;
+    float params[NV_PARAMS], newest = 0;
+    while (!atomic_load(&done) || !taken) {
+        if (nv_port_get_params(port, params)) {
+            for (int i = 1; i < NV_PARAMS; i++)
+                if (params[i] != params[0]) fail("a set of parameters was torn");
+            if (params[0] < newest) fail("parameters went back in time");
+            newest = params[0];
+        }
+        int slot = nv_port_take_ir(port, last);
+        if (slot < 0) continue;
+        taken++;
+        uint64_t serial = atomic_load_explicit(&port->slot[slot].serial, memory_order_relaxed);
+        if (serial <= last) fail("an older IR was taken");
+        last = serial;
+        const uint32_t *words = nv_port_spectra(port, slot);
+        for (int i = 0; i < WORDS; i++)
+            if (words[i] != words[0] || words[0] != port->slot[slot].room) {
+                fail("an IR was torn");
+                break;
+            }
+        if (playing >= 0) nv_port_set_slot(port, playing, NV_SLOT_FREE);
+        nv_port_set_slot(port, slot, NV_SLOT_PLAYING);
+        playing = slot;
+    }
+    printf("%llu of %d IRs taken\n", (unsigned long long)taken, ROUNDS);
+    return NULL;
+}
+
+int main(void) {
+    nv_layout layout;
+    if (nv_layout_plan(&layout, 64, 4096, 2)) return 2;
+    size_t bytes = nv_port_bytes(&layout, 2);
+    void *memory = aligned_alloc(4096, (bytes + 4095) / 4096 * 4096);
+    memset(memory, 0, bytes);
+    if (nv_port_create(memory, bytes, &layout, 2, 48000) || nv_port_check(memory, bytes)) return 2;
+    port = memory;
+    pthread_t threads[2];
+    pthread_create(&threads[0], NULL, play, NULL);
+    pthread_create(&threads[1], NULL, steer, NULL);
+    pthread_join(threads[1], NULL);
+    pthread_join(threads[0], NULL);
+    free(memory);
+    return atomic_load(&failures) != 0;
+}

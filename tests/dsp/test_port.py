@@ -1,0 +1,103 @@
+"""The port: what a reader accepts, and what two threads make of it under ThreadSanitizer."""
+
+from __future__ import annotations
+
+import mmap
+import random
+import subprocess
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from dsp import _engine
+
+DSP = Path(__file__).parents[2] / "dsp"
+
+
+def new_port(max_taps: int = 2000, inputs: int = 2) -> tuple[mmap.mmap, _engine.Port]:
+    layout = _engine.plan(64, max_taps, inputs)
+    memory = mmap.mmap(-1, _engine.port_bytes(layout))
+    return memory, _engine.Port(memory, layout=layout, rate_hz=48000)
+
+
+def test_a_second_opener_sees_the_same_port() -> None:
+    memory, port = new_port()
+    values = [float(i) for i in range(len(_engine.PARAMS))]
+    port.set_params(values)
+    port.load_ir(np.ones((2, 10), np.float32), room=7)
+    other = _engine.Port(memory)
+    assert other.params() == tuple(values)
+    assert (other.rate_hz, other.block_frames, other.inputs, other.max_taps) == (48000, 64, 2, 2000)
+    assert other.newest_room() == 7
+    assert other.layout == port.layout
+
+
+@pytest.mark.parametrize(
+    ("ir", "what"),
+    [
+        (np.zeros((2, 0)), "tap"),
+        (np.zeros((2, 2001)), "tap"),
+        (np.zeros((3, 10)), "channel"),
+        (np.zeros((40, 10)), "channel"),
+        (np.full((2, 10), np.nan), "finite|NaN"),
+        (np.full((2, 10), np.inf), "finite|NaN"),
+    ],
+)
+def test_bad_irs_are_refused_and_the_last_one_stays(ir: np.ndarray, what: str) -> None:
+    _, port = new_port()
+    port.load_ir(np.ones((2, 10), np.float32), room=7)
+    for _ in range(10):
+        with pytest.raises(ValueError, match=what):
+            port.load_ir(ir.astype(np.float32))
+    assert port.newest_room() == 7
+    assert port.load_ir(np.ones((2, 10), np.float32), room=8)
+
+
+@pytest.mark.parametrize("wrong", [np.ones((2, 10)), np.ones(10, np.float32), np.ones((10, 2), np.float32).T, "text"])
+def test_other_arrays_are_refused(wrong: object) -> None:
+    _, port = new_port()
+    with pytest.raises((TypeError, ValueError, BufferError)):
+        port.load_ir(wrong)  # type: ignore[arg-type]
+
+
+def test_parameters_must_be_whole_and_finite() -> None:
+    _, port = new_port()
+    with pytest.raises(ValueError, match="parameters"):
+        port.set_params([0.0])
+    with pytest.raises(ValueError, match="mix is not finite"):
+        port.set_params([float("nan") if name == "mix" else 0.0 for name in _engine.PARAMS])
+
+
+def test_a_damaged_port_is_refused_or_harmless() -> None:
+    """2 000 ports with up to eight changed bytes in the header: opened or refused, never a crash, never a size beyond the memory."""
+    memory, port = new_port()
+    port.load_ir(np.ones((2, 10), np.float32))
+    good = memory[:4096]
+    chance = random.Random(1)
+    refused = 0
+    for _ in range(2000):
+        memory[:4096] = good
+        for _ in range(chance.randint(1, 8)):
+            memory[chance.randrange(0, 256)] = chance.randrange(256)
+        try:
+            opened = _engine.Port(memory)
+        except ValueError:
+            refused += 1
+            continue
+        assert _engine.port_bytes(opened.layout) <= len(memory) or opened.max_taps <= 2000
+    assert refused > 1000
+    with pytest.raises(ValueError):
+        _engine.Port(memory[:64].ljust(4096) and mmap.mmap(-1, 4096))
+
+
+def test_two_threads_under_thread_sanitizer(tmp_path: Path) -> None:
+    program = tmp_path / "port_stress"
+    sources = [DSP / "port.c", *sorted(DSP.glob("kernel*.c"))]
+    subprocess.run(
+        ["gcc", "-std=gnu11", "-O1", "-g", "-fsanitize=thread", f"-I{DSP}", "-o", program, Path(__file__).with_name("port_stress.c"),
+         *sources, "-lm", "-lpthread"],
+        check=True, capture_output=True, text=True,
+    )  # fmt: skip
+    done = subprocess.run(["setarch", "-R", program], capture_output=True, text=True, timeout=120)
+    assert done.returncode == 0, done.stderr[:4000]

@@ -1,0 +1,227 @@
+"""The whole pedal, live: jackd on its dummy driver, real processes, real socket, a JACK client that plays and listens."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import numpy as np
+import pytest
+from scipy.signal import fftconvolve
+
+from firmware_py.demo import Player, private_pedal, wait_for_room
+from firmware_py.errors import UserError
+from firmware_py.rooms import RoomMaker, find_source
+from firmware_py.socket import ask
+from firmware_py.supervisor import Supervisor
+
+RATE_HZ = 48000
+
+
+@pytest.fixture(scope="module")
+def pedal() -> Iterator[Supervisor]:
+    with private_pedal(block_frames=128, rate_hz=RATE_HZ) as supervisor:
+        wait_for_room(supervisor)
+        yield supervisor
+
+
+def status() -> dict[str, Any]:
+    return ask({"do": "status"})["status"]
+
+
+def set_controls(pedal: Supervisor, **values: float) -> None:
+    """Sets and waits until all of it sounds."""
+    ask({"do": "set", "values": values})
+    deadline = time.monotonic() + 10
+    while time.monotonic() < deadline:
+        pedal.tend()
+        time.sleep(0.1)
+        if not status()["audio"]["fading"]:
+            break
+    time.sleep(0.3)
+
+
+def play(pedal: Supervisor, sound: np.ndarray, *, during: Callable[[], None] | None = None, tend: bool = True) -> np.ndarray:
+    """Plays `sound` (frames, 2) through the pedal; what came back, aligned (the loop through two JACK clients takes a block)."""
+    player = Player(os.environ["JACK_DEFAULT_SERVER"], np.asarray(sound, np.float32))
+    try:
+        player.start(2)
+        deadline = time.monotonic() + 60
+        while not player.done and time.monotonic() < deadline:
+            if during is not None and player.position > len(sound) // 3:
+                during()
+                during = None
+            if tend:
+                pedal.tend()
+            time.sleep(0.02)
+        assert player.done, "JACK took no more blocks"
+        return player.recording[player.block_frames : len(sound)]
+    finally:
+        player.close()
+
+
+def sine(seconds: float) -> np.ndarray:
+    wave = 0.25 * np.sin(2 * np.pi * 1000 * np.arange(int(seconds * RATE_HZ)) / RATE_HZ)
+    return np.repeat(wave[:, None], 2, axis=1)
+
+
+def roughness(signal_: np.ndarray) -> np.ndarray:
+    x = signal_[:, 0].astype(float)
+    return np.abs(x[2:] - 2 * np.cos(2 * np.pi * 1000 / RATE_HZ) * x[1:-1] + x[:-2])
+
+
+def test_live_output_is_the_convolution_without_offset(pedal: Supervisor) -> None:
+    set_controls(pedal, gain=0, mix=100, limiter=0, x=3, y=5, z=4, width=1)
+    sound = 0.1 * np.random.default_rng(1).standard_normal((2 * RATE_HZ, 2)).astype(np.float32)
+    got = play(pedal, sound)
+    ir = RoomMaker(find_source(), RATE_HZ, 10 * RATE_HZ).ir(ask({"do": "get"})["values"]).astype(float)
+    expected = np.stack([fftconvolve(sound[:, c].astype(float), ir[c])[: len(got)] for c in range(2)], axis=1)
+    assert 20 * np.log10(np.abs(got - expected).max() / np.abs(expected).max()) < -100
+
+
+def test_turning_every_room_knob_while_it_plays_does_not_click(pedal: Supervisor) -> None:
+    """Roughness of a steady 1 kHz sine through changing rooms, against the bar of a 50 ms crossfade between any two levels."""
+    set_controls(pedal, gain=0, mix=50, fade=50, x=2, y=2, z=2, width=1)
+
+    def turn() -> None:
+        for x in range(9):
+            ask({"do": "set", "values": {"x": x, "y": 9 - x, "width": x / 3}})
+            time.sleep(0.1)
+
+    got = play(pedal, sine(3), during=turn)
+    assert roughness(got[RATE_HZ // 2 :]).max() < 5e-3
+
+
+def test_killing_the_control_process_leaves_the_sound_and_its_successor_takes_over(pedal: Supervisor) -> None:
+    set_controls(pedal, gain=0, mix=30, x=6, y=3, z=5, width=2)
+    before = ask({"do": "get"})["values"]
+    control = pedal.children[1]
+    assert control.process is not None
+    old_pid = control.process.pid
+    time.sleep(1)  # the session is kept twice a second
+
+    def kill() -> None:
+        os.kill(old_pid, signal.SIGKILL)
+
+    got = play(pedal, sine(2), during=kill, tend=False)
+    assert roughness(got[RATE_HZ // 2 :]).max() < 1e-3  # it played on, without its control process
+
+    def start_again() -> None:
+        wait_for_room(pedal)
+
+    got = play(pedal, sine(3), during=start_again)
+    assert roughness(got[RATE_HZ // 2 :]).max() < 1e-3  # the successor took over without a click
+    assert status()["control"]["pid"] != old_pid
+    assert ask({"do": "get"})["values"] == before
+
+
+def test_a_killed_audio_process_is_back_with_the_same_room(pedal: Supervisor) -> None:
+    set_controls(pedal, gain=0, mix=100, limiter=0, x=8, y=4, z=1, width=1, bypass=0)
+    sound = sine(0.5)
+    before = play(pedal, sound)
+    os.kill(status()["audio"]["pid"], signal.SIGKILL)
+    time.sleep(0.1)
+    wait_for_room(pedal, 15)
+    time.sleep(0.5)
+    after = play(pedal, sound)
+    np.testing.assert_allclose(after, before, atol=1e-4 * np.abs(before).max())
+
+
+def nverb(*words: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run([sys.executable, "-m", "firmware_py.cli", *words], capture_output=True, text=True, timeout=60, check=False)
+
+
+def test_commands_steer_the_running_pedal(pedal: Supervisor) -> None:
+    done = nverb("set", "mix=40%", "lowpass=on", "lowpass_hz=2kHz")
+    assert done.returncode == 0, done.stderr
+    assert json.loads(nverb("get", "--json").stdout)["lowpass_hz"] == 2000
+    assert "lowpass = on" in nverb("get", "lowpass").stdout
+    screen = nverb("status").stdout
+    assert "playing" in screen and "mix" in screen
+    assert json.loads(nverb("status", "--json").stdout)["audio"]["block_frames"] == 128
+    nverb("set", "lowpass=off")
+
+
+@pytest.mark.parametrize(
+    ("words", "told"),
+    [
+        (("set", "mux=40"), "mix"),
+        (("set", "mix=140"), "0 to 100"),
+        (("set", "mix=40", "x=99"), "0 to 9"),
+        (("set", "mix"), "NAME=VALUE"),
+        (("get", "lowpas"), "lowpass"),
+    ],
+)
+def test_a_bad_value_or_name_is_one_line_and_changes_nothing(pedal: Supervisor, words: tuple[str, ...], told: str) -> None:
+    before = ask({"do": "get"})["values"]
+    done = nverb(*words)
+    assert done.returncode != 0
+    assert told in done.stderr and done.stderr.count("\n") == 1 and "Traceback" not in done.stderr
+    assert ask({"do": "get"})["values"] == before
+
+
+@pytest.mark.parametrize("command", [("audio",), ("control",), ("run", "--dummy")])
+def test_a_second_instance_is_refused(pedal: Supervisor, command: tuple[str, ...]) -> None:
+    if command[0] == "run":
+        pytest.skip("`run` has a lock of its own, held by `nverb run` only")
+    done = nverb(*command)
+    assert done.returncode == 1
+    assert "already running" in done.stderr.splitlines()[-1]
+
+
+def test_without_a_pedal_commands_say_so() -> None:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("NVERB_RUNTIME_DIR", os.environ["NVERB_RUNTIME_DIR"] + "-nobody")
+        done = nverb("status")
+        os.rmdir(os.environ["NVERB_RUNTIME_DIR"])
+    assert done.returncode == 1
+    assert "nverb run" in done.stderr and done.stderr.count("\n") == 1
+
+
+def test_without_jack_the_audio_process_says_so_and_leaves() -> None:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("JACK_DEFAULT_SERVER", "nobody")
+        patch.setenv("NVERB_RUNTIME_DIR", os.environ["NVERB_RUNTIME_DIR"] + "-nojack")
+        done = nverb("audio")
+    assert done.returncode == 69
+    assert "no JACK server" in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+@pytest.mark.parametrize("line", [b"", b"{}", b"[]", b"no json", b'{"do": "set"}', b'{"do": "set", "values": {"x": []}}', b"\xff\xfe", b"[" * 5000])
+def test_a_hostile_client_gets_an_error_and_the_pedal_goes_on(pedal: Supervisor, line: bytes) -> None:
+    import socket as sockets
+
+    from firmware_py.socket import socket_path
+
+    with sockets.socket(sockets.AF_UNIX) as client:
+        client.settimeout(5)
+        client.connect(str(socket_path()))
+        client.sendall(line + b"\n")
+        answer = json.loads(client.makefile().readline())
+    assert answer["ok"] is False and answer["error"]
+    assert status()["audio"]["alive"]
+
+
+def test_a_client_that_never_ends_its_line_is_dropped(pedal: Supervisor) -> None:
+    import socket as sockets
+
+    from firmware_py.socket import MAX_LINE, socket_path
+
+    with sockets.socket(sockets.AF_UNIX) as client:
+        client.settimeout(5)
+        client.connect(str(socket_path()))
+        with pytest.raises(OSError):
+            for _ in range(MAX_LINE // 1000 + 100):
+                client.sendall(b"x" * 1000)
+                time.sleep(0.001)
+            assert client.recv(1) != b"", "dropped"
+            raise OSError
+    with pytest.raises(UserError):
+        ask({"do": "nothing"})
