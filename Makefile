@@ -57,10 +57,10 @@ $(VENV)/.apt-test: Makefile | $(VENV)/.apt-run
 
 $(VENV)/.run: $(SOURCES) | $(VENV)/.apt-run
 	@echo "installing nverb into $(VENV)"
-	@$(BIN)/pip install -q --disable-pip-version-check -e '.[pictures]'
+	@$(BIN)/pip install -q --disable-pip-version-check -e '.[demo]'
 	@touch $@
 
 $(VENV)/.test: $(SOURCES) | $(VENV)/.apt-run $(VENV)/.apt-test
 	@echo "installing nverb and its tests into $(VENV)"
-	@$(BIN)/pip install -q --disable-pip-version-check -e '.[pictures,test]'
+	@$(BIN)/pip install -q --disable-pip-version-check -e '.[demo,test]'
 	@touch $@ $(VENV)/.run

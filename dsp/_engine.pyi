@@ -1,7 +1,7 @@
 from collections.abc import Sequence
 from typing import Any
 
-from typing_extensions import Buffer
+from numpy.typing import ArrayLike as Buffer
 
 PARAMS: tuple[str, ...]
 

@@ -14,15 +14,16 @@ import ctypes
 import gc
 import mmap
 import os
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 os.environ["PYO_GUI_WX"] = "0"  # read when pyo is imported: no search for a window system
 
-import pyo  # noqa: E402
+import pyo
 
-from dsp import _engine  # noqa: E402
+from dsp import _engine
 
 Floats = NDArray[np.float32]
 
@@ -57,6 +58,18 @@ def _each_block(callback: _engine.Callback) -> object:
     caller = pyo.CallAlways_base(callback, None)
     caller.play()
     return caller
+
+
+def jack_server(client: str, inputs: int, *, connect: bool) -> Any:
+    """A pyo server for JACK, not yet booted: `boot()` raises nothing, so ask `getIsBooted()`. `connect`: to the system's ports,
+    named one by one, for there may be more of them than channels."""
+    server = pyo.Server(sr=48000, nchnls=2, ichnls=inputs, buffersize=128, audio="jack", jackname=client, verbosity=1)
+    server.deactivateMidi()
+    server.setJackAuto(False, False)
+    if connect:
+        server.setJackAutoConnectInputPorts([[f"system:capture_{c + 1}"] for c in range(inputs)])
+        server.setJackAutoConnectOutputPorts([[f"system:playback_{c + 1}"] for c in range(2)])
+    return server
 
 
 def settle_memory() -> None:

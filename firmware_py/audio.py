@@ -59,15 +59,10 @@ def run(*, client: str, inputs: int, max_ir_s: float, connect: bool, lock_pages:
     stop_signals = {signal.SIGTERM, signal.SIGINT, signal.SIGHUP}
     signal.pthread_sigmask(signal.SIG_BLOCK, stop_signals)
     os.environ["JACK_NO_START_SERVER"] = "1"  # else boot() waits 6 s for a server that nobody starts
-    from dsp.graph import Graph, pyo, settle_memory
+    from dsp.graph import Graph, jack_server, settle_memory
     from firmware_py import mailbox
 
-    server = pyo.Server(sr=48000, nchnls=2, ichnls=inputs, buffersize=128, audio="jack", jackname=client, verbosity=1)
-    server.deactivateMidi()
-    server.setJackAuto(False, False)
-    if connect:
-        server.setJackAutoConnectInputPorts([[f"system:capture_{c + 1}"] for c in range(inputs)])
-        server.setJackAutoConnectOutputPorts([[f"system:playback_{c + 1}"] for c in range(2)])
+    server = jack_server(client, inputs, connect=connect)
     server.boot()
     if not server.getIsBooted():  # boot() raises nothing
         say("no JACK server answers; start one (jackd -d alsa ...), or let `nverb run` do it")

@@ -32,11 +32,17 @@ def measure(*, block_frames: int, storm_s: float, show: bool) -> dict[str, Any]:
             print(text, flush=True)
 
     starts = [start_to_first_block_ms(block_frames) for _ in range(3)]
-    note("start_ms", starts, f"process start -> first block   {statistics.median(starts):.0f} ms (median of 3; bar 1000)")
+    note(
+        "start_ms", starts, f"process start -> first block   {statistics.median(starts):.0f} ms (median of 3; bar 1000)"
+    )
     with private_pedal(block_frames=block_frames, synchronous=True) as pedal:
         wait_for_room(pedal)
         error_db = live_error_db(pedal)
-        note("live_error_db", error_db, f"live JACK against scipy        {error_db:.1f} dB of the peak, no offset in time")
+        note(
+            "live_error_db",
+            error_db,
+            f"live JACK against scipy        {error_db:.1f} dB of the peak, no offset in time",
+        )
     with private_pedal(block_frames=block_frames, synchronous=False) as pedal:
         wait_for_room(pedal)
         ways = knob_to_room_ms(pedal)
@@ -61,7 +67,8 @@ def measure(*, block_frames: int, storm_s: float, show: bool) -> dict[str, Any]:
             note(
                 f"{child.name}_rss_mb",
                 memory,
-                f"resident set, {child.name:8}        {memory['own']:.1f} MB own (bar {bar}), {memory['shared']:.1f} MB of shared memory",
+                f"resident set, {child.name:8}        {memory['own']:.1f} MB own (bar {bar}), "
+                f"{memory['shared']:.1f} MB of shared memory",
             )
     return figures
 

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from device.board import open_board
+
 from device.controls import CONTROLS, check, find, parse
 from firmware_py import settings
 from firmware_py.mailbox import Mailbox
@@ -81,8 +82,10 @@ class Control:
             self._parameters_stale = False
         # A room that waits for a crossfade to end is not replaced by each turn of a knob: the next one is made when it has begun to
         # sound, from where the knobs are then. The latest wins, and no work is done that nobody hears.
-        if self._room_stale and not self.values["freeze"] and (
-            port.meters()["playing_serial"] >= self._serial or self._waited_too_long(now)
+        if (
+            self._room_stale
+            and not self.values["freeze"]
+            and (port.meters()["playing_serial"] >= self._serial or self._waited_too_long(now))
         ):
             self._make_room(now)
 
@@ -137,7 +140,9 @@ class Control:
                 values = {}
                 for name, value in asked.items():
                     control = find(name)
-                    values[control.name] = parse(control, value) if isinstance(value, str) else check(control, float(value))
+                    values[control.name] = (
+                        parse(control, value) if isinstance(value, str) else check(control, float(value))
+                    )
                 self.change(values)
                 return {"values": values}
             case "get":
@@ -157,7 +162,12 @@ class Control:
         status: dict[str, Any] = {
             "version": version(),
             "controls": dict(self.values),
-            "room": {"bank": self._source.name, "path": self.bank, "made_in_ms": round(self.room_ms, 2), "fault": self._room_fault},
+            "room": {
+                "bank": self._source.name,
+                "path": self.bank,
+                "made_in_ms": round(self.room_ms, 2),
+                "fault": self._room_fault,
+            },
             "control": {"pid": os.getpid(), "up_s": round(time.monotonic() - self.started, 1)},
             "audio": None,
         }
@@ -223,5 +233,3 @@ def _open_rooms(bank: Path | None, session_bank: str | None) -> tuple[RoomSource
         except (ValueError, OSError) as error:
             say(f"{error}; playing from the starter bank")
     return find_source(None), ""
-
-

@@ -48,7 +48,7 @@ def clip_path() -> Path:
 
 
 def read_clip(path: Path, rate_hz: int, seconds: float) -> Floats:
-    """The clip again and again with a pause after each, as a player tries a pedal: float32 (frames, 2) at `rate_hz`, peak -6 dBFS."""
+    """The clip again and again with a pause after each, as players try a pedal: float32 (frames, 2), peak -6 dBFS."""
     import soundfile
     import soxr
 
@@ -187,7 +187,14 @@ def wait_for_room(supervisor: Supervisor, timeout_s: float = 60.0) -> dict[str, 
 
 
 def play(
-    *, out: Path, clip: Path | None, seconds: float, block_frames: int, rate_hz: int, engine_arguments: list[str], bank: Path | None
+    *,
+    out: Path,
+    clip: Path | None,
+    seconds: float,
+    block_frames: int,
+    rate_hz: int,
+    engine_arguments: list[str],
+    bank: Path | None,
 ) -> None:
     """Runs the demo; writes demo.wav and demo.png into `out` and says where they are. Raises UserError, OSError."""
     import soundfile
@@ -200,7 +207,10 @@ def play(
         script.flush()
         control = ("--profile", "sim", "--script", script.name, *(("--bank", str(bank)) if bank else ()))
         with private_pedal(
-            block_frames=block_frames, rate_hz=rate_hz, audio_arguments=tuple(engine_arguments), control_arguments=control
+            block_frames=block_frames,
+            rate_hz=rate_hz,
+            audio_arguments=tuple(engine_arguments),
+            control_arguments=control,
         ) as pedal:
             wait_for_room(pedal)
             player = Player(os.environ["JACK_DEFAULT_SERVER"], sound)
@@ -209,7 +219,9 @@ def play(
             player.close()
     recording = player.recording[: len(sound)]
     write_atomically(
-        out / "demo.wav", lambda file: soundfile.write(file, recording, rate_hz, subtype="PCM_24", format="WAV"), durable=False
+        out / "demo.wav",
+        lambda file: soundfile.write(file, recording, rate_hz, subtype="PCM_24", format="WAV"),
+        durable=False,
     )
     _draw(out / "demo.png", sound, recording, rate_hz, track)
     last = track[-1]["audio"]

@@ -30,7 +30,9 @@ def sound_cards() -> list[str]:
     """Names of ALSA cards that can play, as `hw:NAME`; empty where there is none."""
     try:
         text = Path("/proc/asound/cards").read_text()
-        playing = {line.split("-")[0] for line in Path("/proc/asound/pcm").read_text().splitlines() if "playback" in line}
+        playing = {
+            line.split("-")[0] for line in Path("/proc/asound/pcm").read_text().splitlines() if "playback" in line
+        }
     except OSError:
         return []
     cards = re.findall(r"^\s*(\d+) \[(\S+)\s*\]", text, re.MULTILINE)
@@ -63,7 +65,12 @@ class JackServer:
         self._log = tempfile.TemporaryFile()
         environment = os.environ | {"JACK_NO_AUDIO_RESERVATION": "1"}
         self.process = subprocess.Popen(
-            command, stdin=subprocess.DEVNULL, stdout=self._log, stderr=self._log, env=environment, start_new_session=True
+            command,
+            stdin=subprocess.DEVNULL,
+            stdout=self._log,
+            stderr=self._log,
+            env=environment,
+            start_new_session=True,
         )
         deadline = time.monotonic() + 10
         while not is_running(name):

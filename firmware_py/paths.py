@@ -57,7 +57,9 @@ def lock(name: str, what: str) -> BinaryIO:
         file.seek(0)
         owner = file.read(32).decode("ascii", "replace").strip() or "unknown"
         file.close()
-        raise UserError(f"{what} is already running (process {owner}); stop it first, or set NVERB_RUNTIME_DIR") from None
+        raise UserError(
+            f"{what} is already running (process {owner}); stop it first, or set NVERB_RUNTIME_DIR"
+        ) from None
     file.truncate(0)
     file.write(f"{os.getpid()}\n".encode())
     file.flush()

@@ -11,11 +11,11 @@ from pathlib import Path
 import numpy as np
 import soundfile
 import soxr
+from bank.recording import read_recording
+from dsp.synthesis import normalise
 from numpy.typing import NDArray
 
-from bank.recording import read_recording
 from dsp.graph import OfflineGraph
-from dsp.synthesis import normalise
 from firmware_py.errors import UserError
 from firmware_py.paths import write_atomically
 from firmware_py.rooms import RoomMaker, find_source
@@ -80,12 +80,14 @@ def render(
         if source.samplerate != rate_hz:
             notes.append(f"{input_path.name} resampled from {source.samplerate} to {rate_hz} Hz")
         if ir_path is not None:
-            ir, note = _recorded_ir(ir_path, rate_hz, raw_ir)
-            notes += note
+            ir, said = _recorded_ir(ir_path, rate_hz, raw_ir)
+            notes += said
         else:
             ir = RoomMaker(find_source(bank_path), rate_hz, round(MAX_IR_S * rate_hz)).ir(values)
         inputs = 2 if len(ir) == 4 else source.channels
-        graph = OfflineGraph(rate_hz=rate_hz, block_frames=block_frames, max_taps=ir.shape[1], inputs=inputs, ir_channels=len(ir))
+        graph = OfflineGraph(
+            rate_hz=rate_hz, block_frames=block_frames, max_taps=ir.shape[1], inputs=inputs, ir_channels=len(ir)
+        )
         try:
             graph.port.set_params(engine_params(values))
             graph.port.load_ir(ir)

@@ -58,8 +58,13 @@ def screen(status: dict[str, Any]) -> str:
             for side, db in zip("LR", audio[f"{name}_db"], strict=True):
                 lines.append(f"{name + ' ' + side:8} {meter(db)} {db:6.1f} dBFS")
         if audio["limited_samples"] or audio["nonfinite_samples"]:
-            lines.append(f"guard    {audio['limited_samples']} samples limited, {audio['nonfinite_samples']} not finite")
-    lines.append(f"room     bank {room['bank']}, made in {room['made_in_ms']:.1f} ms" + (f"; {room['fault']}" if room["fault"] else ""))
+            lines.append(
+                f"guard    {audio['limited_samples']} samples limited, {audio['nonfinite_samples']} not finite"
+            )
+    lines.append(
+        f"room     bank {room['bank']}, made in {room['made_in_ms']:.1f} ms"
+        + (f"; {room['fault']}" if room["fault"] else "")
+    )
     lines.append(f"control  process {status['control']['pid']}, up {status['control']['up_s']:.0f} s")
     values = [f"{c.name} {controls.format(c, status['controls'][c.name])}" for c in controls.CONTROLS]
     column = max(len(v) for v in values) + 2

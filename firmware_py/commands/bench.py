@@ -16,7 +16,9 @@ PARTS = (
 
 
 def add_parsers(subparsers: Any) -> None:
-    parser = subparsers.add_parser("bench", help="measure this machine", description="Measure this machine. Nothing is written.")
+    parser = subparsers.add_parser(
+        "bench", help="measure this machine", description="Measure this machine. Nothing is written."
+    )
     parts = parser.add_subparsers(title="what to measure", metavar="WHAT", required=True)
 
     pedal = parts.add_parser(
@@ -25,7 +27,12 @@ def add_parsers(subparsers: Any) -> None:
         description="Runs a pedal of its own on JACK's dummy driver; a pedal that plays is not disturbed.",
     )
     pedal.add_argument("--block", type=int, default=128, help="frames in a block (default: %(default)s)")
-    pedal.add_argument("--storm-seconds", type=float, default=60.0, help="length of the knob storm (default: %(default)s; 300 for a report)")
+    pedal.add_argument(
+        "--storm-seconds",
+        type=float,
+        default=60.0,
+        help="length of the knob storm (default: %(default)s; 300 for a report)",
+    )
     pedal.add_argument("--json", action="store_true", help="for programs")
     pedal.set_defaults(handler=_pedal)
 

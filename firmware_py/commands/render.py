@@ -16,11 +16,25 @@ def add_parsers(subparsers: Any) -> None:
     )
     parser.add_argument("input", type=Path, metavar="IN.wav", help="mono or stereo; any format that libsndfile reads")
     parser.add_argument("output", type=Path, metavar="OUT.wav")
-    parser.add_argument("--set", action="append", default=[], metavar="NAME=VALUE", dest="values", help="any control; see `nverb controls`; may be repeated")
-    parser.add_argument("--ir", type=Path, metavar="FILE", help="this recorded IR (1, 2 or 4 channels) in place of a room")
+    parser.add_argument(
+        "--set",
+        action="append",
+        default=[],
+        metavar="NAME=VALUE",
+        dest="values",
+        help="any control; see `nverb controls`; may be repeated",
+    )
+    parser.add_argument(
+        "--ir", type=Path, metavar="FILE", help="this recorded IR (1, 2 or 4 channels) in place of a room"
+    )
     parser.add_argument("--raw-ir", action="store_true", help="the IR at the level it has in its file, not normalised")
     parser.add_argument("--bank", type=Path, help="bank to take the room from (default: the starter bank)")
-    parser.add_argument("--block", type=int, default=128, help="frames in a block, a power of two from 16 to 1024 (default: %(default)s)")
+    parser.add_argument(
+        "--block",
+        type=int,
+        default=128,
+        help="frames in a block, a power of two from 16 to 1024 (default: %(default)s)",
+    )
     parser.add_argument("--rate", type=int, help="engine and output sampling rate in Hz (default: the input's)")
     parser.set_defaults(handler=_render)
 

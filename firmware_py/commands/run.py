@@ -10,8 +10,12 @@ from typing import Any
 
 
 def add_parsers(subparsers: Any) -> None:
-    run = subparsers.add_parser("run", help="run the pedal", description="Run the pedal: JACK (unless it runs), audio and control.")
-    run.add_argument("--profile", default="sim", help="the board: a profile's name (default: %(default)s, knobs on the keyboard)")
+    run = subparsers.add_parser(
+        "run", help="run the pedal", description="Run the pedal: JACK (unless it runs), audio and control."
+    )
+    run.add_argument(
+        "--profile", default="sim", help="the board: a profile's name (default: %(default)s, knobs on the keyboard)"
+    )
     run.add_argument("--card", help="ALSA card for JACK, such as hw:0 (default: the first that plays)")
     run.add_argument("--dummy", action="store_true", help="run JACK without a sound card")
     run.add_argument("--or-demo", action="store_true", help="play the demo if there is no sound card and no JACK")
@@ -24,7 +28,13 @@ def add_parsers(subparsers: Any) -> None:
         help="play a recorded clip through the live pedal while its knobs turn; write the sound and a picture",
         description="No sound card needed: JACK runs on its dummy driver, everything else is real.",
     )
-    demo.add_argument("--out", type=Path, default=Path("out"), metavar="FOLDER", help="where to write demo.wav, demo.png (default: %(default)s)")
+    demo.add_argument(
+        "--out",
+        type=Path,
+        default=Path("out"),
+        metavar="FOLDER",
+        help="where to write demo.wav, demo.png (default: %(default)s)",
+    )
     demo.add_argument("--clip", type=Path, help="the clip to play (default: one that comes with pyo)")
     demo.add_argument("--seconds", type=float, default=24.0, help="length (default: %(default)s)")
     _add_engine(demo)
@@ -41,20 +51,32 @@ def add_parsers(subparsers: Any) -> None:
     control = subparsers.add_parser("control", help="the control process alone (a service)")
     control.add_argument("--profile", default="sim", help="the board: a profile's name (default: %(default)s)")
     control.add_argument("--keys", action="store_true", help="turn the simulated board's knobs by the keyboard")
-    control.add_argument("--script", type=Path, help="turn the simulated board's knobs by a file: lines of SECONDS CONTROL POSITION")
+    control.add_argument(
+        "--script", type=Path, help="turn the simulated board's knobs by a file: lines of SECONDS CONTROL POSITION"
+    )
     _add_rooms(control)
     control.set_defaults(handler=_control)
 
 
 def _add_engine(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--inputs", type=int, choices=(1, 2), default=2, help="input channels (default: %(default)s)")
-    parser.add_argument("--max-ir-seconds", type=float, default=6.0, help="longest room, 0.1 to 10 s (default: %(default)s)")
-    parser.add_argument("--block", type=int, default=128, help="frames in a block, if JACK is started here (default: %(default)s)")
-    parser.add_argument("--rate", type=int, default=48000, help="sampling rate in Hz, if JACK is started here (default: %(default)s)")
+    parser.add_argument(
+        "--max-ir-seconds", type=float, default=6.0, help="longest room, 0.1 to 10 s (default: %(default)s)"
+    )
+    parser.add_argument(
+        "--block", type=int, default=128, help="frames in a block, if JACK is started here (default: %(default)s)"
+    )
+    parser.add_argument(
+        "--rate", type=int, default=48000, help="sampling rate in Hz, if JACK is started here (default: %(default)s)"
+    )
 
 
 def _add_rooms(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--bank", type=Path, help="bank to take the rooms from (default: the one in use, else the one that comes with nverb)")
+    parser.add_argument(
+        "--bank",
+        type=Path,
+        help="bank to take the rooms from (default: the one in use, else the one that comes with nverb)",
+    )
 
 
 def _engine_arguments(args: argparse.Namespace) -> list[str]:
@@ -104,7 +126,11 @@ def _run(args: argparse.Namespace) -> int:
     supervisor = Supervisor(
         [
             Child("audio", command("audio", *_engine_arguments(args))),
-            Child("control", command("control", "--profile", args.profile, *(["--keys"] if keys else []), *bank), inherit_stdin=keys),
+            Child(
+                "control",
+                command("control", "--profile", args.profile, *(["--keys"] if keys else []), *bank),
+                inherit_stdin=keys,
+            ),
         ],
         start,
     )

@@ -42,7 +42,11 @@ def play(
     """`sound` (frames, inputs) through the graph; `before(graph, block index)` is called ahead of each block."""
     inputs = sound.shape[1]
     graph = OfflineGraph(
-        rate_hz=RATE_HZ, block_frames=block, max_taps=max_taps or ir.shape[1], inputs=inputs, ir_channels=4 if inputs == 2 else 2
+        rate_hz=RATE_HZ,
+        block_frames=block,
+        max_taps=max_taps or ir.shape[1],
+        inputs=inputs,
+        ir_channels=4 if inputs == 2 else 2,
     )
     set_params(graph, **params)
     graph.port.load_ir(ir)
@@ -86,7 +90,10 @@ def test_wet_signal_is_the_convolution_without_delay(block: int, inputs: int) ->
 def test_four_channel_ir_is_true_stereo() -> None:
     sound, ir = noise(8192), noise(1500, 4, seed=3).T.copy()
     out = play(sound, ir)
-    path = [[fftconvolve(sound[:, i].astype(float), ir[2 * i + o].astype(float))[: len(sound)] for o in range(2)] for i in range(2)]
+    path = [
+        [fftconvolve(sound[:, i].astype(float), ir[2 * i + o].astype(float))[: len(sound)] for o in range(2)]
+        for i in range(2)
+    ]
     expected = np.stack([path[0][0] + path[1][0], path[0][1] + path[1][1]], axis=1)
     assert error_db(out, expected) < -110
 
@@ -225,7 +232,9 @@ def test_limiter_holds_full_scale_and_is_transparent_below() -> None:
     assert np.abs(out).max() <= 1.0 + 1e-6
     assert np.abs(out[-4800:]).max() > 0.98
     quiet = sine(4096)
-    np.testing.assert_array_equal(play(quiet, IMPULSE.repeat(2, 0), mix=0, limiter_on=1), play(quiet, IMPULSE.repeat(2, 0), mix=0))
+    np.testing.assert_array_equal(
+        play(quiet, IMPULSE.repeat(2, 0), mix=0, limiter_on=1), play(quiet, IMPULSE.repeat(2, 0), mix=0)
+    )
 
 
 def test_an_ir_change_crossfades_and_the_latest_wins() -> None:

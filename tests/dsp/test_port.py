@@ -70,7 +70,7 @@ def test_parameters_must_be_whole_and_finite() -> None:
 
 
 def test_a_damaged_port_is_refused_or_harmless() -> None:
-    """2 000 ports with up to eight changed bytes in the header: opened or refused, never a crash, never a size beyond the memory."""
+    """2 000 ports with up to eight changed bytes in the header: opened or refused, never a crash or a size beyond the memory."""
     memory, port = new_port()
     port.load_ir(np.ones((2, 10), np.float32))
     good = memory[:4096]
@@ -95,9 +95,9 @@ def test_two_threads_under_thread_sanitizer(tmp_path: Path) -> None:
     program = tmp_path / "port_stress"
     sources = [DSP / "port.c", *sorted(DSP.glob("kernel*.c"))]
     subprocess.run(
-        ["gcc", "-std=gnu11", "-O1", "-g", "-fsanitize=thread", f"-I{DSP}", "-o", program, Path(__file__).with_name("port_stress.c"),
-         *sources, "-lm", "-lpthread"],
+        ["gcc", "-std=gnu11", "-O1", "-g", "-fsanitize=thread", f"-I{DSP}", "-o", program,
+         Path(__file__).with_name("port_stress.c"), *sources, "-lm", "-lpthread"],
         check=True, capture_output=True, text=True,
     )  # fmt: skip
-    done = subprocess.run(["setarch", "-R", program], capture_output=True, text=True, timeout=120)
+    done = subprocess.run(["setarch", "-R", program], check=False, capture_output=True, text=True, timeout=120)
     assert done.returncode == 0, done.stderr[:4000]

@@ -47,7 +47,9 @@ def set_controls(pedal: Supervisor, **values: float) -> None:
     time.sleep(0.3)
 
 
-def play(pedal: Supervisor, sound: np.ndarray, *, during: Callable[[], None] | None = None, tend: bool = True) -> np.ndarray:
+def play(
+    pedal: Supervisor, sound: np.ndarray, *, during: Callable[[], None] | None = None, tend: bool = True
+) -> np.ndarray:
     """Plays `sound` (frames, 2) through the pedal; what came back, aligned (the loop through two JACK clients takes a block)."""
     player = Player(os.environ["JACK_DEFAULT_SERVER"], np.asarray(sound, np.float32))
     try:
@@ -134,7 +136,9 @@ def test_a_killed_audio_process_is_back_with_the_same_room(pedal: Supervisor) ->
 
 
 def nverb(*words: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run([sys.executable, "-m", "firmware_py.cli", *words], capture_output=True, text=True, timeout=60, check=False)
+    return subprocess.run(
+        [sys.executable, "-m", "firmware_py.cli", *words], capture_output=True, text=True, timeout=60, check=False
+    )
 
 
 def test_commands_steer_the_running_pedal(pedal: Supervisor) -> None:
@@ -158,7 +162,9 @@ def test_commands_steer_the_running_pedal(pedal: Supervisor) -> None:
         (("get", "lowpas"), "lowpass"),
     ],
 )
-def test_a_bad_value_or_name_is_one_line_and_changes_nothing(pedal: Supervisor, words: tuple[str, ...], told: str) -> None:
+def test_a_bad_value_or_name_is_one_line_and_changes_nothing(
+    pedal: Supervisor, words: tuple[str, ...], told: str
+) -> None:
     before = ask({"do": "get"})["values"]
     done = nverb(*words)
     assert done.returncode != 0
@@ -194,7 +200,10 @@ def test_without_jack_the_audio_process_says_so_and_leaves() -> None:
     assert "Traceback" not in done.stderr
 
 
-@pytest.mark.parametrize("line", [b"", b"{}", b"[]", b"no json", b'{"do": "set"}', b'{"do": "set", "values": {"x": []}}', b"\xff\xfe", b"[" * 5000])
+@pytest.mark.parametrize(
+    "line",
+    [b"", b"{}", b"[]", b"no json", b'{"do": "set"}', b'{"do": "set", "values": {"x": []}}', b"\xff\xfe", b"[" * 5000],
+)
 def test_a_hostile_client_gets_an_error_and_the_pedal_goes_on(pedal: Supervisor, line: bytes) -> None:
     import socket as sockets
 
