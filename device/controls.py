@@ -18,7 +18,6 @@ The cubic law is the reference plug-in's gain taper: the position is the cube of
 range. The useful 40 dB below the top so fill four fifths of the travel (0 dB at 0.78, -19 dB at the middle); cubed
 the other way round, they would be crowded into the last tenth.
 """
-# ruff: noqa: E501 - the table's rows are as long as they are
 
 from __future__ import annotations
 
@@ -82,28 +81,80 @@ class Control:
 # first plugged in; the plug-in, on a send, starts at 100. fmt: off
 CONTROLS: tuple[Control, ...] = (
     #       name           title           unit     min    max  law       default  ms  target     cc  help
-    Control("gain",        "Gain",         "dB",  -140,    12, "cubic",     -3, 20, "engine",   7, "input gain; the lowest value is silence"),
-    Control("x",           "X",            "",       0,     9, "linear",   4.5,  0, "room",    16, "first axis of rooms; latent = -2 + 4 x / 9"),
-    Control("y",           "Y",            "",       0,     9, "linear",   4.5,  0, "room",    17, "second axis of rooms"),
-    Control("z",           "Z",            "",       0,     9, "linear",   4.5,  0, "room",    18, "third axis of rooms"),
-    Control("width",       "Width",        "",      -4,     4, "linear",     1,  0, "room",    19, "0 mono, 1 natural stereo, beyond: wider; negative: sides exchanged"),
-    Control("predelay",    "Pre-delay",    "ms",     0,   100, "linear",     0, 20, "engine",  12, "time before the room answers"),
-    Control("lowpass",     "Low-pass",     "",       0,     1, "switch",     0, 20, "engine",  80, "low-pass filter of the wet sound"),
-    Control("lowpass_hz",  "Low-pass Fc",  "Hz",   500, 20000, "log",    20000, 20, "engine",  74, "its cutoff (second order, Q 0.71)"),
-    Control("highpass",    "High-pass",    "",       0,     1, "switch",     0, 20, "engine",  81, "high-pass filter of the wet sound"),
-    Control("highpass_hz", "High-pass Fc", "Hz",    20,  5000, "log",       20, 20, "engine",  75, "its cutoff (second order, Q 0.71)"),
-    Control("mix",         "Mix",          "%",      0,   100, "linear",    35, 20, "engine",  91, "0 the dry sound alone, 100 the wet"),
-    Control("decay",       "Decay",        "x",   0.25,     4, "log",        1,  0, "room",    72, "factor on every decay time of the room"),
-    Control("size",        "Size",         "x",    0.5,     2, "log",        1,  0, "room",    76, "factor on the room's dimensions"),
-    Control("tilt",        "Tilt",         "dB",   -12,    12, "linear",     0,  0, "room",    77, "brighter (+) or darker (-), end to end of the spectrum"),
-    Control("early_late",  "Early/late",   "dB",   -12,    12, "linear",     0,  0, "room",    78, "late reverberation (+) or early reflections (-) louder"),
-    Control("attack",      "Attack",       "ms",     0,   500, "linear",     0,  0, "room",    73, "time in which the room swells in"),
-    Control("reverse",     "Reverse",      "",       0,     1, "switch",     0,  0, "room",    82, "the room played backwards"),
-    Control("fade",        "Fade",         "ms",     5,   500, "log",       50,  0, "engine",  79, "crossfade from one room to the next"),
-    Control("bypass",      "Bypass",       "",       0,     1, "switch",     0, 20, "engine",  83, "on: the input passes untouched"),
-    Control("trails",      "Trails",       "",       0,     1, "switch",     1, 20, "engine",  85, "on: the tail rings out in bypass; off: it is cut"),
-    Control("freeze",      "Freeze",       "",       0,     1, "switch",     0,  0, "pedal",   64, "on: the room holds, whatever the knobs do"),
-    Control("limiter",     "Limiter",      "",       0,     1, "switch",     1, 20, "engine",  86, "output peaks are held at full scale"),
+    Control("gain", "Gain", "dB", -140, 12, "cubic", -3, 20, "engine", 7, "input gain; the lowest value is silence"),
+    Control("x", "X", "", 0, 9, "linear", 4.5, 0, "room", 16, "first axis of rooms; latent = -2 + 4 x / 9"),
+    Control("y", "Y", "", 0, 9, "linear", 4.5, 0, "room", 17, "second axis of rooms"),
+    Control("z", "Z", "", 0, 9, "linear", 4.5, 0, "room", 18, "third axis of rooms"),
+    Control(
+        "width",
+        "Width",
+        "",
+        -4,
+        4,
+        "linear",
+        1,
+        0,
+        "room",
+        19,
+        "0 mono, 1 natural stereo, beyond: wider; negative: sides exchanged",
+    ),
+    Control("predelay", "Pre-delay", "ms", 0, 100, "linear", 0, 20, "engine", 12, "time before the room answers"),
+    Control("lowpass", "Low-pass", "", 0, 1, "switch", 0, 20, "engine", 80, "low-pass filter of the wet sound"),
+    Control(
+        "lowpass_hz",
+        "Low-pass Fc",
+        "Hz",
+        500,
+        20000,
+        "log",
+        20000,
+        20,
+        "engine",
+        74,
+        "its cutoff (second order, Q 0.71)",
+    ),
+    Control("highpass", "High-pass", "", 0, 1, "switch", 0, 20, "engine", 81, "high-pass filter of the wet sound"),
+    Control(
+        "highpass_hz", "High-pass Fc", "Hz", 20, 5000, "log", 20, 20, "engine", 75, "its cutoff (second order, Q 0.71)"
+    ),
+    Control("mix", "Mix", "%", 0, 100, "linear", 35, 20, "engine", 91, "0 the dry sound alone, 100 the wet"),
+    Control("decay", "Decay", "x", 0.25, 4, "log", 1, 0, "room", 72, "factor on every decay time of the room"),
+    Control("size", "Size", "x", 0.5, 2, "log", 1, 0, "room", 76, "factor on the room's dimensions"),
+    Control(
+        "tilt",
+        "Tilt",
+        "dB",
+        -12,
+        12,
+        "linear",
+        0,
+        0,
+        "room",
+        77,
+        "brighter (+) or darker (-), end to end of the spectrum",
+    ),
+    Control(
+        "early_late",
+        "Early/late",
+        "dB",
+        -12,
+        12,
+        "linear",
+        0,
+        0,
+        "room",
+        78,
+        "late reverberation (+) or early reflections (-) louder",
+    ),
+    Control("attack", "Attack", "ms", 0, 500, "linear", 0, 0, "room", 73, "time in which the room swells in"),
+    Control("reverse", "Reverse", "", 0, 1, "switch", 0, 0, "room", 82, "the room played backwards"),
+    Control("fade", "Fade", "ms", 5, 500, "log", 50, 0, "engine", 79, "crossfade from one room to the next"),
+    Control("bypass", "Bypass", "", 0, 1, "switch", 0, 20, "engine", 83, "on: the input passes untouched"),
+    Control(
+        "trails", "Trails", "", 0, 1, "switch", 1, 20, "engine", 85, "on: the tail rings out in bypass; off: it is cut"
+    ),
+    Control("freeze", "Freeze", "", 0, 1, "switch", 0, 0, "pedal", 64, "on: the room holds, whatever the knobs do"),
+    Control("limiter", "Limiter", "", 0, 1, "switch", 1, 20, "engine", 86, "output peaks are held at full scale"),
 )
 # fmt: on
 

@@ -1,0 +1,459 @@
+"""The board at work: knobs and footswitches in, LEDs out. The control process polls it; nothing here waits.
+
+    with Board.open("sim", folder=data_folder) as board:
+        for name, value in values.items():
+            board.control_moved(name, value)          # what plays before the first scan: knobs take over from there
+        while True:
+            for event in board.scan():                # board.scan_s apart: 5 ms on most boards
+                match event:
+                    case Change(control, value): ...  # a knob, or a switch that sets a control
+                    case Action(name): ...            # "preset next", "preset previous"
+                    case Notice(text): ...            # a fault came or went: a line for the log
+            ...
+            board.control_moved("mix", 40.0)          # after a preset, MIDI or command: knobs and switches know of it
+            board.light("clip")                       # also "activity": lit now and for a moment
+            board.set_fault("audio", True)            # faults that others see; those of the board it sees itself
+
+A profile that makes no sense raises ProfileError at once. Hardware that does not answer never does: its knobs keep
+their values, a Notice says what and where, the fault LED flashes, and the board tries again every second.
+"""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+from device.adc import Adc, Ads1115, Iio, Mcp3xxx, find_iio, open_i2c, open_spi, open_spi_pins
+from device.controls import CONTROLS, find
+from device.knobs import Knob, KnobFilter, Takeover
+from device.lines import CLIP_HOLD_S, FAULTS, Debounce, Input, Output, TapTempo, fault_light, open_input, open_output
+from device.profile import AdcRow, KnobRow, LedRow, Profile, ProfileError, SwitchRow, load
+from device.simulated import SimulatedBoard
+
+RETRY_S = 1.0
+LED_S = 0.02
+MAX_PREDELAY_MS = find("predelay").maximum
+
+
+class Change(NamedTuple):
+    """A control has been moved on the board; the value is in the control's unit."""
+
+    control: str
+    value: float
+
+
+class Action(NamedTuple):
+    """A footswitch was pressed that sets no control: "preset next" or "preset previous"."""
+
+    name: str
+
+
+class Notice(NamedTuple):
+    """A line for the log: a fault of the board came or went."""
+
+    text: str
+
+
+Event = Change | Action | Notice
+
+
+class Board:
+    """Use `Board.open`. All methods from one thread."""
+
+    def __init__(
+        self,
+        profile: Profile,
+        calibration: dict[str, tuple[float, float]],
+        simulation: SimulatedBoard | None,
+        clock: Callable[[], float],
+        root: Path,
+    ) -> None:
+        self.profile = profile
+        self.simulation = simulation
+        """The hands, if the board is simulated; else None."""
+        self.scan_s = 1 / profile.scan_hz
+        """Seconds between scans for which the profile is made."""
+        self._clock = clock
+        self._faults: set[str] = set()
+        self._notices: list[Event] = []
+        self._light: dict[str, float] = {}
+        self._leds_at = 0.0
+        self._states = {control.name: control.default for control in CONTROLS if control.is_switch}
+        self._taps = TapTempo()
+        self._converters = [
+            _Converter(profile, number, row, calibration, simulation, root) for number, row in enumerate(profile.adcs)
+        ]
+        self.knobs: dict[str, Knob] = {
+            knob.control.name: knob for converter in self._converters for knob in converter.knobs
+        }
+        self._switches = [_Switch(profile, number, row, simulation) for number, row in enumerate(profile.switches, 1)]
+        self._leds = [_Led(profile, number, row, simulation) for number, row in enumerate(profile.leds, 1)]
+
+    @classmethod
+    def open(
+        cls,
+        name: str = "sim",
+        folder: Path | None = None,
+        *,
+        clock: Callable[[], float] = time.monotonic,
+        root: Path = Path("/"),
+    ) -> Board:
+        """The board of that profile. folder: the data folder, with own profiles and the calibration.
+
+        clock and root (of the file system, for /dev and /sys) are for tests. Raises ProfileError.
+        """
+        profile = load(name, folder)
+        simulation = SimulatedBoard(clock) if profile.is_simulated else None
+        calibration, complaint = load_calibration(folder, profile.name)
+        board = cls(profile, calibration, simulation, clock, root)
+        if complaint:
+            board._notices.append(Notice(complaint))
+        return board
+
+    def scan(self) -> list[Event]:
+        """Reads all inputs once and drives the LEDs. The events since the last scan, oldest first."""
+        now = self._clock()
+        if self.simulation is not None:
+            self.simulation.advance()
+        events, self._notices = self._notices, []
+        for converter in self._converters:
+            codes = converter.read(now, events)
+            if codes is None:
+                continue
+            for knob, code in zip(converter.knobs, codes, strict=True):
+                if code is None:
+                    continue
+                value = knob.update(code, now)
+                if value is not None:
+                    events.append(Change(knob.control.name, value))
+                if knob.filter.fault != converter.told[knob.control.name]:
+                    events.append(converter.notice(knob))
+        for switch in self._switches:
+            switch.scan(now, events, self._pressed)
+        if now - self._leds_at >= LED_S:
+            self._leds_at = now
+            self._drive_leds(now, events)
+        return events
+
+    def control_moved(self, name: str, value: float) -> None:
+        """Something other than the board has moved a control."""
+        if name in self.knobs:
+            self.knobs[name].control_moved(value)
+        if name in self._states:
+            self._states[name] = value
+
+    def distances(self) -> dict[str, float]:
+        """How far each knob has to turn to take over its control, signed, in travels; only those that are apart."""
+        apart = {name: knob.takeover.distance for name, knob in self.knobs.items()}
+        return {name: distance for name, distance in apart.items() if distance}
+
+    def faults(self) -> dict[str, str]:
+        """What is wrong with the board now: by the part's name, a line that says where and what to do."""
+        found = {}
+        for converter in self._converters:
+            if converter.fault:
+                found[converter.name] = converter.fault
+            for knob in converter.knobs:
+                if knob.filter.fault:
+                    found[f"knob {knob.control.name}"] = converter.notice(knob).text
+        for part in (*self._switches, *self._leds):
+            if part.fault:
+                found[part.name] = part.fault
+        return found
+
+    def set_fault(self, kind: str, present: bool) -> None:
+        """Has the fault LED show a fault of somebody else: "audio", "room" or "storage"."""
+        if kind not in FAULTS:
+            raise ValueError(f"no fault {kind!r}; there are {', '.join(FAULTS)}")
+        (self._faults.add if present else self._faults.discard)(kind)
+
+    def light(self, what: str) -> None:
+        """Lights the LED that shows "clip" or "activity", now and for CLIP_HOLD_S."""
+        self._light[what] = self._clock() + CLIP_HOLD_S
+
+    def close(self) -> None:
+        """Puts out the LEDs and gives all lines and buses back."""
+        for led in self._leds:
+            led.write(False, 0.0, [])
+        for converter in self._converters:
+            converter.close()
+        for part in (*self._switches, *self._leds):
+            part.close()
+
+    def __enter__(self) -> Board:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def _pressed(self, row: SwitchRow, pressed: bool, now: float) -> list[Event]:
+        if row.control is not None:
+            if not row.hold and not pressed:
+                return []
+            state = float(pressed) if row.hold else 1 - self._states[row.control]
+            self._states[row.control] = state
+            return [Change(row.control, state)]
+        if not pressed:
+            return []
+        if row.action != "tap":
+            return [Action(row.action)]
+        interval_ms = self._taps.tap(now)
+        if interval_ms is None:
+            return []
+        while interval_ms > MAX_PREDELAY_MS:  # a quarter, an eighth, ... of the beat: the longest that fits
+            interval_ms /= 2
+        self.control_moved("predelay", interval_ms)
+        return [Change("predelay", interval_ms)]
+
+    def _drive_leds(self, now: float, events: list[Event]) -> None:
+        faults = set(self._faults)
+        for converter in self._converters:
+            if converter.fault:
+                faults.add("adc")
+            if any(converter.told.values()):
+                faults.add("knob")
+        if any(switch.fault for switch in self._switches):
+            faults.add("knob")
+        for led in self._leds:
+            match led.row.shows:
+                case "on":
+                    lit = not self._states["bypass"]
+                case "fault":
+                    lit = fault_light(faults, now)
+                case shows:
+                    lit = self._light.get(shows, 0.0) > now
+            led.write(lit, now, events)
+
+
+class _Converter:
+    """A converter and its knobs: opened again when it fails."""
+
+    def __init__(  # noqa: PLR0917 - one caller
+        self,
+        profile: Profile,
+        number: int,
+        row: AdcRow,
+        calibration: dict[str, tuple[float, float]],
+        simulation: SimulatedBoard | None,
+        root: Path,
+    ) -> None:
+        self.name = f"adc {number}"
+        self.fault: str | None = None
+        self.knobs: list[Knob] = []
+        self.told: dict[str, str | None] = {}
+        self._where = f"{profile.path.name}, adc {number + 1}: {row}"
+        self._profile = profile
+        self._row = row
+        self._rows = [knob for knob in profile.knobs if knob.adc == number]
+        self._root = root
+        self._chip = simulation.add_chip(row, self._rows) if simulation is not None and row.bus == "sim" else None
+        self._calibration = calibration
+        self._adc: Adc | None = None
+        self._retry_at = 0.0
+        self._codes: list[int | None] = []
+        full_scale = (1 << row.bits) - 1 if row.chip != "ads1115" else Ads1115.supply_code(3.3)
+        for knob in self._rows:
+            low, high = calibration.get(knob.control.name, (knob.low, knob.high))
+            position = KnobFilter(
+                full_scale,
+                low=low,
+                high=high,
+                inverted=knob.inverted,
+                hysteresis=knob.hysteresis,
+                motion_s=knob.motion_ms / 1000,
+            )
+            self.knobs.append(Knob(knob.control, position, Takeover(knob.takeover)))
+            self.told[knob.control.name] = None
+
+    def read(self, now: float, events: list[Event]) -> Sequence[int | None] | None:
+        """The codes of its knobs, or None while it does not answer."""
+        try:
+            if self._adc is None:
+                if now < self._retry_at or not self._rows:
+                    return None
+                self._adc = self._open()
+            codes = self._adc.read()
+            self._reject_dead(codes)
+        except OSError as error:
+            self.close()
+            self._retry_at = now + RETRY_S
+            fault = f"{self._where}: {error}"
+            if fault != self.fault:
+                events.append(Notice(f"{fault}; its knobs keep their values"))
+            self.fault = fault
+            return None
+        if self.fault is not None:
+            self.fault = None
+            events.append(Notice(f"{self._where}: answers again"))
+        self._codes = list(codes)
+        return codes
+
+    def notice(self, knob: Knob) -> Notice:
+        self.told[knob.control.name] = fault = knob.filter.fault
+        row = next(row for row in self._rows if row.control.name == knob.control.name)
+        where = f"{self._profile.path.name}, knob {self._profile.knobs.index(row) + 1} ({row.control.name}), channel {row.channel}"
+        return Notice(f"{where}: {fault}; its last value holds" if fault else f"{where}: reads well again")
+
+    def close(self) -> None:
+        if self._adc is not None:
+            self._adc.close()
+            self._adc = None
+
+    def _reject_dead(self, codes: Sequence[int | None]) -> None:
+        """Raises if all inputs fell to 0 between two scans: no two hands do that, a supply or data line does."""
+        if any(codes) or None in codes or len(codes) < 2:
+            return
+        high = sum(
+            1
+            for code, knob in zip(self._codes, self.knobs, strict=False)
+            if code and code > knob.filter.full_scale / 50
+        )
+        if high >= 2:
+            raise OSError("every channel reads 0 at once: check the chip's supply and its data line")
+
+    def _open(self) -> Adc:
+        row = self._row
+        channels = [knob.channel for knob in self._rows]
+        name = row.chip
+        if self._chip is not None:
+            return Mcp3xxx(self._chip, row.bits, channels, name)
+        if isinstance(row.where, str):
+            return Iio(find_iio(row.where, self._root), row.bits, channels, name)
+        if row.bus == "i2c":
+            return Ads1115(open_i2c(row.where[0], self._root), row.where[1], channels, name)
+        spi = open_spi(row.where[0], row.where[1], self._root) if row.bus == "spi" else open_spi_pins(*row.where)
+        return Mcp3xxx(spi, row.bits, channels, name)
+
+
+class _Part:
+    """A line that is opened again when it fails."""
+
+    def __init__(self, profile: Profile, kind: str, number: int, what: str) -> None:
+        self.name = f"{kind} {number}"
+        self.fault: str | None = None
+        self._where = f"{profile.path.name}, {kind} {number} ({what})"
+        self._retry_at = 0.0
+
+    def _failed(self, error: OSError, now: float, events: list[Event]) -> None:
+        self.close()
+        self._retry_at = now + RETRY_S
+        fault = f"{self._where}: {error}"
+        if fault != self.fault:
+            events.append(Notice(fault))
+        self.fault = fault
+
+    def _worked(self, events: list[Event]) -> None:
+        if self.fault is not None:
+            self.fault = None
+            events.append(Notice(f"{self._where}: works again"))
+
+    def close(self) -> None:
+        raise NotImplementedError
+
+
+class _Switch(_Part):
+    def __init__(self, profile: Profile, number: int, row: SwitchRow, simulation: SimulatedBoard | None) -> None:
+        super().__init__(profile, "switch", number, row.action)
+        self.row = row
+        self._gpiochip, self._simulation = profile.gpiochip, simulation
+        self._input: Input | None = None
+        self._debounce = Debounce()
+
+    def scan(self, now: float, events: list[Event], pressed: Callable[[SwitchRow, bool, float], list[Event]]) -> None:
+        if self._input is None and now < self._retry_at:
+            return
+        try:
+            if self._input is None:
+                self._input = (
+                    self._simulation.add_switch(self.row.action, self.row.line)
+                    if self._simulation is not None
+                    else open_input(self.row.line, self._gpiochip)
+                )
+            closed = self._input.read()
+        except OSError as error:
+            self._failed(error, now, events)
+            return
+        if self.fault is not None:
+            self._worked(events)
+        if self._debounce.update(closed, now):
+            events.extend(pressed(self.row, self._debounce.pressed, now))
+
+    def close(self) -> None:
+        if self._input is not None:
+            self._input.close()
+            self._input = None
+
+
+class _Led(_Part):
+    def __init__(self, profile: Profile, number: int, row: LedRow, simulation: SimulatedBoard | None) -> None:
+        super().__init__(profile, "led", number, row.shows)
+        self.row = row
+        self._gpiochip, self._simulation = profile.gpiochip, simulation
+        self._output: Output | None = None
+        self._lit: bool | None = None
+
+    def write(self, lit: bool, now: float, events: list[Event]) -> None:
+        if lit == self._lit or (self._output is None and now < self._retry_at):
+            return
+        try:
+            if self._output is None:
+                self._output = (
+                    self._simulation.add_led(self.row.shows, self.row.line)
+                    if self._simulation is not None
+                    else open_output(self.row.line, self._gpiochip)
+                )
+            self._output.write(lit)
+        except OSError as error:
+            self._failed(error, now, events)
+            return
+        self._lit = lit
+        self._worked(events)
+
+    def close(self) -> None:
+        self._lit = None
+        if self._output is not None:
+            self._output.close()
+            self._output = None
+
+
+CALIBRATION = "calibration.json"
+"""In the data folder: {profile: {control: [low, high]}}, fractions of the converter's range."""
+
+
+def read_calibrations(folder: Path) -> dict[str, dict[str, list[float]]]:
+    """All that was calibrated, {} if nothing was. Raises ProfileError if the file makes no sense."""
+    path = folder / CALIBRATION
+    try:
+        with open(path, "rb") as file:
+            table = json.loads(file.read(65_536))
+        for profile in table.values():
+            for low, high in profile.values():
+                if not 0 <= low < high <= 1:
+                    raise ValueError
+    except FileNotFoundError:
+        return {}
+    except (ValueError, TypeError, AttributeError):
+        raise ProfileError(f"{path}: not a calibration: delete it, then run nverb board calibrate") from None
+    return table  # type: ignore[no-any-return]
+
+
+def load_calibration(folder: Path | None, profile: str) -> tuple[dict[str, tuple[float, float]], str | None]:
+    """Ends by control for this profile, and a line that says what is wrong with the file, if anything is."""
+    if folder is None:
+        return {}, None
+    try:
+        rows = read_calibrations(folder).get(profile, {})
+    except (OSError, ProfileError) as error:
+        return {}, f"{error}; the profile's ends hold until then"
+    return {name: (low, high) for name, (low, high) in rows.items()}, None
+
+
+def knob_row(profile: Profile, control: str) -> KnobRow:
+    """The row of that control. Raises ProfileError if the profile has no knob for it."""
+    for row in profile.knobs:
+        if row.control.name == control:
+            return row
+    raise ProfileError(f"{profile.path.name} has no knob for {control}")

@@ -1,0 +1,184 @@
+"""Footswitches and LEDs: lines that are on or off.
+
+A line goes through gpiozero on a Raspberry Pi (BCM numbers) and through lgpio's view of a Linux gpiochip elsewhere;
+both are opened by `open_input` and `open_output`. Switches close to ground, with the pull-up of the processor; LEDs
+light when high.
+"""
+
+from __future__ import annotations
+
+import os
+import tempfile
+from collections.abc import Callable, Iterable
+from typing import Any, Protocol, TypeVar
+
+T = TypeVar("T")
+
+
+class LineError(OSError):
+    """A line cannot be had. The message says which and why."""
+
+
+class Input(Protocol):
+    def read(self) -> bool:
+        """True while the switch is closed."""
+
+    def close(self) -> None: ...
+
+
+class Output(Protocol):
+    def write(self, on: bool) -> None: ...
+
+    def close(self) -> None: ...
+
+
+def pin_factory() -> Any:
+    """gpiozero's pin factory, opened once. lgpio keeps a FIFO where LG_WD says, else in the working folder: not there."""
+    os.environ.setdefault("LG_WD", tempfile.gettempdir())
+    from gpiozero import Device
+
+    if Device.pin_factory is None:
+        Device.pin_factory = Device._default_pin_factory()
+    return Device.pin_factory
+
+
+class _PiInput:
+    def __init__(self, line: int) -> None:
+        from gpiozero import DigitalInputDevice
+
+        self._device = DigitalInputDevice(line, pull_up=True, pin_factory=pin_factory())
+
+    def read(self) -> bool:
+        return bool(self._device.value)
+
+    def close(self) -> None:
+        self._device.close()
+
+
+class _PiOutput:
+    def __init__(self, line: int) -> None:
+        from gpiozero import DigitalOutputDevice
+
+        self._device = DigitalOutputDevice(line, pin_factory=pin_factory())
+
+    def write(self, on: bool) -> None:
+        self._device.value = int(on)
+
+    def close(self) -> None:
+        self._device.close()
+
+
+class _ChipInput:
+    def __init__(self, chip: int, line: int) -> None:
+        os.environ.setdefault("LG_WD", tempfile.gettempdir())
+        import lgpio
+
+        self._lgpio, self._line = lgpio, line
+        self._handle = lgpio.gpiochip_open(chip)
+        lgpio.gpio_claim_input(self._handle, line, lgpio.SET_PULL_UP)
+
+    def read(self) -> bool:
+        return not self._lgpio.gpio_read(self._handle, self._line)
+
+    def close(self) -> None:
+        self._lgpio.gpiochip_close(self._handle)
+
+
+class _ChipOutput:
+    def __init__(self, chip: int, line: int) -> None:
+        os.environ.setdefault("LG_WD", tempfile.gettempdir())
+        import lgpio
+
+        self._lgpio, self._line = lgpio, line
+        self._handle = lgpio.gpiochip_open(chip)
+        lgpio.gpio_claim_output(self._handle, line, 0)
+
+    def write(self, on: bool) -> None:
+        self._lgpio.gpio_write(self._handle, self._line, int(on))
+
+    def close(self) -> None:
+        self._lgpio.gpiochip_close(self._handle)
+
+
+def open_input(line: int, chip: int | None = None) -> Input:
+    """A switch. chip: the number of a gpiochip, or None for gpiozero. Raises LineError."""
+    return _opened(lambda: _PiInput(line) if chip is None else _ChipInput(chip, line), line)
+
+
+def open_output(line: int, chip: int | None = None) -> Output:
+    """An LED. Raises LineError."""
+    return _opened(lambda: _PiOutput(line) if chip is None else _ChipOutput(chip, line), line)
+
+
+def _opened(opener: Callable[[], T], line: int) -> T:
+    try:
+        return opener()
+    except Exception as error:  # each library raises its own
+        if "permission" in str(error).lower() or "can not open gpiochip" in str(error).lower():
+            raise LineError(f"line {line}: {error}: add this user to the group gpio, log in again") from None
+        raise LineError(f"line {line}: {error}") from None
+
+
+class Debounce:
+    """A switch without its bounces: a change counts when two scans agree, then nothing counts for LOCKOUT_S.
+
+    Two scans (10 ms at 200 a second) let no spike on a long cable through; the lockout outlasts the bounce of worn
+    footswitches.
+    """
+
+    LOCKOUT_S = 0.025
+
+    def __init__(self) -> None:
+        self.pressed = False
+        self._last = False
+        self._until = 0.0
+
+    def update(self, closed: bool, now: float) -> bool:
+        """Takes a reading. True if `pressed` has changed."""
+        agreed, self._last = closed == self._last, closed
+        if closed == self.pressed or not agreed or now < self._until:
+            return False
+        self.pressed = closed
+        self._until = now + self.LOCKOUT_S
+        return True
+
+
+class TapTempo:
+    """Taps to an interval in ms: the mean of up to four; a pause begins anew."""
+
+    LONGEST_S = 2.0
+
+    def __init__(self) -> None:
+        self._taps: list[float] = []
+
+    def tap(self, now: float) -> float | None:
+        if self._taps and now - self._taps[-1] > self.LONGEST_S:
+            self._taps.clear()
+        self._taps = [*self._taps[-4:], now]
+        if len(self._taps) < 2:
+            return None
+        return (self._taps[-1] - self._taps[0]) / (len(self._taps) - 1) * 1000
+
+
+FAULTS = {"knob": 1, "adc": 2, "audio": 3, "room": 4, "storage": 5}
+"""Flashes of the fault LED, then a pause, over and over; the most serious fault (most flashes) is shown.
+
+| flashes | fault   | look at                                             |
+|---------|---------|-----------------------------------------------------|
+| 1       | knob    | a pot's wires (`nverb board check` says which)      |
+| 2       | adc     | the converter: supply, bus, chip select             |
+| 3       | audio   | no sound card, JACK or audio process                |
+| 4       | room    | a bank or model could not be read; the old one plays |
+| 5       | storage | the data folder cannot be written                   |
+"""
+
+FLASH_S, PAUSE_S, CLIP_HOLD_S = 0.15, 1.2, 0.3
+
+
+def fault_light(faults: Iterable[str], now: float) -> bool:
+    """Whether the fault LED is lit at `now` (seconds, any origin)."""
+    flashes = max((FAULTS[fault] for fault in faults), default=0)
+    if not flashes:
+        return False
+    phase = now % (2 * FLASH_S * flashes + PAUSE_S)
+    return phase < 2 * FLASH_S * flashes and phase % (2 * FLASH_S) < FLASH_S

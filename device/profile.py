@@ -1,0 +1,377 @@
+"""Board profiles: which pot, switch and LED hangs where, and what it does. One TOML file each, one row for each part.
+
+    title = "Raspberry Pi, MCP3008 on SPI 0"
+    scan_hz = 200                          # scans a second, 50..1000
+    gpiochip = 0                           # optional: lines by Linux gpiochip; without it by gpiozero (BCM numbers)
+
+    adc = [                                # one row for each converter; knobs name it by its place, from 0
+      { chip = "mcp3008", spi = [0, 0] },               # mcp3008, mcp3208: spi = [port, device], or
+      { chip = "mcp3008", pins = [21, 20, 19, 16] },    #   pins = [clock, mosi, miso, select]: SPI in software
+      { chip = "ads1115", i2c = [1, 0x48] },            # i2c = [bus, address]
+      { chip = "iio", name = "mcp3008", bits = 10 },    # a Linux IIO driver, by the name that it gives
+    ]
+    knob = [                               # one row for each pot
+      { channel = 0, control = "gain" },
+      { channel = 1, control = "x", adc = 0, inverted = true, takeover = "scale", low = 0.02, high = 0.97 },
+    ]
+    switch = [                             # one row for each footswitch, to ground
+      { line = 17, action = "bypass" },
+    ]
+    led = [
+      { line = 22, shows = "on" },
+    ]
+
+| key of a knob        | meaning                                                         | unless given        |
+|----------------------|-----------------------------------------------------------------|---------------------|
+| channel, adc         | input of the converter, which converter                         | -, 0                |
+| control              | row of device.controls                                          | -                   |
+| law, minimum, maximum | other than the control's own                                   | the control's       |
+| takeover             | jump, pickup or scale, after something else moved the control   | pickup              |
+| inverted             | swapped ends                                                    | false               |
+| low, high            | ends, fractions of the converter's range; `nverb board calibrate` | 0.015, 0.985      |
+| hysteresis           | smallest move of a resting knob, fraction of the range          | 0.0017              |
+| motion_ms            | smoothing of a moving knob                                      | 15                  |
+
+An action is a switch control's name (each press toggles it), `NAME hold` (on while pressed), `preset next`, `preset
+previous` or `tap` (pre-delay by tapping). An LED shows `on` (lit: not bypassed), `clip`, `fault` or `activity`.
+
+A profile in the data folder's `profiles` goes before one of the same name in the package.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import difflib
+import tomllib
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, NoReturn
+
+from device.controls import CONTROLS, LAWS, Control, find
+from device.knobs import HYSTERESIS, MARGIN, MOTION_S, TAKEOVERS, TakeoverMode
+
+PACKAGED = Path(__file__).parent / "profiles"
+LED_SHOWS = ("on", "clip", "fault", "activity")
+ACTIONS = ("preset next", "preset previous", "tap")
+_MAX_BYTES = 65_536
+
+
+class ProfileError(ValueError):
+    """A profile cannot be used. The message names file, row and remedy."""
+
+
+@dataclass(frozen=True)
+class Chip:
+    channels: int
+    bits: int
+    buses: tuple[str, ...]
+
+
+CHIPS = {
+    "mcp3008": Chip(8, 10, ("spi", "pins", "sim")),
+    "mcp3208": Chip(8, 12, ("spi", "pins", "sim")),
+    "ads1115": Chip(4, 15, ("i2c",)),
+    "iio": Chip(32, 0, ("name",)),
+}
+
+
+@dataclass(frozen=True)
+class AdcRow:
+    chip: str
+    bus: str
+    """spi, pins, i2c, name or sim: which key said where it is."""
+    where: tuple[int, ...] | str
+    bits: int
+
+    def __str__(self) -> str:
+        place = self.where if isinstance(self.where, str) else " ".join(str(number) for number in self.where)
+        if self.bus == "i2c":
+            place = f"{self.where[0]} {int(self.where[1]):#x}"
+        return f"{self.chip} ({self.bus} {place})".replace("name ", "")
+
+
+@dataclass(frozen=True)
+class KnobRow:
+    control: Control
+    adc: int
+    channel: int
+    takeover: TakeoverMode = "pickup"
+    inverted: bool = False
+    low: float = MARGIN
+    high: float = 1 - MARGIN
+    hysteresis: float = HYSTERESIS
+    motion_ms: float = MOTION_S * 1000
+
+
+@dataclass(frozen=True)
+class SwitchRow:
+    line: int
+    action: str
+    control: str | None
+    """The switch control that it sets; None for the other actions."""
+    hold: bool = False
+
+
+@dataclass(frozen=True)
+class LedRow:
+    line: int
+    shows: str
+
+
+@dataclass(frozen=True)
+class Profile:
+    name: str
+    title: str
+    path: Path
+    scan_hz: float
+    gpiochip: int | None
+    adcs: tuple[AdcRow, ...]
+    knobs: tuple[KnobRow, ...]
+    switches: tuple[SwitchRow, ...]
+    leds: tuple[LedRow, ...]
+
+    @property
+    def is_simulated(self) -> bool:
+        return any(adc.bus == "sim" for adc in self.adcs)
+
+
+def paths(folder: Path | None = None) -> dict[str, Path]:
+    """All profiles by name. folder: the data folder; what it has goes first."""
+    found = {path.stem: path for path in sorted(PACKAGED.glob("*.toml"))}
+    if folder is not None:
+        found.update({path.stem: path for path in sorted((folder / "profiles").glob("*.toml"))})
+    return found
+
+
+def load(name: str, folder: Path | None = None) -> Profile:
+    """The profile of that name (or at that path, if it ends in .toml). Raises ProfileError, or OSError if it cannot be read."""
+    if name.endswith(".toml"):
+        path = Path(name)
+    else:
+        known = paths(folder)
+        if name not in known:
+            near = difflib.get_close_matches(name, known, n=1)
+            hint = f"did you mean {near[0]}?" if near else f"there are {', '.join(known)}"
+            raise ProfileError(f"no board profile {name!r}: {hint}")
+        path = known[name]
+    with open(path, "rb") as file:
+        data = file.read(_MAX_BYTES + 1)
+    if len(data) > _MAX_BYTES:
+        raise ProfileError(f"{path}: larger than {_MAX_BYTES} bytes: not a profile")
+    try:
+        table = tomllib.loads(data.decode())
+    except ValueError as error:
+        raise ProfileError(f"{path}: {error}") from None
+    return parse(table, path)
+
+
+def parse(table: Mapping[str, Any], path: Path) -> Profile:
+    """A profile from the table that its file holds. Raises ProfileError."""
+    top = _Row(table, str(path))
+    title = top.take("title", str, path.stem)
+    scan_hz = top.number("scan_hz", 50, 1000, 200)
+    gpiochip = None if "gpiochip" not in table else top.integer("gpiochip", 0, 63)
+    adcs = tuple(_adc(row) for row in top.rows("adc"))
+    knobs = tuple(_knob(row, adcs) for row in top.rows("knob"))
+    switches = tuple(_switch(row) for row in top.rows("switch"))
+    leds = tuple(_led(row) for row in top.rows("led"))
+    top.done()
+
+    used: dict[tuple[object, ...], str] = {}
+
+    def claim(what: tuple[object, ...], row: str, words: str) -> None:
+        if what in used:
+            raise ProfileError(f"{path}, {row}: {words} is taken by {used[what]}: give each its own")
+        used[what] = row
+
+    for number, adc in enumerate(adcs, 1):
+        claim(("adc", adc.bus, adc.where), f"adc {number}", str(adc))
+        if adc.bus == "pins":
+            for line in adc.where:
+                used.setdefault(("line", line), f"adc {number}")  # converters may share all but the select line
+    for number, knob in enumerate(knobs, 1):
+        row = f"knob {number} ({knob.control.name})"
+        claim(("input", knob.adc, knob.channel), row, f"channel {knob.channel} of adc {knob.adc}")
+        claim(("control", knob.control.name), row, f"the control {knob.control.name}")
+    lines = [(f"switch {number}", switch.line) for number, switch in enumerate(switches, 1)]
+    lines += [(f"led {number}", led.line) for number, led in enumerate(leds, 1)]
+    for row_name, line in lines:
+        claim(("line", line), row_name, f"line {line}")
+    reserved = {line for adc in adcs if adc.bus == "spi" and adc.where[0] == 0 for line in (7, 8, 9, 10, 11)}
+    reserved |= {line for adc in adcs if adc.bus == "i2c" and adc.where[0] == 1 for line in (2, 3)}
+    for row_name, line in lines if gpiochip is None else ():
+        if line in reserved:
+            raise ProfileError(f"{path}, {row_name}: line {line} belongs to the converter's bus: use another")
+        if line > 27:
+            raise ProfileError(f"{path}, {row_name}: line {line}: a Raspberry Pi has lines 0 to 27")
+    return Profile(path.stem, title, path, scan_hz, gpiochip, adcs, knobs, switches, leds)
+
+
+def _adc(row: _Row) -> AdcRow:
+    name = row.choice("chip", tuple(CHIPS))
+    chip = CHIPS[name]
+    buses = [bus for bus in chip.buses if bus in row]
+    if len(buses) != 1:
+        row.fail(f"say where the {name} is by one of: {', '.join(chip.buses)}")
+    bus = buses[0]
+    where: tuple[int, ...] | str
+    bits = chip.bits
+    if bus == "name":
+        from device.adc import IIO_BITS
+
+        name_of_driver: str = row.take("name", str)
+        where = name_of_driver
+        known = IIO_BITS.get(name_of_driver, 0)
+        if not known and "bits" not in row:
+            row.fail(f"say bits = (how many {where!r} has: the driver does not)")
+        bits = row.integer("bits", 4, 24, known or None)
+    elif bus == "sim":
+        where = row.choice("sim", ("transfers", "pins"))
+    else:
+        limits = {"spi": (6, 7), "pins": (63, 63, 63, 63), "i2c": (31, 0x77)}[bus]
+        where = row.numbers(bus, limits)
+        if bus == "i2c" and not 0x48 <= where[1] <= 0x4B:
+            row.fail(f"i2c address {where[1]:#x}: an ADS1115 has 0x48 to 0x4b, by its ADDR pin")
+        if bus == "pins" and len(set(where)) != 4:
+            row.fail("pins = [clock, mosi, miso, select] must be four different lines")
+    row.done()
+    return AdcRow(name, bus, where, bits)
+
+
+def _knob(row: _Row, adcs: tuple[AdcRow, ...]) -> KnobRow:
+    control = row.control()
+    if not adcs:
+        row.fail("the profile has no adc row for it")
+    adc = row.integer("adc", 0, len(adcs) - 1, 0)
+    chip = adcs[adc].chip
+    channels = CHIPS[chip].channels
+    channel = row.integer("channel", 0, channels - 1, hint=f"{chip} has channels 0 to {channels - 1}")
+    if "law" in row or "minimum" in row or "maximum" in row:
+        low = row.number("minimum", control.minimum, control.maximum, control.minimum)
+        high = row.number("maximum", control.minimum, control.maximum, control.maximum)
+        law = row.choice("law", LAWS, control.law)
+        try:
+            control = dataclasses.replace(control, minimum=low, maximum=high, law=law)
+        except ValueError as error:
+            row.fail(str(error))
+    low = row.number("low", 0, 1, MARGIN)
+    high = row.number("high", 0, 1, 1 - MARGIN)
+    if high - low < 0.1:
+        row.fail(
+            f"low = {low:g}, high = {high:g}: high must be above low by 0.1 at least (swapped ends: inverted = true)"
+        )
+    result = KnobRow(
+        control,
+        adc,
+        channel,
+        row.choice("takeover", TAKEOVERS, "pickup"),
+        row.take("inverted", bool, False),
+        low,
+        high,
+        row.number("hysteresis", 0, 0.05, HYSTERESIS),
+        row.number("motion_ms", 0.1, 1000, MOTION_S * 1000),
+    )
+    row.done()
+    return result
+
+
+def _switch(row: _Row) -> SwitchRow:
+    line = row.integer("line", 0, 511)
+    action = row.take("action", str)
+    name, _, hold = action.partition(" ")
+    switches = [control.name for control in CONTROLS if control.is_switch]
+    row.done()
+    if action in ACTIONS:
+        return SwitchRow(line, action, None)
+    if name in switches and hold in ("", "hold"):
+        return SwitchRow(line, action, name, bool(hold))
+    row.fail(f"no action {action!r}: there are {', '.join((*ACTIONS, *switches))}, and each of the latter with ' hold'")
+
+
+def _led(row: _Row) -> LedRow:
+    result = LedRow(row.integer("line", 0, 511), row.choice("shows", LED_SHOWS))
+    row.done()
+    return result
+
+
+class _Row:
+    """A table of the file, read key by key; every complaint names the file and the row."""
+
+    def __init__(self, table: Mapping[str, Any], where: str) -> None:
+        self._table = table
+        self._where = where
+        self._seen: set[str] = set()
+
+    def __contains__(self, key: str) -> bool:
+        return key in self._table
+
+    def fail(self, what: str) -> NoReturn:
+        raise ProfileError(f"{self._where}: {what}")
+
+    def take(self, key: str, kind: type, default: Any = None) -> Any:
+        self._seen.add(key)
+        value = self._table.get(key, default)
+        if value is None:
+            self.fail(f"{key} is missing")
+        if type(value) is not kind:
+            self.fail(f"{key} = {value!r}: must be {'text' if kind is str else 'true or false'}")
+        return value
+
+    def number(self, key: str, low: float, high: float, default: float | None = None, hint: str = "") -> float:
+        self._seen.add(key)
+        value = self._table.get(key, default)
+        if value is None:
+            self.fail(f"{key} is missing")
+        if type(value) not in (int, float) or not low <= value <= high:
+            self.fail(f"{key} = {value!r}: {hint or f'a number from {low:g} to {high:g}'}")
+        return float(value)
+
+    def integer(self, key: str, low: int, high: int, default: int | None = None, hint: str = "") -> int:
+        value = self.number(key, low, high, default, hint or f"a whole number from {low} to {high}")
+        if value != int(value):
+            self.fail(f"{key} = {value:g}: a whole number from {low} to {high}")
+        return int(value)
+
+    def numbers(self, key: str, limits: tuple[int, ...]) -> tuple[int, ...]:
+        self._seen.add(key)
+        value = self._table[key]
+        if (
+            not isinstance(value, list)
+            or len(value) != len(limits)
+            or not all(type(number) is int and 0 <= number <= top for number, top in zip(value, limits, strict=True))
+        ):
+            self.fail(f"{key} = {value!r}: a list of {len(limits)} whole numbers, at most {list(limits)}")
+        return tuple(value)
+
+    def choice(self, key: str, choices: tuple[Any, ...], default: Any = None) -> Any:
+        value = self.take(key, str, default)
+        if value not in choices:
+            near = difflib.get_close_matches(value, choices, n=1)
+            self.fail(f"{key} = {value!r}: {f'did you mean {near[0]}?' if near else 'one of ' + ', '.join(choices)}")
+        return value
+
+    def control(self) -> Control:
+        name = self.take("control", str)
+        try:
+            return find(name)
+        except ValueError as error:
+            self.fail(str(error))
+
+    def rows(self, key: str) -> list[_Row]:
+        self._seen.add(key)
+        value = self._table.get(key, [])
+        if not isinstance(value, list) or len(value) > 64 or not all(isinstance(row, dict) for row in value):
+            self.fail(f"{key} must be a list of at most 64 rows, {key} = [ {{ ... }}, ... ]")
+        names = [row.get("control", row.get("action", row.get("shows", row.get("chip", "")))) for row in value]
+        return [
+            _Row(row, f"{self._where}, {key} {number}" + (f" ({name})" if isinstance(name, str) and name else ""))
+            for number, (row, name) in enumerate(zip(value, names, strict=True), 1)
+        ]
+
+    def done(self) -> None:
+        for key in self._table:
+            if key not in self._seen:
+                near = difflib.get_close_matches(key, self._seen, n=1)
+                known = ", ".join(sorted(self._seen))
+                self.fail(f"unknown key {key!r}: {f'did you mean {near[0]}?' if near else f'there are {known}'}")
