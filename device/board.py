@@ -1,40 +1,43 @@
 """The board at work: knobs and footswitches in, LEDs out. The control process polls it; nothing here waits.
 
-    with Board.open("sim", folder=data_folder) as board:
-        for name, value in values.items():
-            board.control_moved(name, value)          # what plays before the first scan: knobs take over from there
-        while True:
-            for event in board.scan():                # board.scan_s apart: 5 ms on most boards
-                match event:
-                    case Change(control, value): ...  # a knob, or a switch that sets a control
-                    case Action(name): ...            # "preset next", "preset previous"
-                    case Notice(text): ...            # a fault came or went: a line for the log
-            ...
-            board.control_moved("mix", 40.0)          # after a preset, MIDI or command: knobs and switches know of it
+    with open_board("pi-mcp3008", data_folder, values=values) as board:   # values: what plays; knobs take over from
+    there
+        while not board.wants_to_stop:
+            for change in board.scan():               # board.scan_s apart: 5 ms on most boards
+                ...                                   # change.control, change.value: a knob, or a switch that sets a control
+            for press in board.take_presses():        # "preset next", "preset previous"
+                ...
+            for line in board.take_notices():         # a fault came or went: for the log
+                ...
+            board.control_moved("mix", 40.0)          # after a preset, MIDI or command: knobs and switches must know
             board.light("clip")                       # also "activity": lit now and for a moment
-            board.set_fault("audio", True)            # faults that others see; those of the board it sees itself
+            board.set_fault("audio", True)            # faults that others see; the board shows its own
 
-A profile that makes no sense raises ProfileError at once. Hardware that does not answer never does: its knobs keep
-their values, a Notice says what and where, the fault LED flashes, and the board tries again every second.
+A profile that makes no sense raises ProfileError at once. Hardware that does not answer never raises: its knobs keep
+their values, a notice says what and where, the fault LED flashes, and the board tries again every second.
 """
 
 from __future__ import annotations
 
 import json
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 from device.adc import Adc, Ads1115, Iio, Mcp3xxx, find_iio, open_i2c, open_spi, open_spi_pins
 from device.controls import CONTROLS, find
 from device.knobs import Knob, KnobFilter, Takeover
 from device.lines import CLIP_HOLD_S, FAULTS, Debounce, Input, Output, TapTempo, fault_light, open_input, open_output
-from device.profile import AdcRow, KnobRow, LedRow, Profile, ProfileError, SwitchRow, load
+from device.profile import AdcRow, LedRow, Profile, ProfileError, SwitchRow, load
 from device.simulated import SimulatedBoard
 
+if TYPE_CHECKING:
+    from device.terminal import Hands, Keyboard
+
 RETRY_S = 1.0
-LED_S = 0.02
+SLOW_S = 0.02
+"""Between two looks at what need not be fast: LEDs, the keyboard."""
 MAX_PREDELAY_MS = find("predelay").maximum
 
 
@@ -45,23 +48,8 @@ class Change(NamedTuple):
     value: float
 
 
-class Action(NamedTuple):
-    """A footswitch was pressed that sets no control: "preset next" or "preset previous"."""
-
-    name: str
-
-
-class Notice(NamedTuple):
-    """A line for the log: a fault of the board came or went."""
-
-    text: str
-
-
-Event = Change | Action | Notice
-
-
 class Board:
-    """Use `Board.open`. All methods from one thread."""
+    """Made by `open_board`. All methods from one thread."""
 
     def __init__(
         self,
@@ -78,9 +66,12 @@ class Board:
         """Seconds between scans for which the profile is made."""
         self._clock = clock
         self._faults: set[str] = set()
-        self._notices: list[Event] = []
+        self._notices: list[str] = []
+        self._presses: list[str] = []
+        self._keyboard: Keyboard | None = None
+        self._hands: Hands | None = None
         self._light: dict[str, float] = {}
-        self._leds_at = 0.0
+        self._slow_at = 0.0
         self._states = {control.name: control.default for control in CONTROLS if control.is_switch}
         self._taps = TapTempo()
         self._converters = [
@@ -92,35 +83,19 @@ class Board:
         self._switches = [_Switch(profile, number, row, simulation) for number, row in enumerate(profile.switches, 1)]
         self._leds = [_Led(profile, number, row, simulation) for number, row in enumerate(profile.leds, 1)]
 
-    @classmethod
-    def open(
-        cls,
-        name: str = "sim",
-        folder: Path | None = None,
-        *,
-        clock: Callable[[], float] = time.monotonic,
-        root: Path = Path("/"),
-    ) -> Board:
-        """The board of that profile. folder: the data folder, with own profiles and the calibration.
+    @property
+    def wants_to_stop(self) -> bool:
+        """True once the user has left at the keyboard."""
+        return self._hands is not None and self._hands.done
 
-        clock and root (of the file system, for /dev and /sys) are for tests. Raises ProfileError.
-        """
-        profile = load(name, folder)
-        simulation = SimulatedBoard(clock) if profile.is_simulated else None
-        calibration, complaint = load_calibration(folder, profile.name)
-        board = cls(profile, calibration, simulation, clock, root)
-        if complaint:
-            board._notices.append(Notice(complaint))
-        return board
-
-    def scan(self) -> list[Event]:
-        """Reads all inputs once and drives the LEDs. The events since the last scan, oldest first."""
+    def scan(self) -> list[Change]:
+        """Reads all inputs once and drives the LEDs. What has changed since the last scan, oldest first."""
         now = self._clock()
         if self.simulation is not None:
             self.simulation.advance()
-        events, self._notices = self._notices, []
+        changes: list[Change] = []
         for converter in self._converters:
-            codes = converter.read(now, events)
+            codes = converter.read(now, self._notices)
             if codes is None:
                 continue
             for knob, code in zip(converter.knobs, codes, strict=True):
@@ -128,15 +103,40 @@ class Board:
                     continue
                 value = knob.update(code, now)
                 if value is not None:
-                    events.append(Change(knob.control.name, value))
+                    changes.append(Change(knob.control.name, value))
                 if knob.filter.fault != converter.told[knob.control.name]:
-                    events.append(converter.notice(knob))
+                    self._notices.append(converter.tell(knob))
         for switch in self._switches:
-            switch.scan(now, events, self._pressed)
-        if now - self._leds_at >= LED_S:
-            self._leds_at = now
-            self._drive_leds(now, events)
-        return events
+            if switch.scan(now, self._notices):
+                changes.extend(self._stepped_on(switch.row, switch.pressed, now))
+        if now - self._slow_at >= SLOW_S:
+            self._slow_at = now
+            self._drive_leds(now)
+            if self._hands is not None and self._keyboard is not None:
+                self._hands.press(self._keyboard.read())
+                self._keyboard.show(self._hands.picture())
+        return changes
+
+    def take_presses(self) -> list[str]:
+        """Footswitches pressed since the last call that set no control: "preset next", "preset previous"."""
+        presses, self._presses = self._presses, []
+        return presses
+
+    def take_notices(self) -> list[str]:
+        """Lines for the log since the last call: a fault of the board came or went."""
+        notices, self._notices = self._notices, []
+        return notices
+
+    def use_keyboard(self) -> None:
+        """Turns the simulated board by the keyboard, if stdin is a terminal, and shows it there. No-op on a real board."""
+        from device.terminal import Hands, Keyboard
+
+        if self.simulation is None:
+            return
+        self.scan()  # switches and LEDs come to be with the first scan
+        self._hands = Hands(self.simulation)
+        self._keyboard = Keyboard().__enter__()
+        self._keyboard.show(self._hands.help() + "\n")
 
     def control_moved(self, name: str, value: float) -> None:
         """Something other than the board has moved a control."""
@@ -158,7 +158,7 @@ class Board:
                 found[converter.name] = converter.fault
             for knob in converter.knobs:
                 if knob.filter.fault:
-                    found[f"knob {knob.control.name}"] = converter.notice(knob).text
+                    found[f"knob {knob.control.name}"] = converter.tell(knob)
         for part in (*self._switches, *self._leds):
             if part.fault:
                 found[part.name] = part.fault
@@ -176,6 +176,8 @@ class Board:
 
     def close(self) -> None:
         """Puts out the LEDs and gives all lines and buses back."""
+        if self._keyboard is not None:
+            self._keyboard.restore()
         for led in self._leds:
             led.write(False, 0.0, [])
         for converter in self._converters:
@@ -189,26 +191,25 @@ class Board:
     def __exit__(self, *_: object) -> None:
         self.close()
 
-    def _pressed(self, row: SwitchRow, pressed: bool, now: float) -> list[Event]:
-        if row.control is not None:
-            if not row.hold and not pressed:
-                return []
+    def _stepped_on(self, row: SwitchRow, pressed: bool, now: float) -> list[Change]:
+        if row.control is not None and (row.hold or pressed):
             state = float(pressed) if row.hold else 1 - self._states[row.control]
             self._states[row.control] = state
             return [Change(row.control, state)]
-        if not pressed:
+        if row.control is not None or not pressed:
             return []
         if row.action != "tap":
-            return [Action(row.action)]
+            self._presses.append(row.action)
+            return []
         interval_ms = self._taps.tap(now)
         if interval_ms is None:
             return []
-        while interval_ms > MAX_PREDELAY_MS:  # a quarter, an eighth, ... of the beat: the longest that fits
+        while interval_ms > MAX_PREDELAY_MS:  # a half, a quarter, ... of the beat: the longest that fits
             interval_ms /= 2
         self.control_moved("predelay", interval_ms)
         return [Change("predelay", interval_ms)]
 
-    def _drive_leds(self, now: float, events: list[Event]) -> None:
+    def _drive_leds(self, now: float) -> None:
         faults = set(self._faults)
         for converter in self._converters:
             if converter.fault:
@@ -225,7 +226,7 @@ class Board:
                     lit = fault_light(faults, now)
                 case shows:
                     lit = self._light.get(shows, 0.0) > now
-            led.write(lit, now, events)
+            led.write(lit, now, self._notices)
 
 
 class _Converter:
@@ -268,7 +269,7 @@ class _Converter:
             self.knobs.append(Knob(knob.control, position, Takeover(knob.takeover)))
             self.told[knob.control.name] = None
 
-    def read(self, now: float, events: list[Event]) -> Sequence[int | None] | None:
+    def read(self, now: float, notices: list[str]) -> Sequence[int | None] | None:
         """The codes of its knobs, or None while it does not answer."""
         try:
             if self._adc is None:
@@ -282,20 +283,20 @@ class _Converter:
             self._retry_at = now + RETRY_S
             fault = f"{self._where}: {error}"
             if fault != self.fault:
-                events.append(Notice(f"{fault}; its knobs keep their values"))
+                notices.append(f"{fault}; its knobs keep their values")
             self.fault = fault
             return None
         if self.fault is not None:
             self.fault = None
-            events.append(Notice(f"{self._where}: answers again"))
+            notices.append(f"{self._where}: answers again")
         self._codes = list(codes)
         return codes
 
-    def notice(self, knob: Knob) -> Notice:
+    def tell(self, knob: Knob) -> str:
         self.told[knob.control.name] = fault = knob.filter.fault
         row = next(row for row in self._rows if row.control.name == knob.control.name)
         where = f"{self._profile.path.name}, knob {self._profile.knobs.index(row) + 1} ({row.control.name}), channel {row.channel}"
-        return Notice(f"{where}: {fault}; its last value holds" if fault else f"{where}: reads well again")
+        return f"{where}: {fault}; its last value holds" if fault else f"{where}: reads well again"
 
     def close(self) -> None:
         if self._adc is not None:
@@ -337,18 +338,18 @@ class _Part:
         self._where = f"{profile.path.name}, {kind} {number} ({what})"
         self._retry_at = 0.0
 
-    def _failed(self, error: OSError, now: float, events: list[Event]) -> None:
+    def _failed(self, error: OSError, now: float, notices: list[str]) -> None:
         self.close()
         self._retry_at = now + RETRY_S
         fault = f"{self._where}: {error}"
         if fault != self.fault:
-            events.append(Notice(fault))
+            notices.append(fault)
         self.fault = fault
 
-    def _worked(self, events: list[Event]) -> None:
+    def _worked(self, notices: list[str]) -> None:
         if self.fault is not None:
             self.fault = None
-            events.append(Notice(f"{self._where}: works again"))
+            notices.append(f"{self._where}: works again")
 
     def close(self) -> None:
         raise NotImplementedError
@@ -362,9 +363,14 @@ class _Switch(_Part):
         self._input: Input | None = None
         self._debounce = Debounce()
 
-    def scan(self, now: float, events: list[Event], pressed: Callable[[SwitchRow, bool, float], list[Event]]) -> None:
+    @property
+    def pressed(self) -> bool:
+        return self._debounce.pressed
+
+    def scan(self, now: float, notices: list[str]) -> bool:
+        """True if it was stepped on or released."""
         if self._input is None and now < self._retry_at:
-            return
+            return False
         try:
             if self._input is None:
                 self._input = (
@@ -374,12 +380,10 @@ class _Switch(_Part):
                 )
             closed = self._input.read()
         except OSError as error:
-            self._failed(error, now, events)
-            return
-        if self.fault is not None:
-            self._worked(events)
-        if self._debounce.update(closed, now):
-            events.extend(pressed(self.row, self._debounce.pressed, now))
+            self._failed(error, now, notices)
+            return False
+        self._worked(notices)
+        return self._debounce.update(closed, now)
 
     def close(self) -> None:
         if self._input is not None:
@@ -395,7 +399,7 @@ class _Led(_Part):
         self._output: Output | None = None
         self._lit: bool | None = None
 
-    def write(self, lit: bool, now: float, events: list[Event]) -> None:
+    def write(self, lit: bool, now: float, notices: list[str]) -> None:
         if lit == self._lit or (self._output is None and now < self._retry_at):
             return
         try:
@@ -407,16 +411,73 @@ class _Led(_Part):
                 )
             self._output.write(lit)
         except OSError as error:
-            self._failed(error, now, events)
+            self._failed(error, now, notices)
             return
         self._lit = lit
-        self._worked(events)
+        self._worked(notices)
 
     def close(self) -> None:
         self._lit = None
         if self._output is not None:
             self._output.close()
             self._output = None
+
+
+def open_board(
+    name: str = "sim",
+    folder: Path | None = None,
+    *,
+    values: Mapping[str, float] | None = None,
+    keys: bool = False,
+    script: Path | None = None,
+    clock: Callable[[], float] = time.monotonic,
+    root: Path = Path("/"),
+) -> Board:
+    """The board of that profile (a name, or a path that ends in .toml).
+
+    folder: the data folder, with own profiles and the calibration. values: controls that play already; without one
+    for it, a knob announces where it stands in the first scans. keys, script: for the simulated board, see
+    `use_keyboard` and `read_script`. clock (s) and root (of the file system, for /dev and /sys) are for tests. Raises
+    ProfileError.
+    """
+    profile = load(name, folder)
+    simulation = SimulatedBoard(clock) if profile.is_simulated else None
+    if script is not None and simulation is None:
+        raise ProfileError(f"{profile.path}: not a simulated board: a script cannot turn its knobs")
+    calibration, complaint = load_calibration(folder, profile.name)
+    board = Board(profile, calibration, simulation, clock, root)
+    if complaint:
+        board._notices.append(complaint)
+    for control, value in (values or {}).items():
+        board.control_moved(control, value)
+    if script is not None and simulation is not None:
+        board.scan()
+        simulation.play(read_script(script, tuple(simulation.pots)))
+    if keys:
+        board.use_keyboard()
+    return board
+
+
+def read_script(path: Path, controls: tuple[str, ...]) -> list[tuple[float, str, float]]:
+    """Rows of SECONDS CONTROL POSITION (0..1), one a line, `#` for comments. Raises ProfileError naming file and line."""
+    rows = []
+    with open(path, encoding="utf-8") as file:
+        text = file.read(1_000_000)
+    for number, line in enumerate(text.splitlines(), 1):
+        words = line.partition("#")[0].split()
+        if not words:
+            continue
+        try:
+            at, control, position = float(words[0]), words[1], float(words[2])
+            if len(words) != 3 or not 0 <= at <= 1e6 or not 0 <= position <= 1 or control not in controls:
+                raise ValueError
+        except (ValueError, IndexError):
+            known = ", ".join(controls)
+            raise ProfileError(
+                f"{path}, line {number}: write SECONDS CONTROL POSITION, of {known}, from 0 to 1"
+            ) from None
+        rows.append((at, control, position))
+    return rows
 
 
 CALIBRATION = "calibration.json"
@@ -449,11 +510,3 @@ def load_calibration(folder: Path | None, profile: str) -> tuple[dict[str, tuple
     except (OSError, ProfileError) as error:
         return {}, f"{error}; the profile's ends hold until then"
     return {name: (low, high) for name, (low, high) in rows.items()}, None
-
-
-def knob_row(profile: Profile, control: str) -> KnobRow:
-    """The row of that control. Raises ProfileError if the profile has no knob for it."""
-    for row in profile.knobs:
-        if row.control.name == control:
-            return row
-    raise ProfileError(f"{profile.path.name} has no knob for {control}")

@@ -7,6 +7,7 @@ light when high.
 
 from __future__ import annotations
 
+import importlib
 import os
 import tempfile
 from collections.abc import Callable, Iterable
@@ -68,11 +69,14 @@ class _PiOutput:
         self._device.close()
 
 
+def _lgpio() -> Any:
+    os.environ.setdefault("LG_WD", tempfile.gettempdir())
+    return importlib.import_module("lgpio")
+
+
 class _ChipInput:
     def __init__(self, chip: int, line: int) -> None:
-        os.environ.setdefault("LG_WD", tempfile.gettempdir())
-        import lgpio
-
+        lgpio = _lgpio()
         self._lgpio, self._line = lgpio, line
         self._handle = lgpio.gpiochip_open(chip)
         lgpio.gpio_claim_input(self._handle, line, lgpio.SET_PULL_UP)
@@ -86,9 +90,7 @@ class _ChipInput:
 
 class _ChipOutput:
     def __init__(self, chip: int, line: int) -> None:
-        os.environ.setdefault("LG_WD", tempfile.gettempdir())
-        import lgpio
-
+        lgpio = _lgpio()
         self._lgpio, self._line = lgpio, line
         self._handle = lgpio.gpiochip_open(chip)
         lgpio.gpio_claim_output(self._handle, line, 0)
