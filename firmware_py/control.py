@@ -13,17 +13,18 @@ import time
 from pathlib import Path
 from typing import Any
 
-from device.board import open_board
-
-from device.controls import CONTROLS, check, find, parse
+from device.board import Action, Board, Change
+from device.controls import CONTROLS, check, find, parse, to_position
+from device.terminal import Hands, Keyboard
 from firmware_py import settings
+from firmware_py.errors import UserError
 from firmware_py.mailbox import Mailbox
+from firmware_py.paths import data_dir
 from firmware_py.rooms import RoomMaker, RoomSource, find_source
 from firmware_py.socket import Server
 from firmware_py.status import Load, decibels
 
-SCAN_S = 0.005
-"""Between two looks at the board: 200 Hz."""
+PICTURE_S = 0.1
 HOUSEKEEPING_S = 0.05
 SESSION_S = 0.5
 ROOM_CONTROLS = frozenset(control.name for control in CONTROLS if control.target == "room")
@@ -46,8 +47,29 @@ class Control:
         self._published = self._next_housekeeping = self._next_session = 0.0
         self._serial = 0
         self._room_fault = ""
+        self._board: Board | None = None
         self.room_ms = 0.0
         self.started = time.monotonic()
+
+    def attach(self, board: Board) -> None:
+        """Takes its orders from this board, too. The board learns where the controls are: its knobs take over from there."""
+        self._board = board
+        for name, value in self.values.items():
+            board.control_moved(name, value)
+
+    def scan(self) -> None:
+        """One look at the board."""
+        assert self._board is not None
+        moved = {}
+        for event in self._board.scan():
+            match event:
+                case Change(name, value):
+                    moved[name] = value
+                case Action(name):
+                    say(f"{name}: no presets yet")
+                case _:
+                    say(event.text)
+        self.change(moved)
 
     def change(self, values: dict[str, float]) -> None:
         """Takes new values, already checked."""
@@ -144,6 +166,9 @@ class Control:
                         parse(control, value) if isinstance(value, str) else check(control, float(value))
                     )
                 self.change(values)
+                if self._board is not None:
+                    for name, value in values.items():
+                        self._board.control_moved(name, value)
                 return {"values": values}
             case "get":
                 names = request.get("names") or list(self.values)
@@ -201,6 +226,7 @@ def run(*, profile: str, bank: Path | None, keys: bool, script: Path | None) -> 
     values, session_bank = settings.load_session()
     source, used = _open_rooms(bank, session_bank)
     control = Control(values, source, used)
+    moves = read_script(script) if script else None
     stop = False
 
     def on_signal(_number: int, _frame: object) -> None:
@@ -210,17 +236,47 @@ def run(*, profile: str, bank: Path | None, keys: bool, script: Path | None) -> 
     for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
         signal.signal(number, on_signal)
     server = Server(control.answer)
-    board = open_board(profile, values=values, keys=keys, script=script)
-    try:
-        while not stop and not board.wants_to_stop:
-            control.change({change.control: change.value for change in board.scan()})
-            control.work()
-            server.serve(SCAN_S)
-    finally:
-        board.close()
-        server.close()
-        control.save_session()
+    with Board.open(profile, data_dir()) as board, Keyboard() as keyboard:
+        control.attach(board)
+        hands = None
+        if board.simulation is not None:
+            for name in board.knobs:  # the simulated pots stand where the controls are
+                board.simulation.turn(name, to_position(find(name), values[name]))
+            if moves:
+                board.simulation.play(moves)
+            if keys:
+                hands = Hands(board.simulation)
+                print(hands.help(), flush=True)
+        try:
+            next_picture = 0.0
+            while not stop and not (hands and hands.done):
+                control.scan()
+                control.work()
+                server.serve(board.scan_s)
+                if hands is not None:
+                    hands.press(keyboard.read())
+                    if time.monotonic() > next_picture:
+                        next_picture = time.monotonic() + PICTURE_S
+                        print("\r" + hands.picture(), end="", flush=True)
+        finally:
+            server.close()
+            control.save_session()
     return 0
+
+
+def read_script(path: Path) -> list[tuple[float, str, float]]:
+    """Moves of the simulated board's pots: lines of SECONDS CONTROL POSITION. Raises UserError naming the line."""
+    moves = []
+    for number, line in enumerate(path.read_text().splitlines(), 1):
+        words = line.split("#")[0].split()
+        if not words:
+            continue
+        try:
+            seconds, name, position = words
+            moves.append((float(seconds), find(name).name, float(position)))
+        except ValueError as error:
+            raise UserError(f"{path}, line {number}: {error}; write SECONDS CONTROL POSITION") from None
+    return moves
 
 
 def _open_rooms(bank: Path | None, session_bank: str | None) -> tuple[RoomSource, str]:
