@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 from dsp.energymap import DEFAULT_GRID, FLOOR_DB, EnergyMap, Grid
 
 Array = NDArray[np.float64]
+Draws = dict[str, Array]
 
 LATENT_LIMIT = 2.0
 """Knob axes run from -LATENT_LIMIT to +LATENT_LIMIT."""
@@ -47,12 +48,12 @@ class RoomParameters:
     | size_m         | m      | 0.3 .. 60     | mean free path 4 V / S: spaces the early reflections               |
     | direct_db      | dB     | -90 .. 15     | direct over diffuse energy at 1 kHz; below -60: no direct sound    |
     | early_db       | dB     | -60 .. 10     | early reflections over diffuse energy at 1 kHz                     |
-    | smear          |        | 0.05 .. 2     | width of a reflection against its spacing: sparse .. dense |
+    | smear          |        | 0.05 .. 2     | width of a reflection against its spacing: sparse .. dense         |
     | pattern        | turns  | 0 .. 1        | moves reflections against each other by up to a tenth              |
     | onset_s        | s      | 0 .. 1.5      | build-up of the diffuse field, 1 - exp(-t / onset)                 |
     | onset_power    |        | 0.5 .. 4      | exponent of that build-up: soft (low) or late (high) swelling      |
     | late_ratio     |        | 0.2 .. 6      | T60 of the second slope over that of the first                     |
-    | late_db        | dB     | -60 .. 0      | second slope under the first at t = 0; below -50: one slope |
+    | late_db        | dB     | -60 .. 0      | second slope under the first at t = 0; below -50: one slope        |
     | echo_s         | s      | 0.01 .. 1     | period of a flutter, spring or slap echo                           |
     | echo_depth     |        | 0 .. 1        | how much of the diffuse energy is in these echoes                  |
     | dispersion_s   | s      | -0.05 .. 0.1  | delay of 4 kHz against DC at the first echo: springs (+)           |
@@ -115,7 +116,7 @@ PLAIN = {
 """A medium room without oddities: what a kind of room leaves unsaid."""
 
 
-def parameters(rooms: int, **values: Array | float) -> RoomParameters:
+def parameters(rooms: int, **values: Array) -> RoomParameters:
     """`rooms` rooms: PLAIN ones but for `values`, each a number or an array of shape (rooms,)."""
     named = {field.name: values.get(field.name, PLAIN[field.name]) for field in fields(RoomParameters)}
     return RoomParameters(**{name: np.broadcast_to(np.asarray(value, float), rooms) for name, value in named.items()})
@@ -241,32 +242,202 @@ def _gate_and_swell(room: RoomParameters, time: Array) -> Array:
     return np.asarray(10.0 ** ((rise_db - fall_db) / 10.0))
 
 
-def knob_parameters(x: float, y: float, z: float) -> RoomParameters:
-    """The room that the knobs stand for, coordinates in -2..2 (clipped): X decay, Y brightness, Z early character."""
-    x, y, z = (float(np.clip(value, -LATENT_LIMIT, LATENT_LIMIT)) for value in (x, y, z))
+def _log_uniform(random: np.random.Generator, rooms: int, low: float, high: float) -> Array:
+    return np.exp(random.uniform(np.log(low), np.log(high), rooms))
+
+
+def _draw_common(
+    random: np.random.Generator, rooms: int, decay: tuple[float, float], size: tuple[float, float]
+) -> Draws:
+    """What all kinds of room share: decay, its curve and spectrum, distance, early field, at times a weak second slope."""
+    decay_s = _log_uniform(random, rooms, *decay)
+    place = random.uniform(0.0, 1.0, rooms)  # how large for its kind; larger rooms decay longer
+    longer = np.log(decay_s / decay[0]) / np.log(decay[1] / decay[0])
+    treble_ratio = _log_uniform(random, rooms, 0.2, 1.1)
+    distance = random.uniform(0.0, 1.0, rooms)  # 0 beside the source .. 1 far away
+    weak_tail = random.random(rooms) < 0.3
+    return {
+        "decay_s": decay_s,
+        "size_m": size[0] * (size[1] / size[0]) ** (0.5 * place + 0.5 * longer),
+        "bass_ratio": _log_uniform(random, rooms, 0.75, 1.6),
+        "treble_ratio": treble_ratio,
+        "decay_bend": random.normal(0.0, 0.07, rooms),
+        "tilt_db": -1.2 + 1.6 * np.log(treble_ratio / 0.5) + random.normal(0.0, 1.0, rooms),
+        "high_cut_hz": 14_000.0 * (treble_ratio / 0.5) ** 0.6,
+        "direct_db": 10.0 - 24.0 * distance + random.normal(0.0, 1.0, rooms),
+        "early_db": -2.0 - 8.0 * distance + random.normal(0.0, 2.0, rooms),
+        "smear": _log_uniform(random, rooms, 0.15, 1.2),
+        "pattern": random.uniform(0.0, 1.0, rooms),
+        "onset_s": 0.001 + 0.012 * distance,
+        "late_ratio": np.where(weak_tail, _log_uniform(random, rooms, 1.3, 2.5), 1.0),
+        "late_db": np.where(weak_tail, random.uniform(-40.0, -12.0, rooms), -60.0),
+    }
+
+
+def _small_room(random: np.random.Generator, rooms: int) -> Draws:
+    return _draw_common(random, rooms, (0.15, 1.2), (0.8, 3.0))
+
+
+def _studio(random: np.random.Generator, rooms: int) -> Draws:
+    return _draw_common(random, rooms, (0.12, 0.7), (1.0, 4.0)) | {
+        "treble_ratio": _log_uniform(random, rooms, 0.55, 1.1),
+        "bass_ratio": _log_uniform(random, rooms, 0.85, 1.4),
+    }
+
+
+def _hall(random: np.random.Generator, rooms: int) -> Draws:
+    return _draw_common(random, rooms, (0.7, 3.5), (4.0, 16.0))
+
+
+def _cathedral(random: np.random.Generator, rooms: int) -> Draws:
+    return _draw_common(random, rooms, (2.5, 10.0), (10.0, 35.0)) | {
+        "treble_ratio": _log_uniform(random, rooms, 0.12, 0.5),
+    }
+
+
+def _plate(random: np.random.Generator, rooms: int) -> Draws:
+    return _draw_common(random, rooms, (0.5, 7.0), (0.3, 1.0)) | {
+        "bass_ratio": _log_uniform(random, rooms, 0.6, 2.8),
+        "treble_ratio": _log_uniform(random, rooms, 0.2, 0.9),
+        "tilt_db": random.uniform(-2.5, 2.5, rooms),
+        "low_cut_hz": _log_uniform(random, rooms, 20.0, 160.0),
+        "high_cut_hz": _log_uniform(random, rooms, 8_000.0, 30_000.0),
+        "direct_db": np.full(rooms, -90.0),
+        "early_db": np.full(rooms, -60.0),
+        "onset_s": _log_uniform(random, rooms, 0.0005, 0.02),
+    }
+
+
+def _spring(random: np.random.Generator, rooms: int) -> Draws:
+    return _draw_common(random, rooms, (0.8, 4.5), (0.3, 1.0)) | {
+        "bass_ratio": _log_uniform(random, rooms, 0.6, 1.6),
+        "treble_ratio": _log_uniform(random, rooms, 0.3, 1.0),
+        "tilt_db": random.uniform(-3.0, 1.0, rooms),
+        "low_cut_hz": _log_uniform(random, rooms, 60.0, 250.0),
+        "high_cut_hz": _log_uniform(random, rooms, 3_000.0, 7_000.0),
+        "direct_db": np.full(rooms, -90.0),
+        "early_db": np.full(rooms, -60.0),
+        "echo_s": _log_uniform(random, rooms, 0.03, 0.07),
+        "echo_depth": random.uniform(0.3, 0.9, rooms),
+        "dispersion_s": random.uniform(0.0, 0.03, rooms),
+    }
+
+
+def _chamber(random: np.random.Generator, rooms: int) -> Draws:
+    return _draw_common(random, rooms, (0.6, 4.0), (2.0, 5.0)) | {
+        "treble_ratio": _log_uniform(random, rooms, 0.3, 0.8),
+        "direct_db": random.uniform(-30.0, -8.0, rooms),
+        "low_cut_hz": _log_uniform(random, rooms, 20.0, 120.0),
+    }
+
+
+def _slap(random: np.random.Generator, rooms: int) -> Draws:
+    return _draw_common(random, rooms, (0.4, 2.5), (8.0, 40.0)) | {
+        "treble_ratio": _log_uniform(random, rooms, 0.4, 1.0),
+        "direct_db": random.uniform(0.0, 12.0, rooms),
+        "early_db": random.uniform(-10.0, 3.0, rooms),
+        "smear": _log_uniform(random, rooms, 0.05, 0.3),
+        "echo_s": _log_uniform(random, rooms, 0.08, 0.5),
+        "echo_depth": random.uniform(0.5, 0.95, rooms),
+    }
+
+
+def _coupled(random: np.random.Generator, rooms: int) -> Draws:
+    return _draw_common(random, rooms, (0.25, 2.0), (1.5, 15.0)) | {
+        "late_ratio": _log_uniform(random, rooms, 1.8, 4.5),
+        "late_db": random.uniform(-28.0, -6.0, rooms),
+    }
+
+
+def _gated(random: np.random.Generator, rooms: int) -> Draws:
+    return _draw_common(random, rooms, (0.6, 5.0), (2.0, 12.0)) | {
+        "gate_s": _log_uniform(random, rooms, 0.12, 0.8),
+        "gate_fall_db_s": _log_uniform(random, rooms, 120.0, 900.0),
+        "direct_db": random.uniform(-25.0, 0.0, rooms),
+    }
+
+
+def _swelling(random: np.random.Generator, rooms: int) -> Draws:
+    draws = _draw_common(random, rooms, (0.4, 8.0), (3.0, 20.0))
+    reverse = random.random(rooms) < 0.25
+    return draws | {
+        "direct_db": np.where(random.random(rooms) < 0.7, -90.0, random.uniform(-25.0, -5.0, rooms)),
+        "early_db": random.uniform(-40.0, -12.0, rooms),
+        "smear": _log_uniform(random, rooms, 0.5, 1.5),
+        "onset_s": np.minimum(_log_uniform(random, rooms, 0.01, 0.25) * draws["decay_s"] ** 0.6, 1.0),
+        "onset_power": _log_uniform(random, rooms, 0.8, 2.5),
+        "swell_s": np.where(reverse, np.minimum(random.uniform(0.05, 0.5, rooms) * draws["decay_s"], 1.5), 0.0),
+    }
+
+
+def _knobs(random: np.random.Generator, rooms: int) -> Draws:
+    return knob_values(*random.uniform(-LATENT_LIMIT, LATENT_LIMIT, (3, rooms)))
+
+
+KINDS = {
+    "small room": (_small_room, 0.17),
+    "studio": (_studio, 0.08),
+    "hall": (_hall, 0.19),
+    "cathedral": (_cathedral, 0.10),
+    "plate": (_plate, 0.10),
+    "spring": (_spring, 0.04),
+    "chamber": (_chamber, 0.07),
+    "outdoor slap": (_slap, 0.03),
+    "coupled": (_coupled, 0.07),
+    "gated": (_gated, 0.03),
+    "swelling": (_swelling, 0.05),
+    "knobs": (_knobs, 0.07),
+}
+"""Kinds of room: how one is drawn, and its share of a mixed draw. "knobs": the starter's cube, which no other kind fills."""
+
+
+def draw(rooms: int, seed: int, kind: str | None = None) -> RoomParameters:
+    """`rooms` random rooms, of one kind or of all in their shares (shuffled); the same for the same arguments.
+
+    Raises ValueError for an unknown kind.
+    """
+    if kind is not None and kind not in KINDS:
+        raise ValueError(f"no kind of room is called {kind!r}; there are {', '.join(KINDS)}")
+    random = np.random.default_rng(seed)
+    names = list(KINDS) if kind is None else [kind]
+    share = np.array([KINDS[name][1] for name in names])
+    counts = np.bincount(random.choice(len(names), rooms, p=share / share.sum()), minlength=len(names))
+    drawn = [parameters(int(n), **KINDS[name][0](random, int(n))) for name, n in zip(names, counts, strict=True) if n]
+    order = random.permutation(rooms)
+    return RoomParameters(
+        **{
+            field.name: np.concatenate([getattr(part, field.name) for part in drawn])[order]
+            for field in fields(RoomParameters)
+        }
+    )
+
+
+def knob_values(x: Array, y: Array, z: Array) -> Draws:
+    """Fields of the rooms that the knobs stand for; each argument in -2..2. X decay, Y brightness, Z early character."""
     late = (z + 2.0) / 4.0  # 0 dry and sparse .. 1 swelling
     decay_s = 5.0 ** (x / 2.0)
-    return parameters(
-        1,
-        decay_s=decay_s,
-        size_m=2.0 * 12.0 ** ((x + 2.0) / 4.0),
-        bass_ratio=1.1 * 1.25 ** (-y / 2.0),
-        treble_ratio=0.38 * 2.4 ** (y / 2.0),
-        tilt_db=-2.2 + 1.1 * y,
-        high_cut_hz=13_000.0 * 2.2 ** (y / 2.0),
-        direct_db=6.0 - 14.0 * late - 26.0 * late**2,
-        early_db=1.0 - 21.0 * late**2,
-        smear=0.12 * 12.0**late,
-        onset_s=0.001 + 0.02 * late + 0.22 * late**3 * decay_s**0.4,
-        onset_power=0.6 + 0.9 * late,
-    )
+    return {
+        "decay_s": decay_s,
+        "size_m": 2.0 * 12.0 ** ((x + 2.0) / 4.0),
+        "bass_ratio": 1.1 * 1.25 ** (-y / 2.0),
+        "treble_ratio": 0.38 * 2.4 ** (y / 2.0),
+        "tilt_db": -2.2 + 1.1 * y,
+        "high_cut_hz": 13_000.0 * 2.2 ** (y / 2.0),
+        "direct_db": 6.0 - 14.0 * late - 26.0 * late**2,
+        "early_db": 1.0 - 21.0 * late**2,
+        "smear": 0.12 * 12.0**late,
+        "onset_s": 0.001 + 0.02 * late + 0.22 * late**3 * decay_s**0.4,
+        "onset_power": 0.6 + 0.9 * late,
+    }
 
 
 def room_at(x: float, y: float, z: float) -> EnergyMap:
     """The starter room at a point of the knobs' cube: smooth in each coordinate.
 
     T60 at 1 kHz is 5 ** (x / 2) s: 0.2 .. 5 s; y raises the treble's decay and the spectrum's tilt; z turns direct
-    sound and sparse reflections into a dense field that swells. Called to build the starter bank.
+    sound and sparse reflections into a dense field that swells. Coordinates outside -2..2 are clipped. Called to build
+    the starter bank.
     """
-    level_db, direct_db = energy_maps(knob_parameters(x, y, z))
+    point = np.clip([[x], [y], [z]], -LATENT_LIMIT, LATENT_LIMIT)
+    level_db, direct_db = energy_maps(parameters(1, **knob_values(*point)))
     return EnergyMap(level_db[0], DEFAULT_GRID, direct_db[0])
