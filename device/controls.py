@@ -257,6 +257,6 @@ def format(control: Control, value: float) -> str:
     if control.is_switch:
         return "on" if value >= 0.5 else "off"
     if control.unit == "Hz":
-        return f"{value / 1000:.2f} kHz" if value >= 1000 else f"{value:.0f} Hz"
+        return f"{value / 1000:.2f} kHz" if value >= 1000 else f"{value:.{0 if value >= 100 else 1}f} Hz"
     digits = 2 if control.unit in ("", "x") else 1
     return f"{value:.{digits}f} {control.unit}".rstrip()

@@ -15,7 +15,7 @@ at once. `KnobFilter` gives each its own means:
 - At rest the pole has REST_S, long enough to take 2 LSB (10 bits, rms) and mains hum to well inside the band; in motion it has
   MOTION_S, and a distance of CATCH_UP from the input makes it jump there. So a fast turn is late by the median alone.
 - The band (`hysteresis`) is 1/570 of the range: smaller moves than that are noise. It only wakes a resting knob; a moving one
-  gives every position between, and the rest position is the mean of what was read while the knob came to rest.
+  gives every position between. Its centre is the mean over the first second of rest.
 - Ends: `low` and `high` are the codes that count as 0 and 1, inside what the pot reaches by more than the band.
 
 `nverb bench knobs` measures this beside the usual filters.
@@ -41,7 +41,7 @@ CATCH_UP = 8 / 1024
 REST_S = 0.5
 MOTION_S = 0.015
 CALM_S = 0.08
-SETTLE_S = 0.3
+SETTLE_S, CENTRE_S = 0.3, 1.0
 FULL_TURN_S = 0.04
 STEP = 64 / 1024
 """A step that is plausible however short the time."""
@@ -143,7 +143,9 @@ class KnobFilter:
         if not self._awake:
             if distance < WAKE:
                 self._smooth += self._rest_gain * error
-                if abs(self._smooth - self._out) < self._hysteresis:
+                if self._still_s < CENTRE_S:
+                    self._average(m, dt)
+                if abs(self._smooth - self._mean) < self._hysteresis:
                     return False
             self._awake = True
             self._history.clear()
@@ -156,13 +158,17 @@ class KnobFilter:
         if abs(self._calm - self._anchor) > self._hysteresis:
             self._anchor, self._still_s, self._count, self._mean = self._calm, 0.0, 0, 0.0
         else:
-            self._still_s += dt
-            self._count += 1
-            self._mean += (m - self._mean) / self._count
+            self._average(m, dt)
             if self._still_s > SETTLE_S:
                 self._awake = False
                 self._smooth = self._mean
         return self._tell(self._smooth)
+
+    def _average(self, m: float, dt: float) -> None:
+        """Where the knob has come to rest: the centre of the band."""
+        self._still_s += dt
+        self._count += 1
+        self._mean += (m - self._mean) / self._count
 
     def _tell(self, smooth: float) -> bool:
         self._history.append(self._out if self.position is not None else smooth)
@@ -183,9 +189,9 @@ class KnobFilter:
         if self.fault:
             return False
         self.fault = what
-        self._smooth = self._anchor = self._history[0] if self._awake and self._history else self._out
+        self._smooth = self._mean = self._history[0] if self._awake and self._history else self._out
         changed = self._tell(self._smooth)
-        self._awake = False
+        self._awake, self._still_s = False, CENTRE_S
         return changed
 
     def _well_again(self, m: float) -> bool:

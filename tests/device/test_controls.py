@@ -1,0 +1,111 @@
+"""The table of controls: its laws against their closed forms, its words against themselves."""
+
+import math
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from device.controls import CONTROLS, OutOfRange, UnknownControl, check, find, format, parse, to_position, to_value
+
+TABLE = [  # control, position, value by the law's closed form
+    ("gain", 0.5, -140 + 152 * 0.5 ** (1 / 3)),
+    ("gain", (137 / 152) ** 3, -3.0),
+    ("lowpass_hz", 0.5, math.sqrt(500 * 20_000)),
+    ("highpass_hz", 0.25, 20 * 250**0.25),
+    ("decay", 0.5, 1.0),
+    ("x", 1 / 3, 3.0),
+    ("width", 0.25, -2.0),
+    ("bypass", 0.49, 0.0),
+    ("bypass", 0.5, 1.0),
+]
+
+
+@pytest.mark.parametrize(("name", "position", "value"), TABLE)
+def test_laws_match_closed_forms(name: str, position: float, value: float) -> None:
+    assert to_value(find(name), position) == pytest.approx(value, rel=1e-12, abs=1e-9)
+
+
+def test_latent_axis_of_the_plug_in_is_reached_at_its_ten_steps() -> None:
+    assert [to_value(find("x"), k / 9) for k in range(10)] == pytest.approx(list(range(10)), abs=1e-12)
+
+
+@given(st.sampled_from(CONTROLS), st.floats(-0.5, 1.5))
+def test_positions_and_values_are_inverse_and_within_range(control, position) -> None:
+    value = to_value(control, position)
+    assert check(control, value) == value
+    back = to_position(control, value)
+    if control.is_switch:
+        assert back == value
+    else:
+        assert back == pytest.approx(min(max(position, 0), 1), abs=1e-9)
+    assert to_value(control, to_position(control, value)) == pytest.approx(value, rel=1e-9, abs=1e-9)
+
+
+@given(st.sampled_from(CONTROLS), st.floats(0, 1))
+def test_what_is_shown_is_understood(control, position) -> None:
+    value = to_value(control, position)
+    shown = format(control, value)
+    assert parse(control, shown) == pytest.approx(value, rel=6e-3, abs=0.06)  # the digits that are shown
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "value"),
+    [
+        ("gain", "-3 dB", -3),
+        ("gain", "+1.5db", 1.5),
+        ("lowpass_hz", "2 kHz", 2000),
+        ("lowpass_hz", "2k", 2000),
+        ("predelay", "0.02 s", 20),
+        ("mix", "40%", 40),
+        ("decay", "150 %", 1.5),
+        ("x", " 4.5 ", 4.5),
+        ("freeze", "On", 1),
+        ("freeze", "0", 0),
+    ],
+)
+def test_units_are_understood(name: str, text: str, value: float) -> None:
+    assert parse(find(name), text) == pytest.approx(value)
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "says"),
+    [
+        ("mix", "101", "0 to 100 %"),
+        ("mix", "nan", "such as '35.0 %'"),
+        ("mix", "-inf", "0 to 100 %"),
+        ("mix", "", "0 to 100 %"),
+        ("mix", "3 dB", "0 to 100 %"),
+        ("mix", "9" * 100_000, "0 to 100 %"),
+        ("gain", "1e999", "-140 to 12 dB"),
+        ("bypass", "maybe", "on or off"),
+    ],
+)
+def test_nonsense_is_refused_with_the_range(name: str, text: str, says: str) -> None:
+    with pytest.raises(OutOfRange, match=says) as caught:
+        parse(find(name), text)
+    assert len(str(caught.value)) < 200
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf"), 0.5, -1])
+def test_a_switch_is_on_or_off(value: float) -> None:
+    with pytest.raises(OutOfRange):
+        check(find("bypass"), value)
+
+
+def test_an_unknown_name_brings_the_nearest() -> None:
+    with pytest.raises(UnknownControl, match="gain"):
+        find("gian")
+    with pytest.raises(UnknownControl, match="highpass_hz"):
+        find("x" * 100_000)
+    assert find("Early-Late").name == "early_late"
+
+
+def test_rows_are_sound() -> None:
+    assert len({control.name for control in CONTROLS}) == len(CONTROLS)
+    ccs = [control.cc for control in CONTROLS if control.cc is not None]
+    assert len(set(ccs)) == len(ccs)
+    assert all(0 <= cc <= 119 for cc in ccs)  # 120 and up are MIDI's channel mode messages
+    for control in CONTROLS:
+        assert check(control, control.default) == control.default
+        assert control.help

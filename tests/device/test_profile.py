@@ -1,0 +1,107 @@
+"""Profiles: those of the package, and what is said of those that make no sense."""
+
+from pathlib import Path
+
+import pytest
+
+from device.profile import PACKAGED, ProfileError, load, paths
+
+GOOD = """
+adc = [{ chip = "mcp3008", spi = [0, 0] }]
+knob = [
+  { channel = 0, control = "gain" },
+  { channel = 1, control = "x" },
+]
+switch = [{ line = 17, action = "bypass" }]
+led = [{ line = 22, shows = "on" }]
+"""
+
+
+@pytest.mark.parametrize("name", sorted(paths()))
+def test_every_packaged_profile_has_the_five_knobs_and_a_bypass(name: str) -> None:
+    profile = load(name)
+    assert [knob.control.name for knob in profile.knobs] == ["gain", "x", "y", "z", "width"]
+    assert any(switch.action == "bypass" for switch in profile.switches)
+    assert {led.shows for led in profile.leds} >= {"on", "clip", "fault"}
+
+
+def written(tmp_path: Path, text: str) -> str:
+    path = tmp_path / "mine.toml"
+    path.write_text(text)
+    return str(path)
+
+
+def test_what_a_row_does_not_say_has_its_default(tmp_path) -> None:
+    profile = load(written(tmp_path, GOOD))
+    assert profile.scan_hz == 200
+    knob = profile.knobs[1]
+    assert (knob.takeover, knob.inverted, knob.low, knob.high) == ("pickup", False, 0.015, 0.985)
+
+
+def test_a_row_may_have_its_own_range_and_law(tmp_path) -> None:
+    text = GOOD.replace('control = "x" }', 'control = "x", law = "steps", minimum = 2, maximum = 5 }')
+    control = load(written(tmp_path, text)).knobs[1].control
+    assert (control.minimum, control.maximum, control.law) == (2, 5, "steps")
+
+
+def test_own_profiles_go_before_the_packages(tmp_path) -> None:
+    (tmp_path / "profiles").mkdir()
+    (tmp_path / "profiles/sim.toml").write_text(GOOD)
+    assert load("sim", tmp_path).knobs[1].control.name == "x"
+    assert load("sim", tmp_path).path.parent == tmp_path / "profiles"
+    assert load("sim").path.parent == PACKAGED
+
+
+BAD = [  # what is wrong, in the file's text; what the message must say besides the file
+    ('control = "x"', 'control = "xx"', "knob 2 .xx.*no control 'xx'"),
+    ("channel = 1", "channel = 8", "knob 2 .x.*mcp3008 has channels 0 to 7"),
+    ("channel = 1", "channel = 0", "knob 2 .x.*taken by knob 1"),
+    ("channel = 1", "channel = 1.5", "knob 2 .x.*whole number"),
+    ('control = "x"', 'control = "gain"', "knob 2 .gain.*taken by knob 1"),
+    ('control = "x"', 'control = "x", adc = 1', "knob 2.*adc = 1"),
+    ('control = "x"', 'control = "x", takeover = "pikup"', "knob 2.*did you mean pickup"),
+    ('control = "x"', 'control = "x", invert = true', "knob 2.*unknown key 'invert'.*inverted"),
+    ('control = "x"', 'control = "x", inverted = 1', "knob 2.*true or false"),
+    ('control = "x"', 'control = "x", low = 0.6, high = 0.4', "knob 2.*inverted = true"),
+    ('control = "x"', 'control = "x", low = nan', "knob 2.*number from 0 to 1"),
+    ('control = "x"', 'control = "x", law = "log"', "knob 2.*log law"),
+    ('control = "x"', 'control = "x", maximum = 10', "knob 2.*from 0 to 9"),
+    ('"mcp3008"', '"mcp3009"', "adc 1.*did you mean mcp3008"),
+    ("spi = [0, 0]", "spi = [0]", "adc 1.*list of 2 whole numbers"),
+    (", spi = [0, 0]", "", "adc 1.*one of: spi, pins"),
+    ('"mcp3008", spi = [0, 0]', '"ads1115", i2c = [1, 0x20]', "adc 1.*0x20.*0x48 to 0x4b"),
+    ('"mcp3008", spi = [0, 0]', '"iio", name = "foo-adc"', "adc 1.*bits"),
+    ('"mcp3008", spi = [0, 0]', '"mcp3008", pins = [5, 5, 6, 7]', "adc 1.*four different lines"),
+    ("line = 17", "line = 22", "led 1.*taken by switch 1"),
+    ("line = 17", "line = 11", "switch 1.*line 11 belongs to the converter's bus"),
+    ("line = 17", "line = 28", "switch 1.*lines 0 to 27"),
+    ('"bypass"', '"bypas"', "switch 1.*no action 'bypas'"),
+    ('"bypass"', '"gain"', "switch 1.*no action 'gain'"),
+    ('"on"', '"smoke"', "led 1.*one of on, clip"),
+    ("adc = [", "adcs = [", "no adc row"),
+    ("knob = [", "scan_hz = 1\nknob = [", "scan_hz = 1: a number from 50 to 1000"),
+    ("knob = [", "knob = 3\nnob = [", "knob must be a list"),
+    ("knob = [", "knob = [[", "line 7"),
+]
+
+
+@pytest.mark.parametrize(("good", "bad", "says"), BAD)
+def test_a_profile_that_makes_no_sense_is_told_by_file_row_and_remedy(tmp_path, good: str, bad: str, says: str) -> None:
+    assert good in GOOD
+    with pytest.raises(ProfileError, match=f"(?s)mine.toml.*{says}") as caught:
+        load(written(tmp_path, GOOD.replace(good, bad, 1)))
+    assert len(str(caught.value)) < 400 + len(str(tmp_path))
+
+
+def test_unknown_profile_names_the_nearest() -> None:
+    with pytest.raises(ProfileError, match="did you mean pi-mcp3"):
+        load("pi-mcp308")
+
+
+def test_a_huge_or_binary_file_is_no_profile(tmp_path) -> None:
+    with pytest.raises(ProfileError, match="larger than"):
+        load(written(tmp_path, "#" * 100_000))
+    path = tmp_path / "noise.toml"
+    path.write_bytes(bytes(range(256)))
+    with pytest.raises(ProfileError, match=r"noise\.toml"):
+        load(str(path))
