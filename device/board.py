@@ -241,7 +241,7 @@ class _Converter:
         simulation: SimulatedBoard | None,
         root: Path,
     ) -> None:
-        self.name = f"adc {number}"
+        self.name = f"adc {number + 1}"
         self.fault: str | None = None
         self.knobs: list[Knob] = []
         self.told: dict[str, str | None] = {}

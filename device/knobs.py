@@ -105,6 +105,8 @@ class KnobFilter:
         before, last = recent
         recent[0], recent[1] = last, x
         dt, self._time = now - self._time, now
+        if dt > FULL_TURN_S:  # after a pause what was read before says nothing
+            before = last = recent[0] = x
         # median of 3
         if before > last:
             before, last = last, before

@@ -64,7 +64,7 @@ def test_a_missing_chip_is_noticed_by_its_null_bit(bits) -> None:
     adc = Mcp3xxx(SimulatedSpi(chip), bits, [0, 1], "profile.toml, adc 1")
     adc.read()
     chip.present = False
-    with pytest.raises(AdcError, match="profile.toml, adc 1.*MISO"):
+    with pytest.raises(AdcError, match=r"profile\.toml, adc 1.*MISO"):
         adc.read()
     chip.present = True
     assert adc.read() == [512, 512]
@@ -142,7 +142,7 @@ def test_ads1115_below_ground_reads_0_and_an_unplugged_one_says_so() -> None:
     adc.read()
     assert adc.read() == [0]
     bus.plugged = False
-    with pytest.raises(AdcError, match="adc 1.*Remote I/O.*SDA"):
+    with pytest.raises(AdcError, match=r"adc 1.*Remote I/O.*SDA"):
         adc.read()
     bus.plugged = True
     assert adc.read() == [None]  # begins anew
@@ -186,5 +186,5 @@ def test_iio_missing_device_or_channel_names_what_there_is(sysfs, tmp_path) -> N
         find_iio("ads1015", sysfs)
     with pytest.raises(AdcError, match="overlay"):
         find_iio("mcp3008", tmp_path / "nothing")
-    with pytest.raises(AdcError, match="in_voltage9_raw.*channel"):
+    with pytest.raises(AdcError, match=r"in_voltage9_raw.*channel"):
         Iio(find_iio("mcp3008", sysfs), 10, [0, 9], "test")

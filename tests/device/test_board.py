@@ -1,0 +1,284 @@
+"""The board as the control process sees it: turns, presses, lights, faults and their way back."""
+
+import json
+import os
+import shutil
+
+import pytest
+from board_wire import Clock, last, scan_for
+from gpiozero import Device
+from gpiozero.pins.mock import MockFactory
+
+from device import profile
+from device.board import CALIBRATION, Board, open_board, read_calibrations, read_script
+from device.controls import find, to_value
+from device.lines import FAULTS, Debounce, TapTempo, fault_light
+from device.profile import ProfileError
+from device.simulated import SimulatedSwitch
+
+
+@pytest.fixture
+def clock() -> Clock:
+    return Clock()
+
+
+@pytest.fixture
+def board(clock):
+    with open_board("sim", clock=clock) as board:
+        yield board
+
+
+def test_knobs_without_values_announce_where_they_stand(board: Board, clock: Clock) -> None:
+    values = last(scan_for(board, clock, 1))
+    assert set(values) == {"gain", "x", "y", "z", "width"}
+    for name, value in values.items():
+        control = find(name)
+        assert value == pytest.approx(control.default, abs=2e-3 * (control.maximum - control.minimum))
+
+
+def test_a_turned_pot_moves_its_control_alone_and_reaches_the_end(board: Board, clock: Clock) -> None:
+    scan_for(board, clock, 1)
+    board.simulation.play([(0.2, "x", 1.0), (0.5, "x", 1.0), (0.8, "x", 0.0)])
+    changes = scan_for(board, clock, 0.5)
+    assert {change.control for change in changes} == {"x"}
+    assert last(changes) == {"x": 9.0}
+    assert last(scan_for(board, clock, 0.5)) == {"x": 0.0}
+    assert not board.simulation.playing
+
+
+def test_with_values_given_knobs_wait_to_be_picked_up(clock: Clock) -> None:
+    with open_board("sim", clock=clock, values={"x": 9.0, "y": 4.5}) as board:
+        told = last(scan_for(board, clock, 1))
+        assert "x" not in told
+        assert board.distances() == pytest.approx({"x": 0.5}, abs=2e-3)  # y stands where its knob does
+        board.simulation.play([(0.3, "x", 0.2)])
+        assert not scan_for(board, clock, 0.5)
+        board.simulation.play([(0.5, "x", 1.0)])
+        taken = [change.value for change in scan_for(board, clock, 1)]
+        assert taken
+        assert min(taken) > 8.7
+        assert not board.distances()
+
+
+def test_a_preset_detaches_a_knob_until_it_is_picked_up(board: Board, clock: Clock) -> None:
+    scan_for(board, clock, 1)
+    board.control_moved("width", -4.0)
+    assert board.distances()["width"] == pytest.approx(-0.625, abs=2e-3)
+    board.simulation.turn("width", 0.6)
+    assert not scan_for(board, clock, 0.5)
+    board.simulation.play([(0.5, "width", 0.0)])
+    assert last(scan_for(board, clock, 1)) == {"width": -4.0}
+
+
+def test_a_footswitch_toggles_once_a_press_however_it_bounces(board: Board, clock: Clock) -> None:
+    scan_for(board, clock, 1)
+    states = []
+    for _ in range(6):
+        board.simulation.press("bypass", 0.08)
+        changes = scan_for(board, clock, 0.2)
+        assert [change.control for change in changes] == ["bypass"]
+        states.append(changes[0].value)
+    assert states == [1, 0, 1, 0, 1, 0]
+    board.control_moved("bypass", 1.0)  # by MIDI, say
+    board.simulation.press("bypass")
+    assert last(scan_for(board, clock, 0.2)) == {"bypass": 0.0}
+
+
+@pytest.mark.parametrize("bounce_s", [0.0, 0.005, 0.02])
+def test_debounce_gives_one_press_and_one_release(clock: Clock, bounce_s: float) -> None:
+    switch = SimulatedSwitch(bounce_s, clock=clock)
+    debounce = Debounce()
+    events = []
+    for n in range(2000):
+        clock.now += 0.005
+        if n % 100 in (20, 60):
+            switch.set(n % 100 == 20)
+        if debounce.update(switch.read(), clock.now):
+            events.append(debounce.pressed)
+    assert events == [True, False] * 20
+
+
+def test_a_spike_on_the_cable_is_no_press() -> None:
+    debounce = Debounce()
+    assert not any(debounce.update(n % 7 == 0, n * 0.005) for n in range(1000))
+
+
+def test_preset_and_tap_switches(board: Board, clock: Clock) -> None:
+    scan_for(board, clock, 1)
+    board.simulation.press("preset next")
+    assert not scan_for(board, clock, 0.3)
+    assert board.take_presses() == ["preset next"]
+    assert board.take_presses() == []
+    for _ in range(3):
+        board.simulation.press("tap", 0.05)
+        changes = scan_for(board, clock, 0.32)
+    assert last(changes)["predelay"] == pytest.approx(320 / 4, abs=2)  # the longest 2^-n of a tap that fits 100 ms
+
+
+def test_taps_after_a_pause_begin_anew() -> None:
+    tempo = TapTempo()
+    assert tempo.tap(0.0) is None
+    assert tempo.tap(0.5) == pytest.approx(500)
+    assert tempo.tap(10.0) is None
+    assert tempo.tap(10.25) == pytest.approx(250)
+
+
+def test_lights(board: Board, clock: Clock) -> None:
+    leds = board.simulation.leds
+    scan_for(board, clock, 0.1)
+    assert (leds["on"].lit, leds["clip"].lit, leds["fault"].lit) == (True, False, False)
+    board.control_moved("bypass", 1.0)
+    board.light("clip")
+    scan_for(board, clock, 0.1)
+    assert (leds["on"].lit, leds["clip"].lit) == (False, True)
+    scan_for(board, clock, 0.5)
+    assert not leds["clip"].lit  # held, then out
+
+
+@pytest.mark.parametrize("kind", ["audio", "room", "storage"])
+def test_the_fault_light_flashes_as_often_as_its_table_says(board: Board, clock: Clock, kind: str) -> None:
+    board.set_fault(kind, True)
+    lit = []
+    for _ in range(round(10 / board.scan_s)):
+        clock.now += board.scan_s
+        board.scan()
+        lit.append(board.simulation.leds["fault"].lit)
+    edges = [n * board.scan_s for n in range(1, len(lit)) if lit[n] and not lit[n - 1]]
+    pauses = [n for n in range(1, len(edges)) if edges[n] - edges[n - 1] > 0.6]
+    assert pauses[1] - pauses[0] == FAULTS[kind]
+    board.set_fault(kind, False)
+    scan_for(board, clock, 0.1)
+    assert not board.simulation.leds["fault"].lit
+
+
+def test_the_most_serious_fault_is_shown() -> None:
+    times = [n * 0.01 for n in range(1000)]
+    assert [fault_light({"knob", "audio"}, t) for t in times] == [fault_light({"audio"}, t) for t in times]
+    assert not any(fault_light(set(), t) for t in times)
+
+
+def test_a_torn_pot_is_told_holds_and_comes_back(board: Board, clock: Clock) -> None:
+    scan_for(board, clock, 1)
+    board.simulation.pots["y"].wire = "ground"
+    assert not scan_for(board, clock, 1)
+    (notice,) = board.take_notices()
+    assert "sim.toml, knob 3 (y), channel 2" in notice
+    assert "wire" in notice
+    assert set(board.faults()) == {"knob y"}
+    board.simulation.pots["y"].wire = "good"
+    assert scan_for(board, clock, 1) == []
+    assert board.take_notices()[0].endswith("reads well again")
+    board.simulation.turn("y", 0.9)
+    assert last(scan_for(board, clock, 1))["y"] == pytest.approx(8.1, abs=0.1)
+    assert not board.faults()
+
+
+@pytest.mark.parametrize("floating", [0, 1])
+def test_a_chip_that_vanishes_is_told_and_comes_back_without_a_restart(
+    board: Board, clock: Clock, floating: int
+) -> None:
+    scan_for(board, clock, 1)
+    chip = board.simulation.chips[0]
+    chip.present, chip.floating = False, floating
+    assert not scan_for(board, clock, 5)
+    notices = board.take_notices()
+    assert len(notices) == 1  # told once, not at every try
+    assert "sim.toml, adc 1" in notices[0]
+    assert "keep their values" in notices[0]
+    lit = [scan_for(board, clock, 0.05) or board.simulation.leds["fault"].lit for _ in range(60)]
+    assert any(lit)
+    chip.present = True
+    scan_for(board, clock, 1.5)
+    assert board.take_notices()[0].endswith("answers again")
+    board.simulation.turn("x", 0.1)
+    assert last(scan_for(board, clock, 1))["x"] == pytest.approx(0.9, abs=0.1)
+
+
+def test_a_bus_that_is_off_does_not_stop_the_pedal(tmp_path, clock: Clock) -> None:
+    before, Device.pin_factory = Device.pin_factory, MockFactory()
+    try:
+        with open_board("pi-mcp3008", clock=clock, root=tmp_path) as board:
+            assert not scan_for(board, clock, 3)
+            (notice,) = board.take_notices()
+            assert "pi-mcp3008.toml, adc 1" in notice
+            assert "dtparam=spi=on" in notice
+            assert list(board.faults()) == ["adc 1"]
+    finally:
+        Device.pin_factory.reset()
+        Device.pin_factory = before
+
+
+def test_an_iio_board_plays_and_survives_its_driver(tmp_path, clock: Clock) -> None:
+    folder = tmp_path / "sys/bus/iio/devices/iio:device3"
+    folder.mkdir(parents=True)
+    (folder / "name").write_text("mcp3008\n")
+    for channel in range(8):
+        (folder / f"in_voltage{channel}_raw").write_text("512\n")
+    before, Device.pin_factory = Device.pin_factory, MockFactory()
+    try:
+        with open_board("pi-iio", clock=clock, root=tmp_path) as board:
+            values = last(scan_for(board, clock, 1))
+            assert values["x"] == pytest.approx(to_value(find("x"), (512 / 1023 - 0.015) / 0.97))
+            (folder / "in_voltage1_raw").write_text("1023\n")
+            clock.now += 1
+            assert last(scan_for(board, clock, 1)) == {"x": 9.0}
+            shutil.move(folder, tmp_path / "gone")
+            for channel in range(8):
+                os.truncate(tmp_path / f"gone/in_voltage{channel}_raw", 0)
+            assert not scan_for(board, clock, 3)
+            assert "no IIO device named" in board.faults()["adc 1"]
+    finally:
+        Device.pin_factory.reset()
+        Device.pin_factory = before
+
+
+def test_the_whole_board_through_mock_pins(tmp_path, clock: Clock) -> None:
+    """Bits through pins from the chip to the control's value; the same answer as by whole transfers."""
+    before, Device.pin_factory = Device.pin_factory, MockFactory()
+    try:
+        text = (profile.PACKAGED / "sim.toml").read_text().replace('"transfers"', '"pins"')
+        path = tmp_path / "pins.toml"
+        path.write_text(text)
+        told = []
+        for name in (str(path), "sim"):
+            clock.now = 100.0
+            with open_board(name, clock=clock) as board:
+                board.simulation.advance()
+                scan_for(board, clock, 0.5)
+                board.simulation.play([(0.2, "z", 0.9), (0.3, "gain", 0.0)])
+                told.append(scan_for(board, clock, 0.5))
+        assert told[0] == told[1]
+        assert last(told[0])["gain"] == -140
+    finally:
+        Device.pin_factory.reset()
+        Device.pin_factory = before
+
+
+def test_calibrated_ends_are_used_and_a_damaged_file_is_told(tmp_path, clock: Clock) -> None:
+    (tmp_path / CALIBRATION).write_text(json.dumps({"sim": {"x": [0.3, 0.7]}}))
+    with open_board("sim", tmp_path, clock=clock) as board:
+        scan_for(board, clock, 1)
+        board.simulation.turn("x", 0.71)
+        assert last(scan_for(board, clock, 1)) == {"x": 9.0}
+    for damaged in ("{", "[]", '{"sim": {"x": [0.7, 0.3]}}', '{"sim": {"x": [0.1]}}', '{"sim": {"x": ["a", "b"]}}'):
+        (tmp_path / CALIBRATION).write_text(damaged)
+        with pytest.raises(ProfileError, match=CALIBRATION):
+            read_calibrations(tmp_path)
+        with open_board("sim", tmp_path, clock=clock) as board:
+            assert CALIBRATION in board.take_notices()[0]
+            assert last(scan_for(board, clock, 1))
+
+
+def test_a_script_is_read_and_its_mistakes_are_named(tmp_path, clock: Clock) -> None:
+    path = tmp_path / "turns"
+    path.write_text("# a turn\n0.1 x 1   # up\n\n0.3 x 1\n0.5 x 0\n")
+    with open_board("sim", script=path, clock=clock) as board:
+        turned = [change.value for change in scan_for(board, clock, 1) if change.control == "x"]
+        assert max(turned) == 9.0
+        assert turned[-1] == 0.0
+    for line in ("1 x", "1 q 0.5", "1 x 1.5", "x 1 1", "-1 x 0", "nan x 0", "1 x 0 0"):
+        path.write_text(f"0 x 0\n{line}\n")
+        with pytest.raises(ProfileError, match="turns, line 2"):
+            read_script(path, ("x", "gain"))
+    with pytest.raises(ProfileError, match="not a simulated board"):
+        open_board("pi-mcp3008", script=path)
