@@ -1,29 +1,29 @@
 """The board at work: knobs and footswitches in, LEDs out. The control process polls it; nothing here waits.
 
-    with open_board("pi-mcp3008", data_folder, values=values) as board:   # values: what plays; knobs take over from
-    there
-        while not board.wants_to_stop:
-            for change in board.scan():               # board.scan_s apart: 5 ms on most boards
-                ...                                   # change.control, change.value: a knob, or a switch that sets a control
-            for press in board.take_presses():        # "preset next", "preset previous"
-                ...
-            for line in board.take_notices():         # a fault came or went: for the log
-                ...
+    with Board.open("pi-mcp3008", data_folder) as board:
+        for name, value in values.items():
+            board.control_moved(name, value)          # what plays already: knobs take over from there
+        while True:
+            for event in board.scan():                # board.scan_s apart: 5 ms on most boards
+                match event:
+                    case Change(control, value): ...  # a knob, or a switch that sets a control
+                    case Action(name): ...            # "preset next", "preset previous"
+                    case Notice(text): ...            # a fault came or went: a line for the log
             board.control_moved("mix", 40.0)          # after a preset, MIDI or command: knobs and switches must know
             board.light("clip")                       # also "activity": lit now and for a moment
             board.set_fault("audio", True)            # faults that others see; the board shows its own
 
 A profile that makes no sense raises ProfileError at once. Hardware that does not answer never raises: its knobs keep
-their values, a notice says what and where, the fault LED flashes, and the board tries again every second.
+their values, a Notice says what and where, the fault LED flashes, and the board tries again every second.
 """
 
 from __future__ import annotations
 
 import json
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple
+from typing import NamedTuple
 
 from device.adc import Adc, Ads1115, Iio, Mcp3xxx, find_iio, open_i2c, open_spi, open_spi_pins
 from device.controls import CONTROLS, find
@@ -32,12 +32,9 @@ from device.lines import CLIP_HOLD_S, FAULTS, Debounce, Input, Output, TapTempo,
 from device.profile import AdcRow, LedRow, Profile, ProfileError, SwitchRow, load
 from device.simulated import SimulatedBoard
 
-if TYPE_CHECKING:
-    from device.terminal import Hands, Keyboard
-
 RETRY_S = 1.0
-SLOW_S = 0.02
-"""Between two looks at what need not be fast: LEDs, the keyboard."""
+LED_S = 0.02
+"""Between two looks at the LEDs."""
 MAX_PREDELAY_MS = find("predelay").maximum
 
 
@@ -48,8 +45,23 @@ class Change(NamedTuple):
     value: float
 
 
+class Action(NamedTuple):
+    """A footswitch was pressed that sets no control: "preset next" or "preset previous"."""
+
+    name: str
+
+
+class Notice(NamedTuple):
+    """A fault of the board came or went: a line for the log."""
+
+    text: str
+
+
+Event = Change | Action | Notice
+
+
 class Board:
-    """Made by `open_board`. All methods from one thread."""
+    """Made by `open`. All methods from one thread."""
 
     def __init__(
         self,
@@ -66,12 +78,9 @@ class Board:
         """Seconds between scans for which the profile is made."""
         self._clock = clock
         self._faults: set[str] = set()
-        self._notices: list[str] = []
-        self._presses: list[str] = []
-        self._keyboard: Keyboard | None = None
-        self._hands: Hands | None = None
+        self._pending: list[Event] = []
         self._light: dict[str, float] = {}
-        self._slow_at = 0.0
+        self._leds_at = 0.0
         self._states = {control.name: control.default for control in CONTROLS if control.is_switch}
         self._taps = TapTempo()
         self._converters = [
@@ -83,19 +92,36 @@ class Board:
         self._switches = [_Switch(profile, number, row, simulation) for number, row in enumerate(profile.switches, 1)]
         self._leds = [_Led(profile, number, row, simulation) for number, row in enumerate(profile.leds, 1)]
 
-    @property
-    def wants_to_stop(self) -> bool:
-        """True once the user has left at the keyboard."""
-        return self._hands is not None and self._hands.done
+    @classmethod
+    def open(
+        cls,
+        name: str = "sim",
+        folder: Path | None = None,
+        *,
+        clock: Callable[[], float] = time.monotonic,
+        root: Path = Path("/"),
+    ) -> Board:
+        """The board of that profile (a name, or a path that ends in .toml).
 
-    def scan(self) -> list[Change]:
-        """Reads all inputs once and drives the LEDs. What has changed since the last scan, oldest first."""
+        folder: the data folder, with own profiles and the calibration. clock (s) and root (of the file system, for
+        /dev and /sys) are for tests. Raises ProfileError.
+        """
+        profile = load(name, folder)
+        simulation = SimulatedBoard(clock) if profile.is_simulated else None
+        calibration, complaint = load_calibration(folder, profile.name)
+        board = cls(profile, calibration, simulation, clock, root)
+        if complaint:
+            board._pending.append(Notice(complaint))
+        return board
+
+    def scan(self) -> list[Event]:
+        """Reads all inputs once and drives the LEDs. What has happened since the last scan, oldest first."""
         now = self._clock()
         if self.simulation is not None:
             self.simulation.advance()
-        changes: list[Change] = []
+        events, self._pending = self._pending, []
         for converter in self._converters:
-            codes = converter.read(now, self._notices)
+            codes = converter.read(now, events)
             if codes is None:
                 continue
             for knob, code in zip(converter.knobs, codes, strict=True):
@@ -103,40 +129,16 @@ class Board:
                     continue
                 value = knob.update(code, now)
                 if value is not None:
-                    changes.append(Change(knob.control.name, value))
+                    events.append(Change(knob.control.name, value))
                 if knob.filter.fault != converter.told[knob.control.name]:
-                    self._notices.append(converter.tell(knob))
+                    events.append(Notice(converter.tell(knob)))
         for switch in self._switches:
-            if switch.scan(now, self._notices):
-                changes.extend(self._stepped_on(switch.row, switch.pressed, now))
-        if now - self._slow_at >= SLOW_S:
-            self._slow_at = now
-            self._drive_leds(now)
-            if self._hands is not None and self._keyboard is not None:
-                self._hands.press(self._keyboard.read())
-                self._keyboard.show(self._hands.picture())
-        return changes
-
-    def take_presses(self) -> list[str]:
-        """Footswitches pressed since the last call that set no control: "preset next", "preset previous"."""
-        presses, self._presses = self._presses, []
-        return presses
-
-    def take_notices(self) -> list[str]:
-        """Lines for the log since the last call: a fault of the board came or went."""
-        notices, self._notices = self._notices, []
-        return notices
-
-    def use_keyboard(self) -> None:
-        """Turns the simulated board by the keyboard, if stdin is a terminal, and shows it there. No-op on a real board."""
-        from device.terminal import Hands, Keyboard
-
-        if self.simulation is None:
-            return
-        self.scan()  # switches and LEDs come to be with the first scan
-        self._hands = Hands(self.simulation)
-        self._keyboard = Keyboard().__enter__()
-        self._keyboard.show(self._hands.help() + "\n")
+            if switch.scan(now, events):
+                events += self._stepped_on(switch.row, switch.pressed, now)
+        if now - self._leds_at >= LED_S:
+            self._leds_at = now
+            self._drive_leds(now, events)
+        return events
 
     def control_moved(self, name: str, value: float) -> None:
         """Something other than the board has moved a control."""
@@ -176,8 +178,6 @@ class Board:
 
     def close(self) -> None:
         """Puts out the LEDs and gives all lines and buses back."""
-        if self._keyboard is not None:
-            self._keyboard.restore()
         for led in self._leds:
             led.write(False, 0.0, [])
         for converter in self._converters:
@@ -191,7 +191,7 @@ class Board:
     def __exit__(self, *_: object) -> None:
         self.close()
 
-    def _stepped_on(self, row: SwitchRow, pressed: bool, now: float) -> list[Change]:
+    def _stepped_on(self, row: SwitchRow, pressed: bool, now: float) -> list[Event]:
         if row.control is not None and (row.hold or pressed):
             state = float(pressed) if row.hold else 1 - self._states[row.control]
             self._states[row.control] = state
@@ -199,8 +199,7 @@ class Board:
         if row.control is not None or not pressed:
             return []
         if row.action != "tap":
-            self._presses.append(row.action)
-            return []
+            return [Action(row.action)]
         interval_ms = self._taps.tap(now)
         if interval_ms is None:
             return []
@@ -209,7 +208,7 @@ class Board:
         self.control_moved("predelay", interval_ms)
         return [Change("predelay", interval_ms)]
 
-    def _drive_leds(self, now: float) -> None:
+    def _drive_leds(self, now: float, events: list[Event]) -> None:
         faults = set(self._faults)
         for converter in self._converters:
             if converter.fault:
@@ -226,7 +225,7 @@ class Board:
                     lit = fault_light(faults, now)
                 case shows:
                     lit = self._light.get(shows, 0.0) > now
-            led.write(lit, now, self._notices)
+            led.write(lit, now, events)
 
 
 class _Converter:
@@ -269,7 +268,7 @@ class _Converter:
             self.knobs.append(Knob(knob.control, position, Takeover(knob.takeover)))
             self.told[knob.control.name] = None
 
-    def read(self, now: float, notices: list[str]) -> Sequence[int | None] | None:
+    def read(self, now: float, events: list[Event]) -> Sequence[int | None] | None:
         """The codes of its knobs, or None while it does not answer."""
         try:
             if self._adc is None:
@@ -283,12 +282,12 @@ class _Converter:
             self._retry_at = now + RETRY_S
             fault = f"{self._where}: {error}"
             if fault != self.fault:
-                notices.append(f"{fault}; its knobs keep their values")
+                events.append(Notice(f"{fault}; its knobs keep their values"))
             self.fault = fault
             return None
         if self.fault is not None:
             self.fault = None
-            notices.append(f"{self._where}: answers again")
+            events.append(Notice(f"{self._where}: answers again"))
         self._codes = list(codes)
         return codes
 
@@ -338,18 +337,18 @@ class _Part:
         self._where = f"{profile.path.name}, {kind} {number} ({what})"
         self._retry_at = 0.0
 
-    def _failed(self, error: OSError, now: float, notices: list[str]) -> None:
+    def _failed(self, error: OSError, now: float, events: list[Event]) -> None:
         self.close()
         self._retry_at = now + RETRY_S
         fault = f"{self._where}: {error}"
         if fault != self.fault:
-            notices.append(fault)
+            events.append(Notice(fault))
         self.fault = fault
 
-    def _worked(self, notices: list[str]) -> None:
+    def _worked(self, events: list[Event]) -> None:
         if self.fault is not None:
             self.fault = None
-            notices.append(f"{self._where}: works again")
+            events.append(Notice(f"{self._where}: works again"))
 
     def close(self) -> None:
         raise NotImplementedError
@@ -359,30 +358,26 @@ class _Switch(_Part):
     def __init__(self, profile: Profile, number: int, row: SwitchRow, simulation: SimulatedBoard | None) -> None:
         super().__init__(profile, "switch", number, row.action)
         self.row = row
-        self._gpiochip, self._simulation = profile.gpiochip, simulation
-        self._input: Input | None = None
+        self._gpiochip = profile.gpiochip
+        self._input: Input | None = None if simulation is None else simulation.add_switch(row.action, row.line)
         self._debounce = Debounce()
 
     @property
     def pressed(self) -> bool:
         return self._debounce.pressed
 
-    def scan(self, now: float, notices: list[str]) -> bool:
+    def scan(self, now: float, events: list[Event]) -> bool:
         """True if it was stepped on or released."""
         if self._input is None and now < self._retry_at:
             return False
         try:
             if self._input is None:
-                self._input = (
-                    self._simulation.add_switch(self.row.action, self.row.line)
-                    if self._simulation is not None
-                    else open_input(self.row.line, self._gpiochip)
-                )
+                self._input = open_input(self.row.line, self._gpiochip)
             closed = self._input.read()
         except OSError as error:
-            self._failed(error, now, notices)
+            self._failed(error, now, events)
             return False
-        self._worked(notices)
+        self._worked(events)
         return self._debounce.update(closed, now)
 
     def close(self) -> None:
@@ -395,89 +390,28 @@ class _Led(_Part):
     def __init__(self, profile: Profile, number: int, row: LedRow, simulation: SimulatedBoard | None) -> None:
         super().__init__(profile, "led", number, row.shows)
         self.row = row
-        self._gpiochip, self._simulation = profile.gpiochip, simulation
-        self._output: Output | None = None
+        self._gpiochip = profile.gpiochip
+        self._output: Output | None = None if simulation is None else simulation.add_led(row.shows, row.line)
         self._lit: bool | None = None
 
-    def write(self, lit: bool, now: float, notices: list[str]) -> None:
+    def write(self, lit: bool, now: float, events: list[Event]) -> None:
         if lit == self._lit or (self._output is None and now < self._retry_at):
             return
         try:
             if self._output is None:
-                self._output = (
-                    self._simulation.add_led(self.row.shows, self.row.line)
-                    if self._simulation is not None
-                    else open_output(self.row.line, self._gpiochip)
-                )
+                self._output = open_output(self.row.line, self._gpiochip)
             self._output.write(lit)
         except OSError as error:
-            self._failed(error, now, notices)
+            self._failed(error, now, events)
             return
         self._lit = lit
-        self._worked(notices)
+        self._worked(events)
 
     def close(self) -> None:
         self._lit = None
         if self._output is not None:
             self._output.close()
             self._output = None
-
-
-def open_board(
-    name: str = "sim",
-    folder: Path | None = None,
-    *,
-    values: Mapping[str, float] | None = None,
-    keys: bool = False,
-    script: Path | None = None,
-    clock: Callable[[], float] = time.monotonic,
-    root: Path = Path("/"),
-) -> Board:
-    """The board of that profile (a name, or a path that ends in .toml).
-
-    folder: the data folder, with own profiles and the calibration. values: controls that play already; without one
-    for it, a knob announces where it stands in the first scans. keys, script: for the simulated board, see
-    `use_keyboard` and `read_script`. clock (s) and root (of the file system, for /dev and /sys) are for tests. Raises
-    ProfileError.
-    """
-    profile = load(name, folder)
-    simulation = SimulatedBoard(clock) if profile.is_simulated else None
-    if script is not None and simulation is None:
-        raise ProfileError(f"{profile.path}: not a simulated board: a script cannot turn its knobs")
-    calibration, complaint = load_calibration(folder, profile.name)
-    board = Board(profile, calibration, simulation, clock, root)
-    if complaint:
-        board._notices.append(complaint)
-    for control, value in (values or {}).items():
-        board.control_moved(control, value)
-    if script is not None and simulation is not None:
-        board.scan()
-        simulation.play(read_script(script, tuple(simulation.pots)))
-    if keys:
-        board.use_keyboard()
-    return board
-
-
-def read_script(path: Path, controls: tuple[str, ...]) -> list[tuple[float, str, float]]:
-    """Rows of SECONDS CONTROL POSITION (0..1), one a line, `#` for comments. Raises ProfileError naming file and line."""
-    rows = []
-    with open(path, encoding="utf-8") as file:
-        text = file.read(1_000_000)
-    for number, line in enumerate(text.splitlines(), 1):
-        words = line.partition("#")[0].split()
-        if not words:
-            continue
-        try:
-            at, control, position = float(words[0]), words[1], float(words[2])
-            if len(words) != 3 or not 0 <= at <= 1e6 or not 0 <= position <= 1 or control not in controls:
-                raise ValueError
-        except (ValueError, IndexError):
-            known = ", ".join(controls)
-            raise ProfileError(
-                f"{path}, line {number}: write SECONDS CONTROL POSITION, of {known}, from 0 to 1"
-            ) from None
-        rows.append((at, control, position))
-    return rows
 
 
 CALIBRATION = "calibration.json"

@@ -34,7 +34,6 @@ class Keyboard:
     def __init__(self) -> None:
         self._file = sys.stdin.fileno() if sys.stdin is not None and sys.stdin.isatty() else None
         self._before: list[Any] | None = None
-        self._shown = ""
 
     def __enter__(self) -> Keyboard:
         if self._file is not None:
@@ -52,7 +51,6 @@ class Keyboard:
             with contextlib.suppress(termios.error, OSError):
                 termios.tcsetattr(self._file, termios.TCSADRAIN, self._before)
             self._before = None
-            self.show("\n")
             atexit.unregister(self.restore)
 
     def read(self) -> str:
@@ -63,14 +61,6 @@ class Keyboard:
             return os.read(self._file, 64).decode("ascii", "ignore") or "\x04"
         except OSError:
             return "\x04"
-
-    def show(self, text: str) -> None:
-        """Shows a line in the place of the last one, if there is a terminal; a text that ends in a newline stays."""
-        if self._file is None or text == self._shown or not sys.stderr.isatty():
-            return
-        self._shown = text
-        sys.stderr.write(f"\r\x1b[K{text}")
-        sys.stderr.flush()
 
 
 class Hands:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from device.board import Board, Change
+from device.board import Board, Change, Event, Notice
 
 
 class Clock:
@@ -15,14 +15,19 @@ class Clock:
         return self.now
 
 
-def scan_for(board: Board, clock: Clock, seconds: float) -> list[Change]:
-    """Scans at the profile's rate; all that changed."""
-    changes = []
+def scan_for(board: Board, clock: Clock, seconds: float) -> list[Event]:
+    """Scans at the profile's rate; all that happened."""
+    events = []
     for _ in range(round(seconds / board.scan_s)):
         clock.now += board.scan_s
-        changes += board.scan()
-    return changes
+        events += board.scan()
+    return events
 
 
-def last(changes: list[Change]) -> dict[str, float]:
-    return {change.control: change.value for change in changes}
+def last(events: list[Event]) -> dict[str, float]:
+    """The values of the controls that were changed."""
+    return {event.control: event.value for event in events if isinstance(event, Change)}
+
+
+def notices(events: list[Event]) -> list[str]:
+    return [event.text for event in events if isinstance(event, Notice)]

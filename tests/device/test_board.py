@@ -5,12 +5,12 @@ import os
 import shutil
 
 import pytest
-from board_wire import Clock, last, scan_for
+from board_wire import Clock, last, notices, scan_for
 from gpiozero import Device
 from gpiozero.pins.mock import MockFactory
 
 from device import profile
-from device.board import CALIBRATION, Board, open_board, read_calibrations, read_script
+from device.board import CALIBRATION, Action, Board, read_calibrations
 from device.controls import find, to_value
 from device.lines import FAULTS, Debounce, TapTempo, fault_light
 from device.profile import ProfileError
@@ -24,7 +24,7 @@ def clock() -> Clock:
 
 @pytest.fixture
 def board(clock):
-    with open_board("sim", clock=clock) as board:
+    with Board.open("sim", clock=clock) as board:
         yield board
 
 
@@ -47,7 +47,9 @@ def test_a_turned_pot_moves_its_control_alone_and_reaches_the_end(board: Board, 
 
 
 def test_with_values_given_knobs_wait_to_be_picked_up(clock: Clock) -> None:
-    with open_board("sim", clock=clock, values={"x": 9.0, "y": 4.5}) as board:
+    with Board.open("sim", clock=clock) as board:
+        board.control_moved("x", 9.0)
+        board.control_moved("y", 4.5)
         told = last(scan_for(board, clock, 1))
         assert "x" not in told
         assert board.distances() == pytest.approx({"x": 0.5}, abs=2e-3)  # y stands where its knob does
@@ -106,9 +108,7 @@ def test_a_spike_on_the_cable_is_no_press() -> None:
 def test_preset_and_tap_switches(board: Board, clock: Clock) -> None:
     scan_for(board, clock, 1)
     board.simulation.press("preset next")
-    assert not scan_for(board, clock, 0.3)
-    assert board.take_presses() == ["preset next"]
-    assert board.take_presses() == []
+    assert scan_for(board, clock, 0.3) == [Action("preset next")]
     for _ in range(3):
         board.simulation.press("tap", 0.05)
         changes = scan_for(board, clock, 0.32)
@@ -160,14 +160,12 @@ def test_the_most_serious_fault_is_shown() -> None:
 def test_a_torn_pot_is_told_holds_and_comes_back(board: Board, clock: Clock) -> None:
     scan_for(board, clock, 1)
     board.simulation.pots["y"].wire = "ground"
-    assert not scan_for(board, clock, 1)
-    (notice,) = board.take_notices()
+    (notice,) = notices(scan_for(board, clock, 1))
     assert "sim.toml, knob 3 (y), channel 2" in notice
     assert "wire" in notice
     assert set(board.faults()) == {"knob y"}
     board.simulation.pots["y"].wire = "good"
-    assert scan_for(board, clock, 1) == []
-    assert board.take_notices()[0].endswith("reads well again")
+    assert [event.text[-16:] for event in scan_for(board, clock, 1)] == ["reads well again"]
     board.simulation.turn("y", 0.9)
     assert last(scan_for(board, clock, 1))["y"] == pytest.approx(8.1, abs=0.1)
     assert not board.faults()
@@ -180,16 +178,13 @@ def test_a_chip_that_vanishes_is_told_and_comes_back_without_a_restart(
     scan_for(board, clock, 1)
     chip = board.simulation.chips[0]
     chip.present, chip.floating = False, floating
-    assert not scan_for(board, clock, 5)
-    notices = board.take_notices()
-    assert len(notices) == 1  # told once, not at every try
-    assert "sim.toml, adc 1" in notices[0]
-    assert "keep their values" in notices[0]
+    (event,) = scan_for(board, clock, 5)  # told once, not at every try
+    assert "sim.toml, adc 1" in event.text
+    assert "keep their values" in event.text
     lit = [scan_for(board, clock, 0.05) or board.simulation.leds["fault"].lit for _ in range(60)]
     assert any(lit)
     chip.present = True
-    scan_for(board, clock, 1.5)
-    assert board.take_notices()[0].endswith("answers again")
+    assert [event.text[-13:] for event in scan_for(board, clock, 1.5)] == ["answers again"]
     board.simulation.turn("x", 0.1)
     assert last(scan_for(board, clock, 1))["x"] == pytest.approx(0.9, abs=0.1)
 
@@ -197,9 +192,8 @@ def test_a_chip_that_vanishes_is_told_and_comes_back_without_a_restart(
 def test_a_bus_that_is_off_does_not_stop_the_pedal(tmp_path, clock: Clock) -> None:
     before, Device.pin_factory = Device.pin_factory, MockFactory()
     try:
-        with open_board("pi-mcp3008", clock=clock, root=tmp_path) as board:
-            assert not scan_for(board, clock, 3)
-            (notice,) = board.take_notices()
+        with Board.open("pi-mcp3008", clock=clock, root=tmp_path) as board:
+            (notice,) = notices(scan_for(board, clock, 3))
             assert "pi-mcp3008.toml, adc 1" in notice
             assert "dtparam=spi=on" in notice
             assert list(board.faults()) == ["adc 1"]
@@ -216,7 +210,7 @@ def test_an_iio_board_plays_and_survives_its_driver(tmp_path, clock: Clock) -> N
         (folder / f"in_voltage{channel}_raw").write_text("512\n")
     before, Device.pin_factory = Device.pin_factory, MockFactory()
     try:
-        with open_board("pi-iio", clock=clock, root=tmp_path) as board:
+        with Board.open("pi-iio", clock=clock, root=tmp_path) as board:
             values = last(scan_for(board, clock, 1))
             assert values["x"] == pytest.approx(to_value(find("x"), (512 / 1023 - 0.015) / 0.97))
             (folder / "in_voltage1_raw").write_text("1023\n")
@@ -225,7 +219,7 @@ def test_an_iio_board_plays_and_survives_its_driver(tmp_path, clock: Clock) -> N
             shutil.move(folder, tmp_path / "gone")
             for channel in range(8):
                 os.truncate(tmp_path / f"gone/in_voltage{channel}_raw", 0)
-            assert not scan_for(board, clock, 3)
+            assert not last(scan_for(board, clock, 3))
             assert "no IIO device named" in board.faults()["adc 1"]
     finally:
         Device.pin_factory.reset()
@@ -242,7 +236,7 @@ def test_the_whole_board_through_mock_pins(tmp_path, clock: Clock) -> None:
         told = []
         for name in (str(path), "sim"):
             clock.now = 100.0
-            with open_board(name, clock=clock) as board:
+            with Board.open(name, clock=clock) as board:
                 board.simulation.advance()
                 scan_for(board, clock, 0.5)
                 board.simulation.play([(0.2, "z", 0.9), (0.3, "gain", 0.0)])
@@ -256,7 +250,7 @@ def test_the_whole_board_through_mock_pins(tmp_path, clock: Clock) -> None:
 
 def test_calibrated_ends_are_used_and_a_damaged_file_is_told(tmp_path, clock: Clock) -> None:
     (tmp_path / CALIBRATION).write_text(json.dumps({"sim": {"x": [0.3, 0.7]}}))
-    with open_board("sim", tmp_path, clock=clock) as board:
+    with Board.open("sim", tmp_path, clock=clock) as board:
         scan_for(board, clock, 1)
         board.simulation.turn("x", 0.71)
         assert last(scan_for(board, clock, 1)) == {"x": 9.0}
@@ -264,21 +258,7 @@ def test_calibrated_ends_are_used_and_a_damaged_file_is_told(tmp_path, clock: Cl
         (tmp_path / CALIBRATION).write_text(damaged)
         with pytest.raises(ProfileError, match=CALIBRATION):
             read_calibrations(tmp_path)
-        with open_board("sim", tmp_path, clock=clock) as board:
-            assert CALIBRATION in board.take_notices()[0]
-            assert last(scan_for(board, clock, 1))
-
-
-def test_a_script_is_read_and_its_mistakes_are_named(tmp_path, clock: Clock) -> None:
-    path = tmp_path / "turns"
-    path.write_text("# a turn\n0.1 x 1   # up\n\n0.3 x 1\n0.5 x 0\n")
-    with open_board("sim", script=path, clock=clock) as board:
-        turned = [change.value for change in scan_for(board, clock, 1) if change.control == "x"]
-        assert max(turned) == 9.0
-        assert turned[-1] == 0.0
-    for line in ("1 x", "1 q 0.5", "1 x 1.5", "x 1 1", "-1 x 0", "nan x 0", "1 x 0 0"):
-        path.write_text(f"0 x 0\n{line}\n")
-        with pytest.raises(ProfileError, match="turns, line 2"):
-            read_script(path, ("x", "gain"))
-    with pytest.raises(ProfileError, match="not a simulated board"):
-        open_board("pi-mcp3008", script=path)
+        with Board.open("sim", tmp_path, clock=clock) as board:
+            events = scan_for(board, clock, 1)
+            assert CALIBRATION in notices(events)[0]
+            assert set(last(events)) == {"gain", "x", "y", "z", "width"}
