@@ -42,6 +42,7 @@ class RoomParameters:
     | bass_ratio     |        | 0.3 .. 3      | T60 at 125 Hz over T60 at 1 kHz                                    |
     | treble_ratio   |        | 0.08 .. 1.5   | T60 at 8 kHz over T60 at 1 kHz                                     |
     | decay_bend     | nepers | -0.4 .. 0.4   | hump (+) or dip (-) of the T60 curve at 1 kHz against 63 and 16000 |
+    | decay_wave     | nepers | -0.3 .. 0.3   | T60 higher (+) around 4 kHz and lower around 250 Hz, or reverse    |
     | tilt_db        | dB/oct | -8 .. 4       | slope of the diffuse field's spectrum about 1 kHz, at the onset    |
     | low_cut_hz     | Hz     | 10 .. 600     | 2nd-order high-pass of everything: plates, springs, small boxes    |
     | high_cut_hz    | Hz     | 1500 .. 30000 | 2nd-order low-pass of everything but the direct sound              |
@@ -51,6 +52,7 @@ class RoomParameters:
     | smear          |        | 0.05 .. 2     | width of a reflection against its spacing: sparse .. dense         |
     | pattern        | turns  | 0 .. 1        | moves reflections against each other by up to a tenth              |
     | onset_s        | s      | 0 .. 1.5      | build-up of the diffuse field, 1 - exp(-t / onset)                 |
+    | onset_slope    |        | 0 .. 1        | build-up at f takes (1 kHz / f) ** slope as long: slow bass        |
     | onset_power    |        | 0.5 .. 4      | exponent of that build-up: soft (low) or late (high) swelling      |
     | late_ratio     |        | 0.2 .. 6      | T60 of the second slope over that of the first                     |
     | late_db        | dB     | -60 .. 0      | second slope under the first at t = 0; below -50: one slope        |
@@ -66,6 +68,7 @@ class RoomParameters:
     bass_ratio: Array
     treble_ratio: Array
     decay_bend: Array
+    decay_wave: Array
     tilt_db: Array
     low_cut_hz: Array
     high_cut_hz: Array
@@ -75,6 +78,7 @@ class RoomParameters:
     smear: Array
     pattern: Array
     onset_s: Array
+    onset_slope: Array
     onset_power: Array
     late_ratio: Array
     late_db: Array
@@ -94,6 +98,7 @@ PLAIN = {
     "bass_ratio": 1.1,
     "treble_ratio": 0.5,
     "decay_bend": 0.0,
+    "decay_wave": 0.0,
     "tilt_db": -1.5,
     "low_cut_hz": 20.0,
     "high_cut_hz": 24_000.0,
@@ -103,6 +108,7 @@ PLAIN = {
     "smear": 0.4,
     "pattern": 0.0,
     "onset_s": 0.002,
+    "onset_slope": 0.0,
     "onset_power": 1.0,
     "late_ratio": 1.0,
     "late_db": -60.0,
@@ -126,7 +132,7 @@ def decay_curve_s(room: RoomParameters, grid: Grid = DEFAULT_GRID) -> Array:
     """T60 of the first slope in each band, shape (rooms, bands), seconds.
 
     log T60 is a straight line in octaves from 1 kHz down to 125 Hz and up to 8 kHz and beyond, its corner rounded over
-    an octave, plus one wave of `decay_bend`.
+    an octave, plus one period of cosine (`decay_bend`) and of sine (`decay_wave`) over eight octaves.
     """
     octave = np.log2(grid.centre_hz / 1000.0)
     below, above = _soft_ramp(-octave) / 3.0, _soft_ramp(octave) / 3.0
@@ -135,6 +141,7 @@ def decay_curve_s(room: RoomParameters, grid: Grid = DEFAULT_GRID) -> Array:
         np.log(room.bass_ratio)[:, None] * below
         + np.log(room.treble_ratio)[:, None] * above
         + room.decay_bend[:, None] * (bend - 1.0)
+        + room.decay_wave[:, None] * np.sin(np.pi / 4.0 * np.clip(octave, -4.0, 4.0))
     )
     return np.asarray(room.decay_s[:, None] * np.exp(log_ratio))
 
@@ -163,21 +170,21 @@ def energy_maps(room: RoomParameters, grid: Grid = DEFAULT_GRID) -> tuple[NDArra
     spectrum = bandwidth * low * high * 10.0 ** (per_band(room.tilt_db) * octave / 10.0)
 
     decay = decay_curve_s(room, grid)
-    diffuse = _decay(decay, edge, length)
+    first = _decay(decay, edge, length)
+    diffuse = first
     if (room.late_db > -50.0).any():
         late = _decay(decay * per_band(room.late_ratio), edge, length)
-        diffuse += 10.0 ** (room.late_db / 10.0)[:, None, None] * late
-    diffuse *= spectrum[:, :, None]
-    diffuse *= _shape(room, grid)
+        diffuse = first + 10.0 ** (room.late_db / 10.0)[:, None, None] * late
+    diffuse = diffuse * spectrum[:, :, None] * _shape(room, grid)
 
     tail = (diffuse[:, middle] * length).sum(axis=1)  # (rooms,), energy at 1 kHz: what direct and early levels refer to
     flat = bandwidth * low / (bandwidth * low)[:, middle, None]
     direct = per_band(tail * 10.0 ** (room.direct_db / 10.0)) * flat
     direct = np.where(per_band(room.direct_db) > -60.0, direct, 0.0)
 
-    colour = spectrum / spectrum[:, middle, None]
-    reflections = _reflections(room, grid)
-    energy = diffuse + (per_band(tail * 10.0 ** (room.early_db / 10.0)) * colour)[:, :, None] * reflections[:, None, :]
+    # The walls that let the field decay take as much from a reflection in the same time.
+    colour = per_band(tail * 10.0 ** (room.early_db / 10.0)) * spectrum / spectrum[:, middle, None]
+    energy = diffuse + colour[:, :, None] * _reflections(room, grid)[:, None, :] * first
     energy *= _gate_and_swell(room, centre)[:, None, :]
 
     total = (energy * length).sum(axis=(1, 2)) + direct.sum(axis=1)
@@ -200,9 +207,13 @@ def _decay(decay_s: Array, edge_s: Array, length_s: Array) -> Array:
 def _shape(room: RoomParameters, grid: Grid) -> Array:
     """Build-up, echoes and dispersion: a factor of the diffuse field, shape (rooms, 1 or bands, frames)."""
     time = grid.frame_centre_s
-    onset = (-np.expm1(-time / np.maximum(room.onset_s, 1e-4)[:, None])) ** room.onset_power[:, None]
+    octave = np.log2(grid.centre_hz / 1000.0)
+    onset_s = np.maximum(room.onset_s, 1e-4)[:, None]
+    if (room.onset_slope > 0.0).any():
+        onset_s = onset_s * 2.0 ** (-room.onset_slope[:, None] * octave)
+    onset = (-np.expm1(-time / onset_s[:, :, None])) ** room.onset_power[:, None, None]
     if not (room.echo_depth > 0.0).any():
-        return np.asarray(onset[:, None, :])
+        return np.asarray(onset)
     # Echoes: a cosine to the 8th power, as loud on average as no echoes; they blur where frames outgrow the period.
     delay = room.dispersion_s[:, None] * np.minimum(grid.centre_hz / 4000.0, 1.5) ** 2
     turn = (time[None, None, :] - delay[:, :, None]) / room.echo_s[:, None, None]
@@ -211,7 +222,7 @@ def _shape(room: RoomParameters, grid: Grid) -> Array:
     # Each passage of a dispersing spring arrives more spread out than the last.
     spread = np.exp(-np.abs(room.dispersion_s / room.echo_s)[:, None] * time / room.echo_s[:, None])
     depth = (blur * spread)[:, None, :]
-    return np.asarray(onset[:, None, :] * (1.0 - depth + depth * pulse))
+    return np.asarray(onset * (1.0 - depth + depth * pulse))
 
 
 def _reflections(room: RoomParameters, grid: Grid) -> Array:
@@ -256,21 +267,25 @@ def _draw_common(
     treble_ratio = _log_uniform(random, rooms, 0.2, 1.1)
     distance = random.uniform(0.0, 1.0, rooms)  # 0 beside the source .. 1 far away
     weak_tail = random.random(rooms) < 0.3
+    size_m = size[0] * (size[1] / size[0]) ** (0.5 * place + 0.5 * longer)
     return {
         "decay_s": decay_s,
-        "size_m": size[0] * (size[1] / size[0]) ** (0.5 * place + 0.5 * longer),
+        "size_m": size_m,
         "bass_ratio": _log_uniform(random, rooms, 0.75, 1.6),
         "treble_ratio": treble_ratio,
-        "decay_bend": random.normal(0.0, 0.07, rooms),
+        "decay_bend": random.normal(0.0, 0.1, rooms),
+        "decay_wave": random.normal(0.0, 0.06, rooms),
         "tilt_db": -1.2 + 1.6 * np.log(treble_ratio / 0.5) + random.normal(0.0, 1.0, rooms),
         "high_cut_hz": 14_000.0 * (treble_ratio / 0.5) ** 0.6,
-        "direct_db": 10.0 - 24.0 * distance + random.normal(0.0, 1.0, rooms),
-        "early_db": -2.0 - 8.0 * distance + random.normal(0.0, 2.0, rooms),
+        "direct_db": 24.0 - 40.0 * distance**0.6 + random.normal(0.0, 1.5, rooms),
+        "early_db": random.uniform(-14.0, 2.0, rooms),
         "smear": _log_uniform(random, rooms, 0.15, 1.2),
         "pattern": random.uniform(0.0, 1.0, rooms),
-        "onset_s": 0.001 + 0.012 * distance,
-        "late_ratio": np.where(weak_tail, _log_uniform(random, rooms, 1.3, 2.5), 1.0),
-        "late_db": np.where(weak_tail, random.uniform(-40.0, -12.0, rooms), -60.0),
+        "onset_s": size_m / SPEED_OF_SOUND_M_S * _log_uniform(random, rooms, 0.03, 1.0),
+        "onset_slope": random.uniform(0.0, 0.4, rooms),
+        "onset_power": _log_uniform(random, rooms, 0.7, 2.5),
+        "late_ratio": np.where(weak_tail, _log_uniform(random, rooms, 1.3, 4.0), 1.0),
+        "late_db": np.where(weak_tail, random.uniform(-45.0, -12.0, rooms), -60.0),
     }
 
 
@@ -297,7 +312,7 @@ def _cathedral(random: np.random.Generator, rooms: int) -> Draws:
 
 def _plate(random: np.random.Generator, rooms: int) -> Draws:
     return _draw_common(random, rooms, (0.5, 7.0), (0.3, 1.0)) | {
-        "bass_ratio": _log_uniform(random, rooms, 0.6, 2.8),
+        "bass_ratio": _log_uniform(random, rooms, 0.6, 3.0),
         "treble_ratio": _log_uniform(random, rooms, 0.2, 0.9),
         "tilt_db": random.uniform(-2.5, 2.5, rooms),
         "low_cut_hz": _log_uniform(random, rooms, 20.0, 160.0),
@@ -305,6 +320,7 @@ def _plate(random: np.random.Generator, rooms: int) -> Draws:
         "direct_db": np.full(rooms, -90.0),
         "early_db": np.full(rooms, -60.0),
         "onset_s": _log_uniform(random, rooms, 0.0005, 0.02),
+        "onset_slope": random.uniform(0.2, 0.8, rooms),
     }
 
 
@@ -420,13 +436,13 @@ def knob_values(x: Array, y: Array, z: Array) -> Draws:
         "decay_s": decay_s,
         "size_m": 2.0 * 12.0 ** ((x + 2.0) / 4.0),
         "bass_ratio": 1.1 * 1.25 ** (-y / 2.0),
-        "treble_ratio": 0.38 * 2.4 ** (y / 2.0),
+        "treble_ratio": 0.36 * 3.0 ** (y / 2.0),
         "tilt_db": -2.2 + 1.1 * y,
         "high_cut_hz": 13_000.0 * 2.2 ** (y / 2.0),
         "direct_db": 6.0 - 14.0 * late - 26.0 * late**2,
         "early_db": 1.0 - 21.0 * late**2,
         "smear": 0.12 * 12.0**late,
-        "onset_s": 0.001 + 0.02 * late + 0.22 * late**3 * decay_s**0.4,
+        "onset_s": 0.001 + 0.02 * late + 0.32 * late**3 * decay_s**0.4,
         "onset_power": 0.6 + 0.9 * late,
     }
 

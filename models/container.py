@@ -1,0 +1,270 @@
+"""The model file `.nvmodel`: one TFLite network with what is needed to use it and to know that it runs right.
+
+    offset  bytes  what
+    0       8      "NVMODEL" and a zero byte
+    8       4      format version, little-endian (1)
+    12      4      length J of the description, at most MAX_DESCRIPTION
+    16      32     SHA-256 of all that follows
+    48      J      description, JSON in UTF-8: the fields of `Description`
+    48+J    T      the network, a TFLite FlatBuffer; T = description's network_bytes, at most MAX_NETWORK
+    ...     4 G I  golden inputs, float32 (G, I); G = golden, I = inputs
+    ...     4 P    which outputs the golden ones are, uint32 (P,); P = golden_outputs
+    ...     4 G P  golden outputs, float32 (G, P); the file ends here
+
+Golden vectors come from the machine that made the file; `Network` runs them before the model is used.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import math
+import os
+import struct
+from dataclasses import asdict, dataclass, fields
+from pathlib import Path
+from typing import Any, cast
+
+import numpy as np
+from numpy.typing import NDArray
+
+from dsp.energymap import Grid
+
+MAGIC = b"NVMODEL\0"
+FORMAT_VERSION = 1
+MAX_DESCRIPTION = 1 << 16
+MAX_NETWORK = 64 << 20
+MAX_VALUES = 1 << 20
+MAX_GOLDEN = 64
+GOLDEN_TOLERANCE = 2e-3
+"""Golden outputs must be met within this part of the golden outputs' spread: runtimes round differently, by far less."""
+
+KINDS = ("rooms", "room encoder", "plug-in", "plug-in encoder")
+
+_HEAD = struct.Struct("<8sII32s")
+
+
+class ModelError(ValueError):
+    """A model file that cannot be used: what is wrong with it, in one line that names the file."""
+
+
+class NoRuntime(ModelError):
+    """Neither ai-edge-litert nor tflite-runtime is installed: the caller plays from a bank and says so."""
+
+
+@dataclass(frozen=True)
+class Description:
+    """What a model file says of its network.
+
+    `kind`: "rooms" (latents -> packed map, `models.measures.pack`), "room encoder" (pooled levels -> latents), "plug-in" (3 latents ->
+    513 x 128 values), "plug-in encoder" (513 x 128 -> 3 latents). `db_range`: what 0 .. 1 of a plug-in's output spans, dB.
+    `quantisation`: the name of the way the weights are stored. `repaired`: the plug-in's blip is taken out when decoding. `figures`:
+    measured at export, such as "mean_error_db" against the float network.
+    """
+
+    name: str
+    kind: str
+    inputs: int
+    outputs: int
+    quantisation: str
+    network_bytes: int
+    golden: int
+    golden_outputs: int
+    bands: int
+    frames: int
+    lowest_hz: float
+    highest_hz: float
+    first_frame_s: float
+    duration_s: float
+    db_range: float
+    repaired: bool
+    figures: dict[str, float]
+
+    @property
+    def grid(self) -> Grid:
+        """The grid of the maps that this model decodes to."""
+        return Grid(self.bands, self.frames, self.lowest_hz, self.highest_hz, self.first_frame_s, self.duration_s)
+
+
+def grid_fields(grid: Grid) -> dict[str, Any]:
+    """A grid as fields of a `Description`."""
+    return asdict(grid)
+
+
+_BOUNDS: dict[str, tuple[float, float]] = {
+    "inputs": (1, MAX_VALUES),
+    "outputs": (1, MAX_VALUES),
+    "network_bytes": (16, MAX_NETWORK),
+    "golden": (1, MAX_GOLDEN),
+    "golden_outputs": (1, MAX_VALUES),
+    "bands": (8, 256),
+    "frames": (8, 1024),
+    "lowest_hz": (10, 200),
+    "highest_hz": (1000, 48000),
+    "first_frame_s": (1e-4, 1.0),
+    "duration_s": (0.1, 20.0),
+    "db_range": (20, 240),
+}
+
+
+@dataclass(frozen=True)
+class ModelFile:
+    """A model file in memory: description, TFLite bytes and golden vectors."""
+
+    description: Description
+    network: bytes
+    golden_inputs: NDArray[np.float32]
+    golden_index: NDArray[np.uint32]
+    golden_outputs: NDArray[np.float32]
+
+
+def write(path: Path, model: ModelFile) -> None:
+    """Writes a model file, whole or not at all, and durably. Raises OSError; a file that was there stays then."""
+    text = json.dumps(asdict(model.description), sort_keys=True).encode()
+    parts = (
+        text,
+        model.network,
+        model.golden_inputs.astype("<f4").tobytes(),
+        model.golden_index.astype("<u4").tobytes(),
+        model.golden_outputs.astype("<f4").tobytes(),
+    )
+    body = b"".join(parts)
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.new")
+    try:
+        with open(temporary, "wb") as file:
+            file.write(_HEAD.pack(MAGIC, FORMAT_VERSION, len(text), hashlib.sha256(body).digest()) + body)
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(temporary, path)
+        folder = os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY)
+        try:
+            os.fsync(folder)
+        finally:
+            os.close(folder)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def read(path: Path) -> ModelFile:
+    """Reads and checks a model file. Raises ModelError for a bad one, OSError when it cannot be read."""
+    limit = _HEAD.size + MAX_DESCRIPTION + MAX_NETWORK + 4 * MAX_VALUES
+    with open(path, "rb") as file:
+        if os.fstat(file.fileno()).st_size > limit:
+            raise ModelError(f"{path}: too large for a model file")
+        data = file.read(limit + 1)
+    if len(data) < _HEAD.size or not data.startswith(MAGIC):
+        raise ModelError(f"{path}: not an nverb model file (make one with `nverb model train` or `nverb model import`)")
+    _, version, length, digest = _HEAD.unpack_from(data)
+    if version != FORMAT_VERSION:
+        raise ModelError(
+            f"{path}: model format {version}, this nverb reads {FORMAT_VERSION}: update nverb or export the model again"
+        )
+    body = memoryview(data)[_HEAD.size :]
+    if length > min(MAX_DESCRIPTION, len(body)):
+        raise ModelError(f"{path}: the description is said to be {length} bytes, more than there are")
+    if hashlib.sha256(body).digest() != digest:
+        raise ModelError(f"{path}: damaged or cut short (its checksum does not fit): copy it again")
+    description = _description(path, bytes(body[:length]))
+    sizes = (
+        description.network_bytes,
+        4 * description.golden * description.inputs,
+        4 * description.golden_outputs,
+        4 * description.golden * description.golden_outputs,
+    )
+    if length + sum(sizes) != len(body):
+        raise ModelError(f"{path}: the sizes in its description do not add up to the file's")
+    starts = [length + sum(sizes[:part]) for part in range(len(sizes))]
+    network, inputs, index, outputs = (bytes(body[at : at + size]) for at, size in zip(starts, sizes, strict=True))
+    if network[4:8] != b"TFL3":
+        raise ModelError(f"{path}: its network is not TFLite")
+    golden_index = np.frombuffer(index, "<u4")
+    golden_inputs = np.frombuffer(inputs, "<f4").reshape(description.golden, description.inputs)
+    golden_outputs = np.frombuffer(outputs, "<f4").reshape(description.golden, description.golden_outputs)
+    if golden_index.max() >= description.outputs:
+        raise ModelError(f"{path}: a golden vector lies beyond the outputs")
+    if not (np.isfinite(golden_inputs).all() and np.isfinite(golden_outputs).all()):
+        raise ModelError(f"{path}: a golden vector is not finite")
+    return ModelFile(description, network, golden_inputs, golden_index, golden_outputs)
+
+
+def _description(path: Path, text: bytes) -> Description:
+    try:
+        said = json.loads(text)
+    except (ValueError, RecursionError):
+        raise ModelError(f"{path}: its description is not JSON") from None
+    if not isinstance(said, dict):
+        raise ModelError(f"{path}: its description is not a JSON object")
+    missing = [field.name for field in fields(Description) if field.name not in said]
+    if missing:
+        raise ModelError(f"{path}: its description lacks {', '.join(missing)}")
+    for name, (low, high) in _BOUNDS.items():
+        value = said[name]
+        whole = name not in ("lowest_hz", "highest_hz", "first_frame_s", "duration_s", "db_range")
+        if isinstance(value, bool) or not isinstance(value, int if whole else (int, float)) or not low <= value <= high:
+            raise ModelError(
+                f"{path}: {name} is {value!r:.40}; it must be {'a whole number ' if whole else ''}from {low:g} to {high:g}"
+            )
+    for name in ("name", "kind", "quantisation"):
+        if not isinstance(said[name], str) or not 0 < len(said[name]) <= 80 or not said[name].isprintable():
+            raise ModelError(f"{path}: {name} must be text of 1 to 80 characters")
+    if said["kind"] not in KINDS:
+        raise ModelError(f"{path}: a model of kind {said['kind']!r}; this nverb knows {', '.join(KINDS)}")
+    if not isinstance(said["repaired"], bool):
+        raise ModelError(f"{path}: repaired must be true or false")
+    figures = said["figures"]
+    if not isinstance(figures, dict) or not all(
+        isinstance(value, int | float) and math.isfinite(value) for value in figures.values()
+    ):
+        raise ModelError(f"{path}: figures must be numbers by name")
+    return Description(**{field.name: said[field.name] for field in fields(Description)})
+
+
+def _interpreter_class() -> Any:
+    try:
+        from ai_edge_litert.interpreter import Interpreter
+    except ImportError:
+        try:
+            from tflite_runtime.interpreter import Interpreter
+        except ImportError:
+            raise NoRuntime(
+                "no TFLite runtime here: `pip install ai-edge-litert` (64-bit) or `tflite-runtime`; without one, rooms come from a bank"
+            ) from None
+    return Interpreter
+
+
+class Network:
+    """A TFLite network with one float32 input and one float32 output; batch of one, one thread.
+
+    Raises NoRuntime without a runtime, ModelError when the network is not what its description says or gives other answers than
+    its golden vectors.
+    """
+
+    def __init__(self, model: ModelFile, where: str) -> None:
+        description = model.description
+        interpreter_class = _interpreter_class()
+        try:
+            self._interpreter = interpreter_class(model_content=model.network, num_threads=1)
+            self._interpreter.allocate_tensors()
+            inputs, outputs = self._interpreter.get_input_details(), self._interpreter.get_output_details()
+        except (ValueError, RuntimeError, OSError) as error:
+            raise ModelError(
+                f"{where}: TFLite refuses its network ({str(error).strip().splitlines()[0]:.120})"
+            ) from None
+        for what, tensors, size in (("input", inputs, description.inputs), ("output", outputs, description.outputs)):
+            if len(tensors) != 1 or tensors[0]["dtype"] is not np.float32 or int(np.prod(tensors[0]["shape"])) != size:
+                raise ModelError(f"{where}: its network must have one float32 {what} of {size} values")
+        self._in, self._out = inputs[0]["index"], outputs[0]["index"]
+        self._in_shape = tuple(int(length) for length in inputs[0]["shape"])
+        spread = float(np.ptp(model.golden_outputs)) or 1.0
+        for given, expected in zip(model.golden_inputs, model.golden_outputs, strict=True):
+            error = float(np.abs(self(given)[model.golden_index] - expected).mean())
+            if not error <= GOLDEN_TOLERANCE * spread:
+                raise ModelError(
+                    f"{where}: this TFLite runtime gives other answers than the model's golden vectors (off by {error:.3g})"
+                )
+
+    def __call__(self, values: NDArray[np.float32]) -> NDArray[np.float32]:
+        """One input, float32 (inputs,) -> one output, float32 (outputs,)."""
+        self._interpreter.set_tensor(self._in, np.asarray(values, np.float32).reshape(self._in_shape))
+        self._interpreter.invoke()
+        return cast("NDArray[np.float32]", self._interpreter.get_tensor(self._out).ravel())

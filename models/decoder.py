@@ -1,0 +1,204 @@
+"""Decoder and encoder runtimes: numpy and a TFLite runtime, nothing else. Runs in the control process.
+
+A decoder answers "which room is at x, y, z"; the plug-in's decoder, imported by `nverb model import`, answers the same question.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from dsp.energymap import FLOOR_DB, EnergyMap
+from models import container, measures, reference
+from models.container import Description, ModelError, Network, NoRuntime
+
+__all__ = ["SHIPPED", "Decoder", "Encoder", "ModelError", "NoRuntime"]
+
+SHIPPED = Path(__file__).parent / "shipped"
+"""Holds decoder.nvmodel and encoder.nvmodel, which come with nverb."""
+
+COLOURS = 5
+LATENT_LIMIT = 3.0
+"""Latents are clipped to +- this."""
+
+NO_DIRECT_DB = -45.0
+"""A decoded direct sound below this, under the whole room's energy, is none."""
+
+
+class Decoder:
+    """A room source: `energy_map(x, y, z)` by a network. One thread at a time."""
+
+    def __init__(self, description: Description, network: Network) -> None:
+        self.description, self._network = description, network
+        self.name = description.name
+        self._grid = description.grid
+
+    @classmethod
+    def open(cls, path: Path | str = SHIPPED / "decoder.nvmodel") -> Decoder:
+        """Opens and self-checks a model file. Raises ModelError (NoRuntime without a TFLite runtime), OSError."""
+        path = Path(path)
+        model = container.read(path)
+        description = model.description
+        if description.kind not in ("rooms", "plug-in"):
+            raise ModelError(f"{path}: a model of kind {description.kind!r} decodes no rooms")
+        if description.kind == "rooms":
+            fits = description.inputs == 3 + COLOURS and description.outputs == description.bands * (
+                description.frames + 1
+            )
+        else:
+            fits = description.inputs == 3 and description.outputs == reference.BINS * reference.FRAMES
+        if not fits:
+            raise ModelError(
+                f"{path}: {description.inputs} latents to {description.outputs} values is not the shape of its kind"
+            )
+        return cls(description, Network(model, str(path)))
+
+    @property
+    def colours(self) -> int:
+        """How many colour latents there are beyond X, Y and Z."""
+        return self.description.inputs - 3
+
+    def decode(self, latent: Sequence[float] | NDArray[np.float32]) -> NDArray[np.float32]:
+        """The network's own output, float32 (outputs,), at a latent (inputs,): packed map (dB) or the plug-in's (513 * 128)."""
+        point = np.clip(np.asarray(latent, np.float32), -LATENT_LIMIT, LATENT_LIMIT)
+        if point.shape != (self.description.inputs,):
+            raise ValueError(f"the model {self.name} has {self.description.inputs} latents, not {point.size}")
+        return self._network(point)
+
+    def energy_map(self, x: float, y: float, z: float, colour: Sequence[float] | None = None) -> EnergyMap:
+        """The room at a point; `colour`: up to `colours` further latents, 0 where left out. Each coordinate in -2..2."""
+        latent = np.zeros(self.description.inputs, np.float32)
+        latent[:3] = x, y, z
+        if colour is not None:
+            given = np.asarray(colour, np.float32)[: self.colours]
+            latent[3 : 3 + len(given)] = given
+        values = self.decode(latent)
+        if not np.isfinite(values).all():
+            raise ModelError(f"the model {self.name} decodes ({x:g}, {y:g}, {z:g}) to values that are not finite")
+        if self.description.kind == "plug-in":
+            return reference.energy_map(
+                values.reshape(reference.BINS, reference.FRAMES), self.description.db_range, self.description.repaired
+            )
+        level, direct = measures.unpack(values[None], self._grid)
+        present = 10.0 * np.log10(measures.power(direct[0]).sum()) > NO_DIRECT_DB
+        return EnergyMap(_spread(level[0]), self._grid, _spread(direct[0]) if present else None)
+
+
+def _spread(level_db: NDArray[np.float32]) -> NDArray[np.float32]:
+    """What training kept above MODEL_FLOOR_DB goes down to silence again: 2.5 dB for each below -90."""
+    deep = level_db + 1.5 * np.minimum(level_db + 90.0, 0.0)
+    return np.asarray(np.maximum(deep, level_db.max() + FLOOR_DB), np.float32)
+
+
+class Encoder:
+    """Finds latents of a room: the network's guess, then a fit of the decoder's room to it."""
+
+    def __init__(self, network: Network) -> None:
+        self._network = network
+
+    @classmethod
+    def open(cls, path: Path | str = SHIPPED / "encoder.nvmodel") -> Encoder:
+        """Opens and self-checks a model file of kind "room encoder". Raises ModelError, NoRuntime, OSError."""
+        path = Path(path)
+        model = container.read(path)
+        if model.description.kind != "room encoder":
+            raise ModelError(f"{path}: a model of kind {model.description.kind!r} encodes no rooms")
+        return cls(Network(model, str(path)))
+
+    def guess(self, packed: NDArray[np.float32]) -> NDArray[np.float32]:
+        """Latents (8,) of one packed map (1, values): X, Y, Z as measured, the colours from the network."""
+        level, direct = measures.unpack(packed)
+        measured = measures.squash(measures.knobs(level, direct)[0])
+        heard = LATENT_LIMIT * np.tanh(self._network(measures.pooled_db(level, direct)[0]) / LATENT_LIMIT)
+        return np.concatenate([measured, heard[3:]]).astype(np.float32)
+
+    def encode(
+        self, room: EnergyMap, decoder: Decoder, limit: float = LATENT_LIMIT, rounds: int = 20
+    ) -> tuple[NDArray[np.float32], float]:
+        """Latents (8,) within +-`limit` whose decoded room is nearest to `room`, and the decay curves' mean error in dB.
+
+        Levenberg-Marquardt on the octaves' decay curves, on the energy from the start on, and (weakly) on the spectrum over time;
+        the Jacobian by differences. From two starts: the guess, and the guess without colour.
+        """
+        packed = measures.pack_map(room)
+        guess = np.clip(self.guess(packed), -limit, limit)
+        plain = guess * (np.arange(len(guess)) < 3)
+        fits = [_fit(_Target(packed), decoder, start, limit, rounds) for start in (guess, plain)]
+        return min(fits, key=lambda fit: fit[1])
+
+
+class _Target:
+    """A room as the residuals that a fit makes small."""
+
+    def __init__(self, packed: NDArray[np.float32]) -> None:
+        level, direct = measures.unpack(packed)
+        self._direct, self._frames = measures.octave_energy(level, direct)
+        self._curve = measures.decay_curves_db(self._direct, self._frames)[0]
+        self._early = _early_db(self._direct, self._frames)
+        self._pooled = measures.pooled_db(level, direct)[0]
+        heard = 1.0 / (1.0 + np.exp(-(self._curve + 60.0)))
+        self._decay_weight = np.sqrt(heard / heard.sum())
+        begun = 1.0 / (1.0 + np.exp(-(self._early + 25.0) / 2.0))
+        self._early_weight = np.sqrt(0.3 * begun / begun.sum())
+        audible = 1.0 / (1.0 + np.exp(-(self._pooled - self._pooled.max() + 60.0) / 4.0))
+        self._pooled_weight = np.sqrt(0.05 * audible / audible.sum())
+
+    def residual(self, values: NDArray[np.float32]) -> NDArray[np.float64]:
+        level, direct = measures.unpack(values[None])
+        energy = measures.octave_energy(level, direct)
+        parts = (
+            (measures.decay_curves_db(*energy)[0] - self._curve) * self._decay_weight,
+            (_early_db(*energy) - self._early) * self._early_weight,
+            (measures.pooled_db(level, direct)[0] - self._pooled) * self._pooled_weight,
+        )
+        return np.concatenate([part.ravel() for part in parts]).astype(np.float64)
+
+    def decay_error_db(self, values: NDArray[np.float32]) -> float:
+        level, direct = measures.unpack(values[None])
+        curve = measures.decay_curves_db(*measures.octave_energy(level, direct))[0]
+        return float(np.abs(curve - self._curve)[self._curve > -60.0].mean())
+
+
+def _early_db(direct: NDArray[np.float32], frames: NDArray[np.float32]) -> NDArray[np.float32]:
+    energy = direct[0][:, None] + np.concatenate(
+        [np.zeros_like(frames[0][:, :1]), np.cumsum(frames[0], axis=1)], axis=1
+    )
+    return np.asarray(10.0 * np.log10(np.maximum(energy / np.maximum(energy[:, -1:], 1e-30), 1e-7)), np.float32)
+
+
+def _fit(
+    target: _Target, decoder: Decoder, start: NDArray[np.float32], limit: float, rounds: int
+) -> tuple[NDArray[np.float32], float]:
+    latent = start.astype(np.float64)
+    residual = target.residual(decoder.decode(latent.astype(np.float32)))
+    cost, damping, step = float(residual @ residual), 1e-2, 0.04
+    for _ in range(rounds):
+        jacobian = np.empty((len(residual), len(latent)))
+        for axis in range(len(latent)):
+            moved = latent.copy()
+            moved[axis] += step if latent[axis] < 0 else -step
+            jacobian[:, axis] = (target.residual(decoder.decode(moved.astype(np.float32))) - residual) / (
+                moved - latent
+            )[axis]
+        gradient, normal = jacobian.T @ residual, jacobian.T @ jacobian
+        for _ in range(5):
+            change = np.linalg.solve(
+                normal + damping * (np.diag(np.diag(normal)) + 1e-3 * np.eye(len(latent))), -gradient
+            )
+            tried = np.clip(latent + change, -limit, limit)
+            new = target.residual(decoder.decode(tried.astype(np.float32)))
+            if float(new @ new) < cost:
+                break
+            damping *= 4.0
+        else:
+            break
+        gained, latent, residual = cost - float(new @ new), tried, new
+        cost -= gained
+        damping = max(damping / 3.0, 1e-6)
+        if gained < 1e-4 * cost:
+            break
+    found = latent.astype(np.float32)
+    return found, target.decay_error_db(decoder.decode(found))

@@ -1,0 +1,192 @@
+"""Keras networks to TFLite model files, with the quantisation measured. Desktop only (TensorFlow)."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterator
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import numpy as np
+import tensorflow as tf
+from numpy.typing import NDArray
+
+from dsp.energymap import Grid
+from models.container import Description, ModelFile, Network
+
+Floats = NDArray[np.float32]
+
+QUANTISATIONS = ("int8", "int8 weights", "int8 weights, int16 values", "float16", "float32")
+"""Smallest first. "int8": activations too. "int8 weights": activations rounded on the fly to 8 bits where a kernel does so."""
+
+
+@dataclass(frozen=True)
+class Attempt:
+    """One way to store a network: its size and its distance from the float one, in the output's units x `unit` of `smallest`."""
+
+    quantisation: str
+    network: bytes
+    mean_error: float
+    worst_error: float
+
+
+def convert(function: Callable[[Any], Any], inputs: tuple[int, ...], quantisation: str, examples: Floats) -> bytes:
+    """A TensorFlow function of one tensor of shape `inputs` as TFLite, float32 in and out.
+
+    `examples` (n, *inputs[1:]) set the ranges of the activations. The function's weights must be constants. Raises ValueError
+    (RuntimeError from the converter) when the quantisation is not possible.
+    """
+    signature = tf.function(function, input_signature=[tf.TensorSpec(inputs, tf.float32)])
+    converter = tf.lite.TFLiteConverter.from_concrete_functions([signature.get_concrete_function()])
+
+    def representative() -> Iterator[list[Floats]]:
+        for example in examples:
+            yield [example.reshape(inputs).astype(np.float32)]
+
+    if quantisation != "float32":
+        converter.optimizations = [tf.lite.Optimize.DEFAULT]
+    if quantisation == "float16":
+        converter.target_spec.supported_types = [tf.float16]
+    elif quantisation == "int8":
+        converter.representative_dataset = representative
+        converter.target_spec.supported_ops = [tf.lite.OpsSet.TFLITE_BUILTINS_INT8]
+    elif quantisation == "int8 weights, int16 values":
+        converter.representative_dataset = representative
+        converter.target_spec.supported_ops = [
+            tf.lite.OpsSet.EXPERIMENTAL_TFLITE_BUILTINS_ACTIVATIONS_INT16_WEIGHTS_INT8,
+            tf.lite.OpsSet.TFLITE_BUILTINS,
+        ]
+    with _quiet():
+        return bytes(converter.convert())
+
+
+class _quiet:
+    """The converter writes pages to the stderr of C: not this time."""
+
+    def __enter__(self) -> None:
+        self._kept = os.dup(2)
+        sink = os.open(os.devnull, os.O_WRONLY)
+        os.dup2(sink, 2)
+        os.close(sink)
+
+    def __exit__(self, *_: object) -> None:
+        os.dup2(self._kept, 2)
+        os.close(self._kept)
+
+
+def dense_function(layers: Any) -> Callable[[Any], Any]:
+    """A Keras Sequential of dense layers as a function with constant weights (as rounded, where the layer rounds them)."""
+    steps = []
+    for layer in layers.layers:
+        if hasattr(layer, "kernel"):
+            kernel = layer.rounded() if hasattr(layer, "rounded") else layer.kernel
+            steps.append((tf.constant(np.asarray(kernel)), tf.constant(np.asarray(layer.bias)), layer.activation))
+        else:
+            steps.append((None, None, layer))
+
+    def function(values: Any) -> Any:
+        for kernel, bias, activation in steps:
+            values = activation(values if kernel is None else tf.matmul(values, kernel) + bias)
+        return values
+
+    return function
+
+
+def run_network(network: bytes, inputs: Floats, outputs: int) -> Floats:
+    """Outputs (n, outputs) of a TFLite network for inputs (n, ...)."""
+    from ai_edge_litert.interpreter import Interpreter
+
+    interpreter = Interpreter(model_content=network, num_threads=1)
+    interpreter.allocate_tensors()
+    entry, leave = interpreter.get_input_details()[0], interpreter.get_output_details()[0]
+    result = np.empty((len(inputs), outputs), np.float32)
+    for row, values in enumerate(inputs):
+        interpreter.set_tensor(entry["index"], np.asarray(values, np.float32).reshape(entry["shape"]))
+        interpreter.invoke()
+        result[row] = interpreter.get_tensor(leave["index"]).ravel()
+    return result
+
+
+def attempt(
+    function: Callable[[Any], Any],
+    shape: tuple[int, ...],
+    quantisation: str,
+    examples: Floats,
+    probes: Floats,
+    unit: float = 1.0,
+    post: Callable[[Floats], Floats] = lambda values: values,
+) -> Attempt:
+    """Converts and measures: mean and worst absolute difference from the float function over `probes`, times `unit`.
+
+    `post` (such as a clip that every user of the output makes) goes over both before they are compared.
+    """
+    network = convert(function, shape, quantisation, examples)
+    exact = np.concatenate([np.asarray(function(tf.constant(probe.reshape(shape)))).reshape(1, -1) for probe in probes])
+    error = np.abs(post(run_network(network, probes, exact.shape[1])) - post(exact)) * unit
+    return Attempt(quantisation, network, float(error.mean()), float(error.max()))
+
+
+def smallest_within(
+    bound: float,
+    make: Callable[[str], Attempt],
+    report: Callable[[str], None] = print,
+) -> Attempt:
+    """Tries every quantisation, reports each, and returns the smallest with a mean error of `bound` or less.
+
+    Raises ValueError if even float32 is not within it: then the conversion is wrong.
+    """
+    report(f"{'weights':28} {'bytes':>10} {'mean error':>11} {'worst':>10}")
+    good: list[Attempt] = []
+    for quantisation in QUANTISATIONS:
+        try:
+            tried = make(quantisation)
+        except (ValueError, RuntimeError) as error:
+            report(f"{quantisation:28} not possible: {str(error).strip().splitlines()[-1]:.80}")
+            continue
+        within = tried.mean_error <= bound
+        report(
+            f"{quantisation:28} {len(tried.network):10d} {tried.mean_error:8.4f} dB {tried.worst_error:7.2f} dB"
+            + ("" if within else "   too far")
+        )
+        if within:
+            good.append(tried)
+    if not good:
+        raise ValueError(f"no quantisation stays within {bound:g} dB of the float network")
+    return min(good, key=lambda tried: len(tried.network))
+
+
+def model_file(
+    name: str,
+    kind: str,
+    chosen: Attempt,
+    probes: Floats,
+    grid: Grid,
+    *,
+    outputs: int,
+    db_range: float,
+    repaired: bool,
+    golden: int = 8,
+    golden_outputs: int = 512,
+    figures: dict[str, float] | None = None,
+) -> ModelFile:
+    """A model file around a converted network; golden vectors from the first `golden` of `probes`."""
+    inputs = probes[:golden].reshape(min(golden, len(probes)), -1).astype(np.float32)
+    index = np.unique(np.linspace(0, outputs - 1, min(golden_outputs, outputs)).round().astype(np.uint32))
+    description = Description(
+        name=name,
+        kind=kind,
+        inputs=inputs.shape[1],
+        outputs=outputs,
+        quantisation=chosen.quantisation,
+        network_bytes=len(chosen.network),
+        golden=len(inputs),
+        golden_outputs=len(index),
+        **asdict(grid),
+        db_range=db_range,
+        repaired=repaired,
+        figures={"mean_error_db": chosen.mean_error, "worst_error_db": chosen.worst_error} | (figures or {}),
+    )
+    expected = run_network(chosen.network, inputs, outputs)[:, index]
+    made = ModelFile(description, chosen.network, inputs, index, expected)
+    Network(made, name)
+    return made

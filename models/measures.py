@@ -1,0 +1,193 @@
+"""What is measured on energy maps: decay curves and ISO 3382-1 figures per octave, and the three quantities behind X, Y and Z.
+
+Everything works on many maps at once: `level_db` (..., bands, frames) and `direct_db` (..., bands), as in `EnergyMap`. Times are
+those of the map's frames, so figures lie within a frame (about 4 % of the time since the direct sound) of those of the IR.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import lru_cache
+
+import numpy as np
+from numpy.typing import NDArray
+
+from dsp.energymap import DEFAULT_GRID, EnergyMap, Grid
+
+Floats = NDArray[np.float32]
+
+OCTAVES_HZ = (63.0, 125.0, 250.0, 500.0, 1000.0, 2000.0, 4000.0, 8000.0)
+MODEL_FLOOR_DB = -110.0
+"""Lowest level a network sees, under a room's whole energy. Its output is spread from below -90 down to FLOOR_DB."""
+
+DECAY_BASE = 5.0
+"""X = 2 log(T60) / log(DECAY_BASE): -2 .. 2 are 0.2 .. 5 s in the octaves 500, 1000 and 2000 Hz."""
+
+BRIGHTNESS_CENTRE, BRIGHTNESS_STEP = 0.5, 0.45
+"""Y = log(r / BRIGHTNESS_CENTRE) / BRIGHTNESS_STEP, r the T60 at 4000 and 8000 Hz (geometric mean) over that of the octaves
+500, 1000 and 2000 Hz together: -2 .. 2 are 0.2 .. 1.2."""
+
+EARLY_SHARE, EARLY_CENTRE_DB, EARLY_STEP_DB = 0.04, -2.0, 5.0
+"""Z = (EARLY_CENTRE_DB - early balance) / EARLY_STEP_DB; the balance is 10 log10 of the energy before EARLY_SHARE x T60 (direct
+sound and all) over that after it: a pure exponential decay has -1.3 dB whatever its T60."""
+
+
+@lru_cache(maxsize=8)
+def octave_matrix(grid: Grid = DEFAULT_GRID) -> Floats:
+    """Sums bands into octaves, float32 (octaves, bands): the share of each band (in Hz) that lies in each octave."""
+    low, high = grid.edge_hz[:-1], grid.edge_hz[1:]
+    centre = np.array(OCTAVES_HZ)[:, None]
+    overlap = np.minimum(high, centre * np.sqrt(2.0)) - np.maximum(low, centre / np.sqrt(2.0))
+    return np.asarray(np.clip(overlap / (high - low), 0.0, 1.0), np.float32)
+
+
+def pack(level_db: Floats, direct_db: Floats | None) -> Floats:
+    """Maps as a network's vectors: float32 (maps, bands * frames + bands), whole energy at 0 dB, floor at MODEL_FLOOR_DB."""
+    level = np.asarray(level_db, np.float32)
+    level = level.reshape(-1, *level.shape[-2:])
+    maps, bands, _ = level.shape
+    direct = np.full((maps, bands), -200.0, np.float32) if direct_db is None else np.asarray(direct_db, np.float32)
+    grid = DEFAULT_GRID
+    energy = (power(level) * grid.frame_s.astype(np.float32)).sum(axis=(1, 2))
+    energy += power(direct.reshape(maps, bands)).sum(axis=1)
+    packed = np.concatenate([level.reshape(maps, -1), direct.reshape(maps, bands)], axis=1)
+    packed -= 10.0 * np.log10(np.maximum(energy, 1e-30))[:, None]
+    return np.asarray(np.maximum(packed, MODEL_FLOOR_DB), np.float32)
+
+
+def pack_map(room: EnergyMap) -> Floats:
+    """One map as a network's vector, float32 (1, values)."""
+    return pack(room.level_db[None], None if room.direct_db is None else room.direct_db[None])
+
+
+def unpack(packed: Floats, grid: Grid = DEFAULT_GRID) -> tuple[Floats, Floats]:
+    """The reverse of `pack`: level_db (maps, bands, frames), direct_db (maps, bands)."""
+    cells = grid.bands * grid.frames
+    return packed[:, :cells].reshape(-1, grid.bands, grid.frames), packed[:, cells:]
+
+
+def power(db: Floats) -> Floats:
+    """10 ** (db / 10), float32."""
+    return np.asarray(np.exp(np.asarray(db, np.float32) * np.float32(np.log(10.0) / 10.0)), np.float32)
+
+
+def octave_energy(level_db: Floats, direct_db: Floats, grid: Grid = DEFAULT_GRID) -> tuple[Floats, Floats]:
+    """Energy in each octave: of the direct sound (maps, octaves) and of each frame (maps, octaves, frames)."""
+    octaves = octave_matrix(grid)
+    return power(direct_db) @ octaves.T, octaves @ (power(level_db) * grid.frame_s.astype(np.float32))
+
+
+def decay_curves_db(direct: Floats, frames: Floats) -> Floats:
+    """Backward-integrated decay (Schroeder 1965) at the frame edges, from the direct sound on: (maps, octaves, frames + 1), dB.
+
+    Index 0 holds all energy (0 dB), index 1 what is left without the direct sound, index 1 + i without frames 0 .. i - 1.
+    """
+    left = np.cumsum(frames[..., ::-1].astype(np.float64), axis=-1)[..., ::-1]
+    curve = np.concatenate([left[..., :1] + direct[..., None], left], axis=-1)
+    return np.asarray(10.0 * np.log10(np.maximum(curve / np.maximum(curve[..., :1], 1e-30), 1e-20)), np.float32)
+
+
+@dataclass(frozen=True)
+class Acoustics:
+    """ISO 3382-1 figures per octave, each (maps, octaves): seconds or dB. NaN where the decay does not reach far enough."""
+
+    decay_db: Floats
+    t30_s: Floats
+    edt_s: Floats
+    c50_db: Floats
+    drr_db: Floats
+
+
+def acoustics(level_db: Floats, direct_db: Floats, grid: Grid = DEFAULT_GRID) -> Acoustics:
+    """T30 (-5 .. -35 dB), EDT (0 .. -10 dB), C50 and the direct-to-reverberant ratio of maps. Used by `nverb model eval`."""
+    direct, frames = octave_energy(level_db, direct_db, grid)
+    curve = decay_curves_db(direct, frames)
+    time = np.concatenate([[0.0], grid.frame_edge_s[:-1]])
+    until_50_ms = np.clip((0.05 - grid.frame_edge_s[:-1]) / grid.frame_s, 0.0, 1.0).astype(np.float32)
+    early, whole = direct + frames @ until_50_ms, direct + frames.sum(axis=-1)
+    return Acoustics(
+        curve,
+        decay_time_s(curve, time, -5.0, -35.0),
+        decay_time_s(curve, time, 0.0, -10.0),
+        10.0 * np.log10(np.maximum(early, 1e-20) / np.maximum(whole - early, 1e-20)),
+        10.0 * np.log10(np.maximum(direct, 1e-20) / np.maximum(frames.sum(axis=-1), 1e-20)),
+    )
+
+
+def decay_time_s(curve_db: Floats, time_s: NDArray[np.float64], top_db: float, bottom_db: float) -> Floats:
+    """60 dB over the slope of the straight line through a decay between two levels (least squares over time), (...), seconds.
+
+    The curve is read at 64 equally spaced times between its crossings of the two levels. NaN where it does not reach
+    `bottom_db`.
+    """
+    flat = curve_db.reshape(-1, curve_db.shape[-1]).astype(np.float64)
+    result = np.full(len(flat), np.nan)
+    for row, curve in enumerate(flat):
+        if curve[-1] > bottom_db:
+            continue
+        start, stop = (np.interp(-level, -curve, time_s) for level in (top_db, bottom_db))
+        at = np.linspace(start, max(stop, start + 1e-4), 64)
+        level = np.interp(at, time_s, curve)
+        at -= at.mean()
+        slope = (at @ level) / (at @ at)
+        if slope < 0.0:
+            result[row] = -60.0 / slope
+    return np.asarray(result.reshape(curve_db.shape[:-1]), np.float32)
+
+
+def squash(knob: Floats) -> Floats:
+    """Knob quantities as latents: themselves in +-2, beyond that towards +-3."""
+    return np.asarray(
+        np.where(np.abs(knob) <= 2.0, knob, np.sign(knob) * (2.0 + np.tanh(np.abs(knob) - 2.0))), np.float32
+    )
+
+
+def knobs(level_db: Floats, direct_db: Floats, grid: Grid = DEFAULT_GRID) -> Floats:
+    """X, Y and Z of maps by their definitions above, float32 (maps, 3); not clipped to the knobs' range.
+
+    T60 here is a straight line through the decay without the direct sound, -5 to -25 dB, with soft ends, so that training can
+    take its gradient (`models.network.knobs`, the same formula in TensorFlow).
+    """
+    direct, frames = octave_energy(level_db, direct_db, grid)
+    middle = frames[:, 3:6].sum(axis=1)
+    middle_s = _soft_decay_s(middle, grid)
+    treble_s = np.sqrt(_soft_decay_s(frames[:, 6], grid) * _soft_decay_s(frames[:, 7], grid))
+    early_part = np.clip((EARLY_SHARE * middle_s[:, None] - grid.frame_edge_s[:-1]) / grid.frame_s, 0.0, 1.0)
+    early = direct[:, 3:6].sum(axis=1) + (early_part * middle).sum(axis=1)
+    late = ((1.0 - early_part) * middle).sum(axis=1)
+    balance_db = 10.0 * np.log10(np.maximum(early, 1e-12) / np.maximum(late, 1e-12))
+    return np.stack(
+        [
+            2.0 * np.log(middle_s) / np.log(DECAY_BASE),
+            np.log(treble_s / middle_s / BRIGHTNESS_CENTRE) / BRIGHTNESS_STEP,
+            (EARLY_CENTRE_DB - balance_db) / EARLY_STEP_DB,
+        ],
+        axis=1,
+    ).astype(np.float32)
+
+
+def _soft_decay_s(frames: Floats, grid: Grid) -> NDArray[np.float64]:
+    curve = np.cumsum(frames[:, ::-1].astype(np.float64), axis=1)[:, ::-1]
+    curve = 10.0 * np.log10(np.maximum(curve / np.maximum(curve[:, :1], 1e-30), 1e-12))
+    weight = (
+        grid.frame_s / (1.0 + np.exp(np.clip(curve + 5.0, -60, 60))) / (1.0 + np.exp(np.clip(-25.0 - curve, -60, 60)))
+    )
+    weight = weight / weight.sum(axis=1, keepdims=True)
+    time = grid.frame_edge_s[:-1] - (weight * grid.frame_edge_s[:-1]).sum(axis=1, keepdims=True)
+    slope = (weight * time * curve).sum(axis=1) / np.maximum((weight * time**2).sum(axis=1), 1e-12)
+    return np.asarray(60.0 / np.maximum(-slope, 3.0))
+
+
+POOLED_BANDS, POOLED_FRAMES = 4, 4
+"""The encoder sees the energy of 4 x 4 cells at a time: recordings are noisy in single ones."""
+
+
+def pooled_db(level_db: Floats, direct_db: Floats, grid: Grid = DEFAULT_GRID) -> Floats:
+    """The encoder's input, float32 (maps, bands / 4 * (frames / 4 + 1)): pooled levels, then the direct sound's; dB."""
+    bands, frames = grid.bands // POOLED_BANDS, grid.frames // POOLED_FRAMES
+    length = grid.frame_s.astype(np.float32)
+    energy = (power(level_db) * length).reshape(-1, bands, POOLED_BANDS, frames, POOLED_FRAMES).sum(axis=(2, 4))
+    level = energy / length.reshape(frames, POOLED_FRAMES).sum(axis=1)
+    direct = power(direct_db).reshape(-1, bands, POOLED_BANDS).sum(axis=2)
+    both = np.concatenate([level.reshape(len(level), -1), direct], axis=1)
+    return np.asarray(10.0 * np.log10(np.maximum(both, 10.0 ** (MODEL_FLOOR_DB / 10.0))), np.float32)

@@ -1,0 +1,73 @@
+"""The plug-in's decoder: what its output means. (Its HDF5 is read by `models.plugin`, on a desktop.)
+
+Output v (513 frequency bins x 128 frames, about 0 .. 1) -> dB = (v - 1) * range, the magnitude of a 16 kHz IR's STFT: window 1024,
+hop 256, centred. The plug-in takes 120 for the range; its network was trained on spectrograms of 80.
+"""
+
+from __future__ import annotations
+
+from functools import lru_cache
+
+import numpy as np
+from numpy.typing import NDArray
+
+from dsp.energymap import FLOOR_DB, EnergyMap, Grid
+
+BINS, FRAMES = 513, 128
+RATE_HZ, WINDOW, HOP = 16_000, 1024, 256
+DB_RANGES = (120.0, 80.0)
+
+GRID = Grid(
+    bands=64,
+    frames=FRAMES,
+    lowest_hz=40.0,
+    highest_hz=7600.0,
+    first_frame_s=HOP / RATE_HZ,
+    duration_s=FRAMES * HOP / RATE_HZ,
+)
+"""Frames as long as the plug-in's hop; bands up to the 8 kHz where its rooms end."""
+
+BLIP_BINS, BLIP_FRAMES = slice(128, 157), slice(94, 109)
+"""Where the trained network has a spurious bright patch at many points of its cube."""
+
+BLIP_DB = 3.0
+"""A cell of the patch is repaired when it stands out by more than this from what lies around it."""
+
+
+@lru_cache(maxsize=1)
+def _band_matrix() -> NDArray[np.float32]:
+    """Shares of the bins in the bands, (bands, bins): by overlap in Hz, so that each bin between the outer edges counts once."""
+    bin_hz = RATE_HZ / WINDOW
+    low, high = GRID.edge_hz[:-1, None], GRID.edge_hz[1:, None]
+    centre = np.arange(BINS) * bin_hz
+    overlap = np.minimum(high, centre + bin_hz / 2) - np.maximum(low, centre - bin_hz / 2)
+    return np.asarray(np.clip(overlap / bin_hz, 0.0, None), np.float32)
+
+
+def repair(values: NDArray[np.float32], db_range: float) -> NDArray[np.float32]:
+    """A copy of the decoder's output without the blip: cells of the patch that stand out become what their surroundings say.
+
+    The expected level is a straight line, bin by bin, from the mean of the 6 frames before the patch to that of the 6 after it.
+    """
+    before = values[BLIP_BINS, BLIP_FRAMES.start - 6 : BLIP_FRAMES.start].mean(axis=1, keepdims=True)
+    after = values[BLIP_BINS, BLIP_FRAMES.stop : BLIP_FRAMES.stop + 6].mean(axis=1, keepdims=True)
+    along = np.linspace(0.0, 1.0, BLIP_FRAMES.stop - BLIP_FRAMES.start, dtype=np.float32)
+    expected = before + (after - before) * along
+    patch = values[BLIP_BINS, BLIP_FRAMES]
+    repaired = values.copy()
+    repaired[BLIP_BINS, BLIP_FRAMES] = np.where(patch > expected + BLIP_DB / db_range, expected, patch)
+    return repaired
+
+
+def magnitude_db(values: NDArray[np.float32], db_range: float) -> NDArray[np.float32]:
+    """STFT magnitudes in dB, (513, 128), from the decoder's output: clipped to 0 .. 1 as the plug-in's bank builder did not need to."""
+    return np.asarray((np.clip(values, 0.0, 1.0) - 1.0) * db_range, np.float32)
+
+
+def energy_map(values: NDArray[np.float32], db_range: float = 120.0, repaired: bool = True) -> EnergyMap:
+    """The decoder's output (513, 128) as a room on `GRID`, 0 .. 8 kHz, about 2 s, without a separate direct sound."""
+    if repaired:
+        values = repair(values, db_range)
+    power = 10.0 ** (magnitude_db(values, db_range) / 10.0)
+    level_db = 10.0 * np.log10(np.maximum(_band_matrix() @ power, 1e-30))
+    return EnergyMap(np.maximum(level_db, level_db.max() + FLOOR_DB).astype(np.float32), GRID)
