@@ -1,0 +1,109 @@
+"""`nverb preset`: keep sounds under names, and play them."""
+
+from __future__ import annotations
+
+import argparse
+from typing import Any
+
+
+def add_parsers(subparsers: Any) -> None:
+    parser = subparsers.add_parser(
+        "preset",
+        help="save, load, list, rename, delete presets",
+        description="Presets hold all controls (but bypass and freeze) and the bank. They lie in the data folder.",
+    )
+    verbs = parser.add_subparsers(title="what to do", metavar="VERB", required=True)
+
+    def verb(name: str, handler: Any, text: str, *arguments: str) -> argparse.ArgumentParser:
+        added: argparse.ArgumentParser = verbs.add_parser(name, help=text)
+        for argument in arguments:
+            added.add_argument(argument.lower(), metavar=argument)
+        added.set_defaults(handler=handler)
+        return added
+
+    verb("list", _list, "names in order, with their MIDI program numbers; * marks the startup preset")
+    verb("save", _save, "keep what plays now under a name", "NAME")
+    verb("load", _load, "play a preset", "NAME")
+    verb("show", _show, "print what a preset holds", "NAME")
+    verb("rename", _rename, "give a preset another name", "NAME", "NEW")
+    verb("delete", _delete, "forget a preset", "NAME")
+    move = verb("move", _move, "put a preset at another program number", "NAME")
+    move.add_argument("number", type=int, metavar="NUMBER", help="from 1")
+    startup = verb("startup", _startup, "the preset that plays after power-on")
+    startup.add_argument("name", nargs="?", metavar="NAME", help="without it: the defaults of all controls")
+
+
+def _presets() -> Any:
+    from firmware_py.paths import data_dir
+    from firmware_py.presets import Presets
+
+    return Presets(data_dir())
+
+
+def _list(_: argparse.Namespace) -> int:
+    presets = _presets()
+    startup = presets.startup
+    for number, name in enumerate(presets.names(), 1):
+        print(f"{number:3} {name}{' *' if startup and startup.name == name else ''}")
+    _warn(presets)
+    return 0
+
+
+def _save(args: argparse.Namespace) -> int:
+    from firmware_py.socket import ask
+
+    status = ask({"do": "status"})["status"]
+    presets = _presets()
+    preset = presets.save(args.name, status["controls"], status["room"]["path"])
+    _warn(presets)
+    print(f"{preset.name} saved")
+    return 0
+
+
+def _load(args: argparse.Namespace) -> int:
+    from firmware_py.socket import ask
+
+    preset = _presets().load(args.name)
+    status = ask({"do": "status"})["status"]
+    if preset.bank != status["room"]["path"]:
+        ask({"do": "bank", "path": preset.bank})
+    ask({"do": "set", "values": preset.values})
+    print(f"{preset.name} plays")
+    return 0
+
+
+def _show(args: argparse.Namespace) -> int:
+    from device.controls import find, format
+
+    preset = _presets().load(args.name)
+    print(f"bank: {preset.bank or '(the starter bank)'}")
+    for name, value in preset.values.items():
+        print(f"{name} = {format(find(name), value)}")
+    return 0
+
+
+def _rename(args: argparse.Namespace) -> int:
+    _presets().rename(args.name, args.new)
+    return 0
+
+
+def _delete(args: argparse.Namespace) -> int:
+    _presets().delete(args.name)
+    return 0
+
+
+def _move(args: argparse.Namespace) -> int:
+    _presets().move(args.name, args.number - 1)
+    return 0
+
+
+def _startup(args: argparse.Namespace) -> int:
+    _presets().set_startup(args.name)
+    return 0
+
+
+def _warn(presets: Any) -> None:
+    if presets.warning:
+        import sys
+
+        print(f"nverb: {presets.warning}", file=sys.stderr)

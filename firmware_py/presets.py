@@ -1,0 +1,239 @@
+"""Presets: all controls and the bank under a name. One file in the data folder, changed as a whole.
+
+    presets.json                     UTF-8, at most MAX_BYTES
+      "version": 1
+      "startup": "Hall" or null      what plays after power-on
+      "presets": [                   in the order of footswitch and MIDI program numbers, at most MAX_PRESETS
+        {"name": "Hall", "bank": "" or a path, "values": {"x": 3.5, "mix": 40.0, ...}}
+      ]
+      "sha256": of the rest, as canonical JSON
+
+One file, so that each change (a rename of the startup preset, say) is there wholly or not at all; it is written beside, synced and
+renamed, so that it is there after a power cut. The last version but one stays as presets.previous.json: if the file is damaged,
+that one is read, and said so. Changes by several processes wait for each other; a reader never waits.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import difflib
+import fcntl
+import hashlib
+import json
+import os
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from device.controls import CONTROLS, check, find
+from firmware_py.errors import UserError
+from firmware_py.paths import write_atomically
+
+MAX_PRESETS = 128
+"""As many as MIDI has program numbers."""
+MAX_NAME = 40
+MAX_BYTES = 1 << 20
+
+
+class PresetError(UserError):
+    """No such preset, a name that cannot be, a full or damaged file: the message says which, and what to do."""
+
+
+@dataclass(frozen=True)
+class Preset:
+    """values: every control that a preset holds (all but `freeze` and `bypass`), in its unit. bank: a path, "" for the starter."""
+
+    name: str
+    values: dict[str, float]
+    bank: str = ""
+
+
+KEPT = tuple(control.name for control in CONTROLS if control.name not in ("freeze", "bypass"))
+"""Controls that a preset holds: freeze and bypass are what feet do now, not part of a sound."""
+
+
+@dataclass
+class _Shelf:
+    presets: list[Preset]
+    startup: str | None
+
+
+class Presets:
+    """The presets of a data folder. Every call reads the file anew: another process may have changed it.
+
+    `warning` holds a line for the log when the last call found the file damaged or values that make no sense.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self.path = folder / "presets.json"
+        self._previous = folder / "presets.previous.json"
+        self._lock = folder / ".presets.lock"
+        self.warning = ""
+
+    def names(self) -> list[str]:
+        """In order: a preset's place is its program number."""
+        return [preset.name for preset in self._read().presets]
+
+    def load(self, name: str) -> Preset:
+        """Raises PresetError naming the nearest names."""
+        shelf = self._read()
+        return shelf.presets[_place(shelf, name)]
+
+    def at(self, number: int) -> Preset | None:
+        """The preset at a place (a MIDI program number, from 0), or None."""
+        presets = self._read().presets
+        return presets[number] if 0 <= number < len(presets) else None
+
+    def step(self, current: str | None, by: int) -> Preset | None:
+        """The preset `by` places after the current one, round and round; the first if there is no current. None: no presets."""
+        presets = self._read().presets
+        if not presets:
+            return None
+        places = [place for place, preset in enumerate(presets) if preset.name == current]
+        return presets[(places[0] + by) % len(presets)] if places else presets[0]
+
+    @property
+    def startup(self) -> Preset | None:
+        """What plays after power-on, or None: then the controls' defaults do."""
+        shelf = self._read()
+        return next((preset for preset in shelf.presets if preset.name == shelf.startup), None)
+
+    def save(self, name: str, values: Mapping[str, float], bank: str = "") -> Preset:
+        """Keeps these values under the name, in the place of a preset of that name or at the end."""
+        preset = Preset(
+            _checked_name(name), {key: check(find(key), values[key]) for key in KEPT if key in values}, bank
+        )
+        with self._changing() as shelf:
+            for place, other in enumerate(shelf.presets):
+                if other.name == preset.name:
+                    shelf.presets[place] = preset
+                    break
+            else:
+                if len(shelf.presets) >= MAX_PRESETS:
+                    raise PresetError(f"there are {MAX_PRESETS} presets already: delete one first")
+                shelf.presets.append(preset)
+        return preset
+
+    def rename(self, name: str, new: str) -> None:
+        """Raises PresetError if there is none of that name, or one of the new name."""
+        new = _checked_name(new)
+        with self._changing() as shelf:
+            place = _place(shelf, name)
+            old = shelf.presets[place]
+            if any(preset.name == new for preset in shelf.presets) and new != old.name:
+                raise PresetError(f"there is a preset {new!r} already: delete it first, or take another name")
+            shelf.presets[place] = Preset(new, old.values, old.bank)
+            if shelf.startup == old.name:
+                shelf.startup = new
+
+    def delete(self, name: str) -> None:
+        with self._changing() as shelf:
+            gone = shelf.presets.pop(_place(shelf, name))
+            if shelf.startup == gone.name:
+                shelf.startup = None
+
+    def move(self, name: str, number: int) -> None:
+        """Puts a preset at a place, from 0; those behind it move on by one."""
+        with self._changing() as shelf:
+            preset = shelf.presets.pop(_place(shelf, name))
+            shelf.presets.insert(min(max(number, 0), len(shelf.presets)), preset)
+
+    def set_startup(self, name: str | None) -> None:
+        """Has this preset play after power-on; None: the defaults."""
+        with self._changing() as shelf:
+            shelf.startup = None if name is None else shelf.presets[_place(shelf, name)].name
+
+    @contextlib.contextmanager
+    def _changing(self) -> Iterator[_Shelf]:
+        with open(self._lock, "ab") as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX)
+            for left in self.path.parent.glob(".presets.*.new"):  # by a writer that was killed: the lock is ours now
+                left.unlink(missing_ok=True)
+            shelf = self._read()
+            yield shelf
+            body = {
+                "version": 1,
+                "startup": shelf.startup,
+                "presets": [vars(preset) for preset in shelf.presets],
+            }
+            data = json.dumps(body | {"sha256": _digest(body)}, indent=1, ensure_ascii=False).encode()
+            if len(data) > MAX_BYTES:
+                raise PresetError(f"{self.path}: the presets would take more than {MAX_BYTES} bytes: delete some")
+            if not self.warning and self.path.exists():
+                self._keep_previous()
+            write_atomically(self.path, lambda file: file.write(data))
+
+    def _keep_previous(self) -> None:
+        """A second name for the version that is about to be replaced: no copy, and never a moment without either."""
+        link = self._previous.with_name(f".{self._previous.name}.new")
+        os.link(self.path, link)
+        os.replace(link, self._previous)
+        link.unlink(missing_ok=True)  # replacing a name by another of the same file does nothing
+
+    def _read(self) -> _Shelf:
+        self.warning = ""
+        try:
+            return self._parse(self.path)
+        except FileNotFoundError:
+            return _Shelf([], None)
+        except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError):
+            pass
+        try:
+            shelf = self._parse(self._previous)
+        except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError):
+            raise PresetError(
+                f"{self.path}: damaged, and so is {self._previous.name}: delete it to begin anew"
+            ) from None
+        self.warning = f"{self.path}: damaged; the version before it is used"
+        return shelf
+
+    def _parse(self, path: Path) -> _Shelf:
+        with open(path, "rb") as file:
+            data = file.read(MAX_BYTES + 1)
+        if len(data) > MAX_BYTES:
+            raise ValueError("too long")
+        table: dict[str, Any] = json.loads(data)
+        digest = table.pop("sha256")
+        if table["version"] != 1 or digest != _digest(table):
+            raise ValueError("not whole")
+        presets = []
+        for row in table["presets"][:MAX_PRESETS]:
+            values = {}
+            for name, value in row["values"].items():
+                try:
+                    values[find(name).name] = check(find(name), value)
+                except ValueError as error:  # by another version of the pedal: the rest of the preset is good
+                    self.warning = f"{path}, preset {row['name']!r}: {error}; left out"
+            presets.append(Preset(str(row["name"]), values, str(row["bank"])))
+        return _Shelf(presets, table["startup"])
+
+
+def _digest(body: Mapping[str, Any]) -> str:
+    return hashlib.sha256(json.dumps(body, sort_keys=True, ensure_ascii=False).encode()).hexdigest()
+
+
+def _checked_name(name: str) -> str:
+    name = " ".join(name.split())
+    if not 1 <= len(name) <= MAX_NAME or not name.isprintable():
+        raise PresetError(f"{name[:MAX_NAME]!r} is no name for a preset: 1 to {MAX_NAME} printable characters")
+    return name
+
+
+def _place(shelf: _Shelf, name: str) -> int:
+    names = [preset.name for preset in shelf.presets]
+    wanted = " ".join(name.split())
+    if wanted in names:
+        return names.index(wanted)
+    folded = [other.casefold() for other in names]
+    if folded.count(wanted.casefold()) == 1:
+        return folded.index(wanted.casefold())
+    near = difflib.get_close_matches(wanted[:MAX_NAME], names, n=3)
+    there = (
+        f"did you mean {' or '.join(near)}?"
+        if near
+        else f"there is {', '.join(names[:8])}"
+        if names
+        else "there are none"
+    )
+    raise PresetError(f"no preset {wanted[:MAX_NAME]!r}: {there}")
