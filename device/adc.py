@@ -220,13 +220,12 @@ def open_spi_pins(clock: int, mosi: int, miso: int, select: int) -> Spi:
 
 
 def _gpiozero_spi(**where: int) -> Any:
-    from gpiozero import Device
-
-    from device.lines import pin_factory
+    from device.lines import LineError, pin_factory
 
     try:
-        pin_factory()
-        return Device.pin_factory.spi(**where)
+        return pin_factory().spi(**where)
+    except LineError as error:
+        raise AdcError(str(error)) from None
     except Exception as error:  # gpiozero's factories raise what their libraries raise
         raise AdcError(f"SPI on {where}: {error}") from None
 

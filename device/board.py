@@ -166,6 +166,14 @@ class Board:
                 found[part.name] = part.fault
         return found
 
+    def dead_knobs(self) -> set[str]:
+        """Knobs whose converter does not answer."""
+        return {knob.control.name for converter in self._converters if converter.fault for knob in converter.knobs}
+
+    def switch_closed(self, number: int) -> bool:
+        """Whether the switch of that row of the profile, from 0, is closed now."""
+        return self._switches[number].pressed
+
     def set_fault(self, kind: str, present: bool) -> None:
         """Has the fault LED show a fault of somebody else: "audio", "room" or "storage"."""
         if kind not in FAULTS:

@@ -94,6 +94,11 @@ class KnobFilter:
         self._rest_gain = self._motion_gain = self._calm_gain = self._gain_dt = 0.0
         self._history: deque[float] = deque(maxlen=16)
 
+    @property
+    def reading(self) -> float | None:
+        """The last code as a fraction of the range, before any filter; None before the first two."""
+        return self._recent[1] if len(self._recent) == 2 else None
+
     def update(self, code: int, now: float) -> bool:
         """Takes a code read at `now` (seconds, any origin). True if `position` has changed."""
         x = code * self._scale

@@ -10,6 +10,7 @@ from __future__ import annotations
 import importlib
 import os
 import tempfile
+import warnings
 from collections.abc import Callable, Iterable
 from typing import Any, Protocol, TypeVar
 
@@ -34,12 +35,20 @@ class Output(Protocol):
 
 
 def pin_factory() -> Any:
-    """gpiozero's pin factory, opened once. lgpio keeps a FIFO where LG_WD says, else in the working folder: not there."""
-    os.environ.setdefault("LG_WD", tempfile.gettempdir())
-    from gpiozero import Device
+    """gpiozero's pin factory, opened once. lgpio keeps a FIFO where LG_WD says, else in the working folder: not there.
 
-    if Device.pin_factory is None:
-        Device.pin_factory = Device._default_pin_factory()
+    Raises LineError where gpiozero finds no Raspberry Pi.
+    """
+    os.environ.setdefault("LG_WD", tempfile.gettempdir())
+    from gpiozero import BadPinFactory, Device
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # it tells of each library that it tries in vain
+        try:
+            Device.ensure_pin_factory()
+        except BadPinFactory:
+            remedy = "no Raspberry Pi, or no permission (group gpio); on other boards set gpiochip in the profile"
+            raise LineError(f"gpiozero finds no lines: {remedy}") from None
     return Device.pin_factory
 
 
@@ -115,6 +124,8 @@ def open_output(line: int, chip: int | None = None) -> Output:
 def _opened(opener: Callable[[], T], line: int) -> T:
     try:
         return opener()
+    except LineError:
+        raise
     except Exception as error:  # each library raises its own
         if "permission" in str(error).lower() or "can not open gpiochip" in str(error).lower():
             raise LineError(f"line {line}: {error}: add this user to the group gpio, log in again") from None

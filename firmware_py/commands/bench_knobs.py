@@ -1,0 +1,214 @@
+"""`nverb bench knobs`: the knob filter beside the usual ones, on the same noise, hum and turns; and what a scan costs."""
+
+from __future__ import annotations
+
+import argparse
+import math
+import random
+import time
+from collections.abc import Callable, Iterator
+from typing import Any, Protocol
+
+LSB = 1 / 1024
+
+
+def add_knobs_bench(subparsers: Any) -> None:
+    parser = subparsers.add_parser(
+        "knobs",
+        help="knob filters: jitter at rest, lag in a turn, clicks, cost; the cost of scanning eight channels",
+        description="Simulated 10-bit readings: noise of 2 LSB rms, hum of 2 LSB at 50 Hz and drifting, at --scan-hz.",
+    )
+    parser.add_argument("--scan-hz", type=float, default=200.0, help="scans a second (default: %(default)s)")
+    parser.add_argument("--minutes", type=float, default=60.0, help="time at rest (default: %(default)s)")
+    parser.set_defaults(handler=_knobs)
+
+
+class Filter(Protocol):
+    """What is measured: `update` as KnobFilter's, `position` 0..1."""
+
+    position: float | None
+
+    def update(self, code: int, now: float) -> bool: ...
+
+
+class Raw:
+    """The code as it is: what pedals that jitter do."""
+
+    def __init__(self) -> None:
+        self.position: float | None = None
+
+    def update(self, code: int, now: float) -> bool:
+        before, self.position = self.position, code / 1023
+        return self.position != before
+
+
+class MedianPoleBand:
+    """The usual one: median of 3, one pole, a band that the output must leave. pole_s: its time; band: in LSB."""
+
+    def __init__(self, scan_hz: float, pole_s: float, band: float) -> None:
+        self.position: float | None = None
+        self._gain = -math.expm1(-1 / (pole_s * scan_hz))
+        self._band = band / 1023
+        self._codes = [0, 0, 0]
+        self._smooth = -1.0
+
+    def update(self, code: int, now: float) -> bool:
+        self._codes = [*self._codes[1:], code]
+        x = sorted(self._codes)[1] / 1023
+        self._smooth = x if self._smooth < 0 else self._smooth + self._gain * (x - self._smooth)
+        if self.position is not None and abs(self._smooth - self.position) < self._band:
+            return False
+        self.position = self._smooth
+        return True
+
+
+class OneEuro:
+    """Casiez, Roussel, Vogel, CHI 2012: a pole whose cutoff rises with speed; then rounded to 1/512."""
+
+    def __init__(self, scan_hz: float, cutoff_hz: float = 0.5, beta: float = 20.0) -> None:
+        self.position: float | None = None
+        self._rate, self._cutoff_hz, self._beta = scan_hz, cutoff_hz, beta
+        self._x = self._smooth = self._speed = 0.0
+        self._begun = False
+
+    def _gain(self, cutoff_hz: float) -> float:
+        return 1 / (1 + self._rate / (2 * math.pi * cutoff_hz))
+
+    def update(self, code: int, now: float) -> bool:
+        x = code / 1023
+        if not self._begun:
+            self._begun, self._x, self._smooth = True, x, x
+        self._speed += self._gain(1.0) * ((x - self._x) * self._rate - self._speed)
+        self._x = x
+        self._smooth += self._gain(self._cutoff_hz + self._beta * abs(self._speed)) * (x - self._smooth)
+        position = round(self._smooth * 512) / 512
+        if position == self.position:
+            return False
+        self.position = position
+        return True
+
+
+def _filters(scan_hz: float) -> dict[str, Callable[[], Filter]]:
+    from device.knobs import KnobFilter
+
+    return {
+        "raw codes": Raw,
+        "median, pole 20 ms, band 2": lambda: MedianPoleBand(scan_hz, 0.02, 2),
+        "median, pole 20 ms, band 8": lambda: MedianPoleBand(scan_hz, 0.02, 8),
+        "median, pole 200 ms, band 2": lambda: MedianPoleBand(scan_hz, 0.2, 2),
+        "1 euro, rounded to 1/512": lambda: OneEuro(scan_hz),
+        "KnobFilter (ours)": lambda: KnobFilter(1023, low=0.0, high=1.0),
+    }
+
+
+def _codes(shaft: Callable[[float], float], seconds: float, scan_hz: float, seed: int) -> Iterator[tuple[float, int]]:
+    """Readings of a pot whose shaft is at shaft(t): noise of 2 LSB rms, hum of 2 LSB near 50 Hz."""
+    noise = random.Random(seed)
+    for n in range(round(seconds * scan_hz)):
+        t = n / scan_hz
+        hum = 2 * LSB * math.sin(2 * math.pi * (50 * t + 0.02 * math.sin(t / 50)))
+        x = shaft(t) + hum + noise.gauss(0, 2 * LSB)
+        yield t, min(max(round(x * 1023), 0), 1023)
+
+
+def jitter(filter_: Filter, minutes: float, scan_hz: float) -> tuple[int, float]:
+    """Changes that an untouched knob tells after its first 2 s, and their spread in LSB."""
+    changes, low, high = 0, 1.0, 0.0
+    for t, code in _codes(lambda _: 0.5004, minutes * 60, scan_hz, seed=1):
+        told = filter_.update(code, t)
+        if t > 2 and filter_.position is not None:
+            changes += told
+            low, high = min(low, filter_.position), max(high, filter_.position)
+    return changes, max(high - low, 0.0) / LSB
+
+
+def lag_ms(make: Callable[[], Filter], turn_s: float, scan_hz: float) -> float:
+    """How late the output passes the marks 0.2, 0.3 ... 0.8 of a turn from end to end; the mean over them and 20 turns."""
+    late = []
+    for seed in range(20):
+        filter_ = make()
+        begin = 2 + seed * 0.37 / scan_hz
+
+        def shaft(t: float, begin: float = begin) -> float:
+            return min(max((t - begin) / turn_s, 0.0), 1.0)
+
+        marks = [mark / 10 for mark in range(2, 9)]
+        for t, code in _codes(shaft, begin + turn_s + 3, scan_hz, seed):
+            filter_.update(code, t)
+            while marks and filter_.position is not None and t > begin and filter_.position >= marks[0]:
+                late.append((t - begin - marks.pop(0) * turn_s) * 1000)
+    return sum(late) / len(late)
+
+
+def click(filter_: Filter, scan_hz: float) -> float:
+    """The largest excursion in per cent of the travel when single readings drop to 0."""
+    worst = 0.0
+    for n, (t, code) in enumerate(_codes(lambda _: 0.7, 20, scan_hz, seed=3)):
+        filter_.update(0 if n % 200 == 199 else code, t)
+        if t > 2 and filter_.position is not None:
+            worst = max(worst, abs(filter_.position - 0.7))
+    return 100 * worst
+
+
+def cost_us(filter_: Filter, scan_hz: float) -> float:
+    """Processor time of one reading of a resting knob."""
+    readings = list(_codes(lambda _: 0.5004, 100, scan_hz, seed=4))
+    begin = time.process_time()
+    for t, code in readings:
+        filter_.update(code, t)
+    return 1e6 * (time.process_time() - begin) / len(readings)
+
+
+class _Answers:
+    """An SPI bus that answers at once: leaves the cost of everything above it."""
+
+    def __init__(self) -> None:
+        self._replies = [[0, 2, low] for low in range(256)]
+        self._n = 0
+
+    def transfer(self, _: list[int]) -> list[int]:
+        self._n = (self._n + 1) & 3
+        return self._replies[self._n]
+
+    def close(self) -> None:
+        pass
+
+
+def scan_cost_us(turning: int) -> float:
+    """Processor time of a scan of eight channels - driver, filters, laws, events - with some knobs in motion."""
+    from device.adc import Mcp3xxx
+    from device.controls import CONTROLS
+    from device.knobs import Knob, KnobFilter, Takeover
+
+    rows = [control for control in CONTROLS if not control.is_switch][:8]
+    adc = Mcp3xxx(_Answers(), 10, list(range(8)), "bench")
+    knobs = [Knob(control, KnobFilter(adc.full_scale), Takeover()) for control in rows]
+    scans = 4000
+    begin = time.process_time()
+    for n in range(scans):
+        codes = adc.read()
+        for place, knob in enumerate(knobs):
+            code = (codes[place] + 3 * n) % 1000 if place < turning else codes[place]
+            knob.update(code, n * 0.005)
+    return 1e6 * (time.process_time() - begin) / scans
+
+
+def _knobs(args: argparse.Namespace) -> int:
+    from firmware_py.errors import UserError
+
+    if not 50 <= args.scan_hz <= 1000 or not 0.1 <= args.minutes <= 600:
+        raise UserError("--scan-hz from 50 to 1000, --minutes from 0.1 to 600")
+    scan_hz = args.scan_hz
+    print(f"noise 2 LSB rms, hum 2 LSB, {scan_hz:g} scans a second; lag of a turn from end to end in the time given")
+    print(f"{'':28} {'changes':>10} {'spread':>7} {'0.15 s':>7} {'0.5 s':>7} {'2 s':>7} {'click':>7} {'cost':>8}")
+    print(f"{'filter':28} {f'/{args.minutes:g} min':>10} {'LSB':>7} {'ms':>7} {'ms':>7} {'ms':>7} {'%':>7} {'us':>8}")
+    for name, make in _filters(scan_hz).items():
+        print(f"{name:28} ", end="", flush=True)
+        changes, spread = jitter(make(), args.minutes, scan_hz)
+        print(f"{changes:9} {spread:7.1f} ", end="", flush=True)
+        lags = " ".join(f"{lag_ms(make, turn_s, scan_hz):7.1f}" for turn_s in (0.15, 0.5, 2.0))
+        print(f"{lags} {click(make(), scan_hz):7.1f} {cost_us(make(), scan_hz):8.2f}", flush=True)
+    for turning, words in ((0, "at rest"), (2, "two of them turning")):
+        cost = scan_cost_us(turning)
+        print(f"a scan of eight channels, {words}: {cost:.0f} us, {cost * scan_hz / 1e4:.2f} % of a core")
+    return 0

@@ -1,0 +1,174 @@
+"""`nverb board`: profiles, wiring and calibration of the knobs, switches and LEDs."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from device.board import Board
+    from device.check import Finding, Reading
+
+
+def add_parsers(subparsers: Any) -> None:
+    parser = subparsers.add_parser("board", help="the board: list and show profiles, check the wiring, calibrate")
+    verbs = parser.add_subparsers(title="what to do", metavar="VERB", required=True)
+
+    verbs.add_parser("list", help="all profiles").set_defaults(handler=_list)
+
+    show = verbs.add_parser("show", help="what a profile puts where")
+    show.add_argument("profile", metavar="PROFILE")
+    show.set_defaults(handler=_show)
+
+    check = verbs.add_parser(
+        "check",
+        help="read every input and say what is wired wrongly",
+        description="Reads every input and says what is wired wrongly, and the remedy. In a terminal it asks you to turn them.",
+    )
+    check.add_argument("profile", metavar="PROFILE")
+    check.add_argument("--hands-off", action="store_true", help="only what needs no turning")
+    check.set_defaults(handler=_check)
+
+    calibrate = verbs.add_parser("calibrate", help="learn where the knobs' ends are, and keep it")
+    calibrate.add_argument("profile", metavar="PROFILE")
+    calibrate.add_argument("--forget", action="store_true", help="go back to the profile's ends")
+    calibrate.set_defaults(handler=_calibrate)
+
+
+def _list(_: argparse.Namespace) -> int:
+    from device import profile
+    from firmware_py.paths import data_dir
+
+    for name, path in profile.paths(data_dir()).items():
+        try:
+            title = profile.load(str(path)).title
+        except (ValueError, OSError) as error:
+            title = f"cannot be used: {error}"
+        own = "" if path.parent == profile.PACKAGED else f" ({path})"
+        print(f"{name:16} {title}{own}")
+    return 0
+
+
+def _show(args: argparse.Namespace) -> int:
+    from device.board import load_calibration
+    from device.controls import describe_range
+    from device.profile import load
+    from firmware_py.paths import data_dir
+
+    profile = load(args.profile, data_dir())
+    ends, complaint = load_calibration(data_dir(), profile.name)
+    if complaint:
+        print(f"nverb: {complaint}", file=sys.stderr)
+    print(f"{profile.title}\n{profile.path}\n{profile.scan_hz:g} scans a second")
+    for number, adc in enumerate(profile.adcs, 1):
+        print(f"adc {number}    {adc}")
+    print(f"\n{'knob':12} {'adc':>3} {'channel':>7}  {'range':22} {'law':7} {'takeover':8} ends")
+    for knob in profile.knobs:
+        low, high = ends.get(knob.control.name, (knob.low, knob.high))
+        note = (", calibrated" if knob.control.name in ends else "") + (", inverted" if knob.inverted else "")
+        print(
+            f"{knob.control.name:12} {knob.adc + 1:3} {knob.channel:7}  {describe_range(knob.control):22}"
+            f" {knob.control.law:7} {knob.takeover:8} {low:.1%} to {high:.1%}{note}"
+        )
+    lines = f"gpiochip {profile.gpiochip}" if profile.gpiochip is not None else "BCM"
+    print(f"\nlines ({lines})")
+    for switch in profile.switches:
+        print(f"{switch.line:4}  switch  {switch.action}")
+    for led in profile.leds:
+        print(f"{led.line:4}  led     {led.shows}")
+    return 0
+
+
+def _open(name: str) -> Board:
+    """The board, for us alone. A pedal that runs holds its lines and bus."""
+    from device.board import Board
+    from device.profile import load
+    from firmware_py.paths import data_dir, lock
+
+    if not load(name, data_dir()).is_simulated:
+        _open.held = lock("control", "the pedal")  # type: ignore[attr-defined]
+    return Board.open(name, data_dir())
+
+
+def _check(args: argparse.Namespace) -> int:
+    import time
+
+    from device import check
+
+    with _open(args.profile) as board:
+        print("hands off the board ...", flush=True)
+        findings = check.at_rest(board, check.watch(board, 3.0, time.sleep))
+        _print(findings)
+        if not args.hands_off and sys.stdin.isatty():
+            more = check.at_ends(board, *_both_ends(board))
+            _print(more)
+            findings += more
+            if board.profile.switches:
+                print("step on every footswitch, one after the other (10 s) ...", flush=True)
+                closed = check.presses(board, 10.0, time.sleep)
+                for number, switch in enumerate(board.profile.switches):
+                    text = f"{switch.action}, line {switch.line}: "
+                    text += "seen" if number in closed else "not seen: check its wires, to the line and to ground"
+                    findings.append(check.Finding(f"switch {number + 1}", number in closed, text))
+                    _print(findings[-1:])
+    wrong = sum(not finding.ok for finding in findings)
+    print("all is well" if not wrong else f"{wrong} to mend")
+    return 0 if not wrong else 1
+
+
+def _calibrate(args: argparse.Namespace) -> int:
+    from device import check
+    from device.board import read_calibrations
+    from device.profile import load
+    from firmware_py.errors import UserError
+    from firmware_py.paths import data_dir
+
+    profile = load(args.profile, data_dir())
+    kept = read_calibrations(data_dir())
+    if args.forget:
+        kept.pop(profile.name, None)
+        _keep(kept)
+        print(f"{profile.name}: the profile's ends hold")
+        return 0
+    if not sys.stdin.isatty():
+        raise UserError("nverb board calibrate asks you to turn the knobs: run it in a terminal")
+    with _open(args.profile) as board:
+        ends, findings = check.calibrated(board, *_both_ends(board))
+    _print(findings)
+    if not ends:
+        raise UserError("no knob could be calibrated; nothing was changed")
+    kept.setdefault(profile.name, {}).update({name: list(pair) for name, pair in ends.items()})
+    _keep(kept)
+    for name, (low, high) in ends.items():
+        print(f"{name:12} {low:.1%} to {high:.1%}")
+    print("kept; a running pedal takes it over when it starts again")
+    return 0 if not findings else 1
+
+
+def _keep(calibrations: dict[str, dict[str, list[float]]]) -> None:
+    import json
+
+    from device.board import CALIBRATION
+    from firmware_py.paths import data_dir, write_atomically
+
+    data = json.dumps(calibrations, indent=1).encode()
+    write_atomically(data_dir() / CALIBRATION, lambda file: file.write(data))
+
+
+def _both_ends(board: Board) -> tuple[dict[str, Reading], dict[str, Reading]]:
+    """Asks for all knobs at one end, then at the other, and watches them there for a second each."""
+    import time
+
+    from device import check
+
+    readings = []
+    for side in ("clockwise (right)", "counter-clockwise (left)"):
+        input(f"turn every knob fully {side}, then press Enter ")
+        readings.append(check.watch(board, 1.0, time.sleep))
+    return readings[0], readings[1]
+
+
+def _print(findings: list[Finding]) -> None:
+    for finding in findings:
+        print(f"{'ok   ' if finding.ok else 'WRONG'} {finding.part:12} {finding.text}", flush=True)

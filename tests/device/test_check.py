@@ -1,0 +1,108 @@
+"""The check and the calibration find what was wired wrongly on a simulated board."""
+
+import json
+import re
+
+import pytest
+from board_wire import Clock, last, scan_for
+
+from device import check
+from device.board import Board
+
+
+@pytest.fixture
+def clock() -> Clock:
+    return Clock()
+
+
+def wait(clock: Clock):
+    def passes(seconds: float) -> None:
+        clock.now += seconds
+
+    return passes
+
+
+@pytest.fixture
+def board(clock):
+    with Board.open("sim", clock=clock) as board:
+        yield board
+
+
+def wrong(findings) -> dict[str, str]:
+    return {finding.part: finding.text for finding in findings if not finding.ok}
+
+
+def test_a_good_board_has_nothing_to_mend(board, clock) -> None:
+    findings = check.at_rest(board, check.watch(board, 1, wait(clock)))
+    assert not wrong(findings)
+    assert len(findings) == 1 + 5 + 4  # converter, knobs, switches
+
+
+def test_noise_is_measured(board, clock) -> None:
+    pot = board.simulation.pots["x"]
+    pot.noise, pot.hum = 3 / 1024, 0.0
+    reading = check.watch(board, 10, wait(clock))["x"]
+    assert reading.noise == pytest.approx((9 + 1 / 12) ** 0.5 / 1024, rel=0.1)  # and that of rounding
+
+
+@pytest.mark.parametrize(
+    ("harm", "part", "says"),
+    [
+        (lambda sim: setattr(sim.pots["y"], "wire", "loose"), "knob y", "floats.*middle leg"),
+        (lambda sim: setattr(sim.pots["y"], "noise", 8 / 1024), "knob y", "noisy.*100 nF"),
+        (lambda sim: setattr(sim.chips[0], "present", False), "adc 1", "no chip answers.*MISO"),
+        (
+            lambda sim: [setattr(pot, "wire", "ground") for pot in sim.pots.values()],
+            "adc 1",
+            "0 on every channel.*supply",
+        ),
+        (lambda sim: [setattr(pot, "wire", "supply") for pot in sim.pots.values()], "adc 1", "highest code.*ground"),
+        (lambda sim: sim.switches["tap"].set(True), "switch 4", "closed with nobody"),
+    ],
+)
+def test_hands_off(board, clock, harm, part: str, says: str) -> None:
+    harm(board.simulation)
+    found = wrong(check.at_rest(board, check.watch(board, 1, wait(clock))))
+    assert set(found) == {part}
+    assert re.search(says, found[part])
+
+
+def both_ends(board, clock, swapped=(), stuck=()):
+    readings = []
+    for end in (1.0, 0.0):
+        for name in board.simulation.pots:
+            if name not in stuck:
+                board.simulation.turn(name, 1 - end if name in swapped else end)
+        scan_for(board, clock, 0.5)
+        readings.append(check.watch(board, 0.5, wait(clock)))
+    return readings
+
+
+def test_swapped_ends_stuck_and_short_pots_are_told(board, clock) -> None:
+    board.simulation.pots["z"].ends = (0.05, 0.8)
+    board.simulation.pots["width"].ends = (0.1, 0.4)
+    found = wrong(check.at_ends(board, *both_ends(board, clock, swapped=("x",), stuck=("y",))))
+    assert set(found) == {"knob x", "knob y", "knob z", "knob width"}
+    assert "inverted = true" in found["knob x"]
+    assert "does not move" in found["knob y"]
+    assert "nverb board calibrate" in found["knob z"]
+    assert "outer legs" in found["knob width"]
+
+
+def test_a_pot_of_short_travel_reaches_both_ends_once_calibrated(board, clock, tmp_path) -> None:
+    board.simulation.pots["z"].ends = (0.05, 0.8)
+    ends, findings = check.calibrated(board, *both_ends(board, clock, stuck=("y",)))
+    assert set(wrong(findings)) == {"knob y"}
+    assert set(ends) == {"gain", "x", "z", "width"}
+    assert ends["z"] == pytest.approx((0.05, 0.8), abs=0.01)
+    (tmp_path / "calibration.json").write_text(json.dumps({"sim": ends}))
+    with Board.open("sim", tmp_path, clock=clock) as again:
+        again.simulation.pots["z"].ends = (0.05, 0.8)
+        for end, value in ((1.0, 9.0), (0.0, 0.0)):
+            again.simulation.turn("z", end)
+            assert last(scan_for(again, clock, 1))["z"] == value
+
+
+def test_presses_are_seen(board, clock) -> None:
+    board.simulation.press("freeze", 0.2)
+    assert check.presses(board, 1, wait(clock)) == {1}
