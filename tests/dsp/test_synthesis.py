@@ -1,0 +1,141 @@
+"""Synthesised IRs against what their maps ask for, measured with scipy's filters, not with our own bands."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+from scipy.signal import butter, coherence, sosfiltfilt
+
+from dsp.energymap import DEFAULT_GRID, EnergyMap
+from dsp.synthesis import IR_ENERGY, PEAK_BOUND, Synthesiser, correlation, normalise
+
+RATE_HZ = 48000
+OCTAVES_HZ = (125, 250, 500, 1000, 2000, 4000, 8000)
+
+
+@pytest.fixture(scope="module")
+def synthesise() -> Synthesiser:
+    return Synthesiser(RATE_HZ)
+
+
+def exponential(t60_s: float, *, direct_db: float | None = None) -> EnergyMap:
+    """White noise that decays: energy in a band goes with its width, and as 10^(-6 t / T60), averaged over each frame."""
+    grid = DEFAULT_GRID
+    rate = np.log(1e6) / t60_s
+    edges = grid.frame_edge_s
+    frames = (np.exp(-rate * edges[:-1]) - np.exp(-rate * edges[1:])) / (rate * np.diff(edges))
+    energy = np.diff(grid.edge_hz)[:, None] * frames
+    level = np.maximum(10 * np.log10(np.maximum(energy, 1e-30)), 10 * np.log10(energy.max()) - 120)
+    direct = None
+    if direct_db is not None:
+        tail = (energy * grid.frame_s).sum()
+        direct = 10 * np.log10(tail * np.diff(grid.edge_hz) / np.diff(grid.edge_hz).sum()) + direct_db
+    return EnergyMap(level.astype(np.float32), grid, None if direct is None else direct.astype(np.float32))
+
+
+def octave(ir: NDArray[np.float32], hz: float) -> NDArray[np.float64]:
+    sos = butter(3, [hz / np.sqrt(2), hz * np.sqrt(2)], "band", fs=RATE_HZ, output="sos")
+    return np.asarray(sosfiltfilt(sos, ir.astype(float), padtype=None))
+
+
+def t30_s(ir: NDArray[np.float64]) -> float:
+    """Line fit of the backward-integrated energy from -5 to -35 dB (ISO 3382-1)."""
+    curve = 10 * np.log10(np.cumsum(ir[::-1] ** 2)[::-1])
+    curve -= curve[0]
+    part = np.flatnonzero((curve <= -5) & (curve >= -35))
+    return float(-60 / np.polyfit(part / RATE_HZ, curve[part], 1)[0])
+
+
+@pytest.mark.parametrize("t60_s", [0.3, 1.0, 2.5])
+def test_decays_last_as_the_map_says(synthesise: Synthesiser, t60_s: float) -> None:
+    """T30 over octaves: 3 % on average over both channels, the scatter of noise with so few degrees of freedom."""
+    ir = synthesise(exponential(t60_s))
+    ratios = [t30_s(octave(channel, hz)) / t60_s for channel in ir for hz in OCTAVES_HZ[2:]]
+    assert abs(np.mean(ratios) - 1) < 0.03
+    assert max(abs(np.array(ratios) - 1)) < 0.12
+
+
+def test_band_energies_follow_the_map(synthesise: Synthesiser) -> None:
+    """A 6 dB/octave tilt comes out as 6 dB an octave: within 0.7 dB in each octave from 250 Hz (below, a second
+    of noise has too few degrees of freedom to tell)."""
+    flat = exponential(1.0)
+    tilt = EnergyMap((flat.level_db - 20 * np.log10(DEFAULT_GRID.centre_hz / 1000)[:, None]).astype(np.float32))
+    ir = synthesise(tilt)
+    energy = np.array([10 * np.log10(sum((octave(channel, hz) ** 2).sum() for channel in ir)) for hz in OCTAVES_HZ])
+    # White noise in octaves rises by 3 dB an octave, the tilt takes 6 dB away.
+    expected = -3.01 * np.log2(np.array(OCTAVES_HZ) / 1000)
+    assert np.abs((energy - energy[3]) - expected)[1:].max() < 0.7
+
+
+def test_a_room_is_the_same_room_each_time() -> None:
+    room = exponential(0.5)
+    np.testing.assert_array_equal(Synthesiser(RATE_HZ)(room), Synthesiser(RATE_HZ)(room))
+    assert not np.array_equal(Synthesiser(RATE_HZ, seed=2)(room), Synthesiser(RATE_HZ)(room))
+
+
+@pytest.mark.parametrize("rate_hz", [16000, 32000, 44100, 48000, 96000])
+def test_every_rate_has_the_same_decay(rate_hz: int) -> None:
+    ir = Synthesiser(rate_hz)(exponential(0.5))
+    curve = 10 * np.log10(np.cumsum((ir.astype(float) ** 2).sum(axis=0)[::-1])[::-1])
+    curve -= curve[0]
+    fall = (np.searchsorted(-curve, 35) - np.searchsorted(-curve, 5)) / rate_hz
+    assert fall == pytest.approx(0.25, rel=0.04)
+
+
+@pytest.mark.parametrize("width", [0.0, 0.5, 1.0, 2.0, 4.0])
+def test_width_is_correlation(synthesise: Synthesiser, width: float) -> None:
+    """Measured between 2 and 8 kHz, where the aim changes little: within 0.05. Left and right as loud, within 0.3 dB."""
+    left, right = (octave(channel, 4000) for channel in synthesise(exponential(2.0), width))
+    rho = (left * right).sum() / np.sqrt((left**2).sum() * (right**2).sum())
+    band = np.linspace(2800, 5600, 200)
+    assert rho == pytest.approx(correlation(band, width).mean(), abs=0.05)
+    assert abs(10 * np.log10((left**2).sum() / (right**2).sum())) < 0.3
+
+
+def test_width_0_is_mono_and_negative_width_exchanges_the_sides(synthesise: Synthesiser) -> None:
+    room = exponential(0.5, direct_db=0)
+    mono = synthesise(room, 0.0)
+    np.testing.assert_allclose(mono[0], mono[1], atol=1e-6)
+    np.testing.assert_array_equal(synthesise(room, -2.0), synthesise(room, 2.0)[::-1])
+
+
+def test_low_frequencies_stay_together_at_natural_width(synthesise: Synthesiser) -> None:
+    """A diffuse field at two ears is coherent in the bass, not in the treble (scipy's coherence is the square of that)."""
+    left, right = synthesise(exponential(2.0), 1.0)
+    hz, squared = coherence(left, right, fs=RATE_HZ, nperseg=2048)
+    assert squared[(hz > 60) & (hz < 200)].mean() > 0.8
+    assert squared[(hz > 3000) & (hz < 8000)].mean() < 0.15
+
+
+def test_direct_sound_comes_at_once(synthesise: Synthesiser) -> None:
+    """From 20 dB below to the peak of the 0.1 ms envelope in at most 0.5 ms."""
+    ir = synthesise(exponential(1.0, direct_db=3), 0.0)[0].astype(float)
+    envelope = np.convolve(ir**2, np.ones(5) / 5, "same")[:960]
+    peak = int(envelope.argmax())
+    rise = peak - int(np.flatnonzero(envelope[: peak + 1] > envelope[peak] / 100)[0])
+    assert rise <= 0.0005 * RATE_HZ
+    assert peak < 0.001 * RATE_HZ
+
+
+@pytest.mark.parametrize("t60_s", [0.1, 1.0, 6.0])
+def test_rooms_are_equally_loud(synthesise: Synthesiser, t60_s: float) -> None:
+    ir = synthesise(exponential(t60_s)).astype(float)
+    assert (ir**2).sum() / 2 == pytest.approx(IR_ENERGY, rel=1e-3)
+    assert np.abs(ir).max() <= PEAK_BOUND
+    faithful = synthesise(exponential(t60_s), faithful_level=True)
+    assert np.abs(faithful).max() == pytest.approx(10 ** (-12 / 20), rel=1e-5)
+
+
+def test_normalise_bounds_the_peak_and_refuses_silence() -> None:
+    assert np.abs(normalise(np.eye(2, 100, dtype=np.float32) * 3)).max() <= PEAK_BOUND + 1e-6
+    with pytest.raises(ValueError, match="silent"):
+        normalise(np.zeros((2, 10), np.float32))
+
+
+def test_a_map_on_another_grid_is_refused(synthesise: Synthesiser) -> None:
+    from dataclasses import replace
+
+    grid = replace(DEFAULT_GRID, duration_s=2.0)
+    with pytest.raises(ValueError, match="grid"):
+        synthesise(EnergyMap(np.zeros((64, 128), np.float32), grid))
