@@ -227,6 +227,7 @@ enum { MAX_PATHS = 2, MAX_STEPS = 2 * (3 + NV_MAX_PASSES) + SIDES * NV_OUTPUTS *
 
 typedef struct {
     int kind, channel, side, pass; /* channel: an input, or from MULTIPLY on an output */
+    int part;                      /* of the stage: the IR that MULTIPLY reads */
     int units, grain;              /* a slice is a multiple of `grain` units */
     float cost;                    /* of a unit */
 } step;
@@ -247,7 +248,9 @@ typedef struct {
     float *ring[2], *z;
     float *output[2][SIDES][NV_OUTPUTS]; /* [buffer]: one is being added, the other being written */
     int newest, adding;                  /* partition of the ring written last; buffer being added */
-    part side[SIDES];
+    /* The IR that plays and the one that fades in; the third is for a job that is still at work on the crossfade before. */
+    part parts[3];
+    int current, next, previous;
     int fading;   /* jobs compute both sides */
     int faded;    /* frames of the crossfade that have been added; -1: its first output has not come */
     int both[2];  /* [buffer]: holds both sides of a crossfade that is not over */
@@ -286,7 +289,7 @@ static float unit_cost(const stage *s, int kind, int pass, int products) {
 
 static void add_step(stage *s, int kind, int channel, int side, int pass, int units, int grain, int products) {
     float cost = unit_cost(s, kind, pass, products);
-    s->steps[s->step_count++] = (step){kind, channel, side, pass, units, grain, cost};
+    s->steps[s->step_count++] = (step){kind, channel, side, pass, side == NEW ? s->next : s->current, units, grain, cost};
     s->cost += cost * (float)units;
 }
 
@@ -301,18 +304,20 @@ static void plan_job(stage *s, int inputs) {
             add_step(s, FORWARD, c, OLD, pass, vectors / s->fft.pass[pass].radix, 8, 0);
         add_step(s, TO_SPECTRUM, c, OLD, 0, vectors / s->simd->lanes, 2, 0);
     }
-    for (int side = OLD; side <= (s->fading ? NEW : OLD); side++)
+    for (int side = OLD; side <= (s->fading ? NEW : OLD); side++) {
+        const part *p = &s->parts[side == NEW ? s->next : s->current];
         for (int c = 0; c < NV_OUTPUTS; c++) {
-            if (!s->side[side].partitions) { /* the IR ends before this stage */
+            if (!p->partitions) { /* the IR ends before this stage */
                 add_step(s, SILENCE, c, side, 0, 1, 1, 0);
                 continue;
             }
-            add_step(s, MULTIPLY, c, side, 0, vectors / 2, 1, s->side[side].count[c] * s->side[side].partitions);
+            add_step(s, MULTIPLY, c, side, 0, vectors / 2, 1, p->count[c] * p->partitions);
             add_step(s, FROM_SPECTRUM, c, side, 0, vectors / s->simd->lanes, 2, 0);
             for (int pass = s->fft.passes - 1; pass >= 0; pass--)
                 add_step(s, INVERSE, c, side, pass, vectors / s->fft.pass[pass].radix, 8, 0);
             add_step(s, UNLOAD, c, side, 0, vectors, 16, 0);
         }
+    }
 }
 
 static void do_step(const nv_kernel *k, stage *s, const step *t, int from, int to) {
@@ -331,7 +336,7 @@ static void do_step(const nv_kernel *k, stage *s, const step *t, int from, int t
         break;
     }
     case MULTIPLY: {
-        const part *p = &s->side[t->side];
+        const part *p = &s->parts[t->part];
         nv_path paths[MAX_PATHS];
         for (int i = 0; i < p->count[t->channel]; i++)
             paths[i] = (nv_path){
@@ -434,7 +439,8 @@ int nv_kernel_load(nv_kernel *k, const void *spectra) {
     if (k->fading) return NV_E_BUSY;
     for (int i = 0; i < k->stages; i++) {
         stage *s = &k->stage[i];
-        s->side[NEW] = find_part(k, i, spectra);
+        s->next = (s->current + 1) % 3 == s->previous ? (s->current + 2) % 3 : (s->current + 1) % 3;
+        s->parts[s->next] = find_part(k, i, spectra);
         s->fading = 1;
         s->faded = -1;
     }
@@ -451,7 +457,9 @@ static void end_fades(nv_kernel *k) {
     if (still) return;
     for (int i = 0; i < k->stages; i++) {
         stage *s = &k->stage[i];
-        s->side[OLD] = s->side[NEW];
+        s->parts[s->current] = s->parts[s->next];
+        s->previous = s->current;
+        s->current = s->next;
         s->fading = 0;
         for (int buffer = 0; buffer < 2; buffer++)
             if (s->both[buffer]) s->both[buffer] = 0, s->plain[buffer] = NEW;
