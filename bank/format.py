@@ -1,0 +1,294 @@
+"""The bank file: a grid of rooms as energy maps, recorded IRs as waveforms, or both; read through a memory map.
+
+Little endian. Every field is checked against its bounds and the file's size before it is used.
+
+    offset  bytes  field
+         0      8  magic "nverbank"
+         8      4  version, 1
+        12      4  bytes of the description, at most 1 MiB
+        16      8  bytes of the whole file
+        24      8  offset of the rooms, a multiple of 64
+        32      8  offset of the waveforms, a multiple of 64
+        40     24  0
+        64     ..  description, UTF-8 JSON: see _Description
+        ..     ..  rooms, x slowest, z fastest; each (bands, 1 + frames) bytes: the direct sound, then the frames. A byte b is b / 2 dB
+                   over the room's floor, which the description does not hold: float32 floor in dB stands ahead of the bytes, and a
+                   float32 1 or 0, whether there is a direct sound
+        ..     ..  waveforms: float32 (channels, taps), each from a multiple of 64 on
+      last     32  SHA-256 of all that precedes
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import math
+import mmap
+import os
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from dsp.energymap import EnergyMap, Grid
+
+Floats = NDArray[np.float32]
+
+MAGIC = b"nverbank"
+VERSION = 1
+HEADER = np.dtype(
+    [
+        ("magic", "S8"),
+        ("version", "<u4"),
+        ("description", "<u4"),
+        ("size", "<u8"),
+        ("rooms", "<u8"),
+        ("waveforms", "<u8"),
+    ]
+)
+HEADER_BYTES, ALIGN, DIGEST_BYTES = 64, 64, 32
+MAX_DESCRIPTION, MAX_STEPS, MAX_WAVEFORMS, MAX_TAPS = 1 << 20, 64, 10_000, 10 * 192_000
+STEP_DB = 0.5
+
+
+class BankError(ValueError):
+    """A file that is no bank, or a damaged one. The message names the file, what is wrong and what to do."""
+
+
+@dataclass(frozen=True)
+class Waveform:
+    """A recorded IR: `samples` float32 (1, 2 or 4 channels, taps) at `rate_hz`; `at` its place on the axes."""
+
+    name: str
+    rate_hz: int
+    at: tuple[float, float, float]
+    samples: Floats
+
+
+def _aligned(n: int) -> int:
+    return (n + ALIGN - 1) // ALIGN * ALIGN
+
+
+def _room_bytes(grid: Grid) -> int:
+    return 8 + grid.bands * (1 + grid.frames)
+
+
+def encode_room(room: EnergyMap) -> bytes:
+    """A room as the file holds it: within 0.25 dB over the 127.5 dB below its loudest cell."""
+    direct = np.full(room.grid.bands, -1e9) if room.direct_db is None else room.direct_db
+    cells = np.concatenate([direct[:, None], room.level_db], axis=1)
+    floor = float(cells.max()) - 255 * STEP_DB
+    steps = np.clip(np.rint((cells - floor) / STEP_DB), 0, 255).astype(np.uint8)
+    return np.array([floor, room.direct_db is not None], "<f4").tobytes() + steps.tobytes()
+
+
+def write(
+    path: Path,
+    *,
+    name: str,
+    rooms: Sequence[bytes] = (),
+    steps: int = 0,
+    low: float = -2.0,
+    high: float = 2.0,
+    grid: Grid | None = None,
+    waveforms: Sequence[Waveform] = (),
+    comment: str = "",
+) -> None:
+    """Writes a bank, whole or not at all. `rooms`: encoded, steps ** 3 of them. Raises OSError (the old file stays)."""
+    grid = grid or Grid()
+    description: dict[str, Any] = {
+        "name": name,
+        "comment": comment,
+        "axes": {"steps": steps, "low": low, "high": high},
+        "grid": {
+            "bands": grid.bands,
+            "frames": grid.frames,
+            "lowest_hz": grid.lowest_hz,
+            "highest_hz": grid.highest_hz,
+            "first_frame_s": grid.first_frame_s,
+            "duration_s": grid.duration_s,
+        },
+        "waveforms": [
+            {
+                "name": w.name,
+                "rate_hz": w.rate_hz,
+                "channels": len(w.samples),
+                "taps": w.samples.shape[1],
+                "at": list(w.at),
+            }
+            for w in waveforms
+        ],
+    }
+    text = json.dumps(description, sort_keys=True).encode()
+    rooms_at = _aligned(HEADER_BYTES + len(text))
+    waveforms_at = _aligned(rooms_at + sum(len(room) for room in rooms))
+    end = waveforms_at + sum(_aligned(4 * w.samples.size) for w in waveforms)
+    header = np.zeros(1, HEADER)
+    header[0] = (MAGIC, VERSION, len(text), end + DIGEST_BYTES, rooms_at, waveforms_at)
+
+    def parts() -> Iterable[bytes]:
+        yield header.tobytes().ljust(HEADER_BYTES, b"\0")
+        yield text.ljust(rooms_at - HEADER_BYTES, b"\0")
+        yield from rooms
+        yield bytes(waveforms_at - rooms_at - sum(len(room) for room in rooms))
+        for w in waveforms:
+            data = np.ascontiguousarray(w.samples, "<f4").tobytes()
+            yield data.ljust(_aligned(len(data)), b"\0")
+
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.new")
+    digest = hashlib.sha256()
+    try:
+        with open(temporary, "wb") as file:
+            for part in parts():
+                digest.update(part)
+                file.write(part)
+            file.write(digest.digest())
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(temporary, path)
+        folder = os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY)
+        try:
+            os.fsync(folder)
+        finally:
+            os.close(folder)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+class Bank:
+    """An open bank. Use `Bank.open`; rooms are read from the map when they are asked for."""
+
+    def __init__(self, path: Path, memory: mmap.mmap) -> None:
+        self.path = path
+        self._memory = memory
+        header = np.frombuffer(memory, HEADER, 1)[0]
+        if header["magic"] != MAGIC:
+            self._fail("is not an nverb bank; `nverb bank build` or `nverb bank import` makes one")
+        if header["version"] != VERSION:
+            self._fail(f"has version {header['version']}, this nverb reads {VERSION}: update nverb")
+        size, length = int(header["size"]), int(header["description"])
+        if size != len(memory):
+            self._fail(f"should have {size} bytes and has {len(memory)}: it was cut short, copy it again")
+        rooms_at, waveforms_at = int(header["rooms"]), int(header["waveforms"])
+        data_end = size - DIGEST_BYTES
+        if length > MAX_DESCRIPTION or not HEADER_BYTES + length <= rooms_at <= waveforms_at <= data_end:
+            self._fail("has a damaged header: copy it again")
+        try:
+            self._describe(json.loads(memory[HEADER_BYTES : HEADER_BYTES + length]), rooms_at, waveforms_at, data_end)
+        except (KeyError, TypeError, ValueError, OverflowError, RecursionError, AttributeError) as error:
+            if isinstance(error, BankError):
+                raise
+            self._fail(f"has a damaged description ({type(error).__name__}: {error}): copy it again")
+
+    def _describe(self, description: dict[str, Any], rooms_at: int, waveforms_at: int, data_end: int) -> None:
+        self.name, self.comment = str(description["name"])[:200], str(description["comment"])[:2000]
+        axes = description["axes"]
+        self.steps, self.low, self.high = _whole(axes["steps"], 0, MAX_STEPS), float(axes["low"]), float(axes["high"])
+        if not (math.isfinite(self.low) and math.isfinite(self.high) and self.low < self.high):
+            raise ValueError("axes")
+        field = description["grid"]
+        self.grid = Grid(
+            bands=_whole(field["bands"], 2, 256),
+            frames=_whole(field["frames"], 2, 1024),
+            lowest_hz=_real(field["lowest_hz"], 1, 1000),
+            highest_hz=_real(field["highest_hz"], 1001, 96000),
+            first_frame_s=_real(field["first_frame_s"], 1e-4, 1),
+            duration_s=_real(field["duration_s"], 0.05, 60),
+        )
+        if rooms_at + self.steps**3 * _room_bytes(self.grid) > waveforms_at:
+            self._fail("has fewer rooms than it says: copy it again")
+        self._rooms = np.frombuffer(self._memory, np.uint8, self.steps**3 * _room_bytes(self.grid), rooms_at)
+        self._rooms = self._rooms.reshape(self.steps**3, -1)
+        self.waveforms: list[Waveform] = []
+        at = waveforms_at
+        for entry in description["waveforms"][: MAX_WAVEFORMS + 1]:
+            channels, taps = _whole(entry["channels"], 1, 4), _whole(entry["taps"], 1, MAX_TAPS)
+            if channels == 3 or at + 4 * channels * taps > data_end or len(self.waveforms) == MAX_WAVEFORMS:
+                self._fail("has waveforms that do not fit into it: copy it again")
+            samples = np.frombuffer(self._memory, "<f4", channels * taps, at).reshape(channels, taps)
+            x, y, z = (_real(v, -1e6, 1e6) for v in entry["at"])
+            self.waveforms.append(
+                Waveform(str(entry["name"])[:200], _whole(entry["rate_hz"], 1000, 400_000), (x, y, z), samples)
+            )
+            at += _aligned(4 * channels * taps)
+        if not self.steps and not self.waveforms:
+            self._fail("is empty: it has neither rooms nor recordings")
+
+    @classmethod
+    def open(cls, path: Path | str) -> Bank:
+        """Opens a bank: its structure is checked, its hash is not (see `verify`). Raises BankError, OSError."""
+        path = Path(path)
+        with open(path, "rb") as file:
+            if os.fstat(file.fileno()).st_size < HEADER_BYTES + DIGEST_BYTES:
+                raise BankError(f"{path}: is not an nverb bank; `nverb bank build` or `nverb bank import` makes one")
+            return cls(path, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ))
+
+    def _fail(self, what: str) -> None:
+        raise BankError(f"{self.path}: {what}")
+
+    def verify(self) -> None:
+        """Checks every byte against the hash. Raises BankError."""
+        view = memoryview(self._memory)
+        if hashlib.sha256(view[:-DIGEST_BYTES]).digest() != bytes(view[-DIGEST_BYTES:]):
+            self._fail("its contents do not match its SHA-256: it is damaged, copy it again")
+
+    def _room(self, index: int) -> tuple[Floats, float]:
+        """Levels (bands, 1 + frames) in dB, direct sound first, and whether there is one (0 or 1)."""
+        raw = self._rooms[index]
+        floor, direct = np.frombuffer(raw[:8].tobytes(), "<f4")
+        if not (math.isfinite(floor) and abs(floor) < 1000):
+            self._fail("has a damaged room: copy it again")
+        cells = raw[8:].reshape(self.grid.bands, 1 + self.grid.frames)
+        return cells.astype(np.float32) * np.float32(STEP_DB) + floor, float(direct > 0.5)
+
+    def energy_map(self, x: float, y: float, z: float) -> EnergyMap:
+        """The room at a point of the axes (clamped to their ends): trilinear in dB between the eight around it. Control process.
+
+        Raises BankError for a bank of recordings only.
+        """
+        if not self.steps:
+            self._fail("holds recordings only: no rooms to walk through")
+        span = max(self.steps - 1, 1)
+        whole, share = [], []
+        for value in (x, y, z):
+            place = min(max((value - self.low) / (self.high - self.low), 0.0), 1.0) * (self.steps - 1)
+            low = min(int(place), max(span - 1, 0))
+            whole.append(low)
+            share.append(place - low)
+        levels: Floats | None = None
+        direct = 0.0
+        for corner in range(8):
+            weight, index = 1.0, 0
+            for axis in range(3):
+                upper = corner >> axis & 1
+                weight *= share[axis] if upper else 1 - share[axis]
+                index = index * self.steps + min(whole[axis] + upper, self.steps - 1)
+            if weight > 0:
+                cells, has_direct = self._room(index)
+                levels = cells * np.float32(weight) if levels is None else levels + cells * np.float32(weight)
+                direct += weight * has_direct
+        assert levels is not None
+        level = np.ascontiguousarray(levels[:, 1:])
+        return EnergyMap(level, self.grid, np.ascontiguousarray(levels[:, 0]) if direct > 0 else None)
+
+    def nearest(self, x: float, y: float, z: float) -> Waveform:
+        """The recording that lies nearest. Raises BankError where there is none."""
+        if not self.waveforms:
+            self._fail("holds no recordings")
+        return min(self.waveforms, key=lambda w: math.dist(w.at, (x, y, z)))
+
+
+def _whole(value: Any, low: int, high: int) -> int:
+    if isinstance(value, bool) or not isinstance(value, int) or not low <= value <= high:
+        raise ValueError(f"{str(value)[:40]} is not from {low} to {high}")
+    return value
+
+
+def _real(value: Any, low: float, high: float) -> float:
+    value = float(value)
+    if not low <= value <= high:
+        raise ValueError(f"{value:g} is not from {low:g} to {high:g}")
+    return value

@@ -1,0 +1,46 @@
+"""Reading recorded IRs, with all that can be wrong with them."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+MAX_SECONDS, MAX_RATE_HZ = 60.0, 192_000
+
+
+class RecordingError(ValueError):
+    """A file that cannot serve as an IR. The message names the file, what is wrong and what to do."""
+
+
+def read_recording(path: Path) -> tuple[NDArray[np.float32], int]:
+    """The samples, float32 (1, 2 or 4 channels, taps), and their rate in Hz. Raises RecordingError."""
+    import soundfile
+
+    if path.is_dir():
+        raise RecordingError(f"{path}: is a folder, not a recording")
+    if not path.exists():
+        raise RecordingError(f"{path}: no such file")
+    try:
+        with soundfile.SoundFile(path) as file:
+            channels, rate_hz, frames = file.channels, int(file.samplerate), int(file.frames)
+            if channels not in (1, 2, 4):
+                raise RecordingError(
+                    f"{path}: {channels} channels; an IR has 1, 2 or 4 (L to L, L to R, R to L, R to R)"
+                )
+            if not 1000 <= rate_hz <= MAX_RATE_HZ:
+                raise RecordingError(f"{path}: {rate_hz} Hz; resample it to at most {MAX_RATE_HZ} Hz")
+            if frames > MAX_SECONDS * rate_hz:
+                raise RecordingError(f"{path}: {frames / rate_hz:.1f} s long; cut it to the IR itself")
+            samples = file.read(dtype="float32", always_2d=True)
+    except soundfile.LibsndfileError as error:
+        reason = error.error_string.strip().rstrip(".")
+        raise RecordingError(f"{path}: not a sound file that can be read ({reason})") from None
+    if not len(samples):
+        raise RecordingError(f"{path}: it has no samples; record or export it again")
+    if not np.isfinite(samples).all():
+        raise RecordingError(f"{path}: it has samples that are NaN or not finite; export it again")
+    if not np.abs(samples).max():
+        raise RecordingError(f"{path}: it is silent, all zero; choose another recording")
+    return np.ascontiguousarray(samples.T), rate_hz

@@ -1,0 +1,137 @@
+"""Banks: round trips, interpolation against scipy, damage, and the command line."""
+
+from __future__ import annotations
+
+import random
+from pathlib import Path
+
+import numpy as np
+import pytest
+import soundfile
+from scipy.interpolate import RegularGridInterpolator
+
+from bank import Bank, BankError
+from bank.build import build
+from dsp.energymap import DEFAULT_GRID, EnergyMap
+from firmware_py.cli import main
+
+RNG = np.random.default_rng(1)
+LEVELS = RNG.uniform(-60, 0, (3, 3, 3, 64, 129)).astype(np.float32)
+AXIS = np.linspace(-2, 2, 3)
+
+
+def room(x: float, y: float, z: float) -> EnergyMap:
+    i, j, k = (int(np.searchsorted(AXIS, v - 1e-9)) for v in (x, y, z))
+    return EnergyMap(LEVELS[i, j, k, :, 1:], DEFAULT_GRID, LEVELS[i, j, k, :, 0])
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> Path:
+    build(tmp_path / "rooms.nvbank", room, steps=3, name="test")
+    return tmp_path / "rooms.nvbank"
+
+
+def test_rooms_come_back_within_half_a_step(path: Path) -> None:
+    bank = Bank.open(path)
+    bank.verify()
+    got = bank.energy_map(-2, 0, 2)
+    assert got.direct_db is not None
+    np.testing.assert_allclose(got.level_db, LEVELS[0, 1, 2, :, 1:], atol=0.2501)
+    np.testing.assert_allclose(got.direct_db, LEVELS[0, 1, 2, :, 0], atol=0.2501)
+
+
+def test_interpolation_is_trilinear_and_clamped(path: Path) -> None:
+    """Against scipy's interpolator, to the quantisation of 0.25 dB."""
+    bank = Bank.open(path)
+    truth = RegularGridInterpolator((AXIS, AXIS, AXIS), LEVELS)
+    for point in [*RNG.uniform(-2, 2, (20, 3)), (5, -5, 0.3)]:
+        expected = truth(np.clip(point, -2, 2))[0]
+        np.testing.assert_allclose(bank.energy_map(*point).level_db, expected[:, 1:], atol=0.26)
+
+
+def test_the_same_rooms_make_the_same_bytes(path: Path, tmp_path: Path) -> None:
+    build(tmp_path / "again.nvbank", room, steps=3, name="test")
+    assert (tmp_path / "again.nvbank").read_bytes() == path.read_bytes()
+
+
+def test_one_flipped_byte_is_found(path: Path) -> None:
+    good = path.read_bytes()
+    chance = random.Random(1)
+    for at in [*range(0, 64, 7), *(chance.randrange(len(good)) for _ in range(100)), len(good) - 1]:
+        path.write_bytes(good[:at] + bytes([good[at] ^ 1 << chance.randrange(8)]) + good[at + 1 :])
+        with pytest.raises(BankError, match="rooms.nvbank"):
+            Bank.open(path).verify()
+
+
+def test_a_bank_cut_short_is_refused(path: Path) -> None:
+    good = path.read_bytes()
+    for length in (0, 1, 63, 64, 96, 200, 1000, len(good) // 2, len(good) - 1):
+        path.write_bytes(good[:length])
+        with pytest.raises(BankError, match="rooms.nvbank"):
+            Bank.open(path)
+
+
+def test_damaged_banks_are_read_or_refused(path: Path) -> None:
+    """3 000 banks with changes in header and description: nothing but BankError comes out."""
+    good = path.read_bytes()
+    chance = random.Random(2)
+    refused = 0
+    for _ in range(3000):
+        data = bytearray(good)
+        for _ in range(chance.randint(1, 6)):
+            data[chance.randrange(420)] = chance.choice([0, 0xFF, chance.randrange(256), ord("9"), ord("-")])
+        path.write_bytes(data)
+        try:
+            Bank.open(path).energy_map(0.1, 0.2, 0.3)
+        except BankError:
+            refused += 1
+    assert refused > 1000
+
+
+def test_import_and_export_give_the_samples_back(tmp_path: Path) -> None:
+    source = tmp_path / "irs"
+    source.mkdir()
+    sounds = {f"{c}.wav": RNG.standard_normal((500, c)).astype(np.float32) for c in (1, 2, 4)}
+    for name, sound in sounds.items():
+        soundfile.write(source / name, sound, 44100, subtype="FLOAT")
+    soundfile.write(source / "many.wav", np.ones((10, 40), np.float32), 44100)
+    bank = tmp_path / "own.nvbank"
+    assert main(["bank", "import", str(source), "-o", str(bank)]) == 0
+    assert main(["bank", "verify", str(bank)]) == 0
+    assert main(["bank", "export", str(bank), str(tmp_path / "back")]) == 0
+    for name, sound in sounds.items():
+        (file,) = (tmp_path / "back").glob(f"* {name}")
+        np.testing.assert_array_equal(soundfile.read(file, dtype="float32", always_2d=True)[0], sound)
+
+
+def test_failed_writes_leave_the_old_bank(path: Path) -> None:
+    old = path.read_bytes()
+
+    def fails(x: float, _y: float, _z: float) -> EnergyMap:
+        raise OSError(28, "No space left on device")
+
+    with pytest.raises(OSError):
+        build(path, fails, steps=2, name="new")
+    assert path.read_bytes() == old
+    assert [p.name for p in path.parent.iterdir()] == [path.name]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "told"),
+    [
+        (["bank", "info", "nothing"], "No such file"),
+        (["bank", "verify", "TEXT"], "not an nverb bank"),
+        (["bank", "build", "-o", "OUT", "--grid", "65"], "1 to 64"),
+        (["bank", "import", "EMPTY", "-o", "OUT"], "no recording"),
+    ],
+)
+def test_errors_are_one_line(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], arguments: list[str], told: str
+) -> None:
+    (tmp_path / "text").write_text("no bank" * 100)
+    (tmp_path / "empty").mkdir()
+    names = {"TEXT": tmp_path / "text", "EMPTY": tmp_path / "empty", "OUT": tmp_path / "out"}
+    assert main([str(names.get(word, word)) for word in arguments]) == 1
+    error = capsys.readouterr().err
+    assert told in error and error.count("\n") == 1
+    assert not (tmp_path / "out").exists()
