@@ -10,10 +10,9 @@ Little endian. Every field is checked against its bounds and the file's size bef
         24      8  offset of the rooms, a multiple of 64
         32      8  offset of the waveforms, a multiple of 64
         40     24  0
-        64     ..  description, UTF-8 JSON: see _Description
-        ..     ..  rooms, x slowest, z fastest; each (bands, 1 + frames) bytes: the direct sound, then the frames. A byte b is b / 2 dB
-                   over the room's floor, which the description does not hold: float32 floor in dB stands ahead of the bytes, and a
-                   float32 1 or 0, whether there is a direct sound
+        64     ..  description, UTF-8 JSON: name, comment, axes, grid, list of waveforms (see `write`)
+        ..     ..  rooms, x slowest, z fastest; each a float32 floor in dB, a float32 1 or 0 (is there a direct sound?), and
+                   (bands, 1 + frames) bytes, the direct sound first, then the frames: byte b is b / 2 dB above the floor
         ..     ..  waveforms: float32 (channels, taps), each from a multiple of 64 on
       last     32  SHA-256 of all that precedes
 """
@@ -201,7 +200,7 @@ class Bank:
         if rooms_at + self.steps**3 * _room_bytes(self.grid) > waveforms_at:
             self._fail("has fewer rooms than it says: copy it again")
         self._rooms = np.frombuffer(self._memory, np.uint8, self.steps**3 * _room_bytes(self.grid), rooms_at)
-        self._rooms = self._rooms.reshape(self.steps**3, -1)
+        self._rooms = self._rooms.reshape(self.steps**3, _room_bytes(self.grid))
         self.waveforms: list[Waveform] = []
         at = waveforms_at
         for entry in description["waveforms"][: MAX_WAVEFORMS + 1]:
@@ -288,7 +287,7 @@ def _whole(value: Any, low: int, high: int) -> int:
 
 
 def _real(value: Any, low: float, high: float) -> float:
-    value = float(value)
-    if not low <= value <= high:
-        raise ValueError(f"{value:g} is not from {low:g} to {high:g}")
-    return value
+    number = float(value)
+    if not low <= number <= high:
+        raise ValueError(f"{number:g} is not from {low:g} to {high:g}")
+    return number

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from functools import cached_property
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 
 BANDS = 64
 FRAMES = 128
@@ -17,12 +17,12 @@ FLOOR_DB = -120.0
 """Level below a map's loudest cell that counts as silence."""
 
 
-def hz_to_erb(hz: NDArray[np.float64] | float) -> NDArray[np.float64]:
+def hz_to_erb(hz: ArrayLike) -> NDArray[np.float64]:
     """ERB-rate (Cams) of a frequency in Hz. Glasberg & Moore 1990, eq. 4."""
     return np.asarray(21.4 * np.log10(1.0 + np.asarray(hz) / 229.0))
 
 
-def erb_to_hz(erb: NDArray[np.float64] | float) -> NDArray[np.float64]:
+def erb_to_hz(erb: ArrayLike) -> NDArray[np.float64]:
     """Inverse of `hz_to_erb`."""
     return np.asarray(229.0 * (10.0 ** (np.asarray(erb) / 21.4) - 1.0))
 
@@ -65,7 +65,7 @@ class Grid:
                 low = rate
             else:
                 high = rate
-        return self.duration_s * np.expm1(rate * np.arange(self.frames + 1)) / np.expm1(rate * self.frames)
+        return np.asarray(self.duration_s * np.expm1(rate * np.arange(self.frames + 1)) / np.expm1(rate * self.frames))
 
     @cached_property
     def frame_s(self) -> NDArray[np.float64]:

@@ -83,7 +83,7 @@ def _node_times(grid: Grid) -> NDArray[np.float64]:
 
 def _build_bench(rate_hz: int, grid: Grid, length_s: float, seed: int) -> _Bench:
     frames = _smooth_number(int((length_s + GUARD_S) * rate_hz), even=True)
-    bin_hz = np.fft.rfftfreq(frames, 1 / rate_hz)
+    bin_hz = np.fft.rfftfreq(frames, 1 / rate_hz).astype(np.float64)
     erb, centre = hz_to_erb(bin_hz), hz_to_erb(grid.centre_hz)
     step = centre[1] - centre[0]
     times = _node_times(grid)
@@ -185,7 +185,7 @@ class Synthesiser:
             mean = np.exp2(line * np.float32(np.log2(10) / 10)).reshape(shape).mean(axis=2)
             points += level_db - 10 * np.log10(np.maximum(mean, 1e-30))
             np.clip(points, level_db - 20, level_db + 20, out=points)  # cliffs cannot be met exactly: do not swing
-        return np.exp2(self._join(points) * np.float32(np.log2(10) / 20))
+        return np.asarray(np.exp2(self._join(points) * np.float32(np.log2(10) / 20)), np.float32)
 
     def _join(self, points: Floats) -> Floats:
         low = points[:, self._after - 1]

@@ -25,6 +25,8 @@ from firmware_py.socket import Server
 from firmware_py.status import Load, decibels
 
 PICTURE_S = 0.1
+SETTLE_S = 0.15
+"""In which the filters of the knobs find their positions."""
 HOUSEKEEPING_S = 0.05
 SESSION_S = 0.5
 ROOM_CONTROLS = frozenset(control.name for control in CONTROLS if control.target == "room")
@@ -237,7 +239,6 @@ def run(*, profile: str, bank: Path | None, keys: bool, script: Path | None) -> 
         signal.signal(number, on_signal)
     server = Server(control.answer)
     with Board.open(profile, data_dir()) as board, Keyboard() as keyboard:
-        control.attach(board)
         hands = None
         if board.simulation is not None:
             for name in board.knobs:  # the simulated pots stand where the controls are
@@ -247,6 +248,13 @@ def run(*, profile: str, bank: Path | None, keys: bool, script: Path | None) -> 
             if keys:
                 hands = Hands(board.simulation)
                 print(hands.help(), flush=True)
+        if session_bank is not None:
+            # We succeed a control process that died: where the knobs stand is no news. They move a control when they are turned.
+            deadline = time.monotonic() + SETTLE_S
+            while time.monotonic() < deadline:
+                board.scan()
+                time.sleep(board.scan_s)
+        control.attach(board)
         try:
             next_picture = 0.0
             while not stop and not (hands and hands.done):

@@ -91,8 +91,8 @@ class Player:
         self.position = 0
         self.playing = False
         self.xruns = 0
-        self._out = [self.client.outports.register(f"out_{c + 1}") for c in range(2)]
-        self._in = [self.client.inports.register(f"in_{c + 1}") for c in range(2)]
+        self._out: list[Any] = [self.client.outports.register(f"out_{c + 1}") for c in range(2)]
+        self._in: list[Any] = [self.client.inports.register(f"in_{c + 1}") for c in range(2)]
         self.client.set_process_callback(self._process)
         self.client.set_xrun_callback(self._on_xrun)
 

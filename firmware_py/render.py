@@ -11,11 +11,11 @@ from pathlib import Path
 import numpy as np
 import soundfile
 import soxr
-from bank.recording import read_recording
-from dsp.synthesis import normalise
 from numpy.typing import NDArray
 
+from bank.recording import read_recording
 from dsp.graph import OfflineGraph
+from dsp.synthesis import normalise
 from firmware_py.errors import UserError
 from firmware_py.paths import write_atomically
 from firmware_py.rooms import RoomMaker, find_source

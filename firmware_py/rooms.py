@@ -8,10 +8,10 @@ from pathlib import Path
 from typing import Protocol
 
 import numpy as np
-from dsp.synthesis import Synthesiser
 from numpy.typing import NDArray
 
 from dsp.energymap import EnergyMap
+from dsp.synthesis import Synthesiser
 from firmware_py.paths import data_dir
 
 LATENT_LOW, LATENT_HIGH, KNOB_STEPS = -2.0, 2.0, 9.0
@@ -44,7 +44,6 @@ def starter_bank() -> Path:
     path = data_dir() / "banks" / "starter.nvbank"
     if not path.exists():
         from bank.build import build
-
         from models.generator import room_at
 
         path.parent.mkdir(parents=True, exist_ok=True)

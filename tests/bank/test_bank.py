@@ -59,7 +59,7 @@ def test_one_flipped_byte_is_found(path: Path) -> None:
     chance = random.Random(1)
     for at in [*range(0, 64, 7), *(chance.randrange(len(good)) for _ in range(100)), len(good) - 1]:
         path.write_bytes(good[:at] + bytes([good[at] ^ 1 << chance.randrange(8)]) + good[at + 1 :])
-        with pytest.raises(BankError, match="rooms.nvbank"):
+        with pytest.raises(BankError, match=r"rooms\.nvbank"):
             Bank.open(path).verify()
 
 
@@ -67,7 +67,7 @@ def test_a_bank_cut_short_is_refused(path: Path) -> None:
     good = path.read_bytes()
     for length in (0, 1, 63, 64, 96, 200, 1000, len(good) // 2, len(good) - 1):
         path.write_bytes(good[:length])
-        with pytest.raises(BankError, match="rooms.nvbank"):
+        with pytest.raises(BankError, match=r"rooms\.nvbank"):
             Bank.open(path)
 
 

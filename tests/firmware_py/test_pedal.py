@@ -127,9 +127,11 @@ def test_a_killed_audio_process_is_back_with_the_same_room(pedal: Supervisor) ->
     set_controls(pedal, gain=0, mix=100, limiter=0, x=8, y=4, z=1, width=1, bypass=0)
     sound = sine(0.5)
     before = play(pedal, sound)
-    os.kill(status()["audio"]["pid"], signal.SIGKILL)
-    time.sleep(0.1)
-    wait_for_room(pedal, 15)
+    old_pid = status()["audio"]["pid"]
+    os.kill(old_pid, signal.SIGKILL)
+    deadline = time.monotonic() + 15
+    while wait_for_room(pedal, 15)["audio"]["pid"] == old_pid:
+        assert time.monotonic() < deadline, "the audio process was not started again"
     time.sleep(0.5)
     after = play(pedal, sound)
     np.testing.assert_allclose(after, before, atol=1e-4 * np.abs(before).max())
