@@ -257,10 +257,10 @@ class Network:
         self._in_shape = tuple(int(length) for length in inputs[0]["shape"])
         spread = float(np.ptp(model.golden_outputs)) or 1.0
         for given, expected in zip(model.golden_inputs, model.golden_outputs, strict=True):
-            error = float(np.abs(self(given)[model.golden_index] - expected).mean())
-            if not error <= GOLDEN_TOLERANCE * spread:
+            off = float(np.abs(self(given)[model.golden_index] - expected).mean())
+            if not off <= GOLDEN_TOLERANCE * spread:
                 raise ModelError(
-                    f"{where}: this TFLite runtime gives other answers than the model's golden vectors (off by {error:.3g})"
+                    f"{where}: this TFLite runtime gives other answers than the model's golden vectors (off by {off:.3g})"
                 )
 
     def __call__(self, values: NDArray[np.float32]) -> NDArray[np.float32]:

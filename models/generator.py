@@ -47,7 +47,7 @@ class RoomParameters:
     | low_cut_hz     | Hz     | 10 .. 600     | 2nd-order high-pass of everything: plates, springs, small boxes    |
     | high_cut_hz    | Hz     | 1500 .. 30000 | 2nd-order low-pass of everything but the direct sound              |
     | size_m         | m      | 0.3 .. 60     | mean free path 4 V / S: spaces the early reflections               |
-    | direct_db      | dB     | -90 .. 15     | direct over diffuse energy at 1 kHz; below -60: no direct sound    |
+    | direct_db      | dB     | -90 .. 30     | direct over diffuse energy at 1 kHz; below -60: no direct sound    |
     | early_db       | dB     | -60 .. 10     | early reflections over diffuse energy at 1 kHz                     |
     | smear          |        | 0.05 .. 2     | width of a reflection against its spacing: sparse .. dense         |
     | pattern        | turns  | 0 .. 1        | moves reflections against each other by up to a tenth              |
@@ -277,7 +277,7 @@ def _draw_common(
         "decay_wave": random.normal(0.0, 0.06, rooms),
         "tilt_db": -1.2 + 1.6 * np.log(treble_ratio / 0.5) + random.normal(0.0, 1.0, rooms),
         "high_cut_hz": 14_000.0 * (treble_ratio / 0.5) ** 0.6,
-        "direct_db": 24.0 - 40.0 * distance**0.6 + random.normal(0.0, 1.5, rooms),
+        "direct_db": 28.0 - 44.0 * distance**0.6 + random.normal(0.0, 1.5, rooms),
         "early_db": random.uniform(-14.0, 2.0, rooms),
         "smear": _log_uniform(random, rooms, 0.15, 1.2),
         "pattern": random.uniform(0.0, 1.0, rooms),
@@ -301,7 +301,7 @@ def _studio(random: np.random.Generator, rooms: int) -> Draws:
 
 
 def _hall(random: np.random.Generator, rooms: int) -> Draws:
-    return _draw_common(random, rooms, (0.7, 3.5), (4.0, 16.0))
+    return _draw_common(random, rooms, (0.7, 3.5), (4.0, 22.0))
 
 
 def _cathedral(random: np.random.Generator, rooms: int) -> Draws:
@@ -391,9 +391,9 @@ def _knobs(random: np.random.Generator, rooms: int) -> Draws:
 
 
 KINDS = {
-    "small room": (_small_room, 0.17),
+    "small room": (_small_room, 0.16),
     "studio": (_studio, 0.08),
-    "hall": (_hall, 0.19),
+    "hall": (_hall, 0.22),
     "cathedral": (_cathedral, 0.10),
     "plate": (_plate, 0.10),
     "spring": (_spring, 0.04),
@@ -402,7 +402,7 @@ KINDS = {
     "coupled": (_coupled, 0.07),
     "gated": (_gated, 0.03),
     "swelling": (_swelling, 0.05),
-    "knobs": (_knobs, 0.07),
+    "knobs": (_knobs, 0.05),
 }
 """Kinds of room: how one is drawn, and its share of a mixed draw. "knobs": the starter's cube, which no other kind fills."""
 
@@ -442,7 +442,7 @@ def knob_values(x: Array, y: Array, z: Array) -> Draws:
         "direct_db": 6.0 - 14.0 * late - 26.0 * late**2,
         "early_db": 1.0 - 21.0 * late**2,
         "smear": 0.12 * 12.0**late,
-        "onset_s": 0.001 + 0.02 * late + 0.32 * late**3 * decay_s**0.4,
+        "onset_s": 0.001 + 0.02 * late + 0.5 * late**3 * decay_s**0.4,
         "onset_power": 0.6 + 0.9 * late,
     }
 

@@ -33,7 +33,7 @@ _DB = float(10.0 / np.log(10.0))
 
 
 @keras.saving.register_keras_serializable("nverb")
-class RoundedDense(keras.layers.Dense):
+class RoundedDense(keras.layers.Dense):  # type: ignore[misc]
     """A dense layer whose kernel is rounded to int8, one scale per output; gradients pass as if it were not."""
 
     def rounded(self) -> Any:
@@ -148,7 +148,7 @@ def _weighted_mean(error: Any, weight: Any) -> Any:
 
 
 @keras.saving.register_keras_serializable("nverb")
-class RoomModel(keras.Model):
+class RoomModel(keras.Model):  # type: ignore[misc]
     """Encoder and decoder in training. Batches are (packed maps (n, VALUES) float16, from the cube (n,) float32 of 0 or 1).
 
     | loss      | weight | what                                                                                        |
@@ -179,11 +179,10 @@ class RoomModel(keras.Model):
         """Sets the last layer to the mean and the principal components of packed maps (scaled to unit variance)."""
         mean = packed.mean(axis=0)
         centred = packed - mean
-        variance, vectors = np.linalg.eigh(centred @ centred.T / len(packed))
+        _, vectors = np.linalg.eigh(centred @ centred.T / len(packed))
         top = slice(None, -self.component_count - 1, -1)
         basis = vectors[:, top].T @ centred / np.sqrt(len(packed))
         self.decoder.get_layer("basis").set_weights([basis, mean])
-        del variance
 
     def call(self, packed: Any) -> Any:
         latent = self.latents(packed)
@@ -194,7 +193,7 @@ class RoomModel(keras.Model):
         measured = squash(knobs(*octave_energy(packed)))
         return tf.concat([measured, bound(self.encoder(pooled_db(packed)))[:, KNOBS:]], 1)
 
-    def losses_of(self, packed: Any, from_cube: Any, training: bool) -> dict[str, Any]:
+    def losses_of(self, packed: Any, from_cube: Any, *, training: bool) -> dict[str, Any]:
         """All losses of a batch, by name, and their weighted sum as "loss"."""
         packed = tf.cast(packed, tf.float32)
         direct, frames = octave_energy(packed)
@@ -260,7 +259,8 @@ class RoomModel(keras.Model):
         return self._update(losses)
 
     def test_step(self, data: Any) -> dict[str, Any]:
-        return self._update(self.losses_of(*data, training=False))
+        packed, from_cube = data
+        return self._update(self.losses_of(packed, from_cube, training=False))
 
     def _update(self, losses: dict[str, Any]) -> dict[str, Any]:
         for name, value in losses.items():
