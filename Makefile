@@ -30,7 +30,7 @@ lint: $(VENV)/.test ## style and types
 	@$(BIN)/mypy
 
 bench: $(VENV)/.test ## print the figures of this machine
-	@$(BIN)/nverb bench all
+	@$(BIN)/nverb bench kernel && $(BIN)/nverb bench knobs && $(BIN)/nverb bench pedal
 
 clean: ## remove what was built (not out/)
 	rm -rf $(VENV) build dist *.egg-info dsp/*.so

@@ -13,13 +13,14 @@ import time
 from pathlib import Path
 from typing import Any
 
-from device.board import Action, Board, Change
+from device.board import Action, Board, Change, Notice
 from device.controls import CONTROLS, check, find, parse, to_position
 from device.terminal import Hands, Keyboard
 from firmware_py import settings
 from firmware_py.errors import UserError
 from firmware_py.mailbox import Mailbox
 from firmware_py.paths import data_dir
+from firmware_py.presets import Presets
 from firmware_py.rooms import RoomMaker, RoomSource, find_source
 from firmware_py.socket import Server
 from firmware_py.status import Load, decibels
@@ -50,6 +51,7 @@ class Control:
         self._serial = 0
         self._room_fault = ""
         self._board: Board | None = None
+        self._preset: str | None = None
         self.room_ms = 0.0
         self.started = time.monotonic()
 
@@ -68,9 +70,9 @@ class Control:
                 case Change(name, value):
                     moved[name] = value
                 case Action(name):
-                    say(f"{name}: no presets yet")
-                case _:
-                    say(event.text)
+                    self._step_preset(1 if name == "preset next" else -1)
+                case Notice(text):
+                    say(text)
         self.change(moved)
 
     def change(self, values: dict[str, float]) -> None:
@@ -85,10 +87,32 @@ class Control:
             else:
                 self._parameters_stale = True
 
-    def use_bank(self, path: Path) -> None:
-        """Plays from another bank. Raises BankError or OSError; the old one then stays."""
+    def _step_preset(self, by: int) -> None:
+        """Plays the preset after (or before) the one that plays. What is wrong with it is told, and nothing changes."""
+        try:
+            presets = Presets(data_dir())
+            preset = presets.step(self._preset, by)
+            if preset is None:
+                say("no preset is kept: `nverb preset save NAME` keeps what plays now")
+                return
+            if preset.bank != self.bank:
+                self.use_bank(Path(preset.bank) if preset.bank else None)
+            self.set({name: check(find(name), value) for name, value in preset.values.items()})
+            self._preset = preset.name
+        except (ValueError, OSError) as error:
+            say(str(error))
+
+    def set(self, values: dict[str, float]) -> None:
+        """Takes checked values that do not come from the board, whose knobs learn of them."""
+        self.change(values)
+        if self._board is not None:
+            for name, value in values.items():
+                self._board.control_moved(name, value)
+
+    def use_bank(self, path: Path | None) -> None:
+        """Plays from another bank, the starter bank for None. Raises BankError or OSError; the old one then stays."""
         self._source = find_source(path)
-        self.bank = os.fspath(path)
+        self.bank = os.fspath(path) if path else ""
         self._maker = None
         self._room_stale = self._session_stale = True
 
@@ -167,16 +191,13 @@ class Control:
                     values[control.name] = (
                         parse(control, value) if isinstance(value, str) else check(control, float(value))
                     )
-                self.change(values)
-                if self._board is not None:
-                    for name, value in values.items():
-                        self._board.control_moved(name, value)
+                self.set(values)
                 return {"values": values}
             case "get":
                 names = request.get("names") or list(self.values)
                 return {"values": {name: self.values[find(name).name] for name in names}}
             case "bank":
-                self.use_bank(Path(request["path"]))
+                self.use_bank(Path(request["path"]) if request["path"] else None)
                 return {"bank": self._source.name}
             case "status":
                 return {"status": self.status()}

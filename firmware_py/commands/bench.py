@@ -32,8 +32,27 @@ def add_parsers(subparsers: Any) -> None:
     pedal.add_argument("--json", action="store_true", help="for programs")
     pedal.set_defaults(handler=_pedal)
 
+    kernel = parts.add_parser("kernel", help="instructions per block of the convolution kernel, counted by callgrind")
+    kernel.add_argument("--json", action="store_true", help="for programs")
+    kernel.set_defaults(handler=_kernel)
+
     for module, function in PARTS:
         getattr(importlib.import_module(f"firmware_py.commands.{module}"), function)(parts)
+
+
+def _kernel(args: argparse.Namespace) -> int:
+    from firmware_py.bench_kernel import measure
+
+    rows = measure()
+    if args.json:
+        print(json.dumps(rows, indent=2))
+        return 0
+    print(f"{'case':12} {'block':>5} {'Ir / block':>10} {'work space':>10}  partitions")
+    for row in rows:
+        print(
+            f"{row['case']:12} {row['block']:5} {row['ir_per_block']:10.0f} {row['work_bytes'] / 1024:6.0f} KiB  {row['partitions']}"
+        )
+    return 0
 
 
 def _pedal(args: argparse.Namespace) -> int:
