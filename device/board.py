@@ -239,7 +239,7 @@ class Board:
 class _Converter:
     """A converter and its knobs: opened again when it fails."""
 
-    def __init__(  # noqa: PLR0917 - one caller
+    def __init__(
         self,
         profile: Profile,
         number: int,
