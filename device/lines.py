@@ -129,6 +129,8 @@ def _opened(opener: Callable[[], T], line: int) -> T:
     except Exception as error:  # each library raises its own
         if "permission" in str(error).lower() or "can not open gpiochip" in str(error).lower():
             raise LineError(f"line {line}: {error}: add this user to the group gpio, log in again") from None
+        if "pi revision" in str(error).lower():
+            raise LineError(f"line {line}: {error}; on other boards set gpiochip in the profile") from None
         raise LineError(f"line {line}: {error}") from None
 
 

@@ -76,7 +76,9 @@ class JackServer:
         while not is_running(name):
             if self.process.poll() is not None or time.monotonic() > deadline:
                 self.stop()
-                raise UserError(f"jackd did not start ({' '.join(command)}): {self.last_words()}")
+                words = self.last_words()
+                self.close()
+                raise UserError(f"jackd did not start ({' '.join(command)}): {words}")
             time.sleep(0.05)
 
     def log(self) -> str:
@@ -89,6 +91,11 @@ class JackServer:
 
     def alive(self) -> bool:
         return self.process.poll() is None
+
+    def close(self) -> None:
+        """Stops it and forgets its log."""
+        self.stop()
+        self._log.close()
 
     def stop(self) -> None:
         if self.alive():

@@ -81,6 +81,7 @@ class Supervisor:
         """One look at everything. Raises UserError if JACK cannot be started again."""
         if self._start_jack and self.jack and not self.jack.alive():
             print(f"nverb: jackd is gone ({self.jack.last_words()}); starting it again", file=sys.stderr, flush=True)
+            self.jack.close()
             self.jack = self._start_jack()
         for child in self.children:
             child.tend(time.monotonic())
@@ -115,7 +116,7 @@ class Supervisor:
         for child in reversed(self.children):
             child.join(3)
         if self.jack:
-            self.jack.stop()
+            self.jack.close()
 
 
 def command(*words: str) -> list[str]:
