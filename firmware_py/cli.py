@@ -10,7 +10,7 @@ from collections.abc import Callable, Sequence
 
 from firmware_py.errors import UserError
 
-COMMANDS = ("run", "steer", "render", "bank", "board", "preset", "bench")
+COMMANDS = ("run", "steer", "render", "bank", "model", "board", "preset", "bench")
 """Modules of firmware_py.commands, in the order of `nverb --help`."""
 
 
