@@ -22,7 +22,9 @@ def _add_train(parts: Any) -> None:
 
 def _add_eval(parts: Any) -> None:
     measure = parts.add_parser("eval", help="measure a model: decay, clarity and level errors per octave band")
-    measure.add_argument("model", type=Path, nargs="?", metavar="MODEL", help="default: the model that comes with nverb")
+    measure.add_argument(
+        "model", type=Path, nargs="?", metavar="MODEL", help="default: the model that comes with nverb"
+    )
     measure.set_defaults(handler=_eval)
 
 
