@@ -121,11 +121,18 @@ def biquad(highpass: bool, cutoff_hz: float) -> tuple[list[float], list[float]]:
     return [v / (1 + alpha) for v in b], [1, -2 * c / (1 + alpha), (1 - alpha) / (1 + alpha)]
 
 
-@pytest.mark.parametrize("kind", ["lowpass", "highpass"])
-@pytest.mark.parametrize("cutoff_hz", [20.0, 500.0, 5000.0, 20000.0])
+@pytest.mark.parametrize(
+    ("kind", "cutoff_hz"),
+    [
+        ("lowpass", 500.0),
+        ("lowpass", 5000.0),
+        ("lowpass", 20000.0),
+        ("highpass", 20.0),
+        ("highpass", 500.0),
+        ("highpass", 5000.0),
+    ],
+)
 def test_filters_are_the_cookbook_sections(kind: str, cutoff_hz: float) -> None:
-    if kind == "lowpass" and cutoff_hz < 500:
-        pytest.skip("below the control's range")
     sound = noise(48000 // 64 * 64)
     out = play(sound, IMPULSE.repeat(2, 0), **{f"{kind}_on": 1.0, f"{kind}_hz": cutoff_hz})
     b, a = biquad(kind == "highpass", cutoff_hz)

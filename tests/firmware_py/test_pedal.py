@@ -7,8 +7,10 @@ import os
 import signal
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -16,6 +18,7 @@ import pytest
 from scipy.signal import fftconvolve
 
 from device.controls import find, to_position
+from firmware_py import jack
 from firmware_py.demo import Player, private_pedal, wait_for_room
 from firmware_py.errors import UserError
 from firmware_py.rooms import RoomMaker, find_source
@@ -179,13 +182,43 @@ def test_a_bad_value_or_name_is_one_line_and_changes_nothing(
     assert ask({"do": "get"})["values"] == before
 
 
-@pytest.mark.parametrize("command", [("audio",), ("control",), ("run", "--dummy")])
-def test_a_second_instance_is_refused(pedal: Supervisor, command: tuple[str, ...]) -> None:
-    if command[0] == "run":
-        pytest.skip("`run` has a lock of its own, held by `nverb run` only")
-    done = nverb(*command)
+@pytest.mark.parametrize("command", ["audio", "control"])
+def test_a_second_process_is_refused(pedal: Supervisor, command: str) -> None:
+    done = nverb(command)
     assert done.returncode == 1
     assert "already running" in done.stderr.splitlines()[-1]
+
+
+def test_run_plays_refuses_a_second_one_and_leaves_nothing_behind(tmp_path: Path) -> None:
+    """`nverb run` as a person starts it, with a jackd of its own on the dummy driver."""
+    with (
+        pytest.MonkeyPatch.context() as patch,
+        tempfile.TemporaryDirectory(prefix="nverb-run-", dir="/dev/shm") as runtime,
+    ):
+        patch.setenv("NVERB_RUNTIME_DIR", runtime)
+        patch.setenv("JACK_DEFAULT_SERVER", f"nverb-run-{os.getpid()}")
+        with open(tmp_path / "log", "wb") as log:
+            run = subprocess.Popen(
+                [sys.executable, "-m", "firmware_py.cli", "run", "--dummy"],
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=log,
+            )
+        try:
+            deadline = time.monotonic() + 60
+            while "playing" not in nverb("status").stdout:
+                assert run.poll() is None and time.monotonic() < deadline, (tmp_path / "log").read_text()
+                time.sleep(0.2)
+            pids = {status()[name]["pid"] for name in ("audio", "control")}
+            second = nverb("run", "--dummy")
+            assert second.returncode == 1
+            assert f"nverb run is already running (process {run.pid})" in second.stderr
+            assert second.stderr.count("\n") == 1
+        finally:
+            run.terminate()
+            assert run.wait(20) == 0
+        assert not [pid for pid in pids if os.path.exists(f"/proc/{pid}")]
+        assert not jack.is_running(os.environ["JACK_DEFAULT_SERVER"])
 
 
 def test_without_a_pedal_commands_say_so() -> None:
