@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
+
+if TYPE_CHECKING:
+    import soundfile
 
 MAX_SECONDS, MAX_RATE_HZ = 60.0, 192_000
 
@@ -14,14 +19,21 @@ class RecordingError(ValueError):
     """A file that cannot serve as an IR. The message names the file, what is wrong and what to do."""
 
 
+def why_unreadable(path: Path, error: soundfile.LibsndfileError) -> str:
+    """What is wrong with a file that libsndfile would not open, in words that lead to the remedy."""
+    if not path.exists():
+        return "no such file"
+    if path.is_dir():
+        return "is a folder"
+    if not os.access(path, os.R_OK):
+        return "permission denied"
+    return f"not a sound file that can be read ({error.error_string.strip().rstrip('.')})"
+
+
 def read_recording(path: Path) -> tuple[NDArray[np.float32], int]:
     """The samples, float32 (1, 2 or 4 channels, taps), and their rate in Hz. Raises RecordingError."""
     import soundfile
 
-    if path.is_dir():
-        raise RecordingError(f"{path}: is a folder, not a recording")
-    if not path.exists():
-        raise RecordingError(f"{path}: no such file")
     try:
         with soundfile.SoundFile(path) as file:
             channels, rate_hz, frames = file.channels, int(file.samplerate), int(file.frames)
@@ -35,8 +47,7 @@ def read_recording(path: Path) -> tuple[NDArray[np.float32], int]:
                 raise RecordingError(f"{path}: {frames / rate_hz:.1f} s long; cut it to the IR itself")
             samples = file.read(dtype="float32", always_2d=True)
     except soundfile.LibsndfileError as error:
-        reason = error.error_string.strip().rstrip(".")
-        raise RecordingError(f"{path}: not a sound file that can be read ({reason})") from None
+        raise RecordingError(f"{path}: {why_unreadable(path, error)}") from None
     if not len(samples):
         raise RecordingError(f"{path}: it has no samples; record or export it again")
     if not np.isfinite(samples).all():

@@ -18,6 +18,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from bank.recording import why_unreadable
 from firmware_py import jack
 from firmware_py.errors import UserError
 from firmware_py.paths import write_atomically
@@ -55,7 +56,7 @@ def read_clip(path: Path, rate_hz: int, seconds: float) -> Floats:
     try:
         sound, clip_rate_hz = soundfile.read(path, dtype="float32", always_2d=True)
     except soundfile.LibsndfileError as error:
-        raise UserError(f"{path}: not a sound file that can be read ({error.error_string})") from None
+        raise UserError(f"{path}: {why_unreadable(path, error)}") from None
     if not len(sound) or not np.isfinite(sound).all() or not np.abs(sound).max():
         raise UserError(f"{path}: silent, empty or not finite; choose another clip")
     sound = soxr.resample(sound, clip_rate_hz, rate_hz)[: int(4 * rate_hz), [0, -1]]

@@ -27,7 +27,7 @@ def is_running(server: str | None = None) -> bool:
 
 
 def sound_cards() -> list[str]:
-    """Names of ALSA cards that can play, as `hw:NAME`; empty where there is none."""
+    """ALSA cards that can play, as `hw:NAME` and `hw:NUMBER`, the first card first; empty where there is none."""
     try:
         text = Path("/proc/asound/cards").read_text()
         playing = {
@@ -36,7 +36,7 @@ def sound_cards() -> list[str]:
     except OSError:
         return []
     cards = re.findall(r"^\s*(\d+) \[(\S+)\s*\]", text, re.MULTILINE)
-    return [f"hw:{name}" for number, name in cards if f"{int(number):02d}" in playing]
+    return [f"hw:{card}" for number, name in cards if f"{int(number):02d}" in playing for card in (name, number)]
 
 
 class JackServer:

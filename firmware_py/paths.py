@@ -85,5 +85,9 @@ def write_atomically(path: Path, write: Callable[[BinaryIO], object], *, durable
                 os.fsync(folder)
             finally:
                 os.close(folder)
+    except OSError as error:
+        if error.filename == os.fspath(temporary):
+            error.filename = os.fspath(path)  # the name that the user knows
+        raise
     finally:
         temporary.unlink(missing_ok=True)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import os
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -13,7 +12,7 @@ import soundfile
 import soxr
 from numpy.typing import NDArray
 
-from bank.recording import read_recording
+from bank.recording import read_recording, why_unreadable
 from dsp.graph import OfflineGraph
 from dsp.synthesis import normalise
 from firmware_py.errors import UserError
@@ -71,10 +70,12 @@ def render(
     try:
         source = soundfile.SoundFile(input_path)
     except soundfile.LibsndfileError as error:
-        raise UserError(f"{input_path}: {_reason(input_path, error)}") from None
+        raise UserError(f"{input_path}: {why_unreadable(input_path, error)}") from None
     with source:
         if source.channels > 2:
             raise UserError(f"{input_path}: {source.channels} channels; the pedal has one or two inputs")
+        if source.frames == 0:
+            raise UserError(f"{input_path}: it has no samples")
         rate_hz = rate_hz or source.samplerate
         notes = []
         if source.samplerate != rate_hz:
@@ -145,16 +146,6 @@ def _recorded_ir(path: Path, rate_hz: int, raw: bool) -> tuple[Floats, list[str]
     if ir.shape[1] > MAX_IR_S * rate_hz:
         raise UserError(f"{path}: {ir.shape[1] / rate_hz:.1f} s long; the longest room is {MAX_IR_S:g} s: cut it")
     return (ir if raw else normalise(ir)), notes
-
-
-def _reason(path: Path, error: soundfile.LibsndfileError) -> str:
-    if not path.exists():
-        return "no such file"
-    if path.is_dir():
-        return "is a folder"
-    if not os.access(path, os.R_OK):
-        return "permission denied"
-    return f"not a sound file that can be read ({error.error_string.strip().rstrip('.')})"
 
 
 class _Meter:

@@ -95,17 +95,24 @@ def _checked_engine(args: argparse.Namespace) -> None:
 
 
 def _run(args: argparse.Namespace) -> int:
+    from device.profile import load
     from firmware_py import jack
     from firmware_py.errors import UserError
-    from firmware_py.paths import lock
+    from firmware_py.paths import data_dir, lock
     from firmware_py.rooms import find_source
     from firmware_py.supervisor import Child, Supervisor, command
 
     _checked_engine(args)
     server = os.environ.get("JACK_DEFAULT_SERVER")
     start = None
+    load(
+        args.profile, data_dir()
+    )  # a bad profile, like a bad bank, is told now, not by a child that dies again and again
     if not jack.is_running(server):
-        card = args.card or next(iter(jack.sound_cards()), None)
+        cards = jack.sound_cards()
+        if args.card and not args.dummy and args.card.split(",")[0] not in cards:
+            raise UserError(f"no sound card {args.card}: there are {', '.join(cards) or 'none'} (see `aplay -l`)")
+        card = args.card or next(iter(cards), None)
         if args.dummy:
             driver = ["dummy"]
         elif card:
@@ -120,7 +127,7 @@ def _run(args: argparse.Namespace) -> int:
             return jack.JackServer(server, driver, block_frames=args.block, rate_hz=args.rate, realtime=not args.dummy)
 
     held = lock("run", "nverb run")
-    find_source(args.bank)  # a bad bank is told now, not by a child that dies again and again
+    find_source(args.bank)
     keys = args.profile == "sim" and sys.stdin.isatty()
     bank = ["--bank", str(args.bank)] if args.bank else []
     supervisor = Supervisor(
