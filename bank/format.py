@@ -27,12 +27,13 @@ import os
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import numpy as np
 from numpy.typing import NDArray
 
 from dsp.energymap import EnergyMap, Grid
+from models.files import write_atomically
 
 Floats = NDArray[np.float32]
 
@@ -137,24 +138,14 @@ def write(
             data = np.ascontiguousarray(w.samples, "<f4").tobytes()
             yield data.ljust(_aligned(len(data)), b"\0")
 
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.new")
-    digest = hashlib.sha256()
-    try:
-        with open(temporary, "wb") as file:
-            for part in parts():
-                digest.update(part)
-                file.write(part)
-            file.write(digest.digest())
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(temporary, path)
-        folder = os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY)
-        try:
-            os.fsync(folder)
-        finally:
-            os.close(folder)
-    finally:
-        temporary.unlink(missing_ok=True)
+    def write_parts(file: BinaryIO) -> None:
+        digest = hashlib.sha256()
+        for part in parts():
+            digest.update(part)
+            file.write(part)
+        file.write(digest.digest())
+
+    write_atomically(path, write_parts)
 
 
 class Bank:
@@ -224,6 +215,11 @@ class Bank:
             if os.fstat(file.fileno()).st_size < HEADER_BYTES + DIGEST_BYTES:
                 raise BankError(f"{path}: is not an nverb bank; `nverb bank build` or `nverb bank import` makes one")
             return cls(path, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ))
+
+    @property
+    def digest(self) -> bytes:
+        """The SHA-256 that the file says is its own."""
+        return self._memory[-DIGEST_BYTES:]
 
     def _fail(self, what: str) -> None:
         raise BankError(f"{self.path}: {what}")

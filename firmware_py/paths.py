@@ -12,11 +12,13 @@ from __future__ import annotations
 
 import fcntl
 import os
-from collections.abc import Callable
 from pathlib import Path
 from typing import BinaryIO
 
 from firmware_py.errors import UserError
+from models.files import write_atomically
+
+__all__ = ["data_dir", "lock", "runtime_dir", "write_atomically"]
 
 
 def runtime_dir() -> Path:
@@ -64,30 +66,3 @@ def lock(name: str, what: str) -> BinaryIO:
     file.write(f"{os.getpid()}\n".encode())
     file.flush()
     return file
-
-
-def write_atomically(path: Path, write: Callable[[BinaryIO], object], *, durable: bool = True) -> None:
-    """Replaces `path` by what `write` writes: whole or not at all, and (if `durable`) there after a power cut.
-
-    The new content goes to a file beside it, which is renamed when it is whole. Raises OSError; the old file is then untouched.
-    """
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.new")
-    try:
-        with open(temporary, "wb") as file:
-            write(file)
-            file.flush()
-            if durable:
-                os.fsync(file.fileno())
-        os.replace(temporary, path)
-        if durable:
-            folder = os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY)
-            try:
-                os.fsync(folder)
-            finally:
-                os.close(folder)
-    except OSError as error:
-        if error.filename == os.fspath(temporary):
-            error.filename = os.fspath(path)  # the name that the user knows
-        raise
-    finally:
-        temporary.unlink(missing_ok=True)

@@ -10,7 +10,7 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from dsp.energymap import EnergyMap
+from dsp.energymap import EnergyMap, Grid
 from dsp.synthesis import Synthesiser
 from firmware_py.paths import data_dir
 
@@ -22,6 +22,10 @@ class RoomSource(Protocol):
 
     name: str
 
+    @property
+    def digest(self) -> bytes:
+        """Of all that its rooms depend on: another digest, other rooms."""
+
     def energy_map(self, x: float, y: float, z: float) -> EnergyMap:
         """The room at a point of latent space, each coordinate in -2..2."""
 
@@ -32,11 +36,18 @@ def latent(knob: float) -> float:
 
 
 def find_source(path: Path | None = None) -> RoomSource:
-    """The bank at `path`; without one the starter bank, which is made on first use. Raises BankError, OSError."""
-    from bank import Bank
+    """The bank or the model at `path`; without one the starter bank, which is made on first use.
 
-    source: RoomSource = Bank.open(path or starter_bank())
-    return source
+    Raises BankError, ModelError (NoRuntime where no TFLite runtime is installed), OSError.
+    """
+    from bank import Bank
+    from models.container import is_model
+
+    if path is not None and is_model(path):
+        from models.decoder import Decoder
+
+        return Decoder.open(path)
+    return Bank.open(path or starter_bank())
 
 
 def starter_bank() -> Path:
@@ -56,17 +67,23 @@ class RoomMaker:
 
     def __init__(self, source: RoomSource, rate_hz: int, max_taps: int) -> None:
         self.source = source
-        self._synthesise = Synthesiser(rate_hz)
+        self._synthesisers: dict[Grid, Synthesiser] = {}
         self._rate_hz, self._max_taps = rate_hz, max_taps
 
     def fingerprint(self, values: dict[str, float]) -> int:
         """64 bits that name this room: equal for equal IRs. Never 0, which means unknown."""
         room = struct.pack("<4dQ", values["x"], values["y"], values["z"], values["width"], self._rate_hz)
-        digest = hashlib.blake2b(self.source.name.encode() + room, digest_size=8).digest()
+        digest = hashlib.blake2b(self.source.digest + room, digest_size=8).digest()
         return int.from_bytes(digest, "little") or 1
 
     def ir(self, values: dict[str, float]) -> NDArray[np.float32]:
         """The IR of the room at the knobs' x, y, z and width: float32 (2, taps)."""
         energy_map = self.source.energy_map(*(latent(values[axis]) for axis in "xyz"))
-        ir = self._synthesise(energy_map, width=values["width"])
+        ir = self._synthesiser(energy_map.grid)(energy_map, width=values["width"])
         return np.ascontiguousarray(ir[:, : self._max_taps])
+
+    def _synthesiser(self, grid: Grid) -> Synthesiser:
+        """The synthesiser of a grid: the plug-in's rooms have another than ours."""
+        if grid not in self._synthesisers:
+            self._synthesisers = {grid: Synthesiser(self._rate_hz, grid)}  # its carriers take MB: the last grid's only
+        return self._synthesisers[grid]

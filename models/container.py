@@ -29,6 +29,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dsp.energymap import Grid
+from models.files import write_atomically
 
 MAGIC = b"NVMODEL\0"
 FORMAT_VERSION = 1
@@ -117,6 +118,12 @@ class ModelFile:
     golden_index: NDArray[np.uint32]
     golden_outputs: NDArray[np.float32]
 
+    @property
+    def digest(self) -> bytes:
+        """SHA-256 of the network and the description: equal for models that make equal rooms."""
+        text = json.dumps(asdict(self.description), sort_keys=True).encode()
+        return hashlib.sha256(text + self.network).digest()
+
 
 def write(path: Path, model: ModelFile) -> None:
     """Writes a model file, whole or not at all, and durably. Raises OSError; a file that was there stays then."""
@@ -129,20 +136,14 @@ def write(path: Path, model: ModelFile) -> None:
         model.golden_outputs.astype("<f4").tobytes(),
     )
     body = b"".join(parts)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.new")
-    try:
-        with open(temporary, "wb") as file:
-            file.write(_HEAD.pack(MAGIC, FORMAT_VERSION, len(text), hashlib.sha256(body).digest()) + body)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(temporary, path)
-        folder = os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY)
-        try:
-            os.fsync(folder)
-        finally:
-            os.close(folder)
-    finally:
-        temporary.unlink(missing_ok=True)
+    head = _HEAD.pack(MAGIC, FORMAT_VERSION, len(text), hashlib.sha256(body).digest())
+    write_atomically(path, lambda file: file.write(head + body))
+
+
+def is_model(path: Path) -> bool:
+    """Does this file call itself a model? Raises OSError."""
+    with open(path, "rb") as file:
+        return file.read(len(MAGIC)) == MAGIC
 
 
 def read(path: Path) -> ModelFile:
@@ -151,7 +152,11 @@ def read(path: Path) -> ModelFile:
     with open(path, "rb") as file:
         if os.fstat(file.fileno()).st_size > limit:
             raise ModelError(f"{path}: too large for a model file")
-        data = file.read(limit + 1)
+        return parse(file.read(limit + 1), str(path))
+
+
+def parse(data: bytes, path: str) -> ModelFile:
+    """A model file's bytes, checked; `path` is what messages call them. Raises ModelError."""
     if len(data) < _HEAD.size or not data.startswith(MAGIC):
         raise ModelError(f"{path}: not an nverb model file (make one with `nverb model train` or `nverb model import`)")
     _, version, length, digest = _HEAD.unpack_from(data)
@@ -187,7 +192,7 @@ def read(path: Path) -> ModelFile:
     return ModelFile(description, network, golden_inputs, golden_index, golden_outputs)
 
 
-def _description(path: Path, text: bytes) -> Description:
+def _description(path: str, text: bytes) -> Description:
     try:
         said = json.loads(text)
     except (ValueError, RecursionError):

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from dsp.energymap import FLOOR_DB, EnergyMap
 from models import container, measures, reference
-from models.container import Description, ModelError, Network, NoRuntime
+from models.container import Description, ModelError, ModelFile, Network, NoRuntime
 
 __all__ = ["SHIPPED", "Decoder", "Encoder", "ModelError", "NoRuntime"]
 
@@ -31,16 +31,19 @@ NO_DIRECT_DB = -45.0
 class Decoder:
     """A room source: `energy_map(x, y, z)` by a network. One thread at a time."""
 
-    def __init__(self, description: Description, network: Network) -> None:
+    def __init__(self, description: Description, network: Network, digest: bytes) -> None:
         self.description, self._network = description, network
-        self.name = description.name
+        self.name, self.digest = description.name, digest
         self._grid = description.grid
 
     @classmethod
     def open(cls, path: Path | str = SHIPPED / "decoder.nvmodel") -> Decoder:
         """Opens and self-checks a model file. Raises ModelError (NoRuntime without a TFLite runtime), OSError."""
-        path = Path(path)
-        model = container.read(path)
+        return cls.of(container.read(Path(path)), str(path))
+
+    @classmethod
+    def of(cls, model: ModelFile, path: str) -> Decoder:
+        """The decoder of a model file that was read from `path`. Raises ModelError."""
         description = model.description
         if description.kind not in ("rooms", "plug-in"):
             raise ModelError(f"{path}: a model of kind {description.kind!r} decodes no rooms")
@@ -54,7 +57,7 @@ class Decoder:
             raise ModelError(
                 f"{path}: {description.inputs} latents to {description.outputs} values is not the shape of its kind"
             )
-        return cls(description, Network(model, str(path)))
+        return cls(description, Network(model, path), model.digest)
 
     @property
     def colours(self) -> int:

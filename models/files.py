@@ -1,0 +1,54 @@
+"""Writing files so that a power cut, a full disk or a kill leaves the old one or the new one, never half of either."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import BinaryIO
+
+
+def write_atomically(path: Path, write: Callable[[BinaryIO], object], *, durable: bool = True) -> None:
+    """Replaces `path` by what `write` writes: whole or not at all, and (if `durable`) there after a power cut.
+
+    The new content goes to a file beside it, which is renamed when it is whole. Raises OSError, which names `path`; the old file is
+    then untouched.
+    """
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.new")
+    try:
+        with open(temporary, "wb") as file:
+            write(file)
+            file.flush()
+            if durable:
+                os.fsync(file.fileno())
+        os.replace(temporary, path)
+        if durable:
+            folder = os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY)
+            try:
+                os.fsync(folder)
+            finally:
+                os.close(folder)
+    except OSError as error:  # a failed write has no name, and nobody knows the temporary one
+        if error.filename is None or error.filename == os.fspath(temporary):
+            error.filename, error.filename2 = os.fspath(path), None
+        raise
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def require_space(path: Path, size: int) -> None:
+    """Raises OSError if `path` cannot be written with `size` bytes: before hours are spent on what would go there."""
+    if not path.parent.is_dir():
+        raise FileNotFoundError(2, "no such folder", os.fspath(path.parent))
+    if not os.access(path.parent, os.W_OK):
+        raise PermissionError(13, "may not be written to", os.fspath(path.parent))
+    if path.is_dir():
+        raise IsADirectoryError(21, "is a folder", os.fspath(path))
+    free = shutil.disk_usage(path.parent).free
+    if free < size:
+        raise OSError(
+            28,
+            f"needs {size / 1e6:.0f} MB and {free / 1e6:.0f} MB are free: make room, or write it elsewhere",
+            os.fspath(path),
+        )
