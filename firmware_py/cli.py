@@ -8,9 +8,10 @@ import os
 import sys
 from collections.abc import Callable, Sequence
 
+from firmware_py.completion import complete
 from firmware_py.errors import UserError
 
-COMMANDS = ("run", "steer", "render", "bank", "model", "board", "preset", "bench")
+COMMANDS = ("run", "steer", "see", "render", "bank", "model", "board", "preset", "bench")
 """Modules of firmware_py.commands, in the order of `nverb --help`."""
 
 
@@ -54,7 +55,9 @@ def build_parser() -> argparse.ArgumentParser:
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    args = build_parser().parse_args(arguments)
+    parser = build_parser()
+    complete(parser)
+    args = parser.parse_args(arguments)
     try:
         return int(args.handler(args) or 0)
     except (UserError, ValueError, OSError, ImportError) as error:

@@ -13,9 +13,11 @@ import time
 from pathlib import Path
 from typing import Any
 
+from device import health
 from device.board import Action, Board, Change, Notice
 from device.controls import CONTROLS, check, find, parse, to_position
 from device.terminal import Hands, Keyboard
+from dsp._engine import simd
 from firmware_py import settings
 from firmware_py.errors import UserError
 from firmware_py.mailbox import Mailbox
@@ -209,6 +211,8 @@ class Control:
 
         status: dict[str, Any] = {
             "version": version(),
+            "simd": simd(),
+            "machine": health.read(),
             "controls": dict(self.values),
             "room": {
                 "bank": self._source.name,

@@ -39,12 +39,19 @@ def meter(db: float, width: int = 24) -> str:
     return "#" * full + "." * (width - full)
 
 
+def machine_line(status: dict[str, Any]) -> str:
+    """The board itself in some words, such as `54 °C, under-voltage now`; empty if it says nothing."""
+    machine = status["machine"]
+    words = [] if machine["temperature_c"] is None else [f"{machine['temperature_c']:.0f} °C"]
+    return ", ".join(words + machine["warnings"])
+
+
 def screen(status: dict[str, Any]) -> str:
     """The text of `nverb status`."""
     from device import controls
 
     audio, room = status["audio"], status["room"]
-    lines = [f"nverb {status['version']}"]
+    lines = [f"nverb {status['version']}, kernel for {status['simd']}"]
     if audio is None:
         lines.append("audio    not running: no sound until it is (`nverb run`, or see its log)")
     else:
@@ -65,6 +72,8 @@ def screen(status: dict[str, Any]) -> str:
         f"room     bank {room['bank']}, made in {room['made_in_ms']:.1f} ms"
         + (f"; {room['fault']}" if room["fault"] else "")
     )
+    if machine_line(status):
+        lines.append(f"board    {machine_line(status)}")
     lines.append(f"control  process {status['control']['pid']}, up {status['control']['up_s']:.0f} s")
     values = [f"{c.name} {controls.format(c, status['controls'][c.name])}" for c in controls.CONTROLS]
     column = max(len(v) for v in values) + 2

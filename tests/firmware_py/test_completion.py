@@ -1,0 +1,58 @@
+"""Shell completion, asked as bash asks: a real bash with the code that `nverb completion bash` prints."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+
+def completions(line: str) -> list[str]:
+    """What bash offers for the line's last word."""
+    folder = str(Path(sys.executable).parent)
+    script = f"""
+        eval "$(nverb completion bash)"
+        COMP_LINE={line!r} COMP_POINT={len(line)} COMP_WORDS=({line}) COMP_CWORD=$(( {len(line.split(" "))} - 1 )) COMP_TYPE=9
+        _python_argcomplete nverb
+        printf '%s\\n' "${{COMPREPLY[@]}}"
+    """
+    done = subprocess.run(
+        ["bash", "--norc", "-c", script],
+        env=os.environ | {"PATH": f"{folder}:{os.environ['PATH']}"},
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=True,
+    )
+    return [word.strip() for word in done.stdout.split("\n") if word.strip()]
+
+
+@pytest.mark.parametrize(
+    ("line", "offered"),
+    [
+        ("nverb pan", {"panel"}),
+        ("nverb bank ver", {"verify"}),
+        ("nverb set lowp", {"lowpass=", "lowpass_hz="}),
+        ("nverb get highpass_", {"highpass_hz"}),
+        ("nverb control --profile pi-i", {"pi-iio"}),
+        ("nverb render --ra", {"--raw-ir", "--rate"}),
+    ],
+)
+def test_bash_offers(line: str, offered: set[str]) -> None:
+    assert set(completions(line)) == offered
+
+
+def test_a_switch_takes_on_and_off() -> None:
+    """bash breaks words at `=`: what it is offered is what follows."""
+    assert set(completions("nverb set lowpass=o")) == {"on", "off"}
+
+
+@pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])
+def test_each_shell_gets_its_code(shell: str, capsys: pytest.CaptureFixture[str]) -> None:
+    from firmware_py.cli import main
+
+    assert main(["completion", shell]) == 0
+    assert "nverb" in capsys.readouterr().out

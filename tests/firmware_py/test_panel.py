@@ -1,0 +1,158 @@
+"""The panel: what it draws from a status, what keys do, and a real run in a terminal beside a real control process."""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import pty
+import re
+import select
+import struct
+import subprocess
+import sys
+import termios
+import time
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+
+from device.controls import CONTROLS, find
+from firmware_py import panel
+from firmware_py.settings import defaults
+
+STATUS: dict[str, Any] = {
+    "version": "1.2.3",
+    "simd": "avx2",
+    "machine": {"temperature_c": 54.2, "warnings": ["under-voltage now"], "governors": []},
+    "controls": defaults(),
+    "room": {"bank": "starter", "path": "", "made_in_ms": 3.0, "fault": ""},
+    "control": {"pid": 1, "up_s": 1.0},
+    "audio": {
+        "pid": 2, "alive": True, "rate_hz": 48000, "block_frames": 128, "inputs": 2, "blocks": 100, "late_blocks": 3,
+        "load": 0.031, "worst_load": 0.2, "input_db": [-12.0, -120.0], "output_db": [0.0, -30.0],
+        "limited_samples": 0, "nonfinite_samples": 0, "playing_serial": 1, "playing_since_ns": 0, "fading": False,
+    },
+}  # fmt: skip
+
+
+def drawn(chosen: str = "x", columns: int = 120, rows: int = 40, **values: float) -> list[str]:
+    return panel.draw(STATUS | {"controls": defaults() | values}, chosen, columns, rows)
+
+
+def test_it_tells_what_matters() -> None:
+    text = "\n".join(drawn())
+    for told in ("playing 128/48000", "load 3.1 %", "late 3", "54 °C", "under-voltage now", "starter", "CLIP"):
+        assert told in text
+    for control in CONTROLS:
+        assert control.title[:14] in text
+
+
+@pytest.mark.parametrize(("columns", "rows"), [(panel.COLUMNS, panel.ROWS), (80, 24), (200, 60)])
+@pytest.mark.parametrize("chosen", ["gain", "x", CONTROLS[-1].name])
+def test_it_fits_and_shows_the_chosen_control(columns: int, rows: int, chosen: str) -> None:
+    lines = drawn(chosen, columns, rows)
+    assert len(lines) <= rows and max(map(len, lines)) < columns
+    assert [line for line in lines if line.startswith("> " + find(chosen).title)]
+
+
+@pytest.mark.parametrize(("x", "y"), [(0, 0), (9, 0), (0, 9), (9, 9), (4.5, 4.5)])
+def test_the_place_in_the_cube(x: float, y: float) -> None:
+    square = [line[line.index("│") :] for line in drawn(x=x, y=y) if "│" in line]
+    height, width = len(square), square[0].rindex("│") - 1
+    [(row, column)] = [(r, line.index("●") - 1) for r, line in enumerate(square) if "●" in line]
+    assert abs(column - x / 9 * (width - 1)) <= 1
+    assert abs(row - (1 - y / 9) * (height - 1)) <= 1
+
+
+def test_a_pedal_without_audio_is_told() -> None:
+    assert "NO AUDIO" in panel.draw(STATUS | {"audio": None}, "x")[0]
+
+
+@pytest.mark.parametrize(
+    ("key", "chosen", "then", "values"),
+    [
+        ("KEY_DOWN", "x", "y", {}),
+        ("KEY_UP", "gain", CONTROLS[-1].name, {}),
+        ("KEY_RIGHT", "x", "x", {"x": pytest.approx(4.68)}),
+        ("<", "mix", "mix", {"mix": pytest.approx(34.8)}),
+        ("KEY_RIGHT", "lowpass", "lowpass", {"lowpass": 1.0}),
+        ("\n", "trails", "trails", {"trails": 0.0}),
+        ("0", "gain", "gain", {"gain": -3}),
+        ("b", "x", "x", {"bypass": 1.0}),
+        ("?", "x", "x", {}),
+    ],
+)
+def test_keys(key: str, chosen: str, then: str, values: dict[str, float]) -> None:
+    assert panel.press(key, chosen, defaults()) == (then, values)
+
+
+def test_keys_stop_at_the_ends() -> None:
+    assert panel.press("KEY_RIGHT", "x", defaults() | {"x": 9.0}) == ("x", {"x": 9.0})
+
+
+def nverb(*words: str) -> list[str]:
+    return [sys.executable, "-m", "firmware_py.cli", *words]
+
+
+@pytest.fixture
+def control_process() -> Iterator[None]:
+    process = subprocess.Popen(nverb("control"), stdin=subprocess.DEVNULL)
+    try:
+        deadline = time.monotonic() + 60
+        while subprocess.run(nverb("status"), capture_output=True, check=False).returncode:
+            assert process.poll() is None and time.monotonic() < deadline
+            time.sleep(0.1)
+        yield
+    finally:
+        process.terminate()
+        process.wait(10)
+
+
+def test_in_a_terminal(control_process: None) -> None:
+    """Turns x three steps up and steps on bypass, by the keys that a terminal sends; leaves it as it found it."""
+    leader, follower = pty.openpty()
+    fcntl.ioctl(follower, termios.TIOCSWINSZ, struct.pack("HHHH", 30, 100, 0, 0))
+    shown = b""
+
+    def read(seconds: float) -> None:
+        nonlocal shown
+        end = time.monotonic() + seconds
+        while time.monotonic() < end:
+            if select.select([leader], [], [], 0.05)[0]:
+                shown += os.read(leader, 65536)
+
+    process = subprocess.Popen(
+        nverb("panel"), stdin=follower, stdout=follower, stderr=follower, env=os.environ | {"TERM": "xterm"}
+    )
+    try:
+        deadline = time.monotonic() + 30
+        while b"leave" not in shown and time.monotonic() < deadline:
+            read(0.1)
+        os.write(leader, b"\x1bOC" * 3 + b"b")
+        values: dict[str, float] = {}
+        while values.get("bypass") != 1 and time.monotonic() < deadline:
+            read(0.2)
+            values = panel.ask({"do": "get"})["values"]
+        os.write(leader, b"q")
+        while process.poll() is None and time.monotonic() < deadline:
+            read(0.1)
+        assert process.poll() == 0
+        read(0.1)
+    finally:
+        process.kill()
+        process.wait()
+        os.close(leader)
+        os.close(follower)
+    assert values["x"] == pytest.approx(
+        4.5 + 3 * 0.18, abs=0.05
+    )  # the simulated pot, just switched on, may still settle
+    assert values["bypass"] == 1
+    text = re.sub(rb"\x1b\[[0-9;?]*[a-zA-Z]", b"", shown).decode()
+    assert "NO AUDIO" in text and "Pre-delay" in text
+
+
+def test_without_a_terminal_it_says_what_to_use(control_process: None) -> None:
+    done = subprocess.run(nverb("panel"), stdin=subprocess.DEVNULL, capture_output=True, text=True, check=False)
+    assert done.returncode == 1
+    assert "nverb status --json" in done.stderr and done.stderr.count("\n") == 1
