@@ -13,6 +13,7 @@ import time
 from pathlib import Path
 from typing import Any
 
+from bank.store import Store
 from device import health
 from device.board import Action, Board, Change, Notice
 from device.controls import CONTROLS, check, find, parse, to_position
@@ -23,7 +24,7 @@ from firmware_py.errors import UserError
 from firmware_py.mailbox import Mailbox
 from firmware_py.paths import data_dir
 from firmware_py.presets import Presets
-from firmware_py.rooms import RoomMaker, RoomSource, find_source
+from firmware_py.rooms import RoomMaker, RoomSource, find_source, installed_rooms, rooms_named
 from firmware_py.socket import Server
 from firmware_py.status import Load, decibels
 
@@ -44,6 +45,7 @@ class Control:
 
     def __init__(self, values: dict[str, float], source: RoomSource, bank: str) -> None:
         self.values, self.bank = values, bank
+        self._generation = Store(data_dir()).number()
         self._source = source
         self._maker: RoomMaker | None = None
         self._mailbox = Mailbox()
@@ -98,7 +100,7 @@ class Control:
                 say("no preset is kept: `nverb preset save NAME` keeps what plays now")
                 return
             if preset.bank != self.bank:
-                self.use_bank(Path(preset.bank) if preset.bank else None)
+                self.use_bank(preset.bank)
             self.set({name: check(find(name), value) for name, value in preset.values.items()})
             self._preset = preset.name
         except (ValueError, OSError) as error:
@@ -111,10 +113,23 @@ class Control:
             for name, value in values.items():
                 self._board.control_moved(name, value)
 
-    def use_bank(self, path: Path | None) -> None:
-        """Plays from another bank, the starter bank for None. Raises BankError or OSError; the old one then stays."""
-        self._source = find_source(path)
-        self.bank = os.fspath(path) if path else ""
+    def use_bank(self, reference: str) -> None:
+        """Plays from another bank or model, as `rooms_named` has it. Raises ValueError or OSError; the old one then stays."""
+        self._take_rooms(rooms_named(reference), reference)
+
+    def reload(self) -> None:
+        """Plays what the store has in force now, if a room of it can be made. Raises ValueError or OSError; the old one then stays."""
+        store = Store(data_dir())
+        generation, slot = store.number(), store.current().playing
+        reference = slot.reference if slot else ""
+        source = rooms_named(reference)
+        port = self._mailbox.port
+        RoomMaker(source, port.rate_hz if port else 48000, port.max_taps if port else 48000).ir(self.values)
+        self._take_rooms(source, reference)
+        self._generation = generation
+
+    def _take_rooms(self, source: RoomSource, reference: str) -> None:
+        self._source, self.bank = source, reference
         self._maker = None
         self._room_stale = self._session_stale = True
 
@@ -155,7 +170,7 @@ class Control:
 
     def save_session(self) -> None:
         try:
-            settings.save_session(self.values, self.bank)
+            settings.save_session(self.values, self.bank, self._generation)
             self._session_stale = False
         except OSError as error:
             say(f"cannot keep the session: {error}")
@@ -199,11 +214,14 @@ class Control:
                 names = request.get("names") or list(self.values)
                 return {"values": {name: self.values[find(name).name] for name in names}}
             case "bank":
-                self.use_bank(Path(request["path"]) if request["path"] else None)
+                self.use_bank(str(request["path"]))
                 return {"bank": self._source.name}
+            case "reload":
+                self.reload()
+                return {"bank": self._source.name, "path": self.bank}
             case "status":
                 return {"status": self.status()}
-        raise ValueError(f"unknown request {request.get('do')!r}: one of set, get, bank, status")
+        raise ValueError(f"unknown request {request.get('do')!r}: one of set, get, bank, reload, status")
 
     def status(self) -> dict[str, Any]:
         """Everything that `nverb status` shows; peaks are taken, so that each look sees its own."""
@@ -250,7 +268,7 @@ class Control:
 
 def run(*, profile: str, bank: Path | None, keys: bool, script: Path | None) -> int:
     """Steers the pedal until SIGTERM, SIGINT or SIGHUP, or until its user quits at the keyboard; returns the exit status."""
-    values, session_bank = settings.load_session()
+    values, session_bank = settings.load_session(Store(data_dir()).number())
     source, used = _open_rooms(bank, session_bank)
     control = Control(values, source, used)
     moves = read_script(script) if script else None
@@ -313,12 +331,12 @@ def read_script(path: Path) -> list[tuple[float, str, float]]:
 
 
 def _open_rooms(bank: Path | None, session_bank: str | None) -> tuple[RoomSource, str]:
-    """The bank asked for, else the session's, else the starter bank. Only a bank that was asked for may fail."""
+    """The bank asked for, else the session's, else the installed one. Only a bank that was asked for may fail."""
     if bank is not None:
-        return find_source(bank), os.fspath(bank)
-    if session_bank:
+        return find_source(bank), os.path.abspath(bank)
+    if session_bank is not None:
         try:
-            return find_source(Path(session_bank)), session_bank
+            return rooms_named(session_bank), session_bank
         except (ValueError, OSError) as error:
-            say(f"{error}; playing from the starter bank")
-    return find_source(None), ""
+            say(f"{error}; playing the rooms that are installed")
+    return installed_rooms(say)

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import hashlib
+import os
 import struct
+from collections.abc import Callable
 from pathlib import Path
 from typing import Protocol
 
@@ -48,6 +50,44 @@ def find_source(path: Path | None = None) -> RoomSource:
 
         return Decoder.open(path)
     return Bank.open(path or starter_bank())
+
+
+VERIFIED_BYTES = 32 << 20
+"""Larger slots are not read whole at each start: their structure is checked, and their bytes were when they were installed."""
+
+
+def rooms_named(reference: str) -> RoomSource:
+    """The rooms that a preset or a session means: "" the built-in ones, NAME@HASH a slot of the store (or, where that is gone, the last
+    version of its name), else the path of a bank or model. Raises StoreError, BankError, ModelError, OSError."""
+    from bank.store import Store
+
+    if not reference:
+        return find_source()
+    if os.sep in reference or reference.endswith((".nvbank", ".nvmodel")):
+        return find_source(Path(reference))
+    return find_source(Store(data_dir()).nearest(reference).path)
+
+
+def installed_rooms(say: Callable[[str], None]) -> tuple[RoomSource, str]:
+    """The rooms that the store says play, and their reference. If they are damaged: those before them, at last the built-in ones;
+    `say` gets a line for each step back. Raises only what opening the built-in rooms does."""
+    from bank.store import Store
+
+    tried = set()
+    for state in Store(data_dir()).states():
+        slot = state.playing
+        if slot is None:
+            break
+        if slot in tried:
+            continue
+        tried.add(slot)
+        try:
+            if slot.path.stat().st_size <= VERIFIED_BYTES:
+                slot.verify()
+            return find_source(slot.path), slot.reference
+        except (ValueError, OSError) as error:
+            say(f"{error}; going back to the rooms before {slot.reference}")
+    return find_source(), ""
 
 
 def starter_bank() -> Path:

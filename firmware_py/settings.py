@@ -51,14 +51,16 @@ def _session_path() -> Path:
     return runtime_dir() / "session.json"
 
 
-def save_session(values: dict[str, float], bank: str) -> None:
-    """Keeps what a restarted control process needs to go on as before. In memory only: presets are what lasts."""
-    data = json.dumps({"values": values, "bank": bank}).encode()
+def save_session(values: dict[str, float], bank: str, generation: int | None) -> None:
+    """Keeps what a restarted control process needs to go on as before. In memory only: presets are what lasts. `bank` counts only
+    as long as the store is at this `generation`: rooms that were installed since then go before it."""
+    data = json.dumps({"values": values, "bank": bank, "generation": generation}).encode()
     write_atomically(_session_path(), lambda file: file.write(data), durable=False)
 
 
-def load_session() -> tuple[dict[str, float], str | None]:
-    """What the last control process left, with defaults for what is missing or makes no sense."""
+def load_session(generation: int | None) -> tuple[dict[str, float], str | None]:
+    """What the last control process left, with defaults for what is missing or makes no sense; no bank (None) if the store is at
+    another generation now."""
     values = defaults()
     try:
         data = json.loads(_session_path().read_bytes()[:65536])
@@ -68,6 +70,6 @@ def load_session() -> tuple[dict[str, float], str | None]:
             except (ValueError, TypeError):
                 continue
         bank = data["bank"]
-        return values, bank if isinstance(bank, str) else None
+        return values, bank if isinstance(bank, str) and data["generation"] == generation else None
     except (OSError, ValueError, KeyError, TypeError, AttributeError):
         return values, None

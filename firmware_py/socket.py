@@ -8,7 +8,8 @@ Each message is one line of JSON, UTF-8, at most MAX_LINE bytes, answered by one
 | {"do": "set", "values": {name: ...}} | "values": {name: number}, as set     | all or none: nothing was set    |
 | {"do": "get", "names": [name, ...]}  | "values"; an empty list means all    | an unknown name                 |
 | {"do": "status"}                     | "status": see firmware_py.status     |                                 |
-| {"do": "bank", "path": "..."}        | "bank": its name                     | a bad file: the old bank plays  |
+| {"do": "bank", "path": "..."}        | "bank": its name; path: as rooms_named | a bad file: the old bank plays |
+| {"do": "reload"}                     | "bank": what the store has in force  | a bad slot: the old bank plays  |
 
 An error's answer is {"ok": false, "error": "one line"}.
 """
