@@ -35,7 +35,7 @@ MAX_NAME = 40
 KEPT_SLOTS = 6
 """Of each kind, beyond those that presets name: the last ones in use stay."""
 SHORT_HASH = 12
-_SLOT = re.compile(r"(?P<name>.{1,%d})\.(?P<sha256>[0-9a-f]{64})(?P<suffix>\.nvbank|\.nvmodel)" % MAX_NAME, re.DOTALL)
+_SLOT = re.compile(rf"(?P<name>.{{1,{MAX_NAME}}})\.(?P<sha256>[0-9a-f]{{64}})(?P<suffix>\.nvbank|\.nvmodel)", re.DOTALL)
 _HASH = re.compile(r"[0-9a-f]{4,64}")
 
 
