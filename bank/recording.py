@@ -30,14 +30,14 @@ def why_unreadable(path: Path, error: soundfile.LibsndfileError) -> str:
     return f"not a sound file that can be read ({error.error_string.strip().rstrip('.')})"
 
 
-def read_recording(path: Path) -> tuple[NDArray[np.float32], int]:
-    """The samples, float32 (1, 2 or 4 channels, taps), and their rate in Hz. Raises RecordingError."""
+def read_recording(path: Path, *, any_channels: bool = False) -> tuple[NDArray[np.float32], int]:
+    """The samples, float32 (1, 2 or 4 channels, or any number; taps), and their rate in Hz. Raises RecordingError."""
     import soundfile
 
     try:
         with soundfile.SoundFile(path) as file:
             channels, rate_hz, frames = file.channels, int(file.samplerate), int(file.frames)
-            if channels not in (1, 2, 4):
+            if channels not in (1, 2, 4) and not any_channels:
                 raise RecordingError(
                     f"{path}: {channels} channels; an IR has 1, 2 or 4 (L to L, L to R, R to L, R to R)"
                 )

@@ -387,13 +387,13 @@ def _swelling(random: np.random.Generator, rooms: int) -> Draws:
 
 
 def _knobs(random: np.random.Generator, rooms: int) -> Draws:
-    return knob_values(*random.uniform(-LATENT_LIMIT, LATENT_LIMIT, (3, rooms)))
+    return knob_values(*random.uniform(-1.2 * LATENT_LIMIT, 1.2 * LATENT_LIMIT, (3, rooms)))
 
 
 KINDS = {
-    "small room": (_small_room, 0.16),
+    "small room": (_small_room, 0.18),
     "studio": (_studio, 0.08),
-    "hall": (_hall, 0.22),
+    "hall": (_hall, 0.24),
     "cathedral": (_cathedral, 0.10),
     "plate": (_plate, 0.10),
     "spring": (_spring, 0.04),
@@ -401,10 +401,11 @@ KINDS = {
     "outdoor slap": (_slap, 0.03),
     "coupled": (_coupled, 0.07),
     "gated": (_gated, 0.03),
-    "swelling": (_swelling, 0.05),
-    "knobs": (_knobs, 0.05),
+    "swelling": (_swelling, 0.06),
+    "knobs": (_knobs, 0.0),
 }
-"""Kinds of room: how one is drawn, and its share of a mixed draw. "knobs": the starter's cube, which no other kind fills."""
+"""Kinds of room: how one is drawn, and its share of a mixed draw. "knobs": the starter's cube and a fifth beyond it, drawn by name
+only; training wants it apart, for these are the rooms without colour."""
 
 
 def draw(rooms: int, seed: int, kind: str | None = None) -> RoomParameters:
@@ -416,7 +417,7 @@ def draw(rooms: int, seed: int, kind: str | None = None) -> RoomParameters:
         raise ValueError(f"no kind of room is called {kind!r}; there are {', '.join(KINDS)}")
     random = np.random.default_rng(seed)
     names = list(KINDS) if kind is None else [kind]
-    share = np.array([KINDS[name][1] for name in names])
+    share = np.array([KINDS[name][1] for name in names]) if kind is None else np.ones(1)
     counts = np.bincount(random.choice(len(names), rooms, p=share / share.sum()), minlength=len(names))
     drawn = [parameters(int(n), **KINDS[name][0](random, int(n))) for name, n in zip(names, counts, strict=True) if n]
     order = random.permutation(rooms)
@@ -430,7 +431,7 @@ def draw(rooms: int, seed: int, kind: str | None = None) -> RoomParameters:
 
 def knob_values(x: Array, y: Array, z: Array) -> Draws:
     """Fields of the rooms that the knobs stand for; each argument in -2..2. X decay, Y brightness, Z early character."""
-    late = (z + 2.0) / 4.0  # 0 dry and sparse .. 1 swelling
+    late = np.maximum((z + 2.0) / 4.0, 0.0)  # 0 dry and sparse .. 1 swelling
     decay_s = 5.0 ** (x / 2.0)
     return {
         "decay_s": decay_s,
@@ -442,8 +443,8 @@ def knob_values(x: Array, y: Array, z: Array) -> Draws:
         "direct_db": 6.0 - 14.0 * late - 26.0 * late**2,
         "early_db": 1.0 - 21.0 * late**2,
         "smear": 0.12 * 12.0**late,
-        "onset_s": 0.001 + 0.02 * late + 0.5 * late**3 * decay_s**0.4,
-        "onset_power": 0.6 + 0.9 * late,
+        "onset_s": 0.001 + 0.02 * late + 0.65 * late**3 * decay_s**0.4,
+        "onset_power": 0.6 + 1.1 * late,
     }
 
 

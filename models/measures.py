@@ -136,10 +136,9 @@ def decay_time_s(curve_db: Floats, time_s: NDArray[np.float64], top_db: float, b
 
 
 def squash(knob: Floats) -> Floats:
-    """Knob quantities as latents: themselves in +-2, beyond that towards +-3."""
-    return np.asarray(
-        np.where(np.abs(knob) <= 2.0, knob, np.sign(knob) * (2.0 + np.tanh(np.abs(knob) - 2.0))), np.float32
-    )
+    """Knob quantities as latents: themselves in +-2, beyond that slowly towards +-3."""
+    beyond = np.maximum(np.abs(knob) - 2.0, 0.0)
+    return np.asarray(np.clip(knob, -2.0, 2.0) + np.sign(knob) * beyond / (1.0 + beyond), np.float32)
 
 
 def knobs(level_db: Floats, direct_db: Floats, grid: Grid = DEFAULT_GRID) -> Floats:

@@ -66,6 +66,7 @@ def build_decoder(hidden: int, components: int) -> keras.Sequential:
             keras.Input((LATENTS,)),
             RoundedDense(hidden, "swish"),
             RoundedDense(hidden, "swish"),
+            RoundedDense(hidden, "swish"),
             RoundedDense(components, name="components"),
             RoundedDense(VALUES, name="basis"),
         ],
@@ -81,7 +82,7 @@ def bound(latent: Any) -> Any:
 def squash(knob: Any) -> Any:
     """`measures.squash` with gradients."""
     beyond = tf.maximum(tf.abs(knob) - 2.0, 0.0)
-    return tf.clip_by_value(knob, -2.0, 2.0) + tf.sign(knob) * tf.tanh(beyond)
+    return tf.clip_by_value(knob, -2.0, 2.0) + tf.sign(knob) * beyond / (1.0 + beyond)
 
 
 def octave_energy(packed: Any) -> tuple[Any, Any]:
@@ -160,7 +161,7 @@ class RoomModel(keras.Model):  # type: ignore[misc]
     | colour    | 0.05   | colours have mean 0, variance 1, no correlation, and are 0 for the rooms of the cube        |
     """
 
-    def __init__(self, hidden: int = 192, components: int = 68, cube_points: int = 48, **options: Any) -> None:
+    def __init__(self, hidden: int = 256, components: int = 72, cube_points: int = 48, **options: Any) -> None:
         super().__init__(**options)
         self.hidden, self.component_count, self.cube_points = hidden, components, cube_points
         self.encoder, self.decoder = build_encoder(), build_decoder(hidden, components)
@@ -201,9 +202,11 @@ class RoomModel(keras.Model):  # type: ignore[misc]
         measured = squash(knobs(direct, frames))
         heard = pooled_db(packed)
         if training:
-            heard += tf.random.normal(tf.shape(heard)) * self._noise_db
+            # Half of the rooms sound as recordings do: noisy in each cell, and with a floor under them.
+            noisy = tf.cast(tf.random.uniform((tf.shape(heard)[0], 1)) < 0.5, tf.float32)
+            heard += noisy * tf.random.normal(tf.shape(heard)) * self._noise_db
             floor = tf.random.uniform((tf.shape(heard)[0], 1), -110.0, -65.0)
-            heard = tf.maximum(heard, floor)
+            heard = tf.maximum(heard, measures.MODEL_FLOOR_DB + noisy * (floor - measures.MODEL_FLOOR_DB))
         guess = bound(self.encoder(heard, training=training))
         colour = guess[:, KNOBS:]
         latent = tf.concat([measured, colour], 1)

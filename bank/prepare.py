@@ -1,0 +1,114 @@
+"""A folder of recorded IRs as rooms to train on: what the reference plug-in's tools did to theirs, on energy maps.
+
+Any rate and channel count; each channel is a room. An IR below SHORTEST_S is left out, one above LONGEST_S is shortened, and both are
+told. Each room also comes stretched in time and shifted in pitch: a map needs no resampler for that, only other axes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from bank.folder import SOUND_FILES
+from bank.recording import RecordingError, read_recording
+from dsp.acoustics import onset
+from dsp.analysis import analyse
+from dsp.energymap import DEFAULT_GRID, FLOOR_DB, EnergyMap, hz_to_erb
+
+SHORTEST_S, LONGEST_S = 0.5, 6.0
+"""The plug-in's limits, seconds from the onset to the end of the file."""
+STRETCHES = (0.8, 0.9, 1.1, 1.2)
+"""Speeds, as the plug-in's tool had them: 0.8 makes a room a quarter longer."""
+SEMITONES = (-2, -1, 1, 2)
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """Rooms of a folder, and what became of each file: (file, what is to be told; "" where it was simply taken)."""
+
+    rooms: list[EnergyMap]
+    names: list[str]
+    files: list[tuple[Path, str, bool]]
+
+    @property
+    def taken(self) -> int:
+        """How many files gave rooms."""
+        return sum(1 for *_, taken in self.files if taken)
+
+
+def prepare(folder: Path, *, augment: bool, progress: Callable[[int, int], None] | None = None) -> Prepared:
+    """Rooms of all recordings in `folder` and the folders below it. Raises RecordingError if there is not one, OSError."""
+    if not folder.is_dir():
+        raise RecordingError(f"{folder}: no such folder")
+    paths = sorted(path for path in folder.rglob("*") if path.suffix.lower() in SOUND_FILES)
+    rooms: list[EnergyMap] = []
+    names: list[str] = []
+    files: list[tuple[Path, str, bool]] = []
+    for number, path in enumerate(paths, 1):
+        try:
+            samples, rate_hz = read_recording(path, any_channels=True)
+            length_s = (samples.shape[1] - min(onset(channel) for channel in samples)) / rate_hz
+            if length_s < SHORTEST_S:
+                raise RecordingError(f"{path}: {length_s:.2f} s, shorter than {SHORTEST_S:g} s; left out")
+        except RecordingError as error:
+            files.append((path, str(error), False))
+        else:
+            remark = ""
+            if length_s > LONGEST_S:
+                remark = f"{path}: {length_s:.1f} s, shortened to {LONGEST_S:g} s"
+            for channel, sound in enumerate(samples):
+                if not np.abs(sound).max() > 0:
+                    remark = f"{path}: channel {channel + 1} is silent; left out"
+                    continue
+                begin = onset(sound)
+                room = analyse(sound[begin : begin + int(LONGEST_S * rate_hz)], rate_hz, start=0)
+                rooms.append(room)
+                names.append(str(path.relative_to(folder)) + (f" channel {channel + 1}" if len(samples) > 1 else ""))
+                if augment:
+                    rooms += [stretched(room, speed) for speed in STRETCHES]
+                    rooms += [shifted(room, semitones) for semitones in SEMITONES]
+            files.append((path, remark, True))
+        if progress:
+            progress(number, len(paths))
+    if not rooms:
+        told = f"; the first of {len(files)}: {files[0][1]}" if files else ""
+        raise RecordingError(f"{folder}: holds no recording that can be used{told}")
+    return Prepared(rooms, names, files)
+
+
+def stretched(room: EnergyMap, speed: float) -> EnergyMap:
+    """The room played at `speed` without a change of pitch: its decay times are divided by it."""
+    centre = room.grid.frame_centre_s
+    inside = np.minimum(centre * speed, centre[-1])
+    level = np.stack([np.interp(inside, centre, row) for row in room.level_db])
+    # Past the last frame the slope of the last quarter goes on.
+    beyond = np.maximum(centre * speed - centre[-1], 0.0)
+    quarter = int(np.searchsorted(centre, 0.75 * centre[-1]))
+    slope = (room.level_db[:, -1] - room.level_db[:, quarter]) / (centre[-1] - centre[quarter])
+    level += np.minimum(slope, 0.0)[:, None] * beyond
+    return EnergyMap(_floored(level), room.grid, room.direct_db)
+
+
+def shifted(room: EnergyMap, semitones: float) -> EnergyMap:
+    """The room with all its frequencies moved by `semitones`; its times stay."""
+    erb = hz_to_erb(room.grid.centre_hz)
+    source = hz_to_erb(room.grid.centre_hz / 2 ** (semitones / 12))
+    level = np.stack([np.interp(source, erb, column) for column in room.level_db.T], axis=1)
+    direct = None if room.direct_db is None else np.interp(source, erb, room.direct_db).astype(np.float32)
+    return EnergyMap(_floored(level), room.grid, direct)
+
+
+def _floored(level: NDArray[np.float64]) -> NDArray[np.float32]:
+    return np.asarray(np.maximum(level, level.max() + FLOOR_DB), np.float32)
+
+
+def packed(rooms: list[EnergyMap]) -> NDArray[np.float16]:
+    """Rooms on DEFAULT_GRID as training takes them, float16 (rooms, values)."""
+    from models.measures import pack_map
+
+    assert all(room.grid == DEFAULT_GRID for room in rooms)
+    return np.concatenate([pack_map(room) for room in rooms]).astype(np.float16)

@@ -1,0 +1,185 @@
+"""Room acoustics of impulse responses after ISO 3382-1: decay curves, T30, EDT, C50 and the direct-to-reverberant ratio, per octave.
+
+NumPy only. Desktop tools and the control process call it, never the audio process.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+Floats = NDArray[np.float64]
+
+OCTAVES_HZ = (63.0, 125.0, 250.0, 500.0, 1000.0, 2000.0, 4000.0, 8000.0)
+
+EARLY_S = 0.05
+"""C50's limit between early and late."""
+DIRECT_S = 0.0025
+"""What arrives up to here is the direct sound: shorter than the detour of the first reflection in all but the smallest rooms."""
+ONSET_DB = -20.0
+"""An IR starts where it first comes this near to its peak (ISO 3382-1, 5.3.2)."""
+CURVE_STEP_S = 0.001
+"""Decay curves are kept at this step."""
+
+_PAD_S = 0.75
+"""Silence around the IR for what the filters ring: at 63 Hz they fall by 60 dB in less than half of this."""
+
+
+@dataclass(frozen=True)
+class RoomAcoustics:
+    """Figures of one IR, float64 (octaves,) each; NaN where the rate or the decay does not reach far enough.
+
+    `curve_db` (octaves, points): the backward-integrated decay, 0 dB at t = 0, every CURVE_STEP_S.
+    """
+
+    curve_db: Floats
+    t30_s: Floats
+    edt_s: Floats
+    c50_db: Floats
+    drr_db: Floats
+
+
+def octave_response(hz: Floats, centre_hz: float, rate_hz: float) -> NDArray[np.complex128]:
+    """Complex response of an octave filter at `hz`: Butterworth, order 3 on each side (class 1 of IEC 61260-1), bilinear transform."""
+    # The prototype's own frequency is q; 0 Hz and the Nyquist frequency lie at infinity there, and 1e9 is as good.
+    warped = np.tan(np.pi * np.clip(np.asarray(hz, float) / rate_hz, 1e-12, 0.5 - 1e-12))
+    low, high = np.tan(np.pi * centre_hz / rate_hz * np.array([np.sqrt(0.5), np.sqrt(2.0)]))
+    q = 1j * np.clip((warped - low * high / warped) / (high - low), -1e9, 1e9)
+    return np.asarray(1.0 / ((q + 1.0) * (q * q + q + 1.0)))
+
+
+def onset(ir: NDArray[np.float32]) -> int:
+    """Index of the sample where the direct sound begins: the first within ONSET_DB of the peak. 0 for silence."""
+    level = np.abs(ir)
+    return int(np.argmax(level >= level.max() * 10 ** (ONSET_DB / 20)))
+
+
+def measure(ir: NDArray[np.float32], rate_hz: int, *, start: int | None = None) -> RoomAcoustics:
+    """Figures of a mono IR, (taps,); `start`: its onset where that is known, else it is looked for.
+
+    Octave filters run backwards in time, so that their ringing lies before the onset and not in the decay (Jacobsen & Rindel 1987).
+    Early, late and direct parts are cut out before they are filtered: no filter's delay moves energy over the limits. Background noise
+    is estimated at the end of the IR (`noise_power`), taken away, and the integration ends where the decay sinks into it.
+
+    Raises ValueError for an IR that is not one-dimensional or has no energy.
+    """
+    sound = np.asarray(ir, np.float64)
+    if sound.ndim != 1 or not np.abs(sound).max(initial=0.0) > 0:
+        raise ValueError("acoustics are measured on one channel with sound in it")
+    sound = sound[onset(ir) if start is None else start :]
+    pad = int(_PAD_S * rate_hz)
+    frames = 1 << (len(sound) + 2 * pad - 1).bit_length()
+    hz = np.fft.rfftfreq(frames, 1 / rate_hz).astype(np.float64)
+    early, direct = (min(int(seconds * rate_hz), len(sound)) for seconds in (EARLY_S, DIRECT_S))
+    whole_spectrum = np.fft.rfft(sound, frames)
+    parts = [
+        _power(np.fft.rfft(part, frames)) for part in (sound[:early], sound[early:], sound[:direct], sound[direct:])
+    ]
+    step = max(1, int(CURVE_STEP_S * rate_hz))
+    points = -(-len(sound) // step) + 1
+    curves = np.full((len(OCTAVES_HZ), points), np.nan)
+    figures = np.full((4, len(OCTAVES_HZ)), np.nan)
+    time = np.arange(points) * step / rate_hz
+    for row, centre in enumerate(OCTAVES_HZ):
+        if centre * np.sqrt(2.0) > 0.49 * rate_hz:
+            continue
+        response = octave_response(hz, centre, rate_hz)
+        filtered = np.fft.irfft(whole_spectrum * response.conj(), frames)
+        before = float(np.sum(filtered[-pad:] ** 2))  # rang before the onset: the circular transform has it at the end
+        energy = filtered[: len(sound)] ** 2
+        blocks = np.add.reduceat(energy, np.arange(0, len(sound), step))
+        blocks = without_noise(blocks, np.full(len(blocks), step / rate_hz))
+        left = np.concatenate([np.cumsum(blocks[::-1])[::-1], [0.0]])
+        total = left[0] + before
+        curves[row] = 10 * np.log10(np.maximum(left / max(total, 1e-300), 1e-20))
+        curves[row, 0] = 0.0
+        weight = _power(response)
+        energies = [float(np.sum(part * weight)) for part in parts]
+        figures[:, row] = (
+            decay_time_s(curves[row], time, -5.0, -35.0),
+            decay_time_s(curves[row], time, 0.0, -10.0),
+            _ratio_db(energies[0], energies[1]),
+            _ratio_db(energies[2], energies[3]),
+        )
+    return RoomAcoustics(curves, *figures)
+
+
+def _power(spectrum: NDArray[np.complex128]) -> Floats:
+    return np.asarray(spectrum.real**2 + spectrum.imag**2)
+
+
+def _ratio_db(above: float, below: float) -> float:
+    return float(10 * np.log10(max(above, 1e-30) / max(below, 1e-30)))
+
+
+def decay_time_s(curve_db: Floats, time_s: Floats, top_db: float, bottom_db: float) -> float:
+    """60 dB over the slope of the least-squares line through a decay between two levels, seconds; NaN where it does not get there.
+
+    The curve, (points,), falls; it is read at 256 equally spaced times between its crossings of the two levels.
+    """
+    if not curve_db[-1] <= bottom_db:
+        return float("nan")
+    begin, end = (np.interp(-level, -curve_db, time_s) for level in (top_db, bottom_db))
+    at = np.linspace(begin, max(end, begin + 1e-4), 256)
+    level = np.interp(at, time_s, curve_db)
+    at -= at.mean()
+    slope = (at @ level) / (at @ at)
+    return float(-60.0 / slope) if slope < 0 else float("nan")
+
+
+def noise_power(energy: Floats, length_s: Floats) -> float:
+    """Energy per second of the background noise of a recorded decay; 0 where there is none to be seen.
+
+    `energy` (blocks,) and their lengths. There is noise where the level falls by less than NOISE_FALL_DB from the last but one to the
+    last tenth of the recording; its very end is left out, for it is often faded.
+    """
+    edge = np.concatenate([[0.0], np.cumsum(length_s)])
+    total = np.concatenate([[0.0], np.cumsum(energy)])
+    a, b, c = (float(np.interp(share * edge[-1], edge, total)) for share in (0.75, 0.85, 0.95))
+    tenth_s = 0.1 * float(edge[-1])
+    before, last = (b - a) / tenth_s, (c - b) / tenth_s
+    if last <= 0 or before > last * 10 ** (NOISE_FALL_DB / 10):
+        return 0.0
+    return min(before, last)
+
+
+NOISE_FALL_DB = 1.0
+KNEE_DB = 6.0
+"""A decay is believed down to this above the noise, and goes on from there as it fell over the FIT_DB above."""
+FIT_DB = 20.0
+
+
+def without_noise(energy: Floats, length_s: Floats, noise: float | None = None) -> Floats:
+    """A decay (blocks,) with its background noise taken away and its end, which the noise hid, continued exponentially.
+
+    ISO 3382-1 corrects the integral for the part that is cut off in the same way. Without noise: as it is.
+    """
+    floor = noise_power(energy, length_s) if noise is None else noise
+    if floor <= 0:
+        return energy
+    # Smoothed over about 30 blocks, or a tenth of a second: single blocks are as random as the noise is.
+    edge = np.concatenate([[0.0], np.cumsum(length_s)])
+    total = np.concatenate([[0.0], np.cumsum(energy)])
+    middle = (edge[1:] + edge[:-1]) / 2
+    half = np.maximum(0.03, 0.06 * middle)
+    low, high = np.maximum(middle - half, 0.0), np.minimum(middle + half, edge[-1])
+    smooth = (np.interp(high, edge, total) - np.interp(low, edge, total)) / (high - low)
+    under = np.flatnonzero(smooth < floor * 10 ** (KNEE_DB / 10))
+    peak = int(np.argmax(smooth))
+    under = under[under > peak]
+    clean = np.maximum(energy - floor * length_s, 0.02 * energy)
+    if not len(under):
+        return clean
+    knee = int(under[0])
+    above = np.flatnonzero(smooth[: knee + 1] > (smooth[knee] - floor) * 10 ** (FIT_DB / 10))
+    first = max(int(above[-1]) if len(above) else peak, peak)
+    if knee - first < 4:
+        clean[knee:] = 1e-12 * clean.max()
+        return clean
+    level = 10 * np.log10(np.maximum(smooth[first:knee] - floor, 1e-30))
+    at = middle[first:knee] - middle[knee]
+    slope, height = np.polyfit(at, level, 1, w=np.sqrt(length_s[first:knee]))
+    clean[knee:] = 10 ** ((height + min(slope, -3.0) * (middle[knee:] - middle[knee])) / 10) * length_s[knee:]
+    return clean

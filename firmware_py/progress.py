@@ -1,0 +1,55 @@
+"""A progress bar on stderr: redrawn in place on a terminal, a line now and then where stderr goes to a file."""
+
+from __future__ import annotations
+
+import sys
+import time
+
+WIDTH = 30
+LINE_EVERY_S = 30.0
+
+
+class Bar:
+    """Shows how far a long work is; `bar(what, done, of, remark)`. A new `what` begins a new line."""
+
+    def __init__(self) -> None:
+        self._what = ""
+        self._began_s = self._shown_s = 0.0
+        self._first = 0
+        self._open = False
+        self._terminal = sys.stderr.isatty()
+
+    def __call__(self, what: str, done: int, of: int, remark: str = "") -> None:
+        now_s = time.monotonic()
+        if what != self._what:
+            self.close()
+            self._what, self._began_s, self._shown_s, self._first = what, now_s, now_s, done
+        elif done < of and now_s - self._shown_s < (0.1 if self._terminal else LINE_EVERY_S):
+            return
+        self._shown_s = now_s
+        share = done / max(of, 1)
+        line = f"{what} {share:4.0%} {done} of {of}"
+        if done < of and done > self._first:
+            left_s = (now_s - self._began_s) * (of - done) / (done - self._first)
+            line += f", {_duration(left_s)} left"
+        if remark:
+            line += f", {remark}"
+        if self._terminal:
+            filled = int(share * WIDTH)
+            print(f"\r[{'#' * filled}{'.' * (WIDTH - filled)}] {line}\x1b[K", end="", file=sys.stderr, flush=True)
+            self._open = True
+            if done >= of:
+                self.close()
+        else:
+            print(line, file=sys.stderr, flush=True)
+
+    def close(self) -> None:
+        """Ends the line, so that what is printed next begins on its own."""
+        if self._open:
+            print(file=sys.stderr, flush=True)
+        self._open = False
+
+
+def _duration(seconds: float) -> str:
+    whole = int(seconds)
+    return f"{whole // 60}:{whole % 60:02d} min" if whole >= 60 else f"{whole} s"
