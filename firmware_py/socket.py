@@ -20,6 +20,7 @@ import json
 import os
 import selectors
 import socket
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -43,7 +44,7 @@ def ask(request: dict[str, Any], *, timeout_s: float = 5.0) -> dict[str, Any]:
     with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as connection:
         connection.settimeout(timeout_s)
         try:
-            connection.connect(os.fspath(path))
+            _connect(connection, path, time.monotonic() + timeout_s)
             connection.sendall(json.dumps(request).encode() + b"\n")
             answer = b""
             while not answer.endswith(b"\n"):
@@ -63,6 +64,18 @@ def ask(request: dict[str, Any], *, timeout_s: float = 5.0) -> dict[str, Any]:
     if not decoded.get("ok"):
         raise UserError(decoded.get("error", "the pedal refused, and did not say why"))
     return decoded
+
+
+def _connect(connection: socket.socket, path: Path, deadline: float) -> None:
+    """Connects; where the queue of those who wait is full, tries again until `deadline` (time.monotonic). Raises OSError."""
+    while True:
+        try:
+            connection.connect(os.fspath(path))
+            return
+        except BlockingIOError:
+            if time.monotonic() > deadline:
+                raise TimeoutError from None
+            time.sleep(0.01)
 
 
 class Server:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import socket
@@ -67,8 +68,8 @@ def exchange(line: bytes) -> dict[str, Any] | None:
     """The answer to one line; None if the client was dropped."""
     with socket.socket(socket.AF_UNIX) as client:
         client.settimeout(10)
-        client.connect(os.fspath(socket_path()))
         try:
+            client.connect(os.fspath(socket_path()))
             client.sendall(line + b"\n")
             answer = client.makefile("rb").readline()
         except OSError:
@@ -126,15 +127,12 @@ def test_more_clients_than_it_takes(answering: Answering) -> None:
     for _ in range(3 * MAX_CLIENTS):
         client = socket.socket(socket.AF_UNIX)
         client.settimeout(10)
-        client.connect(os.fspath(socket_path()))
+        with contextlib.suppress(BlockingIOError):  # the queue is full: dropped by the kernel
+            client.connect(os.fspath(socket_path()))
         idle.append(client)
     for client in idle:
         client.close()
-    for _ in range(50):
-        answer = exchange(b'{"do": "get"}')
-        if answer:
-            break
-    assert answer is not None and answer["ok"]
+    assert ask({"do": "get"})["ok"]
 
 
 def test_a_client_that_reads_nothing_holds_nobody_up(answering: Answering) -> None:
