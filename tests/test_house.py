@@ -1,0 +1,93 @@
+"""The house's order, held against the code: which way imports run, and what each process loads."""
+
+from __future__ import annotations
+
+import ast
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+MAY_IMPORT = {
+    "dsp": {"dsp"},
+    "models": {"models", "dsp"},
+    "bank": {"bank", "models", "dsp"},
+    "device": {"device", "models", "dsp"},
+    "firmware_py": {"firmware_py", "device", "bank", "models", "dsp", "systemd"},
+    "systemd": {"systemd", "firmware_py", "device", "bank", "models", "dsp"},
+}
+"""firmware_py -> device, bank -> models -> dsp."""
+DESK_ONLY = {
+    "scipy",
+    "librosa",
+    "keras",
+    "tensorflow",
+    "matplotlib",
+    "h5py",
+    "PIL",
+    "distributed",
+    "dask",
+    "pedalboard",
+}
+NOT_IN_AUDIO = DESK_ONLY | {
+    "soundfile",
+    "soxr",
+    "gpiozero",
+    "lgpio",
+    "ai_edge_litert",
+    "tflite_runtime",
+    "jack",
+    "mido",
+    "rtmidi",
+}
+
+
+def sources() -> Iterator[tuple[str, Path]]:
+    for package in MAY_IMPORT:
+        for path in sorted((ROOT / package).rglob("*.py")):
+            yield package, path
+
+
+def imported(tree: ast.AST) -> Iterator[str]:
+    """Top-level packages that a tree imports, wherever in it."""
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import):
+            yield from (alias.name.split(".")[0] for alias in node.names)
+        elif isinstance(node, ast.ImportFrom) and node.module and not node.level:
+            yield node.module.split(".")[0]
+
+
+@pytest.mark.parametrize("package", MAY_IMPORT)
+def test_imports_run_one_way(package: str) -> None:
+    for own, path in sources():
+        if own == package:
+            ours = set(imported(ast.parse(path.read_text()))) & set(MAY_IMPORT)
+            assert ours <= MAY_IMPORT[package], path.relative_to(ROOT)
+
+
+def loaded(statement: str) -> set[str]:
+    """Top-level packages in a fresh interpreter after a statement."""
+    script = f"{statement}\nimport sys\nprint(*sorted({{name.split('.')[0] for name in sys.modules}}))"
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True, timeout=120)
+    return set(done.stdout.split("\n")[-2].split())
+
+
+def test_the_audio_process_loads_pyo_numpy_and_the_kernel_only() -> None:
+    assert not loaded("import firmware_py.audio, firmware_py.mailbox, dsp.graph") & NOT_IN_AUDIO
+
+
+@pytest.mark.parametrize(
+    "statement",
+    ["import firmware_py.control", "from firmware_py.cli import build_parser\nbuild_parser()"],
+    ids=["control process", "command line"],
+)
+def test_desk_packages_stay_off_the_board(statement: str) -> None:
+    assert not loaded(statement) & DESK_ONLY
+
+
+def test_the_command_line_loads_nothing_heavy() -> None:
+    """`nverb --help` and each press of Tab must be quick on a board."""
+    assert not loaded("from firmware_py.cli import build_parser\nbuild_parser()") & (NOT_IN_AUDIO | {"numpy", "pyo"})
