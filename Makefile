@@ -9,11 +9,20 @@ APT    := DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-rec
 
 # What `make run` and the board need; what the tests need on top of it.
 APT_RUN  := jackd2 gcc libc6-dev python3-dev python3-venv libsndfile1 alsa-utils
-APT_TEST := valgrind
+APT_TEST := valgrind systemd
+# pyo has wheels for x86-64; elsewhere pip builds it, from these.
+APT_PYO  := $(if $(filter x86_64,$(shell uname -m)),,g++ libjack-jackd2-dev portaudio19-dev libportmidi-dev liblo-dev libsndfile1-dev)
+
+# Where `make install` puts the pedal, and the wheel that it puts there (built here unless given).
+# The system's Python runs it: the pedal's user may not be able to read a Python in somebody's home.
+PREFIX := /opt/nverb
+WHEEL  ?=
+SYSTEM_PYTHON ?= /usr/bin/python3
+PYO_OPTIONS   := $(if $(filter x86_64,$(shell uname -m)),,--config-settings=--build-option=--use-jack)
 
 SOURCES := $(wildcard dsp/*.c dsp/*.h) setup.py setup.cfg pyproject.toml
 
-.PHONY: run test acceptance lint bench clean help
+.PHONY: run test acceptance lint bench wheel install uninstall clean help
 .DEFAULT_GOAL := help
 
 help: ## this list
@@ -31,6 +40,27 @@ lint: $(VENV)/.test ## style and types
 
 bench: $(VENV)/.test ## print the figures of this machine
 	@$(BIN)/nverb bench kernel && $(BIN)/nverb bench knobs && $(BIN)/nverb bench pedal
+
+wheel: $(VENV)/.apt-run ## build the wheel for the system's Python into dist/
+	@mkdir -p build && $(SYSTEM_PYTHON) -m venv build/python
+	@build/python/bin/pip wheel -q --disable-pip-version-check --no-deps -w dist .
+
+# Each installation is a virtual environment of its own, complete before anything refers to it: a failed one changes nothing.
+install: ## as root: install the pedal as a service that starts at boot (WHEEL=dist/nverb-*.whl: that one)
+	@[ "$$(id -u)" = 0 ] || { echo "make: install writes into the system: sudo make install" >&2; exit 1; }
+	$(call apt,$(APT_RUN) $(APT_PYO))
+	@set -e; umask 022; wheel="$(WHEEL)"; \
+	if [ -z "$$wheel" ]; then echo "building the wheel"; $(MAKE) -s wheel; wheel=$$(ls -t dist/nverb-*.whl | head -1); fi; \
+	[ -f "$$wheel" ] || { echo "make: no wheel $$wheel" >&2; exit 1; }; \
+	to=$(PREFIX)/$$(basename $$wheel | cut -d- -f2)-$$(sha256sum $$wheel | cut -c1-8); \
+	echo "installing $$(basename $$wheel) into $$to"; \
+	[ -f $$to/complete ] || { rm -rf $$to; $(SYSTEM_PYTHON) -m venv $$to; \
+	$$to/bin/pip install -q --disable-pip-version-check $(PYO_OPTIONS) $$wheel || { rm -rf $$to; exit 1; }; touch $$to/complete; }; \
+	$$to/bin/nverb service install $(INSTALL_ARGS)
+
+uninstall: ## as root: remove the service again; banks and presets stay (PURGE=1: they go, too)
+	@[ -x $(PREFIX)/current/bin/nverb ] || { echo "make: nverb is not installed in $(PREFIX)" >&2; exit 1; }
+	@$(PREFIX)/current/bin/nverb service uninstall $(if $(PURGE),--purge)
 
 clean: ## remove what was built (not out/)
 	rm -rf $(VENV) build dist *.egg-info dsp/*.so

@@ -16,14 +16,19 @@ from __future__ import annotations
 import ctypes
 import os
 import signal
+import socket
 import sys
 import time
 from typing import TYPE_CHECKING, Any
+
+from firmware_py import boot, crashguard
+from firmware_py.notify import Notifier
 
 if TYPE_CHECKING:
     from dsp._engine import Port
 
 NO_JACK, START_AGAIN, BAD_JACK = 69, 75, 78
+JACK_WAIT_S = 10.0
 DEFAULT_PARAMS = {
     "gain_db": -3.0,
     "mix": 0.0,
@@ -59,21 +64,32 @@ def run(*, client: str, inputs: int, max_ir_s: float, connect: bool, lock_pages:
     stop_signals = {signal.SIGTERM, signal.SIGINT, signal.SIGHUP}
     signal.pthread_sigmask(signal.SIG_BLOCK, stop_signals)
     os.environ["JACK_NO_START_SERVER"] = "1"  # else boot() waits 6 s for a server that nobody starts
+    guard = crashguard.CrashGuard("audio")
     from dsp.graph import Graph, jack_server, settle_memory
     from firmware_py import mailbox
 
+    notifier = Notifier()
     server = jack_server(client, inputs, connect=connect)
     server.boot()
-    if not server.getIsBooted():  # boot() raises nothing
+    if not server.getIsBooted() and _jack_comes(stop_signals, notifier):  # boot() raises nothing
+        server.boot()
+    if not server.getIsBooted():
         say("no JACK server answers; start one (jackd -d alsa ...), or let `nverb run` do it")
+        guard.blameless()
         return NO_JACK
     block_frames, rate_hz = int(server.getBufferSize()), round(server.getSamplingRate())
+    if guard.crash_loop:
+        why = f"the audio process died {guard.deaths} times in a row"
+        say(f"{why}: starting safe")
+        crashguard.declare_safe_start(why)
+        mailbox.forget()
     try:
         port = mailbox.create(
             block_frames=block_frames, rate_hz=rate_hz, max_taps=round(max_ir_s * rate_hz), inputs=inputs
         )
     except (ValueError, OSError) as error:
         say(f"JACK runs with {block_frames} frames at {rate_hz} Hz: {error}")
+        guard.blameless()
         return BAD_JACK
     if port.params() in (None, (0.0,) * len(DEFAULT_PARAMS)):
         port.set_params(list(DEFAULT_PARAMS.values()))
@@ -82,38 +98,72 @@ def run(*, client: str, inputs: int, max_ir_s: float, connect: bool, lock_pages:
         lock_memory()
     settle_memory()
     server.start()
-    status = _watch(server, port, stop_signals, block_frames / rate_hz, started)
+    status = _watch(server, port, stop_signals, started, notifier, guard)
+    notifier.stopping()
     if status == 0:
+        guard.stable()
         server.stop()  # fades out
+    else:
+        guard.blameless()
     assert graph is not None  # pyo does not hold it: it must live until here
     return status
 
 
-def _watch(server: Any, port: Port, stop_signals: set[signal.Signals], block_s: float, started: float) -> int:
+def _jack_comes(stop_signals: set[signal.Signals], notifier: Notifier) -> bool:
+    """Waits for jackd, at most JACK_WAIT_S; True when it answers. All that a start needs is loaded by now: sound is back at once.
+
+    Looks for jackd's own socket (jack2: common/JackConstants.h), for each boot() in vain writes five lines to the log."""
+    name = os.environ.get("JACK_DEFAULT_SERVER", "default")
+    path = f"/dev/shm/jack_{name}_{os.getuid()}_0"
+    say("waiting for JACK")
+    notifier.status("waiting for JACK")
+    deadline = time.monotonic() + JACK_WAIT_S
+    while time.monotonic() < deadline:
+        with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as knock:
+            knock.settimeout(0.5)
+            try:
+                knock.connect(path)
+                return True
+            except OSError:
+                pass
+        if signal.sigtimedwait(stop_signals, 0.05) is not None:
+            return False
+    return False
+
+
+def _watch(
+    server: Any,
+    port: Port,
+    stop_signals: set[signal.Signals],
+    started: float,
+    notifier: Notifier,
+    guard: crashguard.CrashGuard,
+) -> int:
     """Waits for a signal; looks at the engine's heartbeat meanwhile. Holds the GIL only for some microseconds each 0.1 s."""
+    block_frames, block_s = port.block_frames, port.block_frames / port.rate_hz
     first_block = True
-    blocks, since, measured_from = 0, time.monotonic(), (0, 0.0)
+    blocks, since = 0, time.monotonic()
     while True:
         told = signal.sigtimedwait(stop_signals, 0.02 if first_block else 0.1)
         if told is not None:
             return 0
+        if int(server.getBufferSize()) != block_frames:  # pyo was told, and now reads past its own
+            say(f"JACK changed its block size to {int(server.getBufferSize())} frames")
+            return START_AGAIN
         now, seen = time.monotonic(), port.meters()["blocks"]
         if seen != blocks:
             if first_block:
                 first_block = False
-                measured_from = (seen, now)
+                boot.note("audio")
                 say(f"playing {1000 * (now - started):.0f} ms after start, {round(1e6 * block_s)} us a block")
+                notifier.ready()
+                notifier.status(f"playing, {block_frames} frames at {port.rate_hz} Hz")
             blocks, since = seen, now
+            notifier.ping()
+            guard.look()
         elif not server.getIsBooted():
             say("JACK is gone")
             return START_AGAIN
         elif now - since > (5 if first_block else 1):
             say("JACK stands still or is gone")
             return START_AGAIN
-        # A changed block size shows as blocks that come at another pace. pyo would write past its buffers: leave at once.
-        if not first_block and now - measured_from[1] > 0.5 and now - since < 0.2:
-            pace = (seen - measured_from[0]) * block_s / (now - measured_from[1])
-            if not 0.6 < pace < 1.6:
-                say("JACK changed its block size or rate")
-                return START_AGAIN
-            measured_from = (seen, now)

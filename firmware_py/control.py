@@ -19,12 +19,13 @@ from device.board import Action, Board, Change, Notice
 from device.controls import CONTROLS, check, find, parse, to_position
 from device.terminal import Hands, Keyboard
 from dsp._engine import simd
-from firmware_py import settings
+from firmware_py import boot, crashguard, settings
 from firmware_py.errors import UserError
 from firmware_py.mailbox import Mailbox
+from firmware_py.notify import Notifier
 from firmware_py.paths import data_dir
 from firmware_py.presets import Presets
-from firmware_py.rooms import RoomMaker, RoomSource, find_source, installed_rooms, rooms_named
+from firmware_py.rooms import BuiltInRooms, RoomMaker, RoomSource, find_source, installed_rooms, rooms_named
 from firmware_py.socket import Server
 from firmware_py.status import Load, decibels
 
@@ -54,6 +55,7 @@ class Control:
         self._published = self._next_housekeeping = self._next_session = 0.0
         self._serial = 0
         self._room_fault = ""
+        self._room_noted = False
         self._board: Board | None = None
         self._preset: str | None = None
         self.room_ms = 0.0
@@ -130,7 +132,14 @@ class Control:
 
     def _take_rooms(self, source: RoomSource, reference: str) -> None:
         self._source, self.bank = source, reference
+        crashguard.end_safe_start()
         self._maker = None
+        self._room_stale = self._session_stale = True
+
+    def start_safe(self) -> None:
+        """Plays the built-in rooms with the default controls; see firmware_py.crashguard."""
+        self._source, self.bank, self._maker = BuiltInRooms(), "", None
+        self.set(settings.defaults())
         self._room_stale = self._session_stale = True
 
     def work(self) -> None:
@@ -162,8 +171,14 @@ class Control:
             self._maker = None
             self._serial = 0
             self._parameters_stale = self._room_stale = True
-        if self._mailbox.port is not None:
-            self._load.look(self._mailbox.port, now)
+            if crashguard.safe_start_reason():  # the audio process has just come back safe
+                self.start_safe()
+        port = self._mailbox.port
+        if port is not None:
+            self._load.look(port, now)
+            if not self._room_noted and port.meters()["playing_serial"]:
+                self._room_noted = True
+                boot.note("control")
         if self._session_stale and now >= self._next_session:
             self._next_session = now + SESSION_S
             self.save_session()
@@ -238,6 +253,7 @@ class Control:
                 "made_in_ms": round(self.room_ms, 2),
                 "fault": self._room_fault,
             },
+            "safe_start": crashguard.safe_start_reason(),
             "control": {"pid": os.getpid(), "up_s": round(time.monotonic() - self.started, 1)},
             "audio": None,
         }
@@ -268,9 +284,20 @@ class Control:
 
 def run(*, profile: str, bank: Path | None, keys: bool, script: Path | None) -> int:
     """Steers the pedal until SIGTERM, SIGINT or SIGHUP, or until its user quits at the keyboard; returns the exit status."""
-    values, session_bank = settings.load_session(Store(data_dir()).number())
-    source, used = _open_rooms(bank, session_bank)
-    control = Control(values, source, used)
+    guard, notifier = crashguard.CrashGuard("control"), Notifier()
+    if guard.crash_loop:
+        why = f"the control process died {guard.deaths} times in a row"
+        say(f"{why}: starting safe")
+        crashguard.declare_safe_start(why)
+        if guard.deaths >= 2 * crashguard.CRASH_LOOP:
+            say("the board is left alone: steer by commands")
+            profile = "none"
+    if crashguard.safe_start_reason():
+        values, session_bank = settings.defaults(), None
+        control = Control(values, BuiltInRooms(), "")
+    else:
+        values, session_bank = settings.load_session(Store(data_dir()).number())
+        control = Control(values, *_open_rooms(bank, session_bank))
     moves = read_script(script) if script else None
     stop = False
 
@@ -300,9 +327,12 @@ def run(*, profile: str, bank: Path | None, keys: bool, script: Path | None) -> 
         control.attach(board)
         try:
             next_picture = 0.0
+            notifier.ready()
             while not stop and not (hands and hands.done):
                 control.scan()
                 control.work()
+                notifier.ping()
+                guard.look()
                 server.serve(board.scan_s)
                 if hands is not None:
                     hands.press(keyboard.read())
@@ -312,6 +342,8 @@ def run(*, profile: str, bank: Path | None, keys: bool, script: Path | None) -> 
         finally:
             server.close()
             control.save_session()
+    notifier.stopping()
+    guard.stable()
     return 0
 
 

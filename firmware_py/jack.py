@@ -1,4 +1,5 @@
-"""Finding and starting a JACK server. Used by the supervisor, the demo, tests and benches; never by the audio process."""
+"""Finding, starting and keeping a JACK server. Used by `nverb jack`, the supervisor, demo, tests and benches; never by the audio
+process."""
 
 from __future__ import annotations
 
@@ -6,11 +7,20 @@ import os
 import re
 import shutil
 import subprocess
+import sys
 import tempfile
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 from firmware_py.errors import UserError
+
+STILL_S = 1.0
+"""A jackd none of whose threads ran for so long is stopped, hung, or has lost its card: its driver runs once a period."""
+RETRY_S = 0.3
+REALTIME_PRIORITY = 70
+"""Of JACK; its clients get a little less. Above the kernel's threaded interrupts, which have 50."""
+ASOUND = Path("/proc/asound")
 
 
 def is_running(server: str | None = None) -> bool:
@@ -26,17 +36,20 @@ def is_running(server: str | None = None) -> bool:
     return done.returncode == 0
 
 
-def sound_cards() -> list[str]:
-    """ALSA cards that can play, as `hw:NAME` and `hw:NUMBER`, the first card first; empty where there is none."""
+def sound_cards(asound: Path = ASOUND, *, recording: bool = False) -> list[str]:
+    """ALSA cards that can play, as `hw:NAME` and `hw:NUMBER`, the first card first; empty where there is none. `recording`: only
+    those that record, too."""
     try:
-        text = Path("/proc/asound/cards").read_text()
-        playing = {
-            line.split("-")[0] for line in Path("/proc/asound/pcm").read_text().splitlines() if "playback" in line
-        }
+        text = (asound / "cards").read_text()
+        rows = (asound / "pcm").read_text().splitlines()
     except OSError:
         return []
+    playing, capturing = (
+        {row.split("-")[0] for row in rows if way in row.partition(":")[2]} for way in ("playback", "capture")
+    )
+    usable = playing & capturing if recording else playing
     cards = re.findall(r"^\s*(\d+) \[(\S+)\s*\]", text, re.MULTILINE)
-    return [f"hw:{card}" for number, name in cards if f"{int(number):02d}" in playing for card in (name, number)]
+    return [f"hw:{card}" for number, name in cards if f"{int(number):02d}" in usable for card in (name, number)]
 
 
 class JackServer:
@@ -51,24 +64,28 @@ class JackServer:
         rate_hz: int,
         realtime: bool = True,
         synchronous: bool = False,
+        own_log: bool = True,
     ) -> None:
         """Starts jackd and returns when it answers. `synchronous`: the server waits for its clients, so that a late one costs time
-        and no samples. Raises UserError with jackd's own words if it does not come up within 10 s."""
+        and no samples. `own_log`: keeps what jackd says; else it goes where our own words go. Raises UserError with jackd's own
+        words if it does not come up within 10 s."""
         command = [_tool("jackd")]
         if name:
             command += ["-n", name]
-        command += ["-R"] if realtime else ["-r"]
+        command += ["-R", f"-P{REALTIME_PRIORITY}"] if realtime else ["-r"]
         if synchronous:
             command.append("-S")
         command += ["-d", *driver, "-r", str(rate_hz), "-p", str(block_frames)]
         self.name, self.command = name, command
-        self._log = tempfile.TemporaryFile()
+        self._log = tempfile.TemporaryFile() if own_log else None
+        self._turns, self._turned_s = 0, time.monotonic()
         environment = os.environ | {"JACK_NO_AUDIO_RESERVATION": "1"}
+        environment.pop("NOTIFY_SOCKET", None)  # jackd would tell our keeper that it is ready, and mean itself
         self.process = subprocess.Popen(
             command,
             stdin=subprocess.DEVNULL,
-            stdout=self._log,
-            stderr=self._log,
+            stdout=self._log or sys.stderr,
+            stderr=self._log or sys.stderr,
             env=environment,
             start_new_session=True,
         )
@@ -82,20 +99,42 @@ class JackServer:
             time.sleep(0.05)
 
     def log(self) -> str:
+        if self._log is None:
+            return ""
         self._log.seek(0)
         return self._log.read().decode(errors="replace")
 
     def last_words(self) -> str:
+        if self._log is None:
+            return "see the lines above"
         lines = [line for line in self.log().splitlines() if line.strip()]
         return " / ".join(lines[-2:]) or "it said nothing"
 
     def alive(self) -> bool:
         return self.process.poll() is None
 
+    def trouble(self) -> str:
+        """What is wrong with it; empty if it lives and its driver runs. To be asked again and again: it compares."""
+        if not self.alive():
+            return f"jackd is gone ({self.last_words()})"
+        now, turns = time.monotonic(), _voluntary_switches(self.process.pid)
+        if turns != self._turns:
+            self._turns, self._turned_s = turns, now
+        if now - self._turned_s > STILL_S:
+            return "jackd stands still: it hangs, or its sound card is gone"
+        return ""
+
     def close(self) -> None:
         """Stops it and forgets its log."""
         self.stop()
-        self._log.close()
+        if self._log is not None:
+            self._log.close()
+
+    def kill(self) -> None:
+        """For one that may not hear a request."""
+        if self.alive():
+            self.process.kill()
+            self.process.wait()
 
     def stop(self) -> None:
         if self.alive():
@@ -103,8 +142,62 @@ class JackServer:
             try:
                 self.process.wait(5)
             except subprocess.TimeoutExpired:
-                self.process.kill()
-                self.process.wait()
+                self.kill()
+
+
+def _voluntary_switches(pid: int) -> int:
+    """How often the threads of a process have gone to sleep: grows with each period of a driver that waits for its card."""
+    total = 0
+    for status in Path(f"/proc/{pid}/task").glob("*/status"):
+        try:
+            total += int(re.search(r"^voluntary_ctxt_switches:\s*(\d+)", status.read_text(), re.MULTILINE)[1])  # type: ignore[index]
+        except (OSError, TypeError):
+            pass  # a thread that has just ended
+    return total
+
+
+class JackKeeper:
+    """Keeps a JACK server running: starts it again when it dies, stands still or loses its sound card, as soon as there is one.
+
+    `start`: starts a server; None while there is no sound card. A UserError of its is told once, and tried again.
+    """
+
+    def __init__(self, start: Callable[[], JackServer | None]) -> None:
+        self._start = start
+        self._next_try_s = 0.0
+        self.server: JackServer | None = None
+        self.trouble = ""
+        """Why there is no server; empty when one runs."""
+
+    def tend(self) -> None:
+        """One look at the server. Waits only where one is being started, 10 s at most."""
+        if self.server is not None:
+            trouble = self.server.trouble()
+            if not trouble:
+                return
+            self._tell(f"{trouble}; starting it again")
+            self.server.kill()
+            self.server.close()
+            self.server = None
+            self._next_try_s = 0
+        if time.monotonic() < self._next_try_s:
+            return
+        try:
+            self.server = self._start()
+            self._tell("" if self.server else "waiting for a sound card that plays and records")
+        except UserError as error:
+            self._tell(str(error))
+        self._next_try_s = time.monotonic() + RETRY_S
+
+    def close(self) -> None:
+        if self.server is not None:
+            self.server.close()
+            self.server = None
+
+    def _tell(self, trouble: str) -> None:
+        if trouble and trouble != self.trouble:
+            print(f"nverb: {trouble}", file=sys.stderr, flush=True)
+        self.trouble = trouble
 
 
 def dummy(name: str, *, block_frames: int = 128, rate_hz: int = 48000, synchronous: bool = False) -> JackServer:

@@ -21,6 +21,11 @@ def mailbox_path() -> Path:
     return runtime_dir() / "mailbox"
 
 
+def forget() -> None:
+    """The next mailbox is a new one. Audio process, after a crash loop: whatever is in this one may have caused it."""
+    mailbox_path().unlink(missing_ok=True)
+
+
 def _map(path: Path) -> tuple[mmap.mmap, os.stat_result]:
     descriptor = os.open(path, os.O_RDWR | os.O_CLOEXEC)
     try:

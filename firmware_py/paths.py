@@ -1,24 +1,31 @@
 """Where the pedal keeps things.
 
-| folder  | holds                                            | first of                                                        |
-|---------|--------------------------------------------------|-----------------------------------------------------------------|
-| runtime | mailbox, socket, locks; in memory, gone at boot  | $NVERB_RUNTIME_DIR, $RUNTIME_DIRECTORY, /dev/shm/nverb-UID       |
-| data    | banks, models, presets, profiles; the only state | $NVERB_DATA_DIR, $STATE_DIRECTORY, ~/.local/share/nverb         |
+| folder  | holds                                            | first of                                                          |
+|---------|--------------------------------------------------|-------------------------------------------------------------------|
+| runtime | mailbox, socket, locks; in memory, gone at boot  | $NVERB_RUNTIME_DIR, $RUNTIME_DIRECTORY, /dev/shm/nverb-UID         |
+| data    | banks, models, presets, profiles; the only state | $NVERB_DATA_DIR, $STATE_DIRECTORY, the service's, ~/.local/share/nverb |
 
 The runtime folder lies in a memory file system: the audio process maps the mailbox, and a page of a disk file could make it wait.
+
+Where the pedal is installed as a service (systemd/), its folders are SERVICE_RUNTIME and SERVICE_DATA, of user and group `nverb`.
+Commands of the group's members mean that pedal, unless one of their own runs.
 """
 
 from __future__ import annotations
 
 import fcntl
 import os
+import pwd
 from pathlib import Path
 from typing import BinaryIO
 
 from firmware_py.errors import UserError
 from models.files import write_atomically
 
-__all__ = ["data_dir", "lock", "runtime_dir", "write_atomically"]
+__all__ = ["data_dir", "lock", "running_dir", "runtime_dir", "write_atomically"]
+
+SERVICE_RUNTIME = Path("/run/nverb")
+SERVICE_DATA = Path("/var/lib/nverb")
 
 
 def runtime_dir() -> Path:
@@ -28,11 +35,37 @@ def runtime_dir() -> Path:
     return _made(path, "NVERB_RUNTIME_DIR")
 
 
+def running_dir() -> Path:
+    """The runtime folder of the pedal that runs: the service's, if one is there and none of this user's own."""
+    own = runtime_dir()
+    if "NVERB_RUNTIME_DIR" in os.environ or (own / "control.sock").exists():
+        return own
+    return SERVICE_RUNTIME if _is_there(SERVICE_RUNTIME) else own
+
+
 def data_dir() -> Path:
-    """The data folder, made if it is not there."""
+    """The data folder, made if it is not there. Raises UserError where it may not be used."""
     named = os.environ.get("NVERB_DATA_DIR") or os.environ.get("STATE_DIRECTORY")
+    if not named and _is_there(SERVICE_DATA):
+        if not os.access(SERVICE_DATA, os.R_OK | os.W_OK | os.X_OK):
+            raise UserError(
+                f"{SERVICE_DATA} is the pedal's: join its group (sudo usermod -aG nverb {_user()}, then log in again), "
+                "or name a folder of your own in NVERB_DATA_DIR"
+            )
+        return SERVICE_DATA
     path = Path(named) if named else Path(os.environ.get("XDG_DATA_HOME") or Path.home() / ".local/share") / "nverb"
     return _made(path, "NVERB_DATA_DIR")
+
+
+def _is_there(folder: Path) -> bool:
+    return folder.is_dir() and not folder.is_symlink()
+
+
+def _user() -> str:
+    try:
+        return pwd.getpwuid(os.getuid()).pw_name
+    except KeyError:
+        return "USER"
 
 
 def _made(path: Path, variable: str) -> Path:

@@ -26,7 +26,7 @@ from pathlib import Path
 from typing import Any
 
 from firmware_py.errors import UserError
-from firmware_py.paths import runtime_dir
+from firmware_py.paths import running_dir, runtime_dir
 
 MAX_LINE = 65536
 MAX_CLIENTS = 16
@@ -35,12 +35,13 @@ Handler = Callable[[dict[str, Any]], dict[str, Any]]
 
 
 def socket_path() -> Path:
+    """Where the control process of this user listens."""
     return runtime_dir() / "control.sock"
 
 
 def ask(request: dict[str, Any], *, timeout_s: float = 5.0) -> dict[str, Any]:
     """Sends a request to the control process and returns its answer. Raises UserError: no pedal, no answer, or its refusal."""
-    path = socket_path()
+    path = running_dir() / "control.sock"
     with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as connection:
         connection.settimeout(timeout_s)
         try:

@@ -52,6 +52,8 @@ def screen(status: dict[str, Any]) -> str:
 
     audio, room = status["audio"], status["room"]
     lines = [f"nverb {status['version']}, kernel for {status['simd']}"]
+    if status["safe_start"]:
+        lines.append(f"SAFE     {status['safe_start']}; built-in rooms, until you choose a bank or a preset")
     if audio is None:
         lines.append("audio    not running: no sound until it is (`nverb run`, or see its log)")
     else:

@@ -1,7 +1,8 @@
 """Runs the pedal's processes and starts again what dies: JACK (if it is ours), the audio process, the control process.
 
-On a board systemd does this (systemd/); this is for a desk, the demo and the tests. The processes know nothing of it: each can
-be killed at any time, and the others go on.
+On a board systemd does this (systemd/); this is for a desk, the demo and the tests, and gives the same guarantees: what dies is
+started again, and what hangs (says nothing to its notify socket for WATCHDOG_S) is killed first. The processes know nothing of it:
+each can be killed at any time, and the others go on.
 """
 
 from __future__ import annotations
@@ -9,14 +10,20 @@ from __future__ import annotations
 import os
 import select
 import signal
+import socket
 import subprocess
 import sys
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
-from firmware_py.jack import JackServer
+from firmware_py.jack import JackKeeper, JackServer
+from firmware_py.paths import runtime_dir
 
+WATCHDOG_S = {"audio": 2.0, "control": 5.0}
+"""As in the units. The control process may be busy with loading a model; nobody hears it hang."""
+START_S = 60.0
+"""Longest that a process may take until it is ready."""
 LONGEST_PAUSE_S = 1.0
 STABLE_S = 5.0
 
@@ -34,11 +41,20 @@ class Child:
     pause_s: float = 0.0
     starts: int = 0
 
+    notify: socket.socket | None = None
+    heard: float = 0.0
+    ready: bool = False
+
     def tend(self, now: float) -> None:
-        """Starts the process if it is not running and its pause is over."""
+        """Starts the process if it is not running and its pause is over; kills it if it hangs."""
         if self.process is not None:
+            self._listen(now)
             status = self.process.poll()
             if status is None:
+                patience_s = WATCHDOG_S.get(self.name, START_S) if self.ready else START_S
+                if now - self.heard > patience_s:
+                    print(f"nverb: {self.name} hangs; killing it", file=sys.stderr, flush=True)
+                    self.process.kill()
                 return
             lived = now - self.started
             self.process = None
@@ -50,10 +66,31 @@ class Child:
             self.process = subprocess.Popen(
                 self.command,
                 stdin=None if self.inherit_stdin else subprocess.DEVNULL,
-                env=os.environ | self.environment,
+                env=os.environ | self.environment | self._notify_environment(),
             )
-            self.started = now
+            self.started = self.heard = now
+            self.ready = False
             self.starts += 1
+
+    def _notify_environment(self) -> dict[str, str]:
+        """A new notify socket for each start: what a dead one said is not heard."""
+        path = runtime_dir() / f"notify-{self.name}"
+        path.unlink(missing_ok=True)
+        if self.notify is not None:
+            self.notify.close()
+        self.notify = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM | socket.SOCK_CLOEXEC | socket.SOCK_NONBLOCK)
+        self.notify.bind(os.fspath(path))
+        watchdog_us = round(1e6 * WATCHDOG_S.get(self.name, 0))
+        return {"NOTIFY_SOCKET": os.fspath(path), "WATCHDOG_USEC": f"{watchdog_us}"}
+
+    def _listen(self, now: float) -> None:
+        while self.notify is not None:
+            try:
+                message = self.notify.recv(4096)
+            except BlockingIOError:
+                return
+            self.heard = now
+            self.ready = self.ready or b"READY=1" in message
 
     def stop(self) -> None:
         if self.process is not None and self.process.poll() is None:
@@ -67,22 +104,29 @@ class Child:
         except subprocess.TimeoutExpired:
             self.process.kill()
             self.process.wait()
+        if self.notify is not None:
+            self.notify.close()
+            (runtime_dir() / f"notify-{self.name}").unlink(missing_ok=True)
 
 
 class Supervisor:
-    """`start_jack`: makes a JACK server of ours, or None if there is one that is not ours to tend."""
+    """`start_jack`: makes a JACK server of ours, or None if there is one that is not ours to tend. It is started here, and a
+    UserError of its goes to the caller; a later one is tried again."""
 
-    def __init__(self, children: list[Child], start_jack: Callable[[], JackServer] | None) -> None:
+    def __init__(self, children: list[Child], start_jack: Callable[[], JackServer | None] | None) -> None:
         self.children = children
-        self._start_jack = start_jack
-        self.jack = start_jack() if start_jack else None
+        self._keeper = JackKeeper(start_jack) if start_jack else None
+        if self._keeper is not None and start_jack is not None:
+            self._keeper.server = start_jack()
+
+    @property
+    def jack(self) -> JackServer | None:
+        return self._keeper.server if self._keeper else None
 
     def tend(self) -> None:
-        """One look at everything. Raises UserError if JACK cannot be started again."""
-        if self._start_jack and self.jack and not self.jack.alive():
-            print(f"nverb: jackd is gone ({self.jack.last_words()}); starting it again", file=sys.stderr, flush=True)
-            self.jack.close()
-            self.jack = self._start_jack()
+        """One look at everything."""
+        if self._keeper is not None:
+            self._keeper.tend()
         for child in self.children:
             child.tend(time.monotonic())
 
@@ -115,8 +159,8 @@ class Supervisor:
             child.stop()
         for child in reversed(self.children):
             child.join(3)
-        if self.jack:
-            self.jack.close()
+        if self._keeper is not None:
+            self._keeper.close()
 
 
 def command(*words: str) -> list[str]:

@@ -1,4 +1,4 @@
-"""`nverb run`, `nverb demo`, and the two processes that they run: `nverb audio`, `nverb control`."""
+"""`nverb run`, `nverb demo`, and the processes of the pedal one by one: `nverb jack`, `nverb audio`, `nverb control`."""
 
 from __future__ import annotations
 
@@ -14,9 +14,10 @@ def add_parsers(subparsers: Any) -> None:
         "run", help="run the pedal", description="Run the pedal: JACK (unless it runs), audio and control."
     )
     run.add_argument(
-        "--profile", default="sim", help="the board: a profile's name (default: %(default)s, knobs on the keyboard)"
+        "--profile",
+        help="the board: a profile's name (default: as `nverb settings` says; sim has knobs on the keyboard)",
     )
-    run.add_argument("--card", help="ALSA card for JACK, such as hw:0 (default: the first that plays)")
+    run.add_argument("--card", help="ALSA card for JACK, such as hw:0 (default: as `nverb settings` says)")
     run.add_argument("--dummy", action="store_true", help="run JACK without a sound card")
     run.add_argument("--or-demo", action="store_true", help="play the demo if there is no sound card and no JACK")
     _add_engine(run)
@@ -41,6 +42,13 @@ def add_parsers(subparsers: Any) -> None:
     _add_rooms(demo)
     demo.set_defaults(handler=_demo)
 
+    jack = subparsers.add_parser(
+        "jack",
+        help="jackd alone, kept running (a service)",
+        description="Run jackd as `nverb settings` says; start it again when it dies, hangs, or its sound card comes back.",
+    )
+    jack.set_defaults(handler=_jack)
+
     audio = subparsers.add_parser("audio", help="the audio process alone (a service)")
     audio.add_argument("--client", default="nverb", help="name among JACK's clients (default: %(default)s)")
     audio.add_argument("--no-connect", action="store_true", help="leave the JACK ports unconnected")
@@ -49,7 +57,7 @@ def add_parsers(subparsers: Any) -> None:
     audio.set_defaults(handler=_audio)
 
     control = subparsers.add_parser("control", help="the control process alone (a service)")
-    control.add_argument("--profile", default="sim", help="the board: a profile's name (default: %(default)s)")
+    control.add_argument("--profile", help="the board: a profile's name (default: as `nverb settings` says)")
     control.add_argument("--keys", action="store_true", help="turn the simulated board's knobs by the keyboard")
     control.add_argument(
         "--script", type=Path, help="turn the simulated board's knobs by a file: lines of SECONDS CONTROL POSITION"
@@ -59,16 +67,11 @@ def add_parsers(subparsers: Any) -> None:
 
 
 def _add_engine(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--inputs", type=int, choices=(1, 2), default=2, help="input channels (default: %(default)s)")
-    parser.add_argument(
-        "--max-ir-seconds", type=float, default=6.0, help="longest room, 0.1 to 10 s (default: %(default)s)"
-    )
-    parser.add_argument(
-        "--block", type=int, default=128, help="frames in a block, if JACK is started here (default: %(default)s)"
-    )
-    parser.add_argument(
-        "--rate", type=int, default=48000, help="sampling rate in Hz, if JACK is started here (default: %(default)s)"
-    )
+    told = "(default: as `nverb settings` says)"
+    parser.add_argument("--inputs", type=int, choices=(1, 2), help=f"input channels {told}")
+    parser.add_argument("--max-ir-seconds", type=float, help=f"longest room, 0.1 to 10 s {told}")
+    parser.add_argument("--block", type=int, help=f"frames in a block, if JACK is started here {told}")
+    parser.add_argument("--rate", type=int, help=f"sampling rate in Hz, if JACK is started here {told}")
 
 
 def _add_rooms(parser: argparse.ArgumentParser) -> None:
@@ -83,9 +86,29 @@ def _engine_arguments(args: argparse.Namespace) -> list[str]:
     return ["--inputs", str(args.inputs), "--max-ir-seconds", str(args.max_ir_seconds)]
 
 
-def _checked_engine(args: argparse.Namespace) -> None:
+def _settle(args: argparse.Namespace, *, service: bool = False) -> None:
+    """What was not asked for is as the settings file says. A bad file stops a command, but not a service: see load_for_service."""
+    from firmware_py import settings_file
     from firmware_py.errors import UserError
 
+    if service:
+        settings, trouble = settings_file.load_for_service()
+        if trouble:
+            print(f"nverb: {trouble}", file=sys.stderr, flush=True)
+    else:
+        settings = settings_file.load()
+    for argument, key in (
+        ("inputs", "inputs"),
+        ("max_ir_seconds", "max_ir_s"),
+        ("block", "block_frames"),
+        ("rate", "rate_hz"),
+        ("profile", "profile"),
+        ("card", "card"),
+    ):
+        if getattr(args, argument, "") is None:
+            setattr(args, argument, getattr(settings, key))
+    if "block" not in args:
+        return
     if not 0.1 <= args.max_ir_seconds <= 10:
         raise UserError(f"--max-ir-seconds {args.max_ir_seconds:g}: from 0.1 to 10")
     if args.block not in (16, 32, 64, 128, 256, 512, 1024):
@@ -102,7 +125,7 @@ def _run(args: argparse.Namespace) -> int:
     from firmware_py.rooms import find_source
     from firmware_py.supervisor import Child, Supervisor, command
 
-    _checked_engine(args)
+    _settle(args)
     server = os.environ.get("JACK_DEFAULT_SERVER")
     start = None
     load(
@@ -110,10 +133,12 @@ def _run(args: argparse.Namespace) -> int:
     )  # a bad profile, like a bad bank, is told now, not by a child that dies again and again
     if not jack.is_running(server):
         cards = jack.sound_cards()
-        if args.card and not args.dummy and args.card.split(",")[0] not in cards:
-            raise UserError(f"no sound card {args.card}: there are {', '.join(cards) or 'none'} (see `aplay -l`)")
-        card = args.card or next(iter(cards), None)
-        if args.dummy:
+        card = args.card
+        if card == "auto":
+            card = next(iter(jack.sound_cards(recording=True) or cards), None)
+        elif card.startswith("hw:") and not args.dummy and card.split(",")[0] not in cards:
+            raise UserError(f"no sound card {card}: there are {', '.join(cards) or 'none'} (see `aplay -l`)")
+        if args.dummy or card == "dummy":
             driver = ["dummy"]
         elif card:
             driver = ["alsa", "-d", card]
@@ -124,7 +149,9 @@ def _run(args: argparse.Namespace) -> int:
             raise UserError("no sound card and no JACK server: plug one in, or try `nverb demo` or `nverb run --dummy`")
 
         def start() -> jack.JackServer:
-            return jack.JackServer(server, driver, block_frames=args.block, rate_hz=args.rate, realtime=not args.dummy)
+            return jack.JackServer(
+                server, driver, block_frames=args.block, rate_hz=args.rate, realtime=driver != ["dummy"]
+            )
 
     held = lock("run", "nverb run")
     find_source(args.bank)
@@ -149,7 +176,7 @@ def _run(args: argparse.Namespace) -> int:
 def _demo(args: argparse.Namespace) -> int:
     from firmware_py.demo import play
 
-    _checked_engine(args)
+    _settle(args)
     if not 2 <= args.seconds <= 600:
         from firmware_py.errors import UserError
 
@@ -170,7 +197,7 @@ def _audio(args: argparse.Namespace) -> int:
     from firmware_py import audio
     from firmware_py.paths import lock
 
-    _checked_engine(args)
+    _settle(args, service=True)
     held = lock("audio", "an audio process")
     status = audio.run(
         client=args.client,
@@ -185,10 +212,21 @@ def _audio(args: argparse.Namespace) -> int:
     os._exit(status)  # pyo's own way out waits, and may hang when JACK is gone
 
 
+def _jack(args: argparse.Namespace) -> int:
+    from firmware_py.jack_service import run
+    from firmware_py.paths import lock
+
+    held = lock("jack", "nverb jack")
+    run()
+    held.close()
+    return 0
+
+
 def _control(args: argparse.Namespace) -> int:
     from firmware_py.control import run
     from firmware_py.paths import lock
 
+    _settle(args, service=True)
     held = lock("control", "a control process")
     status = run(profile=args.profile, bank=args.bank, keys=args.keys, script=args.script)
     held.close()

@@ -1,0 +1,31 @@
+"""`nverb doctor`: looks at the machine and says what keeps the pedal from playing well, and what to do about it."""
+
+from __future__ import annotations
+
+import argparse
+import json
+from typing import Any
+
+
+def add_parsers(subparsers: Any) -> None:
+    doctor = subparsers.add_parser(
+        "doctor",
+        help="check the machine; each complaint with its remedy",
+        description="Check the machine; each complaint with its remedy. Exit status 1 if something is wrong.",
+    )
+    doctor.add_argument(
+        "--boot", action="store_true", help="how long power-on to sound took, and how much of it is ours"
+    )
+    doctor.add_argument("--json", action="store_true", help="for programs")
+    doctor.set_defaults(handler=_doctor)
+
+
+def _doctor(args: argparse.Namespace) -> int:
+    from firmware_py import doctor
+
+    results = doctor.boot_report() if args.boot else [check() for check in doctor.CHECKS]
+    if args.json:
+        print(json.dumps([result._asdict() for result in results], indent=2))
+    else:
+        print("\n".join(result.line() for result in results))
+    return int(any(result.state == "bad" for result in results))

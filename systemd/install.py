@@ -1,0 +1,184 @@
+"""Puts the pedal into a system with systemd, and takes it out again. `sudo nverb service install`; `sudo make install` ends with it.
+
+The Python that runs this is the one that the services will run: a virtual environment below PREFIX, one for each version that was
+ever installed. The symlink `current` names the one in use, and changes by one rename: a failed installation changes nothing, and the
+version before is one command away (`sudo /opt/nverb/VERSION/bin/nverb service install`).
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+from firmware_py.errors import UserError
+
+FILES = {
+    "nverb.target": "etc/systemd/system/nverb.target",
+    "nverb-jack.service": "etc/systemd/system/nverb-jack.service",
+    "nverb-audio.service": "etc/systemd/system/nverb-audio.service",
+    "nverb-control.service": "etc/systemd/system/nverb-control.service",
+    "nverb-.service.d/common.conf": "etc/systemd/system/nverb-.service.d/common.conf",
+    "cpu-governor-nverb.service": "etc/systemd/system/cpu-governor-nverb.service",
+    "sysusers.conf": "etc/sysusers.d/nverb.conf",
+    "tmpfiles.conf": "etc/tmpfiles.d/nverb.conf",
+    "60-nverb.rules": "etc/udev/rules.d/60-nverb.rules",
+}
+UNITS = [
+    "nverb.target",
+    "nverb-jack.service",
+    "nverb-audio.service",
+    "nverb-control.service",
+    "cpu-governor-nverb.service",
+]
+PREFIX = Path("opt/nverb")
+COMMAND = Path("usr/local/bin/nverb")
+KEPT_VERSIONS = 2
+SOURCE = Path(__file__).parent
+
+Say = Callable[[str], None]
+
+
+def place_files(root: Path) -> None:
+    """Writes units, rules and the rest below `root`. Raises OSError."""
+    for name, target in FILES.items():
+        path = root / target
+        path.parent.mkdir(parents=True, exist_ok=True)
+        new = path.with_name(f".{path.name}.new")
+        shutil.copyfile(SOURCE / name, new)
+        new.chmod(0o644)
+        os.replace(new, path)
+
+
+def install(root: Path, *, start: bool, say: Say) -> None:
+    """Installs, and starts the pedal if `start` and systemd runs here. `root`: "/", or the tree of an image that is being made.
+
+    Raises UserError, OSError.
+    """
+    if root == Path("/"):
+        _require_root()
+    environment = Path(sys.prefix)
+    if environment.parent != Path("/") / PREFIX:
+        raise UserError(
+            f"nverb runs from {environment}: a service needs it in /{PREFIX}/VERSION, where the pedal's user can read it; "
+            "`sudo make install` does that, docs/service.md says how without make"
+        )
+    for tool in ("systemctl", "systemd-sysusers", "systemd-tmpfiles"):
+        if shutil.which(tool) is None:
+            raise UserError(f"{tool} is missing: nverb's service needs systemd (use `nverb run` without)")
+    if shutil.which("jackd") is None:
+        raise UserError("jackd is missing: sudo apt-get install jackd2")
+    place_files(root)
+    _link(root / PREFIX / "current", Path(environment.name))
+    (root / COMMAND).parent.mkdir(parents=True, exist_ok=True)
+    _link(root / COMMAND, Path("/") / PREFIX / "current/bin/nverb")
+    where = [] if root == Path("/") else [f"--root={root}"]
+    _run("systemd-sysusers", *where, f"/{FILES['sysusers.conf']}" if where else "nverb.conf")
+    _run("systemd-tmpfiles", *where, "--create", f"/{FILES['tmpfiles.conf']}" if where else "nverb.conf")
+    _run("systemctl", *where, "enable", *UNITS)
+    say("installed: user nverb, nverb.target, /var/lib/nverb")
+    if not where:
+        _prepare(say)
+        if systemd_runs():
+            _run("systemctl", "daemon-reload")
+            _run("udevadm", "control", "--reload", needed=False)
+            buses = [f"--subsystem-match={bus}" for bus in ("spidev", "i2c-dev", "gpio")]
+            _run("udevadm", "trigger", *buses, needed=False)
+            if start:
+                _run("systemctl", "restart", "--no-block", "nverb.target")
+                say("started: `nverb status` tells how it is, `nverb doctor` what the board needs")
+        else:
+            say("systemd does not run here: the pedal starts when the system boots")
+    _forget_old_versions(root, environment.name, say)
+
+
+def uninstall(*, purge: bool, say: Say) -> None:
+    """Takes out what install() put in. The state folder and the user stay, unless `purge`. Raises UserError, OSError."""
+    _require_root()
+    if systemd_runs():
+        _run("systemctl", "disable", "--now", *UNITS, needed=False)
+    for unit in UNITS:
+        for wants in Path("/etc/systemd/system").glob("*.target.wants"):
+            (wants / unit).unlink(missing_ok=True)
+    for target in FILES.values():
+        (Path("/") / target).unlink(missing_ok=True)
+    shutil.rmtree("/etc/systemd/system/nverb-.service.d", ignore_errors=True)
+    shutil.rmtree("/etc/systemd/system/nverb.target.wants", ignore_errors=True)
+    if systemd_runs():
+        _run("systemctl", "daemon-reload", needed=False)
+    if (Path("/") / COMMAND).is_symlink():
+        (Path("/") / COMMAND).unlink()
+    shutil.rmtree("/run/nverb", ignore_errors=True)
+    if purge:
+        shutil.rmtree("/var/lib/nverb", ignore_errors=True)
+        _run("userdel", "nverb", needed=False)
+        _run("groupdel", "nverb", needed=False)
+        say("removed: the service, its user, and all banks and presets in /var/lib/nverb")
+    else:
+        say(
+            "removed: the service. Banks and presets stay in /var/lib/nverb; `nverb service uninstall --purge` takes them, too"
+        )
+    shutil.rmtree(Path("/") / PREFIX, ignore_errors=True)  # last: this program runs from there
+
+
+def systemd_runs() -> bool:
+    return Path("/run/systemd/system").is_dir()
+
+
+def _prepare(say: Say) -> None:
+    """Draws the starter bank as the pedal's user, so that the first start does not have to."""
+    say("drawing the starter bank, once")
+    done = subprocess.run(
+        [sys.executable, "-c", "from firmware_py.rooms import find_source; find_source()"],
+        env=os.environ | {"NVERB_DATA_DIR": "/var/lib/nverb", "HOME": "/var/lib/nverb"},
+        user="nverb",
+        group="nverb",
+        extra_groups=[],
+        umask=0o007,
+        cwd="/",
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    if done.returncode:
+        say(f"could not draw it now, the first start will: {(done.stderr.splitlines() or ['?'])[-1]}")
+
+
+def _forget_old_versions(root: Path, current: str, say: Say) -> None:
+    versions = [path for path in (root / PREFIX).iterdir() if path.is_dir() and not path.is_symlink()]
+    old = sorted((p for p in versions if p.name != current), key=lambda p: p.stat().st_mtime, reverse=True)
+    for path in old[KEPT_VERSIONS - 1 :]:
+        shutil.rmtree(path, ignore_errors=True)
+    for path in old[: KEPT_VERSIONS - 1]:
+        say(
+            f"the version before is kept: sudo {Path('/') / PREFIX / path.name}/bin/nverb service install goes back to it"
+        )
+
+
+def _link(path: Path, target: Path) -> None:
+    """A symlink, swapped in by a rename."""
+    if path.exists() and not path.is_symlink():
+        raise UserError(f"{path} is in the way: move it elsewhere")
+    new = path.with_name(f".{path.name}.new")
+    new.unlink(missing_ok=True)
+    new.symlink_to(target)
+    os.replace(new, path)
+
+
+def _require_root() -> None:
+    if os.geteuid() != 0:
+        raise UserError("only root may change the system's services: put sudo before it")
+
+
+def _run(*words: str, needed: bool = True) -> None:
+    try:
+        done = subprocess.run(words, capture_output=True, text=True, check=False)
+    except FileNotFoundError:
+        if needed:
+            raise UserError(f"{words[0]} is missing") from None
+        return
+    if done.returncode and needed:
+        raise UserError(f"{' '.join(words)}: {' / '.join(done.stderr.split(chr(10)))[:500].strip(' /')}")

@@ -1,0 +1,126 @@
+"""The settings file: whole or not at all, and every complaint says what to do."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from firmware_py.errors import UserError
+from firmware_py.settings_file import Settings, load_for_service, path, read, write
+
+fuzz = settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
+
+
+@pytest.fixture
+def file(tmp_path: Path) -> Path:
+    return tmp_path / "settings.toml"
+
+
+def test_without_a_file_the_defaults_hold(file: Path) -> None:
+    assert read(file) == Settings()
+
+
+def test_what_is_written_is_read(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("NVERB_DATA_DIR", str(tmp_path))
+    kept = Settings(profile="pi-mcp3008", card="hw:USB,0", block_frames=64, periods=3, inputs=1, max_ir_s=2.5)
+    write(kept)
+    assert read(path()) == kept
+
+
+@pytest.mark.parametrize(
+    ("text", "told"),
+    [
+        ("version = 1\nblok_frames = 64", "block_frames"),
+        ("version = 1\nblock_frames = 63", "power of two"),
+        ("version = 1\nblock_frames = 64\nrate_hz = 1", "8000 to 192000"),
+        ('version = 1\nrate_hz = "fast"', "whole number"),
+        ("version = 1\ninputs = true", "whole number"),
+        ("version = 1\nmax_ir_s = nan", "0.1 to 10"),
+        ('version = 1\ncard = "USB"', "aplay -l"),
+        ('version = 1\ncard = "hw:1\\u0000"', "aplay -l"),
+        ("block_frames = 64", "version = 1"),
+        ("version = 2\nblock_frames = 64", "update nverb"),
+        ("version = 0\nblock_frames = 64", "reset"),
+        ("version = 1\nblock_frames = ", "reset"),
+        ("\x00\xff", "reset"),
+        ("x" * 70_000, "not a settings file"),
+    ],
+)
+def test_a_bad_file_is_refused_whole_with_the_remedy(file: Path, text: str, told: str) -> None:
+    file.write_text(text)
+    with pytest.raises(UserError) as raised:
+        read(file)
+    assert told in str(raised.value) and str(file) in str(raised.value) and "\n" not in str(raised.value)
+
+
+def test_a_service_with_a_bad_file_plays_with_the_defaults_and_says_so(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setenv("NVERB_DATA_DIR", str(tmp_path))
+    (tmp_path / "settings.toml").write_text("version = 1\nblock_frames = 64\nrate_hz = 1\n")
+    used, trouble = load_for_service()
+    assert used == Settings()  # not the good half of it, either
+    assert "rate_hz" in trouble
+
+
+@fuzz
+@given(data=st.binary(max_size=300))
+def test_no_bytes_get_through(tmp_path_factory: pytest.TempPathFactory, data: bytes) -> None:
+    file = tmp_path_factory.getbasetemp() / "fuzzed.toml"
+    file.write_bytes(data)
+    with pytest.raises(UserError):
+        read(file)
+
+
+@fuzz
+@given(
+    table=st.dictionaries(
+        st.sampled_from([*Settings.__annotations__, "nonsense"]),
+        st.one_of(st.integers(), st.floats(), st.booleans(), st.text('hw:1,"\\\n\0', max_size=20)),
+        max_size=4,
+    )
+)
+def test_whatever_is_accepted_is_in_range(tmp_path_factory: pytest.TempPathFactory, table: dict[str, object]) -> None:
+    from firmware_py.settings_file import checked
+
+    try:
+        used = checked(table, "table")
+    except UserError as error:
+        assert "\n" not in str(error)
+        return
+    assert used.block_frames in (16, 32, 64, 128, 256, 512, 1024)
+    assert 8000 <= used.rate_hz <= 192000 and used.inputs in (1, 2) and 0.1 <= used.max_ir_s <= 10
+
+
+def nverb(*words: str, data: Path) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "-m", "firmware_py.cli", *words],
+        env=os.environ | {"NVERB_DATA_DIR": str(data)},
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+
+
+def test_settings_by_command(tmp_path: Path) -> None:
+    assert nverb("settings", "set", "block_frames=64", "card=dummy", data=tmp_path).returncode == 0
+    shown = nverb("settings", data=tmp_path).stdout
+    assert "block_frames = 64" in shown and "rate_hz = 48000" in shown
+    before = (tmp_path / "settings.toml").read_bytes()
+    for words, told in (
+        ("block_frames=128 rate_hz=1", "8000"),
+        ("profile=pi-mcp3009", "pi-mcp3008"),
+        ("blok_frames=64", "block_frames"),
+    ):
+        done = nverb("settings", "set", *words.split(), data=tmp_path)
+        assert done.returncode == 1 and told in done.stderr and done.stderr.count("\n") == 1
+        assert (tmp_path / "settings.toml").read_bytes() == before
+    assert nverb("settings", "reset", data=tmp_path).returncode == 0
+    assert "block_frames = 128" in nverb("settings", data=tmp_path).stdout
