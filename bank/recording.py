@@ -55,3 +55,11 @@ def read_recording(path: Path, *, any_channels: bool = False) -> tuple[NDArray[n
     if not np.abs(samples).max():
         raise RecordingError(f"{path}: it is silent, all zero; choose another recording")
     return np.ascontiguousarray(samples.T), rate_hz
+
+
+def mono(samples: NDArray[np.float32], rate_hz: int, to_rate_hz: int) -> NDArray[np.float32]:
+    """The mean of all channels of a recording (channels, taps), resampled: float32 (taps,)."""
+    import soxr
+
+    mean = samples.mean(axis=0)
+    return mean if rate_hz == to_rate_hz else np.asarray(soxr.resample(mean, rate_hz, to_rate_hz, "VHQ"), np.float32)

@@ -22,7 +22,7 @@ from typing import BinaryIO
 from firmware_py.errors import UserError
 from models.files import write_atomically
 
-__all__ = ["data_dir", "lock", "running_dir", "runtime_dir", "write_atomically"]
+__all__ = ["data_dir", "lock", "model_path", "running_dir", "runtime_dir", "write_atomically"]
 
 SERVICE_RUNTIME = Path("/run/nverb")
 SERVICE_DATA = Path("/var/lib/nverb")
@@ -66,6 +66,15 @@ def _user() -> str:
         return pwd.getpwuid(os.getuid()).pw_name
     except KeyError:
         return "USER"
+
+
+def model_path(name: str | Path) -> Path:
+    """Where the model that a person calls `name` lies: a plain name in the data folder, as NAME.nvmodel; anything with a slash or a
+    dot is a path already, and so is the name of a file that is there."""
+    path = Path(name)
+    if path.name != str(name) or path.suffix or path.is_file():
+        return path
+    return data_dir() / "models" / f"{path.name}.nvmodel"
 
 
 def _made(path: Path, variable: str) -> Path:

@@ -30,6 +30,7 @@ from numpy.typing import NDArray
 
 from dsp.energymap import Grid
 from models.files import write_atomically
+from models.quiet import hushed
 
 MAGIC = b"NVMODEL\0"
 FORMAT_VERSION = 1
@@ -248,8 +249,9 @@ class Network:
         description = model.description
         interpreter_class = _interpreter_class()
         try:
-            self._interpreter = interpreter_class(model_content=model.network, num_threads=1)
-            self._interpreter.allocate_tensors()
+            with hushed():  # it announces its delegate
+                self._interpreter = interpreter_class(model_content=model.network, num_threads=1)
+                self._interpreter.allocate_tensors()
             inputs, outputs = self._interpreter.get_input_details(), self._interpreter.get_output_details()
         except (ValueError, RuntimeError, OSError) as error:
             raise ModelError(

@@ -15,7 +15,7 @@ from dsp.energymap import FLOOR_DB, EnergyMap
 from models import container, measures, reference
 from models.container import Description, ModelError, ModelFile, Network, NoRuntime
 
-__all__ = ["SHIPPED", "Decoder", "Encoder", "ModelError", "NoRuntime"]
+__all__ = ["SHIPPED", "Decoder", "Encoder", "ModelError", "NoRuntime", "PluginEncoder"]
 
 SHIPPED = Path(__file__).parent / "shipped"
 """Holds decoder.nvmodel and encoder.nvmodel, which come with nverb."""
@@ -71,6 +71,20 @@ class Decoder:
             raise ValueError(f"the model {self.name} has {self.description.inputs} latents, not {point.size}")
         return self._network(point)
 
+    def picture(self, latent: Sequence[float]) -> NDArray[np.float32]:
+        """The network's own output at a latent of 3 values (own models: up to 8; the rest is 0), each in -3 .. 3, as a picture: the
+        plug-in's (513, 128) values, or levels in dB (bands, frames). Raises ValueError."""
+        if not 3 <= len(latent) <= self.description.inputs:
+            most = self.description.inputs
+            raise ValueError(f"{len(latent)} latents: {self.name} takes {f'3 to {most}' if most > 3 else '3'}")
+        for value in latent:
+            if not abs(value) <= LATENT_LIMIT:
+                raise ValueError(f"a latent of {value:g}: from {-LATENT_LIMIT:g} to {LATENT_LIMIT:g}")
+        values = self.decode(np.pad(np.asarray(latent, np.float32), (0, self.description.inputs - len(latent))))
+        if self.description.kind == "plug-in":
+            return values.reshape(reference.BINS, reference.FRAMES)
+        return np.asarray(measures.unpack(values[None], self._grid)[0][0])
+
     def energy_map(self, x: float, y: float, z: float, colour: Sequence[float] | None = None) -> EnergyMap:
         """The room at a point; `colour`: up to `colours` further latents, 0 where left out. Each coordinate in -2..2."""
         latent = np.zeros(self.description.inputs, np.float32)
@@ -94,6 +108,28 @@ def _spread(level_db: NDArray[np.float32]) -> NDArray[np.float32]:
     """What training kept above MODEL_FLOOR_DB goes down to silence again: 2.5 dB for each below -90."""
     deep = level_db + 1.5 * np.minimum(level_db + 90.0, 0.0)
     return np.asarray(np.maximum(deep, level_db.max() + FLOOR_DB), np.float32)
+
+
+class PluginEncoder:
+    """The plug-in's encoder, imported: a recorded IR -> the plug-in's three latents."""
+
+    def __init__(self, network: Network) -> None:
+        self._network = network
+
+    @classmethod
+    def open(cls, path: Path | str) -> PluginEncoder:
+        """Opens and self-checks a model file of kind "plug-in encoder". Raises ModelError, NoRuntime, OSError."""
+        model = container.read(Path(path))
+        about = model.description
+        if about.kind != "plug-in encoder":
+            raise ModelError(f"{path}: a model of kind {about.kind!r}, not a plug-in encoder")
+        if (about.inputs, about.outputs) != (reference.BINS * reference.FRAMES, 3):
+            raise ModelError(f"{path}: {about.inputs} values to {about.outputs} is not the shape of its kind")
+        return cls(Network(model, str(path)))
+
+    def encode(self, ir: NDArray[np.float32]) -> NDArray[np.float32]:
+        """Latents (3,) of a mono IR at 16 kHz; its first 2.032 s count."""
+        return self._network(reference.spectrogram(ir).ravel())
 
 
 class Encoder:

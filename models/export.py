@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass
 from typing import Any
@@ -13,6 +12,7 @@ from numpy.typing import NDArray
 
 from dsp.energymap import Grid
 from models.container import Description, ModelFile, Network
+from models.quiet import hushed
 
 Floats = NDArray[np.float32]
 
@@ -37,41 +37,27 @@ def convert(function: Callable[[Any], Any], inputs: tuple[int, ...], quantisatio
     (RuntimeError from the converter) when the quantisation is not possible.
     """
     signature = tf.function(function, input_signature=[tf.TensorSpec(inputs, tf.float32)])
-    converter = tf.lite.TFLiteConverter.from_concrete_functions([signature.get_concrete_function()])
 
     def representative() -> Iterator[list[Floats]]:
         for example in examples:
             yield [example.reshape(inputs).astype(np.float32)]
 
-    if quantisation != "float32":
-        converter.optimizations = [tf.lite.Optimize.DEFAULT]
-    if quantisation == "float16":
-        converter.target_spec.supported_types = [tf.float16]
-    elif quantisation == "int8":
-        converter.representative_dataset = representative
-        converter.target_spec.supported_ops = [tf.lite.OpsSet.TFLITE_BUILTINS_INT8]
-    elif quantisation == "int8 weights, int16 values":
-        converter.representative_dataset = representative
-        converter.target_spec.supported_ops = [
-            tf.lite.OpsSet.EXPERIMENTAL_TFLITE_BUILTINS_ACTIVATIONS_INT16_WEIGHTS_INT8,
-            tf.lite.OpsSet.TFLITE_BUILTINS,
-        ]
-    with _quiet():
+    with hushed():
+        converter = tf.lite.TFLiteConverter.from_concrete_functions([signature.get_concrete_function()])
+        if quantisation != "float32":
+            converter.optimizations = [tf.lite.Optimize.DEFAULT]
+        if quantisation == "float16":
+            converter.target_spec.supported_types = [tf.float16]
+        elif quantisation == "int8":
+            converter.representative_dataset = representative
+            converter.target_spec.supported_ops = [tf.lite.OpsSet.TFLITE_BUILTINS_INT8]
+        elif quantisation == "int8 weights, int16 values":
+            converter.representative_dataset = representative
+            converter.target_spec.supported_ops = [
+                tf.lite.OpsSet.EXPERIMENTAL_TFLITE_BUILTINS_ACTIVATIONS_INT16_WEIGHTS_INT8,
+                tf.lite.OpsSet.TFLITE_BUILTINS,
+            ]
         return bytes(converter.convert())
-
-
-class _quiet:
-    """The converter writes pages to the stderr of C: not this time."""
-
-    def __enter__(self) -> None:
-        self._kept = os.dup(2)
-        sink = os.open(os.devnull, os.O_WRONLY)
-        os.dup2(sink, 2)
-        os.close(sink)
-
-    def __exit__(self, *_: object) -> None:
-        os.dup2(self._kept, 2)
-        os.close(self._kept)
 
 
 def dense_function(layers: Any) -> Callable[[Any], Any]:
@@ -96,8 +82,9 @@ def run_network(network: bytes, inputs: Floats, outputs: int) -> Floats:
     """Outputs (n, outputs) of a TFLite network for inputs (n, ...)."""
     from ai_edge_litert.interpreter import Interpreter
 
-    interpreter = Interpreter(model_content=network, num_threads=1)
-    interpreter.allocate_tensors()
+    with hushed():
+        interpreter = Interpreter(model_content=network, num_threads=1)
+        interpreter.allocate_tensors()
     entry, leave = interpreter.get_input_details()[0], interpreter.get_output_details()[0]
     result = np.empty((len(inputs), outputs), np.float32)
     for row, values in enumerate(inputs):
@@ -130,8 +117,9 @@ def smallest_within(
     bound: float,
     make: Callable[[str], Attempt],
     report: Callable[[str], None] = print,
+    unit: str = "dB",
 ) -> Attempt:
-    """Tries every quantisation, reports each, and returns the smallest with a mean error of `bound` or less.
+    """Tries every quantisation, reports each, and returns the smallest with a mean error of `bound` or less (in `unit`).
 
     Raises ValueError if even float32 is not within it: then the conversion is wrong.
     """
@@ -145,13 +133,13 @@ def smallest_within(
             continue
         within = tried.mean_error <= bound
         report(
-            f"{quantisation:28} {len(tried.network):10d} {tried.mean_error:8.4f} dB {tried.worst_error:7.2f} dB"
+            f"{quantisation:28} {len(tried.network):10d} {tried.mean_error:8.4f} {unit:2} {tried.worst_error:7.2f} {unit:2}"
             + ("" if within else "   too far")
         )
         if within:
             good.append(tried)
     if not good:
-        raise ValueError(f"no quantisation stays within {bound:g} dB of the float network")
+        raise ValueError(f"no quantisation stays within {bound:g} {unit} of the float network")
     return min(good, key=lambda tried: len(tried.network))
 
 
@@ -168,6 +156,7 @@ def model_file(
     golden: int = 8,
     golden_outputs: int = 512,
     figures: dict[str, float] | None = None,
+    unit: str = "db",
 ) -> ModelFile:
     """A model file around a converted network; golden vectors from the first `golden` of `probes`."""
     inputs = probes[:golden].reshape(min(golden, len(probes)), -1).astype(np.float32)
@@ -184,7 +173,7 @@ def model_file(
         **asdict(grid),
         db_range=db_range,
         repaired=repaired,
-        figures={"mean_error_db": chosen.mean_error, "worst_error_db": chosen.worst_error} | (figures or {}),
+        figures={f"mean_error_{unit}": chosen.mean_error, f"worst_error_{unit}": chosen.worst_error} | (figures or {}),
     )
     expected = run_network(chosen.network, inputs, outputs)[:, index]
     made = ModelFile(description, chosen.network, inputs, index, expected)

@@ -16,6 +16,7 @@ from dsp.energymap import FLOOR_DB, EnergyMap, Grid
 BINS, FRAMES = 513, 128
 RATE_HZ, WINDOW, HOP = 16_000, 1024, 256
 DB_RANGES = (120.0, 80.0)
+SPECTROGRAM_DB = 80.0
 
 GRID = Grid(
     bands=64,
@@ -42,6 +43,22 @@ def _band_matrix() -> NDArray[np.float32]:
     centre = np.arange(BINS) * bin_hz
     overlap = np.minimum(high, centre + bin_hz / 2) - np.maximum(low, centre - bin_hz / 2)
     return np.asarray(np.clip(overlap / bin_hz, 0.0, None), np.float32)
+
+
+def spectrogram(ir: NDArray[np.float32]) -> NDArray[np.float32]:
+    """What the plug-in's encoder takes, (513, 128) in 0 .. 1, of a mono IR at 16 kHz, cut or filled with silence to 2.032 s.
+
+    Magnitudes of the centred STFT in dB, from the loudest down to 80 dB below it, stretched to 0 .. 1.
+    """
+    taps = (FRAMES - 1) * HOP
+    padded = np.pad(ir[:taps].astype(np.float64), (0, max(0, taps - len(ir))))
+    padded = np.pad(padded, WINDOW // 2, mode="reflect")
+    frames = np.lib.stride_tricks.sliding_window_view(padded, WINDOW)[::HOP]
+    window = 0.5 - 0.5 * np.cos(2.0 * np.pi * np.arange(WINDOW) / WINDOW)
+    power = np.abs(np.fft.rfft(frames * window, axis=1).T) ** 2
+    db = 10.0 * np.log10(np.maximum(power, 1e-10))
+    db = np.maximum(db, db.max() - SPECTROGRAM_DB)
+    return np.asarray((db - db.min()) / max(db.max() - db.min(), 1e-9), np.float32)
 
 
 def repair(values: NDArray[np.float32], db_range: float) -> NDArray[np.float32]:

@@ -8,6 +8,7 @@ import os
 from pathlib import Path
 from typing import Any
 
+from firmware_py.commands import model_files
 from firmware_py.errors import UserError
 
 
@@ -16,6 +17,7 @@ def add_parsers(subparsers: Any) -> None:
     parts = model.add_subparsers(title="what to do", metavar="WHAT", required=True)
     _add_train(parts)
     _add_eval(parts)
+    model_files.add_parsers(parts)
 
 
 def _add_train(parts: Any) -> None:

@@ -1,0 +1,130 @@
+"""`nverb model import|info|decode|encode|traverse`: model files made from the plug-in's, and looked into."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from pathlib import Path
+from typing import Any
+
+
+def add_parsers(parts: Any) -> None:
+    importer = parts.add_parser(
+        "import",
+        help="make a model of the NeuralReverberator plug-in's decoder.hdf5 or encoder.hdf5",
+        description="Make a model file of the NeuralReverberator plug-in's decoder.hdf5 or encoder.hdf5. Every way to store its weights "
+        "is tried and measured against the float network; the smallest within bounds is taken. Needs the studio packages.",
+    )
+    importer.add_argument("hdf5", type=Path, metavar="FILE.hdf5")
+    importer.add_argument(
+        "-o", "--output", required=True, metavar="NAME", help="a name (kept in the data folder) or a path"
+    )
+    importer.add_argument(
+        "--db-range",
+        type=int,
+        choices=(120, 80),
+        default=120,
+        help="what the network's 0 to 1 spans in dB: 120 as the plug-in plays it, 80 as it was trained, decays half as long again "
+        "(default: %(default)s)",
+    )
+    importer.add_argument(
+        "--no-repair",
+        action="store_true",
+        help="keep the blip that many of its rooms have 1.5 s after the onset, 2 kHz",
+    )
+    importer.set_defaults(handler=_import)
+
+    info = parts.add_parser("info", help="what a model file holds; its network is checked against its golden vectors")
+    info.add_argument("model", metavar="NAME")
+    info.set_defaults(handler=_info)
+
+    decode = parts.add_parser("decode", help="the network's own output at a point of the latent space, as .npy")
+    decode.add_argument("model", metavar="NAME")
+    decode.add_argument(
+        "--z",
+        type=float,
+        nargs="+",
+        required=True,
+        metavar="A",
+        help="the latent: three values (own models: up to eight)",
+    )
+    decode.add_argument("-o", "--output", type=Path, required=True, metavar="MAP.npy")
+    decode.set_defaults(handler=_decode)
+
+    encode = parts.add_parser("encode", help="the latent of a recorded IR, by the plug-in's encoder")
+    encode.add_argument("model", metavar="NAME", help="an imported encoder.hdf5; for own models see `nverb encode`")
+    encode.add_argument("recording", type=Path, metavar="IR.wav")
+    encode.set_defaults(handler=_encode)
+
+
+def _import(args: argparse.Namespace) -> int:
+    from firmware_py.paths import model_path
+    from models.container import write
+    from models.files import require_space
+    from models.plugin import import_model
+
+    path = model_path(args.output)
+    if path.parent.name == "models":
+        path.parent.mkdir(exist_ok=True)
+    require_space(path, 4 << 20)
+    made = import_model(
+        args.hdf5,
+        path.stem,
+        db_range=float(args.db_range),
+        repaired=not args.no_repair,
+        report=lambda line: print(line, flush=True),
+    )
+    write(path, made.file)
+    print(f"{path}: {made.file.description.kind}, {made.summary}")
+    return 0
+
+
+def _info(args: argparse.Namespace) -> int:
+    from firmware_py.paths import model_path
+    from models.container import Network, NoRuntime, read
+
+    path = model_path(args.model)
+    model = read(path)
+    about = model.description
+    print(
+        f"{about.name}: {about.kind}, {about.inputs} to {about.outputs} values, {about.quantisation}, {about.network_bytes} bytes"
+    )
+    if about.kind == "plug-in":
+        print(f"{about.db_range:g} dB range, blip {'repaired' if about.repaired else 'kept'}")
+    print(
+        f"maps of {about.bands} bands, {about.lowest_hz:g} to {about.highest_hz:g} Hz, and {about.frames} frames, {about.duration_s:g} s"
+    )
+    for name, value in sorted(about.figures.items()):
+        print(f"{name} {value:.4g}")
+    try:
+        Network(model, str(path))
+        print("golden vectors met")
+    except NoRuntime as error:
+        print(f"golden vectors not checked: {error}", file=sys.stderr)
+    return 0
+
+
+def _decode(args: argparse.Namespace) -> int:
+    import numpy as np
+
+    from firmware_py.paths import model_path, write_atomically
+    from models.decoder import Decoder
+
+    decoder = Decoder.open(model_path(args.model))
+    values = decoder.picture(args.z)
+    write_atomically(args.output, lambda file: np.save(file, values))
+    shape = " x ".join(str(length) for length in values.shape)
+    print(f"{args.output}: {shape}, {values.min():.3f} to {values.max():.3f}")
+    return 0
+
+
+def _encode(args: argparse.Namespace) -> int:
+    from bank.recording import mono, read_recording
+    from firmware_py.paths import model_path
+    from models.decoder import PluginEncoder
+    from models.reference import RATE_HZ
+
+    encoder = PluginEncoder.open(model_path(args.model))
+    latent = encoder.encode(mono(*read_recording(args.recording), RATE_HZ))
+    print(f"{args.recording}: z = ({', '.join(f'{value:.4f}' for value in latent)})")
+    return 0

@@ -1,0 +1,198 @@
+"""The plug-in's networks, from Keras HDF5 to model files. Desktop only: h5py, Keras and TensorFlow.
+
+| file         | input            | output           | what `import_model` makes of it                              |
+|--------------|------------------|------------------|--------------------------------------------------------------|
+| decoder.hdf5 | (1, 1, 3)        | (513, 128, 1)    | kind "plug-in": a room source like any other                 |
+| encoder.hdf5 | (513, 128, 1)    | (1, 1, 3)        | kind "plug-in encoder": `nverb model encode`, banks of own IRs |
+
+An HDF5 file describes layers by name, and Keras would build whatever it names, code included (Lambda). So the description is
+checked before Keras sees it: known layers only, of sane sizes.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from itertools import product
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from models import reference
+from models.container import ModelError, ModelFile
+from models.quiet import hushed, studio_import
+
+Floats = NDArray[np.float32]
+
+BOUND_DB = 0.05
+"""Mean error that a decoder's quantisation may add over the cube."""
+BOUND_LATENT = 0.005
+"""The same for an encoder, in latent units: about a hundredth of a step of the plug-in's knobs."""
+
+LATENT_SHAPE, PICTURE_SHAPE = (1, 1, 3), (reference.BINS, reference.FRAMES, 1)
+MAX_UNITS, MAX_LAYERS, MAX_FILE = 16_384, 500, 512 << 20
+LAYERS = (
+    "Activation Add Average AveragePooling2D BatchNormalization Concatenate Conv2D Conv2DTranspose Cropping2D Dense Dropout ELU Flatten "
+    "InputLayer LeakyReLU MaxPooling2D Multiply PReLU Permute ReLU Rescaling Reshape Softmax UpSampling2D ZeroPadding2D"
+)
+CONTAINERS = frozenset({"Functional", "Model", "Sequential"})
+
+
+@dataclass(frozen=True)
+class Imported:
+    """A model file ready to be written, and a line that says what became of it."""
+
+    file: ModelFile
+    summary: str
+
+
+def import_model(
+    path: Path,
+    name: str,
+    *,
+    db_range: float = 120.0,
+    repaired: bool = True,
+    report: Callable[[str], None] = print,
+) -> Imported:
+    """Reads a decoder.hdf5 or encoder.hdf5, tries every quantisation (a table goes to `report`) and takes the smallest within bounds.
+
+    `db_range`: what 0 .. 1 of the spectrogram spans, dB; `repaired`: the blip is taken out when rooms are made. Minutes of one core.
+    Raises ModelError for a file that is no such network, ImportError without the studio packages, OSError.
+    """
+    network = load(path)
+    export = studio_import("models.export")
+    decodes = network.input_shape[1:] == LATENT_SHAPE
+    probes = decoder_probes() if decodes else encoder_probes()
+    shape = (1, *network.input_shape[1:])
+    function = frozen(network)
+    values = np.concatenate([np.asarray(function(probe.reshape(shape))).reshape(1, -1) for probe in probes[:16]])
+    if not np.isfinite(values).all():
+        raise ModelError(f"{path}: its output is not finite: the network is damaged")
+    bound, unit, unit_name = (BOUND_DB, db_range, "dB") if decodes else (BOUND_LATENT, 1.0, "")
+    chosen = export.smallest_within(
+        bound,
+        lambda quantisation: export.attempt(function, shape, quantisation, probes[::6], probes, unit),
+        report,
+        unit=unit_name,
+    )
+    file = export.model_file(
+        name,
+        "plug-in" if decodes else "plug-in encoder",
+        chosen,
+        probes,
+        reference.GRID,
+        outputs=math.prod(network.output_shape[1:]),
+        db_range=db_range,
+        repaired=repaired and decodes,
+        golden=8 if decodes else 2,
+        unit="db" if decodes else "latent",
+    )
+    said = (
+        f"{chosen.quantisation}, {len(chosen.network)} bytes, mean error {chosen.mean_error:.4f} {unit_name}".rstrip()
+    )
+    if decodes:
+        rooms = export.run_network(chosen.network, probes, file.description.outputs)
+        with_blip = sum(
+            not np.array_equal(reference.repair(room, db_range), room) for room in rooms.reshape(-1, *PICTURE_SHAPE[:2])
+        )
+        said += f"; {db_range:g} dB range; blip {'repaired' if repaired else 'kept'} (in {with_blip} of {len(rooms)} rooms tried)"
+    return Imported(file, said)
+
+
+def load(path: Path) -> Any:
+    """The Keras model of an HDF5 file with the plug-in's shapes. Raises ModelError, ImportError, OSError."""
+    if path.is_dir():
+        raise ModelError(f"{path}: a folder, not an HDF5 file")
+    with open(path, "rb") as file:
+        if file.seek(0, 2) > MAX_FILE:
+            raise ModelError(f"{path}: too large for a network of the plug-in's")
+    h5py = studio_import("h5py")
+    try:
+        with h5py.File(path, "r") as file:
+            text = file.attrs.get("model_config")
+    except (OSError, RuntimeError, ValueError, KeyError) as error:
+        raise ModelError(f"{path}: not an HDF5 file, or one that was cut short ({_first_line(error)})") from None
+    if text is None:
+        raise ModelError(f"{path}: holds no network (no model_config): save the whole model, not its weights alone")
+    _check_description(path, text)
+    keras = studio_import("keras")
+    try:
+        with hushed():
+            network = keras.models.load_model(path, compile=False, safe_mode=True)
+    except Exception as error:  # whatever Keras makes of a file that is not as it should be
+        raise ModelError(f"{path}: Keras cannot read it ({_first_line(error)})") from None
+    shapes = getattr(network, "input_shape", None), getattr(network, "output_shape", None)
+    wanted = ((None, *LATENT_SHAPE), (None, *PICTURE_SHAPE))
+    if shapes not in (wanted, wanted[::-1]):
+        raise ModelError(
+            f"{path}: takes {shapes[0]} and gives {shapes[1]}; a decoder takes (1, 1, 3) and gives (513, 128, 1), an encoder the reverse"
+        )
+    if not all(np.isfinite(weight).all() for weight in network.get_weights()):
+        raise ModelError(f"{path}: has weights that are not finite")
+    return network
+
+
+def _check_description(path: Path, text: Any) -> None:
+    try:
+        description = json.loads(text)
+        count = 0
+        for layer in _layers(description):
+            count += 1
+            kind, settings = layer["class_name"], layer["config"]
+            if kind not in LAYERS.split():
+                raise ModelError(f"{path}: has a layer {str(kind)!r:.40}, which no network of the plug-in's has")
+            for name in ("units", "filters"):
+                if not 0 <= int(settings.get(name) or 0) <= MAX_UNITS:
+                    raise ModelError(f"{path}: a layer of {settings[name]!r:.20} {name}; at most {MAX_UNITS}")
+            if count > MAX_LAYERS:
+                raise ModelError(f"{path}: more than {MAX_LAYERS} layers")
+    except ModelError:
+        raise
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
+        raise ModelError(f"{path}: its description is damaged ({_first_line(error)})") from None
+    if not count:
+        raise ModelError(f"{path}: has no layers")
+
+
+def _layers(model: Any) -> Iterator[Any]:
+    """All layers of a model's description, those of models within it included."""
+    layers = model["config"] if isinstance(model["config"], list) else model["config"]["layers"]
+    for layer in layers:
+        if layer["class_name"] in CONTAINERS:
+            yield from _layers(layer)
+        else:
+            yield layer
+
+
+def frozen(network: Any) -> Callable[[Any], Any]:
+    """A Keras model as a TensorFlow function with constant weights, for inference."""
+    tf = studio_import("tensorflow")
+    freeze = studio_import("tensorflow.python.framework.convert_to_constants").convert_variables_to_constants_v2
+    signature = tf.TensorSpec((1, *network.input_shape[1:]), tf.float32)
+    with hushed():
+        constant = freeze(tf.function(lambda values: network(values, training=False)).get_concrete_function(signature))
+    return lambda values: constant(tf.convert_to_tensor(values))[0]
+
+
+def decoder_probes() -> Floats:
+    """Latents (n, 3) to measure at: a 4 x 4 x 4 grid over the cube and 32 random points within it."""
+    grid = np.array(list(product(np.linspace(-2, 2, 4), repeat=3)))
+    return np.concatenate([grid, np.random.default_rng(7).uniform(-2, 2, (32, 3))]).astype(np.float32)
+
+
+def encoder_probes() -> Floats:
+    """Spectrograms (n, 513 * 128) to measure at: rooms of the generator as the encoder would get them."""
+    from dsp.synthesis import Synthesiser
+    from models.generator import room_at
+
+    synthesise = Synthesiser(reference.RATE_HZ)
+    points = np.random.default_rng(7).uniform(-2, 2, (32, 3))
+    return np.stack([reference.spectrogram(synthesise(room_at(*point))[0]).ravel() for point in points])
+
+
+def _first_line(error: BaseException) -> str:
+    return (str(error).strip().splitlines() or [type(error).__name__])[0][:160]
