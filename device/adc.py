@@ -11,6 +11,7 @@ Whatever goes wrong is an AdcError that says what to do. The classes are used fr
 
 from __future__ import annotations
 
+import contextlib
 import os
 import re
 from collections.abc import Sequence
@@ -205,12 +206,13 @@ def open_spi(port: int, device: int, root: Path = Path("/")) -> Spi:
         )
     import warnings
 
-    from gpiozero import SPISoftwareFallback
+    from gpiozero import SPIFixedRate, SPISoftwareFallback
 
     with warnings.catch_warnings():  # bit-banging behind our back would take ten times the time of the bus
         warnings.simplefilter("error", SPISoftwareFallback)
         spi = _gpiozero_spi(port=port, device=device)
-    spi.rate = 1_000_000
+    with contextlib.suppress(SPIFixedRate):
+        spi.rate = 1_000_000
     return spi  # type: ignore[no-any-return]
 
 

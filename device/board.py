@@ -29,7 +29,7 @@ from device.adc import Adc, Ads1115, Iio, Mcp3xxx, find_iio, open_i2c, open_spi,
 from device.controls import CONTROLS, find
 from device.knobs import Knob, KnobFilter, Takeover
 from device.lines import CLIP_HOLD_S, FAULTS, Debounce, Input, Output, TapTempo, fault_light, open_input, open_output
-from device.profile import AdcRow, LedRow, Profile, ProfileError, SwitchRow, load
+from device.profile import AdcRow, LedRow, Profile, ProfileError, SwitchRow, lights_of, load
 from device.simulated import SimulatedBoard
 
 RETRY_S = 1.0
@@ -106,7 +106,17 @@ class Board:
         folder: the data folder, with own profiles and the calibration. clock (s) and root (of the file system, for
         /dev and /sys) are for tests. Raises ProfileError.
         """
-        profile = load(name, folder)
+        return cls._of(load(name, folder), folder, clock, root)
+
+    @classmethod
+    def bare(cls, name: str, folder: Path | None = None, *, clock: Callable[[], float] = time.monotonic) -> Board:
+        """The board of a profile that makes no sense: LEDs at most, and the fault LED says so. Raises nothing."""
+        board = cls(lights_of(name, folder), {}, None, clock, Path("/"))
+        board.set_fault("profile", True)
+        return board
+
+    @classmethod
+    def _of(cls, profile: Profile, folder: Path | None, clock: Callable[[], float], root: Path) -> Board:
         simulation = SimulatedBoard(clock) if profile.is_simulated else None
         calibration, complaint = load_calibration(folder, profile.name)
         board = cls(profile, calibration, simulation, clock, root)
@@ -134,7 +144,7 @@ class Board:
                     events.append(Notice(converter.tell(knob)))
         for switch in self._switches:
             if switch.scan(now, events):
-                events += self._stepped_on(switch.row, switch.pressed, now)
+                events += self._stepped_on(switch.row, switch.pressed)
         if now - self._leds_at >= LED_S:
             self._leds_at = now
             self._drive_leds(now, events)
@@ -175,7 +185,7 @@ class Board:
         return self._switches[number].pressed
 
     def set_fault(self, kind: str, present: bool) -> None:
-        """Has the fault LED show a fault of somebody else: "audio", "room" or "storage"."""
+        """Has the fault LED show a fault of somebody else: "audio", "room", "storage" or "profile"."""
         if kind not in FAULTS:
             raise ValueError(f"no fault {kind!r}; there are {', '.join(FAULTS)}")
         (self._faults.add if present else self._faults.discard)(kind)
@@ -199,7 +209,7 @@ class Board:
     def __exit__(self, *_: object) -> None:
         self.close()
 
-    def _stepped_on(self, row: SwitchRow, pressed: bool, now: float) -> list[Event]:
+    def _stepped_on(self, row: SwitchRow, pressed: bool) -> list[Event]:
         if row.control is not None and (row.hold or pressed):
             state = float(pressed) if row.hold else 1 - self._states[row.control]
             self._states[row.control] = state
@@ -208,13 +218,18 @@ class Board:
             return []
         if row.action != "tap":
             return [Action(row.action)]
-        interval_ms = self._taps.tap(now)
+        change = self.tap()
+        return [change] if change else []
+
+    def tap(self) -> Change | None:
+        """A tap for the pre-delay, whoever's foot it was: the change that follows from it, if one does."""
+        interval_ms = self._taps.tap(self._clock())
         if interval_ms is None:
-            return []
+            return None
         while interval_ms > MAX_PREDELAY_MS:  # a half, a quarter, ... of the beat: the longest that fits
             interval_ms /= 2
         self.control_moved("predelay", interval_ms)
-        return [Change("predelay", interval_ms)]
+        return Change("predelay", interval_ms)
 
     def _drive_leds(self, now: float, events: list[Event]) -> None:
         faults = set(self._faults)

@@ -158,6 +158,17 @@ CONTROLS: tuple[Control, ...] = (
 )
 # fmt: on
 
+NOT_KEPT = ("freeze", "bypass")
+"""Controls that presets do not hold: what feet do now, no part of a sound."""
+
+LAW_TEXTS: dict[Law, str] = {
+    "linear": "minimum + span x p",
+    "log": "minimum x (maximum / minimum)^p",
+    "cubic": "minimum + span x cube root of p: a gain in dB that starts at silence",
+    "steps": "the linear law to the nearest integer",
+    "switch": "off below the middle, on from there",
+}
+
 _BY_NAME = {control.name: control for control in CONTROLS}
 
 
@@ -260,3 +271,33 @@ def format(control: Control, value: float) -> str:
         return f"{value / 1000:.2f} kHz" if value >= 1000 else f"{value:.{0 if value >= 100 else 1}f} Hz"
     digits = 2 if control.unit in ("", "x") else 1
     return f"{value:.{digits}f} {control.unit}".rstrip()
+
+
+def markdown() -> str:
+    """The whole table as docs/controls.md has it: `nverb controls --markdown > docs/controls.md`."""
+    lines = [
+        "# Controls",
+        "",
+        "Made by `nverb controls --markdown` from the table in `device/controls.py`; a test keeps it current. Each control can",
+        "be set by `nverb set NAME=VALUE`, by MIDI (its CC, until another is learnt), by OSC, by a preset, and by a knob or",
+        "footswitch of the board's profile. Smoothing is the time that the sound takes to follow; a crossfade is `fade` ms long.",
+        "",
+        "| control | range | law | default | smoothing | CC | in presets | what it does |",
+        "|---|---|---|---|---|---|---|---|",
+    ]
+    for row in CONTROLS:
+        smoothing = {"engine": f"{row.smoothing_ms:g} ms", "room": "a crossfade", "pedal": "-"}[row.target]
+        cells = (
+            f"`{row.name}`",
+            describe_range(row),
+            row.law,
+            format(row, row.default),
+            smoothing if row.smoothing_ms or row.target != "engine" else "-",
+            "-" if row.cc is None else str(row.cc),
+            "no" if row.name in NOT_KEPT else "yes",
+            row.help,
+        )
+        lines.append(f"| {' | '.join(cells)} |")
+    lines += ["", "Laws: the value at a position p of the knob, 0 to 1.", "", "| law | value |", "|---|---|"]
+    lines += [f"| {law} | {text} |" for law, text in LAW_TEXTS.items()]
+    return "\n".join(lines) + "\n"

@@ -175,7 +175,7 @@ class TapTempo:
         return (self._taps[-1] - self._taps[0]) / (len(self._taps) - 1) * 1000
 
 
-FAULTS = {"knob": 1, "adc": 2, "audio": 3, "room": 4, "storage": 5}
+FAULTS = {"knob": 1, "adc": 2, "audio": 3, "room": 4, "storage": 5, "profile": 6}
 """Flashes of the fault LED, then a pause, over and over; the most serious fault (most flashes) is shown.
 
 | flashes | fault   | look at                                             |
@@ -184,7 +184,8 @@ FAULTS = {"knob": 1, "adc": 2, "audio": 3, "room": 4, "storage": 5}
 | 2       | adc     | the converter: supply, bus, chip select             |
 | 3       | audio   | no sound card, JACK or audio process                |
 | 4       | room    | a bank or model could not be read; the old one plays |
-| 5       | storage | the data folder cannot be written                   |
+| 5       | storage | the data folder cannot be written, or is full       |
+| 6       | profile | the board's profile makes no sense: no knobs until it does |
 """
 
 FLASH_S, PAUSE_S, CLIP_HOLD_S = 0.15, 1.2, 0.3

@@ -40,6 +40,7 @@ A profile in the data folder's `profiles` goes before one of the same name in th
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import difflib
 import tomllib
@@ -146,24 +147,41 @@ def paths(folder: Path | None = None) -> dict[str, Path]:
 
 def load(name: str, folder: Path | None = None) -> Profile:
     """The profile of that name (or at that path, if it ends in .toml). Raises ProfileError, or OSError if it cannot be read."""
+    path = find_path(name, folder)
+    return parse(_table(path), path)
+
+
+def find_path(name: str, folder: Path | None = None) -> Path:
+    """Where the profile of that name is. Raises ProfileError naming the nearest."""
     if name.endswith(".toml"):
-        path = Path(name)
-    else:
-        known = paths(folder)
-        if name not in known:
-            near = difflib.get_close_matches(name, known, n=1)
-            hint = f"did you mean {near[0]}?" if near else f"there are {', '.join(known)}"
-            raise ProfileError(f"no board profile {name!r}: {hint}")
-        path = known[name]
+        return Path(name)
+    known = paths(folder)
+    if name not in known:
+        near = difflib.get_close_matches(name, known, n=1)
+        hint = f"did you mean {near[0]}?" if near else f"there are {', '.join(known)}"
+        raise ProfileError(f"no board profile {name!r}: {hint}")
+    return known[name]
+
+
+def lights_of(name: str, folder: Path | None = None) -> Profile:
+    """What is left of a profile that makes no sense: its LEDs if their rows are good, so that the fault LED can say so."""
+    path = Path(name)
+    with contextlib.suppress(ProfileError, OSError):
+        path = find_path(name, folder)
+        table = _table(path)
+        return parse({key: table[key] for key in ("gpiochip", "led") if key in table}, path)
+    return parse({}, path)
+
+
+def _table(path: Path) -> dict[str, Any]:
     with open(path, "rb") as file:
         data = file.read(_MAX_BYTES + 1)
     if len(data) > _MAX_BYTES:
         raise ProfileError(f"{path}: larger than {_MAX_BYTES} bytes: not a profile")
     try:
-        table = tomllib.loads(data.decode())
+        return tomllib.loads(data.decode())
     except ValueError as error:
         raise ProfileError(f"{path}: {error}") from None
-    return parse(table, path)
 
 
 def parse(table: Mapping[str, Any], path: Path) -> Profile:

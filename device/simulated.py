@@ -206,6 +206,7 @@ class SimulatedBoard:
         self.switches: dict[str, SimulatedSwitch] = {}
         self.leds: dict[str, SimulatedLed] = {}
         self.chips: list[Mcp3xxxChip] = []
+        self._rows: dict[str, KnobRow] = {}
         self._releases: list[tuple[float, SimulatedSwitch]] = []
         self._script: dict[str, list[tuple[float, float]]] = {}
         self._started = 0.0
@@ -214,11 +215,9 @@ class SimulatedBoard:
         """A converter with a pot on each channel that a knob is on, wired as the row says. Called by the board."""
         channels: list[Callable[[], float]] = [lambda: 0.0] * 8
         for knob in knobs:
-            low, high = ENDS
-            at = to_position(knob.control, knob.control.default)
-            at = knob.low + (knob.high - knob.low) * (1 - at if knob.inverted else at)
-            pot = Pot((at - low) / (high - low), noise=0.5 / 1024, hum=0.5 / 1024, seed=knob.channel, clock=self._clock)
-            self.pots[knob.control.name] = pot
+            pot = Pot(noise=0.5 / 1024, hum=0.5 / 1024, seed=knob.channel, clock=self._clock)
+            self.pots[knob.control.name], self._rows[knob.control.name] = pot, knob
+            self.stand_at(knob.control.name, knob.control.default)
             channels[knob.channel] = pot.volts
         chip = Mcp3xxxChip(channels, row.bits)
         self.chips.append(chip)
@@ -239,6 +238,14 @@ class SimulatedBoard:
     def turn(self, control: str, position: float) -> None:
         """Turns the pot of this control to a position 0..1. Raises KeyError if it has none."""
         self.pots[control].position = min(max(position, 0.0), 1.0)
+
+    def stand_at(self, control: str, value: float) -> None:
+        """Turns the pot to where the board reads this value of its control, by the ends of its row. Raises KeyError."""
+        row = self._rows[control]
+        at = to_position(row.control, value)
+        volts = row.low + (row.high - row.low) * (1 - at if row.inverted else at)
+        low, high = self.pots[control].ends
+        self.turn(control, (volts - low) / (high - low))
 
     def press(self, action: str, seconds: float = 0.1) -> None:
         """Steps on a switch and off again. Raises KeyError if there is none for the action."""

@@ -1,11 +1,13 @@
 """The simulated board's hands in a terminal: keys turn pots and step on switches.
 
 with Keyboard() as keyboard:                      # single keys, without echo; the terminal is as before when it ends
-    hands = Hands(board.simulation)
-    print(hands.help())
+    hands = Hands(board)
+    front = Front(board, hands)
     while not hands.done:
         hands.press(keyboard.read())              # takes what was typed; never waits
+        front.draw(values)
         ...
+    front.close()
 """
 
 from __future__ import annotations
@@ -17,15 +19,18 @@ import select
 import sys
 import termios
 import tty
-from typing import Any
+from collections.abc import Mapping
+from typing import Any, TextIO
 
-from device.simulated import SimulatedBoard
+from device.board import Board
+from device.controls import CONTROLS, find, format
 
 TURNS = {"gain": ("q", "a"), "x": ("w", "s"), "y": ("e", "d"), "z": ("r", "f"), "width": ("t", "g")}
 """The key that turns the pot up, the key that turns it down. With Shift: a tenth of the step."""
 STEPS_ON = {"b": "bypass", "h": "freeze", "n": "preset next", " ": "tap"}
 LEAVE = "\x03\x04\x1b"  # Ctrl-C, Ctrl-D, Esc
 STEP = 0.02
+TRACK, WIDTH = 28, 79
 
 
 class Keyboard:
@@ -64,17 +69,22 @@ class Keyboard:
 
 
 class Hands:
-    """Turns keys into movements of the simulated board."""
+    """Turns keys into movements of a simulated board."""
 
-    def __init__(self, board: SimulatedBoard) -> None:
-        self._board = board
+    def __init__(self, board: Board) -> None:
+        """Raises ValueError if the board is not simulated."""
+        if board.simulation is None:
+            raise ValueError("only a simulated board is turned by keys")
+        self._board = board.simulation
         self.done = False
         """True once a key to leave was pressed."""
+        self.turns = {name: keys for name, keys in TURNS.items() if name in self._board.pots}
+        """The keys of each pot: up, down."""
+        self.steps_on = {key: action for key, action in STEPS_ON.items() if action in self._board.switches}
         self._turns = {}
-        for control, (up, down) in TURNS.items():
-            if control in board.pots:
-                self._turns[up] = (control, STEP)
-                self._turns[down] = (control, -STEP)
+        for name, (up, down) in self.turns.items():
+            self._turns[up] = (name, STEP)
+            self._turns[down] = (name, -STEP)
 
     def press(self, keys: str) -> None:
         if keys.startswith("\x1b["):  # an arrow or function key: not Esc
@@ -86,26 +96,78 @@ class Hands:
                 control, step = self._turns[key.lower()]
                 step *= 0.1 if key.isupper() else 1
                 self._board.turn(control, self._board.pots[control].position + step)
-            elif key in STEPS_ON and STEPS_ON[key] in self._board.switches:
-                self._board.press(STEPS_ON[key])
-
-    def help(self) -> str:
-        """The keys, for the screen."""
-        turns = "   ".join(f"{up}/{down} {control}" for control, (up, down) in TURNS.items() if up in self._turns)
-        steps = "   ".join(
-            f"{'space' if key == ' ' else key} {action}"
-            for key, action in STEPS_ON.items()
-            if action in self._board.switches
-        )
-        return f"{turns}   (Shift: finer)\n{steps}   Esc leave"
-
-    def picture(self) -> str:
-        """The pots and LEDs in one line."""
-        pots = "  ".join(f"{name} {_dial(pot.position)}" for name, pot in self._board.pots.items())
-        leds = " ".join(f"{'●' if led.lit else '○'}{shows}" for shows, led in self._board.leds.items())
-        return f"{pots}   {leds}"
+            elif key in self.steps_on:
+                self._board.press(self.steps_on[key])
 
 
-def _dial(position: float, width: int = 8) -> str:
-    at = min(int(position * width), width - 1)
-    return "╶" * at + "┃" + "╶" * (width - 1 - at)
+class Front:
+    """The face of a simulated board at the top of the terminal; whatever the pedal's processes say scrolls below it.
+
+    `draw` as often as you like. On a terminal that is too small for it, or none at all, nothing is drawn but the keys, once.
+    """
+
+    def __init__(self, board: Board, hands: Hands, file: TextIO = sys.stdout) -> None:
+        self._board, self._hands, self._file = board, hands, file
+        self._size = (0, 0)  # of the terminal that the front was laid out for
+        atexit.register(self.close)
+
+    def draw(self, values: Mapping[str, float], note: str = "") -> None:
+        """values: of all controls. note: what else there is to say, such as the preset's name."""
+        rows = self.lines(values, note)
+        size = self._terminal_size()
+        if size != self._size:
+            self._lay_out(size, len(rows))
+        if not self._fits(size, len(rows)):
+            return
+        # One write: save the cursor, fill the rows, go back to where the log goes on.
+        parts = [f"\x1b[{n};1H{row[: size[0]]}\x1b[K" for n, row in enumerate(rows, 1)]
+        self._file.write("\x1b7" + "".join(parts) + "\x1b8")
+        self._file.flush()
+
+    def lines(self, values: Mapping[str, float], note: str = "") -> list[str]:
+        """What `draw` shows. A knob that has yet to take over its control shows both: | the knob, o the control."""
+        simulation = self._board.simulation
+        assert simulation is not None
+        apart = self._board.distances()
+        rows = []
+        for name, pot in simulation.pots.items():
+            up, down = self._hands.turns.get(name, (" ", " "))
+            distance = apart.get(name, 0.0)
+            track = list("╶" * TRACK)
+            at = min(int(pot.position * TRACK), TRACK - 1)
+            if distance:
+                track[min(max(int((pot.position + distance) * TRACK), 0), TRACK - 1)] = "o"
+            track[at] = "┃"
+            value = format(find(name), values[name])
+            turn = f"turn {'right' if distance > 0 else 'left'} {abs(distance):.0%}" if distance else ""
+            rows.append(f"  {up}/{down}  {name:10} {''.join(track)}  {value:>10}  {turn}")
+        leds = "   ".join(f"{'●' if led.lit else '○'} {shows}" for shows, led in simulation.leds.items())
+        steps = "  ".join(f"{'space' if key == ' ' else key}: {action}" for key, action in self._hands.steps_on.items())
+        return [*rows, f"  {leds}   {note}".rstrip(), f"  {steps}  Shift: finer  Esc: leave", ""]
+
+    def close(self) -> None:
+        """Gives the whole terminal back to the log. May be called twice."""
+        if self._size != (0, 0):
+            columns_rows, self._size = self._size, (0, 0)
+            with contextlib.suppress(OSError, ValueError):
+                self._file.write(f"\x1b7\x1b[r\x1b8\x1b[{columns_rows[1]};1H\n")
+                self._file.flush()
+        atexit.unregister(self.close)
+
+    def _lay_out(self, size: tuple[int, int], height: int) -> None:
+        """Gives the rows below the front to the log: a scrolling region (VT100's DECSTBM)."""
+        self._size = size
+        if self._fits(size, height):
+            self._file.write(f"\x1b[r\x1b[2J\x1b[{height + 1};{size[1]}r\x1b[{height + 1};1H")
+        else:
+            self._file.write("\x1b[r" + "\n".join(self.lines({c.name: c.default for c in CONTROLS})[-2:]) + "\n")
+
+    @staticmethod
+    def _fits(size: tuple[int, int], height: int) -> bool:
+        return size[0] >= WIDTH and size[1] >= height + 4
+
+    def _terminal_size(self) -> tuple[int, int]:
+        try:
+            return tuple(os.get_terminal_size(self._file.fileno()))  # type: ignore[return-value]
+        except (OSError, ValueError):
+            return (1, 1)

@@ -17,11 +17,10 @@ import ctypes
 import os
 import signal
 import socket
-import sys
 import time
 from typing import TYPE_CHECKING, Any
 
-from firmware_py import boot, crashguard
+from firmware_py import boot, crashguard, errors
 from firmware_py.notify import Notifier
 
 if TYPE_CHECKING:
@@ -46,7 +45,7 @@ DEFAULT_PARAMS = {
 
 
 def say(text: str) -> None:
-    print(f"nverb audio: {text}", file=sys.stderr, flush=True)
+    errors.say("audio", text)
 
 
 def lock_memory() -> None:

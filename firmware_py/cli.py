@@ -11,7 +11,7 @@ from collections.abc import Callable, Sequence
 from firmware_py.completion import complete
 from firmware_py.errors import UserError
 
-COMMANDS = ("run", "steer", "see", "render", "bank", "model", "board", "preset", "service", "doctor", "bench")
+COMMANDS = ("run", "steer", "see", "render", "bank", "model", "board", "preset", "midi", "service", "doctor", "bench")
 """Modules of firmware_py.commands, in the order of `nverb --help`."""
 
 
@@ -60,6 +60,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     args = parser.parse_args(arguments)
     try:
         return int(args.handler(args) or 0)
+    except BrokenPipeError:  # its reader (`| head`) has seen enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
+        return 0
     except (UserError, ValueError, OSError, ImportError) as error:
         if os.environ.get("NVERB_TRACEBACK"):
             raise

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import os
 import signal
-import sys
 import time
 from pathlib import Path
 from typing import Any
@@ -16,15 +15,19 @@ from typing import Any
 from bank.store import Store
 from device import health
 from device.board import Action, Board, Change, Notice
-from device.controls import CONTROLS, check, find, parse, to_position
-from device.terminal import Hands, Keyboard
+from device.controls import CONTROLS, check, find, parse
+from device.terminal import Front, Hands, Keyboard
 from dsp._engine import simd
-from firmware_py import boot, crashguard, settings
+from firmware_py import boot, crashguard, errors, settings
+from firmware_py.boardslot import BoardSlot
+from firmware_py.doors import Door, Event, Named, Program
 from firmware_py.errors import UserError
+from firmware_py.lights import Lights
 from firmware_py.mailbox import Mailbox
+from firmware_py.midi import Midi
 from firmware_py.notify import Notifier
 from firmware_py.paths import data_dir
-from firmware_py.presets import Presets
+from firmware_py.presets import PresetPlayer, Presets
 from firmware_py.rooms import BuiltInRooms, RoomMaker, RoomSource, find_source, installed_rooms, rooms_named
 from firmware_py.socket import Server
 from firmware_py.status import Load, decibels
@@ -38,7 +41,7 @@ ROOM_CONTROLS = frozenset(control.name for control in CONTROLS if control.target
 
 
 def say(text: str) -> None:
-    print(f"nverb control: {text}", file=sys.stderr, flush=True)
+    errors.say("control", text)
 
 
 class Control:
@@ -57,9 +60,21 @@ class Control:
         self._room_fault = ""
         self._room_noted = False
         self._board: Board | None = None
-        self._preset: str | None = None
+        self.doors: list[Door] = []
+        """What else gives orders: MIDI, OSC."""
+        self.midi: Midi | None = None
+        self.presets = PresetPlayer(Presets(data_dir()), self)
+        self._lights = Lights()
+        self._sounding = dict(values)
+        """The values of the room that sounds: with `freeze`, those of before."""
+        self._room_lost = True
         self.room_ms = 0.0
         self.started = time.monotonic()
+
+    def resume(self, session: settings.Session) -> None:
+        """Goes on where the control process before us was; `values` are its already."""
+        self._sounding = session.sounding
+        self.presets.resume(session.preset)
 
     def attach(self, board: Board) -> None:
         """Takes its orders from this board, too. The board learns where the controls are: its knobs take over from there."""
@@ -67,19 +82,66 @@ class Control:
         for name, value in self.values.items():
             board.control_moved(name, value)
 
+    def open_doors(self, midi: str, osc: str) -> None:
+        """MIDI by "alsa", "jack" or "off"; OSC at a port, if any. A door that cannot be opened is told; the pedal goes on."""
+        if midi != "off":
+            self.midi = Midi(midi, data_dir())
+            self.doors.append(self.midi)
+        if osc != "off":
+            from firmware_py.osc import Osc
+
+            try:
+                self.doors.append(Osc(osc))
+            except UserError as error:
+                say(str(error))
+
+    def close_doors(self) -> None:
+        for door in self.doors:
+            door.close()
+
+    def play_startup(self) -> bool:
+        """Plays the startup preset; False if there is none, or it cannot be played (and that is told)."""
+        try:
+            return self.presets.play_startup()
+        except (UserError, ValueError, OSError) as error:
+            say(str(error))
+            return False
+
     def scan(self) -> None:
-        """One look at the board."""
+        """One look at the board, and at the other doors."""
         assert self._board is not None
         moved = {}
         for event in self._board.scan():
+            if isinstance(event, Change):
+                moved[event.control] = event.value
+            else:
+                self._take(event)
+        self.change(moved)
+        for door in self.doors:
+            for other in door.poll():
+                self._take(other)
+
+    def _take(self, event: Event) -> None:
+        """An order from anywhere, or a line for the log. What is wrong with it is told, and nothing changes."""
+        try:
             match event:
                 case Change(name, value):
-                    moved[name] = value
+                    self.set({name: value})
+                case Action("tap"):
+                    assert self._board is not None
+                    change = self._board.tap()
+                    if change is not None:
+                        self.set({change.control: change.value})
                 case Action(name):
-                    self._step_preset(1 if name == "preset next" else -1)
+                    self.presets.step(1 if name == "preset next" else -1)
+                case Program(number):
+                    self.presets.play_number(number)
+                case Named(name):
+                    self.presets.play_name(name)
                 case Notice(text):
                     say(text)
-        self.change(moved)
+        except (UserError, ValueError, OSError) as error:
+            say(str(error))
 
     def change(self, values: dict[str, float]) -> None:
         """Takes new values, already checked."""
@@ -88,25 +150,12 @@ class Control:
                 continue
             self.values[name] = value
             self._session_stale = True
+            if self._board is not None:
+                self._board.light("activity")
             if name in ROOM_CONTROLS:
                 self._room_stale = True
             else:
                 self._parameters_stale = True
-
-    def _step_preset(self, by: int) -> None:
-        """Plays the preset after (or before) the one that plays. What is wrong with it is told, and nothing changes."""
-        try:
-            presets = Presets(data_dir())
-            preset = presets.step(self._preset, by)
-            if preset is None:
-                say("no preset is kept: `nverb preset save NAME` keeps what plays now")
-                return
-            if preset.bank != self.bank:
-                self.use_bank(preset.bank)
-            self.set({name: check(find(name), value) for name, value in preset.values.items()})
-            self._preset = preset.name
-        except (ValueError, OSError) as error:
-            say(str(error))
 
     def set(self, values: dict[str, float]) -> None:
         """Takes checked values that do not come from the board, whose knobs learn of them."""
@@ -158,7 +207,7 @@ class Control:
         # sound, from where the knobs are then. The latest wins, and no work is done that nobody hears.
         if (
             self._room_stale
-            and not self.values["freeze"]
+            and (self._room_lost or not self.values["freeze"])
             and (port.meters()["playing_serial"] >= self._serial or self._waited_too_long(now))
         ):
             self._make_room(now)
@@ -170,7 +219,7 @@ class Control:
         if self._mailbox.refresh():
             self._maker = None
             self._serial = 0
-            self._parameters_stale = self._room_stale = True
+            self._parameters_stale = self._room_stale = self._room_lost = True
             if crashguard.safe_start_reason():  # the audio process has just come back safe
                 self.start_safe()
         port = self._mailbox.port
@@ -179,13 +228,16 @@ class Control:
             if not self._room_noted and port.meters()["playing_serial"]:
                 self._room_noted = True
                 boot.note("control")
+        if self._board is not None:
+            self._lights.look(self._board, port, now, room_fault=bool(self._room_fault))
         if self._session_stale and now >= self._next_session:
             self._next_session = now + SESSION_S
             self.save_session()
 
     def save_session(self) -> None:
         try:
-            settings.save_session(self.values, self.bank, self._generation)
+            session = settings.Session(self.values, self._sounding, self.bank, self._generation, self.presets.current)
+            settings.save_session(session)
             self._session_stale = False
         except OSError as error:
             say(f"cannot keep the session: {error}")
@@ -194,19 +246,22 @@ class Control:
         port = self._mailbox.port
         assert port is not None
         begun = time.perf_counter()
+        frozen = bool(self.values["freeze"])  # a new audio process gets the frozen room again
+        values = self._sounding if frozen else self.values
         try:
             if self._maker is None:
                 self._maker = RoomMaker(self._source, port.rate_hz, port.max_taps)
                 begun = time.perf_counter()
-            room = self._maker.fingerprint(self.values)
+            room = self._maker.fingerprint(values)
             if room != port.newest_room():  # else a predecessor of ours has handed it over: it plays
-                self._serial = port.load_ir(self._maker.ir(self.values), room)
+                self._serial = port.load_ir(self._maker.ir(values), room)
+            self._sounding = dict(values)
             self._room_fault = ""
         except (ValueError, OSError, MemoryError) as error:  # the room that plays goes on
             if str(error) != self._room_fault:
                 self._room_fault = str(error)
                 say(f"cannot make this room, the last one plays on: {error}")
-        self._room_stale = False
+        self._room_stale, self._room_lost = frozen, False  # once thawed, the room of the knobs is due
         self._published = now
         self.room_ms = 1000 * (time.perf_counter() - begun)
 
@@ -234,9 +289,16 @@ class Control:
             case "reload":
                 self.reload()
                 return {"bank": self._source.name, "path": self.bank}
+            case "preset":
+                return {"preset": self.presets.answer(request)}
+            case "midi" if self.midi is not None:
+                return {"midi": self.midi.answer(request)}
+            case "midi":
+                raise ValueError("MIDI is off: start the pedal with --midi alsa or --midi jack")
             case "status":
                 return {"status": self.status()}
-        raise ValueError(f"unknown request {request.get('do')!r}: one of set, get, bank, reload, status")
+        known = "set, get, bank, reload, preset, midi, status"
+        raise ValueError(f"unknown request {request.get('do')!r}: one of {known}")
 
     def status(self) -> dict[str, Any]:
         """Everything that `nverb status` shows; peaks are taken, so that each look sees its own."""
@@ -255,11 +317,20 @@ class Control:
             },
             "safe_start": crashguard.safe_start_reason(),
             "control": {"pid": os.getpid(), "up_s": round(time.monotonic() - self.started, 1)},
+            "preset": self.presets.describe(),
+            "board": None,
+            "doors": [door.describe() for door in self.doors],
             "audio": None,
         }
+        if self._board is not None:
+            status["board"] = {
+                "profile": self._board.profile.name,
+                "faults": self._board.faults(),
+                "apart": self._board.distances(),
+            }
         port = self._mailbox.port
         if port is not None:
-            meters = port.meters(take=True)
+            meters = self._lights.peaks(port.meters(take=True))
             age_ms = (time.monotonic_ns() - meters["heartbeat_ns"]) / 1e6
             status["audio"] = {
                 "pid": meters["pid"],
@@ -282,7 +353,15 @@ class Control:
         return status
 
 
-def run(*, profile: str, bank: Path | None, keys: bool, script: Path | None) -> int:
+def run(
+    *,
+    profile: str,
+    bank: Path | None,
+    keys: bool,
+    script: Path | None,
+    midi: str = "off",
+    osc: str = "off",
+) -> int:
     """Steers the pedal until SIGTERM, SIGINT or SIGHUP, or until its user quits at the keyboard; returns the exit status."""
     guard, notifier = crashguard.CrashGuard("control"), Notifier()
     if guard.crash_loop:
@@ -293,11 +372,12 @@ def run(*, profile: str, bank: Path | None, keys: bool, script: Path | None) -> 
             say("the board is left alone: steer by commands")
             profile = "none"
     if crashguard.safe_start_reason():
-        values, session_bank = settings.defaults(), None
-        control = Control(values, BuiltInRooms(), "")
+        session = settings.Session(settings.defaults(), settings.defaults())
+        control = Control(session.values, BuiltInRooms(), "")
     else:
-        values, session_bank = settings.load_session(Store(data_dir()).number())
-        control = Control(values, *_open_rooms(bank, session_bank))
+        session = settings.load_session(Store(data_dir()).number())
+        control = Control(session.values, *_open_rooms(bank, session.bank))
+        control.resume(session)
     moves = read_script(script) if script else None
     stop = False
 
@@ -308,24 +388,17 @@ def run(*, profile: str, bank: Path | None, keys: bool, script: Path | None) -> 
     for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
         signal.signal(number, on_signal)
     server = Server(control.answer)
-    with Board.open(profile, data_dir()) as board, Keyboard() as keyboard:
-        hands = None
-        if board.simulation is not None:
-            for name in board.knobs:  # the simulated pots stand where the controls are
-                board.simulation.turn(name, to_position(find(name), values[name]))
-            if moves:
-                board.simulation.play(moves)
-            if keys:
-                hands = Hands(board.simulation)
-                print(hands.help(), flush=True)
-        if session_bank is not None:
-            # We succeed a control process that died: where the knobs stand is no news. They move a control when they are turned.
-            deadline = time.monotonic() + SETTLE_S
-            while time.monotonic() < deadline:
-                board.scan()
-                time.sleep(board.scan_s)
-        control.attach(board)
-        try:
+    slot = BoardSlot(profile, data_dir())
+    try:
+        control.open_doors(midi, osc)
+        with Keyboard() as keyboard:
+            settled = _settle(slot.board, control.values)
+            if not session.resumed and not control.play_startup():
+                control.change(settled)  # switched on: the knobs rule
+            control.attach(slot.board)
+            if moves and slot.board.simulation is not None:
+                slot.board.simulation.play(moves)
+            hands, front = _hands(slot.board) if keys else (None, None)
             next_picture = 0.0
             notifier.ready()
             while not stop and not (hands and hands.done):
@@ -333,18 +406,54 @@ def run(*, profile: str, bank: Path | None, keys: bool, script: Path | None) -> 
                 control.work()
                 notifier.ping()
                 guard.look()
-                server.serve(board.scan_s)
-                if hands is not None:
+                server.serve(slot.board.scan_s)
+                now = time.monotonic()
+                if slot.refresh(now):
+                    _settle(slot.board, control.values)
+                    control.attach(slot.board)
+                    if front is not None:
+                        front.close()
+                        hands, front = _hands(slot.board)
+                if hands is not None and front is not None:
                     hands.press(keyboard.read())
-                    if time.monotonic() > next_picture:
-                        next_picture = time.monotonic() + PICTURE_S
-                        print("\r" + hands.picture(), end="", flush=True)
-        finally:
-            server.close()
-            control.save_session()
+                    if now > next_picture:
+                        next_picture = now + PICTURE_S
+                        front.draw(control.values, control.presets.describe())
+            if front is not None:
+                front.close()
+    finally:
+        slot.close()
+        control.close_doors()
+        server.close()
+        control.save_session()
     notifier.stopping()
     guard.stable()
     return 0
+
+
+def _hands(board: Board) -> tuple[Hands, Front] | tuple[None, None]:
+    """Keys and picture of a simulated board."""
+    if board.simulation is None:
+        return None, None
+    hands = Hands(board)
+    return hands, Front(board, hands)
+
+
+def _settle(board: Board, values: dict[str, float]) -> dict[str, float]:
+    """Waits until the knobs' filters have found where they stand: the values there. No knob has been turned by that."""
+    if board.simulation is not None:
+        for name in board.knobs:  # the simulated pots stand where the controls are
+            board.simulation.stand_at(name, values[name])
+    found = {}
+    deadline = time.monotonic() + SETTLE_S
+    while time.monotonic() < deadline:
+        for event in board.scan():
+            if isinstance(event, Change):
+                found[event.control] = event.value
+            elif isinstance(event, Notice):
+                say(event.text)
+        time.sleep(board.scan_s)
+    return found
 
 
 def read_script(path: Path) -> list[tuple[float, str, float]]:

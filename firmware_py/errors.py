@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import sys
+
 
 class UserError(Exception):
     """Printed by `nverb` as one line on stderr; the exit status is `status`. Never a traceback."""
@@ -9,3 +11,9 @@ class UserError(Exception):
     def __init__(self, message: str, status: int = 1) -> None:
         super().__init__(message)
         self.status = status
+
+
+def say(who: str, text: str) -> None:
+    """A line of the log, on stderr. On a terminal it first wipes what the simulated board has drawn there."""
+    wipe = "\r\x1b[K" if sys.stderr.isatty() else ""
+    print(f"{wipe}nverb{' ' if who else ''}{who}: {text}", file=sys.stderr, flush=True)

@@ -17,6 +17,8 @@
 | playback_channels | the same                                                                | 0            |
 | inputs            | of the pedal: 1 or 2                                                    | 2            |
 | max_ir_s          | longest room in seconds, 0.1..10                                        | 6.0          |
+| midi              | "auto" (ALSA where there is its sequencer), "alsa", "jack" or "off"      | "auto"       |
+| osc               | "off", or the UDP port that listens to OSC: "9000", "0.0.0.0:9000"        | "off"        |
 
 A file is taken whole or not at all: with one bad value nothing of it counts. JACK, the audio process and the control process read
 it when they start; a service whose file is bad says so and plays with the defaults.
@@ -52,6 +54,8 @@ class Settings:
     playback_channels: int = 0
     inputs: int = 2
     max_ir_s: float = 6.0
+    midi: str = "auto"
+    osc: str = "off"
 
 
 HELP = {
@@ -64,6 +68,8 @@ HELP = {
     "playback_channels": "of the card that JACK opens, 0 to 32; 0: all",
     "inputs": "input channels of the pedal, 1 or 2",
     "max_ir_s": "longest room in seconds, 0.1 to 10",
+    "midi": '"auto" (ALSA where there is its sequencer), "alsa", "jack" or "off"',
+    "osc": '"off" or [ADDRESS:]PORT; without ADDRESS from this machine only',
 }
 _RANGES = {
     "rate_hz": (8000, 192000),
@@ -98,6 +104,8 @@ def checked(values: Mapping[str, Any], where: str) -> Settings:
             not low <= value <= high
             or (name == "block_frames" and value not in (16, 32, 64, 128, 256, 512, 1024))
             or (name == "card" and not (value in ("auto", "dummy") or value.startswith(("hw:", "plughw:"))))
+            or (name == "midi" and value not in ("auto", "alsa", "jack", "off"))
+            or (name == "osc" and value != "off" and not value.rpartition(":")[2].isdecimal())
             or (isinstance(value, str) and (not 0 < len(value) <= 200 or any(c in value for c in _FORBIDDEN)))
         ):
             raise UserError(f"{where}: {name} = {value!r}: {HELP[name]}")

@@ -10,6 +10,10 @@ Each message is one line of JSON, UTF-8, at most MAX_LINE bytes, answered by one
 | {"do": "status"}                     | "status": see firmware_py.status     |                                 |
 | {"do": "bank", "path": "..."}        | "bank": its name; path: as rooms_named | a bad file: the old bank plays |
 | {"do": "reload"}                     | "bank": what the store has in force  | a bad slot: the old bank plays  |
+| {"do": "preset", "load": name}, or "step": 1 or -1 | "preset": the name of the one that plays | what plays goes on |
+| {"do": "preset", "kept": name}       | the same; it is on already, nothing is set | -                         |
+| {"do": "midi"}, with "learn": name or null, "assign": name and "cc": 0..119, "forget": name or null, "channel": 1..16 or null
+|                                      | "midi": see firmware_py.midi.Midi.answer | nothing was changed         |
 
 An error's answer is {"ok": false, "error": "one line"}.
 """

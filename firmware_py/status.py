@@ -46,6 +46,19 @@ def machine_line(status: dict[str, Any]) -> str:
     return ", ".join(words + machine["warnings"])
 
 
+def hands(status: dict[str, Any]) -> list[str]:
+    """The lines about what turns the controls: presets, the board, MIDI and OSC."""
+    lines = [f"preset   {status['preset'].removeprefix('preset ')}"] if status["preset"] else []
+    board = status["board"]
+    if board is not None:
+        lines.append(f"knobs    {board['profile']}" + ("" if board["faults"] else ", no fault"))
+        lines += [f"         FAULT {text}" for text in board["faults"].values()]
+        for name, distance in board["apart"].items():
+            way = "right" if distance > 0 else "left"
+            lines.append(f"         knob {name}: turn it {abs(distance):.0%} to the {way} to take over")
+    return lines + [f"door     {text}" for text in status["doors"]]
+
+
 def screen(status: dict[str, Any]) -> str:
     """The text of `nverb status`."""
     from device import controls
@@ -77,6 +90,7 @@ def screen(status: dict[str, Any]) -> str:
     if machine_line(status):
         lines.append(f"board    {machine_line(status)}")
     lines.append(f"control  process {status['control']['pid']}, up {status['control']['up_s']:.0f} s")
+    lines += hands(status)
     values = [f"{c.name} {controls.format(c, status['controls'][c.name])}" for c in controls.CONTROLS]
     column = max(len(v) for v in values) + 2
     lines += ["".join(v.ljust(column) for v in values[i : i + 4]).rstrip() for i in range(0, len(values), 4)]

@@ -17,6 +17,7 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
+from firmware_py.errors import say
 from firmware_py.jack import JackKeeper, JackServer
 from firmware_py.paths import runtime_dir
 
@@ -53,14 +54,14 @@ class Child:
             if status is None:
                 patience_s = WATCHDOG_S.get(self.name, START_S) if self.ready else START_S
                 if now - self.heard > patience_s:
-                    print(f"nverb: {self.name} hangs; killing it", file=sys.stderr, flush=True)
+                    say("", f"{self.name} hangs; killing it")
                     self.process.kill()
                 return
             lived = now - self.started
             self.process = None
             self.pause_s = 0.0 if lived > STABLE_S else min(max(2 * self.pause_s, 0.1), LONGEST_PAUSE_S)
             why = f"killed by signal {-status}" if status < 0 else f"left with status {status}"
-            print(f"nverb: {self.name} {why}; starting it again", file=sys.stderr, flush=True)
+            say("", f"{self.name} {why}; starting it again")
             self.started = now
         if now - self.started >= self.pause_s or self.starts == 0:
             self.process = subprocess.Popen(

@@ -24,6 +24,8 @@ def add_parsers(subparsers: Any) -> None:
     verb("list", _list, "names in order, with their MIDI program numbers; * marks the startup preset")
     verb("save", _save, "keep what plays now under a name", "NAME")
     verb("load", _load, "play a preset", "NAME")
+    verb("next", _step, "play the one after it, as the footswitch does").set_defaults(by=1)
+    verb("previous", _step, "play the one before it").set_defaults(by=-1)
     verb("show", _show, "print what a preset holds", "NAME")
     verb("rename", _rename, "give a preset another name", "NAME", "NEW")
     verb("delete", _delete, "forget a preset", "NAME")
@@ -56,6 +58,7 @@ def _save(args: argparse.Namespace) -> int:
     presets = _presets()
     preset = presets.save(args.name, status["controls"], status["room"]["path"])
     _warn(presets)
+    ask({"do": "preset", "kept": preset.name})
     print(f"{preset.name} saved")
     return 0
 
@@ -63,12 +66,14 @@ def _save(args: argparse.Namespace) -> int:
 def _load(args: argparse.Namespace) -> int:
     from firmware_py.socket import ask
 
-    preset = _presets().load(args.name)
-    status = ask({"do": "status"})["status"]
-    if preset.bank != status["room"]["path"]:
-        ask({"do": "bank", "path": preset.bank})
-    ask({"do": "set", "values": preset.values})
-    print(f"{preset.name} plays")
+    print(f"{ask({'do': 'preset', 'load': args.name})['preset']} plays")
+    return 0
+
+
+def _step(args: argparse.Namespace) -> int:
+    from firmware_py.socket import ask
+
+    print(f"{ask({'do': 'preset', 'step': args.by})['preset']} plays")
     return 0
 
 

@@ -20,6 +20,7 @@ def add_parsers(subparsers: Any) -> None:
     run.add_argument("--card", help="ALSA card for JACK, such as hw:0 (default: as `nverb settings` says)")
     run.add_argument("--dummy", action="store_true", help="run JACK without a sound card")
     run.add_argument("--or-demo", action="store_true", help="play the demo if there is no sound card and no JACK")
+    _add_doors(run)
     _add_engine(run)
     _add_rooms(run)
     run.set_defaults(handler=_run)
@@ -62,6 +63,7 @@ def add_parsers(subparsers: Any) -> None:
     control.add_argument(
         "--script", type=Path, help="turn the simulated board's knobs by a file: lines of SECONDS CONTROL POSITION"
     )
+    _add_doors(control)
     _add_rooms(control)
     control.set_defaults(handler=_control)
 
@@ -72,6 +74,20 @@ def _add_engine(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--max-ir-seconds", type=float, help=f"longest room, 0.1 to 10 s {told}")
     parser.add_argument("--block", type=int, help=f"frames in a block, if JACK is started here {told}")
     parser.add_argument("--rate", type=int, help=f"sampling rate in Hz, if JACK is started here {told}")
+
+
+def _add_doors(parser: argparse.ArgumentParser) -> None:
+    told = "(default: as `nverb settings` says)"
+    parser.add_argument("--midi", choices=("auto", "alsa", "jack", "off"), help=f"where MIDI comes from {told}")
+    parser.add_argument("--osc", metavar="[ADDRESS:]PORT", help=f"listen to OSC at this UDP port, or off {told}")
+
+
+def _midi_api(choice: str) -> str:
+    if choice != "auto":
+        return choice
+    from firmware_py.midi import usual_api
+
+    return usual_api()
 
 
 def _add_rooms(parser: argparse.ArgumentParser) -> None:
@@ -104,6 +120,8 @@ def _settle(args: argparse.Namespace, *, service: bool = False) -> None:
         ("rate", "rate_hz"),
         ("profile", "profile"),
         ("card", "card"),
+        ("midi", "midi"),
+        ("osc", "osc"),
     ):
         if getattr(args, argument, "") is None:
             setattr(args, argument, getattr(settings, key))
@@ -128,9 +146,7 @@ def _run(args: argparse.Namespace) -> int:
     _settle(args)
     server = os.environ.get("JACK_DEFAULT_SERVER")
     start = None
-    load(
-        args.profile, data_dir()
-    )  # a bad profile, like a bad bank, is told now, not by a child that dies again and again
+    profile = load(args.profile, data_dir())  # a bad profile, like a bad bank, is told now
     if not jack.is_running(server):
         cards = jack.sound_cards()
         card = args.card
@@ -155,14 +171,15 @@ def _run(args: argparse.Namespace) -> int:
 
     held = lock("run", "nverb run")
     find_source(args.bank)
-    keys = args.profile == "sim" and sys.stdin.isatty()
+    keys = profile.is_simulated and sys.stdin.isatty()
+    doors = ["--midi", args.midi, "--osc", args.osc]
     bank = ["--bank", str(args.bank)] if args.bank else []
     supervisor = Supervisor(
         [
             Child("audio", command("audio", *_engine_arguments(args))),
             Child(
                 "control",
-                command("control", "--profile", args.profile, *(["--keys"] if keys else []), *bank),
+                command("control", "--profile", args.profile, *(["--keys"] if keys else []), *bank, *doors),
                 inherit_stdin=keys,
             ),
         ],
@@ -228,6 +245,13 @@ def _control(args: argparse.Namespace) -> int:
 
     _settle(args, service=True)
     held = lock("control", "a control process")
-    status = run(profile=args.profile, bank=args.bank, keys=args.keys, script=args.script)
+    status = run(
+        profile=args.profile,
+        bank=args.bank,
+        keys=args.keys,
+        script=args.script,
+        midi=_midi_api(args.midi),
+        osc=args.osc,
+    )
     held.close()
     return status

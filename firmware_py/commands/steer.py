@@ -12,6 +12,8 @@ def add_parsers(subparsers: Any) -> None:
         "set",
         help="set controls of the running pedal",
         description="Set controls of the running pedal: `nverb set x=3 mix=40 lowpass=on`. All of them or, on an error, none.",
+        epilog=_epilog(),
+        formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     setter.add_argument("values", nargs="+", metavar="NAME=VALUE")
     setter.set_defaults(handler=_set)
@@ -26,7 +28,15 @@ def add_parsers(subparsers: Any) -> None:
     status.set_defaults(handler=_status)
 
     controls = subparsers.add_parser("controls", help="list all controls: range, unit, law, default")
+    controls.add_argument("--markdown", action="store_true", help="as docs/controls.md has it")
     controls.set_defaults(handler=_controls)
+
+
+def _epilog() -> str:
+    from device.controls import CONTROLS, describe_range
+
+    rows = "\n".join(f"  {row.name:12} {describe_range(row):22} {row.help}" for row in CONTROLS)
+    return f"controls, with the units that a value may carry (`2 kHz`, `-3 dB`, `40%`, `on`):\n{rows}"
 
 
 def _set(args: argparse.Namespace) -> int:
@@ -62,11 +72,15 @@ def _status(args: argparse.Namespace) -> int:
     return 0
 
 
-def _controls(_: argparse.Namespace) -> int:
+def _controls(args: argparse.Namespace) -> int:
     from device import controls
 
-    print(f"{'name':12} {'range':22} {'law':8} {'default':10} what it does")
+    if args.markdown:
+        print(controls.markdown(), end="")
+        return 0
+    print(f"{'name':12} {'range':22} {'law':8} {'default':10} {'CC':>3}  what it does")
     for row in controls.CONTROLS:
         default = controls.format(row, row.default)
-        print(f"{row.name:12} {controls.describe_range(row):22} {row.law:8} {default:10} {row.help}")
+        cc = "" if row.cc is None else row.cc
+        print(f"{row.name:12} {controls.describe_range(row):22} {row.law:8} {default:10} {cc:>3}  {row.help}")
     return 0

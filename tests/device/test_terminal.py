@@ -9,7 +9,8 @@ import pytest
 from board_wire import Clock, last, scan_for
 
 from device.board import Action, Board
-from device.terminal import STEP, Hands, Keyboard
+from device.controls import CONTROLS
+from device.terminal import STEP, WIDTH, Front, Hands, Keyboard
 
 
 @pytest.fixture
@@ -40,24 +41,62 @@ def test_without_a_terminal_nothing_is_read_or_changed(monkeypatch) -> None:
             assert keyboard.read() == ""
 
 
-def test_keys_turn_knobs_and_press_switches() -> None:
-    clock = Clock()
+@pytest.fixture
+def clock() -> Clock:
+    return Clock()
+
+
+@pytest.fixture
+def board(clock: Clock):
     with Board.open("sim", clock=clock) as board:
         scan_for(board, clock, 1)
-        hands = Hands(board.simulation)
-        for key in "qwertasdfgb n":
-            assert key in hands.help() or key == " "
-        hands.press("www")
-        assert last(scan_for(board, clock, 1))["x"] == pytest.approx(4.5 + 3 * STEP * 9 * 0.992 / 0.97, abs=0.02)
-        hands.press("W")
-        hands.press("s")
-        assert last(scan_for(board, clock, 3))["x"] == pytest.approx(4.5 + 2.1 * STEP * 9 * 0.992 / 0.97, abs=0.02)
-        hands.press("b")
-        assert last(scan_for(board, clock, 0.3)) == {"bypass": 1.0}
-        hands.press("n")
-        assert Action("preset next") in scan_for(board, clock, 0.3)
-        hands.press("\x1b[A?0")
-        assert not hands.done
-        assert "x" in hands.picture()
-        hands.press("\x1b")
-        assert hands.done
+        yield board
+
+
+def test_keys_turn_knobs_and_press_switches(board: Board, clock: Clock) -> None:
+    hands = Hands(board)
+    hands.press("www")
+    assert last(scan_for(board, clock, 1))["x"] == pytest.approx(4.5 + 3 * STEP * 9 * 0.992 / 0.97, abs=0.02)
+    hands.press("W")
+    hands.press("s")
+    assert last(scan_for(board, clock, 3))["x"] == pytest.approx(4.5 + 2.1 * STEP * 9 * 0.992 / 0.97, abs=0.02)
+    hands.press("b")
+    assert last(scan_for(board, clock, 0.3)) == {"bypass": 1.0}
+    hands.press("n")
+    assert Action("preset next") in scan_for(board, clock, 0.3)
+    hands.press("\x1b[A?0")
+    assert not hands.done
+    hands.press("\x1b")
+    assert hands.done
+
+
+def test_the_front_shows_keys_values_lights_and_how_far_a_knob_is_from_its_control(board: Board, clock: Clock) -> None:
+    values = {control.name: control.default for control in CONTROLS} | {"x": 9.0}
+    front = Front(board, Hands(board))
+    text = "\n".join(front.lines(values))
+    for word in ("q/a", "gain", "-3.0 dB", "n: preset next", "space: tap", "● on", "○ fault"):
+        assert word in text
+    assert "turn" not in text
+    board.control_moved("x", 9.0)
+    row = next(row for row in front.lines(values) if "w/s" in row)
+    assert "turn right 50%" in row and row.index("┃") < row.index("o")
+    assert all(len(row) <= WIDTH for row in front.lines(values))
+    front.close()
+
+
+def test_the_front_leaves_the_rows_below_it_to_the_log(board: Board, monkeypatch) -> None:
+    ours, theirs = pty.openpty()
+    termios.tcsetwinsize(theirs, (24, 100))
+    values = {control.name: control.default for control in CONTROLS}
+    with os.fdopen(theirs, "w") as screen:
+        front = Front(board, Hands(board), screen)
+        height = len(front.lines(values))
+        front.draw(values)
+        first = os.read(ours, 65536).decode()
+        assert f"\x1b[{height + 1};24r" in first and "gain" in first
+        termios.tcsetwinsize(theirs, (8, 40))  # too small now
+        front.draw(values)
+        assert "┃" not in os.read(ours, 65536).decode()
+        front.close()
+        assert "\x1b[r" in os.read(ours, 65536).decode()  # the whole screen scrolls again
+    os.close(ours)

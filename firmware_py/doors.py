@@ -1,0 +1,34 @@
+"""The doors through which orders come besides the board and the socket: MIDI, OSC. The control process polls each of them."""
+
+from __future__ import annotations
+
+from typing import NamedTuple, Protocol
+
+from device.board import Action, Change, Notice
+
+
+class Program(NamedTuple):
+    """A preset is asked for by its place in the list, from 0: MIDI's program change."""
+
+    number: int
+
+
+class Named(NamedTuple):
+    """A preset is asked for by its name."""
+
+    name: str
+
+
+Event = Change | Action | Notice | Program | Named
+
+
+class Door(Protocol):
+    """Control process, its one thread. Nothing here waits."""
+
+    def poll(self) -> list[Event]:
+        """What has come since the last call, oldest first. Whatever comes from outside is checked here."""
+
+    def describe(self) -> str:
+        """One line for `nverb status`."""
+
+    def close(self) -> None: ...
