@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import importlib.util
 import os
 import resource
 import shutil
+import time
 from collections.abc import Callable
-from pathlib import Path
 from typing import Literal, NamedTuple
 
+from device import health
 from firmware_py import boot, crashguard, settings_file
 from firmware_py.errors import UserError
 from firmware_py.paths import data_dir, running_dir
@@ -72,15 +74,13 @@ def realtime_check() -> Result:
 
 
 def governor_check() -> Result:
-    found = {
-        path.read_text().strip() for path in Path("/sys/devices/system/cpu/cpufreq").glob("policy*/scaling_governor")
-    }
+    found = health.read()["governors"]
     if not found:
         return Result("processor", "none", "its clock cannot be set here")
-    if found == {"performance"}:
+    if found == ["performance"]:
         return Result("processor", "ok", "at full clock")
     return Result(
-        "processor", "hint", f"governor {', '.join(sorted(found))}: late blocks when the load changes",
+        "processor", "hint", f"governor {', '.join(found)}: late blocks when the load changes",
         "sudo systemctl enable --now cpu-governor-nverb (or `sudo make install`)",
     )  # fmt: skip
 
@@ -108,7 +108,86 @@ def safe_start_check() -> Result:
     return Result("start", "ok", "no crash loop since power-on")
 
 
+def pedal_check() -> Result:
+    """The pedal that runs, as its control process sees it."""
+    from firmware_py.socket import ask
+
+    try:
+        status = ask({"do": "status"})["status"]
+    except UserError as error:
+        return Result("pedal", "hint", str(error))
+    audio = status["audio"]
+    if audio is None or not audio["alive"]:
+        return Result(
+            "pedal", "bad", "it runs, but no sound passes", "`nverb logs` tells what the audio process said last"
+        )
+    if status["room"]["fault"]:
+        return Result("pedal", "bad", status["room"]["fault"], "the last room plays on; choose another bank or model")
+    late = audio["late_blocks"] / max(audio["blocks"], 1)
+    found = f"plays, load {100 * audio['load']:.0f} %, {audio['late_blocks']} of {audio['blocks']} blocks late"
+    if audio["load"] > 0.7 or late > 1e-3:
+        return Result("pedal", "hint", found, "raise block_frames (`nverb settings set block_frames=256`)")
+    return Result("pedal", "ok", found)
+
+
+def wiring_check() -> Result:
+    """The board's converters and lines: as the running pedal sees them, or else opened and read here. `nverb board check` asks more."""
+    from device.board import Board
+    from device.profile import ProfileError
+    from firmware_py.socket import ask
+
+    try:
+        board = ask({"do": "status"})["status"]["board"]
+    except UserError:
+        board = None
+    if board is not None:
+        name, faults = board["profile"], dict(board["faults"])
+    else:
+        name = settings_file.load_for_service()[0].profile
+        try:
+            with Board.open(name, data_dir()) as opened:
+                for _ in range(10):
+                    opened.scan()
+                    time.sleep(opened.scan_s)
+                faults = opened.faults()
+        except (ProfileError, UserError, OSError) as error:
+            return Result(
+                "board",
+                "bad",
+                str(error),
+                "`nverb board list` tells the profiles, `nverb settings set profile=NAME` chooses",
+            )
+    if faults:
+        return Result("board", "bad", "; ".join(faults.values()), f"`nverb board check {name}` looks at each input")
+    return Result("board", "ok", f"{name}: its converters and lines answer")
+
+
+def supply_check() -> Result:
+    seen = health.read()
+    if seen["warnings"]:
+        return Result(
+            "supply", "bad" if any("now" in text for text in seen["warnings"]) else "hint", ", ".join(seen["warnings"]),
+            "a stronger power supply and a short, thick cable; if it is too hot, a heat sink",
+        )  # fmt: skip
+    if seen["temperature_c"] is None:
+        return Result("supply", "none", "this machine tells nothing of its supply and heat")
+    return Result("supply", "ok", f"no warning, {seen['temperature_c']:.0f} °C")
+
+
+def runtime_check() -> Result:
+    if any(importlib.util.find_spec(name) for name in ("ai_edge_litert", "tflite_runtime")):
+        return Result("decoder", "ok", "a TFLite runtime is installed")
+    return Result(
+        "decoder", "hint", "no TFLite runtime: rooms come from a bank, not from the decoder",
+        "pip install ai-edge-litert (64-bit) or tflite-runtime (32-bit, Python up to 3.11) into the pedal's environment",
+    )  # fmt: skip
+
+
 CHECKS: list[Callable[[], Result]] = [
+    pedal_check,
+    wiring_check,
+    supply_check,
+    runtime_check,
     settings_check,
     jack_check,
     card_check,
