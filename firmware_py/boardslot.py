@@ -7,7 +7,7 @@ from pathlib import Path
 
 from device.board import CALIBRATION, Board
 from device.profile import ProfileError, find_path, load
-from firmware_py.errors import say
+from firmware_py.errors import reason, say
 
 LOOK_S = 1.0
 
@@ -25,7 +25,7 @@ class BoardSlot:
         try:
             self.board = Board.open(profile, folder)
         except (ProfileError, OSError) as error:
-            say("control", f"{error}; the pedal plays without knobs until this is mended")
+            say("control", f"{reason(error)}; the pedal plays without knobs until this is mended")
             self.board = Board.bare(profile, folder)
 
     def refresh(self, now: float) -> bool:
@@ -40,7 +40,7 @@ class BoardSlot:
         try:
             load(self._profile, self._folder)
         except (ProfileError, OSError) as error:
-            say("control", f"{error}; the board stays as it is until this is mended")
+            say("control", f"{reason(error)}; the board stays as it is until this is mended")
             self.board.set_fault("profile", True)
             return False
         self.board.close()  # first: its lines can be held once

@@ -9,7 +9,7 @@ import sys
 from collections.abc import Callable, Sequence
 
 from firmware_py.completion import complete
-from firmware_py.errors import UserError
+from firmware_py.errors import UserError, reason
 
 COMMANDS = ("run", "steer", "see", "render", "bank", "model", "board", "preset", "midi", "service", "doctor", "bench")
 """Modules of firmware_py.commands, in the order of `nverb --help`."""
@@ -66,17 +66,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except (UserError, ValueError, OSError, ImportError) as error:
         if os.environ.get("NVERB_TRACEBACK"):
             raise
-        print(f"nverb: {_one_line(error)}", file=sys.stderr)
+        print(f"nverb: {reason(error)}", file=sys.stderr)
         return getattr(error, "status", 1)
     except KeyboardInterrupt:
         return 130
-
-
-def _one_line(error: BaseException) -> str:
-    if isinstance(error, OSError) and error.strerror:
-        name = f"{error.filename}: " if error.filename is not None else ""
-        return f"{name}{error.strerror}"
-    return " ".join(str(error).split()) or type(error).__name__
 
 
 if __name__ == "__main__":

@@ -93,7 +93,7 @@ class Control:
             try:
                 self.doors.append(Osc(osc))
             except UserError as error:
-                say(str(error))
+                say(errors.reason(error))
 
     def close_doors(self) -> None:
         for door in self.doors:
@@ -104,7 +104,7 @@ class Control:
         try:
             return self.presets.play_startup()
         except (UserError, ValueError, OSError) as error:
-            say(str(error))
+            say(errors.reason(error))
             return False
 
     def scan(self) -> None:
@@ -141,7 +141,7 @@ class Control:
                 case Notice(text):
                     say(text)
         except (UserError, ValueError, OSError) as error:
-            say(str(error))
+            say(errors.reason(error))
 
     def change(self, values: dict[str, float]) -> None:
         """Takes new values, already checked."""
@@ -240,7 +240,7 @@ class Control:
             settings.save_session(session)
             self._session_stale = False
         except OSError as error:
-            say(f"cannot keep the session: {error}")
+            say(f"cannot keep the session: {errors.reason(error)}")
 
     def _make_room(self, now: float) -> None:
         port = self._mailbox.port
@@ -260,7 +260,7 @@ class Control:
         except (ValueError, OSError, MemoryError) as error:  # the room that plays goes on
             if str(error) != self._room_fault:
                 self._room_fault = str(error)
-                say(f"cannot make this room, the last one plays on: {error}")
+                say(f"cannot make this room, the last one plays on: {errors.reason(error)}")
         self._room_stale, self._room_lost = frozen, False  # once thawed, the room of the knobs is due
         self._published = now
         self.room_ms = 1000 * (time.perf_counter() - begun)
@@ -479,5 +479,5 @@ def _open_rooms(bank: Path | None, session_bank: str | None) -> tuple[RoomSource
         try:
             return rooms_named(session_bank), session_bank
         except (ValueError, OSError) as error:
-            say(f"{error}; playing the rooms that are installed")
+            say(f"{errors.reason(error)}; playing the rooms that are installed")
     return installed_rooms(say)

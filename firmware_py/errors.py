@@ -17,3 +17,11 @@ def say(who: str, text: str) -> None:
     """A line of the log, on stderr. On a terminal it first wipes what the simulated board has drawn there."""
     wipe = "\r\x1b[K" if sys.stderr.isatty() else ""
     print(f"{wipe}nverb{' ' if who else ''}{who}: {text}", file=sys.stderr, flush=True)
+
+
+def reason(error: BaseException) -> str:
+    """What went wrong, in one line, as a person reads it: an OSError without its number, with the file."""
+    if isinstance(error, OSError) and error.strerror:
+        name = f"{error.filename}: " if error.filename is not None else ""
+        return f"{name}{error.strerror}"
+    return " ".join(str(error).split()) or type(error).__name__

@@ -89,7 +89,7 @@ class MidiMap:
     def assign(self, name: str, cc: int) -> list[str]:
         """Gives this CC to a control or action; whom it was taken from. Raises ValueError."""
         name = target(name)
-        if not 0 <= cc <= HIGHEST_CC:
+        if type(cc) is not int or not 0 <= cc <= HIGHEST_CC:
             raise ValueError(f"controller {cc}: they go from 0 to {HIGHEST_CC}")
         robbed = [other for other, its in self.ccs().items() if its == cc and other != name]
         for other in robbed:
@@ -112,7 +112,7 @@ class MidiMap:
 
     def set_channel(self, channel: int | None) -> None:
         """Raises ValueError."""
-        if channel is not None and not 1 <= channel <= 16:
+        if channel is not None and (type(channel) is not int or not 1 <= channel <= 16):
             raise ValueError(f"MIDI channel {channel}: 1 to 16, or all")
         self.channel = channel
         self._keep()
@@ -261,11 +261,11 @@ class Midi:
             self._learning = None if request["learn"] is None else target(str(request["learn"]))
             self._learn_until = time.monotonic() + LEARN_S
         elif "assign" in request:
-            self._map.assign(str(request["assign"]), int(request["cc"]))
+            self._map.assign(str(request["assign"]), request["cc"])
         elif "forget" in request:
             self._map.forget(None if request["forget"] is None else str(request["forget"]))
         elif "channel" in request:
-            self._map.set_channel(None if request["channel"] is None else int(request["channel"]))
+            self._map.set_channel(request["channel"])
         self._changed()
         if self._learning is not None and time.monotonic() > self._learn_until:
             self._learning = None

@@ -44,8 +44,12 @@ class Osc:
         try:
             family = socket.getaddrinfo(self._host, self._port, type=socket.SOCK_DGRAM)[0][0]
             self._socket = socket.socket(family, socket.SOCK_DGRAM)
+        except OSError as error:
+            raise UserError(f"--osc {where}: {error.strerror or error}: write an address of this machine") from None
+        try:
             self._socket.bind((self._host, self._port))
         except OSError as error:
+            self._socket.close()
             raise UserError(f"--osc {where}: {error.strerror or error}: choose another") from None
         self._socket.setblocking(False)
         self._told_at = -TELL_S

@@ -286,7 +286,9 @@ class PresetPlayer:
         if "load" in request:
             self.play_name(str(request["load"]))
         elif "step" in request:
-            self.step(1 if int(request["step"]) > 0 else -1)
+            if request["step"] not in (1, -1):
+                raise PresetError('"step" is 1 or -1')
+            self.step(request["step"])
         elif "kept" in request:  # the command has written it itself: a slow card may not hold the knobs up
             self.resume(str(request["kept"]))
         else:

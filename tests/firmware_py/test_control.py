@@ -1,0 +1,266 @@
+"""The control process's state: who may move a control, presets, freeze, lights, boards that change. No audio runs: a mailbox is enough."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from device.board import Action, Board, Change
+from device.controls import CONTROLS, NOT_KEPT, find
+from device.profile import PACKAGED
+from firmware_py import control as module
+from firmware_py import mailbox, settings
+from firmware_py.boardslot import BoardSlot
+from firmware_py.control import Control
+from firmware_py.doors import Event, Named, Program
+from firmware_py.lights import Lights
+from firmware_py.presets import PresetError, Presets
+from firmware_py.rooms import BuiltInRooms, RoomMaker
+
+
+@pytest.fixture(autouse=True)
+def folders(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    (tmp_path / "data").mkdir()
+    runtime = Path(f"/dev/shm/nverb-control-{os.getpid()}")
+    monkeypatch.setenv("NVERB_DATA_DIR", str(tmp_path / "data"))
+    monkeypatch.setenv("NVERB_RUNTIME_DIR", str(runtime))
+    yield tmp_path / "data"
+    shutil.rmtree(runtime, ignore_errors=True)
+
+
+class FakeDoor:
+    """Orders as MIDI and OSC bring them."""
+
+    def __init__(self) -> None:
+        self.waiting: list[Event] = []
+
+    def poll(self) -> list[Event]:
+        events, self.waiting = self.waiting, []
+        return events
+
+    def describe(self) -> str:
+        return "a door"
+
+    def close(self) -> None: ...
+
+
+class Pedal:
+    def __init__(self) -> None:
+        self.control = Control(settings.defaults(), BuiltInRooms(), "")
+        self.board = Board.open("sim")
+        module._settle(self.board, self.control.values)
+        self.control.attach(self.board)
+        self.door = FakeDoor()
+        self.control.doors.append(self.door)
+
+    @property
+    def values(self) -> dict[str, float]:
+        return self.control.values
+
+    def orders(self, *events: Event) -> None:
+        self.door.waiting += events
+        self.control.scan()
+
+    def scan_for(self, seconds: float) -> None:
+        until = time.monotonic() + seconds
+        while time.monotonic() < until:
+            self.control.scan()
+            time.sleep(self.board.scan_s)
+
+
+@pytest.fixture
+def pedal() -> Iterator[Pedal]:
+    pedal = Pedal()
+    yield pedal
+    pedal.board.close()
+
+
+@pytest.mark.parametrize("name", [control.name for control in CONTROLS])
+def test_every_control_is_moved_by_commands_presets_and_doors_alike(pedal: Pedal, folders: Path, name: str) -> None:
+    row = find(name)
+    low, high = row.minimum, row.maximum
+    pedal.control.answer({"do": "set", "values": {name: high}})
+    assert pedal.values[name] == high
+    pedal.orders(Change(name, low))
+    assert pedal.values[name] == low
+    if name not in NOT_KEPT:
+        Presets(folders).save("high", pedal.values | {name: high})
+        assert pedal.control.answer({"do": "preset", "load": "high"}) == {"preset": "high"}
+        assert pedal.values[name] == high
+    if name in pedal.board.knobs:
+        pedal.control.set({name: low if row.default > (low + high) / 2 else high})
+        assert name in pedal.control.status()["board"]["apart"]  # the knob has to be turned there first
+
+
+def test_presets_are_stepped_named_and_numbered(
+    pedal: Pedal, folders: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    pedal.orders(Action("preset next"))
+    assert "nverb preset save" in capsys.readouterr().err
+    presets = Presets(folders)
+    for number, name in enumerate(("a", "b", "c")):
+        presets.save(name, pedal.values | {"mix": 10.0 * number})
+    pedal.orders(Program(2))
+    assert (pedal.values["mix"], pedal.control.presets.describe()) == (20, "preset c")
+    pedal.orders(Action("preset next"))
+    assert (pedal.values["mix"], pedal.control.presets.current) == (0, "a")
+    pedal.orders(Action("preset previous"))
+    assert pedal.control.presets.current == "c"
+    pedal.orders(Named("b"), Change("mix", 11.0))
+    assert pedal.control.presets.describe() == "preset b (changed)"
+    pedal.orders(Program(9), Named("bb"))
+    errors = capsys.readouterr().err
+    assert "program number 10" in errors and "did you mean b?" in errors
+    assert pedal.values["mix"] == 11
+
+
+def test_a_footswitch_steps_through_presets(pedal: Pedal, folders: Path) -> None:
+    Presets(folders).save("a", pedal.values | {"mix": 77.0})
+    assert pedal.board.simulation is not None
+    pedal.board.simulation.press("preset next")
+    pedal.scan_for(0.2)
+    assert pedal.values["mix"] == 77
+
+
+def test_a_preset_whose_bank_is_gone_changes_nothing(pedal: Pedal, folders: Path, capsys) -> None:
+    Presets(folders).save("far", pedal.values | {"mix": 99.0}, "/nowhere/rooms.nvbank")
+    pedal.orders(Named("far"))
+    assert pedal.values["mix"] == find("mix").default
+    assert pedal.control.presets.current is None
+    assert "rooms.nvbank" in capsys.readouterr().err
+    assert not pedal.control.play_startup()
+
+
+def test_the_startup_preset_plays_when_there_was_no_session(pedal: Pedal, folders: Path) -> None:
+    presets = Presets(folders)
+    presets.save("first", pedal.values | {"mix": 12.0})
+    assert not pedal.control.play_startup()
+    presets.set_startup("first")
+    assert pedal.control.play_startup()
+    assert pedal.values["mix"] == 12
+
+
+def test_taps_from_any_door_set_the_predelay(pedal: Pedal) -> None:
+    for _ in range(3):
+        pedal.orders(Action("tap"))
+        time.sleep(0.06)
+    assert 55 < pedal.values["predelay"] < 100
+
+
+def port_of(control: Control, block_frames: int = 128) -> object:
+    port = mailbox.create(block_frames=block_frames, rate_hz=48000, max_taps=24000, inputs=2)
+    control._next_housekeeping = 0
+    control.work()
+    return port
+
+
+def fingerprint(**values: float) -> int:
+    return RoomMaker(BuiltInRooms(), 48000, 24000).fingerprint(settings.defaults() | values)
+
+
+def test_frozen_the_room_holds_whatever_moves_the_knobs_and_whatever_dies(pedal: Pedal, folders: Path) -> None:
+    control = pedal.control
+    port = port_of(control)
+    assert port.newest_room() == fingerprint()
+    Presets(folders).save("other", pedal.values | {"x": 9.0, "mix": 5.0})
+    pedal.orders(Change("freeze", 1.0), Change("y", 2.0), Named("other"))
+    control.work()
+    assert port.newest_room() == fingerprint()
+    assert (pedal.values["x"], pedal.values["mix"]) == (9, 5)  # all but the room follows
+    port = port_of(control, block_frames=64)  # another audio process, another mailbox
+    assert port.newest_room() == fingerprint()
+    control.save_session()
+    session = settings.load_session(control._generation)
+    successor = Control(session.values, BuiltInRooms(), "")
+    successor.resume(session)
+    assert successor.presets.current == "other"
+    port = port_of(successor, block_frames=256)
+    assert port.newest_room() == fingerprint()
+    successor.set({"freeze": 0.0})
+    successor._published = 0  # no crossfade is waited for: nothing plays here
+    successor.work()
+    assert port.newest_room() == fingerprint(x=9.0, y=4.5)
+
+
+class FakePort:
+    def __init__(self) -> None:
+        self.now = {
+            "limited": 0,
+            "input_peak": (0.1, 0.1),
+            "output_peak": (0.2, 0.3),
+            "worst_ns": 5,
+            "heartbeat_ns": time.monotonic_ns(),
+        }
+
+    def meters(self, take: bool = False) -> dict[str, object]:
+        meters = dict(self.now)
+        if take:
+            self.now |= {"input_peak": (0.0, 0.0), "output_peak": (0.0, 0.0), "worst_ns": 0}
+        return meters
+
+
+@pytest.mark.parametrize(
+    ("meters", "clip"),
+    [({}, False), ({"limited": 3}, True), ({"input_peak": (1.0, 0.0)}, True), ({"output_peak": (0.0, 1.2)}, True)],
+)
+def test_the_clip_light_and_the_peaks_of_status_see_the_same_samples(pedal: Pedal, meters, clip: bool) -> None:
+    port, lights = FakePort(), Lights()
+    port.now |= meters
+    lights.look(pedal.board, port, time.monotonic(), room_fault=False)
+    pedal.scan_for(0.05)
+    assert pedal.board.simulation.leds["clip"].lit is clip
+    seen = lights.peaks(port.meters(take=True))
+    assert tuple(seen["output_peak"]) == meters.get("output_peak", (0.2, 0.3))
+    assert lights.peaks(port.meters(take=True))["output_peak"] == [0.0, 0.0]
+    pedal.scan_for(0.4)
+    assert not pedal.board.simulation.leds["clip"].lit
+
+
+def test_faults_of_others_reach_the_board(pedal: Pedal, monkeypatch: pytest.MonkeyPatch) -> None:
+    lights, port = Lights(), FakePort()
+    told: dict[str, bool] = {}
+    monkeypatch.setattr(pedal.board, "set_fault", lambda kind, present: told.update({kind: present}))
+    later = time.monotonic() + 60
+    lights.look(pedal.board, port, later, room_fault=True)
+    assert told == {"room": True, "storage": False, "audio": False}
+    port.now["heartbeat_ns"] -= 10**9
+    monkeypatch.setattr(os, "access", lambda *_: False)  # as on a card that has gone read-only
+    lights.look(pedal.board, port, later + 10, room_fault=False)
+    assert told == {"room": False, "storage": True, "audio": True}
+    lights.look(pedal.board, None, later + 11, room_fault=False)
+    assert told["audio"]
+
+
+def test_a_profile_that_makes_no_sense_is_told_and_taken_once_it_is_mended(folders: Path, capsys) -> None:
+    good = (PACKAGED / "sim.toml").read_text()
+    path = folders / "mine.toml"
+    path.write_text(good.replace('"width"', '"wide"'))
+    slot = BoardSlot(str(path), folders)
+    assert "mine.toml, knob 5 (wide)" in capsys.readouterr().err
+    assert not slot.board.knobs
+    slot.board.scan()
+    assert not slot.refresh(0)
+    path.write_text(good)
+    assert slot.refresh(10)
+    assert set(slot.board.knobs) == {"gain", "x", "y", "z", "width"}
+    board = slot.board
+    path.write_text(good.replace("channel = 4", "channel = 3"))
+    assert not slot.refresh(20)
+    assert slot.board is board  # it plays on with the last one that made sense
+    assert "taken by knob 4" in capsys.readouterr().err
+    path.unlink()
+    assert not slot.refresh(30)
+    slot.close()
+
+
+def test_a_request_about_presets_that_makes_no_sense_is_refused(pedal: Pedal) -> None:
+    for request in ({}, {"step": 7}, {"step": float("inf")}, {"load": None}):
+        with pytest.raises(PresetError):
+            pedal.control.answer({"do": "preset"} | request)
+    with pytest.raises(ValueError, match="--midi"):
+        pedal.control.answer({"do": "midi"})
