@@ -94,6 +94,14 @@ def slot_name(name: str) -> str:
     return plain or "unnamed"
 
 
+def make_folder(folder: Path) -> None:
+    """Makes a folder, for whom the one that it lies in is, and makes it last. Raises OSError."""
+    if not folder.is_dir():
+        folder.mkdir(exist_ok=True)
+        folder.chmod(folder.parent.stat().st_mode & 0o2770)
+        sync_folder(folder.parent)
+
+
 class Store:
     """The store in a data folder. It need not exist: then it is empty, and the first change makes it."""
 
@@ -204,7 +212,8 @@ class Store:
     def changing(self) -> Iterator[None]:
         """Makes the store's folders and holds its lock; others wait, readers do not. Cleans up after one that was killed."""
         self.make()
-        with open(self.root / ".lock", "ab") as lock:
+        lock = os.open(self.root / ".lock", os.O_RDONLY | os.O_CREAT | os.O_CLOEXEC, 0o660)
+        try:
             fcntl.flock(lock, fcntl.LOCK_EX)
             for name in _names(self._generations):
                 if name.startswith("."):
@@ -212,12 +221,12 @@ class Store:
             with contextlib.suppress(FileNotFoundError):
                 os.unlink(self.root / ".current.new")
             yield
+        finally:
+            os.close(lock)
 
     def make(self) -> None:
         for folder in (self.root, self._slots, self._generations, self.incoming):
-            if not folder.is_dir():
-                folder.mkdir(mode=0o750, exist_ok=True)
-                sync_folder(folder.parent)
+            make_folder(folder)
 
     def add(self, part: Path, kind: str, name: str, sha256: str) -> Slot:
         """Takes in a file of `incoming` that is whole, checked and synced. What is here already keeps its name, and is repaired if it
@@ -233,7 +242,7 @@ class Store:
         before = self.number()
         number = max(self._numbers(), default=0) + 1
         fresh = self._generations / f".{number:06d}.new"
-        fresh.mkdir(mode=0o750)
+        make_folder(fresh)
         for kind, slot in state.slots.items():
             os.symlink(os.path.join("..", "..", "slots", slot.path.name), fresh / kind)
         if state.plays:

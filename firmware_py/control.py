@@ -29,8 +29,9 @@ from firmware_py.notify import Notifier
 from firmware_py.paths import data_dir
 from firmware_py.presets import PresetPlayer, Presets
 from firmware_py.rooms import BuiltInRooms, RoomMaker, RoomSource, find_source, installed_rooms, rooms_named
-from firmware_py.socket import Server
+from firmware_py.socket import HandOver, Server
 from firmware_py.status import Load, decibels
+from firmware_py.storekeepers import StoreKeepers
 
 PICTURE_S = 0.1
 SETTLE_S = 0.15
@@ -50,6 +51,7 @@ class Control:
     def __init__(self, values: dict[str, float], source: RoomSource, bank: str) -> None:
         self.values, self.bank = values, bank
         self._generation = Store(data_dir()).number()
+        self._storekeepers = StoreKeepers()
         self._source = source
         self._maker: RoomMaker | None = None
         self._mailbox = Mailbox()
@@ -265,7 +267,7 @@ class Control:
         self._published = now
         self.room_ms = 1000 * (time.perf_counter() - begun)
 
-    def answer(self, request: dict[str, Any]) -> dict[str, Any]:
+    def answer(self, request: dict[str, Any]) -> dict[str, Any] | HandOver:
         """One request of the control socket; see firmware_py.socket for the table."""
         match request.get("do"):
             case "set":
@@ -286,6 +288,8 @@ class Control:
             case "bank":
                 self.use_bank(str(request["path"]))
                 return {"bank": self._source.name}
+            case "store":
+                return HandOver(self._storekeepers.start)
             case "reload":
                 self.reload()
                 return {"bank": self._source.name, "path": self.bank}
@@ -297,7 +301,7 @@ class Control:
                 raise ValueError("MIDI is off: start the pedal with --midi alsa or --midi jack")
             case "status":
                 return {"status": self.status()}
-        known = "set, get, bank, reload, preset, midi, status"
+        known = "set, get, bank, store, reload, preset, midi, status"
         raise ValueError(f"unknown request {request.get('do')!r}: one of {known}")
 
     def status(self) -> dict[str, Any]:

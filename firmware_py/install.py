@@ -17,6 +17,7 @@ bank.store for the folders.
 
 from __future__ import annotations
 
+import codecs
 import contextlib
 import errno
 import fcntl
@@ -28,7 +29,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from bank.store import KINDS, Slot, State, Store, StoreError, hash_of, slot_name
+from bank.store import KINDS, Slot, State, Store, StoreError, hash_of, make_folder, slot_name
 from firmware_py.errors import UserError
 
 CHUNK = 1 << 17
@@ -37,6 +38,9 @@ RESERVE = 8 << 20
 """Bytes of the disk that an installation leaves free: presets must still be kept."""
 HEAD = 64
 """Bytes after which it is known what a file is."""
+
+STDIN = "stdin"
+"""The name of an offer that has none."""
 
 Chunks = Iterator[bytes]
 
@@ -72,24 +76,25 @@ def kind_of(head: bytes) -> str:
         return "bank"
     if head.startswith(b"NVMODEL\0"):
         return "model"
+    if not head:
+        raise UserError("it is empty")
     text = head.lstrip(b"\xef\xbb\xbf \t\r\n")
     if not text or b"\0" in head or any(byte < 9 or 13 < byte < 32 for byte in head):
         raise UserError("it is no bank, model, preset or profile of nverb")
     try:
-        head[: len(head) - 4 if len(head) >= HEAD else None].decode()  # a character may be cut at the end
-    except UnicodeDecodeError as error:
-        if error.start < len(head) - 8:
-            raise UserError("it is no bank, model, preset or profile of nverb") from None
+        codecs.getincrementaldecoder("utf-8")().decode(head)  # a character may be cut at the end
+    except UnicodeDecodeError:
+        raise UserError("it is no bank, model, preset or profile of nverb") from None
     return "preset" if text.startswith(b"{") else "profile"
 
 
 def install(
-    offer: Offer, receive: Callable[[int], Chunks], *, data: Path, report: Report, live: Callable[[dict[str, Any]], str]
+    offer: Offer, receive: Callable[[int], Chunks], *, data: Path, report: Report, live: Callable[[], str]
 ) -> str:
     """Installs what `receive(at)` yields (the content from byte `at` on); one line on what has become of it.
 
-    live: asks the running pedal to take it over; its answer as words, or a refusal as UserError. Raises UserError, ValueError or
-    OSError: nothing has changed then.
+    live: has the running pedal play what the store has in force; how that went, in words, or its refusal as UserError. Raises
+    UserError, ValueError or OSError: nothing has changed then.
     """
     from firmware_py import trust
 
@@ -120,16 +125,17 @@ def install(
                 report.note(f"signed by {trust.verify(data, file, offer.signature)}")
             if kind in KINDS:
                 _try(path, offer.name, report)
+                name = offer.name if offer.name != STDIN else _own_name(path, kind)
                 os.fchmod(file, 0o440)
                 os.fsync(file)
                 with store.changing():
                     before = set(store.slots())
-                    slot = store.add(path, kind, offer.name, digest)
+                    slot = store.add(path, kind, name, digest)
                 return _put_in_force(store, slot, report, live, data, is_new=slot not in before)
             content = os.pread(file, MAX_BYTES[kind] + 1, 0)
         if kind == "preset":
             return _install_presets(content, offer, data, store, report)
-        return _install_profile(content, offer, data, live)
+        return _install_profile(content, offer, data)
 
 
 def _is_whole(slot: Slot) -> bool:
@@ -150,12 +156,14 @@ def _part(store: Store, offer: Offer) -> Iterator[tuple[Path, int]]:
     for other in os.listdir(store.incoming):
         if other != path.name:
             _remove_left(store.incoming / other)
-    file = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o640)
+    file = _open_part(path)
     try:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
             raise UserError(f"{offer.name}: is being installed already: wait until that is done") from None
+        if os.fstat(file).st_nlink == 0:  # somebody cleaned up in between
+            raise UserError(f"{offer.name}: another installation came in between: install it again")
         is_kept = False
         try:
             yield path, file
@@ -167,6 +175,15 @@ def _part(store: Store, offer: Offer) -> Iterator[tuple[Path, int]]:
                 path.unlink(missing_ok=True)
     finally:
         os.close(file)
+
+
+def _open_part(path: Path) -> int:
+    flags = os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW
+    try:
+        return os.open(path, flags, 0o640)
+    except PermissionError:  # of one that was killed when all was received and made read-only
+        path.unlink()
+        return os.open(path, flags, 0o640)
 
 
 def _remove_left(path: Path) -> None:
@@ -232,8 +249,9 @@ def _look(offer: Offer, head: bytes, received: int, store: Store) -> tuple[str, 
         raise UserError(f"{offer.name}: is a {kind}, not a {offer.kind}")
     size = offer.size
     if kind == "bank":
-        from bank.format import HEADER
         import numpy as np
+
+        from bank.format import HEADER
 
         said = int(np.frombuffer(head.ljust(HEAD, b"\0"), HEADER, 1)[0]["size"])
         if size is not None and size != said:
@@ -248,6 +266,7 @@ def _look(offer: Offer, head: bytes, received: int, store: Store) -> tuple[str, 
 
 def _require_space(offer: Offer, store: Store, size: int) -> None:
     """Room for `size` bytes more: if need be by forgetting all slots but those in use, those before them and those of presets."""
+
     def free() -> int:
         disk = os.statvfs(store.root)
         return disk.f_bavail * disk.f_frsize - RESERVE
@@ -279,41 +298,57 @@ def _try(path: Path, name: str, report: Report) -> None:
         raise UserError(f"{name}: {str(error).replace(f'{path}: ', '').replace(str(path), 'it')}") from None
 
 
+def _own_name(path: Path, kind: str) -> str:
+    """The name that a bank or model, which has passed its trial, gives itself."""
+    if kind == "bank":
+        from bank import Bank
+
+        return Bank.open(path).name
+    from models import container
+
+    return container.read(path).description.name
+
+
 def _put_in_force(
-    store: Store, slot: Slot, report: Report, live: Callable[[dict[str, Any]], str], data: Path, *, is_new: bool
+    store: Store, slot: Slot, report: Report, live: Callable[[], str], data: Path, *, is_new: bool
 ) -> str:
     before = store.current()
-    state = State({**before.slots, slot.kind: slot}, slot.kind)
     try:
-        how = _switch(store, state, report, live)
+        how = _switch(store, State({**before.slots, slot.kind: slot}, slot.kind), report, live)
     except BaseException:
         if is_new:
             with contextlib.suppress(StoreError, OSError), store.changing():
                 store.remove(slot)
         raise
-    with store.changing():
-        store.prune(_wanted(data))
+    try:
+        with store.changing():
+            store.prune(_wanted(data))
+    except OSError as error:
+        report.note(f"old banks and models could not be removed: {error.strerror}")
     return f"{slot.kind} {slot.reference} {how}"
 
 
-def _switch(store: Store, state: State, report: Report, live: Callable[[dict[str, Any]], str]) -> str:
+def _switch(store: Store, state: State, report: Report, live: Callable[[], str]) -> str:
     """Puts a state in force, and takes it back if the pedal cannot play it."""
     from firmware_py import trial
 
     report.progress("switching", 0, 0)
     with store.changing():
         before = store.switch(state) if state != store.current() else store.number()
+        was_asked = False
         try:
             playing = store.current().playing
             if playing is not None:
                 path = playing.path
-                trial.run(lambda: trial.check(path, rooms=((4.5, 4.5, 4.5),)))
-            return live({"do": "reload"})
+                trial.run(lambda: trial.check(path, rooms=((4.5, 4.5, 4.5),), whole=False))
+            was_asked = True
+            return live()
         except BaseException as error:
             if store.number() != before:
                 store.take_back(before)
-            with contextlib.suppress(UserError):
-                live({"do": "reload"})  # it may have taken the new state and then answered too late
+            if was_asked:
+                with contextlib.suppress(UserError):
+                    live()  # it may have taken the new one and then answered too late
             if isinstance(error, ValueError | UserError):
                 raise UserError(f"rolled back, as the pedal cannot play it: {error}") from None
             raise
@@ -322,9 +357,8 @@ def _switch(store: Store, state: State, report: Report, live: Callable[[dict[str
 def _wanted(data: Path) -> list[str]:
     from firmware_py.presets import PresetError, Presets
 
-    presets = Presets(data)
     try:
-        return [presets.load(name).bank for name in presets.names()]
+        return Presets(data).banks()
     except PresetError:
         return []
 
@@ -345,12 +379,11 @@ def _install_presets(content: bytes, offer: Offer, data: Path, store: Store, rep
     return f"preset{'s' if len(presets) > 1 else ''} {names} kept"
 
 
-def _install_profile(content: bytes, offer: Offer, data: Path, live: Callable[[dict[str, Any]], str]) -> str:
+def _install_profile(content: bytes, offer: Offer, data: Path) -> str:
     import tomllib
 
     from device import profile
     from firmware_py.paths import write_atomically
-    from models.files import sync_folder
 
     name = slot_name(offer.name)
     path = data / "profiles" / f"{name}.toml"
@@ -360,25 +393,12 @@ def _install_profile(content: bytes, offer: Offer, data: Path, live: Callable[[d
         raise UserError(str(error).replace(str(path), offer.name)) from None
     except ValueError as error:
         raise UserError(f"{offer.name}: is no bank, model or preset, and not a profile either: {error}") from None
-    if not path.parent.is_dir():
-        path.parent.mkdir(mode=0o750, exist_ok=True)
-        sync_folder(data)
-    old = path.read_bytes() if path.exists() else None
+    make_folder(path.parent)
     write_atomically(path, lambda file: file.write(content))
-    try:
-        return f"profile {name} {live({'do': 'profile', 'name': name})}"
-    except UserError as error:
-        if old is None:
-            path.unlink()
-            sync_folder(path.parent)
-        else:
-            write_atomically(path, lambda file: file.write(old))
-        with contextlib.suppress(UserError):
-            live({"do": "profile", "name": name})
-        raise UserError(f"rolled back, as the pedal cannot use it: {error}") from None
+    return f"profile {name} kept; a pedal that runs with it reads it now"
 
 
-def use(name: str, kind: str | None, *, data: Path, report: Report, live: Callable[[dict[str, Any]], str]) -> str:
+def use(name: str, kind: str | None, *, data: Path, report: Report, live: Callable[[], str]) -> str:
     """Plays a slot by name, NAME@HASH or HASH; "built-in" for the rooms that come with nverb."""
     store = Store(data)
     with _explained(data):
@@ -391,7 +411,7 @@ def use(name: str, kind: str | None, *, data: Path, report: Report, live: Callab
         return f"{slot.kind} {slot.reference} {_switch(store, state, report, live)}"
 
 
-def roll_back(kind: str, *, data: Path, report: Report, live: Callable[[dict[str, Any]], str]) -> str:
+def roll_back(kind: str, *, data: Path, report: Report, live: Callable[[], str]) -> str:
     store = Store(data)
     with _explained(data):
         state = store.before(kind)

@@ -4,7 +4,7 @@
       "version": 1
       "startup": "Hall" or null      what plays after power-on
       "presets": [                   in the order of footswitch and MIDI program numbers, at most MAX_PRESETS
-        {"name": "Hall", "bank": "" or a path, "values": {"x": 3.5, "mix": 40.0, ...}}
+        {"name": "Hall", "bank": "", NAME@HASH or a path, "values": {"x": 3.5, "mix": 40.0, ...}}
       ]
       "sha256": of the rest, as canonical JSON
 
@@ -21,7 +21,7 @@ import fcntl
 import hashlib
 import json
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
@@ -34,6 +34,7 @@ MAX_PRESETS = 128
 """As many as MIDI has program numbers."""
 MAX_NAME = 40
 MAX_BYTES = 1 << 20
+MAX_BANK = 4096
 
 
 class PresetError(UserError):
@@ -42,7 +43,8 @@ class PresetError(UserError):
 
 @dataclass(frozen=True)
 class Preset:
-    """values: every control that a preset holds (all but `freeze` and `bypass`), in its unit. bank: a path, "" for the starter."""
+    """values: every control that a preset holds (all but `freeze` and `bypass`), in its unit. bank: "" for the built-in
+    rooms, NAME@HASH for an installed bank or model (see bank.store), or a path."""
 
     name: str
     values: dict[str, float]
@@ -144,6 +146,23 @@ class Presets:
         with self._changing() as shelf:
             shelf.startup = None if name is None else shelf.presets[_place(shelf, name)].name
 
+    def banks(self) -> list[str]:
+        """The banks that presets refer to."""
+        return sorted({preset.bank for preset in self._read().presets} - {""})
+
+    def merge(self, presets: list[Preset]) -> None:
+        """Keeps these presets, in the place of those of the same names or at the end: all of them or, on an error, none."""
+        with self._changing() as shelf:
+            places = {preset.name: place for place, preset in enumerate(shelf.presets)}
+            for preset in presets:
+                if preset.name in places:
+                    shelf.presets[places[preset.name]] = preset
+                else:
+                    places[preset.name] = len(shelf.presets)
+                    shelf.presets.append(preset)
+            if len(shelf.presets) > MAX_PRESETS:
+                raise PresetError(f"these would make more than {MAX_PRESETS} presets: delete some first")
+
     @contextlib.contextmanager
     def _changing(self) -> Iterator[_Shelf]:
         with open(self._lock, "ab") as lock:
@@ -197,16 +216,48 @@ class Presets:
         digest = table.pop("sha256")
         if table["version"] != 1 or digest != _digest(table):
             raise ValueError("not whole")
-        presets = []
-        for row in table["presets"][:MAX_PRESETS]:
-            values = {}
-            for name, value in row["values"].items():
-                try:
-                    values[find(name).name] = check(find(name), value)
-                except ValueError as error:  # by another version of the pedal: the rest of the preset is good
-                    self.warning = f"{path}, preset {row['name']!r}: {error}; left out"
-            presets.append(Preset(str(row["name"]), values, str(row["bank"])))
+        presets = _presets(table, str(path), self._warn)
         return _Shelf(presets, table["startup"])
+
+    def _warn(self, text: str) -> None:
+        self.warning = text
+
+
+def parse_presets(data: bytes, where: str, warn: Callable[[str], None]) -> list[Preset]:
+    """The presets of a file to be installed: another pedal's presets.json, or what `nverb preset export` writes. `warn` gets a line for
+    each value that makes no sense here and is left out. Raises PresetError."""
+    try:
+        table = json.loads(data)
+        digest = table.pop("sha256", None)
+        if table["version"] != 1:
+            raise PresetError(f"{where}: presets of version {table['version']!r}, this nverb reads 1: update nverb")
+        if digest is not None and digest != _digest(table):
+            raise PresetError(f"{where}: is damaged: copy it again")
+        presets = _presets(table, where, warn)
+        presets = [Preset(_checked_name(preset.name), preset.values, preset.bank[:MAX_BANK]) for preset in presets]
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
+        raise PresetError(f"{where}: is not a file of presets: `nverb preset export` writes one") from None
+    if not presets:
+        raise PresetError(f"{where}: holds no presets")
+    return presets
+
+
+def to_bytes(presets: list[Preset]) -> bytes:
+    """A file of these presets, which `parse_presets` reads."""
+    return json.dumps({"version": 1, "presets": [vars(p) for p in presets]}, indent=1, ensure_ascii=False).encode()
+
+
+def _presets(table: Mapping[str, Any], where: str, warn: Callable[[str], None]) -> list[Preset]:
+    presets = []
+    for row in table["presets"][:MAX_PRESETS]:
+        values = {}
+        for name, value in row["values"].items():
+            try:
+                values[find(name).name] = check(find(name), value)
+            except ValueError as error:  # by another version of the pedal: the rest of the preset is good
+                warn(f"{where}, preset {row['name']!r}: {error}; left out")
+        presets.append(Preset(str(row["name"]), values, str(row["bank"])))
+    return presets
 
 
 class Pedal(Protocol):

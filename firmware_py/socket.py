@@ -9,6 +9,8 @@ Each message is one line of JSON, UTF-8, at most MAX_LINE bytes, answered by one
 | {"do": "get", "names": [name, ...]}  | "values"; an empty list means all    | an unknown name                 |
 | {"do": "status"}                     | "status": see firmware_py.status     |                                 |
 | {"do": "bank", "path": "..."}        | "bank": its name; path: as rooms_named | a bad file: the old bank plays |
+| {"do": "store"}                      | the connection goes to a process that | too many at once               |
+|                                      | speaks firmware_py.wire on it        |                                 |
 | {"do": "reload"}                     | "bank": what the store has in force  | a bad slot: the old bank plays  |
 | {"do": "preset", "load": name}, or "step": 1 or -1 | "preset": the name of the one that plays | what plays goes on |
 | {"do": "preset", "kept": name}       | the same; it is on already, nothing is set | -                         |
@@ -35,7 +37,14 @@ from firmware_py.paths import running_dir, runtime_dir
 MAX_LINE = 65536
 MAX_CLIENTS = 16
 
-Handler = Callable[[dict[str, Any]], dict[str, Any]]
+Handler = Callable[[dict[str, Any]], "dict[str, Any] | HandOver"]
+
+
+class HandOver:
+    """An answer: from here on the connection belongs to what `start` starts. Raises OSError or UserError: then it does not."""
+
+    def __init__(self, start: Callable[[socket.socket], object]) -> None:
+        self.start = start
 
 
 def socket_path() -> Path:
@@ -43,28 +52,51 @@ def socket_path() -> Path:
     return runtime_dir() / "control.sock"
 
 
+class NoPedal(UserError):
+    """No control process runs here."""
+
+
 def ask(request: dict[str, Any], *, timeout_s: float = 5.0) -> dict[str, Any]:
-    """Sends a request to the control process and returns its answer. Raises UserError: no pedal, no answer, or its refusal."""
-    path = running_dir() / "control.sock"
+    """Sends a request to the control process and returns its answer. Raises UserError: no pedal (NoPedal), no answer, or its refusal."""
     with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as connection:
-        connection.settimeout(timeout_s)
-        try:
-            _connect(connection, path, time.monotonic() + timeout_s)
-            connection.sendall(json.dumps(request).encode() + b"\n")
-            answer = b""
-            while not answer.endswith(b"\n"):
-                part = connection.recv(MAX_LINE)
-                if not part:
-                    raise UserError("the pedal closed the connection without an answer: see its log")
-                answer += part
-        except (FileNotFoundError, ConnectionRefusedError):
-            raise UserError(f"no pedal runs here (no control process at {path}): start it with `nverb run`") from None
-        except PermissionError:
-            raise UserError(f"{path}: permission denied; join the pedal's group") from None
-        except TimeoutError:
-            raise UserError(f"the pedal did not answer within {timeout_s:g} s") from None
-        except OSError as error:
-            raise UserError(f"{path}: {error.strerror or error}") from None
+        return _ask(connection, request, timeout_s)
+
+
+def connect(request: dict[str, Any], *, timeout_s: float = 5.0) -> socket.socket | None:
+    """The connection over which `request` was granted, for what comes next on it; None if no pedal runs. Raises UserError."""
+    connection = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+    try:
+        _ask(connection, request, timeout_s)
+        connection.settimeout(None)
+        return connection
+    except NoPedal:
+        connection.close()
+        return None
+    except BaseException:
+        connection.close()
+        raise
+
+
+def _ask(connection: socket.socket, request: dict[str, Any], timeout_s: float) -> dict[str, Any]:
+    path = running_dir() / "control.sock"
+    connection.settimeout(timeout_s)
+    try:
+        _connect(connection, path, time.monotonic() + timeout_s)
+        connection.sendall(json.dumps(request).encode() + b"\n")
+        answer = b""
+        while not answer.endswith(b"\n"):
+            part = connection.recv(MAX_LINE)
+            if not part:
+                raise UserError("the pedal closed the connection without an answer: see its log")
+            answer += part
+    except (FileNotFoundError, ConnectionRefusedError):
+        raise NoPedal(f"no pedal runs here (no control process at {path}): start it with `nverb run`") from None
+    except PermissionError:
+        raise UserError(f"{path}: permission denied; join the pedal's group") from None
+    except TimeoutError:
+        raise UserError(f"the pedal did not answer within {timeout_s:g} s") from None
+    except OSError as error:
+        raise UserError(f"{path}: {error.strerror or error}") from None
     decoded: dict[str, Any] = json.loads(answer)
     if not decoded.get("ok"):
         raise UserError(decoded.get("error", "the pedal refused, and did not say why"))
@@ -141,17 +173,32 @@ class Server:
             return
         *lines, self._pending[client] = (self._pending[client] + data).split(b"\n")
         for line in lines:
+            answer = self._answer(line)
             try:
-                client.sendall(json.dumps(self._answer(line)).encode() + b"\n")
+                if isinstance(answer, HandOver):
+                    self._hand_over(client, answer)
+                    return
+                client.sendall(json.dumps(answer).encode() + b"\n")
             except OSError:
                 self._drop(client)
                 return
 
-    def _answer(self, line: bytes) -> dict[str, Any]:
+    def _hand_over(self, client: socket.socket, to: HandOver) -> None:
+        client.setblocking(True)
+        try:
+            to.start(client)
+            answer: dict[str, Any] = {"ok": True}
+        except (UserError, OSError) as error:
+            answer = {"ok": False, "error": str(error)}
+        client.sendall(json.dumps(answer).encode() + b"\n")
+        self._drop(client)
+
+    def _answer(self, line: bytes) -> dict[str, Any] | HandOver:
         try:
             request = json.loads(line)
             if not isinstance(request, dict):
                 raise ValueError("a request is a JSON object")
-            return {"ok": True} | self._handler(request)
+            answer = self._handler(request)
+            return answer if isinstance(answer, HandOver) else {"ok": True} | answer
         except (UserError, ValueError, TypeError, KeyError, OSError, RecursionError) as error:
             return {"ok": False, "error": " ".join(str(error).split()) or type(error).__name__}

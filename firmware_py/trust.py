@@ -61,7 +61,9 @@ def verify(data: Path, content: int, signature: str) -> str:
             "verify", at, "-f", os.fspath(signers), "-I", signer, "-n", NAMESPACE, "-s", file.name, content=content
         )
     if checked.returncode:
-        raise UserError(f"its signature by {signer} does not fit it: it was changed, or signed for another use than nverb")
+        raise UserError(
+            f"its signature by {signer} does not fit it: it was changed, or signed for another use than nverb"
+        )
     return signer
 
 
@@ -88,6 +90,8 @@ def _ssh_keygen(what: str, *words: str, content: int) -> subprocess.CompletedPro
             ["ssh-keygen", "-Y", what, *words], stdin=content, capture_output=True, check=False, timeout=60
         )
     except FileNotFoundError:
-        raise UserError("signatures are required here and ssh-keygen is missing: sudo apt-get install openssh-client") from None
+        raise UserError(
+            "signatures are required here and ssh-keygen is missing: sudo apt-get install openssh-client"
+        ) from None
     except subprocess.TimeoutExpired:
         raise UserError("ssh-keygen did not answer within a minute") from None
