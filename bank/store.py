@@ -98,8 +98,11 @@ def make_folder(folder: Path) -> None:
     """Makes a folder, for whom the one that it lies in is, and makes it last. Raises OSError."""
     if not folder.is_dir():
         folder.mkdir(exist_ok=True)
-        folder.chmod(folder.parent.stat().st_mode & 0o2770)
         sync_folder(folder.parent)
+    wanted = folder.parent.stat().st_mode & 0o2770
+    if folder.stat().st_mode & 0o2770 != wanted:
+        with contextlib.suppress(PermissionError):
+            folder.chmod(wanted)
 
 
 class Store:

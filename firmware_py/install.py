@@ -42,6 +42,8 @@ HEAD = 64
 STDIN = "stdin"
 """The name of an offer that has none."""
 
+BUILT_IN_NAME = "built-in"
+
 Chunks = Iterator[bytes]
 
 
@@ -113,7 +115,8 @@ def install(
                     trust.verify(data, file.fileno(), offer.signature)
             for _ in receive(known.path.stat().st_size):
                 raise UserError(f"{offer.name}: more came than was announced")
-            return _put_in_force(store, known, report, live, data, is_new=False)
+            with store.changing():
+                return _put_in_force(store, known, report, live, is_new=False)
         with _part(store, offer) as (path, file):
             kind, digest = _receive(offer, file, receive, store, report)
             report.progress("verifying", 0, 0)
@@ -131,7 +134,7 @@ def install(
                 with store.changing():
                     before = set(store.slots())
                     slot = store.add(path, kind, name, digest)
-                return _put_in_force(store, slot, report, live, data, is_new=slot not in before)
+                    return _put_in_force(store, slot, report, live, is_new=slot not in before)
             content = os.pread(file, MAX_BYTES[kind] + 1, 0)
         if kind == "preset":
             return _install_presets(content, offer, data, store, report)
@@ -309,49 +312,46 @@ def _own_name(path: Path, kind: str) -> str:
     return container.read(path).description.name
 
 
-def _put_in_force(
-    store: Store, slot: Slot, report: Report, live: Callable[[], str], data: Path, *, is_new: bool
-) -> str:
-    before = store.current()
+def _put_in_force(store: Store, slot: Slot, report: Report, live: Callable[[], str], *, is_new: bool) -> str:
+    """With the store's lock held."""
+    now = store.current()
     try:
-        how = _switch(store, State({**before.slots, slot.kind: slot}, slot.kind), report, live)
+        how = _switch(store, State({**now.slots, slot.kind: slot}, slot.kind), report, live)
     except BaseException:
         if is_new:
-            with contextlib.suppress(StoreError, OSError), store.changing():
+            with contextlib.suppress(StoreError, OSError):
                 store.remove(slot)
         raise
     try:
-        with store.changing():
-            store.prune(_wanted(data))
+        store.prune(_wanted(store.root.parent))
     except OSError as error:
         report.note(f"old banks and models could not be removed: {error.strerror}")
     return f"{slot.kind} {slot.reference} {how}"
 
 
 def _switch(store: Store, state: State, report: Report, live: Callable[[], str]) -> str:
-    """Puts a state in force, and takes it back if the pedal cannot play it."""
+    """Puts a state in force, and takes it back if the pedal cannot play it. With the store's lock held."""
     from firmware_py import trial
 
     report.progress("switching", 0, 0)
-    with store.changing():
-        before = store.switch(state) if state != store.current() else store.number()
-        was_asked = False
-        try:
-            playing = store.current().playing
-            if playing is not None:
-                path = playing.path
-                trial.run(lambda: trial.check(path, rooms=((4.5, 4.5, 4.5),), whole=False))
-            was_asked = True
-            return live()
-        except BaseException as error:
-            if store.number() != before:
-                store.take_back(before)
-            if was_asked:
-                with contextlib.suppress(UserError):
-                    live()  # it may have taken the new one and then answered too late
-            if isinstance(error, ValueError | UserError):
-                raise UserError(f"rolled back, as the pedal cannot play it: {error}") from None
-            raise
+    before = store.switch(state) if state != store.current() else store.number()
+    was_asked = False
+    try:
+        playing = store.current().playing
+        if playing is not None:
+            path = playing.path
+            trial.run(lambda: trial.check(path, rooms=((4.5, 4.5, 4.5),), whole=False))
+        was_asked = True
+        return live()
+    except BaseException as error:
+        if store.number() != before:
+            store.take_back(before)
+        if was_asked:
+            with contextlib.suppress(UserError):
+                live()  # it may have taken the new one and then answered too late
+        if isinstance(error, ValueError | UserError):
+            raise UserError(f"rolled back, as the pedal cannot play it: {error}") from None
+        raise
 
 
 def _wanted(data: Path) -> list[str]:
@@ -402,24 +402,28 @@ def use(name: str, kind: str | None, *, data: Path, report: Report, live: Callab
     """Plays a slot by name, NAME@HASH or HASH; "built-in" for the rooms that come with nverb."""
     store = Store(data)
     with _explained(data):
-        now = store.current()
-        if name == "built-in":
-            return f"built-in rooms {_switch(store, State(now.slots, ''), report, live)}"
-        slot = store.find(name, kind)
-        slot.verify()
-        state = State({**now.slots, slot.kind: slot}, slot.kind)
-        return f"{slot.kind} {slot.reference} {_switch(store, state, report, live)}"
+        if name != BUILT_IN_NAME:
+            store.find(name, kind).verify()  # before the lock: nothing is written for a name that is none
+        with store.changing():
+            now = store.current()
+            if name == BUILT_IN_NAME:
+                return f"{BUILT_IN_NAME} rooms {_switch(store, State(now.slots, ''), report, live)}"
+            slot = store.find(name, kind)
+            state = State({**now.slots, slot.kind: slot}, slot.kind)
+            return f"{slot.kind} {slot.reference} {_switch(store, state, report, live)}"
 
 
 def roll_back(kind: str, *, data: Path, report: Report, live: Callable[[], str]) -> str:
     store = Store(data)
     with _explained(data):
-        state = store.before(kind)
-        if state.playing is not None:
-            state.playing.verify()
-        how = _switch(store, state, report, live)
-        slot = state.playing
-        return f"{f'{slot.kind} {slot.reference}' if slot else 'built-in rooms'} {how}"
+        store.before(kind)
+        with store.changing():
+            state = store.before(kind)
+            if state.playing is not None:
+                state.playing.verify()
+            how = _switch(store, state, report, live)
+            slot = state.playing
+            return f"{f'{slot.kind} {slot.reference}' if slot else f'{BUILT_IN_NAME} rooms'} {how}"
 
 
 def remove(name: str, kind: str | None, *, data: Path) -> str:

@@ -1,0 +1,387 @@
+"""Faults at every call by which an installer changes the disk: after each, the pedal must start and play the old or the new, whole.
+
+    python tests/firmware_py/faults/sweep.py --all        every scenario, call and fault (some minutes)
+    python tests/firmware_py/faults/sweep.py --quick      what `make test` runs
+
+Starts itself anew with faults.c preloaded. Each case is a fork of one warm process, on a data folder of its own, that meets one
+fault and ends. Then, without faults: the rooms are opened by the door that the pedal uses at start (`installed_rooms`), which must
+have nothing to complain of, and what comes out is compared with both banks. Then the same is done again, and must now succeed and
+leave nothing behind.
+"""
+
+from __future__ import annotations
+
+import argparse
+import ctypes
+import errno
+import functools
+import hashlib
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+from collections import Counter
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+
+DIE, TEAR, FAIL, FILL = 1, 2, 3, 4
+FAULTS = {
+    "killed": (DIE, 0),
+    "killed in mid-write": (TEAR, 0),
+    "EIO": (FAIL, errno.EIO),
+    "ENOSPC from there on": (FILL, errno.ENOSPC),
+    "EROFS from there on": (FILL, errno.EROFS),
+}
+CRASHED, REFUSED, DONE, BROKEN = 137, 1, 0, 70
+POINTS = ((0.0, 0.0, 0.0), (1.3, -0.4, -2.0))
+HERE = Path(__file__).parent
+
+
+@dataclass
+class Outcome:
+    """Of a sweep: how many cases of each end, and a line for each that is wrong."""
+
+    cases: Counter[str] = field(default_factory=Counter)
+    wrong: list[str] = field(default_factory=list)
+
+    @property
+    def total(self) -> int:
+        return sum(self.cases.values())
+
+
+class Bench:
+    """Two banks, and data folders in which the first one is installed and plays."""
+
+    def __init__(self, folder: Path) -> None:
+        from bank import Bank
+        from bank.build import build
+        from models.generator import room_at
+
+        self.folder = folder
+        self.old, self.new = folder / "old.nvbank", folder / "new.nvbank"
+        build(self.old, room_at, steps=2, name="old")
+        build(self.new, lambda x, y, z: room_at(-x, y, -z), steps=3, name="new")
+        self.rooms = {
+            name: [Bank.open(path).energy_map(*point).level_db for point in POINTS]
+            for name, path in (("old", self.old), ("new", self.new))
+        }
+        self.built_in = folder / "starter.nvbank"
+        shutil.copy(self.old, self.built_in)
+
+    def scenario(self, name: str) -> tuple[Callable[[Path], None], Callable[[Path], None], set[str], str]:
+        """What comes before, what is done under faults, which rooms may play then, and which do when it is done."""
+
+        def nothing(_: Path) -> None: ...
+
+        def old(data: Path) -> None:
+            install(self.old, data)
+
+        def both(data: Path) -> None:
+            install(self.new, data)
+            install(self.old, data)
+
+        def broken_off(data: Path) -> None:
+            old(data)
+            (data / "store/incoming" / f"{digest(self.new)}.part").write_bytes(self.new.read_bytes()[:100_000])
+
+        def many(data: Path) -> None:
+            from bank.store import KEPT_SLOTS, Store
+
+            for number in range(KEPT_SLOTS + 1):
+                slot = Store(data).root / "slots" / f"spare{number}.{number:064x}.nvbank"
+                old(data)
+                slot.write_bytes(self.old.read_bytes())
+
+        def preset(data: Path) -> None:
+            old(data)
+            keep_preset(data, 1)
+
+        return {
+            "first install": (nothing, lambda data: install(self.new, data), {"built-in", "new"}, "new"),
+            "install": (old, lambda data: install(self.new, data), {"old", "new"}, "new"),
+            "install, many there": (many, lambda data: install(self.new, data), {"old", "new"}, "new"),
+            "install, begun before": (broken_off, lambda data: install(self.new, data), {"old", "new"}, "new"),
+            "install, from a pipe": (old, lambda data: install(self.new, data, pipe=True), {"old", "new"}, "new"),
+            "use": (both, lambda data: use("new", data), {"old", "new"}, "new"),
+            "use built-in": (both, lambda data: use("built-in", data), {"old", "built-in"}, "built-in"),
+            "rollback": (both, lambda data: back_to(data, "new"), {"old", "new"}, "new"),
+            "remove": (both, lambda data: remove("new", data), {"old"}, "old"),
+            "preset": (preset, lambda data: keep_preset(data, 2), {"old"}, "old"),
+        }[name]
+
+    def which(self, source: object) -> str:
+        """The bank whose rooms these are."""
+        for name, levels in self.rooms.items():
+            if all(
+                np.array_equal(source.energy_map(*point).level_db, level)  # type: ignore[attr-defined]
+                for point, level in zip(POINTS, levels, strict=True)
+            ):
+                return name
+        return "neither"
+
+
+SCENARIOS = (
+    "first install",
+    "install",
+    "install, many there",
+    "install, begun before",
+    "install, from a pipe",
+    "use",
+    "use built-in",
+    "rollback",
+    "remove",
+    "preset",
+)
+
+
+def digest(path: Path) -> str:
+    return hashlib.sha256(path.read_bytes()).hexdigest()
+
+
+def perform(request: dict[str, object], data: Path, path: Path | None = None) -> None:
+    from firmware_py import wire
+    from firmware_py.install import CHUNK, Report
+
+    def chunks(at: int) -> Iterator[bytes]:
+        content = path.read_bytes() if path else b""
+        step = min(CHUNK, 20_000)  # so that one file takes many writes
+        for begin in range(at, len(content), step):
+            yield content[begin : begin + step]
+
+    wire.perform(request, chunks, data=data, report=Report())
+
+
+def install(path: Path, data: Path, *, pipe: bool = False) -> None:
+    known = {"size": None, "sha256": ""} if pipe else {"size": path.stat().st_size, "sha256": digest(path)}
+    perform({"do": "install", "name": path.name, **known}, data, path)
+
+
+def use(name: str, data: Path) -> None:
+    perform({"do": "use", "name": name}, data)
+
+
+def remove(name: str, data: Path) -> None:
+    from bank.store import Store
+
+    if any(slot.name == name for slot in Store(data).slots()):
+        perform({"do": "remove", "name": name}, data)
+
+
+def back_to(data: Path, name: str) -> None:
+    """A rollback, unless one that met a fault has come so far already: another would undo it."""
+    from bank.store import Store
+
+    playing = Store(data).current().playing
+    if playing is None or playing.name != name:
+        perform({"do": "rollback", "kind": "bank"}, data)
+
+
+def keep_preset(data: Path, mix: float) -> None:
+    import json
+
+    text = {"version": 1, "presets": [{"name": "one", "bank": "", "values": {"mix": mix}}]}
+    path = Path(os.environ["NVERB_SWEEP"]) / "preset.json"
+    path.write_text(json.dumps(text))
+    perform({"do": "install", "name": path.name, "size": path.stat().st_size, "sha256": digest(path)}, data, path)
+
+
+def hurry(bench: Bench) -> None:
+    """What a trial computes is shared by all forks, and it makes one room: it changes no file, so that no fault can meet it."""
+    from firmware_py import rooms, trial
+
+    rooms.Synthesiser = functools.cache(rooms.Synthesiser)  # type: ignore[misc,assignment]
+    check = trial.check
+    trial.check = lambda path, *, rooms=(), whole=True: check(path, rooms=((4.5, 4.5, 4.5),), whole=whole)  # type: ignore[assignment]
+    trial.check(bench.old)
+
+
+class Faults:
+    """The preloaded library."""
+
+    def __init__(self) -> None:
+        self._library = ctypes.CDLL(None)
+        self._library.faults_count.restype = ctypes.c_long
+
+    def arm(self, root: Path, at: int = 0, mode: int = 0, error: int = 0, log: int = -1) -> None:
+        self._library.faults_arm(os.fsencode(root), ctypes.c_long(at), mode, error, log)
+
+    def count(self) -> int:
+        return int(self._library.faults_count())
+
+
+def in_fork(what: Callable[[], int]) -> tuple[int, str]:
+    """Exit status and last words of `what` in a forked process."""
+    reader, writer = os.pipe()
+    pid = os.fork()
+    if pid == 0:
+        os.close(reader)
+        status = BROKEN
+        try:
+            status = what()
+        except BaseException as error:
+            os.write(writer, f"{type(error).__name__}: {error}"[:2000].encode())
+        finally:
+            os._exit(status)
+    os.close(writer)
+    words = b""
+    while part := os.read(reader, 4096):
+        words += part
+    os.close(reader)
+    return os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]), words.decode()
+
+
+def attempt(work: Callable[[Path], None], data: Path, arm: Callable[[], None]) -> Callable[[], int]:
+    """DONE or REFUSED (with one clear line); anything else that is raised ends as BROKEN."""
+
+    def run() -> int:
+        from firmware_py.errors import UserError
+
+        arm()
+        try:
+            work(data)
+        except (UserError, ValueError, OSError) as error:
+            assert str(error), "an error without words"
+            return REFUSED
+        return DONE
+
+    return run
+
+
+def calls(faults: Faults, work: Callable[[Path], None], data: Path, log: int = -1) -> int:
+    """How many calls the work makes, counted in a fork that meets no fault."""
+    counter = data.parent / "count"
+
+    def run() -> int:
+        faults.arm(data, log=log)
+        work(data)
+        count = faults.count()
+        faults.arm(Path("/nowhere"))
+        counter.write_text(str(count))
+        return 0
+
+    status, words = in_fork(run)
+    assert status == 0, words
+    return int(counter.read_text())
+
+
+def fresh(template: Path, data: Path) -> None:
+    shutil.rmtree(data, ignore_errors=True)
+    shutil.copytree(template, data, symlinks=True)
+
+
+def playing(bench: Bench, data: Path) -> tuple[str, list[str]]:
+    """What the pedal would play after a start on this data folder, and what it complains of."""
+    from firmware_py import rooms
+
+    complaints: list[str] = []
+    os.environ["NVERB_DATA_DIR"] = str(data)
+    source, reference = rooms.installed_rooms(complaints.append)
+    if not reference:
+        return "built-in", complaints
+    return bench.which(source), complaints
+
+
+def leftovers(data: Path) -> list[str]:
+    store = data / "store"
+    if not store.is_dir():
+        return []
+    return [
+        *(path.name for path in (store / "incoming").iterdir()),
+        *(path.name for path in (store / "generations").iterdir() if path.name.startswith(".")),
+        *(path.name for path in store.iterdir() if path.name == ".current.new"),
+    ]
+
+
+def sweep(
+    bench: Bench, scenario: str, fault: str, every: int = 1, each: Callable[[Path], None] = lambda _: None
+) -> Outcome:
+    """One fault at every call (or every `every`-th) of one scenario. `each`: looks at the data folder after a fault, too."""
+    faults, outcome = Faults(), Outcome()
+    before, work, allowed, finally_plays = bench.scenario(scenario)
+    template, data = bench.folder / "template", bench.folder / "data"
+    shutil.rmtree(template, ignore_errors=True)
+    (template / "banks").mkdir(parents=True)
+    shutil.copy(bench.built_in, template / "banks" / "starter.nvbank")
+    status, words = in_fork(lambda: before(template) or 0)
+    assert status == 0, words
+    fresh(template, data)
+    points = calls(faults, work, data)
+    mode, error = FAULTS[fault]
+    for at in range(1, points + 1, every):
+        fresh(template, data)
+        status, words = in_fork(attempt(work, data, lambda at=at: faults.arm(data, at, mode, error)))  # type: ignore[misc]
+        where = f"{scenario}, {fault} at call {at} of {points}"
+        end = {CRASHED: "killed", REFUSED: "refused", DONE: "done all the same"}.get(status)
+        if end is None:
+            outcome.wrong.append(f"{where}: ended with {status}: {words}")
+            end = "wrong"
+        plays, complaints = playing(bench, data)
+        outcome.cases[f"{end}, plays {plays}"] += 1
+        if plays not in allowed or complaints:
+            outcome.wrong.append(f"{where}: plays {plays} {complaints}")
+        if status == DONE and plays != finally_plays:
+            outcome.wrong.append(f"{where}: said it was done, and plays {plays}")
+        each(data)
+        status, words = in_fork(attempt(work, data, lambda: faults.arm(Path("/nowhere"))))
+        plays, complaints = playing(bench, data)
+        if status != DONE or plays != finally_plays or complaints or leftovers(data):
+            outcome.wrong.append(f"{where}, then again: {status} {words} plays {plays} {complaints} {leftovers(data)}")
+    return outcome
+
+
+QUICK = (
+    ("install", "killed", 1),
+    ("first install", "killed", 4),
+    ("install", "EIO", 3),
+    ("rollback", "killed", 3),
+    ("install, begun before", "killed in mid-write", 5),
+    ("install", "ENOSPC from there on", 5),
+    ("preset", "killed", 4),
+)
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
+    which = parser.add_mutually_exclusive_group(required=True)
+    which.add_argument("--all", action="store_true")
+    which.add_argument("--quick", action="store_true")
+    args = parser.parse_args()
+    if "NVERB_SWEEP" not in os.environ:
+        return start_anew()
+    cases = [(s, f, 1) for s in SCENARIOS for f in FAULTS] if args.all else list(QUICK)
+    bench = Bench(Path(os.environ["NVERB_SWEEP"]))
+    hurry(bench)
+    total, wrong = 0, []
+    for scenario, fault, every in cases:
+        outcome = sweep(bench, scenario, fault, every)
+        ends = ", ".join(f"{count} {end}" for end, count in sorted(outcome.cases.items()))
+        print(f"{scenario:24} {fault:22} {outcome.total:4} points: {ends}", flush=True)
+        total += outcome.total
+        wrong += outcome.wrong
+    print(f"{total} points, {len(wrong)} wrong")
+    for line in wrong[:50]:
+        print(f"WRONG: {line}")
+    return 1 if wrong else 0
+
+
+def start_anew() -> int:
+    with tempfile.TemporaryDirectory(prefix="nverb-sweep-", dir="/dev/shm") as folder:
+        library = Path(folder) / "faults.so"
+        subprocess.run(["cc", "-shared", "-fPIC", "-O1", "-o", library, HERE / "faults.c", "-ldl"], check=True)
+        runtime = Path(folder) / "runtime"
+        runtime.mkdir()
+        environment = os.environ | {
+            "NVERB_SWEEP": folder,
+            "LD_PRELOAD": str(library),
+            "NVERB_RUNTIME_DIR": str(runtime),
+            "OPENBLAS_NUM_THREADS": "1",
+        }
+        return subprocess.run([sys.executable, *sys.argv], env=environment, check=False).returncode
+
+
+if __name__ == "__main__":
+    sys.exit(main())

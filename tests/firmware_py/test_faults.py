@@ -1,0 +1,17 @@
+"""The installer under faults; see faults/sweep.py. The full sweep runs in `make acceptance`."""
+
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+SWEEP = Path(__file__).parent / "faults" / "sweep.py"
+
+
+def test_after_a_fault_at_any_call_the_old_or_the_new_plays_whole() -> None:
+    done = subprocess.run([sys.executable, SWEEP, "--quick"], capture_output=True, text=True, check=False)
+    print(done.stdout)
+    assert done.returncode == 0, done.stdout + done.stderr
+    found = re.search(r"(\d+) points, 0 wrong", done.stdout)
+    assert found and int(found[1]) > 50
+    assert "plays old" in done.stdout and "plays new" in done.stdout  # both sides of the switch were met
