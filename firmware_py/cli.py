@@ -11,7 +11,21 @@ from collections.abc import Callable, Sequence
 from firmware_py.completion import complete
 from firmware_py.errors import UserError, reason
 
-COMMANDS = ("run", "steer", "see", "render", "bank", "model", "board", "preset", "store", "midi", "service", "doctor", "bench")
+COMMANDS = (
+    "run",
+    "steer",
+    "see",
+    "render",
+    "bank",
+    "model",
+    "board",
+    "preset",
+    "store",
+    "midi",
+    "service",
+    "doctor",
+    "bench",
+)
 """Modules of firmware_py.commands, in the order of `nverb --help`."""
 
 
