@@ -93,7 +93,7 @@ class FakeI2c:
         self.conversion_reads = conversion_reads
         self.plugged = True
         self._registers: dict[tuple[int, int], int] = {}
-        self._busy = 0
+        self._busy = dict.fromkeys(volts, 0)
 
     def _there(self, address):
         if not self.plugged or address not in self.volts:
@@ -109,14 +109,14 @@ class FakeI2c:
         full = {0: 6.144, 1: 4.096, 2: 2.048}[word >> 9 & 7]
         code = max(-32768, min(32767, round(self.volts[address][mux - 4] / full * 32768)))
         self._registers[address, 0] = code & 0xFFFF
-        self._busy = self.conversion_reads
+        self._busy[address] = self.conversion_reads
 
     def read_i2c_block_data(self, address, register, length):
         self._there(address)
         assert length == 2
         if register == 1:
-            word = 0x8583 & ~(0x8000 if self._busy else 0)
-            self._busy = max(0, self._busy - 1)
+            word = 0x8583 & ~(0x8000 if self._busy[address] else 0)
+            self._busy[address] = max(0, self._busy[address] - 1)
         else:
             word = self._registers[address, 0]
         return [word >> 8, word & 0xFF]
