@@ -2,40 +2,102 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator
+from functools import lru_cache
+from itertools import product
 from pathlib import Path
 
 import numpy as np
 
-from bank.format import MAX_STEPS, encode_room, write
-from dsp.energymap import EnergyMap
+from bank.format import MAX_STEPS, BankError, encode_room, room_bytes, write
+from bank.team import shared_out
+from dsp.energymap import EnergyMap, Grid
+from models.container import parse
+from models.decoder import Decoder
+from models.files import require_space
+
+Point = tuple[float, float, float]
+Progress = Callable[[int, int], None]
+Room = Callable[[float, float, float], EnergyMap]
+
+SLICE = 20
+"""Rooms in a task: some tenths of a second's work."""
 
 
 def build(
     path: Path,
-    room: Callable[[float, float, float], EnergyMap],
+    room: Room,
     *,
     steps: int = 10,
     name: str,
     low: float = -2.0,
     high: float = 2.0,
-    progress: Callable[[int, int], None] | None = None,
+    progress: Progress | None = None,
 ) -> None:
     """Writes steps ** 3 rooms, evenly spaced on three axes from `low` to `high`. `progress(done, of)` is called for each.
 
     Raises ValueError for steps beyond 1 .. 64, OSError.
     """
+    drawn = (room(*point) for point in grid_points(steps, low, high))
+    _write(path, ((encode_room(one), one.grid) for one in drawn), steps, name, low, high, progress)
+
+
+def build_from_model(
+    path: Path,
+    model: bytes,
+    *,
+    steps: int = 10,
+    name: str,
+    scheduler: str | None = None,
+    progress: Progress | None = None,
+) -> None:
+    """The same with the rooms of a model file's decoder (`model`: its bytes), drawn by all cores or by a Dask cluster's workers.
+
+    Raises ModelError, BankError, ValueError, OSError; a bank that was there is then untouched.
+    """
+    decoder_of(model)  # what is wrong with it is told before anybody is put to work
+    points = list(grid_points(steps))
+    require_space(path, steps**3 * room_bytes(Grid()))
+    slices = [points[at : at + SLICE] for at in range(0, len(points), SLICE)]
+    drawn = (room for some in shared_out(_draw, model, slices, scheduler) for room in some)
+    _write(path, drawn, steps, name, -2.0, 2.0, progress)
+
+
+def grid_points(steps: int, low: float = -2.0, high: float = 2.0) -> Iterator[Point]:
+    """Points of a cubic grid, x slowest, z fastest. Raises ValueError for steps beyond 1 .. 64."""
     if not 1 <= steps <= MAX_STEPS:
         raise ValueError(f"a grid of {steps} steps: from 1 to {MAX_STEPS}")
-    axis = np.linspace(low, high, steps) if steps > 1 else np.array([(low + high) / 2])
-    rooms = []
-    grid = None
-    for x in axis:
-        for y in axis:
-            for z in axis:
-                drawn = room(float(x), float(y), float(z))
-                grid = drawn.grid
-                rooms.append(encode_room(drawn))
-                if progress:
-                    progress(len(rooms), steps**3)
+    axis = np.linspace(low, high, steps).tolist() if steps > 1 else [(low + high) / 2]
+    return product(axis, axis, axis)
+
+
+@lru_cache(maxsize=1)
+def decoder_of(model: bytes) -> Decoder:
+    """The decoder of a model file, opened once in each process. Raises ModelError."""
+    return Decoder.of(parse(model, "the model"), "the model")
+
+
+def _draw(model: bytes, points: list[Point]) -> list[tuple[bytes, Grid]]:
+    rooms = [decoder_of(model).energy_map(*point) for point in points]
+    return [(encode_room(room), room.grid) for room in rooms]
+
+
+def _write(
+    path: Path,
+    drawn: Iterable[tuple[bytes, Grid]],
+    steps: int,
+    name: str,
+    low: float,
+    high: float,
+    progress: Progress | None,
+) -> None:
+    rooms: list[bytes] = []
+    grid: Grid | None = None
+    for room, its_grid in drawn:
+        if grid not in (None, its_grid):
+            raise BankError(f"{path}: rooms on different grids")
+        grid = its_grid
+        rooms.append(room)
+        if progress:
+            progress(len(rooms), steps**3)
     write(path, name=name, rooms=rooms, steps=steps, low=low, high=high, grid=grid)

@@ -10,7 +10,7 @@ Little endian. Every field is checked against its bounds and the file's size bef
         24      8  offset of the rooms, a multiple of 64
         32      8  offset of the waveforms, a multiple of 64
         40     24  0
-        64     ..  description, UTF-8 JSON: name, comment, axes, grid, list of waveforms (see `write`)
+        64     ..  description, UTF-8 JSON: name, comment, axes, grid, list of waveforms, interleaved (see `write`)
         ..     ..  rooms, x slowest, z fastest; each a float32 floor in dB, a float32 1 or 0 (is there a direct sound?), and
                    (bands, 1 + frames) bytes, the direct sound first, then the frames: byte b is b / 2 dB above the floor
         ..     ..  waveforms: float32 (channels, taps), each from a multiple of 64 on
@@ -72,7 +72,7 @@ def _aligned(n: int) -> int:
     return (n + ALIGN - 1) // ALIGN * ALIGN
 
 
-def _room_bytes(grid: Grid) -> int:
+def room_bytes(grid: Grid) -> int:
     return 8 + grid.bands * (1 + grid.frames)
 
 
@@ -95,13 +95,18 @@ def write(
     high: float = 2.0,
     grid: Grid | None = None,
     waveforms: Sequence[Waveform] = (),
+    interleaved: int = 0,
     comment: str = "",
 ) -> None:
-    """Writes a bank, whole or not at all. `rooms`: encoded, steps ** 3 of them. Raises OSError (the old file stays)."""
+    """Writes a bank, whole or not at all. `rooms`: encoded, steps ** 3 of them. Raises OSError (the old file stays).
+
+    `interleaved`: the waveforms are the plug-in's grid of this many steps an axis, see `bank.stepped`.
+    """
     grid = grid or Grid()
     description: dict[str, Any] = {
         "name": name,
         "comment": comment,
+        "interleaved": interleaved,
         "axes": {"steps": steps, "low": low, "high": high},
         "grid": {
             "bands": grid.bands,
@@ -188,10 +193,10 @@ class Bank:
             first_frame_s=_real(field["first_frame_s"], 1e-4, 1),
             duration_s=_real(field["duration_s"], 0.05, 60),
         )
-        if rooms_at + self.steps**3 * _room_bytes(self.grid) > waveforms_at:
+        if rooms_at + self.steps**3 * room_bytes(self.grid) > waveforms_at:
             self._fail("has fewer rooms than it says: copy it again")
-        self._rooms = np.frombuffer(self._memory, np.uint8, self.steps**3 * _room_bytes(self.grid), rooms_at)
-        self._rooms = self._rooms.reshape(self.steps**3, _room_bytes(self.grid))
+        self._rooms = np.frombuffer(self._memory, np.uint8, self.steps**3 * room_bytes(self.grid), rooms_at)
+        self._rooms = self._rooms.reshape(self.steps**3, room_bytes(self.grid))
         self.waveforms: list[Waveform] = []
         at = waveforms_at
         for entry in description["waveforms"][: MAX_WAVEFORMS + 1]:
@@ -204,6 +209,12 @@ class Bank:
                 Waveform(str(entry["name"])[:200], _whole(entry["rate_hz"], 1000, 400_000), (x, y, z), samples)
             )
             at += _aligned(4 * channels * taps)
+        self.interleaved = _whole(description.get("interleaved", 0), 0, MAX_STEPS)
+        if self.interleaved and (
+            len(self.waveforms) != 2 * self.interleaved**3
+            or any(len(w.samples) != 1 or w.rate_hz != self.waveforms[0].rate_hz for w in self.waveforms)
+        ):
+            self._fail("says it is the plug-in's grid and has not its waveforms: copy it again")
         if not self.steps and not self.waveforms:
             self._fail("is empty: it has neither rooms nor recordings")
 

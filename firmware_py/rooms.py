@@ -12,6 +12,8 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from bank.format import Bank
+from bank.stepped import SteppedBank
 from dsp.energymap import EnergyMap, Grid
 from dsp.synthesis import Synthesiser
 from firmware_py.paths import data_dir
@@ -42,7 +44,6 @@ def find_source(path: Path | None = None) -> RoomSource:
 
     Raises BankError, ModelError (NoRuntime where no TFLite runtime is installed), OSError.
     """
-    from bank import Bank
     from models.container import is_model
 
     if path is not None and is_model(path):
@@ -121,15 +122,25 @@ class RoomMaker:
         self.source = source
         self._synthesisers: dict[Grid, Synthesiser] = {}
         self._rate_hz, self._max_taps = rate_hz, max_taps
+        self._stepped = SteppedBank(source, rate_hz) if isinstance(source, Bank) and source.interleaved else None
 
     def fingerprint(self, values: dict[str, float]) -> int:
         """64 bits that name this room: equal for equal IRs. Never 0, which means unknown."""
-        room = struct.pack("<4dQ", values["x"], values["y"], values["z"], values["width"], self._rate_hz)
+        if self._stepped is not None:
+            pair = self._stepped.pair(values["x"], values["y"], values["z"], values["width"])
+            room = struct.pack("<3dQ", *pair, values["resampling"], self._rate_hz)
+        else:
+            room = struct.pack("<4dQ", values["x"], values["y"], values["z"], values["width"], self._rate_hz)
         digest = hashlib.blake2b(self.source.digest + room, digest_size=8).digest()
         return int.from_bytes(digest, "little") or 1
 
     def ir(self, values: dict[str, float]) -> NDArray[np.float32]:
         """The IR of the room at the knobs' x, y, z and width: float32 (2, taps)."""
+        if self._stepped is not None:
+            stepped = self._stepped.ir(
+                values["x"], values["y"], values["z"], values["width"], values["resampling"] >= 0.5
+            )
+            return np.ascontiguousarray(stepped[:, : self._max_taps])
         energy_map = self.source.energy_map(*(latent(values[axis]) for axis in "xyz"))
         ir = self._synthesiser(energy_map.grid)(energy_map, width=values["width"])
         return np.ascontiguousarray(ir[:, : self._max_taps])

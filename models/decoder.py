@@ -85,6 +85,11 @@ class Decoder:
             return values.reshape(reference.BINS, reference.FRAMES)
         return np.asarray(measures.unpack(values[None], self._grid)[0][0])
 
+    def played_picture(self, latent: Sequence[float]) -> NDArray[np.float32]:
+        """The same of a plug-in's decoder as it is played: its blip repaired, if the model file says so."""
+        values = self.picture(latent)
+        return reference.repair(values, self.description.db_range) if self.description.repaired else values
+
     def energy_map(self, x: float, y: float, z: float, colour: Sequence[float] | None = None) -> EnergyMap:
         """The room at a point; `colour`: up to `colours` further latents, 0 where left out. Each coordinate in -2..2."""
         latent = np.zeros(self.description.inputs, np.float32)

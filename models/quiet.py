@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import os
 import warnings
 from typing import Any
@@ -26,15 +27,18 @@ class hushed:
         self._warnings.__exit__(None, None, None)
 
 
-def studio_import(name: str) -> Any:
-    """The module of that name, one of the `studio` extra. Raises ImportError that says how to install it."""
-    import importlib
-
+def extra_import(name: str, extra: str) -> Any:
+    """The module of that name, one of an extra's packages. Raises ImportError that says how to install it."""
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     try:
         with hushed():
             return importlib.import_module(name)
     except ModuleNotFoundError as error:
         raise ImportError(
-            f"this needs {error.name}, which is not installed: `pip install 'nverb[studio]'` (on a desktop, not the pedal)"
+            f"this needs {error.name}, which is not installed: `pip install 'nverb[{extra}]'` (on a desktop, not the pedal)"
         ) from None
+
+
+def studio_import(name: str) -> Any:
+    """The same of the `studio` extra."""
+    return extra_import(name, "studio")

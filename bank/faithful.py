@@ -1,0 +1,100 @@
+"""The plug-in's own bank: waveforms at 16 kHz whose phases Griffin & Lim's iteration found, two at each point of the grid.
+
+Left and right are interleaved: waveform 2 * (steps ** 2 * x + steps * y + z) is the left channel at grid point (x, y, z), the one
+behind it the right: of a latent off by N(0, 0.01) in each dimension, and of other random phases to begin with. Ten steps make the
+plug-in's 2000. `bank.stepped` plays them. Desktop only: librosa.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from bank.build import Point, Progress, decoder_of, grid_points
+from bank.format import BankError, Waveform, write
+from bank.team import shared_out
+from dsp.synthesis import FAITHFUL_PEAK
+from models import reference
+from models.container import parse
+from models.files import require_space
+from models.quiet import studio_import
+
+Floats = NDArray[np.float32]
+
+TAPS = (reference.FRAMES - 1) * reference.HOP
+"""32 512 samples, 2.032 s."""
+RIGHT_SPREAD = 0.01
+"""Standard deviation of the right channel's latent around the left's."""
+DEFAULT_ITERATIONS = 1000
+
+
+def build_faithful(
+    path: Path,
+    model: bytes,
+    *,
+    steps: int = 10,
+    iterations: int = DEFAULT_ITERATIONS,
+    name: str,
+    scheduler: str | None = None,
+    progress: Progress | None = None,
+) -> None:
+    """Writes the bank of an imported plug-in decoder (`model`: the model file's bytes): 3.5 s of one core for each waveform and 1000
+    iterations. The same model and arguments make the same waveforms.
+
+    Raises ModelError, BankError, ValueError, ImportError without librosa, OSError; a bank that was there is then untouched.
+    """
+    if parse(model, "the model").description.kind != "plug-in":
+        raise BankError(
+            "a faithful bank is made of the plug-in's decoder: `nverb model import decoder.hdf5` makes a model of it"
+        )
+    if not 1 <= iterations <= 100_000:
+        raise ValueError(f"{iterations} iterations: from 1 to 100000")
+    points = list(grid_points(steps))
+    require_space(path, 2 * len(points) * 4 * TAPS)
+    studio_import("librosa")
+    decoder_of(model)
+    tasks = [(number, point, iterations) for number, point in enumerate(points)]
+    waveforms = []
+    for number, pair in enumerate(shared_out(_pair, model, tasks, scheduler)):
+        for side, samples in zip("LR", pair, strict=True):
+            waveforms.append(Waveform(f"{number:04d}{side}", reference.RATE_HZ, points[number], samples[None]))
+        if progress:
+            progress(len(waveforms), 2 * len(points))
+    write(path, name=name, waveforms=waveforms, interleaved=steps, comment=f"Griffin-Lim, {iterations} iterations")
+
+
+def _pair(model: bytes, task: tuple[int, Point, int]) -> tuple[Floats, Floats]:
+    number, point, iterations = task
+    chance = np.random.default_rng([1, number])
+    decoder = decoder_of(model)
+    left = np.array(point)
+    right = left + chance.normal(0.0, RIGHT_SPREAD, 3)
+    seeds = chance.integers(0, 2**31, 2)
+    first, second = (
+        griffin_lim(decoder.played_picture(latent.tolist()), decoder.description.db_range, iterations, int(seed))
+        for latent, seed in zip((left, right), seeds, strict=True)
+    )
+    return first, second
+
+
+def griffin_lim(picture: Floats, db_range: float, iterations: int, seed: int) -> Floats:
+    """A waveform, float32 (TAPS,) with a peak of FAITHFUL_PEAK, whose spectrogram is near `picture` (513, 128).
+
+    D. W. Griffin, J. S. Lim, Signal estimation from modified short-time Fourier transform, 1984; without the later momentum.
+    """
+    librosa = studio_import("librosa")
+    magnitude = 10.0 ** ((picture.astype(np.float64) - 1.0) * db_range / 20.0)
+    sound = librosa.griffinlim(
+        magnitude,
+        n_iter=iterations,
+        hop_length=reference.HOP,
+        n_fft=reference.WINDOW,
+        momentum=0.0,
+        init="random",
+        random_state=seed,
+        length=TAPS,
+        pad_mode="reflect",
+    )
+    return np.asarray(sound * (FAITHFUL_PEAK / max(float(np.abs(sound).max()), 1e-20)), np.float32)
