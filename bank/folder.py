@@ -8,28 +8,45 @@ from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
+from numpy.typing import NDArray
 
 from bank.format import Bank, BankError, Waveform, write
-from bank.recording import RecordingError, read_recording
+from bank.recording import RecordingError, mono, read_recording
+from dsp.analysis import analyse
 from dsp.synthesis import Synthesiser
+
+Place = tuple[float, float, float]
+Finder = Callable[[NDArray[np.float32], int], Place]
 
 SOUND_FILES = (".wav", ".flac", ".aif", ".aiff", ".ogg")
 COORDINATES = "coordinates.csv"
 
 
-def import_folder(folder: Path, path: Path, *, coordinates: Path | None, report: Callable[[str], None]) -> int:
-    """Writes a bank of the folder's recordings; how many. Places: `coordinates`, a CSV of name,x,y,z (else the folder's
-    coordinates.csv), else spread along x by their decay. `report` gets a line for each file that cannot be taken.
+def import_folder(
+    folder: Path,
+    path: Path,
+    *,
+    coordinates: Path | None,
+    encoder: Path | None = None,
+    report: Callable[[str], None],
+    progress: Callable[[int, int], None] | None = None,
+) -> int:
+    """Writes a bank of the folder's recordings; how many. `report` gets a line for each file that cannot be taken.
 
-    Raises BankError if none can, OSError.
+    Places: `coordinates`, a CSV of name,x,y,z (else the folder's coordinates.csv), else where an encoder finds them (`encoder`, an
+    imported plug-in encoder; else our own), else, where no encoder can run, spread along x by their decay, which is reported.
+
+    Raises BankError if none can be taken, ModelError for an `encoder` that cannot be used, OSError.
     """
     if not folder.is_dir():
         raise BankError(f"{folder}: no such folder")
-    if coordinates is None and (folder / COORDINATES).exists():
+    if coordinates is None and encoder is None and (folder / COORDINATES).exists():
         coordinates = folder / COORDINATES
     places = _read_places(coordinates) if coordinates else {}
+    find = None if places else _finder(encoder, report)
     taken = []
-    for file in sorted(p for p in folder.iterdir() if p.suffix.lower() in SOUND_FILES):
+    files = sorted(p for p in folder.iterdir() if p.suffix.lower() in SOUND_FILES)
+    for number, file in enumerate(files, 1):
         try:
             samples, rate_hz = read_recording(file)
         except RecordingError as error:
@@ -38,10 +55,13 @@ def import_folder(folder: Path, path: Path, *, coordinates: Path | None, report:
         if places and file.name not in places:
             report(f"{file}: not in {coordinates}; left out")
             continue
-        taken.append(Waveform(file.name, rate_hz, places.get(file.name, (0.0, 0.0, 0.0)), samples))
+        place = find(samples, rate_hz) if find else places.get(file.name, (0.0, 0.0, 0.0))
+        taken.append(Waveform(file.name, rate_hz, place, samples))
+        if progress:
+            progress(number, len(files))
     if not taken:
         raise BankError(f"{folder}: holds no recording that can be used")
-    if not places:
+    if not places and not find:
         taken.sort(key=_decay_s)
         spread = np.linspace(-2, 2, len(taken)) if len(taken) > 1 else np.zeros(1)
         taken = [
@@ -51,13 +71,42 @@ def import_folder(folder: Path, path: Path, *, coordinates: Path | None, report:
     return len(taken)
 
 
+def _finder(encoder: Path | None, report: Callable[[str], None]) -> Finder | None:
+    """What finds a recording's place, by the encoder; None, reported, where ours cannot run."""
+    from models.decoder import Decoder, Encoder, ModelError, PluginEncoder
+    from models.reference import RATE_HZ
+
+    def bounded(latent: NDArray[np.float32]) -> Place:
+        x, y, z = (float(value) for value in np.clip(latent[:3], -2.0, 2.0))
+        return x, y, z
+
+    if encoder is not None:
+        plugin = PluginEncoder.open(encoder)
+        return lambda samples, rate_hz: bounded(plugin.encode(mono(samples, rate_hz, RATE_HZ)))
+    try:
+        own, decoder = Encoder.open(), Decoder.open()
+    except (ModelError, OSError) as error:
+        reason = "none is installed" if isinstance(error, OSError) else str(error)
+        report(
+            f"no encoder to place the recordings ({reason}): they are spread along x by their decay; give places in a CSV"
+        )
+        return None
+
+    def find(samples: NDArray[np.float32], rate_hz: int) -> Place:
+        # One channel, the loudest: a sum of two would comb what lies between the microphones.
+        loudest = samples[int(np.argmax((samples**2).sum(axis=1)))]
+        return bounded(own.encode(analyse(loudest, rate_hz), decoder, limit=2.0)[0])
+
+    return find
+
+
 def _decay_s(waveform: Waveform) -> float:
     """When 99.9 % of the energy is through."""
     energy = np.cumsum((waveform.samples.astype(np.float64) ** 2).sum(axis=0))
     return float(np.searchsorted(energy, 0.999 * energy[-1]) / waveform.rate_hz)
 
 
-def _read_places(path: Path) -> dict[str, tuple[float, float, float]]:
+def _read_places(path: Path) -> dict[str, Place]:
     places = {}
     with open(path, newline="") as file:
         for number, row in enumerate(csv.reader(file), 1):

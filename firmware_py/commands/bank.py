@@ -1,10 +1,12 @@
-"""`nverb bank build|info|verify|import|export`."""
+"""`nverb bank build|info|verify|import|export|map`."""
 
 from __future__ import annotations
 
 import argparse
 import json
 import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +20,25 @@ def add_parsers(subparsers: Any) -> None:
     build.add_argument(
         "--grid", type=int, default=10, metavar="N", help="steps on each axis, 1 to 64 (default: %(default)s)"
     )
-    build.add_argument("--name", default="rooms", help="the bank's name (default: %(default)s)")
+    build.add_argument("--name", help="the bank's name (default: the model's, else rooms)")
+    build.add_argument("--model", metavar="NAME", help="draw the rooms of this model (default: the generator's)")
+    build.add_argument(
+        "--faithful",
+        action="store_true",
+        help="the plug-in's bank of an imported decoder: 16 kHz waveforms by Griffin-Lim, left and right at each point, 2000 at 10 steps",
+    )
+    build.add_argument(
+        "--iterations",
+        type=int,
+        default=1000,
+        metavar="N",
+        help="of Griffin-Lim, for --faithful (default: %(default)s)",
+    )
+    build.add_argument(
+        "--scheduler",
+        metavar="ADDRESS",
+        help="send the work to the Dask cluster of this scheduler, such as tcp://host:8786",
+    )
     build.set_defaults(handler=_build)
 
     info = parts.add_parser("info", help="what a bank holds")
@@ -34,7 +54,14 @@ def add_parsers(subparsers: Any) -> None:
     importer.add_argument("folder", type=Path)
     importer.add_argument("-o", "--output", type=Path, required=True, metavar="FILE")
     importer.add_argument(
-        "--csv", type=Path, help="places: lines of name,x,y,z, each axis -2 to 2 (default: by decay along x)"
+        "--csv",
+        type=Path,
+        help="places: lines of name,x,y,z, each axis -2 to 2 (default: the folder's coordinates.csv, else the encoder finds them)",
+    )
+    importer.add_argument(
+        "--encoder",
+        metavar="NAME",
+        help="an imported encoder.hdf5 that finds the places (default: nverb's own encoder)",
     )
     importer.set_defaults(handler=_import)
 
@@ -46,20 +73,59 @@ def add_parsers(subparsers: Any) -> None:
     )
     exporter.set_defaults(handler=_export)
 
+    cube = parts.add_parser(
+        "map", help="picture of the latent cube: T30, brightness and level over X and Y, in slices along Z"
+    )
+    cube.add_argument("picture", type=Path, metavar="FILE.png")
+    cube.add_argument("--bank", metavar="FILE", help="a bank or a model (default: the starter bank)")
+    cube.set_defaults(handler=_map)
 
-def _progress(what: str) -> Any:
-    def show(done: int, total: int) -> None:
-        if sys.stderr.isatty():
-            print(f"\r{what} {done} of {total}", end="\n" if done == total else "", file=sys.stderr, flush=True)
 
-    return show
+@contextmanager
+def _bar(what: str) -> Iterator[Callable[[int, int], None]]:
+    from firmware_py.progress import Bar
+
+    bar = Bar()
+    try:
+        yield lambda done, total: bar(what, done, total)
+    finally:
+        bar.close()
 
 
 def _build(args: argparse.Namespace) -> int:
-    from bank.build import build
+    from bank.build import build, build_from_model
+    from firmware_py.errors import UserError
+    from firmware_py.paths import model_path
+    from models.container import parse
     from models.generator import room_at
 
-    build(args.output, room_at, steps=args.grid, name=args.name, progress=_progress("room"))
+    if args.model is None:
+        if args.faithful or args.scheduler:
+            raise UserError(f"{'--faithful' if args.faithful else '--scheduler'} goes with --model NAME")
+        with _bar("rooms") as progress:
+            build(args.output, room_at, steps=args.grid, name=args.name or "rooms", progress=progress)
+        print(f"{args.output}: {args.grid**3} rooms, {args.output.stat().st_size} bytes")
+        return 0
+    path = model_path(args.model)
+    model = path.read_bytes()
+    name = args.name or parse(model, str(path)).description.name
+    if args.faithful:
+        from bank.faithful import build_faithful
+
+        with _bar("waveforms") as progress:
+            build_faithful(
+                args.output,
+                model,
+                steps=args.grid,
+                iterations=args.iterations,
+                name=name,
+                scheduler=args.scheduler,
+                progress=progress,
+            )
+        print(f"{args.output}: {2 * args.grid**3} waveforms, {args.output.stat().st_size} bytes")
+        return 0
+    with _bar("rooms") as progress:
+        build_from_model(args.output, model, steps=args.grid, name=name, scheduler=args.scheduler, progress=progress)
     print(f"{args.output}: {args.grid**3} rooms, {args.output.stat().st_size} bytes")
     return 0
 
@@ -76,6 +142,7 @@ def _info(args: argparse.Namespace) -> int:
         "bands": bank.grid.bands,
         "frames": bank.grid.frames,
         "seconds": bank.grid.duration_s,
+        "interleaved": bank.interleaved,
         "recordings": [
             {"name": w.name, "rate_hz": w.rate_hz, "channels": len(w.samples), "taps": w.samples.shape[1], "at": w.at}
             for w in bank.waveforms
@@ -88,6 +155,13 @@ def _info(args: argparse.Namespace) -> int:
     print(
         f"maps of {bank.grid.bands} bands and {bank.grid.frames} frames, {bank.grid.duration_s:g} s; {facts['bytes']} bytes"
     )
+    if bank.interleaved:
+        taps, rate_hz = bank.waveforms[0].samples.shape[1], bank.waveforms[0].rate_hz
+        print(
+            f"the plug-in's grid: {len(bank.waveforms)} waveforms, left and right at {bank.interleaved} steps an axis, "
+            f"{taps} samples at {rate_hz} Hz; {bank.comment}"
+        )
+        return 0
     for w in bank.waveforms:
         place = ", ".join(f"{v:g}" for v in w.at)
         print(
@@ -106,10 +180,17 @@ def _verify(args: argparse.Namespace) -> int:
 
 def _import(args: argparse.Namespace) -> int:
     from bank.folder import import_folder
+    from firmware_py.paths import model_path
 
-    taken = import_folder(
-        args.folder, args.output, coordinates=args.csv, report=lambda line: print(f"nverb: {line}", file=sys.stderr)
-    )
+    with _bar("recordings") as progress:
+        taken = import_folder(
+            args.folder,
+            args.output,
+            coordinates=args.csv,
+            encoder=model_path(args.encoder) if args.encoder else None,
+            report=lambda line: print(f"nverb: {line}", file=sys.stderr),
+            progress=progress,
+        )
     print(f"{args.output}: {taken} recordings")
     return 0
 
@@ -120,5 +201,19 @@ def _export(args: argparse.Namespace) -> int:
 
     bank = Bank.open(args.bank)
     bank.verify()
-    print(f"{args.folder}: {export_folder(bank, args.folder, rate_hz=args.rate, progress=_progress('file'))} files")
+    with _bar("files") as progress:
+        files = export_folder(bank, args.folder, rate_hz=args.rate, progress=progress)
+    print(f"{args.folder}: {files} files")
+    return 0
+
+
+def _map(args: argparse.Namespace) -> int:
+    from bank.picture import draw_cube
+    from firmware_py.paths import model_path
+    from firmware_py.rooms import find_source
+
+    source = find_source(model_path(args.bank) if args.bank else None)
+    with _bar("rooms") as progress:
+        draw_cube(source, args.picture, progress)
+    print(f"{args.picture}: {source.name}")
     return 0

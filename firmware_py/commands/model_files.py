@@ -56,6 +56,17 @@ def add_parsers(parts: Any) -> None:
     encode.add_argument("recording", type=Path, metavar="IR.wav")
     encode.set_defaults(handler=_encode)
 
+    traverse = parts.add_parser("traverse", help="a walk through the latent space along X, Y and Z, as an animated GIF")
+    traverse.add_argument("output", type=Path, metavar="OUT.gif")
+    traverse.add_argument("--model", metavar="NAME", help="a model or a bank (default: the starter bank)")
+    traverse.add_argument(
+        "--frames", type=int, default=72, metavar="N", help="pictures, 2 to 2000 (default: %(default)s)"
+    )
+    traverse.add_argument(
+        "--fps", type=float, default=12.0, metavar="N", help="pictures a second, 1 to 50 (default: %(default)g)"
+    )
+    traverse.set_defaults(handler=_traverse)
+
 
 def _import(args: argparse.Namespace) -> int:
     from firmware_py.paths import model_path
@@ -127,4 +138,31 @@ def _encode(args: argparse.Namespace) -> int:
     encoder = PluginEncoder.open(model_path(args.model))
     latent = encoder.encode(mono(*read_recording(args.recording), RATE_HZ))
     print(f"{args.recording}: z = ({', '.join(f'{value:.4f}' for value in latent)})")
+    return 0
+
+
+def _traverse(args: argparse.Namespace) -> int:
+    from bank.picture import draw_walk
+    from firmware_py.errors import UserError
+    from firmware_py.paths import model_path
+    from firmware_py.progress import Bar
+    from firmware_py.rooms import find_source
+
+    if not 2 <= args.frames <= 2000:
+        raise UserError(f"--frames {args.frames}: from 2 to 2000")
+    if not 1 <= args.fps <= 50:
+        raise UserError(f"--fps {args.fps:g}: from 1 to 50")
+    source = find_source(model_path(args.model) if args.model else None)
+    bar = Bar()
+    try:
+        draw_walk(
+            source,
+            args.output,
+            frames=args.frames,
+            per_second=args.fps,
+            progress=lambda done, of: bar("pictures", done, of),
+        )
+    finally:
+        bar.close()
+    print(f"{args.output}: {args.frames} pictures of {source.name}, {args.frames / args.fps:.1f} s")
     return 0

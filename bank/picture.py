@@ -1,0 +1,254 @@
+"""Pictures of what a bank or a model holds: the latent cube in slices, and a walk through it. Desktop only: matplotlib.
+
+| quantity   | what                                                                                                    |
+|------------|---------------------------------------------------------------------------------------------------------|
+| T30        | reverberation time, s: ISO 3382-1, mean of the octaves 500 and 1000 Hz                                    |
+| brightness | decay time at 4 and 8 kHz over that of the middle octaves (what the Y knob sets)                          |
+| level      | energy of the room's map against the loudest one shown, dB: before the pedal makes all rooms equally loud |
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, BinaryIO
+
+import numpy as np
+from numpy.typing import NDArray
+
+from bank.format import Bank
+from dsp.analysis import analyse
+from dsp.energymap import EnergyMap
+from models import measures
+from models.files import write_atomically
+from models.quiet import extra_import
+
+Progress = Callable[[int, int], None]
+Room = Callable[[float, float, float], EnergyMap]
+
+LOW, HIGH = -2.0, 2.0
+SLICES, POINTS = 5, 13
+"""Slices along Z, and points along X and Y of each."""
+STOPS = (
+    (0, 0, 0),
+    (2, 0, 0),
+    (-2, 0, 0),
+    (0, 0, 0),
+    (0, 2, 0),
+    (0, -2, 0),
+    (0, 0, 0),
+    (0, 0, 2),
+    (0, 0, -2),
+    (0, 0, 0),
+)
+"""The walk: out and back along each axis, through the middle."""
+
+
+@dataclass(frozen=True)
+class Figures:
+    """One room: T30 in s (NaN where it does not decay by 35 dB), brightness, level in dB."""
+
+    t30_s: float
+    brightness: float
+    level_db: float
+
+
+def figures(room: EnergyMap) -> Figures:
+    """What the pictures show of a room."""
+    level = room.level_db[None]
+    direct = np.full((1, room.grid.bands), -300.0, np.float32) if room.direct_db is None else room.direct_db[None]
+    t30 = measures.acoustics(level, direct, room.grid).t30_s[0, 3:5]
+    y = float(measures.knobs(level, direct, room.grid)[0, 1])
+    energy = float(
+        (10 ** (level.astype(float) / 10) * room.grid.frame_s).sum() + (10 ** (direct.astype(float) / 10)).sum()
+    )
+    return Figures(
+        float(t30.mean()),
+        float(measures.BRIGHTNESS_CENTRE * np.exp(measures.BRIGHTNESS_STEP * y)),
+        float(10 * np.log10(max(energy, 1e-30))),
+    )
+
+
+def rooms_of(source: Any) -> Room:
+    """The room at a latent point, of a bank or decoder: the plug-in's waveforms, too, each analysed into a map."""
+    if isinstance(source, Bank) and not source.steps:
+
+        def nearest(x: float, y: float, z: float) -> EnergyMap:
+            waveform = source.nearest(x, y, z)
+            return analyse(waveform.samples[0], waveform.rate_hz)
+
+        return nearest
+    room: Room = source.energy_map
+    return room
+
+
+def draw_cube(source: Any, path: Path, progress: Progress | None = None) -> dict[str, NDArray[np.float64]]:
+    """Writes a PNG of the cube: T30, brightness and level over X and Y at SLICES values of Z; of own recordings, where each lies.
+
+    Returns what is drawn, each (slices, y, x), or (recordings,). Raises BankError, ModelError, OSError, ImportError.
+    """
+    recordings = isinstance(source, Bank) and not source.steps and not source.interleaved
+    if recordings:
+        points = [waveform.at for waveform in source.waveforms]
+    else:
+        x = y = np.linspace(LOW, HIGH, POINTS)
+        points = [(b, a, z) for z in np.linspace(LOW, HIGH, SLICES) for a in y for b in x]
+    room = rooms_of(source)
+    seen = []
+    for number, point in enumerate(points):
+        if recordings:
+            waveform = source.waveforms[number]
+            seen.append(figures(analyse(waveform.samples[0], waveform.rate_hz)))
+        else:
+            seen.append(figures(room(*point)))
+        if progress:
+            progress(number + 1, len(points))
+    table = {
+        "T30 (s)": np.array([one.t30_s for one in seen]),
+        "brightness": np.array([one.brightness for one in seen]),
+        "level (dB)": np.array([one.level_db for one in seen]),
+    }
+    table["level (dB)"] -= table["level (dB)"].max()
+    if not recordings:
+        table = {name: values.reshape(SLICES, POINTS, POINTS) for name, values in table.items()}
+    figure = _scatter(source, table) if recordings else _slices(source.name, table)
+    write_atomically(path, lambda file: figure.savefig(file, dpi=110, format="png"))
+    return table
+
+
+def _slices(name: str, table: dict[str, NDArray[np.float64]]) -> Any:
+    figure = _figure((2.1 * SLICES + 1.2, 7.2))
+    axes = figure.subplots(len(table), SLICES, sharex=True, sharey=True)
+    for number, (row, (what, values)) in enumerate(zip(axes, table.items(), strict=True)):
+        low, high = _range(values)
+        for axis, picture, z in zip(row, values, np.linspace(LOW, HIGH, SLICES), strict=True):
+            drawn = axis.imshow(
+                picture,
+                origin="lower",
+                extent=(LOW, HIGH, LOW, HIGH),
+                vmin=low,
+                vmax=high,
+                cmap="viridis",
+                aspect="equal",
+            )
+            axis.set_facecolor("0.85")  # shows where there is no figure
+            if number == 0:
+                axis.set_title(f"z = {z:g}", fontsize=9)
+            if number == len(table) - 1:
+                axis.set_xlabel("x")
+        row[0].set_ylabel(f"{what}\ny")
+        figure.colorbar(drawn, ax=list(row), shrink=0.85)
+    figure.suptitle(f"{name}: the latent cube")
+    return figure
+
+
+def _scatter(bank: Bank, table: dict[str, NDArray[np.float64]]) -> Any:
+    figure = _figure((12.0, 4.4))
+    axes = figure.subplots(1, len(table), sharex=True, sharey=True)
+    at = np.array([waveform.at for waveform in bank.waveforms])
+    for axis, (what, values) in zip(axes, table.items(), strict=True):
+        low, high = _range(values)
+        drawn = axis.scatter(at[:, 0], at[:, 1], c=values, vmin=low, vmax=high, cmap="viridis", plotnonfinite=True)
+        axis.set(title=what, xlabel="x", xlim=(1.1 * LOW, 1.1 * HIGH), ylim=(1.1 * LOW, 1.1 * HIGH))
+        figure.colorbar(drawn, ax=axis, shrink=0.85)
+    axes[0].set_ylabel("y")
+    if len(at) <= 20:
+        for place, waveform in zip(at, bank.waveforms, strict=True):
+            axes[0].annotate(waveform.name[:20], place[:2], fontsize=6, xytext=(3, 3), textcoords="offset points")
+    figure.suptitle(f"{bank.name}: where its recordings lie")
+    return figure
+
+
+def draw_walk(
+    source: Any, path: Path, *, frames: int = 72, per_second: float = 12.0, progress: Progress | None = None
+) -> None:
+    """Writes a GIF of a walk along X, Y and Z: the room's energy over frequency and time, its decay, and where it is.
+
+    Raises BankError, ModelError, OSError, ImportError.
+    """
+    room = rooms_of(source)
+    points = walk(frames)
+    maps = []
+    for number, point in enumerate(points):
+        maps.append(room(*point))
+        if progress:
+            progress(number + 1, 2 * len(points))
+    pages = []
+    figure = _figure((7.2, 3.6))
+    left, middle, right = figure.subplots(1, 3, width_ratios=(3, 2.4, 0.8))
+    for number, (point, one) in enumerate(zip(points, maps, strict=True)):
+        _page(left, middle, right, point, one)
+        figure.suptitle(source.name, fontsize=9)
+        figure.canvas.draw()
+        pages.append(np.asarray(figure.canvas.buffer_rgba())[..., :3].copy())
+        if progress:
+            progress(len(points) + number + 1, 2 * len(points))
+    _write_gif(path, pages, per_second)
+
+
+def walk(frames: int) -> NDArray[np.float64]:
+    """Points (frames, 3) along STOPS, evenly paced: equal steps are equal distances."""
+    stops = np.array(STOPS, float)
+    length = np.concatenate([[0.0], np.cumsum(np.linalg.norm(np.diff(stops, axis=0), axis=1))])
+    at = np.linspace(0.0, length[-1], frames, endpoint=False)
+    return np.stack([np.interp(at, length, axis) for axis in stops.T], axis=1)
+
+
+def _page(left: Any, middle: Any, right: Any, point: NDArray[np.float64], room: EnergyMap) -> None:
+    grid = room.grid
+    level = room.level_db - room.level_db.max()
+    left.clear()
+    left.pcolormesh(
+        grid.frame_edge_s,
+        np.arange(grid.bands + 1),
+        level,
+        vmin=-80,
+        vmax=0,
+        cmap="magma",
+        shading="flat",
+        rasterized=True,
+    )
+    ticks = [hz for hz in (100, 1000, 10_000) if hz < grid.edge_hz[-1]]
+    left.set_yticks(np.interp(ticks, grid.edge_hz, np.arange(grid.bands + 1)), [f"{hz:g}" for hz in ticks])
+    left.set(xlabel="s", ylabel="Hz", xlim=(0, min(2.0, grid.duration_s)))
+    direct = np.full((1, grid.bands), -300.0, np.float32) if room.direct_db is None else room.direct_db[None]
+    energy = measures.octave_energy(room.level_db[None], direct, grid)
+    curves = measures.decay_curves_db(*energy)[0, 2:8:2, 1:]
+    middle.clear()
+    for curve, label in zip(curves, ("250", "1k", "4k"), strict=True):
+        middle.plot(grid.frame_edge_s[:-1], curve, label=label, linewidth=1)
+    middle.set(xlabel="s", ylabel="decay, dB", xlim=(0, min(2.0, grid.duration_s)), ylim=(-60, 0))
+    middle.legend(fontsize=7, loc="upper right")
+    right.clear()
+    right.bar(("x", "y", "z"), point, color=("tab:blue", "tab:orange", "tab:green"))
+    right.axhline(0, color="black", linewidth=0.5)
+    right.set(ylim=(LOW, HIGH))
+    right.tick_params(labelsize=7)
+
+
+def _write_gif(path: Path, pages: Sequence[NDArray[np.uint8]], per_second: float) -> None:
+    image = extra_import("PIL.Image", "studio")
+    pictures = [image.fromarray(page).quantize(255) for page in pages]
+
+    def write(file: BinaryIO) -> None:
+        pictures[0].save(
+            file, format="GIF", save_all=True, append_images=pictures[1:], duration=round(1000 / per_second), loop=0
+        )
+
+    write_atomically(path, write)
+
+
+def _figure(size: tuple[float, float]) -> Any:
+    figure = extra_import("matplotlib.figure", "studio").Figure(figsize=size, layout="constrained")
+    extra_import("matplotlib.backends.backend_agg", "studio").FigureCanvasAgg(figure)
+    return figure
+
+
+def _range(values: NDArray[np.float64]) -> tuple[float, float]:
+    """Ends of the colour scale: without those few that would take it all."""
+    finite = values[np.isfinite(values)]
+    if not len(finite):
+        return 0.0, 1.0
+    low, high = np.quantile(finite, (0.05, 0.95))
+    return float(low), float(max(high, low + 1e-6))

@@ -1,0 +1,294 @@
+"""Banks of a model: by all cores, by a Dask cluster, and the plug-in's own kind, built and played."""
+
+from __future__ import annotations
+
+import os
+import re
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import librosa
+import numpy as np
+import pytest
+import scipy.signal
+from model_of import write_plugin_model
+
+from bank import Bank, BankError
+from bank.faithful import TAPS, griffin_lim
+from bank.format import Waveform, write
+from bank.stepped import SteppedBank
+from firmware_py.cli import main
+from firmware_py.rooms import RoomMaker, find_source
+from firmware_py.settings import defaults
+from models import reference
+from models.decoder import Decoder
+
+
+@pytest.fixture(scope="module")
+def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("model") / "small.nvmodel"
+    write_plugin_model(path)
+    return path
+
+
+def test_a_bank_holds_the_models_rooms(model: Path, tmp_path: Path) -> None:
+    """At its grid points, to half a step of its 8-bit dB."""
+    path = tmp_path / "rooms.nvbank"
+    assert main(["bank", "build", "--model", str(model), "--grid", "3", "-o", str(path)]) == 0
+    bank, decoder = Bank.open(path), Decoder.open(model)
+    bank.verify()
+    assert (bank.steps, bank.name, bank.grid) == (3, "small", reference.GRID)
+    for point in [(-2, -2, -2), (0, 2, -2), (2, 0, 0), (2, 2, 2)]:
+        np.testing.assert_allclose(bank.energy_map(*point).level_db, decoder.energy_map(*point).level_db, atol=0.2501)
+
+
+@pytest.fixture
+def cluster(tmp_path: Path) -> Iterator[str]:
+    """A Dask scheduler and a worker, each a process of its own."""
+    address_file = tmp_path / "scheduler.json"
+    quiet = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL, "start_new_session": True}
+    where = ["--host", "127.0.0.1"]
+    dask = [sys.executable, "-m", "distributed.cli"]
+    scheduler = subprocess.Popen(
+        [
+            dask[0],
+            dask[1],
+            f"{dask[2]}.dask_scheduler",
+            *where,
+            "--port",
+            "0",
+            "--no-dashboard",
+            "--scheduler-file",
+            str(address_file),
+        ],
+        **quiet,  # type: ignore[call-overload]
+    )
+    worker = subprocess.Popen(
+        [
+            dask[0],
+            dask[1],
+            f"{dask[2]}.dask_worker",
+            *where,
+            "--nthreads",
+            "1",
+            "--no-nanny",
+            "--no-dashboard",
+            "--scheduler-file",
+            str(address_file),
+        ],
+        **quiet,  # type: ignore[call-overload]
+    )
+    try:
+        deadline = time.monotonic() + 60
+        while not address_file.exists() and time.monotonic() < deadline:
+            time.sleep(0.1)
+        found = re.search(r'"address": "(tcp://[^"]+)"', address_file.read_text())
+        assert found
+        _await_worker(found[1], deadline)
+        yield found[1]
+    finally:
+        for process in (worker, scheduler):
+            os.killpg(process.pid, signal.SIGKILL)
+            process.wait()
+
+
+def _await_worker(address: str, deadline: float) -> None:
+    from distributed import Client
+
+    with Client(address, timeout=60, set_as_default=False) as client:
+        client.wait_for_workers(1, timeout=max(deadline - time.monotonic(), 1))
+
+
+@pytest.mark.filterwarnings("default")
+def test_a_cluster_builds_the_same_bank(model: Path, cluster: str, tmp_path: Path) -> None:
+    here, there = tmp_path / "here.nvbank", tmp_path / "there.nvbank"
+    assert main(["bank", "build", "--model", str(model), "--grid", "3", "-o", str(here)]) == 0
+    assert main(["bank", "build", "--model", str(model), "--grid", "3", "-o", str(there), "--scheduler", cluster]) == 0
+    assert here.read_bytes() == there.read_bytes()
+
+
+@pytest.mark.filterwarnings("default")
+def test_no_cluster_is_told(
+    model: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("bank.team.CONNECT_S", 1)
+    path = tmp_path / "rooms.nvbank"
+    path.write_bytes(b"the bank that was there")
+    arguments = [
+        "bank",
+        "build",
+        "--model",
+        str(model),
+        "--grid",
+        "2",
+        "-o",
+        str(path),
+        "--scheduler",
+        "tcp://127.0.0.1:9",
+    ]
+    assert main(arguments) == 1
+    assert re.fullmatch(r"nverb: no Dask scheduler answers at tcp://127\.0\.0\.1:9 .*\n", capsys.readouterr().err)
+    assert path.read_bytes() == b"the bank that was there"
+
+
+@pytest.fixture(scope="module")
+def faithful(model: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("bank") / "faithful.nvbank"
+    assert (
+        main(
+            ["bank", "build", "--model", str(model), "--grid", "2", "--faithful", "--iterations", "3", "-o", str(path)]
+        )
+        == 0
+    )
+    return path
+
+
+def test_a_faithful_bank_is_the_plugins(faithful: Path) -> None:
+    bank = Bank.open(faithful)
+    bank.verify()
+    assert bank.interleaved == 2 and len(bank.waveforms) == 16
+    for number, waveform in enumerate(bank.waveforms):
+        assert waveform.rate_hz == 16_000 and waveform.samples.shape == (1, 32_512)
+        assert np.abs(waveform.samples).max() == pytest.approx(10 ** (-12 / 20), rel=1e-6)
+        x, y, z = (2 if number // 2 >> bit & 1 else -2 for bit in (2, 1, 0))
+        assert waveform.at == (x, y, z)
+    left, right = (waveform.samples[0].astype(float) for waveform in bank.waveforms[:2])
+    assert abs(np.corrcoef(left, right)[0, 1]) < 0.3  # other phases
+
+
+def test_griffin_lim_comes_near_the_picture() -> None:
+    """Of a picture that a sound has, the iteration finds a sound with nearly that picture: spectral convergence below -12 dB."""
+    decay = np.exp(-np.arange(TAPS) / 4000) * np.random.default_rng(5).standard_normal(TAPS)
+    wanted = np.abs(librosa.stft(decay, n_fft=1024, hop_length=256, pad_mode="reflect"))
+    wanted /= wanted.max()
+    picture = 1 + 20 * np.log10(np.maximum(wanted, 1e-6)) / 120
+    sound = griffin_lim(picture.astype(np.float32), 120.0, 60, seed=3)
+    _, _, spectrum = scipy.signal.stft(sound, nperseg=1024, noverlap=768, boundary="even", padded=False)
+    got = np.abs(spectrum)
+    got *= (got * wanted).sum() / (got**2).sum()
+    assert 20 * np.log10(np.linalg.norm(got - wanted) / np.linalg.norm(wanted)) < -12
+
+
+@pytest.fixture
+def marked(tmp_path: Path) -> Bank:
+    """A bank of the plug-in's full size whose waveforms tell their number: a pulse of height 1 at sample 10, and one at 11 that is it."""
+    path = tmp_path / "marked.nvbank"
+    waveforms = [
+        Waveform(str(n), 16_000, (0.0, 0.0, 0.0), np.array([[0] * 10 + [1.0, (n + 1) / 4000]], np.float32))
+        for n in range(2000)
+    ]
+    write(path, name="marked", waveforms=waveforms, interleaved=10)
+    return Bank.open(path)
+
+
+def _numbers(ir: np.ndarray) -> list[int]:
+    return [round(float(row[11] / row[10]) * 4000) - 1 for row in ir]
+
+
+def test_the_pedal_steps_and_widens_as_the_plugin(marked: Bank) -> None:
+    """index = 200 x + 20 y + 2 z; right = left + width, kept within the bank. Every step of the cube, every width."""
+    maker = RoomMaker(find_source(marked.path), 48_000, 480_000)
+    assert maker.ir(defaults()).shape[0] == 2
+    stepped = SteppedBank(marked, 16_000)
+    for x in range(10):
+        for y in range(10):
+            for z in range(10):
+                for width in range(-4, 5):
+                    left = 200 * x + 20 * y + 2 * z
+                    assert stepped.pair(x, y, z, width) == (left, min(max(left + width, 0), 1999))
+    maker = RoomMaker(find_source(marked.path), 16_000, 480_000)
+    values = defaults() | {"x": 3.0, "y": 7.0, "z": 1.0, "width": -2.0}
+    assert _numbers(maker.ir(values)) == [742, 740]
+    between = values | {"x": 3.4, "y": 6.6, "width": -1.6}
+    assert maker.fingerprint(between) == maker.fingerprint(values)
+    assert maker.fingerprint(values | {"x": 3.6}) != maker.fingerprint(values)
+
+
+@pytest.mark.parametrize(
+    ("rate_hz", "resampling", "converted"),
+    [
+        (32_000, 1, True),
+        (44_100, 1, True),
+        (48_000, 1, True),
+        (96_000, 1, True),
+        (88_200, 1, False),
+        (16_000, 1, False),
+        (48_000, 0, False),
+    ],
+)
+def test_resampling_rules(faithful: Path, rate_hz: int, resampling: int, converted: bool) -> None:
+    """Converted: against scipy's polyphase resampler, -40 dB below 7 kHz. Else sample for sample. A peak of -12 dBFS both ways."""
+    source = find_source(faithful)
+    assert isinstance(source, Bank)
+    maker = RoomMaker(source, rate_hz, 480_000)
+    values = defaults() | {"x": 9.0, "y": 0.0, "z": 0.0, "width": 1.0, "resampling": float(resampling)}
+    ir = maker.ir(values)
+    for row, waveform in zip(ir, source.waveforms[8:10], strict=True):
+        assert np.abs(row).max() == pytest.approx(10 ** (-12 / 20), rel=1e-5)
+        if not converted:
+            np.testing.assert_allclose(row, waveform.samples[0], rtol=1e-6)
+            continue
+        divisor = np.gcd(rate_hz, 16_000)
+        truth = scipy.signal.resample_poly(waveform.samples[0].astype(float), rate_hz // divisor, 16_000 // divisor)
+        size = min(len(truth), len(row))
+        assert abs(len(truth) - len(row)) <= 2
+        low = slice(0, int(7000 / rate_hz * size))
+        got, wanted = np.fft.rfft(row[:size])[low], np.fft.rfft(truth[:size])[low]
+        gain = np.vdot(wanted, got).real / np.vdot(wanted, wanted).real
+        assert 20 * np.log10(np.linalg.norm(got - gain * wanted) / np.linalg.norm(got)) < -40
+
+
+def test_the_rendered_pedal_plays_the_faithful_bank(faithful: Path, tmp_path: Path) -> None:
+    """Through the pedal's own graph: a unit pulse comes back as the bank's waveforms."""
+    import soundfile
+
+    pulse = np.zeros(2000, np.float32)
+    pulse[0] = 1
+    soundfile.write(tmp_path / "in.wav", pulse, 16_000, subtype="FLOAT")
+    settings = ["x=0", "y=9", "z=9", "width=1", "mix=100", "gain=0", "predelay=0"]
+    arguments = [word for setting in settings for word in ("--set", setting)]
+    assert (
+        main(["render", str(tmp_path / "in.wav"), str(tmp_path / "out.wav"), "--bank", str(faithful), *arguments]) == 0
+    )
+    got = soundfile.read(tmp_path / "out.wav", dtype="float32")[0].T
+    for row, waveform in zip(got, Bank.open(faithful).waveforms[6:8], strict=True):
+        np.testing.assert_allclose(row[: waveform.samples.shape[1]], waveform.samples[0], atol=2e-5)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "told"),
+    [
+        (["--faithful"], "--faithful goes with --model"),
+        (["--scheduler", "x"], "--scheduler goes with --model"),
+        (["--model", "NONE"], "No such file"),
+        (["--model", "TEXT"], "not an nverb model file"),
+        (["--model", "MODEL", "--grid", "65"], "1 to 64"),
+        (["--model", "MODEL", "--faithful", "--iterations", "0"], "0 iterations"),
+        (["--model", "MODEL", "--grid", "2", "-o", "/nowhere/out.nvbank"], "no such folder"),
+    ],
+)
+def test_errors_are_one_line(
+    model: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], arguments: list[str], told: str
+) -> None:
+    (tmp_path / "text").write_text("no model" * 100)
+    names = {"NONE": tmp_path / "none.nvmodel", "TEXT": tmp_path / "text", "MODEL": model}
+    output = [] if "-o" in arguments else ["-o", str(tmp_path / "out")]
+    assert main(["bank", "build", *(str(names.get(word, word)) for word in arguments), *output]) == 1
+    error = capsys.readouterr().err
+    assert told in error and error.count("\n") == 1
+    assert not (tmp_path / "out").exists()
+
+
+def test_an_interleaved_bank_must_have_its_waveforms(tmp_path: Path) -> None:
+    waveforms = [Waveform("one", 16_000, (0.0, 0.0, 0.0), np.ones((1, 20), np.float32))] * 15
+    write(tmp_path / "bad.nvbank", name="bad", waveforms=waveforms, interleaved=2)
+    with pytest.raises(BankError, match="plug-in's grid"):
+        Bank.open(tmp_path / "bad.nvbank")
+    waveforms = [Waveform("one", 16_000, (0.0, 0.0, 0.0), np.full((1, 20), np.inf, np.float32))] * 16
+    write(tmp_path / "inf.nvbank", name="inf", waveforms=waveforms, interleaved=2)
+    with pytest.raises(BankError, match="not finite"):
+        SteppedBank(Bank.open(tmp_path / "inf.nvbank"), 48_000).ir(0, 0, 0, 0, True)
