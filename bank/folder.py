@@ -42,10 +42,12 @@ def import_folder(
         raise BankError(f"{folder}: no such folder")
     if coordinates is None and encoder is None and (folder / COORDINATES).exists():
         coordinates = folder / COORDINATES
+    files = sorted(p for p in folder.iterdir() if p.suffix.lower() in SOUND_FILES)
+    if not files:
+        raise BankError(f"{folder}: holds no recording that can be used")
     places = _read_places(coordinates) if coordinates else {}
     find = None if places else _finder(encoder, report)
     taken = []
-    files = sorted(p for p in folder.iterdir() if p.suffix.lower() in SOUND_FILES)
     for number, file in enumerate(files, 1):
         try:
             samples, rate_hz = read_recording(file)
