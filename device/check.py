@@ -103,7 +103,23 @@ def at_rest(board: Board, readings: dict[str, Reading]) -> list[Finding]:
         else:
             findings.append(Finding(part, True, f"{switch.action}, line {switch.line}: open"))
     findings += [Finding(part, False, text) for part, text in broken.items() if part.startswith("led")]
-    return findings
+    return _merged(findings)
+
+
+def _merged(findings: list[Finding]) -> list[Finding]:
+    """One finding for all parts that cannot be opened for the same reason."""
+    merged: list[Finding] = []
+    places: dict[str, int] = {}
+    for finding in findings:
+        reason = finding.text.rpartition("): ")[2]
+        place = places.get(reason)
+        if finding.ok or not finding.part.startswith(("switch", "led")) or place is None:
+            if not finding.ok:
+                places[reason] = len(merged)
+            merged.append(finding)
+        else:
+            merged[place] = Finding(f"{merged[place].part}, {finding.part}", False, reason)
+    return merged
 
 
 def _where(row: KnobRow) -> str:

@@ -80,7 +80,10 @@ class _PiOutput:
 
 def _lgpio() -> Any:
     os.environ.setdefault("LG_WD", tempfile.gettempdir())
-    return importlib.import_module("lgpio")
+    try:
+        return importlib.import_module("lgpio")
+    except ImportError:
+        raise LineError("lines of a gpiochip need the package lgpio: pip install lgpio") from None
 
 
 class _ChipInput:

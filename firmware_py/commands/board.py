@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import re
 import sys
 from typing import TYPE_CHECKING, Any
 
@@ -17,23 +18,32 @@ def add_parsers(subparsers: Any) -> None:
 
     verbs.add_parser("list", help="all profiles").set_defaults(handler=_list)
 
-    show = verbs.add_parser("show", help="what a profile puts where")
-    show.add_argument("profile", metavar="PROFILE")
-    show.set_defaults(handler=_show)
+    def verb(name: str, handler: Any, text: str, more: str = "") -> argparse.ArgumentParser:
+        added: argparse.ArgumentParser = verbs.add_parser(name, help=text, description=more or None)
+        added.add_argument("profile", metavar="PROFILE", nargs="?", help="default: as `nverb settings` says")
+        added.set_defaults(handler=handler)
+        return added
 
-    check = verbs.add_parser(
-        "check",
-        help="read every input and say what is wired wrongly",
-        description="Reads every input and says what is wired wrongly, and the remedy. In a terminal it asks you to turn them.",
+    verb("show", _show, "what a profile puts where")
+    copy = verb(
+        "copy", _copy, "begin a profile of your own from another", "Writes NEW.toml into the data folder, to be edited."
     )
-    check.add_argument("profile", metavar="PROFILE")
+    copy.add_argument("new", metavar="NEW", help="the name of yours")
+    check = verb(
+        "check",
+        _check,
+        "read every input and say what is wired wrongly",
+        "Reads every input and says what is wired wrongly, and the remedy. In a terminal it asks you to turn them.",
+    )
     check.add_argument("--hands-off", action="store_true", help="only what needs no turning")
-    check.set_defaults(handler=_check)
-
-    calibrate = verbs.add_parser("calibrate", help="learn where the knobs' ends are, and keep it")
-    calibrate.add_argument("profile", metavar="PROFILE")
+    calibrate = verb(
+        "calibrate",
+        _calibrate,
+        "learn where the knobs' ends are, and keep it",
+        "Learns where the knobs' ends are, and keeps it. Nothing is changed before the last step, and then all at once: after a power"
+        " cut the ends of before hold, or the new ones. Stop the pedal first, for it holds the board (a simulated one it does not).",
+    )
     calibrate.add_argument("--forget", action="store_true", help="go back to the profile's ends")
-    calibrate.set_defaults(handler=_calibrate)
 
 
 def _list(_: argparse.Namespace) -> int:
@@ -56,7 +66,7 @@ def _show(args: argparse.Namespace) -> int:
     from device.profile import load
     from firmware_py.paths import data_dir
 
-    profile = load(args.profile, data_dir())
+    profile = load(_named(args), data_dir())
     ends, complaint = load_calibration(data_dir(), profile.name)
     if complaint:
         print(f"nverb: {complaint}", file=sys.stderr)
@@ -80,6 +90,32 @@ def _show(args: argparse.Namespace) -> int:
     return 0
 
 
+def _named(args: argparse.Namespace) -> str:
+    from firmware_py import settings_file
+
+    return args.profile or settings_file.load().profile
+
+
+def _copy(args: argparse.Namespace) -> int:
+    from device.profile import find_path, load
+    from firmware_py.errors import UserError
+    from firmware_py.paths import data_dir
+
+    source = find_path(args.profile, data_dir())
+    load(str(source))
+    if not re.fullmatch(r"[\w-]{1,40}", args.new):
+        raise UserError(f"{args.new!r} is no name for a profile: 1 to 40 letters, digits, - and _")
+    target = data_dir() / "profiles" / f"{args.new}.toml"
+    target.parent.mkdir(exist_ok=True)
+    try:
+        with open(target, "xb") as file:
+            file.write(source.read_bytes())
+    except FileExistsError:
+        raise UserError(f"{target} is there already: edit it, or take another name") from None
+    print(f"{target}\nedit it, then: nverb board check {args.new} ; nverb settings set profile={args.new}")
+    return 0
+
+
 def _open(name: str) -> Board:
     """The board, for us alone. A pedal that runs holds its lines and bus."""
     from device.board import Board
@@ -96,7 +132,7 @@ def _check(args: argparse.Namespace) -> int:
 
     from device import check
 
-    with _open(args.profile) as board:
+    with _open(_named(args)) as board:
         print("hands off the board ...", flush=True)
         findings = check.at_rest(board, check.watch(board, 3.0, time.sleep))
         _print(findings)
@@ -124,7 +160,7 @@ def _calibrate(args: argparse.Namespace) -> int:
     from firmware_py.errors import UserError
     from firmware_py.paths import data_dir
 
-    profile = load(args.profile, data_dir())
+    profile = load(_named(args), data_dir())
     kept = read_calibrations(data_dir())
     if args.forget:
         kept.pop(profile.name, None)
@@ -133,7 +169,7 @@ def _calibrate(args: argparse.Namespace) -> int:
         return 0
     if not sys.stdin.isatty():
         raise UserError("nverb board calibrate asks you to turn the knobs: run it in a terminal")
-    with _open(args.profile) as board:
+    with _open(_named(args)) as board:
         ends, findings = check.calibrated(board, *_both_ends(board))
     _print(findings)
     if not ends:
@@ -142,7 +178,7 @@ def _calibrate(args: argparse.Namespace) -> int:
     _keep(kept)
     for name, (low, high) in ends.items():
         print(f"{name:12} {low:.1%} to {high:.1%}")
-    print("kept; a running pedal takes it over when it starts again")
+    print("kept")
     return 0 if not findings else 1
 
 
@@ -161,12 +197,37 @@ def _both_ends(board: Board) -> tuple[dict[str, Reading], dict[str, Reading]]:
     import time
 
     from device import check
+    from device.terminal import Hands, Keyboard
 
     readings = []
-    for side in ("clockwise (right)", "counter-clockwise (left)"):
-        input(f"turn every knob fully {side}, then press Enter ")
-        readings.append(check.watch(board, 1.0, time.sleep))
+    with Keyboard() as keyboard:
+        hands = Hands(board) if board.simulation is not None else None
+        if hands is not None:
+            print("a simulated board: " + ", ".join(f"{'/'.join(keys)} {name}" for name, keys in hands.turns.items()))
+        for side in ("right (clockwise)", "left (counter-clockwise)"):
+            print(f"turn every knob fully to the {side}, then press Enter; Ctrl-C leaves all as it was", flush=True)
+            keys = ""
+            while "\n" not in keys and "\r" not in keys:
+                keys = keyboard.read()
+                if "\x04" in keys:
+                    raise KeyboardInterrupt
+                if hands is not None:
+                    hands.press(keys)
+                board.scan()
+                time.sleep(board.scan_s)
+                print(f"\r{_live(board)}\x1b[K", end="", flush=True)
+            readings.append(check.watch(board, 1.0, time.sleep))
+            print()
     return readings[0], readings[1]
+
+
+def _live(board: Board) -> str:
+    """Where the inputs are now, in per cent of the converter's range."""
+    parts = []
+    for name, knob in board.knobs.items():
+        reading = knob.filter.reading
+        parts.append(f"{name} {'  -' if reading is None else f'{reading:4.0%}'}")
+    return "   ".join(parts)
 
 
 def _print(findings: list[Finding]) -> None:

@@ -1,0 +1,123 @@
+"""`nverb board` as a builder uses it: own profiles, the check, and the calibration's walk in a terminal."""
+
+from __future__ import annotations
+
+import json
+import os
+import pty
+import select
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+COMMAND = [sys.executable, "-m", "firmware_py.cli", "board"]
+
+
+@pytest.fixture
+def data(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.setenv("NVERB_DATA_DIR", str(tmp_path))
+    return tmp_path
+
+
+def board(*words: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [*COMMAND, *words], stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=60, check=False
+    )
+
+
+def test_a_profile_of_ones_own_begins_as_a_copy(data: Path) -> None:
+    done = board("copy", "sim", "mine")
+    assert done.returncode == 0, done.stderr
+    assert "mine" in board("list").stdout
+    path = data / "profiles/mine.toml"
+    path.write_text(path.read_text().replace('"width"', '"mix"'))
+    shown = board("show", "mine").stdout
+    assert "mix" in shown and "width" not in shown
+    again = board("copy", "sim", "mine")
+    assert again.returncode == 1 and "is there already" in again.stderr
+    refused = board("copy", "sim", "../mine")
+    assert refused.returncode == 1 and "is no name" in refused.stderr
+    path.write_text(path.read_text().replace('"mix"', '"mixx"'))
+    listed = board("list").stdout
+    assert "cannot be used" in listed and "did you mean" in listed
+
+
+def test_the_check_tells_each_reason_once_and_fails(data: Path) -> None:
+    done = board("check", "pi-mcp3008", "--hands-off")
+    assert done.returncode == 1
+    lines = done.stdout.splitlines()
+    assert sum("spidev0.0 is not there" in line for line in lines) == 1
+    assert sum("gpiozero finds no lines" in line for line in lines) == 1
+    assert lines[-1] == "2 to mend"
+    assert board("check", "sim", "--hands-off").returncode == 0
+
+
+class Terminal:
+    def __init__(self, *words: str) -> None:
+        self.process, self._file = _spawn(*words)
+        self.text = ""
+
+    def until(self, text: str) -> None:
+        deadline = time.monotonic() + 30
+        while text not in self.text:
+            assert time.monotonic() < deadline, self.text
+            if select.select([self._file], [], [], 0.1)[0]:
+                try:
+                    self.text += os.read(self._file, 65536).decode(errors="replace")
+                except OSError:  # the other end is closed
+                    assert text in self.text, self.text
+
+    def type(self, keys: str) -> None:
+        os.write(self._file, keys.encode())
+
+    def close(self) -> int:
+        status = self.process.wait(30)
+        os.close(self._file)
+        return status
+
+
+def _spawn(*words: str) -> tuple[subprocess.Popen[bytes], int]:
+    ours, theirs = pty.openpty()
+    process = subprocess.Popen([*COMMAND, *words], stdin=theirs, stdout=theirs, stderr=theirs, start_new_session=True)
+    os.close(theirs)
+    return process, ours
+
+
+def test_calibration_walks_through_the_ends_and_keeps_them(data: Path) -> None:
+    terminal = Terminal("calibrate", "sim")
+    terminal.until("to the right")
+    for keys in ("qwert" * 12, "qwert" * 12, "qwert" * 12, "qwert" * 12):
+        terminal.type(keys)
+        time.sleep(0.1)
+    terminal.until("width 100%")
+    terminal.type("\n")
+    terminal.until("to the left")
+    for keys in ("asfg" * 15,) * 4:  # y, on d, stays where it is
+        terminal.type(keys)
+        time.sleep(0.1)
+    terminal.until("width   0%")
+    terminal.type("\n")
+    terminal.until("kept")
+    assert "does not move" in terminal.text
+    assert terminal.close() == 1  # one knob was not calibrated
+    kept = json.loads((data / "calibration.json").read_text())["sim"]
+    assert set(kept) == {"gain", "x", "z", "width"}
+    assert kept["x"] == pytest.approx([0.004, 0.996], abs=0.01)
+    assert "calibrated" in board("show", "sim").stdout
+    assert board("calibrate", "sim", "--forget").returncode == 0
+    assert "calibrated" not in board("show", "sim").stdout
+
+
+def test_a_calibration_that_is_left_changes_nothing(data: Path) -> None:
+    before = json.dumps({"sim": {"x": [0.1, 0.9]}})
+    (data / "calibration.json").write_text(before)
+    terminal = Terminal("calibrate", "sim")
+    terminal.until("to the right")
+    os.kill(terminal.process.pid, signal.SIGINT)
+    assert terminal.close() == 130
+    assert (data / "calibration.json").read_text() == before
+    assert board("calibrate", "sim").stderr.count("\n") == 1  # no terminal: told so
