@@ -1,7 +1,7 @@
 """Impulse response -> energy map: the way back from what `dsp.synthesis` does. NumPy only.
 
 The spectrum is cut into the map's bands with power-complementary windows; each band's inverse transform at its own rate gives the
-energy over time, which is summed over the frames. Nothing is lost: the cells and the direct sound add up to the IR's energy.
+energy over time, which is summed over the frames: cells and direct sound add up to the IR's energy from the lowest band on.
 """
 
 from __future__ import annotations
@@ -21,17 +21,16 @@ DIRECT_ABOVE_DB = 6.0
 def band_windows(hz: NDArray[np.float64], grid: Grid = DEFAULT_GRID) -> list[tuple[slice, NDArray[np.float64]]]:
     """For each band which of the ascending `hz` it covers, and its amplitude there; squares add up to 1 between the outer centres.
 
-    The lowest band takes all below its centre, the highest all above.
+    The highest band takes all above its centre. Below the lowest the windows end as they begin: DC and rumble that no one hears, but
+    that lasts, are no part of a room.
     """
     erb, centre = hz_to_erb(hz), hz_to_erb(grid.centre_hz)
     step = centre[1] - centre[0]
     windows = []
     for band, place in enumerate(centre):
-        first = 0 if band == 0 else int(np.searchsorted(erb, place - step, "right"))
+        first = int(np.searchsorted(erb, place - step, "right"))
         last = len(hz) if band == grid.bands - 1 else int(np.searchsorted(erb, place + step, "left"))
         distance = (erb[first:last] - place) / step
-        if band == 0:
-            distance = np.maximum(distance, 0.0)
         if band == grid.bands - 1:
             distance = np.minimum(distance, 0.0)
         windows.append((slice(first, last), np.cos(np.pi / 2 * distance)))

@@ -160,9 +160,11 @@ class Encoder:
         return np.concatenate([measured, heard[3:]]).astype(np.float32)
 
     def encode(
-        self, room: EnergyMap, decoder: Decoder, limit: float = LATENT_LIMIT, rounds: int = 20
+        self, room: EnergyMap, decoder: Decoder, limit: float = LATENT_LIMIT, rounds: int = 20, latents: int = 8
     ) -> tuple[NDArray[np.float32], float]:
         """Latents (8,) within +-`limit` whose decoded room is nearest to `room`, and the decay curves' mean error in dB.
+
+        `latents`: how many of them may be used, 3 for the knobs alone; the others stay 0.
 
         Levenberg-Marquardt on the octaves' decay curves, on the energy from the start on, and (weakly) on the spectrum over time;
         the Jacobian by differences. From two starts: the guess, and the guess without colour.
@@ -170,7 +172,8 @@ class Encoder:
         packed = measures.pack_map(room)
         guess = np.clip(self.guess(packed), -limit, limit)
         plain = guess * (np.arange(len(guess)) < 3)
-        fits = [_fit(_Target(packed), decoder, start, limit, rounds) for start in (guess, plain)]
+        starts = (guess, plain) if latents > 3 else (plain,)
+        fits = [_fit(_Target(packed), decoder, start, limit, rounds, latents) for start in starts]
         return min(fits, key=lambda fit: fit[1])
 
 
@@ -214,14 +217,14 @@ def _early_db(direct: NDArray[np.float32], frames: NDArray[np.float32]) -> NDArr
 
 
 def _fit(
-    target: _Target, decoder: Decoder, start: NDArray[np.float32], limit: float, rounds: int
+    target: _Target, decoder: Decoder, start: NDArray[np.float32], limit: float, rounds: int, latents: int
 ) -> tuple[NDArray[np.float32], float]:
     latent = start.astype(np.float64)
     residual = target.residual(decoder.decode(latent.astype(np.float32)))
     cost, damping, step = float(residual @ residual), 1e-2, 0.04
     for _ in range(rounds):
-        jacobian = np.empty((len(residual), len(latent)))
-        for axis in range(len(latent)):
+        jacobian = np.zeros((len(residual), len(latent)))
+        for axis in range(latents):
             moved = latent.copy()
             moved[axis] += step if latent[axis] < 0 else -step
             jacobian[:, axis] = (target.residual(decoder.decode(moved.astype(np.float32))) - residual) / (

@@ -72,7 +72,8 @@ def dense_function(layers: Any) -> Callable[[Any], Any]:
 
     def function(values: Any) -> Any:
         for kernel, bias, activation in steps:
-            values = activation(values if kernel is None else tf.matmul(values, kernel) + bias)
+            # Not "+ bias": the converter would make that part of the matmul, where int16 values need 20 bytes for each bias.
+            values = activation(values if kernel is None else tf.matmul(values, kernel) - (-bias))
         return values
 
     return function

@@ -17,6 +17,9 @@ from numpy.typing import NDArray
 
 from dsp.energymap import DEFAULT_GRID, FLOOR_DB, EnergyMap, Grid
 
+HELD_OUT_SEED = 1 << 32
+"""Rooms for measuring are drawn with seeds from here on; training rooms with lower ones."""
+
 Array = NDArray[np.float64]
 Draws = dict[str, Array]
 

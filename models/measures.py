@@ -1,7 +1,7 @@
 """What is measured on energy maps: decay curves and ISO 3382-1 figures per octave, and the three quantities behind X, Y and Z.
 
-Everything works on many maps at once: `level_db` (..., bands, frames) and `direct_db` (..., bands), as in `EnergyMap`. Times are
-those of the map's frames, so figures lie within a frame (about 4 % of the time since the direct sound) of those of the IR.
+Everything works on many maps at once: `level_db` (..., bands, frames) and `direct_db` (..., bands), as in `EnergyMap`. What an IR's
+own figures are, `dsp.acoustics` measures.
 """
 
 from __future__ import annotations
@@ -12,11 +12,11 @@ from functools import lru_cache
 import numpy as np
 from numpy.typing import NDArray
 
+from dsp.acoustics import OCTAVES_HZ, decay_time_s, octave_response
 from dsp.energymap import DEFAULT_GRID, EnergyMap, Grid
 
 Floats = NDArray[np.float32]
 
-OCTAVES_HZ = (63.0, 125.0, 250.0, 500.0, 1000.0, 2000.0, 4000.0, 8000.0)
 MODEL_FLOOR_DB = -110.0
 """Lowest level a network sees, under a room's whole energy. Its output is spread from below -90 down to FLOOR_DB."""
 
@@ -34,11 +34,12 @@ sound and all) over that after it: a pure exponential decay has -1.3 dB whatever
 
 @lru_cache(maxsize=8)
 def octave_matrix(grid: Grid = DEFAULT_GRID) -> Floats:
-    """Sums bands into octaves, float32 (octaves, bands): the share of each band (in Hz) that lies in each octave."""
-    low, high = grid.edge_hz[:-1], grid.edge_hz[1:]
-    centre = np.array(OCTAVES_HZ)[:, None]
-    overlap = np.minimum(high, centre * np.sqrt(2.0)) - np.maximum(low, centre / np.sqrt(2.0))
-    return np.asarray(np.clip(overlap / (high - low), 0.0, 1.0), np.float32)
+    """Sums bands into octaves, float32 (octaves, bands): what each octave filter of `dsp.acoustics` lets through of each band's power."""
+    points = 16
+    share = (np.arange(points) + 0.5) / points
+    hz = grid.edge_hz[:-1, None] + np.diff(grid.edge_hz)[:, None] * share
+    response = np.stack([octave_response(hz, centre, 48_000) for centre in OCTAVES_HZ])
+    return np.asarray((np.abs(response) ** 2).mean(axis=2), np.float32)
 
 
 def pack(level_db: Floats, direct_db: Floats | None) -> Floats:
@@ -107,32 +108,18 @@ def acoustics(level_db: Floats, direct_db: Floats, grid: Grid = DEFAULT_GRID) ->
     early, whole = direct + frames @ until_50_ms, direct + frames.sum(axis=-1)
     return Acoustics(
         curve,
-        decay_time_s(curve, time, -5.0, -35.0),
-        decay_time_s(curve, time, 0.0, -10.0),
+        _decay_times_s(curve, time, -5.0, -35.0),
+        _decay_times_s(curve, time, 0.0, -10.0),
         10.0 * np.log10(np.maximum(early, 1e-20) / np.maximum(whole - early, 1e-20)),
         10.0 * np.log10(np.maximum(direct, 1e-20) / np.maximum(frames.sum(axis=-1), 1e-20)),
     )
 
 
-def decay_time_s(curve_db: Floats, time_s: NDArray[np.float64], top_db: float, bottom_db: float) -> Floats:
-    """60 dB over the slope of the straight line through a decay between two levels (least squares over time), (...), seconds.
-
-    The curve is read at 64 equally spaced times between its crossings of the two levels. NaN where it does not reach
-    `bottom_db`.
-    """
-    flat = curve_db.reshape(-1, curve_db.shape[-1]).astype(np.float64)
-    result = np.full(len(flat), np.nan)
-    for row, curve in enumerate(flat):
-        if curve[-1] > bottom_db:
-            continue
-        start, stop = (np.interp(-level, -curve, time_s) for level in (top_db, bottom_db))
-        at = np.linspace(start, max(stop, start + 1e-4), 64)
-        level = np.interp(at, time_s, curve)
-        at -= at.mean()
-        slope = (at @ level) / (at @ at)
-        if slope < 0.0:
-            result[row] = -60.0 / slope
-    return np.asarray(result.reshape(curve_db.shape[:-1]), np.float32)
+def _decay_times_s(curve_db: Floats, time_s: NDArray[np.float64], top_db: float, bottom_db: float) -> Floats:
+    rows = [
+        decay_time_s(row, time_s, top_db, bottom_db) for row in curve_db.reshape(-1, curve_db.shape[-1]).astype(float)
+    ]
+    return np.asarray(np.reshape(rows, curve_db.shape[:-1]), np.float32)
 
 
 def squash(knob: Floats) -> Floats:

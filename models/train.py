@@ -31,9 +31,6 @@ Halves = NDArray[np.float16]
 Progress = Callable[[str, int, int, str], None]
 """progress(what, done, of, remark)"""
 
-HELD_OUT_SEED = 1 << 20
-"""Rooms for measuring come from seeds from here on; training rooms from below."""
-
 _CHUNK = 500
 
 
@@ -61,7 +58,7 @@ class Settings:
             ("batch", 8, 8192),
             ("hidden", 16, 1024),
             ("components", 8, 256),
-            ("seed", 0, HELD_OUT_SEED // 4096),
+            ("seed", 0, 1_000_000),
         ):
             value = getattr(self, name)
             if not low <= value <= high:
@@ -90,11 +87,6 @@ def draw_packed(rooms: int, seed: int, progress: Progress | None = None) -> Halv
             if progress:
                 progress("drawing rooms", at, rooms, "")
     return packed
-
-
-def hold_out(rooms: int, seed: int = 0) -> generator.RoomParameters:
-    """Rooms that no training sees."""
-    return generator.draw(rooms, HELD_OUT_SEED * 4096 + seed)
 
 
 @dataclass(frozen=True)
@@ -159,7 +151,9 @@ def train(
         packed = np.concatenate([packed, np.resize(own, (max(len(own), settings.rooms // 3), own.shape[1]))])
     from_cube = np.concatenate([np.zeros(len(packed), np.float32), np.ones(len(cube), np.float32)])
     packed = np.concatenate([packed, cube])
-    test = measures.pack(*generator.energy_maps(hold_out(min(1000, settings.rooms // 8), seed=1))).astype(np.float16)
+    test = measures.pack(
+        *generator.energy_maps(generator.draw(min(1000, settings.rooms // 8), generator.HELD_OUT_SEED + 1))
+    ).astype(np.float16)
 
     model = RoomModel(settings.hidden, settings.components)
     some = np.random.default_rng(settings.seed).permutation(len(packed))[:4000]
@@ -169,7 +163,8 @@ def train(
     schedule = keras.optimizers.schedules.CosineDecay(
         settings.rate / 20, total - total // 20, alpha=0.1, warmup_target=settings.rate, warmup_steps=total // 20
     )
-    model.compile(optimizer=keras.optimizers.Adam(schedule))
+    # XLA takes two thirds of the processor's time, after some seconds of compiling that a small training does not earn back.
+    model.compile(optimizer=keras.optimizers.Adam(schedule), jit_compile=len(packed) * settings.epochs > 200_000)
     model.losses_of(packed[:8], from_cube[:8], training=False)
     model.built = True
     model.optimizer.build(model.trainable_variables)

@@ -1,0 +1,370 @@
+"""How well a model holds rooms: encoded, decoded, synthesised, and measured beside the original after ISO 3382-1.
+
+    original (a recording, or a drawn room synthesised) -> map -> latents -> decoded map -> IR -> acoustics beside the original's
+
+NumPy and a TFLite runtime. `nverb model eval` and the training's report call it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from dsp import acoustics
+from dsp.acoustics import OCTAVES_HZ, RoomAcoustics
+from dsp.analysis import analyse
+from dsp.energymap import DEFAULT_GRID, EnergyMap, Grid
+from dsp.synthesis import Synthesiser
+from models import generator, measures
+from models.decoder import Decoder, Encoder
+
+Floats = NDArray[np.float32]
+Table = NDArray[np.float64]
+
+RATE_HZ = 48_000
+CURVE_BOTTOM_DB = -60.0
+"""Decay curves are compared down to here."""
+RATIO_LIMIT_DB = 25.0
+"""C50 and the direct-to-reverberant ratio are compared within +- this: beyond it nobody hears the weaker side."""
+NO_DRR_DB = -24.0
+"""Where the original's direct sound lies lower than this it has none to compare."""
+
+FIGURES = ("EDC dB", "T30 %", "EDT %", "C50 dB", "DRR dB")
+
+
+@dataclass(frozen=True)
+class Original:
+    """A room to be encoded: `ir` mono float32 (taps,) from its onset on, `rate_hz`, and its map."""
+
+    name: str
+    ir: Floats
+    rate_hz: int
+    room: EnergyMap
+
+
+class Codec(Protocol):
+    """Something that brings a room back from a few numbers."""
+
+    name: str
+
+    def __call__(self, room: EnergyMap) -> EnergyMap:
+        """The nearest room that it can make."""
+
+
+class OwnCodec:
+    """The model's decoder, by the encoder's guess and its fit; `latents` 8, or 3 for the knobs alone (no colour)."""
+
+    def __init__(self, decoder: Decoder, encoder: Encoder, latents: int = 8) -> None:
+        self._decoder, self._encoder, self._latents = decoder, encoder, latents
+        self.name = f"{decoder.name}, {latents} latents"
+        self.found: list[Floats] = []
+
+    def __call__(self, room: EnergyMap) -> EnergyMap:
+        latent, _ = self._encoder.encode(room, self._decoder, latents=self._latents)
+        self.found.append(latent)
+        return decode(self._decoder, latent)
+
+
+def decode(decoder: Decoder, latent: NDArray[np.floating[Any]]) -> EnergyMap:
+    """The decoder's room at a latent of 3 values or more."""
+    x, y, z, *colour = (float(value) for value in latent)
+    return decoder.energy_map(x, y, z, colour=colour)
+
+
+class SearchCodec:
+    """Any decoder of three latents, such as the plug-in's: the nearest decay curves of a table, then a search around it."""
+
+    def __init__(self, decoder: Decoder, steps: int = 11, progress: Callable[[int, int], None] | None = None) -> None:
+        self._decoder = decoder
+        self.name = f"{decoder.name}, 3 latents"
+        axis = np.linspace(-2.0, 2.0, steps)
+        self._points = np.stack(np.meshgrid(axis, axis, axis, indexing="ij"), -1).reshape(-1, 3)
+        self._step = float(axis[1] - axis[0])
+        table = []
+        for number, point in enumerate(self._points, 1):
+            table.append(curves_db(decode(decoder, point)))
+            if progress:
+                progress(number, len(self._points))
+        self._table = np.stack(table)
+
+    def __call__(self, room: EnergyMap) -> EnergyMap:
+        wanted = curves_db(room)
+        heard = wanted > CURVE_BOTTOM_DB
+        errors = np.abs(self._table - wanted)[:, heard].mean(axis=1)
+        best, error = self._points[errors.argmin()], float(errors.min())
+        step = self._step / 2
+        while step > 0.04:
+            moved = False
+            for axis in range(3):
+                for sign in (-1.0, 1.0):
+                    point = best.copy()
+                    point[axis] = np.clip(point[axis] + sign * step, -2.0, 2.0)
+                    tried = np.abs(curves_db(decode(self._decoder, point)) - wanted)[heard].mean()
+                    if tried < error:
+                        best, error, moved = point, float(tried), True
+            if not moved:
+                step /= 2
+        return decode(self._decoder, best)
+
+
+_CURVE_S = np.arange(0.0, 4.0, 0.01)
+
+
+def curves_db(room: EnergyMap) -> Table:
+    """Decay curves of a map on any grid, (octaves, 400) at steps of 10 ms: to search by. Octaves above the grid are at 0 dB."""
+    frames = measures.octave_matrix(room.grid) @ (measures.power(room.level_db) * room.grid.frame_s.astype(np.float32))
+    left = np.concatenate([np.cumsum(frames[:, ::-1], axis=1)[:, ::-1], np.zeros((len(frames), 1))], axis=1)
+    at = np.stack([np.interp(_CURVE_S, room.grid.frame_edge_s, row) for row in left])
+    if room.direct_db is not None:
+        at[:, 0] += measures.octave_matrix(room.grid) @ measures.power(room.direct_db)
+    total = at[:, :1]
+    return np.where(total > 0, 10 * np.log10(np.maximum(at / np.maximum(total, 1e-30), 1e-12)), 0.0)
+
+
+def original(name: str, ir: Floats, rate_hz: int) -> Original:
+    """A recorded mono IR as an original: from its onset on, as long as a map at most. Raises ValueError for silence."""
+    begin = acoustics.onset(ir)
+    sound = np.ascontiguousarray(ir[begin : begin + int(DEFAULT_GRID.duration_s * rate_hz)])
+    return Original(name, sound, rate_hz, analyse(sound, rate_hz, start=0))
+
+
+def held_out(rooms: generator.RoomParameters) -> Iterable[Original]:
+    """Drawn rooms as originals: their maps, synthesised."""
+    synthesise = Synthesiser(RATE_HZ)
+    levels, directs = generator.energy_maps(rooms)
+    for number, (level, direct) in enumerate(zip(levels, directs, strict=True)):
+        room = EnergyMap(level, DEFAULT_GRID, direct if room_has_direct(direct) else None)
+        yield Original(f"room {number}", synthesise(room, width=0.0)[0], RATE_HZ, room)
+
+
+def room_has_direct(direct_db: Floats) -> bool:
+    """Whether a drawn room's direct sound is one: above -60 dB of its whole energy."""
+    return bool(10 * np.log10(measures.power(direct_db).sum()) > -60.0)
+
+
+def differences(measured: RoomAcoustics, wanted: RoomAcoustics) -> Table:
+    """|difference| of the FIGURES in each octave, float64 (figures, octaves): dB, or percent of the original's. NaN: not comparable."""
+    points = min(measured.curve_db.shape[1], wanted.curve_db.shape[1])
+    result = np.full((len(FIGURES), len(OCTAVES_HZ)), np.nan)
+    for row in range(len(OCTAVES_HZ)):
+        curve = wanted.curve_db[row]
+        heard = curve > CURVE_BOTTOM_DB
+        if not heard.any() or np.isnan(curve).any():
+            continue
+        other = np.full(len(curve), measured.curve_db[row, -1])
+        other[:points] = measured.curve_db[row, :points]
+        # Where the decoded room has ended, it counts as 20 dB below the range, not as minus infinity.
+        result[0, row] = np.abs(np.maximum(other, CURVE_BOTTOM_DB - 20.0) - curve)[heard].mean()
+    with np.errstate(invalid="ignore"):
+        result[1] = 100.0 * np.abs(measured.t30_s / wanted.t30_s - 1.0)
+        result[2] = 100.0 * np.abs(measured.edt_s / wanted.edt_s - 1.0)
+        result[3] = np.abs(_limited(measured.c50_db) - _limited(wanted.c50_db))
+        result[4] = np.abs(_limited(measured.drr_db) - _limited(wanted.drr_db))
+    result[4, ~(wanted.drr_db > NO_DRR_DB)] = np.nan
+    return result
+
+
+def _limited(db: Table) -> Table:
+    return np.clip(db, -RATIO_LIMIT_DB, RATIO_LIMIT_DB)
+
+
+@dataclass(frozen=True)
+class Result:
+    """What a codec made of a set of originals: `table` float64 (rooms, figures, octaves) of absolute differences."""
+
+    codec: str
+    what: str
+    names: list[str]
+    table: Table
+
+    def per_octave(self) -> Table:
+        """(figures, octaves): medians of the times' errors in percent, means of those in dB; as the bars are set."""
+        with np.errstate(all="ignore"):
+            return np.stack([self._middle(self.table[:, figure], figure) for figure in range(len(FIGURES))])
+
+    def overall(self) -> Table:
+        """(figures,): the same over all octaves."""
+        return np.array(
+            [float(self._middle(self.table[:, figure].reshape(-1, 1), figure)[0]) for figure in range(len(FIGURES))]
+        )
+
+    @staticmethod
+    def _middle(values: Table, figure: int) -> Table:
+        import warnings
+
+        with warnings.catch_warnings():  # an octave that no room reaches has no figure
+            warnings.simplefilter("ignore", RuntimeWarning)
+            return np.asarray((np.nanmedian if "%" in FIGURES[figure] else np.nanmean)(values, axis=0))
+
+
+def evaluate(
+    originals: Iterable[Original],
+    codecs: Sequence[Codec],
+    what: str,
+    progress: Callable[[int], None] = lambda done: None,
+) -> list[Result]:
+    """Every original through every codec."""
+    synthesisers: dict[Grid, Synthesiser] = {}
+    names: list[str] = []
+    tables: list[list[Table]] = [[] for _ in codecs]
+    for each in originals:
+        wanted = acoustics.measure(each.ir, each.rate_hz, start=0)
+        for codec, table in zip(codecs, tables, strict=True):
+            room = codec(each.room)
+            synthesise = synthesisers.setdefault(room.grid, Synthesiser(RATE_HZ, room.grid))
+            table.append(differences(acoustics.measure(synthesise(room, width=0.0)[0], RATE_HZ, start=0), wanted))
+        names.append(each.name)
+        progress(len(names))
+    return [Result(codec.name, what, names, np.stack(table)) for codec, table in zip(codecs, tables, strict=True)]
+
+
+BLOCK_S = 0.1
+"""The synthesis' energies are compared in blocks of this and pairs of bands: finer cells than this a narrow band cannot have."""
+CELL_BOTTOM_DB = -60.0
+
+SYNTHESIS_FIGURES = ("band energy dB", "T30 %", "buzz dB", "onset rise ms")
+
+
+def synthesis(rooms: generator.RoomParameters, progress: Callable[[int], None] = lambda done: None) -> Table:
+    """What the synthesis itself adds to drawn rooms: float64 (SYNTHESIS_FIGURES,), their medians (T30, rise) and means.
+
+    | figure      | what                                                                                                           |
+    |-------------|----------------------------------------------------------------------------------------------------------------|
+    | band energy | mean |difference| to the map's over blocks of BLOCK_S and pairs of bands, down to 60 dB under the loudest        |
+    | T30         | median |difference| to the decay of the map itself                                                            |
+    | buzz        | envelope's modulation at the frame rate, over that at its neighbours (`hop_buzz_db`)                          |
+    | onset rise  | from a tenth of the peak to the peak, of rooms whose direct sound is the loudest thing in them; the longest    |
+    """
+    synthesise = Synthesiser(RATE_HZ)
+    levels, directs = generator.energy_maps(rooms)
+    wanted = measures.acoustics(levels, directs)
+    bands, times, buzzes, rises = [], [], [], []
+    for row, (level, direct) in enumerate(zip(levels, directs, strict=True)):
+        room = EnergyMap(level, DEFAULT_GRID, direct if room_has_direct(direct) else None)
+        ir = synthesise(room, width=0.0)[0]
+        bands.append(band_energy_error_db(ir, RATE_HZ, room))
+        measured = acoustics.measure(ir, RATE_HZ, start=0)
+        times.append(100.0 * np.abs(measured.t30_s / wanted.t30_s[row] - 1.0))
+        buzzes.append(hop_buzz_db(ir, RATE_HZ, room.grid))
+        if (
+            measures.power(direct).sum()
+            > 0.5 * (measures.power(level) * DEFAULT_GRID.frame_s[:4].mean()).sum(axis=0).max()
+        ):
+            rises.append(onset_rise_ms(ir, RATE_HZ))
+        progress(row + 1)
+    return np.array([np.mean(bands), np.nanmedian(times), np.nanmean(buzzes), max(rises, default=np.nan)])
+
+
+def band_energy_error_db(ir: Floats, rate_hz: int, room: EnergyMap) -> float:
+    """Mean |difference| between the energies of an IR and of its map, in blocks of BLOCK_S and pairs of bands; dB."""
+    grid = room.grid
+    blocks = int(grid.duration_s / BLOCK_S)
+    edges = np.arange(blocks + 1) * BLOCK_S
+    coarse = Grid(grid.bands, blocks, grid.lowest_hz, grid.highest_hz, BLOCK_S, blocks * BLOCK_S)
+    found = analyse(ir, rate_hz, coarse, start=0, clean=False)
+    got = measures.power(found.level_db) * BLOCK_S
+    total = np.concatenate(
+        [np.zeros((grid.bands, 1)), np.cumsum(measures.power(room.level_db) * grid.frame_s, axis=1)], axis=1
+    )
+    wanted = np.diff(np.stack([np.interp(edges, grid.frame_edge_s, row) for row in total]), axis=1)
+    for energies, direct in ((got, found.direct_db), (wanted, room.direct_db)):
+        if direct is not None:
+            energies[:, 0] += measures.power(direct)
+    got, wanted = (energies.reshape(grid.bands // 2, 2, blocks).sum(axis=1) for energies in (got, wanted))
+    heard = wanted > wanted.max() * 10 ** (CELL_BOTTOM_DB / 10)
+    error = 10 * np.log10(np.maximum(got, 1e-30) / np.maximum(wanted, 1e-30))
+    gain = 10 * np.log10(got.sum() / wanted.sum())
+    return float(np.abs(error - gain)[heard].mean())
+
+
+def hop_buzz_db(ir: Floats, rate_hz: int, grid: Grid) -> float:
+    """How far the envelope's modulation once (to four times) a frame stands out of that at neighbouring rates; dB, 0: not at all.
+
+    The envelope of 500 .. 4000 Hz, freed of its decay, is read at 16 points of each frame, so that all frames are equally long.
+    NaN for an IR with fewer than 32 frames of 4 ms and more that are not 60 dB down.
+    """
+    spectrum = np.fft.rfft(ir.astype(np.float64))
+    hz = np.fft.rfftfreq(len(ir), 1 / rate_hz)
+    spectrum[(hz < 500) | (hz > 4000)] = 0
+    energy = np.fft.irfft(spectrum, len(ir)) ** 2
+    total = np.concatenate([[0.0], np.cumsum(energy)])
+    frames = np.flatnonzero((grid.frame_s >= 0.004) & (grid.frame_edge_s[1:] < len(ir) / rate_hz))
+    if len(frames) < 32:
+        return float("nan")
+    points = 16
+    share = np.arange(points) / points
+    edges = (grid.frame_edge_s[frames, None] + grid.frame_s[frames, None] * share).ravel()
+    edges = np.append(edges, grid.frame_edge_s[frames[-1] + 1])
+    envelope = np.diff(np.interp(edges * rate_hz, np.arange(len(total)), total)) / np.diff(edges)
+    # Freed of the decay by its own mean over five frames, which holds nothing that repeats with a frame.
+    kernel = np.ones(5 * points) / (5 * points)
+    trend = np.convolve(envelope, kernel, "same")
+    keep = slice(3 * points, -3 * points)
+    alive = trend[keep] > trend[keep].max() * 1e-6
+    if alive.sum() < 26 * points:
+        return float("nan")
+    ripple = (envelope[keep][alive] / np.maximum(trend[keep][alive], 1e-30)) - 1.0
+    ripple = ripple[: len(ripple) // points * points]
+    power = np.abs(np.fft.rfft(ripple * np.hanning(len(ripple)))) ** 2
+    turns = np.arange(len(power)) * points / len(ripple)  # per frame
+    ratios = []
+    for harmonic in (1, 2, 3, 4):
+        off = np.abs(turns - harmonic)
+        ratios.append(power[off < 0.05].mean() / power[(off > 0.1) & (off < 0.4)].mean())
+    return float(10 * np.log10(np.mean(ratios)))
+
+
+def onset_rise_ms(ir: Floats, rate_hz: int) -> float:
+    """From a tenth of the peak to the peak, ms."""
+    level = np.abs(ir)
+    peak = int(level.argmax())
+    return float((peak - np.argmax(level >= 0.1 * level[peak])) * 1000.0 / rate_hz)
+
+
+def as_json(results: Sequence[Result], alone: Table | None) -> dict[str, object]:
+    """All figures, for programs."""
+
+    def plain(values: Table) -> list[float | None]:
+        return [None if np.isnan(value) else round(float(value), 4) for value in values]
+
+    return {
+        "octaves_hz": list(OCTAVES_HZ),
+        "models": [
+            {
+                "model": result.codec,
+                "rooms": result.what,
+                "count": len(result.names),
+                "overall": dict(zip(FIGURES, plain(result.overall()), strict=True)),
+                "per_octave": {name: plain(row) for name, row in zip(FIGURES, result.per_octave(), strict=True)},
+            }
+            for result in results
+        ],
+        "synthesis": None if alone is None else dict(zip(SYNTHESIS_FIGURES, plain(alone), strict=True)),
+    }
+
+
+def as_text(results: Sequence[Result], alone: Table | None) -> list[str]:
+    """Tables for people: all models side by side, set by set."""
+    lines = []
+    for what in dict.fromkeys(result.what for result in results):
+        rows = [result for result in results if result.what == what]
+        lines.append(f"{what}: {len(rows[0].names)} (dB: mean error, %: median error)")
+        lines.append(f"  {'':32} {'all':>8}" + "".join(f"{_hertz(centre):>8}" for centre in OCTAVES_HZ))
+        for figure, name in enumerate(FIGURES):
+            for result in rows:
+                values = [result.overall()[figure], *result.per_octave()[figure]]
+                cells = "".join(f"{'-' if np.isnan(value) else f'{value:.2f}':>8}" for value in values)
+                lines.append(f"  {name:8}{result.codec[-24:]:>24} {cells}")
+    if alone is not None:
+        lines.append(
+            "synthesis alone: " + ", ".join(f"{n} {v:.2f}" for n, v in zip(SYNTHESIS_FIGURES, alone, strict=True))
+        )
+    return lines
+
+
+def _hertz(hz: float) -> str:
+    return f"{hz / 1000:g}k" if hz >= 1000 else f"{hz:g}"
