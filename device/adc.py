@@ -89,7 +89,7 @@ class Ads1115:
     """ADS1115, single-ended. TI SBAS444, sections 7.3.3 and 8.1. It converts one input at a time, in 1.2 ms.
 
     `read` never waits: it takes the conversion begun by the last call and begins that of the next input, so each call
-    brings one new code. Called 400 times a second it gives each of four inputs 100 times.
+    brings one new code. Called 500 times a second it gives each of three inputs 166 times.
 
     Registers, 16 bits, high byte first:
 

@@ -89,6 +89,8 @@ class Board:
         self.knobs: dict[str, Knob] = {
             knob.control.name: knob for converter in self._converters for knob in converter.knobs
         }
+        self.pedals = frozenset(knob.control.name for knob in profile.knobs if knob.pedal)
+        """Knobs that are expression pedals: may be unplugged at any time."""
         self._switches = [_Switch(profile, number, row, simulation) for number, row in enumerate(profile.switches, 1)]
         self._leds = [_Led(profile, number, row, simulation) for number, row in enumerate(profile.leds, 1)]
 
@@ -236,7 +238,7 @@ class Board:
         for converter in self._converters:
             if converter.fault:
                 faults.add("adc")
-            if any(converter.told.values()):
+            if any(fault for name, fault in converter.told.items() if name not in self.pedals):
                 faults.add("knob")
         if any(switch.fault for switch in self._switches):
             faults.add("knob")

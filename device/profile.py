@@ -13,6 +13,7 @@
     knob = [                               # one row for each pot
       { channel = 0, control = "gain" },
       { channel = 1, control = "x", adc = 0, inverted = true, takeover = "scale", low = 0.02, high = 0.97 },
+      { channel = 7, control = "mix", minimum = 20, maximum = 80, pedal = true },
     ]
     switch = [                             # one row for each footswitch, to ground
       { line = 17, action = "bypass" },
@@ -31,6 +32,8 @@
 | low, high            | ends, fractions of the converter's range; `nverb board calibrate` | 0.015, 0.985      |
 | hysteresis           | smallest move of a resting knob, fraction of the range          | 0.0017              |
 | motion_ms            | smoothing of a moving knob                                      | 15                  |
+| pedal                | an expression pedal, which may be unplugged: no fault then, and where | false         |
+|                      | it stands at power-on says nothing; its takeover is jump        |                     |
 
 An action is a switch control's name (each press toggles it), `NAME hold` (on while pressed), `preset next`, `preset
 previous` or `tap` (pre-delay by tapping). An LED shows `on` (lit: not bypassed), `clip`, `fault` or `activity`.
@@ -103,6 +106,7 @@ class KnobRow:
     high: float = 1 - MARGIN
     hysteresis: float = HYSTERESIS
     motion_ms: float = MOTION_S * 1000
+    pedal: bool = False
 
 
 @dataclass(frozen=True)
@@ -279,16 +283,18 @@ def _knob(row: _Row, adcs: tuple[AdcRow, ...]) -> KnobRow:
         row.fail(
             f"low = {low:g}, high = {high:g}: high must be above low by 0.1 at least (swapped ends: inverted = true)"
         )
+    pedal = row.take("pedal", bool, False)
     result = KnobRow(
         control,
         adc,
         channel,
-        row.choice("takeover", TAKEOVERS, "pickup"),
+        row.choice("takeover", TAKEOVERS, "jump" if pedal else "pickup"),
         row.take("inverted", bool, False),
         low,
         high,
         row.number("hysteresis", 0, 0.05, HYSTERESIS),
         row.number("motion_ms", 0.1, 1000, MOTION_S * 1000),
+        pedal,
     )
     row.done()
     return result

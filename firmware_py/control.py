@@ -452,7 +452,7 @@ def _settle(board: Board, values: dict[str, float]) -> dict[str, float]:
     deadline = time.monotonic() + SETTLE_S
     while time.monotonic() < deadline:
         for event in board.scan():
-            if isinstance(event, Change):
+            if isinstance(event, Change) and event.control not in board.pedals:
                 found[event.control] = event.value
             elif isinstance(event, Notice):
                 say(event.text)

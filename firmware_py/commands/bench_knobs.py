@@ -159,6 +159,18 @@ def cost_us(filter_: Filter, scan_hz: float) -> float:
     return 1e6 * (time.process_time() - begin) / len(readings)
 
 
+def fine_steps(make: Callable[[], Filter], scan_hz: float) -> tuple[int, int]:
+    """Of twenty moves by 1/500 of the travel, 3 s apart, on a quiet pot (0.5 LSB): how many are told, and how many there were."""
+    noise, filter_, seen, steps = random.Random(7), make(), 0, 20
+    for step in range(steps + 1):
+        told = False
+        for n in range(round(3 * scan_hz)):
+            x = 0.3 + step / 500 + noise.gauss(0, 0.5 * LSB)
+            told |= filter_.update(round(x * 1023), 3 * step + n / scan_hz) and n > 2
+        seen += told and step > 0
+    return seen, steps
+
+
 class _Answers:
     """An SPI bus that answers at once: leaves the cost of everything above it."""
 
@@ -208,7 +220,14 @@ def _knobs(args: argparse.Namespace) -> int:
         print(f"{changes:9} {spread:7.1f} ", end="", flush=True)
         lags = " ".join(f"{lag_ms(make, turn_s, scan_hz):7.1f}" for turn_s in (0.15, 0.5, 2.0))
         print(f"{lags} {click(make(), scan_hz):7.1f} {cost_us(make(), scan_hz):8.2f}", flush=True)
-    for turning, words in ((0, "at rest"), (2, "two of them turning")):
+    ours = _filters(scan_hz)["KnobFilter (ours)"]
+    seen, steps = fine_steps(ours, scan_hz)
+    print(f"\n{'ours against the bars':58} {'bar':>10} {'measured':>10}")
+    print(f"{f'changes of an untouched knob in {args.minutes:g} min':58} {0:>10} {changes:>10}")
+    print(f"{'a turn of 0.15 s is followed within, ms':58} {10:>10} {lag_ms(ours, 0.15, scan_hz):>10.1f}")
+    print(f"{'moves by 1/500 of the travel that are told':58} {steps:>10} {seen:>10}")
+    for turning, words in ((0, "at rest"), (2, "two turning"), (8, "all turning")):
         cost = scan_cost_us(turning)
-        print(f"a scan of eight channels, {words}: {cost:.0f} us, {cost * scan_hz / 1e4:.2f} % of a core")
+        what = f"eight channels, {words}, {cost:.0f} us a scan: % of a core"
+        print(f"{what:58} {3:>10} {cost * scan_hz / 1e4:>10.2f}")
     return 0

@@ -262,3 +262,23 @@ def test_calibrated_ends_are_used_and_a_damaged_file_is_told(tmp_path, clock: Cl
             events = scan_for(board, clock, 1)
             assert CALIBRATION in notices(events)[0]
             assert set(last(events)) == {"gain", "x", "y", "z", "width"}
+
+
+def test_an_expression_pedal_may_be_unplugged(tmp_path, clock: Clock) -> None:
+    text = (profile.PACKAGED / "sim.toml").read_text()
+    row = '{ channel = 7, control = "mix", minimum = 20, maximum = 80, pedal = true },'
+    path = tmp_path / "pedal.toml"
+    path.write_text(text.replace("knob = [", f"knob = [\n  {row}"))
+    with Board.open(str(path), clock=clock) as board:
+        scan_for(board, clock, 1)
+        board.simulation.turn("mix", 0.3)
+        scan_for(board, clock, 0.5)
+        board.simulation.pots["mix"].wire = "ground"  # a switched jack grounds it
+        (told,) = notices(scan_for(board, clock, 1))
+        assert "(mix)" in told
+        assert not any(scan_for(board, clock, 0.05) or board.simulation.leds["fault"].lit for _ in range(60))
+        board.simulation.pots["mix"].wire = "good"
+        board.control_moved("mix", 50.0)  # by a preset
+        scan_for(board, clock, 1)
+        board.simulation.play([(0.3, "mix", 1.0)])
+        assert last(scan_for(board, clock, 1)) == {"mix": 80.0}  # it jumps: a foot cannot hunt for a value

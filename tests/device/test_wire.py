@@ -113,7 +113,7 @@ def test_a_chip_that_answers_nonsense_moves_no_control_for_long(bench: Bench) ->
 
 
 def test_ads1115_board_through_its_registers(pins: MockFactory, root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    bus = FakeI2c({0x48: [3.3, 0.0, 1.65, 3.3], 0x49: [0.0] * 4}, conversion_reads=1)
+    bus = FakeI2c({0x48: [3.3, 0.0, 1.65, 0.0], 0x49: [3.3, 0.0, 0.0, 0.0]}, conversion_reads=1)
     opened = []
 
     def smbus(node: str) -> FakeI2c:
