@@ -42,7 +42,7 @@ bench: $(VENV)/.test ## print the figures of this machine
 	@$(BIN)/nverb bench kernel && $(BIN)/nverb bench knobs && $(BIN)/nverb bench pedal
 
 wheel: $(VENV)/.apt-run ## build the wheel for the system's Python into dist/
-	@mkdir -p build && $(SYSTEM_PYTHON) -m venv build/python
+	@rm -rf build/lib.* build/bdist.* && mkdir -p build && $(SYSTEM_PYTHON) -m venv build/python
 	@build/python/bin/pip wheel -q --disable-pip-version-check --no-deps -w dist .
 
 # Each installation is a virtual environment of its own, complete before anything refers to it: a failed one changes nothing.

@@ -168,7 +168,19 @@ CONTROLS: tuple[Control, ...] = (
         "trails", "Trails", "", 0, 1, "switch", 1, 20, "engine", 85, "on: the tail rings out in bypass; off: it is cut"
     ),
     Control("freeze", "Freeze", "", 0, 1, "switch", 0, 0, "pedal", 64, "on: the room holds, whatever the knobs do"),
-    Control("limiter", "Limiter", "", 0, 1, "switch", 1, 20, "engine", 86, "output peaks are held at full scale"),
+    Control(
+        "limiter",
+        "Limiter",
+        "",
+        0,
+        1,
+        "switch",
+        1,
+        20,
+        "engine",
+        86,
+        "output peaks are held at full scale, a standing offset is taken off",
+    ),
 )
 # fmt: on
 

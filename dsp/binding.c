@@ -199,11 +199,12 @@ static PyObject *port_meters(PortObject *self, PyObject *args, PyObject *kwargs)
 #define U64(field) (unsigned long long)atomic_load_explicit(&m->field, memory_order_acquire)
 #define TAKE(field) (take ? atomic_exchange_explicit(&m->field, 0, memory_order_relaxed) : atomic_load_explicit(&m->field, memory_order_relaxed))
     return Py_BuildValue(
-        "{sK sK sK sK sK sK sK sK sK s(ff) s(ff) sI sI}", "blocks", U64(blocks), "heartbeat_ns", U64(heartbeat_ns), "late_blocks",
+        "{sK sK sK sK sK sK sK sK sK s(ff) s(ff) sI sI sK}", "blocks", U64(blocks), "heartbeat_ns", U64(heartbeat_ns), "late_blocks",
         U64(late_blocks), "nonfinite", U64(nonfinite), "busy_ns", U64(busy_ns), "worst_ns", (unsigned long long)TAKE(worst_ns),
         "limited", U64(limited), "playing_serial", U64(playing_serial), "playing_since_ns", U64(playing_since_ns), "input_peak",
         bits_to_float(TAKE(input_peak[0])), bits_to_float(TAKE(input_peak[1])), "output_peak", bits_to_float(TAKE(output_peak[0])),
-        bits_to_float(TAKE(output_peak[1])), "pid", (unsigned)atomic_load(&m->pid), "fading", (unsigned)atomic_load(&m->fading));
+        bits_to_float(TAKE(output_peak[1])), "pid", (unsigned)atomic_load(&m->pid), "fading", (unsigned)atomic_load(&m->fading),
+        "offset_blocks", U64(offset_blocks));
 #undef U64
 #undef TAKE
 }

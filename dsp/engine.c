@@ -11,6 +11,7 @@
 #endif
 
 static const float INPUT_LIMIT = 16.0f;   /* 24 dB above full scale: beyond it an input is broken, not loud */
+static const float WET_LIMIT = 1e6f;      /* 120 dB above full scale: no convolution of a held input with a sound IR gets there */
 static const float LIMITER_RELEASE_MS = 80.0f;
 
 /* ---- ramps --------------------------------------------------------------------------------------------------------------- */
@@ -172,6 +173,49 @@ static void predelay_run(predelay *p, float *const *x, int frames, double wanted
     if (fading && (p->faded += frames) >= p->fade_frames) p->now = p->next;
 }
 
+/* ---- standing offset ----------------------------------------------------------------------------------------------------- */
+
+/* A broken input stage or converter that puts a standing voltage on the output heats loudspeakers and is not heard. A high-pass would
+ * take it away, and with it the promise that the output is exactly the convolution; so this acts only where there is an offset, and
+ * never with the limiter off, which is how an exact output is asked for:
+ *
+ *   mean over about OFFSET_MEAN_S     beyond OFFSET_LIMIT (-20 dBFS) for OFFSET_HOLD_S    -> subtracted, faded in over OFFSET_FADE_S
+ *                                     below a quarter of it for OFFSET_HOLD_S             -> faded out again
+ *
+ * Subtracting the running mean is a first-order high-pass at 0.5 Hz. Music does not get there: of a full-scale tone of 20 Hz the mean
+ * keeps 0.027, and it changes sign with the tone. */
+static const double OFFSET_MEAN_S = 0.3, OFFSET_LIMIT = 0.1, OFFSET_HOLD_S = 0.5, OFFSET_FADE_S = 0.1;
+
+typedef struct {
+    double mean[NV_OUTPUTS];
+    ramp amount; /* 0 none .. 1 subtracted */
+    double held_s;
+} offset_guard;
+
+/* Takes the offset off x, in place. 1 if it was there. `wanted`: 0 lets everything pass. */
+static int offset_run(offset_guard *g, float *const *x, int frames, double rate_hz, int wanted) {
+    double block_s = frames / rate_hz, before[NV_OUTPUTS], largest = 0;
+    for (int c = 0; c < NV_OUTPUTS; c++) {
+        float sum = 0;
+        for (int i = 0; i < frames; i++) sum += x[c][i];
+        before[c] = g->mean[c];
+        g->mean[c] += (1 - exp(-block_s / OFFSET_MEAN_S)) * (sum / frames - g->mean[c]);
+        largest = fmax(largest, fabs(g->mean[c]));
+    }
+    int on = g->amount.target > 0, wrong = on ? !wanted || largest < OFFSET_LIMIT / 4 : wanted && largest > OFFSET_LIMIT;
+    g->held_s = wrong ? g->held_s + block_s : 0;
+    if (g->held_s > OFFSET_HOLD_S) ramp_to(&g->amount, !on, (int)(OFFSET_FADE_S * rate_hz)), g->held_s = 0;
+    if (g->amount.value == 0 && g->amount.left == 0) return 0;
+    ramp amount = g->amount;
+    for (int c = 0; c < NV_OUTPUTS; c++) {
+        double mean = before[c], step = (g->mean[c] - mean) / frames;
+        amount = g->amount;
+        for (int i = 0; i < frames; i++) x[c][i] -= (float)(ramp_next(&amount) * (mean += step));
+    }
+    g->amount = amount;
+    return 1;
+}
+
 /* ---- the engine ---------------------------------------------------------------------------------------------------------- */
 
 struct nv_engine {
@@ -186,6 +230,8 @@ struct nv_engine {
     predelay delay;
     int playing_slot, incoming_slot;
     float *gained[2];
+    ramp bare; /* 1: no room to play, the wet path passes its input; fades to 0 as the first room fades in */
+    offset_guard offset;
     float limiter_gain, limiter_release;
     uint64_t begin_ns, expected_ns, period_ns;
     uint64_t float_mode;
@@ -260,6 +306,7 @@ static void change_room(nv_engine *e) {
         return;
     }
     e->incoming_slot = slot;
+    ramp_to(&e->bare, 0, fade_frames(e));
     atomic_store_explicit(&m->playing_serial, atomic_load_explicit(&port->slot[slot].serial, memory_order_relaxed),
                           memory_order_relaxed);
     atomic_store_explicit(&m->playing_since_ns, e->begin_ns, memory_order_relaxed);
@@ -279,6 +326,7 @@ nv_engine *nv_engine_new(nv_port *port, int *error) {
     e->ramp_frames = (int)(NV_RAMP_MS * e->rate_hz / 1000);
     e->period_ns = (uint64_t)(1e9 * e->frames / e->rate_hz);
     e->playing_slot = e->incoming_slot = -1;
+    ramp_jump(&e->bare, 1);
     e->limiter_gain = 1;
     e->limiter_release = expf(-1000.0f / (LIMITER_RELEASE_MS * (float)e->rate_hz));
     e->highpass = (filter){.highpass = 1, .rate_hz = e->rate_hz};
@@ -380,6 +428,29 @@ static void take_input(nv_engine *e, const float *const *in, float *const *dry_o
     e->send = send, e->dry = dry;
 }
 
+/* Never silence, never noise: without a room the wet path passes its input, and so it does in each block that comes out of the
+ * convolution damaged (spectra in shared memory may be overwritten by anything). Nothing but sound numbers reaches the filters, in
+ * whose feedback others would stay for ever. */
+static void guard_wet(nv_engine *e, float *const *wet) {
+    const float *gained[2] = {e->gained[0], e->gained[e->inputs - 1]};
+    int sound = 1;
+    for (int c = 0; c < NV_OUTPUTS; c++)
+        for (int i = 0; i < e->frames; i++)
+            sound &= fabsf(wet[c][i]) <= WET_LIMIT; /* not so for a NaN, either */
+
+    if (!sound) {
+        count(&e->port->meters.nonfinite, (uint64_t)(NV_OUTPUTS * e->frames));
+        for (int c = 0; c < NV_OUTPUTS; c++) memcpy(wet[c], gained[c], (size_t)e->frames * sizeof(float));
+    } else if (e->bare.left || e->bare.value > 0) {
+        ramp bare = e->bare;
+        for (int c = 0; c < NV_OUTPUTS; c++) {
+            bare = e->bare;
+            for (int i = 0; i < e->frames; i++) wet[c][i] += (float)ramp_next(&bare) * gained[c][i];
+        }
+        e->bare = bare;
+    }
+}
+
 void nv_engine_process(nv_engine *e, const float *const *in, float *const *wet, float *const *dry) {
     uint32_t sequence = atomic_load_explicit(&e->port->params_sequence, memory_order_relaxed);
     if (sequence != e->params_sequence && nv_port_get_params(e->port, e->params)) {
@@ -390,6 +461,7 @@ void nv_engine_process(nv_engine *e, const float *const *in, float *const *wet, 
     take_input(e, in, dry);
     const float *gained[2] = {e->gained[0], e->gained[1]};
     nv_kernel_process(e->kernel, gained, wet);
+    guard_wet(e, wet);
     filter_run(&e->highpass, wet, e->frames);
     filter_run(&e->lowpass, wet, e->frames);
     predelay_run(&e->delay, wet, e->frames, clamp(e->params[NV_PREDELAY_MS], 0, NV_MAX_PREDELAY_MS) * e->rate_hz / 1000);
@@ -404,12 +476,15 @@ void nv_engine_finish(nv_engine *e, const float *const *mixed, float *const *out
     int limit = e->params[NV_LIMITER_ON] >= 0.5f;
     float peak[NV_OUTPUTS] = {0, 0};
     unsigned bad = 0, limited = 0;
-    for (int i = 0; i < e->frames; i++) {
-        float x[NV_OUTPUTS] = {mixed[0][i], mixed[1][i]}, loudest = 0;
-        for (int c = 0; c < NV_OUTPUTS; c++) {
-            if (!isfinite(x[c])) x[c] = 0, bad++;
-            if (fabsf(x[c]) > loudest) loudest = fabsf(x[c]);
+    for (int c = 0; c < NV_OUTPUTS; c++)
+        for (int i = 0; i < e->frames; i++) {
+            float x = mixed[c][i];
+            if (!isfinite(x)) x = 0, bad++;
+            out[c][i] = x;
         }
+    if (offset_run(&e->offset, out, e->frames, e->rate_hz, limit)) count(&m->offset_blocks, 1);
+    for (int i = 0; i < e->frames; i++) {
+        float loudest = fmaxf(fabsf(out[0][i]), fabsf(out[1][i]));
         if (limit) { /* attack at once, exponential release; both channels alike, so that the image stands still */
             e->limiter_gain = 1 - (1 - e->limiter_gain) * e->limiter_release;
             if (loudest * e->limiter_gain > 1) e->limiter_gain = 1 / loudest, limited++;
@@ -418,7 +493,7 @@ void nv_engine_finish(nv_engine *e, const float *const *mixed, float *const *out
             e->limiter_gain = 1;
         }
         for (int c = 0; c < NV_OUTPUTS; c++) {
-            float y = x[c] * e->limiter_gain;
+            float y = out[c][i] * e->limiter_gain;
             out[c][i] = y;
             if (fabsf(y) > peak[c]) peak[c] = fabsf(y);
         }

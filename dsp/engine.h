@@ -2,7 +2,9 @@
  *
  *   in --> guard --+--> x gain --> convolution --> high-pass --> low-pass --> pre-delay --> x mix --> wet
  *                  +--> x (1 - mix) * gain --> dry
- *   graph: mixed = dry + wet;   finish(): guard --> limiter --> out, meters
+ *   graph: mixed = dry + wet;   finish(): guard --> standing offset --> limiter --> out, meters
+ *
+ * Without a room, or from spectra that were overwritten, the convolution gives way to its input: never silence, never noise.
  *
  * Plain C, no Python. Everything is allocated by nv_engine_new; the three block calls keep the promises of kernel.h. Each
  * change of a parameter is a ramp of NV_RAMP_MS: of amplitude for gains, of log frequency for cutoffs; a new pre-delay fades

@@ -30,7 +30,7 @@
 
 #include "kernel.h"
 
-enum { NV_PORT_VERSION = 1, NV_SLOTS = 3, NV_PARAMS = 16, NV_PORT_HEADER_BYTES = 4096 };
+enum { NV_PORT_VERSION = 2, NV_SLOTS = 3, NV_PARAMS = 16, NV_PORT_HEADER_BYTES = 4096 };
 
 /* Parameters, by index in `params`. Units are physical; the engine does all smoothing. */
 typedef enum nv_param {
@@ -43,7 +43,7 @@ typedef enum nv_param {
     NV_HIGHPASS_HZ,
     NV_BYPASS,       /* 1: the input passes untouched */
     NV_TRAILS,       /* 1: in bypass the tail rings out; 0: it is cut */
-    NV_LIMITER_ON,   /* 1: output peaks are held at full scale */
+    NV_LIMITER_ON,   /* 1: output peaks are held at full scale, a standing offset is taken off */
     NV_FADE_MS,      /* crossfade of an IR change */
     NV_PARAMS_USED
 } nv_param;
@@ -74,6 +74,7 @@ typedef struct nv_meters {
     _Atomic uint32_t output_peak[2];
     _Atomic uint32_t pid;              /* of the audio process */
     _Atomic uint32_t fading;           /* 1 during a crossfade */
+    _Atomic uint64_t offset_blocks;    /* blocks from whose output a standing offset was taken */
 } nv_meters;
 
 typedef struct nv_port {

@@ -350,6 +350,7 @@ class Control:
                 "output_db": [decibels(p) for p in meters["output_peak"]],
                 "limited_samples": meters["limited"],
                 "nonfinite_samples": meters["nonfinite"],
+                "offset_blocks": meters["offset_blocks"],
                 "playing_serial": meters["playing_serial"],
                 "playing_since_ns": meters["playing_since_ns"],
                 "fading": bool(meters["fading"]),

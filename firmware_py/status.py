@@ -79,9 +79,10 @@ def screen(status: dict[str, Any]) -> str:
         for name in ("input", "output"):
             for side, db in zip("LR", audio[f"{name}_db"], strict=True):
                 lines.append(f"{name + ' ' + side:8} {meter(db)} {db:6.1f} dBFS")
-        if audio["limited_samples"] or audio["nonfinite_samples"]:
+        if audio["limited_samples"] or audio["nonfinite_samples"] or audio["offset_blocks"]:
             lines.append(
-                f"guard    {audio['limited_samples']} samples limited, {audio['nonfinite_samples']} not finite"
+                f"guard    {audio['limited_samples']} samples limited, {audio['nonfinite_samples']} not finite, "
+                f"{audio['offset_blocks']} blocks with a standing offset"
             )
     lines.append(
         f"room     bank {room['bank']}, made in {room['made_in_ms']:.1f} ms"
