@@ -63,7 +63,6 @@ def run(*, client: str, inputs: int, max_ir_s: float, connect: bool, lock_pages:
     stop_signals = {signal.SIGTERM, signal.SIGINT, signal.SIGHUP}
     signal.pthread_sigmask(signal.SIG_BLOCK, stop_signals)
     os.environ["JACK_NO_START_SERVER"] = "1"  # else boot() waits 6 s for a server that nobody starts
-    guard = crashguard.CrashGuard("audio")
     from dsp.graph import Graph, jack_server, settle_memory
     from firmware_py import mailbox
 
@@ -74,8 +73,8 @@ def run(*, client: str, inputs: int, max_ir_s: float, connect: bool, lock_pages:
         server.boot()
     if not server.getIsBooted():
         say("no JACK server answers; start one (jackd -d alsa ...), or let `nverb run` do it")
-        guard.blameless()
         return NO_JACK
+    guard = crashguard.CrashGuard("audio", _jack_identity())
     block_frames, rate_hz = int(server.getBufferSize()), round(server.getSamplingRate())
     if guard.crash_loop:
         why = f"the audio process died {guard.deaths} times in a row"
@@ -108,12 +107,24 @@ def run(*, client: str, inputs: int, max_ir_s: float, connect: bool, lock_pages:
     return status
 
 
+def _jack_socket() -> str:
+    """Where jackd of this user listens (jack2: common/JackConstants.h, linux/JackPlatformPlug_os.h)."""
+    return f"/dev/shm/jack_{os.environ.get('JACK_DEFAULT_SERVER', 'default')}_{os.getuid()}_0"
+
+
+def _jack_identity() -> str:
+    """Another text for each jackd that was started. pyo may crash when its server dies: that is not its fault."""
+    try:
+        info = os.stat(_jack_socket())
+        return f"{info.st_ino}.{info.st_ctime_ns}"
+    except OSError:
+        return "-"
+
+
 def _jack_comes(stop_signals: set[signal.Signals], notifier: Notifier) -> bool:
     """Waits for jackd, at most JACK_WAIT_S; True when it answers. All that a start needs is loaded by now: sound is back at once.
 
-    Looks for jackd's own socket (jack2: common/JackConstants.h), for each boot() in vain writes five lines to the log."""
-    name = os.environ.get("JACK_DEFAULT_SERVER", "default")
-    path = f"/dev/shm/jack_{name}_{os.getuid()}_0"
+    Looks for jackd's own socket, for each boot() in vain writes five lines to the log."""
     say("waiting for JACK")
     notifier.status("waiting for JACK")
     deadline = time.monotonic() + JACK_WAIT_S
@@ -121,7 +132,7 @@ def _jack_comes(stop_signals: set[signal.Signals], notifier: Notifier) -> bool:
         with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as knock:
             knock.settimeout(0.5)
             try:
-                knock.connect(path)
+                knock.connect(_jack_socket())
                 return True
             except OSError:
                 pass

@@ -9,10 +9,10 @@ read again), the control process with the built-in rooms and the default control
 board alone, too, and can be steered by commands only. The file `safe` says why; the next power-on tries everything again, and
 choosing a bank does at once.
 
-| file in the runtime folder | holds                                                  |
-|----------------------------|--------------------------------------------------------|
-| NAME.deaths                | a decimal number: starts of NAME that were not well yet |
-| safe                       | one line: why the pedal started safe                   |
+| file in the runtime folder | holds                                                                            |
+|----------------------------|----------------------------------------------------------------------------------|
+| NAME.deaths                | starts of NAME that were not well yet, a decimal number; then what it depends on |
+| safe                       | one line: why the pedal started safe                                             |
 """
 
 from __future__ import annotations
@@ -27,17 +27,24 @@ STABLE_S = 5.0
 
 
 class CrashGuard:
-    """Of one process, made when it starts. A full or broken runtime folder never stops anything: then nothing is counted."""
+    """Of one process, made when it starts. A full or broken runtime folder never stops anything: then nothing is counted.
 
-    def __init__(self, name: str) -> None:
+    `world`: names what the process depends on, such as the JACK server that it plays on. If it is another one than the last time, the
+    last death is put down to that: a plug with a loose contact is no crash loop.
+    """
+
+    def __init__(self, name: str, world: str = "-") -> None:
         self._path = runtime_dir() / f"{name}.deaths"
         self._started = time.monotonic()
         self._open = True
-        try:
-            self.deaths = min(int(self._path.read_bytes()[:8]), 1000)
-        except (OSError, ValueError):
-            self.deaths = 0
+        self._world = world
+        self.deaths = 0
         """Of this process in a row, each before it was well."""
+        try:
+            deaths, last_world = self._path.read_text(errors="replace")[:200].split()
+            self.deaths = max(min(int(deaths), 1000) - (last_world != world), 0)
+        except (OSError, ValueError):
+            pass
         self._write(self.deaths + 1)
 
     @property
@@ -62,7 +69,9 @@ class CrashGuard:
 
     def _write(self, deaths: int) -> None:
         try:
-            self._path.write_text(f"{deaths}\n")  # in memory: whole, or a kill left it empty, which counts as none
+            self._path.write_text(
+                f"{deaths} {self._world}\n"
+            )  # in memory: whole, or a kill left it empty, which counts as none
         except OSError:
             pass
 

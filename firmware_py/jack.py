@@ -9,13 +9,14 @@ import shutil
 import subprocess
 import sys
 import tempfile
+import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
 
-from firmware_py.errors import UserError
+from firmware_py.errors import UserError, say
 
-STILL_S = 1.0
+STILL_S = 0.7
 """A jackd none of whose threads ran for so long is stopped, hung, or has lost its card: its driver runs once a period."""
 RETRY_S = 0.3
 REALTIME_PRIORITY = 70
@@ -36,9 +37,10 @@ def is_running(server: str | None = None) -> bool:
     return done.returncode == 0
 
 
-def sound_cards(asound: Path = ASOUND, *, recording: bool = False) -> list[str]:
+def sound_cards(asound: Path | None = None, *, recording: bool = False) -> list[str]:
     """ALSA cards that can play, as `hw:NAME` and `hw:NUMBER`, the first card first; empty where there is none. `recording`: only
     those that record, too."""
+    asound = asound or ASOUND
     try:
         text = (asound / "cards").read_text()
         rows = (asound / "pcm").read_text().splitlines()
@@ -78,7 +80,7 @@ class JackServer:
         command += ["-d", *driver, "-r", str(rate_hz), "-p", str(block_frames)]
         self.name, self.command = name, command
         self._log = tempfile.TemporaryFile() if own_log else None
-        self._turns, self._turned_s = 0, time.monotonic()
+        self._turns, self._turned_s, self._looked_s = 0, time.monotonic(), 0.0
         environment = os.environ | {"JACK_NO_AUDIO_RESERVATION": "1"}
         environment.pop("NOTIFY_SOCKET", None)  # jackd would tell our keeper that it is ready, and mean itself
         self.process = subprocess.Popen(
@@ -118,8 +120,11 @@ class JackServer:
         if not self.alive():
             return f"jackd is gone ({self.last_words()})"
         now, turns = time.monotonic(), _voluntary_switches(self.process.pid)
-        if turns != self._turns:
+        if (
+            turns != self._turns or now - self._looked_s > STILL_S / 2
+        ):  # in the latter case it may be us who stood still
             self._turns, self._turned_s = turns, now
+        self._looked_s = now
         if now - self._turned_s > STILL_S:
             return "jackd stands still: it hangs, or its sound card is gone"
         return ""
@@ -164,13 +169,19 @@ class JackKeeper:
 
     def __init__(self, start: Callable[[], JackServer | None]) -> None:
         self._start = start
+        self._starting: threading.Thread | None = None
         self._next_try_s = 0.0
         self.server: JackServer | None = None
         self.trouble = ""
         """Why there is no server; empty when one runs."""
 
     def tend(self) -> None:
-        """One look at the server. Waits only where one is being started, 10 s at most."""
+        """One look at the server. Never waits: a start may take seconds, and happens in a thread of its own."""
+        if self._starting is not None:
+            if self._starting.is_alive():
+                return
+            self._starting = None
+            self._next_try_s = time.monotonic() + RETRY_S
         if self.server is not None:
             trouble = self.server.trouble()
             if not trouble:
@@ -180,23 +191,32 @@ class JackKeeper:
             self.server.close()
             self.server = None
             self._next_try_s = 0
-        if time.monotonic() < self._next_try_s:
-            return
+        if time.monotonic() >= self._next_try_s:
+            self._starting = threading.Thread(target=self._try, name="jackd start", daemon=True)
+            self._starting.start()
+
+    @property
+    def settled(self) -> bool:
+        """False while the first or another start is under way."""
+        return self._starting is None
+
+    def close(self) -> None:
+        if self._starting is not None:
+            self._starting.join()
+        if self.server is not None:
+            self.server.close()
+            self.server = None
+
+    def _try(self) -> None:
         try:
             self.server = self._start()
             self._tell("" if self.server else "waiting for a sound card that plays and records")
         except UserError as error:
             self._tell(str(error))
-        self._next_try_s = time.monotonic() + RETRY_S
-
-    def close(self) -> None:
-        if self.server is not None:
-            self.server.close()
-            self.server = None
 
     def _tell(self, trouble: str) -> None:
         if trouble and trouble != self.trouble:
-            print(f"nverb: {trouble}", file=sys.stderr, flush=True)
+            say("", trouble)
         self.trouble = trouble
 
 

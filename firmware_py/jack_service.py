@@ -9,16 +9,15 @@ from __future__ import annotations
 import dataclasses
 import os
 import signal
-import sys
 from typing import Any
 
 from firmware_py import boot, settings_file
-from firmware_py.errors import UserError
+from firmware_py.errors import UserError, say
 from firmware_py.jack import JackKeeper, JackServer, sound_cards
 from firmware_py.notify import Notifier
 from firmware_py.settings_file import Settings
 
-LOOK_S = 0.2
+LOOK_S = 0.1
 SAFER: tuple[dict[str, Any], ...] = (
     {},
     {"block_frames": 128, "rate_hz": 48000, "periods": 2},
@@ -60,11 +59,7 @@ class _Starter:
             self._failures = 0
             return None
         if self._failures:
-            print(
-                f"nverb jack: trying {settings.block_frames} frames at {settings.rate_hz} Hz, {settings.periods} periods",
-                file=sys.stderr,
-                flush=True,
-            )
+            say("jack", f"trying {settings.block_frames} frames at {settings.rate_hz} Hz, {settings.periods} periods")
         try:
             server = JackServer(
                 os.environ.get("JACK_DEFAULT_SERVER"),
@@ -87,15 +82,16 @@ def run() -> None:
     signal.pthread_sigmask(signal.SIG_BLOCK, stop_signals)
     settings, trouble = settings_file.load_for_service()
     if trouble:
-        print(f"nverb jack: {trouble}", file=sys.stderr, flush=True)
+        say("jack", trouble)
     notifier, keeper = Notifier(), JackKeeper(_Starter(settings))
     try:
         while True:
             keeper.tend()
             if keeper.server is not None:
                 boot.note("jack")
-            notifier.ready()  # also without a card: waiting for one is this service's work
-            notifier.status(keeper.trouble or "running")
+            if keeper.settled:
+                notifier.ready()  # also without a card: waiting for one is this service's work
+                notifier.status(keeper.trouble or "running")
             notifier.ping()
             if signal.sigtimedwait(stop_signals, LOOK_S) is not None:
                 return

@@ -21,7 +21,7 @@ from firmware_py.errors import say
 from firmware_py.jack import JackKeeper, JackServer
 from firmware_py.paths import runtime_dir
 
-WATCHDOG_S = {"audio": 2.0, "control": 5.0}
+WATCHDOG_S = {"audio": 1.5, "control": 5.0}
 """As in the units. The control process may be busy with loading a model; nobody hears it hang."""
 START_S = 60.0
 """Longest that a process may take until it is ready."""
@@ -44,7 +44,9 @@ class Child:
 
     notify: socket.socket | None = None
     heard: float = 0.0
+    tended: float = 0.0
     ready: bool = False
+    killed: bool = False
 
     def tend(self, now: float) -> None:
         """Starts the process if it is not running and its pause is over; kills it if it hangs."""
@@ -53,7 +55,11 @@ class Child:
             status = self.process.poll()
             if status is None:
                 patience_s = WATCHDOG_S.get(self.name, START_S) if self.ready else START_S
-                if now - self.heard > patience_s:
+                if now - self.tended > patience_s / 2:
+                    self.heard = now  # it may be us who stood still
+                self.tended = now
+                if now - self.heard > patience_s and not self.killed:
+                    self.killed = True
                     say("", f"{self.name} hangs; killing it")
                     self.process.kill()
                 return
@@ -70,7 +76,7 @@ class Child:
                 env=os.environ | self.environment | self._notify_environment(),
             )
             self.started = self.heard = now
-            self.ready = False
+            self.ready = self.killed = False
             self.starts += 1
 
     def _notify_environment(self) -> dict[str, str]:

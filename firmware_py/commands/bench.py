@@ -36,6 +36,15 @@ def add_parsers(subparsers: Any) -> None:
     kernel.add_argument("--json", action="store_true", help="for programs")
     kernel.set_defaults(handler=_kernel)
 
+    recovery = parts.add_parser(
+        "recovery",
+        help="kill and hang each process, change JACK's block size: how long the sound is away, whether all is back",
+        description="Runs a pedal of its own on JACK's dummy driver. Takes about two minutes.",
+    )
+    recovery.add_argument("--service", action="store_true", help="do it to the pedal that systemd runs here (as root)")
+    recovery.add_argument("--json", action="store_true", help="for programs")
+    recovery.set_defaults(handler=_recovery)
+
     for module, function in PARTS:
         getattr(importlib.import_module(f"firmware_py.commands.{module}"), function)(parts)
 
@@ -52,6 +61,15 @@ def _kernel(args: argparse.Namespace) -> int:
         print(
             f"{row['case']:12} {row['block']:5} {row['ir_per_block']:10.0f} {row['work_bytes'] / 1024:6.0f} KiB  {row['partitions']}"
         )
+    return 0
+
+
+def _recovery(args: argparse.Namespace) -> int:
+    from firmware_py.bench_recovery import measure
+
+    figures = measure(service=args.service, show=not args.json)
+    if args.json:
+        print(json.dumps(figures, indent=2))
     return 0
 
 

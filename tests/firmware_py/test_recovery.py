@@ -1,0 +1,204 @@
+"""Each process of a real pedal killed and hung; crash loops; a sound card that comes and goes. No timing is asserted: only that sound,
+room and knobs come back (`nverb bench recovery` measures when)."""
+
+from __future__ import annotations
+
+import os
+import signal
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from firmware_py import crashguard, jack
+from firmware_py.bench_recovery import FAULTS, ROOM, OwnPedal, cause
+from firmware_py.crashguard import CRASH_LOOP, CrashGuard
+from firmware_py.demo import private_pedal, wait_for_room
+from firmware_py.errors import UserError
+from firmware_py.jack import JackKeeper, sound_cards
+from firmware_py.jack_service import driver
+from firmware_py.settings import defaults
+from firmware_py.settings_file import Settings
+from firmware_py.socket import ask
+from firmware_py.supervisor import Supervisor
+
+
+@pytest.fixture(scope="module")
+def pedal() -> Iterator[Supervisor]:
+    with private_pedal(block_frames=128, synchronous=False) as supervisor:
+        wait_for_room(supervisor)
+        yield supervisor
+
+
+@pytest.mark.parametrize("name", FAULTS)
+def test_after_each_fault_the_same_room_plays_with_the_same_knobs(pedal: Supervisor, name: str) -> None:
+    ask({"do": "set", "values": ROOM})
+    wait_for_room(pedal)
+    deadline = time.monotonic() + 1
+    while time.monotonic() < deadline:  # the session is kept twice a second
+        pedal.tend()
+        time.sleep(0.02)
+    recovery = cause(OwnPedal(pedal), FAULTS[name], name, settle_s=0.5)
+    assert recovery.same
+    assert not crashguard.safe_start_reason()
+
+
+def kill_young(pedal: Supervisor, name: str) -> None:
+    """Kills the process each time that it has just come up."""
+    for _ in range(CRASH_LOOP):
+        victim = OwnPedal(pedal).pid(name)
+        starts = next(child for child in pedal.children if child.name == name)
+        wait_until(pedal, lambda starts=starts: starts.ready)
+        os.kill(victim, signal.SIGKILL)
+        wait_until(
+            pedal, lambda starts=starts, victim=victim: starts.process is not None and starts.process.pid != victim
+        )
+
+
+def wait_until(pedal: Supervisor, true: Callable[[], bool], timeout_s: float = 60) -> None:
+    deadline = time.monotonic() + timeout_s
+    while not true():
+        assert time.monotonic() < deadline
+        pedal.tend()
+        time.sleep(0.02)
+
+
+@pytest.mark.parametrize("name", ["audio", "control"])
+def test_a_crash_loop_ends_in_a_safe_start(name: str) -> None:
+    with private_pedal(block_frames=128, synchronous=False) as pedal:
+        wait_for_room(pedal)
+        ask({"do": "set", "values": ROOM})
+        kill_young(pedal, name)
+        wait_until(pedal, lambda: bool(crashguard.safe_start_reason()))
+        status = wait_for_room(pedal)
+        wait_until(pedal, lambda: ask({"do": "status"})["status"]["room"]["bank"] == "built-in")
+        status = ask({"do": "status"})["status"]
+        assert f"{name} process died" in status["safe_start"]
+        assert status["controls"]["x"] == pytest.approx(defaults()["x"], abs=0.1)  # knobs may fine-tune
+        ask({"do": "bank", "path": ""})  # choosing rooms ends it
+        assert not ask({"do": "status"})["status"]["safe_start"]
+
+
+@pytest.fixture
+def own_runtime(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.setenv("NVERB_RUNTIME_DIR", str(tmp_path))
+    return tmp_path
+
+
+def test_the_guard_counts_deaths_in_a_row(own_runtime: Path) -> None:
+    for deaths in range(CRASH_LOOP):
+        guard = CrashGuard("audio")
+        assert guard.deaths == deaths and not guard.crash_loop
+    assert CrashGuard("audio").crash_loop
+    assert not CrashGuard("control").crash_loop  # each process has a count of its own
+    guard = CrashGuard("audio")
+    guard.stable()
+    assert CrashGuard("audio").deaths == 0
+
+
+def test_power_offs_are_no_crash_loop(own_runtime: Path) -> None:
+    for _ in range(10):  # switched off while it starts: the runtime folder is in memory, and gone
+        assert CrashGuard("audio").deaths == 0
+        (own_runtime / "audio.deaths").unlink()
+
+
+def test_leaving_for_the_fault_of_jack_does_not_count(own_runtime: Path) -> None:
+    for _ in range(10):
+        CrashGuard("audio").blameless()
+    assert CrashGuard("audio").deaths == 0
+    for server in "abcdefgh":  # died with its server, each time
+        assert CrashGuard("audio", server).deaths <= 1
+
+
+@pytest.mark.parametrize("garbage", [b"", b"\xff\x00", b"9" * 1000, b"-5 -", b"many -"])
+def test_a_damaged_count_counts_as_none(own_runtime: Path, garbage: bytes) -> None:
+    (own_runtime / "audio.deaths").write_bytes(garbage)
+    assert not CrashGuard("audio").crash_loop
+
+
+def test_the_keeper_waits_for_a_card_and_takes_it_back(capfd: pytest.CaptureFixture[str]) -> None:
+    """A card that is pulled and put back, as seen by the keeper: `start` has none, then one, whose jackd then stands still."""
+    name = f"nverb-keeper-{os.getpid()}"
+    card_is_there = False
+
+    def start() -> jack.JackServer | None:
+        return jack.dummy(name) if card_is_there else None
+
+    keeper = JackKeeper(start)
+    try:
+        tend(keeper, lambda: bool(keeper.trouble))
+        assert keeper.server is None and "waiting for a sound card" in keeper.trouble
+        card_is_there = True
+        tend(keeper, lambda: keeper.server is not None and keeper.settled)
+        first = keeper.server
+        assert first is not None and not keeper.trouble
+        card_is_there = False
+        os.kill(first.process.pid, signal.SIGSTOP)  # as when ALSA's card is gone: alive, and no period comes any more
+        tend(keeper, lambda: "waiting" in keeper.trouble)
+        assert first.process.poll() is not None
+        card_is_there = True
+        tend(keeper, lambda: keeper.server is not None and keeper.settled)
+        assert keeper.server is not first and jack.is_running(name)
+    finally:
+        keeper.close()
+    assert (
+        capfd.readouterr().err.count("waiting for a sound card") == 2
+    )  # told once each time, not three times a second
+
+
+def tend(keeper: JackKeeper, until: Callable[[], bool]) -> None:
+    deadline = time.monotonic() + 60
+    while not until():
+        assert time.monotonic() < deadline
+        keeper.tend()
+        time.sleep(0.02)
+
+
+def test_a_jackd_that_cannot_start_is_told_and_tried_again() -> None:
+    tries = 0
+
+    def start() -> jack.JackServer | None:
+        nonlocal tries
+        tries += 1
+        raise UserError("no such device")
+
+    keeper = JackKeeper(start)
+    tend(keeper, lambda: tries >= 3)
+    assert keeper.trouble == "no such device"
+    keeper.close()
+
+
+CARDS = """ 0 [vc4hdmi0       ]: vc4-hdmi - vc4-hdmi-0
+                      vc4-hdmi-0
+ 1 [Headphones     ]: bcm2835_headpho - bcm2835 Headphones
+                      bcm2835 Headphones
+ 2 [USB            ]: USB-Audio - Scarlett Solo USB
+                      Focusrite Scarlett Solo USB at usb-0000:01:00.0-1.3, high speed
+"""
+PCM = """00-00: MAI PCM i2s-hifi-0 : MAI PCM i2s-hifi-0 : playback 1
+01-00: bcm2835 Headphones : bcm2835 Headphones : playback 8
+02-00: USB Audio : USB Audio : playback 1 : capture 1
+"""
+
+
+def test_the_card_that_plays_and_records_is_taken(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """/proc/asound of a Raspberry Pi with a USB interface: HDMI comes first there, and cannot record."""
+    (tmp_path / "cards").write_text(CARDS)
+    (tmp_path / "pcm").write_text(PCM)
+    monkeypatch.setattr(jack, "ASOUND", tmp_path)
+    assert sound_cards(tmp_path) == ["hw:vc4hdmi0", "hw:0", "hw:Headphones", "hw:1", "hw:USB", "hw:2"]
+    assert sound_cards(tmp_path, recording=True) == ["hw:USB", "hw:2"]
+    assert driver(Settings()) == ["alsa", "-d", "hw:USB", "-n", "2"]
+    assert driver(Settings(card="hw:USB,0", periods=3, capture_channels=1)) == [
+        "alsa",
+        "-d",
+        "hw:USB,0",
+        "-n",
+        "3",
+        "-i",
+        "1",
+    ]
+    (tmp_path / "pcm").write_text(PCM.rsplit("02-00", 1)[0])
+    assert driver(Settings()) is None  # pulled: it is waited for, HDMI is no substitute
+    assert driver(Settings(card="dummy")) == ["dummy"]
