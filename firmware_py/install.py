@@ -72,22 +72,21 @@ class CutOff(UserError):
     """The input ended too early. What has come is kept."""
 
 
-def kind_of(head: bytes) -> str:
+def kind_of(head: bytes, name: str) -> str:
     """What a file is, by its first HEAD bytes (or all of a shorter one). Raises UserError."""
     if head.startswith(b"nverbank"):
         return "bank"
     if head.startswith(b"NVMODEL\0"):
         return "model"
     if not head:
-        raise UserError("it is empty")
+        raise UserError(f"{name}: is empty")
     text = head.lstrip(b"\xef\xbb\xbf \t\r\n")
-    if not text or b"\0" in head or any(byte < 9 or 13 < byte < 32 for byte in head):
-        raise UserError("it is no bank, model, preset or profile of nverb")
-    try:
+    is_text = bool(text) and not any(byte < 9 or 13 < byte < 32 for byte in head)
+    with contextlib.suppress(UnicodeDecodeError):
         codecs.getincrementaldecoder("utf-8")().decode(head)  # a character may be cut at the end
-    except UnicodeDecodeError:
-        raise UserError("it is no bank, model, preset or profile of nverb") from None
-    return "preset" if text.startswith(b"{") else "profile"
+        if is_text:
+            return "preset" if text.startswith(b"{") else "profile"
+    raise UserError(f"{name}: is no bank, model, preset or profile of nverb")
 
 
 def install(
@@ -244,10 +243,7 @@ def _receive(
 
 def _look(offer: Offer, head: bytes, received: int, store: Store) -> tuple[str, int | None]:
     """Kind and size, from the first bytes. Raises UserError for what cannot be installed, before more of it comes."""
-    try:
-        kind = kind_of(head)
-    except UserError as error:
-        raise UserError(f"{offer.name}: {error}") from None
+    kind = kind_of(head, offer.name)
     if offer.kind not in ("", kind):
         raise UserError(f"{offer.name}: is a {kind}, not a {offer.kind}")
     size = offer.size

@@ -127,7 +127,7 @@ def _signature(named: Path | None, file: Path | None) -> str:
 def _push(args: argparse.Namespace) -> int:
     from firmware_py import trust
     from firmware_py.errors import UserError
-    from firmware_py.install import open_input
+    from firmware_py.install import HEAD, kind_of, open_input
     from firmware_py.push import Ssh, boards, push
     from firmware_py.wire import Content
 
@@ -136,6 +136,9 @@ def _push(args: argparse.Namespace) -> int:
     given = Ssh(args.port, args.identity, args.ssh_config, tuple(args.option), args.command)
     targets = boards(args.host, args.inventory, given)
     file = open_input(args.file)
+    kind = kind_of(os.pread(file, HEAD, 0), args.file.name)
+    if kind != args.kind:
+        raise UserError(f"{args.file}: is a {kind}, not a {args.kind}")
     with _shown() as report:
         content = Content.of(file, report.progress)
         signature = trust.sign(args.sign, file) if args.sign else _signature(args.signature, args.file)
