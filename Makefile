@@ -9,7 +9,7 @@ APT    := DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-rec
 
 # What `make run` and the board need; what the tests need on top of it.
 APT_RUN  := jackd2 gcc libc6-dev python3-dev python3-venv libsndfile1 alsa-utils
-APT_TEST := valgrind systemd
+APT_TEST := valgrind systemd openssh-server
 # pyo has wheels for x86-64; elsewhere pip builds it, from these.
 APT_PYO  := $(if $(filter x86_64,$(shell uname -m)),,g++ libjack-jackd2-dev portaudio19-dev libportmidi-dev liblo-dev libsndfile1-dev)
 
@@ -82,6 +82,8 @@ $(VENV)/.apt-run: Makefile
 	@$(MAKE) -s $(VENV)/bin/python && touch $@
 
 $(VENV)/.apt-test: Makefile | $(VENV)/.apt-run
+	@# The tests start an sshd of their own; the package's shall not begin to listen here. To have it: systemctl unmask ssh
+	@[ -x /usr/sbin/sshd ] || [ ! -d /run/systemd/system ] || $(SUDO) systemctl mask --quiet ssh.service ssh.socket
 	$(call apt,$(APT_TEST))
 	@touch $@
 
