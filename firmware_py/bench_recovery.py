@@ -122,7 +122,9 @@ class Ear:
 
 
 def controls() -> dict[str, float]:
-    return dict(ask({"do": "get"})["values"])
+    return dict(
+        ask({"do": "get"}, timeout_s=0.5)["values"]
+    )  # who hangs does not answer: the pedal must be tended meanwhile
 
 
 def _alike(now: dict[str, float], before: dict[str, float]) -> bool:
