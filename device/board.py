@@ -150,7 +150,7 @@ class Board:
         if now - self._leds_at >= LED_S:
             self._leds_at = now
             self._drive_leds(now, events)
-        return events
+        return _told_once(events)
 
     def control_moved(self, name: str, value: float) -> None:
         """Something other than the board has moved a control."""
@@ -158,6 +158,10 @@ class Board:
             self.knobs[name].control_moved(value)
         if name in self._states:
             self._states[name] = value
+
+    def is_unread(self, name: str) -> bool:
+        """Whether a knob of this name is there that has not said yet where it stands; never for an expression pedal."""
+        return name in self.knobs and name not in self.pedals and self.knobs[name].filter.position is None
 
     def distances(self) -> dict[str, float]:
         """How far each knob has to turn to take over its control, signed, in travels; only those that are apart."""
@@ -437,6 +441,20 @@ class _Led(_Part):
         if self._output is not None:
             self._output.close()
             self._output = None
+
+
+def _told_once(events: list[Event]) -> list[Event]:
+    """Of notices of one scan that give the same reason why a line cannot be had, the first alone."""
+    reasons: set[str] = set()
+    kept = []
+    for event in events:
+        if isinstance(event, Notice) and (", switch " in event.text or ", led " in event.text):
+            reason = event.text.rpartition("): ")[2]
+            if reason in reasons:
+                continue
+            reasons.add(reason)
+        kept.append(event)
+    return kept
 
 
 CALIBRATION = "calibration.json"

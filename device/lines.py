@@ -54,9 +54,10 @@ def pin_factory() -> Any:
 
 class _PiInput:
     def __init__(self, line: int) -> None:
-        from gpiozero import DigitalInputDevice
+        # Not DigitalInputDevice, whose edge events keep a thread busy while a switch bounces: we poll.
+        from gpiozero import InputDevice
 
-        self._device = DigitalInputDevice(line, pull_up=True, pin_factory=pin_factory())
+        self._device = InputDevice(line, pull_up=True, pin_factory=pin_factory())
 
     def read(self) -> bool:
         return bool(self._device.value)
@@ -67,9 +68,9 @@ class _PiInput:
 
 class _PiOutput:
     def __init__(self, line: int) -> None:
-        from gpiozero import DigitalOutputDevice
+        from gpiozero import OutputDevice
 
-        self._device = DigitalOutputDevice(line, pin_factory=pin_factory())
+        self._device = OutputDevice(line, pin_factory=pin_factory())
 
     def write(self, on: bool) -> None:
         self._device.value = int(on)

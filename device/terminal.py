@@ -28,8 +28,11 @@ from device.controls import CONTROLS, find, format
 TURNS = {"gain": ("q", "a"), "x": ("w", "s"), "y": ("e", "d"), "z": ("r", "f"), "width": ("t", "g")}
 """The key that turns the pot up, the key that turns it down. With Shift: a tenth of the step."""
 STEPS_ON = {"b": "bypass", "h": "freeze", "n": "preset next", " ": "tap"}
+CHIP = "0"
+"""Pulls the converters out and puts them in again; 1, 2, ... do so with the wire of the first pot, the second, ..."""
 LEAVE = "\x03\x04\x1b"  # Ctrl-C, Ctrl-D, Esc
 STEP = 0.02
+TROUBLE = "  1 2 ..: tear a pot's wire off, mend it   0: pull the chip, put it back"
 TRACK, WIDTH = 28, 79
 
 
@@ -98,6 +101,12 @@ class Hands:
                 self._board.turn(control, self._board.pots[control].position + step)
             elif key in self.steps_on:
                 self._board.press(self.steps_on[key])
+            elif key == CHIP:
+                for chip in self._board.chips:
+                    chip.present = not chip.present
+            elif key.isdecimal() and int(key) <= len(self._board.pots):
+                pot = list(self._board.pots.values())[int(key) - 1]
+                pot.wire = "loose" if pot.wire == "good" else "good"
 
 
 class Front:
@@ -128,7 +137,7 @@ class Front:
         """What `draw` shows. A knob that has yet to take over its control shows both: | the knob, o the control."""
         simulation = self._board.simulation
         assert simulation is not None
-        apart = self._board.distances()
+        apart, faults = self._board.distances(), self._board.faults()
         rows = []
         for name, pot in simulation.pots.items():
             up, down = self._hands.turns.get(name, (" ", " "))
@@ -140,10 +149,12 @@ class Front:
             track[at] = "┃"
             value = format(find(name), values[name])
             turn = f"turn {'right' if distance > 0 else 'left'} {abs(distance):.0%}" if distance else ""
+            if f"knob {name}" in faults:
+                turn = "WIRE OFF"
             rows.append(f"  {up}/{down}  {name:10} {''.join(track)}  {value:>10}  {turn}")
         leds = "   ".join(f"{'●' if led.lit else '○'} {shows}" for shows, led in simulation.leds.items())
         steps = "  ".join(f"{'space' if key == ' ' else key}: {action}" for key, action in self._hands.steps_on.items())
-        return [*rows, f"  {leds}   {note}".rstrip(), f"  {steps}  Shift: finer  Esc: leave", ""]
+        return [*rows, f"  {leds}   {note}".rstrip(), f"  {steps}  Shift: finer  Esc: leave", TROUBLE, ""]
 
     def close(self) -> None:
         """Gives the whole terminal back to the log. May be called twice."""

@@ -78,11 +78,13 @@ class Control:
         self._sounding = session.sounding
         self.presets.resume(session.preset)
 
-    def attach(self, board: Board) -> None:
-        """Takes its orders from this board, too. The board learns where the controls are: its knobs take over from there."""
+    def attach(self, board: Board, *, knobs_rule: bool = False) -> None:
+        """Takes its orders from this board, too. The board learns where the controls are: its knobs take over from there. With
+        `knobs_rule` a knob that could not be read yet sets its control as soon as it can: buses come late after power-on."""
         self._board = board
         for name, value in self.values.items():
-            board.control_moved(name, value)
+            if not (knobs_rule and board.is_unread(name)):
+                board.control_moved(name, value)
 
     def open_doors(self, midi: str, osc: str) -> None:
         """MIDI by "alsa", "jack" or "off"; OSC at a port, if any. A door that cannot be opened is told; the pedal goes on."""
@@ -398,9 +400,10 @@ def run(
         control.open_doors(midi, osc)
         with Keyboard() as keyboard:
             settled = _settle(slot.board, control.values)
-            if not session.resumed and not control.play_startup():
-                control.change(settled)  # switched on: the knobs rule
-            control.attach(slot.board)
+            knobs_rule = not session.resumed and not control.play_startup()
+            if knobs_rule:
+                control.change(settled)
+            control.attach(slot.board, knobs_rule=knobs_rule)
             if moves and slot.board.simulation is not None:
                 slot.board.simulation.play(moves)
             hands, front = _hands(slot.board) if keys else (None, None)

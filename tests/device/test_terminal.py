@@ -70,6 +70,24 @@ def test_keys_turn_knobs_and_press_switches(board: Board, clock: Clock) -> None:
     assert hands.done
 
 
+def test_keys_tear_wires_and_pull_the_chip(board: Board, clock: Clock) -> None:
+    hands = Hands(board)
+    values = {control.name: control.default for control in CONTROLS}
+    front = Front(board, hands)
+    hands.press("2")
+    scan_for(board, clock, 2)
+    assert set(board.faults()) == {"knob x"}
+    assert "WIRE OFF" in front.lines(values)[1]
+    hands.press("2")
+    hands.press("0")
+    scan_for(board, clock, 2)
+    assert "adc 1" in board.faults()
+    hands.press("09")
+    scan_for(board, clock, 3)
+    assert not board.faults()
+    front.close()
+
+
 def test_the_front_shows_keys_values_lights_and_how_far_a_knob_is_from_its_control(board: Board, clock: Clock) -> None:
     values = {control.name: control.default for control in CONTROLS} | {"x": 9.0}
     front = Front(board, Hands(board))

@@ -13,6 +13,7 @@ import pytest
 from device.board import Action, Board, Change
 from device.controls import CONTROLS, NOT_KEPT, find
 from device.profile import PACKAGED
+from dsp._engine import PARAMS
 from firmware_py import control as module
 from firmware_py import mailbox, settings
 from firmware_py.boardslot import BoardSlot
@@ -143,6 +144,34 @@ def test_the_startup_preset_plays_when_there_was_no_session(pedal: Pedal, folder
     presets.set_startup("first")
     assert pedal.control.play_startup()
     assert pedal.values["mix"] == 12
+
+
+def test_a_converter_that_comes_late_after_power_on_still_sets_its_controls(folders: Path) -> None:
+    pedal = Control(settings.defaults(), BuiltInRooms(), "")
+    with Board.open("sim") as board:
+        assert board.simulation is not None
+        board.simulation.turn("x", 1.0)
+        board.simulation.chips[0].present = False
+        board.scan()
+        pedal.attach(board, knobs_rule=True)
+        board.simulation.chips[0].present = True
+        until = time.monotonic() + 3
+        while time.monotonic() < until and pedal.values["x"] != 9:
+            pedal.scan()
+            time.sleep(0.005)
+    assert pedal.values["x"] == 9
+
+
+def test_the_bypass_switch_reaches_the_engine(pedal: Pedal) -> None:
+    port = port_of(pedal.control)
+    place = PARAMS.index("bypass")
+    assert port.params()[place] == 0
+    pedal.board.simulation.press("bypass")
+    pedal.scan_for(0.1)
+    pedal.control.work()
+    assert port.params()[place] == 1
+    pedal.scan_for(0.05)
+    assert not pedal.board.simulation.leds["on"].lit
 
 
 def test_taps_from_any_door_set_the_predelay(pedal: Pedal) -> None:
