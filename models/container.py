@@ -254,14 +254,13 @@ class Network:
                 self._interpreter.allocate_tensors()
             inputs, outputs = self._interpreter.get_input_details(), self._interpreter.get_output_details()
         except (ValueError, RuntimeError, OSError) as error:
-            raise ModelError(
-                f"{where}: TFLite refuses its network ({str(error).strip().splitlines()[0]:.120})"
-            ) from None
+            raise ModelError(f"{where}: TFLite refuses its network ({_first_line(error)})") from None
         for what, tensors, size in (("input", inputs, description.inputs), ("output", outputs, description.outputs)):
             if len(tensors) != 1 or tensors[0]["dtype"] is not np.float32 or int(np.prod(tensors[0]["shape"])) != size:
                 raise ModelError(f"{where}: its network must have one float32 {what} of {size} values")
         self._in, self._out = inputs[0]["index"], outputs[0]["index"]
         self._in_shape = tuple(int(length) for length in inputs[0]["shape"])
+        self._where, self._outputs = where, description.outputs
         spread = float(np.ptp(model.golden_outputs)) or 1.0
         for given, expected in zip(model.golden_inputs, model.golden_outputs, strict=True):
             off = float(np.abs(self(given)[model.golden_index] - expected).mean())
@@ -271,7 +270,17 @@ class Network:
                 )
 
     def __call__(self, values: NDArray[np.float32]) -> NDArray[np.float32]:
-        """One input, float32 (inputs,) -> one output, float32 (outputs,)."""
-        self._interpreter.set_tensor(self._in, np.asarray(values, np.float32).reshape(self._in_shape))
-        self._interpreter.invoke()
-        return cast("NDArray[np.float32]", self._interpreter.get_tensor(self._out).ravel())
+        """One input, float32 (inputs,) -> one output, float32 (outputs,). Raises ModelError for a network that fails as it runs."""
+        try:
+            self._interpreter.set_tensor(self._in, np.asarray(values, np.float32).reshape(self._in_shape))
+            self._interpreter.invoke()
+            result = self._interpreter.get_tensor(self._out).ravel()
+        except (ValueError, RuntimeError) as error:
+            raise ModelError(f"{self._where}: TFLite cannot run its network ({_first_line(error)})") from None
+        if len(result) != self._outputs:
+            raise ModelError(f"{self._where}: its network gives {len(result)} values, not {self._outputs}")
+        return cast("NDArray[np.float32]", result)
+
+
+def _first_line(error: BaseException) -> str:
+    return (str(error).strip().splitlines() or [type(error).__name__])[0][:120]

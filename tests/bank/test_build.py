@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+import resource
 import signal
 import subprocess
 import sys
@@ -292,3 +293,52 @@ def test_an_interleaved_bank_must_have_its_waveforms(tmp_path: Path) -> None:
     write(tmp_path / "inf.nvbank", name="inf", waveforms=waveforms, interleaved=2)
     with pytest.raises(BankError, match="not finite"):
         SteppedBank(Bank.open(tmp_path / "inf.nvbank"), 48_000).ir(0, 0, 0, 0, True)
+
+
+def _limited(size: int, arguments: list[str]) -> subprocess.CompletedProcess[str]:
+    """`nverb` in a process that may not write files beyond `size` bytes: what a full disk does, at a place of our choosing."""
+
+    def limit() -> None:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (size, size))
+
+    return subprocess.run(
+        [sys.executable, "-m", "firmware_py.cli", *arguments],
+        capture_output=True,
+        text=True,
+        check=False,
+        preexec_fn=limit,
+    )
+
+
+@pytest.mark.parametrize("size", [0, 100, 40_000, 66_000])
+def test_a_write_that_fails_leaves_the_old_bank_and_nothing_else(model: Path, tmp_path: Path, size: int) -> None:
+    path = tmp_path / "rooms.nvbank"
+    assert main(["bank", "build", "--grid", "1", "-o", str(path)]) == 0
+    old = path.read_bytes()
+    done = _limited(size, ["bank", "build", "--model", str(model), "--grid", "2", "-o", str(path)])
+    assert done.returncode == 1
+    assert done.stderr.splitlines()[-1] == f"nverb: {path}: File too large"
+    assert path.read_bytes() == old and Bank.open(path).name == "rooms"
+    assert [one.name for one in tmp_path.iterdir()] == [path.name]
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="mounts a small file system")
+def test_a_full_disk_is_told_before_the_work(model: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    if subprocess.run(
+        ["mount", "-t", "tmpfs", "-o", "size=300k", "tmpfs", tmp_path], capture_output=True, check=False
+    ).returncode:
+        pytest.skip("may not mount here")
+    try:
+        path = tmp_path / "rooms.nvbank"
+        assert main(["bank", "build", "--grid", "2", "-o", str(path)]) == 0
+        old = path.read_bytes()
+        capsys.readouterr()
+        for more in (["--model", str(model)], ["--model", str(model), "--faithful"]):
+            assert main(["bank", "build", *more, "--grid", "6", "-o", str(path)]) == 1
+            told = capsys.readouterr().err
+            assert re.fullmatch(rf"nverb: {path}: needs \d+ MB and 0 MB are free: .*\n", told), told
+        assert main(["bank", "build", "--grid", "6", "-o", str(path)]) == 1  # nobody asked beforehand: it fills up
+        assert capsys.readouterr().err.splitlines()[-1] == f"nverb: {path}: No space left on device"
+        assert path.read_bytes() == old and [one.name for one in tmp_path.iterdir()] == [path.name]
+    finally:
+        subprocess.run(["umount", tmp_path], check=True)

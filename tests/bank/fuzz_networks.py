@@ -1,0 +1,77 @@
+"""Changed networks under a fitting checksum, opened one by one in child processes: `python fuzz_networks.py FILE.nvmodel --count 5000`.
+
+Prints what became of them; the exit status is 1 if a child was killed by a signal (a crash in TFLite, or a hang) or raised what it
+should not. The pedal itself opens a model that is new to it in such a child, too.
+"""
+
+from __future__ import annotations
+
+import argparse
+import hashlib
+import os
+import random
+import resource
+import signal
+import sys
+from pathlib import Path
+
+from models import container
+
+HEAD = 48
+EDGE = 6000
+"""Bytes at either end of a network where its structure lies, rather than its weights."""
+SECONDS, MEMORY = 30, 4 << 30
+
+
+def changed(data: bytes, seed: int) -> bytes:
+    chance = random.Random(seed)
+    made = bytearray(data)
+    description = int.from_bytes(data[12:16], "little")
+    start = HEAD + description
+    size = container.parse(data, "the model").description.network_bytes
+    for _ in range(chance.randint(1, 5)):
+        place = chance.randrange(min(EDGE, size))
+        at = start + (place if chance.random() < 0.5 else size - 1 - place)
+        made[at] = chance.choice([0, 1, 0xFF, chance.randrange(256), made[at] ^ 1 << chance.randrange(8)])
+    made[16:HEAD] = hashlib.sha256(made[HEAD:]).digest()
+    return bytes(made)
+
+
+def outcome(data: bytes) -> str:
+    child = os.fork()
+    if child == 0:
+        status = 1
+        try:
+            resource.setrlimit(resource.RLIMIT_AS, (MEMORY, MEMORY))
+            signal.alarm(SECONDS)
+            container.Network(container.parse(data, "the model"), "the model")
+            status = 0
+        except container.ModelError:
+            status = 2
+        except MemoryError:
+            status = 3
+        finally:
+            os._exit(status)
+    _, ended = os.waitpid(child, 0)
+    if os.WIFSIGNALED(ended):
+        return signal.Signals(os.WTERMSIG(ended)).name
+    return ("taken", "another exception", "refused", "too large")[os.WEXITSTATUS(ended)]
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("model", type=Path)
+    parser.add_argument("--first", type=int, default=1, help="seed of the first one")
+    parser.add_argument("--count", type=int, default=1000)
+    args = parser.parse_args()
+    good = args.model.read_bytes()
+    found: dict[str, list[int]] = {}
+    for seed in range(args.first, args.first + args.count):
+        found.setdefault(outcome(changed(good, seed)), []).append(seed)
+    for what, seeds in sorted(found.items()):
+        print(f"{what}: {len(seeds)} (first seed {seeds[0]})")
+    return int(not set(found) <= {"taken", "refused", "too large"})
+
+
+if __name__ == "__main__":
+    sys.exit(main())
