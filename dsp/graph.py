@@ -10,8 +10,10 @@ pyo and NumPy only; called by the audio process, and offline by the renderer and
 
 from __future__ import annotations
 
+import contextlib
 import ctypes
 import gc
+import io
 import mmap
 import os
 from typing import Any
@@ -21,7 +23,8 @@ from numpy.typing import NDArray
 
 os.environ["PYO_GUI_WX"] = "0"  # read when pyo is imported: no search for a window system
 
-import pyo
+with contextlib.redirect_stdout(io.StringIO()):  # it advertises window systems where there is none
+    import pyo
 
 from dsp import _engine
 
