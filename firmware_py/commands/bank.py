@@ -97,6 +97,7 @@ def _build(args: argparse.Namespace) -> int:
     from firmware_py.errors import UserError
     from firmware_py.paths import model_path
     from models.container import parse
+    from models.decoder import Decoder
     from models.generator import room_at
 
     if args.model is None:
@@ -108,7 +109,7 @@ def _build(args: argparse.Namespace) -> int:
         return 0
     path = model_path(args.model)
     model = path.read_bytes()
-    name = args.name or parse(model, str(path)).description.name
+    decoder = Decoder.of(parse(model, str(path)), str(path))  # before the work: a bad model is told by its path
     if args.faithful:
         from bank.faithful import build_faithful
 
@@ -118,14 +119,21 @@ def _build(args: argparse.Namespace) -> int:
                 model,
                 steps=args.grid,
                 iterations=args.iterations,
-                name=name,
+                name=args.name or decoder.name,
                 scheduler=args.scheduler,
                 progress=progress,
             )
         print(f"{args.output}: {2 * args.grid**3} waveforms, {args.output.stat().st_size} bytes")
         return 0
     with _bar("rooms") as progress:
-        build_from_model(args.output, model, steps=args.grid, name=name, scheduler=args.scheduler, progress=progress)
+        build_from_model(
+            args.output,
+            model,
+            steps=args.grid,
+            name=args.name or decoder.name,
+            scheduler=args.scheduler,
+            progress=progress,
+        )
     print(f"{args.output}: {args.grid**3} rooms, {args.output.stat().st_size} bytes")
     return 0
 

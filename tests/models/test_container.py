@@ -1,0 +1,155 @@
+"""Model files that cannot be used: each is told in one line, and what played before plays on."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import re
+import struct
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from firmware_py.cli import main
+from firmware_py.control import Control
+from firmware_py.settings import defaults
+from models import container, export, reference
+from models.container import ModelFile
+from models.decoder import Decoder
+
+Bytes = Callable[[bytes], bytes]
+
+
+def _model(path: Path, inputs: int = 3, kind: str = "plug-in") -> ModelFile:
+    """Of one dense layer, `inputs` to 513 x 128."""
+    import tensorflow as tf
+
+    rng = np.random.default_rng(1)
+    outputs = reference.BINS * reference.FRAMES
+    kernel = tf.constant(0.1 * rng.standard_normal((inputs, outputs)), tf.float32)
+    probes = rng.uniform(-2, 2, (4, inputs)).astype(np.float32)
+    made = export.attempt(lambda values: tf.matmul(values, kernel) + 0.5, (1, inputs), "float16", probes, probes)
+    file = export.model_file(
+        "dense", kind, made, probes, reference.GRID, outputs=outputs, db_range=120.0, repaired=True, golden=2
+    )
+    container.write(path, file)
+    return file
+
+
+@pytest.fixture(scope="module")
+def good(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("models") / "good.nvmodel"
+    _model(path)
+    return path
+
+
+def sealed(data: bytes) -> bytes:
+    """With the checksum that fits."""
+    return data[:16] + hashlib.sha256(data[48:]).digest() + data[48:]
+
+
+def described(change: Callable[[dict[str, Any]], object]) -> Bytes:
+    def make(data: bytes) -> bytes:
+        length = int.from_bytes(data[12:16], "little")
+        description = json.loads(data[48 : 48 + length])
+        change(description)
+        text = json.dumps(description).encode()
+        return sealed(data[:12] + struct.pack("<I", len(text)) + data[16:48] + text + data[48 + length :])
+
+    return make
+
+
+def network(change: Bytes) -> Bytes:
+    def make(data: bytes) -> bytes:
+        start = 48 + int.from_bytes(data[12:16], "little")
+        size = json.loads(data[48:start])["network_bytes"]
+        return sealed(data[:start] + change(data[start : start + size]) + data[start + size :])
+
+    return make
+
+
+def golden(data: bytes) -> bytes:
+    return sealed(data[:-4000] + np.full(1000, 0.25, "<f4").tobytes())
+
+
+CASES: dict[str, tuple[Bytes, str]] = {
+    "cut short": (lambda data: data[:-1000], "damaged or cut short"),
+    "cut to its head": (lambda data: data[:48], "more than there are"),
+    "cut within the head": (lambda data: data[:20], "not an nverb model file"),
+    "one bit": (lambda data: data[:9000] + bytes([data[9000] ^ 1]) + data[9001:], "damaged or cut short"),
+    "newer": (lambda data: data[:8] + struct.pack("<I", 2) + data[12:], "model format 2, this nverb reads 1: update"),
+    "not TFLite": (network(lambda one: b"\x1c\0\0\0ONNX" + one[8:]), "not TFLite"),
+    "TFLite in name only": (network(lambda one: one[:8] + bytes(len(one) - 8)), "TFLite refuses its network"),
+    "missing field": (described(lambda about: about.pop("db_range")), "lacks db_range"),
+    "another kind": (described(lambda about: about.update(kind="rooms of tomorrow")), "a model of kind"),
+    "sizes that overflow": (
+        described(lambda about: about.update(network_bytes=2**63)),
+        "network_bytes is 9223372036854775808",
+    ),
+    "sizes that do not fit": (described(lambda about: about.update(golden=3)), "do not add up"),
+    "wrong inputs": (described(lambda about: about.update(inputs=2, golden=3)), "add up|shape of its kind"),
+    "text for a number": (described(lambda about: about.update(frames="128")), "frames is '128'"),
+    "not a number": (described(lambda about: about.update(duration_s=float("nan"))), "duration_s is nan"),
+    "other answers": (golden, "other answers"),
+}
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_unusable_models_are_told_and_nothing_changes(
+    case: str, good: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    change, told = CASES[case]
+    bad = tmp_path / "bad.nvmodel"
+    bad.write_bytes(change(good.read_bytes()))
+    bank = tmp_path / "rooms.nvbank"
+    bank.write_bytes(b"the bank that was there")
+    for arguments in (
+        ["model", "info", str(bad)],
+        ["model", "decode", str(bad), "--z", "0", "0", "0", "-o", str(tmp_path / "map.npy")],
+        ["bank", "build", "--model", str(bad), "--grid", "2", "-o", str(bank)],
+        ["bank", "map", str(tmp_path / "cube.png"), "--bank", str(bad)],
+    ):
+        assert main(arguments) == 1, arguments
+        error = capsys.readouterr().err
+        assert error.startswith("nverb: ") and error.count("\n") == 1, error
+        assert re.search(told, error), error
+    assert sorted(one.name for one in tmp_path.iterdir()) == ["bad.nvmodel", "rooms.nvbank"]
+    assert bank.read_bytes() == b"the bank that was there"
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_the_pedal_plays_on_from_what_it_has(case: str, good: Path, tmp_path: Path) -> None:
+    control = Control(defaults(), Decoder.open(good), str(good))
+    bad = tmp_path / "bad.nvmodel"
+    bad.write_bytes(CASES[case][0](good.read_bytes()))
+    before = control.status()["room"]
+    with pytest.raises(ValueError, match=r"bad\.nvmodel"):
+        control.use_bank(str(bad))
+    assert control.status()["room"] == before and before["bank"] == "dense"
+
+
+def test_a_network_of_another_shape_than_its_kind(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    _model(tmp_path / "four.nvmodel", inputs=4)
+    assert (
+        main(["model", "decode", str(tmp_path / "four.nvmodel"), "--z", "0", "0", "0", "-o", str(tmp_path / "map.npy")])
+        == 1
+    )
+    assert "not the shape of its kind" in capsys.readouterr().err
+    assert not (tmp_path / "map.npy").exists()
+
+
+def test_a_write_that_fails_leaves_the_old_model(good: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = tmp_path / "kept.nvmodel"
+    path.write_bytes(good.read_bytes())
+
+    def full(_: int) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr("os.fsync", full)
+    with pytest.raises(OSError, match="No space left on device") as caught:
+        container.write(path, container.read(good))
+    assert caught.value.filename == str(path)
+    assert path.read_bytes() == good.read_bytes() and list(tmp_path.iterdir()) == [path]
