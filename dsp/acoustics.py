@@ -135,6 +135,8 @@ def noise_power(energy: Floats, length_s: Floats) -> float:
     `energy` (blocks,) and their lengths. There is noise where the level falls by less than NOISE_FALL_DB from the last but one to the
     last tenth of the recording; its very end is left out, for it is often faded.
     """
+    if len(energy) < 20:
+        return 0.0
     edge = np.concatenate([[0.0], np.cumsum(length_s)])
     total = np.concatenate([[0.0], np.cumsum(energy)])
     a, b, c = (float(np.interp(share * edge[-1], edge, total)) for share in (0.75, 0.85, 0.95))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import os
 import struct
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Protocol
@@ -39,18 +40,29 @@ def latent(knob: float) -> float:
     return LATENT_LOW + (LATENT_HIGH - LATENT_LOW) * knob / KNOB_STEPS
 
 
-def find_source(path: Path | None = None) -> RoomSource:
-    """The bank or the model at `path`; without one the starter bank, which is made on first use.
+def _warn(line: str) -> None:
+    print(f"nverb: {line}", file=sys.stderr)
+
+
+def find_source(path: Path | None = None, say: Callable[[str], None] = _warn) -> RoomSource:
+    """The bank or the model at `path`; without one the rooms that come with nverb: the decoder, or where it cannot run the bank made
+    from it, which `say` is told.
 
     Raises BankError, ModelError (NoRuntime where no TFLite runtime is installed), OSError.
     """
     from models.container import is_model
+    from models.decoder import SHIPPED, Decoder, ModelError
 
-    if path is not None and is_model(path):
-        from models.decoder import Decoder
-
-        return Decoder.open(path)
-    return Bank.open(path or starter_bank())
+    if path is not None:
+        return Decoder.open(path) if is_model(path) else Bank.open(path)
+    try:
+        return Decoder.open()
+    except (ModelError, OSError) as error:
+        bank = SHIPPED / "rooms.nvbank"
+        if not bank.exists():
+            bank = starter_bank()
+        say(f"{error}; playing from the bank {bank.name}")
+        return Bank.open(bank)
 
 
 VERIFIED_BYTES = 32 << 20
@@ -88,11 +100,11 @@ def installed_rooms(say: Callable[[str], None]) -> tuple[RoomSource, str]:
             return find_source(slot.path), slot.reference
         except (ValueError, OSError) as error:
             say(f"{error}; going back to the rooms before {slot.reference}")
-    return find_source(), ""
+    return find_source(say=say), ""
 
 
 def starter_bank() -> Path:
-    """The bank that every pedal has, in the data folder; built there (a second or two) if it is not."""
+    """The generator's own cube as a bank in the data folder; built there (a second or two) if it is not. For when all else is lost."""
     path = data_dir() / "banks" / "starter.nvbank"
     if not path.exists():
         from bank.build import build
