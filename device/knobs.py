@@ -92,7 +92,7 @@ class KnobFilter:
         self._step_before = 0.0
         self._time = self._accepted = 0.0
         self._rest_gain = self._motion_gain = self._calm_gain = self._gain_dt = 0.0
-        self._history: deque[float] = deque(maxlen=16)
+        self._steady: deque[float] = deque(maxlen=8)  # outputs of the last scans before any that no hand makes
 
     @property
     def reading(self) -> float | None:
@@ -121,6 +121,8 @@ class KnobFilter:
             self._accepted = now
             return self._tell(m)
 
+        if not self._rough and not self.fault:
+            self._steady.append(self._out)
         # Steps to and fro that no hand makes: a wire in the air.
         step = x - recent[0]
         if step * self._step_before < 0 and abs(step) > ROUGH and abs(self._step_before) > ROUGH:
@@ -155,7 +157,6 @@ class KnobFilter:
                 if abs(self._smooth - self._mean) < self._hysteresis:
                     return False
             self._awake = True
-            self._history.clear()
             self._calm = self._anchor = self._smooth
             self._still_s, self._count, self._mean = 0.0, 0, 0.0
         gain = max(self._motion_gain, distance / CATCH_UP)
@@ -178,7 +179,6 @@ class KnobFilter:
         self._mean += (m - self._mean) / self._count
 
     def _tell(self, smooth: float) -> bool:
-        self._history.append(self._out if self.position is not None else smooth)
         self._out = smooth
         position = min(max((smooth - self._low) / self._span, 0.0), 1.0)
         if self._inverted:
@@ -196,7 +196,7 @@ class KnobFilter:
         if self.fault:
             return False
         self.fault = what
-        self._smooth = self._mean = self._history[0] if self._awake and self._history else self._out
+        self._smooth = self._mean = self._steady[0] if self._steady else self._out
         changed = self._tell(self._smooth)
         self._awake, self._still_s = False, CENTRE_S
         return changed
