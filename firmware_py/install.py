@@ -343,7 +343,7 @@ def _switch(store: Store, state: State, report: Report, live: Callable[[], str])
         if store.number() != before:
             store.take_back(before)
         if was_asked:
-            with contextlib.suppress(UserError):
+            with contextlib.suppress(UserError, ValueError):
                 live()  # it may have taken the new one and then answered too late
         if isinstance(error, ValueError | UserError):
             raise UserError(f"rolled back, as the pedal cannot play it: {error}") from None

@@ -1,0 +1,518 @@
+"""Installing: what is refused, what is taken back, and that the running pedal changes over without a click."""
+
+from __future__ import annotations
+
+import errno
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from bank.build import build
+from bank.store import KEPT_SLOTS, Store, StoreError, slot_name
+from firmware_py import install, rooms, wire
+from firmware_py.demo import Player, private_pedal, wait_for_room
+from firmware_py.errors import UserError
+from firmware_py.install import MAX_BYTES, Offer, Report, kind_of
+from firmware_py.presets import Preset, Presets, parse_presets, to_bytes
+from firmware_py.socket import ask
+from firmware_py.supervisor import Supervisor
+from models.generator import room_at
+
+RATE_HZ = 48000
+
+
+@pytest.fixture(scope="module")
+def files(tmp_path_factory: pytest.TempPathFactory) -> dict[str, bytes]:
+    """Four banks of different rooms."""
+    folder = tmp_path_factory.mktemp("banks")
+    turned = {"a": (1, 1, 1), "b": (-1, 1, 1), "c": (1, -1, 1), "d": (1, 1, -1)}
+    for name, (i, j, k) in turned.items():
+        build(folder / name, lambda x, y, z, i=i, j=j, k=k: room_at(i * x, j * y, k * z), steps=2, name=f"bank {name}")  # type: ignore[misc]
+    return {name: (folder / name).read_bytes() for name in turned}
+
+
+def put(data: Path, content: bytes, name: str = "a.nvbank", live=lambda: "plays", **known) -> str:
+    def receive(at: int) -> Iterator[bytes]:
+        for begin in range(at, len(content), 10_000):
+            yield content[begin : begin + 10_000]
+
+    return install.install(Offer(name, **known), receive, data=data, report=Report(), live=live)
+
+
+def playing(data: Path) -> str:
+    slot = Store(data).current().playing
+    return slot.name if slot else ""
+
+
+def use(data: Path, name: str) -> str:
+    return install.use(name, None, data=data, report=Report(), live=lambda: "plays")
+
+
+def roll_back(data: Path) -> str:
+    return install.roll_back("bank", data=data, report=Report(), live=lambda: "plays")
+
+
+def test_installed_listed_used_rolled_back_removed(tmp_path: Path, files: dict[str, bytes]) -> None:
+    for name in "abc":
+        put(tmp_path, files[name], f"{name}.nvbank")
+    rows = install.listing(tmp_path)
+    assert [(row["name"], row["plays"]) for row in rows] == [("c", True), ("b", False), ("a", False)]
+    roll_back(tmp_path)
+    assert playing(tmp_path) == "b"
+    roll_back(tmp_path)  # undoes the first
+    assert playing(tmp_path) == "c"
+    use(tmp_path, rows[2]["sha256"][:8])
+    assert playing(tmp_path) == "a"
+    with pytest.raises(StoreError, match="in use"):
+        install.remove("a", None, data=tmp_path)
+    install.remove("c", None, data=tmp_path)
+    use(tmp_path, "built-in")
+    assert playing(tmp_path) == ""
+    assert {row["name"] for row in install.listing(tmp_path)} == {"a", "b"}
+    with pytest.raises(StoreError, match="did you mean"):
+        Store(tmp_path).find("bb")
+
+
+def test_the_first_installation_can_be_rolled_back_to_the_built_in_rooms(
+    tmp_path: Path, files: dict[str, bytes]
+) -> None:
+    put(tmp_path, files["a"])
+    roll_back(tmp_path)
+    assert playing(tmp_path) == ""
+    with pytest.raises(StoreError, match="nothing to roll back"):
+        install.roll_back("model", data=tmp_path, report=Report(), live=lambda: "plays")
+
+
+def test_old_ones_go_but_not_those_of_presets(tmp_path: Path) -> None:
+    banks = tmp_path / "banks"
+    banks.mkdir()
+    for number in range(KEPT_SLOTS + 3):
+        build(banks / "bank", lambda x, y, z, n=number: room_at(x / (n + 2), y, z), steps=2, name="x")  # type: ignore[misc]
+        put(tmp_path, (banks / "bank").read_bytes(), f"bank {number}.nvbank")
+        if number == 0:
+            Presets(tmp_path).save("old friend", {"mix": 10.0}, Store(tmp_path).current().playing.reference)
+    names = {row["name"] for row in install.listing(tmp_path)}
+    assert names == {"bank 0"} | {f"bank {number}" for number in range(3, KEPT_SLOTS + 3)}
+
+
+def test_a_preset_finds_its_bank_by_hash_and_then_by_name(tmp_path: Path, files: dict[str, bytes], monkeypatch) -> None:
+    monkeypatch.setenv("NVERB_DATA_DIR", str(tmp_path))
+    put(tmp_path, files["a"], "halls.nvbank")
+    reference = Store(tmp_path).current().playing.reference
+    put(tmp_path, files["b"], "halls.nvbank")  # a newer version of that name
+    assert rooms.rooms_named(reference).name == "bank a"
+    install.remove(reference, None, data=tmp_path)
+    assert rooms.rooms_named(reference).name == "bank b"
+    with pytest.raises(StoreError, match="no bank or model"):
+        rooms.rooms_named("springs@0123456789ab")
+
+
+@pytest.mark.parametrize("damage", ["flipped", "short", "gone", "folder"])
+def test_a_damaged_slot_is_gone_back_from_and_said_so(
+    tmp_path: Path, files: dict[str, bytes], monkeypatch, damage: str
+) -> None:
+    monkeypatch.setenv("NVERB_DATA_DIR", str(tmp_path))
+    put(tmp_path, files["a"], "a.nvbank")
+    put(tmp_path, files["b"], "b.nvbank")
+    path = Store(tmp_path).current().playing.path
+    content = bytearray(path.read_bytes())
+    path.unlink()
+    if damage == "flipped":
+        content[20_000] ^= 1
+        path.write_bytes(content)
+    elif damage == "short":
+        path.write_bytes(content[:1000])
+    elif damage == "folder":
+        path.mkdir()
+    said: list[str] = []
+    source, reference = rooms.installed_rooms(said.append)
+    assert source.name == "bank a" and reference.startswith("a@")
+    assert len(said) == 1 and "b@" in said[0]
+    if damage != "folder":
+        put(tmp_path, files["b"], "b.nvbank")  # installing it again mends it
+        assert rooms.installed_rooms(said.append)[0].name == "bank b"
+        assert len(said) == 1
+
+
+def test_the_state_folder_lost_or_scrambled_still_plays(tmp_path: Path, files: dict[str, bytes], monkeypatch) -> None:
+    monkeypatch.setenv("NVERB_DATA_DIR", str(tmp_path))
+    put(tmp_path, files["a"])
+    current = tmp_path / "store" / "current"
+    for scramble in (
+        lambda: current.symlink_to("generations/999999"),
+        lambda: current.write_bytes(b"\xff" * 100),
+        lambda: current.symlink_to(current),
+        current.mkdir,
+        lambda: None,
+    ):
+        if current.is_dir() and not current.is_symlink():
+            current.rmdir()
+        else:
+            current.unlink(missing_ok=True)
+        scramble()
+        source, _ = rooms.installed_rooms(lambda _: None)
+        assert np.isfinite(source.energy_map(0, 0, 0).level_db).all()
+
+
+@pytest.mark.parametrize("answer", [UserError("it will not"), ValueError("no room")])
+def test_what_the_pedal_refuses_is_taken_back(tmp_path: Path, files: dict[str, bytes], answer: Exception) -> None:
+    put(tmp_path, files["a"], "a.nvbank")
+
+    def refuse() -> str:
+        raise answer
+
+    with pytest.raises(UserError, match="rolled back"):
+        put(tmp_path, files["b"], "b.nvbank", live=refuse)
+    assert playing(tmp_path) == "a"
+    assert [row["name"] for row in install.listing(tmp_path)] == ["a"]
+    with pytest.raises(UserError, match="rolled back"):
+        install.roll_back("bank", data=tmp_path, report=Report(), live=refuse)
+    assert playing(tmp_path) == "a"
+
+
+def test_a_bank_that_makes_no_sound_or_is_damaged_within_is_refused(tmp_path: Path, files: dict[str, bytes]) -> None:
+    put(tmp_path, files["a"], "a.nvbank")
+    flipped = bytearray(files["b"])
+    flipped[len(flipped) // 2] ^= 0x10
+    (tmp_path / "nan").mkdir()
+    build(tmp_path / "nan" / "bank", room_at, steps=2, name="nan")
+    with pytest.raises(UserError, match="SHA-256"):
+        put(tmp_path, bytes(flipped), "b.nvbank")
+    assert playing(tmp_path) == "a"
+    assert not list((tmp_path / "store" / "incoming").iterdir())
+
+
+def test_a_trial_that_crashes_hangs_or_eats_the_memory_harms_nobody() -> None:
+    from firmware_py import trial
+
+    def crash() -> None:
+        os.kill(os.getpid(), 11)
+
+    def eat() -> None:
+        np.ones(1 << 30)
+
+    def burn() -> None:
+        raise RuntimeError("burnt\nout")
+
+    for what, says in ((crash, "SIGSEGV"), (eat, "memory"), (burn, "burnt out")):
+        with pytest.raises(trial.TrialError, match=says):
+            trial.run(what)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(trial, "MAX_WALL_S", 0.2)
+        with pytest.raises(trial.TrialError, match="more than"):
+            trial.run(lambda: time.sleep(60))
+
+
+@pytest.mark.parametrize(
+    ("content", "says"),
+    [
+        (b"", "empty"),
+        (b"\0" * 1000, "no bank, model"),
+        (os.urandom(4096), "no bank, model|not a profile"),
+        (b"nverbank" + b"\xff" * 200, "more than|version"),
+        (b"NVMODEL\0" + bytes(1000), "model format"),
+        (b"{}", "not a file of presets"),
+        (b"{" * 200, "not a file of presets"),
+        (b'{"version": 9, "presets": []}', "version 9"),
+        (b"title = 3", "title"),
+        (b"knob = [", "not a profile"),
+    ],
+)
+def test_what_is_nothing_of_ours_is_told_in_one_line(tmp_path: Path, content: bytes, says: str) -> None:
+    with pytest.raises((UserError, ValueError), match=says) as caught:
+        put(tmp_path, content, "thing")
+    assert "\n" not in str(caught.value) and str(tmp_path) not in str(caught.value)
+    assert not list((tmp_path / "store" / "incoming").iterdir())
+
+
+def test_a_flood_is_refused_early(tmp_path: Path, files: dict[str, bytes]) -> None:
+    taken = 0
+
+    def flood(head: bytes) -> Iterator[bytes]:
+        nonlocal taken
+        yield head
+        while True:
+            taken += 1 << 17
+            yield b"a" * (1 << 17)
+
+    for head, most in (
+        (os.urandom(100), 0),
+        (b"\0" * 100, 0),
+        (b"a" * 100, 1 << 17),
+        (b"{", 1 << 21),
+        (files["a"], 1 << 17),
+    ):
+        taken = 0
+        with pytest.raises((UserError, ValueError)):
+            install.install(
+                Offer("flood"),
+                lambda _, head=head: flood(head),
+                data=tmp_path,
+                report=Report(),
+                live=lambda: "",  # type: ignore[misc]
+            )
+        assert taken <= most
+    with pytest.raises(UserError, match="more than the"):
+        put(tmp_path, b"NVMODEL\0" + bytes(100), "m", size=MAX_BYTES["model"] + 1)
+
+
+@given(head=st.binary(max_size=200))
+def test_any_first_bytes_have_a_kind_or_are_refused(head: bytes) -> None:
+    try:
+        assert kind_of(head[:64], "x") in MAX_BYTES
+    except UserError as error:
+        assert str(error).startswith("x: ")
+
+
+@given(content=st.binary(max_size=2000) | st.text(max_size=500).map(str.encode), seed=st.integers(0, 2**32))
+def test_any_bytes_as_presets_are_presets_or_one_clear_error(content: bytes, seed: int) -> None:
+    whole = bytearray(to_bytes([Preset("One", {"mix": 10.0}), Preset("Two", {"x": 1.0}, "a@123456789abc")]))
+    random = np.random.default_rng(seed)
+    for _ in range(3):
+        whole[random.integers(len(whole))] = random.integers(256)
+    for data in (content, bytes(whole)):
+        try:
+            parse_presets(data, "x", lambda _: None)
+        except UserError as error:
+            assert "\n" not in str(error)
+
+
+@given(name=st.text(max_size=100))
+def test_any_name_makes_a_slot_name(name: str) -> None:
+    made = slot_name(name)
+    assert 1 <= len(made) <= 40 and "/" not in made and "@" not in made and not made.startswith(".")
+    assert made.isprintable()
+
+
+def test_a_file_swapped_while_it_is_installed(tmp_path: Path, files: dict[str, bytes]) -> None:
+    """What was opened is installed, whatever lies at the path by then; what changes in place is refused."""
+    path = tmp_path / "in.nvbank"
+    path.write_bytes(files["a"])
+    file = install.open_input(path)
+    content = wire.Content.of(file, lambda *_: None)
+    (tmp_path / "other").write_bytes(files["b"])
+    os.replace(tmp_path / "other", path)
+    put(tmp_path, b"".join(content.chunks(0)), "in.nvbank", size=content.size, sha256=content.sha256)
+    assert Store(tmp_path).current().playing.path.read_bytes() == files["a"]
+    os.close(file)
+    file = install.open_input(path)
+    content = wire.Content.of(file, lambda *_: None)
+    path.write_bytes(files["c"])
+    with pytest.raises(UserError, match="send it again"):
+        put(tmp_path, b"".join(content.chunks(0)), "in.nvbank", size=content.size, sha256=content.sha256)
+    os.close(file)
+    assert Store(tmp_path).current().playing.path.read_bytes() == files["a"]
+
+
+def test_a_full_disk_makes_room_or_says_so(tmp_path: Path, files: dict[str, bytes], monkeypatch) -> None:
+    for name in "abc":
+        put(tmp_path, files[name], f"{name}.nvbank")
+    before = os.statvfs(tmp_path)
+
+    def nearly_full(_: object) -> object:
+        used = sum(path.stat().st_size for path in (tmp_path / "store" / "slots").iterdir())
+        free = install.RESERVE + 3 * len(files["a"]) - used
+        return os.statvfs_result((1, 1, 0, 0, max(free, 0), *tuple(before)[5:]))
+
+    monkeypatch.setattr(os, "statvfs", nearly_full)
+    put(tmp_path, files["d"], "d.nvbank")  # a, the oldest, made room
+    assert {row["name"] for row in install.listing(tmp_path)} == {"b", "c", "d"}
+    monkeypatch.setattr(os, "statvfs", lambda _: os.statvfs_result((1, 1, 0, 0, 0, *tuple(before)[5:])))
+    with pytest.raises(UserError, match="nverb remove"):
+        put(tmp_path, files["a"], "a.nvbank")
+    assert playing(tmp_path) == "d"
+
+
+@pytest.mark.parametrize(
+    ("number", "says"),
+    [(errno.EROFS, "read-only"), (errno.ENOSPC, "full"), (errno.EACCES, "sudo"), (errno.EIO, "fails")],
+)
+def test_what_the_disk_says_is_told_with_its_remedy(
+    tmp_path: Path, files: dict[str, bytes], monkeypatch, number: int, says: str
+) -> None:
+    put(tmp_path, files["a"], "a.nvbank")
+
+    def fail(*_: object) -> None:
+        raise OSError(number, os.strerror(number))
+
+    monkeypatch.setattr(os, "pwrite", fail)
+    with pytest.raises(UserError, match=says):
+        put(tmp_path, files["b"], "b.nvbank")
+    assert playing(tmp_path) == "a"
+
+
+def test_two_at_once_both_get_in(tmp_path: Path, files: dict[str, bytes]) -> None:
+    code = (
+        "import sys; from pathlib import Path; sys.path[:0] = [sys.argv[1]]; from test_install import put;"
+        "put(Path(sys.argv[2]), Path(sys.argv[3]).read_bytes(), Path(sys.argv[3]).name)"
+    )
+    for name in "abcd":
+        (tmp_path / f"{name}.nvbank").write_bytes(files[name])
+    running = [
+        subprocess.Popen([sys.executable, "-c", code, Path(__file__).parent, tmp_path, tmp_path / f"{name}.nvbank"])
+        for name in "abcd"
+    ]
+    assert [process.wait(120) for process in running] == [0, 0, 0, 0]
+    assert {row["name"] for row in install.listing(tmp_path)} == set("abcd")
+    assert playing(tmp_path) in set("abcd")
+
+
+# Live.
+
+
+@pytest.fixture(scope="module")
+def pedal(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Supervisor]:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("NVERB_DATA_DIR", str(tmp_path_factory.mktemp("live")))
+        with private_pedal(block_frames=256, rate_hz=RATE_HZ) as supervisor:
+            wait_for_room(supervisor)
+            yield supervisor
+
+
+def nverb(*words: object, stdin: bytes = b"") -> subprocess.CompletedProcess[bytes]:
+    return subprocess.run(
+        [sys.executable, "-m", "firmware_py.cli", *map(str, words)],
+        input=stdin,
+        capture_output=True,
+        check=False,
+        timeout=120,
+    )
+
+
+def room() -> dict[str, object]:
+    return ask({"do": "status"})["status"]["room"]
+
+
+def test_the_running_pedal_changes_over_without_a_click(
+    pedal: Supervisor, files: dict[str, bytes], tmp_path: Path
+) -> None:
+    ask({"do": "set", "values": {"gain": 0, "mix": 50, "fade": 50, "x": 2, "y": 6, "z": 3, "width": 1}})
+    (tmp_path / "a.nvbank").write_bytes(files["a"])
+    sound = np.repeat(0.25 * np.sin(2 * np.pi * 1000 * np.arange(60 * RATE_HZ) / RATE_HZ)[:, None], 2, axis=1)
+    player = Player(os.environ["JACK_DEFAULT_SERVER"], sound.astype(np.float32))
+    try:
+        player.start(2)
+        time.sleep(1)
+        serial = ask({"do": "status"})["status"]["audio"]["playing_serial"]
+        begun = player.position
+        done = nverb("install", tmp_path / "a.nvbank")
+        assert done.returncode == 0 and b"plays" in done.stdout, done.stderr
+        deadline = time.monotonic() + 20
+        while ask({"do": "status"})["status"]["audio"]["playing_serial"] == serial:
+            assert time.monotonic() < deadline
+            time.sleep(0.02)
+        time.sleep(0.5)
+        end = min(player.position, len(sound))
+    finally:
+        player.close()
+    assert str(room()["path"]).startswith("a@") and room()["bank"] == "bank a"
+    heard = player.recording[RATE_HZ // 2 : end, 0].astype(float)
+    assert end > begun and np.abs(heard).max() > 0.05
+    # A steady sine minus what its two neighbours predict: the bar of a 50 ms crossfade, as in test_pedal.
+    roughness = np.abs(heard[2:] - 2 * np.cos(2 * np.pi * 1000 / RATE_HZ) * heard[1:-1] + heard[:-2])
+    assert roughness[RATE_HZ // 2 :].max() < 5e-3
+
+
+def test_commands_reach_the_store_of_the_pedal_that_runs(pedal: Supervisor, files: dict[str, bytes]) -> None:
+    """Not that of whoever calls them: the data folder of these commands is another one."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("NVERB_DATA_DIR", os.environ["NVERB_DATA_DIR"] + "-mine")
+        assert nverb("install", "--name", "b", "-", stdin=files["b"]).returncode == 0
+        assert str(room()["path"]).startswith("b@")
+        assert b"* bank   b@" in nverb("list").stdout
+        done = nverb("rollback", "bank")
+        assert done.returncode == 0 and not str(room()["path"]).startswith("b@"), done.stderr
+        assert nverb("use", "b").returncode == 0
+        assert room()["bank"] == "bank b"
+        bad = nverb("use", "nothing")
+        assert bad.returncode == 1 and bad.stderr.count(b"\n") == 1
+        for content, says in ((b"\0" * 10_000_000, b"no bank"), (files["c"][:50_000], b"cut off"), (b"", b"empty")):
+            bad = nverb("install", "-", stdin=content)
+            assert bad.returncode == 1 and says in bad.stderr and bad.stderr.count(b"\n") == 1, bad
+        assert room()["bank"] == "bank b"
+
+
+def test_a_member_of_the_group_installs_as_the_pedal_and_a_stranger_does_not(
+    pedal: Supervisor, files: dict[str, bytes]
+) -> None:
+    group = 12345
+    code = (
+        "import os, sys; import argparse, json, select, socket; from firmware_py import cli, wire, install, progress, paths;"
+        "from firmware_py import socket as s; import bank.store; cli.build_parser();"
+        "g = int(sys.argv[1]);"
+        "os.geteuid() or (os.setgroups([g] if g else []), os.setresgid(65534, 65534, 65534), os.setresuid(65534, 65534, 65534));"
+        "sys.exit(cli.main(sys.argv[2:]))"
+    )
+    runtime, data = Path(os.environ["NVERB_RUNTIME_DIR"]), Path(os.environ["NVERB_DATA_DIR"])
+    if os.geteuid() == 0:  # as systemd/ sets it up; else the test runs as the pedal's user
+        os.chown(runtime, -1, group)
+        os.chmod(runtime, 0o750)
+        os.chown(runtime / "control.sock", -1, group)
+
+    def member(of: int, *words: str, stdin: bytes) -> subprocess.CompletedProcess[bytes]:
+        return subprocess.run(
+            [sys.executable, "-c", code, str(of), *words], input=stdin, capture_output=True, check=False, timeout=60
+        )
+
+    done = member(group, "install", "--name", "from the group", "-", stdin=files["d"])
+    assert done.returncode == 0, done.stderr
+    slot = Store(data).find("from the group")
+    assert slot.path.stat().st_uid == os.geteuid()
+    assert room()["bank"] == "bank d"
+    if os.geteuid() == 0:
+        stranger = member(0, "install", "--name", "x", "-", stdin=files["a"])
+        assert stranger.returncode == 1 and stranger.stderr.count(b"\n") == 1, stranger
+    assert room()["bank"] == "bank d"
+
+
+def test_clients_that_stall_or_leave_do_not_hold_the_knobs_up(pedal: Supervisor, files: dict[str, bytes]) -> None:
+    from firmware_py.socket import connect
+
+    stalled = [connect({"do": "store"}) for _ in range(4)]
+    with pytest.raises(UserError, match="installations are running"):
+        connect({"do": "store"})
+    assert ask({"do": "set", "values": {"mix": 33}})["values"]["mix"] == 33
+    for connection in stalled:
+        connection.close()
+    deadline = time.monotonic() + 20
+    while True:
+        try:
+            connection = connect({"do": "store"})
+            break
+        except UserError:
+            assert time.monotonic() < deadline
+            time.sleep(0.1)
+    connection.sendall(b'{"nverb": 1, "do": "install", "name": "x", "size": 1000000, "sha256": ""}\n')
+    connection.close()
+    assert ask({"do": "get", "names": ["mix"]})["values"]["mix"] == 33
+
+
+def test_start_with_a_damaged_slot(pedal: Supervisor, files: dict[str, bytes]) -> None:
+    """The whole pedal, after a power-on with a damaged bank: the one before it plays."""
+    data = Path(os.environ["NVERB_DATA_DIR"])
+    put(data, files["a"], "good.nvbank")
+    put(data, files["b"], "bad.nvbank")
+    path = Store(data).current().playing.path
+    content = bytearray(path.read_bytes())
+    content[len(content) // 2] ^= 1
+    path.chmod(0o600)
+    path.write_bytes(content)
+    control = pedal.children[1].process
+    assert control is not None
+    (Path(os.environ["NVERB_RUNTIME_DIR"]) / "session.json").unlink(missing_ok=True)
+    old = control.pid
+    control.kill()
+    control.wait()
+    (Path(os.environ["NVERB_RUNTIME_DIR"]) / "session.json").unlink(missing_ok=True)
+    deadline = time.monotonic() + 60
+    while wait_for_room(pedal)["control"]["pid"] == old:
+        assert time.monotonic() < deadline
+    assert str(room()["path"]).startswith(("good@", "a@"))
