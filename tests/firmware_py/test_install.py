@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import faulthandler
 import os
 import subprocess
 import sys
@@ -194,6 +195,7 @@ def test_a_trial_that_crashes_hangs_or_eats_the_memory_harms_nobody() -> None:
     from firmware_py import trial
 
     def crash() -> None:
+        faulthandler.disable()
         os.kill(os.getpid(), 11)
 
     def eat() -> None:
@@ -445,7 +447,7 @@ def test_a_member_of_the_group_installs_as_the_pedal_and_a_stranger_does_not(
 ) -> None:
     group = 12345
     code = (
-        "import os, sys; import argparse, json, select, socket; from firmware_py import cli, wire, install, progress, paths;"
+        "import os, sys; import argparse, json, select, socket; from firmware_py import cli, wire, install, progress, paths, trust;"
         "from firmware_py import socket as s; import bank.store; cli.build_parser();"
         "g = int(sys.argv[1]);"
         "os.geteuid() or (os.setgroups([g] if g else []), os.setresgid(65534, 65534, 65534), os.setresuid(65534, 65534, 65534));"
