@@ -20,7 +20,8 @@ from numpy.typing import NDArray
 from bank.format import Bank
 from dsp.analysis import analyse
 from dsp.energymap import EnergyMap
-from models import measures
+from models import measures, reference
+from models.container import Description
 from models.files import write_atomically
 from models.quiet import extra_import
 
@@ -185,6 +186,24 @@ def draw_walk(
         if progress:
             progress(len(points) + number + 1, 2 * len(points))
     _write_gif(path, pages, per_second)
+
+
+def draw_spectrogram(values: NDArray[np.float32], about: Description, path: Path) -> None:
+    """Writes a PNG of a network's own output (`Decoder.picture`): levels over time and frequency."""
+    figure = _figure((7.0, 4.0))
+    axis = figure.subplots()
+    if about.kind == "plug-in":
+        level = (values - 1.0) * about.db_range
+        hz = np.arange(len(values) + 1) * reference.RATE_HZ / reference.WINDOW
+        seconds = np.arange(values.shape[1] + 1) * reference.HOP / reference.RATE_HZ
+    else:
+        level, hz, seconds = values - values.max(), about.grid.edge_hz, about.grid.frame_edge_s
+        axis.set_yscale("log")
+        axis.set_ylim(hz[1], hz[-1])
+    drawn = axis.pcolormesh(seconds, hz, level, vmin=-100, vmax=0, cmap="magma", rasterized=True)
+    axis.set(xlabel="s", ylabel="Hz", title=about.name)
+    figure.colorbar(drawn, ax=axis, label="dB")
+    write_atomically(path, lambda file: figure.savefig(file, dpi=110, format="png"))
 
 
 def walk(frames: int) -> NDArray[np.float64]:

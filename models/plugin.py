@@ -33,6 +33,9 @@ BOUND_DB = 0.05
 BOUND_LATENT = 0.005
 """The same for an encoder, in latent units: about a hundredth of a step of the plug-in's knobs."""
 
+SEEN_DB = 10.0
+"""A blip that stands out by more than this is worth telling."""
+
 LATENT_SHAPE, PICTURE_SHAPE = (1, 1, 3), (reference.BINS, reference.FRAMES, 1)
 MAX_UNITS, MAX_LAYERS, MAX_FILE = 16_384, 500, 512 << 20
 LAYERS = (
@@ -95,10 +98,8 @@ def import_model(
         f"{chosen.quantisation}, {len(chosen.network)} bytes, mean error {chosen.mean_error:.4f} {unit_name}".rstrip()
     )
     if decodes:
-        rooms = export.run_network(chosen.network, probes, file.description.outputs)
-        with_blip = sum(
-            not np.array_equal(reference.repair(room, db_range), room) for room in rooms.reshape(-1, *PICTURE_SHAPE[:2])
-        )
+        rooms = export.run_network(chosen.network, probes, file.description.outputs).reshape(-1, *PICTURE_SHAPE[:2])
+        with_blip = sum((room - reference.repair(room, db_range)).max() * db_range > SEEN_DB for room in rooms)
         said += f"; {db_range:g} dB range; blip {'repaired' if repaired else 'kept'} (in {with_blip} of {len(rooms)} rooms tried)"
     return Imported(file, said)
 

@@ -38,7 +38,9 @@ def add_parsers(parts: Any) -> None:
     info.add_argument("model", metavar="NAME")
     info.set_defaults(handler=_info)
 
-    decode = parts.add_parser("decode", help="the network's own output at a point of the latent space, as .npy")
+    decode = parts.add_parser(
+        "decode", help="the network's own output at a point of the latent space, as .npy, or as a picture"
+    )
     decode.add_argument("model", metavar="NAME")
     decode.add_argument(
         "--z",
@@ -48,7 +50,7 @@ def add_parsers(parts: Any) -> None:
         metavar="A",
         help="the latent: three values (own models: up to eight)",
     )
-    decode.add_argument("-o", "--output", type=Path, required=True, metavar="MAP.npy")
+    decode.add_argument("-o", "--output", type=Path, required=True, metavar="MAP.npy", help="or MAP.png: a spectrogram")
     decode.set_defaults(handler=_decode)
 
     encode = parts.add_parser("encode", help="the latent of a recorded IR, by the plug-in's encoder")
@@ -123,7 +125,12 @@ def _decode(args: argparse.Namespace) -> int:
 
     decoder = Decoder.open(model_path(args.model))
     values = decoder.picture(args.z)
-    write_atomically(args.output, lambda file: np.save(file, values))
+    if args.output.suffix.lower() == ".png":
+        from bank.picture import draw_spectrogram
+
+        draw_spectrogram(values, decoder.description, args.output)
+    else:
+        write_atomically(args.output, lambda file: np.save(file, values))
     shape = " x ".join(str(length) for length in values.shape)
     print(f"{args.output}: {shape}, {values.min():.3f} to {values.max():.3f}")
     return 0

@@ -60,6 +60,9 @@ def test_map_and_traverse_of_every_kind(tmp_path: Path, capsys: pytest.CaptureFi
     picture, gif = tmp_path / "cube.png", tmp_path / "walk.gif"
     assert main(["bank", "map", str(picture), "--bank", str(model)]) == 0
     assert _format(picture) == "PNG"
+    assert main(["model", "decode", str(model), "--z", "0", "1", "0", "-o", str(tmp_path / "map.png")]) == 0
+    with Image.open(tmp_path / "map.png") as image:
+        assert image.format == "PNG"
     for source in (["--model", str(model)], []):
         assert main(["model", "traverse", str(gif), *source, "--frames", "5", "--fps", "10"]) == 0
         with Image.open(gif) as moving:
