@@ -12,7 +12,9 @@ from pathlib import Path
 from setuptools import Extension, setup
 from setuptools.command.build_ext import build_ext
 
-FAST = ["-std=gnu11", "-O3", "-ffast-math", "-fno-math-errno"]
+FAST = ["-std=gnu11", "-O3", "-fno-math-errno", "-fno-trapping-math", "-fno-signed-zeros", "-ffp-contract=fast"]
+if platform.machine().startswith("armv"):
+    FAST.append("-ffast-math")  # else NEON is not used: it flushes denormals
 # name of the table, lanes, its flags
 BASELINE = ("nv_simd_baseline", 4, [])
 EXTRA = {
@@ -46,7 +48,9 @@ setup(
             "dsp._engine",
             ["dsp/binding.c", "dsp/engine.c", "dsp/port.c", "dsp/kernel.c", "dsp/kernel_plan.c"],
             include_dirs=["dsp"],
-            depends=["dsp/engine.h", "dsp/port.h", "dsp/kernel.h", "dsp/kernel_layout.h", "dsp/kernel_simd.h"],
+            depends=[
+                f"dsp/{name}.h" for name in ("engine", "port", "kernel", "kernel_layout", "kernel_simd", "denormals")
+            ],
             extra_compile_args=["-std=gnu11", "-O2", "-Wall", "-Wextra"],
             libraries=["m"],
         )

@@ -6,9 +6,7 @@
 #include <time.h>
 #include <unistd.h>
 
-#if defined(__SSE2__)
-#include <immintrin.h>
-#endif
+#include "denormals.h"
 
 static const float INPUT_LIMIT = 16.0f;   /* 24 dB above full scale: beyond it an input is broken, not loud */
 static const float WET_LIMIT = 1e6f;      /* 120 dB above full scale: no convolution of a held input with a sound IR gets there */
@@ -359,42 +357,10 @@ void nv_engine_free(nv_engine *e) {
     free(e);
 }
 
-/* Has the thread flush denormals, pyo's objects within the block included; returns its mode before, for finish() to restore: a
- * renderer's thread has other work to do, to which denormals may matter. */
-static uint64_t flush_denormals(void) {
-#if defined(__SSE2__)
-    uint32_t before = _mm_getcsr();
-    _mm_setcsr(before | 0x8040);
-    return before;
-#elif defined(__aarch64__)
-    uint64_t before;
-    __asm__ volatile("mrs %0, fpcr" : "=r"(before));
-    __asm__ volatile("msr fpcr, %0" : : "r"(before | (1u << 24)));
-    return before;
-#elif defined(__arm__) && defined(__ARM_FP)
-    uint32_t before;
-    __asm__ volatile("vmrs %0, fpscr" : "=r"(before));
-    __asm__ volatile("vmsr fpscr, %0" : : "r"(before | (1u << 24)));
-    return before;
-#else
-    return 0;
-#endif
-}
-
-static void restore_denormals(uint64_t before) {
-#if defined(__SSE2__)
-    _mm_setcsr((uint32_t)before);
-#elif defined(__aarch64__)
-    __asm__ volatile("msr fpcr, %0" : : "r"(before));
-#elif defined(__arm__) && defined(__ARM_FP)
-    __asm__ volatile("vmsr fpscr, %0" : : "r"((uint32_t)before));
-#else
-    (void)before;
-#endif
-}
-
 void nv_engine_begin(nv_engine *e) {
-    e->float_mode = flush_denormals();
+    /* pyo's objects within the block are served too. finish() restores: a renderer's thread has other work to do, to which
+     * denormals may matter. */
+    e->float_mode = nv_flush_denormals();
     uint64_t now = now_ns();
     if (e->expected_ns && now > e->expected_ns + e->period_ns / 2) {
         count(&e->port->meters.late_blocks, 1);
@@ -507,5 +473,5 @@ void nv_engine_finish(nv_engine *e, const float *const *mixed, float *const *out
         atomic_store_explicit(&m->worst_ns, busy, memory_order_relaxed);
     count(&m->blocks, 1);
     atomic_store_explicit(&m->heartbeat_ns, now, memory_order_release);
-    restore_denormals(e->float_mode);
+    nv_restore_denormals(e->float_mode);
 }

@@ -5,13 +5,46 @@
 #include "kernel_simd.h"
 
 enum {
-    NV_LAYOUT_VERSION = 1,
+    NV_LAYOUT_VERSION = 2,
     NV_MAX_TAPS = 10 * 192000, /* 10 s at the highest rate */
     NV_LARGEST_PARTITION = 16384,
 };
 
 /* The build for transforms of many points, chosen once by what the processor can do. */
 const nv_simd *nv_best_simd(void);
-/* Instructions of one block for one channel of a stage, by the cost model. */
-double nv_stage_cost(int block, int partition, int partitions);
+/* A transform must fill four vectors: small ones use the narrower build. */
+const nv_simd *nv_simd_for(int points);
+
+/* Instructions of one unit of each inner loop of kernel_simd.c: see kernel_plan.c. */
+typedef struct nv_costs {
+    float first2, first4, pass4, to_spectrum, from_spectrum, inverse4, last2, last4; /* a butterfly; a group of vectors */
+    float pair, product;               /* multiply: a pair of vectors; each product of it */
+    float shared_pair, shared_product; /* the same for two outputs at once */
+    float slice;                       /* of a list: choosing and calling */
+    float stage, block;                /* a later stage's, the kernel's own work in each block */
+} nv_costs;
+const nv_costs *nv_costs_for(const nv_simd *simd);
+
+/* Passes of the tree above the vectors: radix 4, after one of radix 2 where their number of doublings is odd. */
+static inline int nv_doublings(int points, int lanes) {
+    int n = 0;
+    while (points / lanes >> n > 1) n++;
+    return n;
+}
+
+/* Blocks from the arrival of a partition's last frame to the first block in which its output is added (0: the same). */
+static inline int nv_stage_delay(const nv_stage *stage, int block) {
+    return ((int)stage->offset_taps - (int)stage->partition_frames) / block + 1;
+}
+/* Whether a job of `blocks` blocks multiplies all partitions but the newest ahead of time. */
+static inline int nv_stage_early(int delay, int blocks) { return delay < blocks - 1; }
+
+/* Instructions of one job (a partition's worth of input) of a stage, with a stereo IR, by the cost model: all of it, and what
+ * has to be done between the input's arrival and the output. */
+typedef struct nv_job_cost {
+    double all, urgent;
+} nv_job_cost;
+nv_job_cost nv_cost_of_job(int partition, int partitions, int inputs, int early);
+/* And of a whole block. */
+double nv_cost_of_block(const nv_layout *layout);
 #endif

@@ -1,62 +1,123 @@
 /* How an IR is cut into partitions: the cost model, and the search for the cheapest cut.
  *
- * Stage 0 has partitions of one block and answers at once. A later stage of partitions of P frames takes its input when P frames
- * are there and has the next P frames' time to work (its load spread evenly over P / B blocks), so its first tap may lie no
- * earlier than 2P - B (Gardner 1995, section 3.2; Garcia 2002 searches such cuts by dynamic programming; Wefers 2015, ch. 5.4).
- * Each stage therefore reaches to the first tap of the next, and the cut is a list of partition sizes.
+ * When a stage of partitions of P frames (M = P / B blocks) has taken in its frames at the end of block t, its transforms, its
+ * newest partition's products and its inverse transforms must be done before its output is added, first in block t + K: the
+ * stage's first tap then lies at P + (K - 1) B. K is M - 1 at most, for the next job then begins (Gardner 1995, section 3.2, whose
+ * 2P - B this is, less the block that is worked in before output is added). It may be less: products with all older partitions can be
+ * made before the input is there ("early"), so that only the urgent rest falls between (Wefers 2015, ch. 5.4). As all of a job runs at
+ * an even rate, K is what that rate allows: M times the urgent part of the cost. A small K makes stages short and lets a new IR be
+ * heard sooner; it costs a second pass over the sums.
  *
- * Cost of a block, in instructions of an AVX2 build for one channel (counted by callgrind on this source, other SIMD widths keep
- * the proportions well enough to choose by):
+ * Each stage reaches to the first tap of the next, and a cut is a list of sizes and delays. All useful lists are tried (Garcia
+ * 2002 finds the best by dynamic programming; here the lists are few).
  *
- *     stage of P frames and n partitions:  (B / P) * (P / 8) * (2 * FFT(P) + MULTIPLY * n + OVERHEAD)   per vector of 8
- *     FFT(P) = PASS * log4(P / 8) + LANES        passes of radix 4, and the transform across lanes
+ * Cost of a block, in instructions (with V lanes, d doublings from V to P; a unit's cost in the table below):
+ *
+ *     stage     (B / P) * (inputs * forward + outputs * (inverse + P/2V * (pair * (early ? 2 : 1) + product * partitions))) + stage
+ *     forward   P/V/4 * (first4 + pass4 * (d/2 - 1)) + P/V/4 * to_spectrum       d even; a pass of radix 2 comes first if d is odd
+ *     inverse   the same with last4, inverse4, from_spectrum
+ *
+ * The units were counted by callgrind and qemu on the objects of this source; `nverb bench kernel --plan` shows what the model says of
+ * each stage beside what is counted.
  */
 #include <string.h>
 
 #include "kernel_layout.h"
 
-static const double PASS = 13.0, LANES = 19.0, MULTIPLY = 8.5, OVERHEAD = 20.0, SLICE = 60.0;
+static const nv_costs AVX2 = {
+    .first2 = 20, .first4 = 46, .pass4 = 48, .to_spectrum = 157, .from_spectrum = 138, .inverse4 = 52, .last2 = 14, .last4 = 38,
+    .pair = 38, .product = 13.3f, .shared_pair = 62, .shared_product = 21, .slice = 70, .stage = 560, .block = 800,
+};
+static const nv_costs NEON64 = {
+    .first2 = 23, .first4 = 55, .pass4 = 54, .to_spectrum = 124, .from_spectrum = 105, .inverse4 = 52, .last2 = 16, .last4 = 39,
+    .pair = 25.5f, .product = 12.9f, .shared_pair = 43, .shared_product = 26.5f, .slice = 70, .stage = 700, .block = 900,
+};
+static const nv_costs NEON32 = {
+    .first2 = 28, .first4 = 68, .pass4 = 62, .to_spectrum = 152, .from_spectrum = 145, .inverse4 = 60, .last2 = 19, .last4 = 46,
+    .pair = 86, .product = 19.7f, .shared_pair = 99, .shared_product = 53, .slice = 90, .stage = 900, .block = 1200,
+};
 
-/* A change of IR takes effect in a stage when its next job is done, after up to 2P frames: this bounds how long a knob's turn
- * takes to be heard in full. */
-enum { LONGEST_PARTITION = 2048 };
-
-double nv_stage_cost(int block, int partition, int partitions) {
-    double passes = 0;
-    for (int n = partition / 8; n >= 4; n /= 4) passes += 1;
-    for (int n = partition / 8; n > 0; n /= 4)
-        if (n == 2) passes += 0.7; /* the one pass of radix 2 */
-    double per_vector = 2 * (PASS * passes + LANES) + MULTIPLY * partitions + OVERHEAD;
-    return block / 8.0 * per_vector + (partition > block ? SLICE : 0);
+/* SSE2 and scalar builds are served by the proportions of a four-lane one. */
+const nv_costs *nv_costs_for(const nv_simd *simd) {
+    return simd->lanes == 8 ? &AVX2 : sizeof(void *) == 8 ? &NEON64 : &NEON32;
 }
 
-static int first_tap(int block, int partition) { return partition == block ? 0 : 2 * partition - block; }
+nv_job_cost nv_cost_of_job(int partition, int partitions, int inputs, int early) {
+    const nv_simd *simd = nv_simd_for(partition);
+    const nv_costs *c = nv_costs_for(simd);
+    int vectors = partition / simd->lanes, doublings = nv_doublings(partition, simd->lanes), odd = doublings % 2;
+    int passes = odd ? doublings / 2 - 1 : doublings / 2 - 2; /* of radix 4, without the first and the last */
+    if (passes < 0) passes = 0;
+    double forward = vectors * ((odd ? c->first2 / 2 : c->first4 / 4) + passes * c->pass4 / 4 + c->to_spectrum / 4);
+    double inverse = vectors * ((odd ? c->last2 / 2 : c->last4 / 4) + passes * c->inverse4 / 4 + c->from_spectrum / 4);
+    double pair = inputs == 1 ? c->shared_pair / 2 : c->pair, product = inputs == 1 ? c->shared_product / 2 : c->product;
+    double newest = vectors / 2 * (pair + product * (early ? 1 : partitions));
+    double older = early && partitions > 1 ? vectors / 2 * (pair + product * (partitions - 1)) : 0;
+    double urgent = inputs * forward + NV_OUTPUTS * (inverse + newest);
+    return (nv_job_cost){urgent + NV_OUTPUTS * older, urgent};
+}
 
-/* Sizes are tried recursively, each at least twice the last: at most 2^7 lists. */
-static void search(const nv_layout *base, nv_stage *stages, int count, double cost, nv_layout *best, double *best_cost) {
-    int block = (int)base->block_frames, taps = (int)base->max_taps;
-    nv_stage *last = &stages[count - 1];
-    int size = (int)last->partition_frames, offset = (int)last->offset_taps;
-    { /* the last one: it reaches to the end */
-        int partitions = (taps - offset + size - 1) / size;
-        if (partitions < 1) partitions = 1;
-        double total = cost + nv_stage_cost(block, size, partitions);
-        if (total < *best_cost) {
-            *best_cost = total;
-            *best = *base;
-            best->stages = (uint32_t)count;
-            memcpy(best->stage, stages, (size_t)count * sizeof *stages);
-            best->stage[count - 1].partitions = (uint32_t)partitions;
-        }
+double nv_cost_of_block(const nv_layout *layout) {
+    const nv_costs *c = nv_costs_for(nv_best_simd());
+    double sum = c->block;
+    int block = (int)layout->block_frames;
+    for (uint32_t s = 0; s < layout->stages; s++) {
+        const nv_stage *stage = &layout->stage[s];
+        int blocks = (int)stage->partition_frames / block, early = nv_stage_early(nv_stage_delay(stage, block), blocks);
+        sum += nv_cost_of_job((int)stage->partition_frames, (int)stage->partitions, (int)layout->inputs, early).all / blocks + c->stage;
     }
-    int longest = block > LONGEST_PARTITION ? block : LONGEST_PARTITION;
-    for (int next = 2 * size; next <= longest && count < NV_MAX_STAGES; next *= 2) {
-        int reach = first_tap(block, next) - offset;
-        if (first_tap(block, next) >= taps) break;
-        if (reach % size) continue;
-        last->partitions = (uint32_t)(reach / size);
-        stages[count] = (nv_stage){.partition_frames = (uint32_t)next, .offset_taps = (uint32_t)first_tap(block, next)};
-        search(base, stages, count + 1, cost + nv_stage_cost(block, size, reach / size), best, best_cost);
+    return sum;
+}
+
+/* A change of IR is over in a stage after at most P + K B frames and the crossfade: this keeps it within 100 ms (at 48 kHz, with a
+ * crossfade of 20 ms). Rooms longer than 2.7 s may have larger partitions at their far end. */
+static int longest_partition(int block, int max_taps) {
+    int longest = 2048;
+    while (longest < NV_LARGEST_PARTITION && 64 * longest < max_taps) longest *= 2;
+    return longest > block ? longest : block;
+}
+
+/* Whether the stage can have its urgent work done in time at an even rate, with half a block for
+ * rounding, in its K + 1 blocks. */
+static int in_time(const nv_layout *base, const nv_stage *stage) {
+    int block = (int)base->block_frames, blocks = (int)stage->partition_frames / block, delay = nv_stage_delay(stage, block);
+    if (!nv_stage_early(delay, blocks)) return 1;
+    nv_job_cost job = nv_cost_of_job((int)stage->partition_frames, (int)stage->partitions, (int)base->inputs, 1);
+    return (delay + 0.5) * job.all >= job.urgent * blocks;
+}
+
+typedef struct {
+    const nv_layout *base;
+    nv_layout *best;
+    double best_cost;
+    int longest;
+} search;
+
+/* `trial` holds stages whose last is still without its number of partitions. */
+static void try_all(search *found, nv_layout *trial) {
+    int block = (int)trial->block_frames, taps = (int)trial->max_taps;
+    nv_stage *last = &trial->stage[trial->stages - 1];
+    int size = (int)last->partition_frames, offset = (int)last->offset_taps;
+    last->partitions = (uint32_t)(taps > offset ? (taps - offset + size - 1) / size : 1);
+    if (in_time(trial, last)) {
+        double cost = nv_cost_of_block(trial);
+        if (cost < found->best_cost) found->best_cost = cost, *found->best = *trial;
+    }
+    if (trial->stages == NV_MAX_STAGES) return;
+    for (int next = 2 * size; next <= found->longest; next *= 2) {
+        /* Delays for which this stage reaches to the next in whole partitions; eight of them, the longest among them. */
+        int blocks = next / block, step = size / block, longest = blocks - 1, tries = 0;
+        while (longest >= 0 && (next + (longest - 1) * block - offset) % size) longest--;
+        int stride = (longest / step / 8 + 1) * step;
+        for (int delay = longest; delay >= 1 && tries < 9; delay -= stride, tries++) {
+            int first_tap = next + (delay - 1) * block;
+            if (first_tap >= taps || first_tap <= offset) continue;
+            last->partitions = (uint32_t)((first_tap - offset) / size);
+            if (!in_time(trial, last)) continue;
+            trial->stage[trial->stages++] = (nv_stage){.partition_frames = (uint32_t)next, .offset_taps = (uint32_t)first_tap};
+            try_all(found, trial);
+            trial->stage[--trial->stages] = (nv_stage){0};
+        }
     }
 }
 
@@ -65,32 +126,34 @@ int nv_layout_plan(nv_layout *layout, int block_frames, int max_taps, int inputs
     if (block_frames < NV_MIN_BLOCK || block_frames > NV_MAX_BLOCK || (block_frames & (block_frames - 1))) return NV_E_BLOCK;
     if (max_taps < 1 || max_taps > NV_MAX_TAPS) return NV_E_TAPS;
     if (inputs < 1 || inputs > 2) return NV_E_CHANNELS;
-    nv_layout base = {
+    nv_layout trial = {
         .version = NV_LAYOUT_VERSION,
         .lanes = (uint32_t)nv_best_simd()->lanes,
         .block_frames = (uint32_t)block_frames,
         .max_taps = (uint32_t)max_taps,
         .inputs = (uint32_t)inputs,
+        .stages = 1,
+        .stage = {{.partition_frames = (uint32_t)block_frames}},
     };
-    nv_stage stages[NV_MAX_STAGES + 1] = {{.partition_frames = (uint32_t)block_frames}};
-    double best_cost = 1e300;
-    search(&base, stages, 1, 0, layout, &best_cost);
+    search found = {.best = layout, .best_cost = 1e300, .longest = longest_partition(block_frames, max_taps)};
+    try_all(&found, &trial);
     return NV_OK;
 }
 
 int nv_layout_check(const nv_layout *layout) {
     if (layout->version != NV_LAYOUT_VERSION || layout->lanes != (uint32_t)nv_best_simd()->lanes) return NV_E_LAYOUT;
-    if (layout->block_frames < NV_MIN_BLOCK || layout->block_frames > NV_MAX_BLOCK || (layout->block_frames & (layout->block_frames - 1)))
-        return NV_E_LAYOUT;
+    uint32_t block = layout->block_frames;
+    if (block < NV_MIN_BLOCK || block > NV_MAX_BLOCK || (block & (block - 1))) return NV_E_LAYOUT;
     if (layout->max_taps < 1 || layout->max_taps > NV_MAX_TAPS || layout->inputs < 1 || layout->inputs > 2) return NV_E_LAYOUT;
     if (layout->stages < 1 || layout->stages > NV_MAX_STAGES) return NV_E_LAYOUT;
-    /* Everything else follows from the first stage and the sizes. */
+    /* Everything else follows from the first stage, the sizes and the delays. */
     uint32_t end = 0, size = 0;
     for (uint32_t s = 0; s < layout->stages; s++) {
         const nv_stage *stage = &layout->stage[s];
         uint32_t p = stage->partition_frames;
-        if (s == 0 ? p != layout->block_frames : p <= size || p > NV_LARGEST_PARTITION || (p & (p - 1))) return NV_E_LAYOUT;
-        if (stage->offset_taps != end || (s && end < 2 * p - layout->block_frames)) return NV_E_LAYOUT;
+        if (s == 0 ? p != block : p <= size || p > NV_LARGEST_PARTITION || (p & (p - 1))) return NV_E_LAYOUT;
+        if (stage->offset_taps != end || end % block) return NV_E_LAYOUT;
+        if (s && (end < p || end > 2 * p - 2 * block)) return NV_E_LAYOUT; /* a delay of 1 .. M - 1 blocks */
         if (stage->partitions < 1 || stage->partitions > (NV_MAX_TAPS + p - 1) / p) return NV_E_LAYOUT;
         end += stage->partitions * p, size = p;
     }

@@ -1,19 +1,24 @@
-/* The kernel's inner loops in GCC's vector extensions; see kernel_simd.h. Built with -ffast-math (ARMv7 turns vector floats into
- * scalar ones without it): nothing here may test for NaN.
+/* The kernel's inner loops in GCC's vector extensions; see kernel_simd.h. ARMv7 is built with -ffast-math (it turns vector floats
+ * into scalar ones without): nothing here may test for NaN.
  *
  * The transform. Overlap-save needs, for a frame of 2P samples a = (previous, current) and a filter h of P taps, the middle P
- * samples of their product. As polynomials, with x^P = -i (the "right-angle" convolution, Nussbaumer 1981; Wefers 2015, ch. 2.5):
+ * samples of their product. As polynomials, with x^P = i (the "right-angle" convolution, Nussbaumer 1981; Wefers 2015, ch. 2.5):
  *
- *     a mod (x^P + i) = previous - i current;   (c0 + c1 x^P + c2 x^2P) mod (x^P + i) = (c0 - c2) - i c1
+ *     a mod (x^P - i) = previous + i current;   (c0 + c1 x^P + c2 x^2P) mod (x^P - i) = (c0 - c2) + i c1
  *
- * so the middle part c1 is minus the imaginary part of a product of P complex points, whatever wraps around lands in the real
- * part, and there is no packing of real transforms, no DC and no Nyquist case. A twist by exp(-i pi n / 2P) turns x^P = -i into
- * the cyclic x^P = 1 of an ordinary FFT.
+ * so the middle part c1 is the imaginary part of a product of P complex points, whatever wraps around lands in the real part,
+ * and there is no packing of real transforms, no DC and no Nyquist case.
  *
- * Order of bins. The forward transform decimates in frequency and leaves its bins scrambled, the inverse decimates in time and
- * takes them so (Gentleman & Sande 1966): products do not care, and no bit reversal is ever done. Passes of radix 4 (and one of
- * radix 2) bring the size down to `lanes` points; those lie in one vector, so `lanes` vectors are transposed and transformed
- * side by side.
+ * The residues at all P roots of x^P = i are found by a tree (Fiduccia 1972): a residue mod x^S - r^4 splits into four,
+ *
+ *     a0 + a1 x^q + a2 x^2q + a3 x^3q   mod x^q - w,  w = r, ir, -r, -ir,  q = S/4:   (a0 + w^2 a2) + w (a1 + w^2 a3)
+ *
+ * with one root r for the whole node. No twist comes before the transform, the first pass reads real input and keeps its roots in
+ * registers, and later passes load one set for each node. The tree's leaves are in scrambled order and stay so: products do not
+ * care.
+ *
+ * When nodes have shrunk to `lanes` points, each lies in one vector. Of eight lanes, halves of two nodes are exchanged for one more
+ * split; four vectors are then transposed, and the last passes go side by side with a node in each lane. The way back is the same tree upwards; its last pass computes imaginary parts only.
  */
 #include "kernel_simd.h"
 
@@ -46,231 +51,383 @@ INLINE void put_any(float *p, vec v) { *(vec_unaligned *)p = v; }
 typedef struct {
     vec re, im;
 } cvec;
-INLINE cvec cget(const float *p) { return (cvec){get(p), get(p + V)}; }
-INLINE void cput(float *p, cvec z) { put(p, z.re), put(p + V, z.im); }
-INLINE cvec add(cvec a, cvec b) { return (cvec){a.re + b.re, a.im + b.im}; }
-INLINE cvec sub(cvec a, cvec b) { return (cvec){a.re - b.re, a.im - b.im}; }
-INLINE cvec mul(cvec a, cvec w) { return (cvec){a.re * w.re - a.im * w.im, a.re * w.im + a.im * w.re}; }
-INLINE cvec mul_conj(cvec a, cvec w) { return (cvec){a.re * w.re + a.im * w.im, a.im * w.re - a.re * w.im}; }
-INLINE cvec times_minus_i(cvec a) { return (cvec){a.im, -a.re}; }
-
-/* ---- transforms across registers: `lanes` points, natural order --------------------------------------------------------- */
-
-INLINE void dft4(cvec *z, int step) {
-    cvec s02 = add(z[0], z[2 * step]), d02 = sub(z[0], z[2 * step]);
-    cvec s13 = add(z[step], z[3 * step]), d13 = times_minus_i(sub(z[step], z[3 * step]));
-    z[0] = add(s02, s13), z[step] = add(d02, d13), z[2 * step] = sub(s02, s13), z[3 * step] = sub(d02, d13);
+#if defined(__arm__) && defined(__ARM_NEON)
+/* GCC makes two loads of half a vector each of one with an offset. */
+INLINE vec next(const float **p) {
+    vec v;
+    __asm__("vld1.32 {%e0-%f0}, [%1:128]!" : "=w"(v), "+r"(*p) : "m"(*(const vec *)*p));
+    return v;
 }
-
-#if NV_LANES == 8
-INLINE void dft_lanes(cvec *z) {
-    const vec h = (vec){0} + 0.70710678118654752f;
-    cvec even[4], odd[4];
-    for (int k = 0; k < 4; k++) even[k] = add(z[k], z[k + 4]), odd[k] = sub(z[k], z[k + 4]);
-    odd[1] = (cvec){(odd[1].re + odd[1].im) * h, (odd[1].im - odd[1].re) * h};
-    odd[2] = times_minus_i(odd[2]);
-    odd[3] = (cvec){(odd[3].im - odd[3].re) * h, -(odd[3].re + odd[3].im) * h};
-    dft4(even, 1), dft4(odd, 1);
-    for (int k = 0; k < 4; k++) z[2 * k] = even[k], z[2 * k + 1] = odd[k];
-}
-
-INLINE void transpose(vec *a) {
-    vec b[8], c[8];
-    for (int i = 0; i < 8; i += 2) {
-        b[i] = __builtin_shufflevector(a[i], a[i + 1], 0, 8, 2, 10, 4, 12, 6, 14);
-        b[i + 1] = __builtin_shufflevector(a[i], a[i + 1], 1, 9, 3, 11, 5, 13, 7, 15);
-    }
-    for (int i = 0; i < 8; i += 4)
-        for (int j = 0; j < 2; j++) {
-            c[i + j] = __builtin_shufflevector(b[i + j], b[i + j + 2], 0, 1, 8, 9, 4, 5, 12, 13);
-            c[i + j + 2] = __builtin_shufflevector(b[i + j], b[i + j + 2], 2, 3, 10, 11, 6, 7, 14, 15);
-        }
-    for (int i = 0; i < 4; i++) {
-        a[i] = __builtin_shufflevector(c[i], c[i + 4], 0, 1, 2, 3, 8, 9, 10, 11);
-        a[i + 4] = __builtin_shufflevector(c[i], c[i + 4], 4, 5, 6, 7, 12, 13, 14, 15);
-    }
+INLINE void put_next(float **p, vec v) {
+    __asm__("vst1.32 {%e2-%f2}, [%1:128]!" : "=m"(*(vec *)*p), "+r"(*p) : "w"(v));
 }
 #else
-INLINE void dft_lanes(cvec *z) { dft4(z, 1); }
+INLINE vec next(const float **p) {
+    vec v = get(*p);
+    *p += V;
+    return v;
+}
+INLINE void put_next(float **p, vec v) { put(*p, v), *p += V; }
+#endif
+INLINE cvec cnext(const float **p) {
+    vec re = next(p), im = next(p);
+    return (cvec){re, im};
+}
+INLINE cvec cget(const float *p) { return cnext(&p); }
+INLINE void cput(float *p, cvec z) { put_next(&p, z.re), put_next(&p, z.im); }
+INLINE cvec add(cvec a, cvec b) { return (cvec){a.re + b.re, a.im + b.im}; }
+INLINE cvec sub(cvec a, cvec b) { return (cvec){a.re - b.re, a.im - b.im}; }
+/* ---- butterflies ---------------------------------------------------------------------------------------------------------- */
 
-INLINE void transpose(vec *a) {
+INLINE vec all(float x) { return (vec){0} + x; }
+INLINE cvec call(const float *w) { return (cvec){all(w[0]), all(w[1])}; }
+INLINE cvec mul(cvec a, cvec w) { return (cvec){a.re * w.re - a.im * w.im, a.re * w.im + a.im * w.re}; }
+INLINE cvec mul_conj(cvec a, cvec w) { return (cvec){a.re * w.re + a.im * w.im, a.im * w.re - a.re * w.im}; }
+INLINE vec mul_conj_im(cvec a, cvec w) { return a.im * w.re - a.re * w.im; }
+
+/* a, b -> a + w b, a - w b;   a, b -> a + i w b, a - i w b */
+INLINE void split(cvec *a, cvec *b, cvec w) {
+    cvec t = mul(*b, w);
+    *b = sub(*a, t), *a = add(*a, t);
+}
+INLINE void split_i(cvec *a, cvec *b, cvec w) {
+    cvec t = mul(*b, w);
+    *b = (cvec){a->re + t.im, a->im - t.re}, *a = (cvec){a->re - t.im, a->im + t.re};
+}
+/* and back, times 2: a, b -> a + b, (a - b) / w;   a, b -> a + b, (a - b) / i w */
+INLINE void join(cvec *a, cvec *b, cvec w) {
+    cvec d = sub(*a, *b);
+    *a = add(*a, *b), *b = mul_conj(d, w);
+}
+INLINE void join_i(cvec *a, cvec *b, cvec w) {
+    cvec d = sub(*a, *b);
+    *a = add(*a, *b), *b = mul_conj((cvec){d.im, -d.re}, w);
+}
+
+/* z[0..3] -> residues at r, ir, -r, -ir, and back, times 4 */
+INLINE void split4(cvec *z, cvec r, cvec r2, cvec r3) {
+    cvec a = z[0], b = mul(z[1], r), c = mul(z[2], r2), d = mul(z[3], r3);
+    cvec s0 = add(a, c), d0 = sub(a, c), s1 = add(b, d), d1 = sub(b, d);
+    z[0] = add(s0, s1), z[2] = sub(s0, s1);
+    z[1] = (cvec){d0.re - d1.im, d0.im + d1.re}, z[3] = (cvec){d0.re + d1.im, d0.im - d1.re};
+}
+INLINE void join4(cvec *z, cvec r, cvec r2, cvec r3) {
+    cvec s0 = add(z[0], z[2]), s1 = sub(z[0], z[2]), d0 = add(z[1], z[3]), d1 = sub(z[1], z[3]);
+    z[0] = add(s0, d0);
+    z[1] = mul_conj((cvec){s1.re + d1.im, s1.im - d1.re}, r);
+    z[2] = mul_conj(sub(s0, d0), r2);
+    z[3] = mul_conj((cvec){s1.re - d1.im, s1.im + d1.re}, r3);
+}
+
+/* ---- the passes within a vector, four of them at a time --------------------------------------------------------------------------- */
+
+INLINE void transpose4(vec *a) { /* 4 x 4, in each half of eight lanes */
+#if NV_LANES == 8
+    vec b0 = __builtin_shufflevector(a[0], a[1], 0, 8, 1, 9, 4, 12, 5, 13), b1 = __builtin_shufflevector(a[0], a[1], 2, 10, 3, 11, 6, 14, 7, 15);
+    vec b2 = __builtin_shufflevector(a[2], a[3], 0, 8, 1, 9, 4, 12, 5, 13), b3 = __builtin_shufflevector(a[2], a[3], 2, 10, 3, 11, 6, 14, 7, 15);
+    a[0] = __builtin_shufflevector(b0, b2, 0, 1, 8, 9, 4, 5, 12, 13), a[1] = __builtin_shufflevector(b0, b2, 2, 3, 10, 11, 6, 7, 14, 15);
+    a[2] = __builtin_shufflevector(b1, b3, 0, 1, 8, 9, 4, 5, 12, 13), a[3] = __builtin_shufflevector(b1, b3, 2, 3, 10, 11, 6, 7, 14, 15);
+#else
     vec b0 = __builtin_shufflevector(a[0], a[1], 0, 4, 1, 5), b1 = __builtin_shufflevector(a[0], a[1], 2, 6, 3, 7);
     vec b2 = __builtin_shufflevector(a[2], a[3], 0, 4, 1, 5), b3 = __builtin_shufflevector(a[2], a[3], 2, 6, 3, 7);
     a[0] = __builtin_shufflevector(b0, b2, 0, 1, 4, 5), a[1] = __builtin_shufflevector(b0, b2, 2, 3, 6, 7);
     a[2] = __builtin_shufflevector(b1, b3, 0, 1, 4, 5), a[3] = __builtin_shufflevector(b1, b3, 2, 3, 6, 7);
-}
 #endif
+}
 
 INLINE void transpose_complex(cvec *z) {
-    vec re[V], im[V];
-    for (int k = 0; k < V; k++) re[k] = z[k].re, im[k] = z[k].im;
-    transpose(re), transpose(im);
-    for (int k = 0; k < V; k++) z[k] = (cvec){re[k], im[k]};
+    vec re[4] = {z[0].re, z[1].re, z[2].re, z[3].re}, im[4] = {z[0].im, z[1].im, z[2].im, z[3].im};
+    transpose4(re), transpose4(im);
+    for (int k = 0; k < 4; k++) z[k] = (cvec){re[k], im[k]};
 }
 
-/* ---- the steps ----------------------------------------------------------------------------------------------------------- */
+#if NV_LANES == 8
+enum { LANE_ROOTS = 4 };
+/* Two nodes of eight points, low halves and high halves. */
+INLINE void halves(cvec *a, cvec *b) {
+    cvec lo = {__builtin_shufflevector(a->re, b->re, 0, 1, 2, 3, 8, 9, 10, 11), __builtin_shufflevector(a->im, b->im, 0, 1, 2, 3, 8, 9, 10, 11)};
+    cvec hi = {__builtin_shufflevector(a->re, b->re, 4, 5, 6, 7, 12, 13, 14, 15), __builtin_shufflevector(a->im, b->im, 4, 5, 6, 7, 12, 13, 14, 15)};
+    *a = lo, *b = hi;
+}
+#else
+enum { LANE_ROOTS = 2 };
+#endif
 
-static void load(const nv_fft *fft, const float *previous, const float *current, float *z, int from, int to) {
-    for (int i = from; i < to; i++) { /* (previous - i current) * twist */
-        vec lo = get_any(previous + i * V), hi = get_any(current + i * V);
-        cvec w = cget(fft->twist + 2 * V * i);
-        cput(z + 2 * V * i, (cvec){lo * w.re + hi * w.im, lo * w.im - hi * w.re});
-    }
+enum { GROUP_ROOTS = 8 + 2 * V * LANE_ROOTS };
+
+/* Nodes of `lanes` points in four vectors -> all residues. `roots`: see fft_init in kernel.c. */
+INLINE void split_lanes(cvec *z, const float *roots) {
+#if NV_LANES == 8
+    for (int k = 0; k < 4; k += 2, roots += 2 * V) halves(&z[k], &z[k + 1]), split(&z[k], &z[k + 1], cget(roots));
+#endif
+    transpose_complex(z);
+    cvec r2 = cget(roots), r = cget(roots + 2 * V);
+    split(&z[0], &z[2], r2), split(&z[1], &z[3], r2);
+    split(&z[0], &z[1], r), split_i(&z[2], &z[3], r);
+}
+INLINE void join_lanes(cvec *z, const float *roots) {
+    const float *last = roots + 2 * V * (LANE_ROOTS - 2);
+    cvec r2 = cget(last), r = cget(last + 2 * V);
+    join(&z[0], &z[1], r), join_i(&z[2], &z[3], r);
+    join(&z[0], &z[2], r2), join(&z[1], &z[3], r2);
+    transpose_complex(z);
+#if NV_LANES == 8
+    for (int k = 0; k < 4; k += 2, roots += 2 * V) join(&z[k], &z[k + 1], cget(roots)), halves(&z[k], &z[k + 1]);
+#endif
 }
 
-static void unload(const nv_fft *fft, const float *z, float *out, int from, int to) {
-    for (int i = from; i < to; i++) { /* -Im(z * conj(twist)) */
-        cvec w = cget(fft->twist + 2 * V * i), c = cget(z + 2 * V * i);
-        put_any(out + i * V, c.re * w.im - c.im * w.re);
-    }
-}
+/* ---- the passes --------------------------------------------------------------------------------------------------------- */
 
-static void forward2(const float *twiddles, float *z, int quarter, int from, int to) {
-    for (int b = from; b < to; b++) {
-        float *p = z + 2 * V * b, *q = p + 2 * V * quarter;
-        cvec a = cget(p), c = cget(q);
-        cput(p, add(a, c));
-        cput(q, mul(sub(a, c), cget(twiddles + 2 * V * b)));
-    }
-}
-
-static void inverse2(const float *twiddles, float *z, int quarter, int from, int to) {
-    for (int b = from; b < to; b++) {
-        float *p = z + 2 * V * b, *q = p + 2 * V * quarter;
-        cvec a = cget(p), c = mul_conj(cget(q), cget(twiddles + 2 * V * b));
-        cput(p, add(a, c));
-        cput(q, sub(a, c));
-    }
-}
-
-/* Butterflies are numbered stretch by stretch; `quarter` vectors lie between a butterfly's legs and so many are in a stretch. */
-static void forward(const nv_fft *fft, int pass, float *z, int from, int to) {
-    int radix = fft->pass[pass].radix, quarter = fft->pass[pass].span / radix / V;
-    const float *twiddles = fft->pass[pass].twiddles;
-    if (radix == 2) { /* always the first pass: one stretch */
-        forward2(twiddles, z, quarter, from, to);
+static void forward_first(const nv_fft *fft, const float *previous, const float *current, float *z, int from, int to) {
+    int leg = fft->points / fft->pass[0].radix; /* in frames; in floats of z twice that */
+    const float *roots = fft->pass[0].roots;
+    if (fft->pass[0].radix == 2) {
+        cvec r = call(roots);
+        for (int i = from * V; i < to * V; i += V) {
+            cvec a = {get_any(previous + i), get_any(current + i)}, b = {get_any(previous + i + leg), get_any(current + i + leg)};
+            split(&a, &b, r);
+            cput(z + 2 * i, a), cput(z + 2 * (i + leg), b);
+        }
         return;
     }
-    int leg = 2 * V * quarter;
-    for (int stretch = from / quarter, at = from % quarter; from < to; stretch++, at = 0) {
+    cvec r = call(roots), r2 = call(roots + 2), r3 = call(roots + 4);
+    for (int i = from * V; i < to * V; i += V) {
+        cvec c[4];
+        for (int k = 0; k < 4; k++) c[k] = (cvec){get_any(previous + i + k * leg), get_any(current + i + k * leg)};
+        split4(c, r, r2, r3);
+        for (int k = 0; k < 4; k++) cput(z + 2 * (i + k * leg), c[k]);
+    }
+}
+
+/* A pass between has radix 4. Butterflies are numbered node by node, `quarter` vectors in each leg. */
+static void forward(const nv_fft *fft, int pass, float *z, int from, int to) {
+    int leg = fft->pass[pass].span / 2, quarter = leg / 2 / V;
+    for (int node = from / quarter, at = from % quarter; from < to; node++, at = 0) {
         int count = quarter - at < to - from ? quarter - at : to - from;
-        float *p = z + 2 * V * (stretch * 4 * quarter + at);
-        const float *w = twiddles + 6 * V * at;
+        const float *roots = fft->pass[pass].roots + 6 * node;
+        cvec r = call(roots), r2 = call(roots + 2), r3 = call(roots + 4);
+        float *p = z + 2 * V * (node * 4 * quarter + at), *end = p + 2 * V * count;
         from += count;
-        for (; count > 0; count--, p += 2 * V, w += 6 * V) {
-            cvec a = cget(p), b = cget(p + leg), c = cget(p + 2 * leg), d = cget(p + 3 * leg);
-            cvec s02 = add(a, c), d02 = sub(a, c), s13 = add(b, d), d13 = times_minus_i(sub(b, d));
-            cput(p, add(s02, s13));
-            cput(p + leg, mul(add(d02, d13), cget(w)));
-            cput(p + 2 * leg, mul(sub(s02, s13), cget(w + 2 * V)));
-            cput(p + 3 * leg, mul(sub(d02, d13), cget(w + 4 * V)));
+        for (; p < end; p += 2 * V) {
+            cvec c[4];
+            for (int k = 0; k < 4; k++) c[k] = cget(p + k * leg);
+            split4(c, r, r2, r3);
+            for (int k = 0; k < 4; k++) cput(p + k * leg, c[k]);
         }
+    }
+}
+
+static void to_spectrum(const nv_fft *fft, const float *z, float *spectrum, size_t pair_stride, size_t again, int from, int to) {
+    const float *roots = fft->group_roots + GROUP_ROOTS * from, *end = z + 8 * V * to;
+    float *out = spectrum + pair_stride * 2 * (size_t)from;
+    int last = fft->last;
+    for (z += 8 * V * from; z < end; z += 8 * V, roots += GROUP_ROOTS, out += 2 * pair_stride) {
+        cvec c[4];
+        for (int k = 0; k < 4; k++) c[k] = cget(z + 2 * V * k);
+        if (last) split4(c, call(roots), call(roots + 2), call(roots + 4));
+        split_lanes(c, roots + 8);
+        cput(out, c[0]), cput(out + 2 * V, c[1]), cput(out + pair_stride, c[2]), cput(out + pair_stride + 2 * V, c[3]);
+        if (!again) continue;
+        float *copy = out + again;
+        cput(copy, c[0]), cput(copy + 2 * V, c[1]), cput(copy + pair_stride, c[2]), cput(copy + pair_stride + 2 * V, c[3]);
+    }
+}
+
+static void from_spectrum(const nv_fft *fft, float *z, int from, int to) {
+    const float *roots = fft->group_roots + GROUP_ROOTS * from, *end = z + 8 * V * to;
+    int last = fft->last;
+    for (z += 8 * V * from; z < end; z += 8 * V, roots += GROUP_ROOTS) {
+        cvec c[4];
+        for (int k = 0; k < 4; k++) c[k] = cget(z + 2 * V * k);
+        join_lanes(c, roots + 8);
+        if (last) join4(c, call(roots), call(roots + 2), call(roots + 4));
+        for (int k = 0; k < 4; k++) cput(z + 2 * V * k, c[k]);
     }
 }
 
 static void inverse(const nv_fft *fft, int pass, float *z, int from, int to) {
-    int radix = fft->pass[pass].radix, quarter = fft->pass[pass].span / radix / V;
-    const float *twiddles = fft->pass[pass].twiddles;
-    if (radix == 2) {
-        inverse2(twiddles, z, quarter, from, to);
-        return;
-    }
-    int leg = 2 * V * quarter;
-    for (int stretch = from / quarter, at = from % quarter; from < to; stretch++, at = 0) {
+    int leg = fft->pass[pass].span / 2, quarter = leg / 2 / V;
+    for (int node = from / quarter, at = from % quarter; from < to; node++, at = 0) {
         int count = quarter - at < to - from ? quarter - at : to - from;
-        float *p = z + 2 * V * (stretch * 4 * quarter + at);
-        const float *w = twiddles + 6 * V * at;
+        const float *roots = fft->pass[pass].roots + 6 * node;
+        cvec r = call(roots), r2 = call(roots + 2), r3 = call(roots + 4);
+        float *p = z + 2 * V * (node * 4 * quarter + at), *end = p + 2 * V * count;
         from += count;
-        for (; count > 0; count--, p += 2 * V, w += 6 * V) {
-            cvec a = cget(p), b = mul_conj(cget(p + leg), cget(w));
-            cvec c = mul_conj(cget(p + 2 * leg), cget(w + 2 * V)), d = mul_conj(cget(p + 3 * leg), cget(w + 4 * V));
-            cvec s02 = add(a, c), d02 = sub(a, c), s13 = add(b, d), d13 = times_minus_i(sub(b, d));
-            cput(p, add(s02, s13));
-            cput(p + leg, sub(d02, d13));
-            cput(p + 2 * leg, sub(s02, s13));
-            cput(p + 3 * leg, add(d02, d13));
+        for (; p < end; p += 2 * V) {
+            cvec c[4];
+            for (int k = 0; k < 4; k++) c[k] = cget(p + k * leg);
+            join4(c, r, r2, r3);
+            for (int k = 0; k < 4; k++) cput(p + k * leg, c[k]);
         }
     }
 }
 
-static void to_spectrum(const float *z, float *spectrum, size_t pair_stride, int from, int to) {
-    for (int group = from; group < to; group++) {
-        cvec c[V];
-        const float *p = z + (size_t)2 * V * V * group;
-        float *out = spectrum + pair_stride * (V / 2) * group;
-        for (int k = 0; k < V; k++) c[k] = cget(p + 2 * V * k);
-        transpose_complex(c);
-        dft_lanes(c);
-        for (int k = 0; k < V; k += 2, out += pair_stride) cput(out, c[k]), cput(out + 2 * V, c[k + 1]);
+static void inverse_last(const nv_fft *fft, const float *z, float *out, int from, int to) {
+    int leg = fft->points / fft->pass[0].radix;
+    const float *roots = fft->pass[0].roots;
+    if (fft->pass[0].radix == 2) {
+        cvec r = call(roots);
+        for (int i = from * V; i < to * V; i += V) {
+            cvec a = cget(z + 2 * i), b = cget(z + 2 * (i + leg));
+            put_any(out + i, a.im + b.im), put_any(out + i + leg, mul_conj_im(sub(a, b), r));
+        }
+        return;
+    }
+    cvec r = call(roots), r2 = call(roots + 2), r3 = call(roots + 4);
+    for (int i = from * V; i < to * V; i += V) {
+        const float *p = z + 2 * i;
+        cvec a = cget(p), b = cget(p + 2 * leg), c = cget(p + 4 * leg), d = cget(p + 6 * leg);
+        cvec s0 = add(a, c), s1 = sub(a, c), d0 = add(b, d), d1 = sub(b, d);
+        put_any(out + i, s0.im + d0.im);
+        put_any(out + i + leg, mul_conj_im((cvec){s1.re + d1.im, s1.im - d1.re}, r));
+        put_any(out + i + 2 * leg, mul_conj_im(sub(s0, d0), r2));
+        put_any(out + i + 3 * leg, mul_conj_im((cvec){s1.re - d1.im, s1.im + d1.re}, r3));
     }
 }
 
-static void from_spectrum(float *z, int from, int to) {
-    for (int group = from; group < to; group++) {
-        cvec c[V];
-        float *p = z + (size_t)2 * V * V * group;
-        /* The inverse DFT is the forward one with real and imaginary parts exchanged, before and after. */
-        for (int k = 0; k < V; k++) c[k] = (cvec){get(p + 2 * V * k + V), get(p + 2 * V * k)};
-        dft_lanes(c);
-        transpose_complex(c);
-        for (int k = 0; k < V; k++) cput(p + 2 * V * k, (cvec){c[k].im, c[k].re});
-    }
-}
+/* ---- multiply-accumulate: half of all work ---------------------------------------------------------------------------------- */
 
-/* Sums of products for a pair of vectors: re*re, im*im, re*im, im*re apart, so that each is one multiply-add. */
+#ifdef __FMA__
+/* sum += a * b[], sum -= a * b[]. The filter comes straight from memory, as an operand: GCC would load it first, which makes twelve
+ * instructions sixteen, and the long stages wait for memory anyway. */
+INLINE void multiply_add(vec *sum, vec a, const float *b) { __asm__("vfmadd231ps %2, %1, %0" : "+x"(*sum) : "x"(a), "m"(*(const vec *)b)); }
+INLINE void multiply_subtract(vec *sum, vec a, const float *b) { __asm__("vfnmadd231ps %2, %1, %0" : "+x"(*sum) : "x"(a), "m"(*(const vec *)b)); }
+#endif
+
+/* For one output, sums of re*re, im*im, re*im and im*re are kept apart: eight independent chains of multiply-adds. */
 typedef struct {
-    vec rr0, ii0, ri0, ir0, rr1, ii1, ri1, ir1;
+    vec rr[2], ii[2], ri[2], ir[2];
 } sums;
+
+INLINE void product(sums *s, const float **x, const float **h) {
+    for (int k = 0; k < 2; k++) {
+        cvec a = cnext(x);
+#ifdef __FMA__
+        multiply_add(&s->rr[k], a.re, *h), multiply_add(&s->ii[k], a.im, *h + V);
+        multiply_add(&s->ri[k], a.re, *h + V), multiply_add(&s->ir[k], a.im, *h);
+        *h += 2 * V;
+#else
+        cvec b = cnext(h);
+        s->rr[k] += a.re * b.re, s->ii[k] += a.im * b.im, s->ri[k] += a.re * b.im, s->ir[k] += a.im * b.re;
+#endif
+    }
+}
+
+INLINE void first_product(sums *s, const float *x, const float *h) {
+    for (int k = 0; k < 2; k++, x += 2 * V, h += 2 * V) {
+        cvec a = cget(x), b = cget(h);
+        s->rr[k] = a.re * b.re, s->ii[k] = a.im * b.im, s->ri[k] = a.re * b.im, s->ir[k] = a.im * b.re;
+    }
+}
 
 INLINE void accumulate(sums *s, const float *x, const float *h, int partitions) {
     sums t = *s;
-    for (const float *end = h + (size_t)partitions * 4 * V; h < end; x += 4 * V, h += 4 * V) {
-        cvec a = cget(x), b = cget(h);
-        t.rr0 += a.re * b.re, t.ii0 += a.im * b.im, t.ri0 += a.re * b.im, t.ir0 += a.im * b.re;
-        a = cget(x + 2 * V), b = cget(h + 2 * V);
-        t.rr1 += a.re * b.re, t.ii1 += a.im * b.im, t.ri1 += a.re * b.im, t.ir1 += a.im * b.re;
-    }
+    for (; partitions >= 8; partitions -= 8)
+#pragma GCC unroll 8
+        for (int i = 0; i < 8; i++) product(&t, &x, &h);
+    if (partitions & 4) product(&t, &x, &h), product(&t, &x, &h), product(&t, &x, &h), product(&t, &x, &h);
+    if (partitions & 2) product(&t, &x, &h), product(&t, &x, &h);
+    if (partitions & 1) product(&t, &x, &h);
     *s = t;
 }
 
-static void multiply(const nv_path *paths, int count, float *z, int from, int to) {
-    for (int pair = from; pair < to; pair++) {
-        sums s = {{0}};
-        for (const nv_path *p = paths; p < paths + count; p++) {
-            const float *x = p->input + (size_t)pair * p->ring_partitions * 4 * V;
-            const float *h = p->filter + (size_t)pair * p->partitions * 4 * V;
-            int to_end = p->ring_partitions - p->newest, first = p->partitions < to_end ? p->partitions : to_end;
-            accumulate(&s, x + (size_t)p->newest * 4 * V, h, first);
-            accumulate(&s, x, h + (size_t)first * 4 * V, p->partitions - first);
-        }
-        float *out = z + (size_t)4 * V * pair;
-        cput(out, (cvec){s.rr0 - s.ii0, s.ri0 + s.ir0});
-        cput(out + 2 * V, (cvec){s.rr1 - s.ii1, s.ri1 + s.ir1});
+/* For two outputs that hear the same input, its spectra are read once. */
+typedef struct {
+    cvec left[2], right[2];
+} sums2;
+
+INLINE void product2(sums2 *s, const float **x, const float **h, const float **g) {
+    for (int k = 0; k < 2; k++) {
+        cvec a = cnext(x);
+#ifdef __FMA__
+        multiply_add(&s->left[k].re, a.re, *h), multiply_add(&s->left[k].im, a.re, *h + V);
+        multiply_add(&s->right[k].re, a.re, *g), multiply_add(&s->right[k].im, a.re, *g + V);
+        multiply_subtract(&s->left[k].re, a.im, *h + V), multiply_add(&s->left[k].im, a.im, *h);
+        multiply_subtract(&s->right[k].re, a.im, *g + V), multiply_add(&s->right[k].im, a.im, *g);
+        *h += 2 * V, *g += 2 * V;
+#else
+        cvec b = cnext(h), c = cnext(g);
+        s->left[k].re += a.re * b.re, s->left[k].im += a.re * b.im, s->right[k].re += a.re * c.re, s->right[k].im += a.re * c.im;
+        s->left[k].re -= a.im * b.im, s->left[k].im += a.im * b.re, s->right[k].re -= a.im * c.im, s->right[k].im += a.im * c.re;
+#endif
     }
 }
 
-static void add_output(float *out, const float *old, const float *fresh, float g0, float dg, int frames) {
-    if (!fresh) {
-        for (int i = 0; i < frames; i += V) put_any(out + i, get_any(out + i) + get_any(old + i));
+INLINE void accumulate2(sums2 *s, const float *x, const float *h, const float *g, int partitions) {
+    sums2 t = *s;
+    for (; partitions >= 2; partitions -= 2) product2(&t, &x, &h, &g), product2(&t, &x, &h, &g);
+    if (partitions) product2(&t, &x, &h, &g);
+    *s = t;
+}
+
+static void multiply(const nv_product *p, float *const *z, int more, int from, int to) {
+    size_t ring_stride = (size_t)p->ring_partitions * 4 * V, filter_stride = (size_t)p->filter_partitions * 4 * V;
+    /* The ring is read in two stretches: from the newest to its end, and from its start. */
+    int start = p->newest + p->first, count = p->last - p->first;
+    if (start >= p->ring_partitions) start -= p->ring_partitions;
+    int stretch = count < p->ring_partitions - start ? count : p->ring_partitions - start, rest = count - stretch;
+    size_t x0 = (size_t)start * 4 * V, h0 = (size_t)p->first * 4 * V, h1 = h0 + (size_t)stretch * 4 * V;
+    if (p->outputs == 1) {
+        const float *x = p->input[0] + from * ring_stride, *h = p->filter[0][0] + from * filter_stride;
+        float *out = z[0] + (size_t)4 * V * from, *end = z[0] + (size_t)4 * V * to;
+        for (; out < end; x += ring_stride, h += filter_stride, out += 4 * V) {
+            sums s;
+            if (more)
+                for (int k = 0; k < 2; k++)
+                    s.rr[k] = get(out + 2 * V * k), s.ri[k] = get(out + 2 * V * k + V), s.ii[k] = s.ir[k] = all(0);
+            else
+                first_product(&s, x + x0, h + h0);
+            accumulate(&s, x + x0 + !more * 4 * V, h + h0 + !more * 4 * V, stretch - !more);
+            if (rest) accumulate(&s, x, h + h1, rest);
+            cput(out, (cvec){s.rr[0] - s.ii[0], s.ri[0] + s.ir[0]});
+            cput(out + 2 * V, (cvec){s.rr[1] - s.ii[1], s.ri[1] + s.ir[1]});
+        }
         return;
     }
-    vec g, step = (vec){0} + V * dg;
-    for (int k = 0; k < V; k++) g[k] = g0 + (float)k * dg;
-    for (int i = 0; i < frames; i += V, g += step) {
-        vec a = get_any(old + i), b = get_any(fresh + i);
-        put_any(out + i, get_any(out + i) + a + g * (b - a));
+    for (int pair = from; pair < to; pair++) {
+        float *left = z[0] + (size_t)4 * V * pair, *right = z[1] + (size_t)4 * V * pair;
+        sums2 s = {0};
+        if (more) s = (sums2){{cget(left), cget(left + 2 * V)}, {cget(right), cget(right + 2 * V)}};
+        for (int i = 0; i < p->inputs; i++) {
+            const float *x = p->input[i] + pair * ring_stride;
+            const float *h = p->filter[i][0] + pair * filter_stride, *g = p->filter[i][1] + pair * filter_stride;
+            accumulate2(&s, x + x0, h + h0, g + h0, stretch);
+            if (rest) accumulate2(&s, x, h + h1, g + h1, rest);
+        }
+        cput(left, s.left[0]), cput(left + 2 * V, s.left[1]), cput(right, s.right[0]), cput(right + 2 * V, s.right[1]);
+    }
+}
+
+/* ---- output ----------------------------------------------------------------------------------------------------------------- */
+
+static void add_block(float *out, const float *block, int frames) {
+    for (int i = 0; i < frames; i += V) put_any(out + i, get_any(out + i) + get(block + i));
+}
+
+static void add_faded(float *out, const float *old, const float *fresh, const float *gain, int pieces) {
+    vec ramp;
+    for (int k = 0; k < V; k++) ramp[k] = (float)k / NV_FADE_PIECE;
+    for (; pieces > 0; pieces--, gain++) {
+        float rise = gain[1] - gain[0];
+        vec g = all(gain[0]) + ramp * all(rise), step = all(rise * V / NV_FADE_PIECE);
+        for (int i = 0; i < NV_FADE_PIECE; i += V, g += step, out += V, fresh += V) {
+            vec sum = get_any(out), a = sum;
+            if (old) a = get(old), sum += a, old += V;
+            put_any(out, sum + g * (get(fresh) - a));
+        }
     }
 }
 
 const nv_simd NV_SIMD_TABLE = {
     .name = NV_SIMD_NAME,
     .lanes = V,
-    .load = load,
+    .forward_first = forward_first,
     .forward = forward,
     .to_spectrum = to_spectrum,
     .multiply = multiply,
     .from_spectrum = from_spectrum,
     .inverse = inverse,
-    .unload = unload,
-    .add = add_output,
+    .inverse_last = inverse_last,
+    .add = add_block,
+    .add_faded = add_faded,
 };

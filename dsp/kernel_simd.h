@@ -7,47 +7,57 @@
 #define NV_KERNEL_SIMD_H
 #include <stddef.h>
 
-enum { NV_MAX_PASSES = 8 };
+enum { NV_MAX_PASSES = 8, NV_FADE_PIECE = 16 };
 
-/* Tables for a right-angle transform of `points` complex points, that is of 2 * points real samples. */
+/* Tables for a right-angle transform of `points` complex points, that is of 2 * points real samples: the tree of roots in
+ * kernel_simd.c. */
 typedef struct nv_fft {
     int points, passes;
     struct {
-        int span, radix;  /* the pass splits each stretch of `span` points into `radix` */
-        float *twiddles;
-    } pass[NV_MAX_PASSES];
-    float *twist; /* exp(-i pi n / (2 points)) */
+        int span, radix; /* the pass splits each node of `span` points into `radix` of them */
+        float *roots;    /* [node][6]: r, r^2, r^3 as re, im (radix 2: [node][2]) */
+    } pass[NV_MAX_PASSES]; /* the first, radix 2 or 4, and those between */
+    int last; /* whether a last pass of radix 4 follows before those within vectors */
+    /* For the two together, [group of 4 vectors]: r, r^2, r^3 as re, im and two floats of nothing; then the roots within vectors,
+     * see fft_init. */
+    float *group_roots;
 } nv_fft;
 
-/* One input's ring of spectra, and one IR path's spectra: [pair of vectors][partition][4 * lanes floats]. */
-typedef struct nv_path {
-    const float *input;  /* ring of ring_partitions, the newest at `newest` */
-    const float *filter; /* `partitions` of them */
-    int ring_partitions, newest, partitions;
-} nv_path;
+/* Which products MULTIPLY sums up: partitions first .. last - 1 of the filters against the inputs' rings. With one output only
+ * input[0] and filter[0][0] are read. A ring's and a filter's spectra lie as [pair of vectors][partition][4 * lanes floats]. */
+typedef struct nv_product {
+    int inputs, outputs;
+    const float *input[2];
+    const float *filter[2][2];    /* [input][output] */
+    int ring_partitions, newest;  /* the newest input's partition meets the filter's first */
+    int filter_partitions, first, last;
+} nv_product;
 
 typedef struct nv_simd {
     const char *name;
     int lanes;
-    /* Unit: a vector. Two real blocks -> twisted complex points. */
-    void (*load)(const nv_fft *fft, const float *previous, const float *current, float *z, int from, int to);
-    /* Unit: a butterfly of vectors; points / lanes / radix of them. Decimation in frequency. */
+    /* The first pass, reading two real blocks. Unit: a butterfly of vectors; points / lanes / radix of them. */
+    void (*forward_first)(const nv_fft *fft, const float *previous, const float *current, float *z, int from, int to);
+    /* A further pass, in place. Unit: a butterfly. */
     void (*forward)(const nv_fft *fft, int pass, float *z, int from, int to);
-    /* Unit: `lanes` vectors. Last stage of the transform; writes into a ring of spectra. */
-    void (*to_spectrum)(const float *z, float *spectrum, size_t pair_stride, int from, int to);
-    /* Unit: a pair of vectors. z = sum over paths and partitions of input * filter. */
-    void (*multiply)(const nv_path *paths, int count, float *z, int from, int to);
-    /* Unit: `lanes` vectors. First stage of the inverse transform. */
-    void (*from_spectrum)(float *z, int from, int to);
-    /* Unit: a butterfly of vectors. Decimation in time: the passes in reverse order. */
+    /* The last pass of radix 4 and those within vectors; writes into a ring of spectra, and `again` floats on if that is not 0.
+     * Unit: 4 vectors. */
+    void (*to_spectrum)(const nv_fft *fft, const float *z, float *spectrum, size_t pair_stride, size_t again, int from, int to);
+    /* z[output] = (accumulate ? z[output] : 0) + sum of products. Unit: a pair of vectors. */
+    void (*multiply)(const nv_product *product, float *const *z, int accumulate, int from, int to);
+    /* The same passes backwards: to_spectrum's in place, forward's, and forward_first's, which writes the real block that is
+     * not wrapped around. A transform there and back is scaled by `points`. */
+    void (*from_spectrum)(const nv_fft *fft, float *z, int from, int to);
     void (*inverse)(const nv_fft *fft, int pass, float *z, int from, int to);
-    /* Unit: a vector. Untwists; only the half of the result that is not wrapped around. */
-    void (*unload)(const nv_fft *fft, const float *z, float *out, int from, int to);
-    /* Adds block_frames of old * (1 - g) + new * g to out, g going evenly from g0 in steps of dg; fresh NULL: old alone. */
-    void (*add)(float *out, const float *old, const float *fresh, float g0, float dg, int frames);
+    void (*inverse_last)(const nv_fft *fft, const float *z, float *out, int from, int to);
+    /* out += block; a multiple of `lanes` frames. */
+    void (*add)(float *out, const float *block, int frames);
+    /* out += old * (1 - g) + fresh * g; old NULL: out = out * (1 - g) + fresh * g. In each piece of NV_FADE_PIECE frames g goes
+     * evenly from gain[piece] to gain[piece + 1]. */
+    void (*add_faded)(float *out, const float *old, const float *fresh, const float *gain, int pieces);
 } nv_simd;
 
-/* Builds that this program holds; NULL-terminated, best first, the last one runs anywhere. */
+/* Builds that this program holds. */
 extern const nv_simd nv_simd_baseline;
 #if defined(__x86_64__)
 extern const nv_simd nv_simd_avx2;
