@@ -17,8 +17,10 @@ queue every POLL_S: no Python ever runs in a thread that JACK waits for.
 
 from __future__ import annotations
 
+import ctypes
 import os
 import re
+import signal
 import subprocess
 import sys
 import time
@@ -28,6 +30,7 @@ CLIENT = "nverb-midi"
 POLL_S = 0.002
 """As long as three bytes take on a MIDI cable, twice."""
 RESCAN_S = 1.0
+PR_SET_PDEATHSIG = 1
 LONGEST = 3
 """Bytes of the messages that a pedal is steered by; longer ones (system exclusive) are none of its business."""
 
@@ -100,6 +103,9 @@ def main(api: str) -> int:
             os.write(1, ("\n".join(lines) + "\n").encode())
 
     parent = os.getppid()
+    ctypes.CDLL(None).prctl(
+        PR_SET_PDEATHSIG, signal.SIGTERM
+    )  # at once; the look at getppid below catches what was before
     os.environ["JACK_NO_START_SERVER"] = "1"
     try:
         import rtmidi

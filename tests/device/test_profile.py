@@ -3,8 +3,10 @@
 from pathlib import Path
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
-from device.profile import PACKAGED, ProfileError, load, paths
+from device.profile import PACKAGED, ProfileError, lights_of, load, parse, paths
 
 GOOD = """
 adc = [{ chip = "mcp3008", spi = [0, 0] }]
@@ -105,3 +107,43 @@ def test_a_huge_or_binary_file_is_no_profile(tmp_path) -> None:
     path.write_bytes(bytes(range(256)))
     with pytest.raises(ProfileError, match=r"noise\.toml"):
         load(str(path))
+
+
+KEYS = [
+    "adc",
+    "knob",
+    "switch",
+    "led",
+    "chip",
+    "spi",
+    "pins",
+    "i2c",
+    "name",
+    "bits",
+    "sim",
+    "channel",
+    "control",
+    "law",
+]
+KEYS += ["minimum", "maximum", "takeover", "inverted", "low", "high", "hysteresis", "motion_ms", "pedal", "line"]
+KEYS += ["action", "shows", "scan_hz", "title", "gpiochip"]
+WORDS = st.sampled_from(["mcp3008", "iio", "ads1115", "x", "gain", "lowpass_hz", "bypass", "tap", "on", "log", "steps"])
+LEAVES = WORDS | st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=5)
+ROWS = st.dictionaries(st.sampled_from(KEYS), LEAVES | st.lists(st.integers(0, 80), max_size=5), max_size=6)
+
+
+@given(st.dictionaries(st.sampled_from(KEYS), LEAVES | st.lists(ROWS | LEAVES, max_size=3), max_size=5))
+def test_any_table_is_a_profile_or_is_refused_in_one_line(table) -> None:
+    try:
+        parse(table, Path("mine.toml"))
+    except ProfileError as error:
+        assert "mine.toml" in str(error)
+        assert len(str(error)) < 1000
+
+
+def test_of_a_profile_that_makes_no_sense_the_lights_are_left(tmp_path) -> None:
+    bad = written(tmp_path, GOOD.replace('"x"', '"xx"'))
+    assert [led.shows for led in lights_of(bad).leds] == ["on"]
+    assert not lights_of(bad).knobs
+    for nothing in ("nosuch", str(tmp_path / "nosuch.toml"), written(tmp_path, GOOD.replace('"on"', '"off"'))):
+        assert not lights_of(nothing).leds
