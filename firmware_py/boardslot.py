@@ -22,11 +22,7 @@ class BoardSlot:
         self._profile, self._folder = profile, folder
         self._seen = self._look()
         self._next_look = 0.0
-        try:
-            self.board = Board.open(profile, folder)
-        except (ProfileError, OSError) as error:
-            say("control", f"{reason(error)}; the pedal plays without knobs until this is mended")
-            self.board = Board.bare(profile, folder)
+        self.board = self._open()
 
     def refresh(self, now: float) -> bool:
         """Looks at the files once a second; True if `board` is another one now."""
@@ -44,9 +40,16 @@ class BoardSlot:
             self.board.set_fault("profile", True)
             return False
         self.board.close()  # first: its lines can be held once
-        self.board = Board.open(self._profile, self._folder)
+        self.board = self._open()
         say("control", f"{self.board.profile.path.name}: read anew")
         return True
+
+    def _open(self) -> Board:
+        try:
+            return Board.open(self._profile, self._folder)
+        except (ProfileError, OSError) as error:
+            say("control", f"{reason(error)}; the pedal plays without knobs until this is mended")
+            return Board.bare(self._profile, self._folder)
 
     def close(self) -> None:
         self.board.close()
