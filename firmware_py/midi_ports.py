@@ -27,9 +27,9 @@ import time
 from typing import Any
 
 CLIENT = "nverb-midi"
-POLL_S = 0.002
-"""As long as three bytes take on a MIDI cable, twice."""
-RESCAN_S = 1.0
+POLL_S = 0.004
+"""Four messages on a MIDI cable: no later than a knob."""
+RESCAN_S, LIFE_S = 1.0, 3.0
 PR_SET_PDEATHSIG = 1
 LONGEST = 3
 """Bytes of the messages that a pedal is steered by; longer ones (system exclusive) are none of its business."""
@@ -121,7 +121,7 @@ def main(api: str) -> int:
         }
         tell([f"! {remedy[api]}"])
         return 1
-    next_rescan = 0.0
+    next_rescan = next_life = 0.0
     try:
         while True:
             tell(ports.messages())
@@ -130,9 +130,11 @@ def main(api: str) -> int:
                 next_rescan = now + RESCAN_S
                 if os.getppid() != parent:
                     return 0
-                if api == "jack" and not jack_knows_us():
-                    tell(["! JACK has gone"])
-                    return 1
+                if api == "jack" and now >= next_life:
+                    next_life = now + LIFE_S
+                    if not jack_knows_us():
+                        tell(["! JACK has gone"])
+                        return 1
                 tell(ports.rescan())
             time.sleep(POLL_S)
     except (BrokenPipeError, KeyboardInterrupt):
