@@ -1,0 +1,249 @@
+"""What a player does to a room: longer, larger, brighter, swelling. Works on energy maps, so it costs the audio process nothing.
+
+Each band's level is its smooth decay (dB that fall at a slowly changing rate) plus detail: reflections, flutter, the edge of a gate.
+`decay` and `attack` act on the smooth part and leave the detail where and as strong as it is, so that a reflection does not grow or
+vanish with the tail. A rate steeper than the room's own decay is detail, too: a gate stays a gate. How much the smooth part's rate
+changes is found per band, so that it is the reverberation time T30 that comes out multiplied.
+
+NumPy only; the control process and the renderer call it.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from functools import lru_cache
+
+import numpy as np
+from numpy.typing import NDArray
+
+from dsp.energymap import FLOOR_DB, EnergyMap, Grid
+
+Floats = NDArray[np.float32]
+Doubles = NDArray[np.float64]
+
+EARLY_S = 0.05
+"""Reflections up to here are early (ISO 3382-1, C50)."""
+NODES = 4
+"""Points in each frame at which a level is read between those of another grid."""
+LONGER = (1.0, 1.5, 2.0, 2.5)
+"""Durations of the grid of a longer room, as factors."""
+DETAIL_RATE = 1.2
+"""A band's smooth decay is at most this much steeper than from -5 to -35 dB of its decay curve."""
+HEARD_DB, BAND_HEARD_DB = 85.0, 60.0
+"""What lies further below the loudest cell of the map, or of its band, is not relied on when a decay is made longer."""
+
+
+@dataclass(frozen=True)
+class Shape:
+    """What is done to a room, in this order; the defaults leave it as it is.
+
+    | field         | unit | range    | what                                                                                       |
+    |---------------|------|----------|--------------------------------------------------------------------------------------------|
+    | size          |      | 0.5 .. 2 | factor on the dimensions: on the time of each reflection, and so on decay times            |
+    | decay         |      | 0.25 .. 4| factor on decay times alone                                                                |
+    | tilt_db       | dB   | +-12     | level at the highest band against the lowest, a straight line over octaves                 |
+    | early_late_db | dB   | +-12     | all from 50 ms on against all before, direct sound and all: C50 falls by it                |
+    | attack_s      | s    | 0 .. 0.5 | the room rises (sine squared amplitude) for this long, and decays from there               |
+    | reverse       |      |          | all of that played backwards (see `dsp.synthesis`: it needs no map)                        |
+    """
+
+    decay: float = 1.0
+    size: float = 1.0
+    tilt_db: float = 0.0
+    early_late_db: float = 0.0
+    attack_s: float = 0.0
+    reverse: bool = False
+
+    @property
+    def leaves_map(self) -> bool:
+        """Whether a map stays as it is."""
+        return replace(self, reverse=False) == Shape()
+
+
+def shape_map(room: EnergyMap, shape: Shape, longest_s: float = 10.0) -> EnergyMap:
+    """The shaped room; its grid is longer than that of `room` where it needs to be, up to `longest_s`."""
+    if shape.leaves_map:
+        return room
+    level = room.level_db.astype(np.float32)
+    if shape.decay > 1 or shape.attack_s > 0:  # depths that nobody hears come up
+        level = _without_floor(level, room.grid)
+    grid = _longer_grid(level, room.grid, shape, longest_s)
+    if grid != room.grid or shape.size != 1:
+        level = _stretched(level, room.grid, grid, shape.size)
+    centre = grid.frame_centre_s
+    direct = room.direct_db
+    if shape.decay != 1 or shape.attack_s > 0:
+        fallen = _smooth_fall(level, grid)
+        share = _rate_share(level, direct, fallen, shape.decay, grid)
+        level = level + _at(fallen, grid, centre) - share * _at(fallen, grid, np.maximum(centre - shape.attack_s, 0))
+    tilt = shape.tilt_db * _tilt(grid)
+    level = level + tilt[:, None] + _decibels(_swell(centre, shape.attack_s)) + shape.early_late_db * _lateness(grid)
+    if direct is not None:
+        # A direct sound is short, not infinitely so: an attack of a fraction of a millisecond does not take it away.
+        swell_db = float(_decibels(_swell(np.array([0.0005]), shape.attack_s))[0])
+        direct = (direct + tilt + swell_db).astype(np.float32) if swell_db > -60 else None
+    return EnergyMap(np.maximum(level, level.max() + 2 * FLOOR_DB).astype(np.float32), grid, direct)
+
+
+def _decibels(energy: NDArray[np.floating]) -> Floats:
+    return np.asarray(10 * np.log10(np.maximum(energy, 1e-30)), np.float32)
+
+
+def _power(db: NDArray[np.floating]) -> Floats:
+    return np.asarray(np.exp2(db * np.float32(np.log2(10) / 10)), np.float32)
+
+
+def _swell(time_s: Doubles, attack_s: float) -> Doubles:
+    """Gain of energy while a room swells in."""
+    if attack_s <= 0:
+        return np.ones_like(time_s)
+    return np.asarray(np.sin(np.pi / 2 * np.minimum(time_s / attack_s, 1)) ** 4)
+
+
+@lru_cache(maxsize=8)
+def _lateness(grid: Grid) -> Floats:
+    """Share of each frame that is late, (frames,)."""
+    return np.clip((grid.frame_edge_s[1:] - EARLY_S) / grid.frame_s, 0, 1).astype(np.float32)
+
+
+@lru_cache(maxsize=8)
+def _tilt(grid: Grid) -> Floats:
+    """Share of the tilt in each band, -0.5 .. 0.5."""
+    octaves = np.log2(grid.centre_hz)
+    return ((octaves - octaves[0]) / (octaves[-1] - octaves[0]) - 0.5).astype(np.float32)
+
+
+def _longer_grid(level: Floats, grid: Grid, shape: Shape, longest_s: float) -> Grid:
+    """The grid for what comes out: frames of the same first length, over a duration in which the room falls by about 90 dB."""
+    stretch = shape.size * shape.decay
+    if stretch <= 1 and shape.attack_s <= 0:
+        return grid
+    energy = _power(level).sum(axis=0) * grid.frame_s
+    left = np.cumsum(energy[::-1])[::-1]
+    fallen = np.flatnonzero(left < left[0] * 1e-6)
+    need_s = shape.attack_s + 1.5 * stretch * grid.frame_edge_s[fallen[0] if len(fallen) else -1]
+    duration_s = grid.duration_s
+    for factor in LONGER:
+        duration_s = min(factor * grid.duration_s, max(longest_s, grid.duration_s))
+        if duration_s >= need_s:
+            break
+    return replace(grid, duration_s=duration_s)
+
+
+def _stretched(level: Floats, grid: Grid, target: Grid, size: float) -> Floats:
+    """The map on another grid, its time multiplied by `size`: dB are joined by straight lines; the last one goes on behind the end."""
+    centre = grid.frame_centre_s
+    parts = (np.arange(NODES) + 0.5) / NODES
+    time = (target.frame_edge_s[:-1, None] + target.frame_s[:, None] * parts).ravel() / size
+    after = np.clip(np.searchsorted(centre, time), 1, grid.frames - 1)
+    share = np.clip((time - centre[after - 1]) / (centre[after] - centre[after - 1]), 0, 1).astype(np.float32)
+    points = level[:, after - 1] + share * (level[:, after] - level[:, after - 1])
+    rate = _slope_db_s(level, grid, np.full(grid.bands, grid.frames - 1))
+    points -= rate[:, None] * np.maximum(time - centre[-1], 0).astype(np.float32) + np.float32(10 * np.log10(size))
+    points = points.reshape(grid.bands, target.frames, NODES)
+    middle = points.mean(axis=2, keepdims=True)  # far below it nothing can be told from 0 in float32
+    return np.asarray(middle[:, :, 0] + _decibels(_power(points - middle).mean(axis=2)))
+
+
+def _slope_db_s(level: Floats, grid: Grid, last: NDArray[np.intp]) -> Floats:
+    """How fast each band falls up to frame `last`: a straight line through the last two fifths of that time, 1 .. 5000 dB/s."""
+    centre = grid.frame_centre_s
+    end_s = centre[last][:, None]
+    weight = grid.frame_s * (centre <= end_s) * ((centre >= 0.6 * end_s) | (np.arange(grid.frames) >= last[:, None] - 3))
+    weight = weight / weight.sum(axis=1, keepdims=True)
+    off = centre - (weight * centre).sum(axis=1, keepdims=True)
+    slope = (weight * off * level).sum(axis=1) / np.maximum((weight * off**2).sum(axis=1), 1e-12)
+    return np.clip(-slope, 1.0, 5000.0).astype(np.float32)
+
+
+def _without_floor(level: Floats, grid: Grid) -> Floats:
+    """The map, each band's end that tells of no room (noise, rounding, silence) replaced by the line that leads there."""
+    last = last_reliable(level, grid)
+    centre = grid.frame_centre_s
+    past_s = np.maximum(centre - centre[last][:, None], 0)
+    rate = _slope_db_s(level, grid, last)
+    # The line starts from the mean of the last frames: one of them alone may be a dip.
+    frames = np.clip(last[:, None] - np.arange(4), 0, None)
+    start = (np.take_along_axis(level, frames, 1) - rate[:, None] * (centre[last][:, None] - centre[frames])).mean(axis=1)
+    return np.asarray(np.where(past_s > 0, start[:, None] - rate[:, None] * past_s, level), np.float32)
+
+
+def last_reliable(level: Floats, grid: Grid) -> NDArray[np.intp]:
+    """The last frame of each band that tells of the room, not of a floor of noise or of rounding."""
+    heard = np.maximum(level.max() - HEARD_DB, level.max(axis=1) - BAND_HEARD_DB)
+    # A band whose last tenth is as loud as the tenth before it has a floor, which may be above that.
+    time = grid.frame_centre_s / grid.duration_s
+    before = _decibels(_power(level[:, (time >= 0.8) & (time < 0.9)]).mean(axis=1))
+    end = _decibels(_power(level[:, time >= 0.9]).mean(axis=1))
+    heard = np.where(np.abs(before - end) < 1.0, np.maximum(heard, end + 8.0), heard)
+    reliable = level > heard[:, None]
+    last = grid.frames - 1 - reliable[:, ::-1].argmax(axis=1)
+    return np.where(reliable.any(axis=1), np.maximum(last, 4), grid.frames - 1)
+
+
+def _smooth_fall(level: Floats, grid: Grid) -> Floats:
+    """By how many dB each band's smooth decay has fallen at the frames' edges, (bands, frames + 1)."""
+    start, stop = _t30_crossings(level, None, grid)
+    mean = (30.0 / np.maximum(stop - start, 0.01))[:, None]
+    rate = -level @ _slope_matrix(grid)
+    # Before the curve has fallen by 5 dB a level that stands still is a diffuse field that falls and reflections that come; one that
+    # rises is a swell, which is left alone.
+    before = np.clip(1 + 2 * rate / mean, 0, 1) * mean
+    rate = np.where(grid.frame_centre_s < start[:, None], before, np.clip(rate, 0, DETAIL_RATE * mean))
+    fallen = np.zeros((grid.bands, grid.frames + 1), np.float32)
+    np.cumsum(rate * grid.frame_s, axis=1, out=fallen[:, 1:])
+    return fallen
+
+
+def _at(curve: Floats, grid: Grid, time_s: Doubles) -> Floats:
+    """A curve given at the frames' edges, at other times of the grid."""
+    edges = grid.frame_edge_s
+    frame = np.clip(np.searchsorted(edges, time_s, side="right") - 1, 0, grid.frames - 1)
+    share = ((time_s - edges[frame]) / grid.frame_s[frame]).astype(np.float32)
+    return np.asarray(curve[:, frame] + share * (curve[:, frame + 1] - curve[:, frame]))
+
+
+def _rate_share(level: Floats, direct: Floats | None, fallen: Floats, decay: float, grid: Grid) -> Floats:
+    """(bands, 1): the factor on the rate of each smooth decay with which T30 becomes `decay` times what it was. That is 1 / decay
+    where the decay is a straight line; elsewhere a few steps of fixed-point iteration find it."""
+    share = np.full((grid.bands, 1), 1 / decay, np.float32)
+    if decay == 1:
+        return share
+    fall = _at(fallen, grid, grid.frame_centre_s)
+    wanted = np.float32(decay) * np.subtract(*_t30_crossings(level, direct, grid)[::-1])
+    for _ in range(4):
+        got = np.subtract(*_t30_crossings(level + (1 - share) * fall, direct, grid)[::-1])
+        share *= (np.maximum(got, 1e-4) / np.maximum(wanted, 1e-4))[:, None]
+        np.clip(share, 0.5 / decay, 2 / decay, out=share)
+    return share
+
+
+def _t30_crossings(level: Floats, direct: Floats | None, grid: Grid) -> tuple[Floats, Floats]:
+    """When the decay curve of each band passes -5 and -35 dB; the map's end where it does not."""
+    top = level.max(axis=1, keepdims=True)
+    energy = _power(level - top) * grid.frame_s.astype(np.float32)
+    left = np.zeros((grid.bands, grid.frames + 1), np.float32)
+    left[:, :-1] = np.cumsum(energy[:, ::-1], axis=1)[:, ::-1]
+    whole = left[:, 0] if direct is None else left[:, 0] + _power(direct - top[:, 0])
+    curve = _decibels(left / whole[:, None])
+    edges = grid.frame_edge_s.astype(np.float32)
+    rows = np.arange(grid.bands)
+    times = []
+    for limit in (-5.0, -35.0):
+        after = np.clip((curve < limit).argmax(axis=1), 1, grid.frames - 1)
+        high, low = curve[rows, after - 1], curve[rows, after]
+        part = np.clip((high - limit) / np.maximum(high - low, 1e-6), 0, 1)
+        times.append(edges[after - 1] + part * (edges[after] - edges[after - 1]))
+    return times[0], times[1]
+
+
+@lru_cache(maxsize=8)
+def _slope_matrix(grid: Grid) -> Floats:
+    """(frames, frames): levels times it are their slopes in dB/s, by straight lines fitted around each frame (LOESS, Cleveland 1979,
+    with a Gaussian kernel whose width grows with time)."""
+    centre = grid.frame_centre_s
+    width = np.maximum(0.03, 0.2 * centre)
+    weight = np.exp(-0.5 * ((centre[:, None] - centre) / width) ** 2) * grid.frame_s[:, None]
+    weight /= weight.sum(axis=0)
+    off = centre[:, None] - (weight * centre[:, None]).sum(axis=0)
+    return (weight * off / (weight * off**2).sum(axis=0)).astype(np.float32)
