@@ -31,6 +31,8 @@ DETAIL_RATE = 1.2
 """A band's smooth decay is at most this much steeper than from -5 to -35 dB of its decay curve."""
 HEARD_DB, BAND_HEARD_DB = 85.0, 60.0
 """What lies further below the loudest cell of the map, or of its band, is not relied on when a decay is made longer."""
+LATER_S, SPARSE_S = 0.03, 0.3
+"""From when a band's loudest cell is one of the room, not of a direct sound; up to when reflections may be sparse."""
 
 
 @dataclass(frozen=True)
@@ -66,7 +68,7 @@ def shape_map(room: EnergyMap, shape: Shape, longest_s: float = 10.0) -> EnergyM
         return room
     level = room.level_db.astype(np.float32)
     if shape.decay > 1 or shape.attack_s > 0:  # depths that nobody hears come up
-        level = _without_floor(level, room.grid)
+        level = without_floor(level, room.grid)
     grid = _longer_grid(level, room.grid, shape, longest_s)
     if grid != room.grid or shape.size != 1:
         level = _stretched(level, room.grid, grid, shape.size)
@@ -156,7 +158,7 @@ def _slope_db_s(level: Floats, grid: Grid, last: NDArray[np.intp]) -> Floats:
     return np.clip(-slope, 1.0, 5000.0).astype(np.float32)
 
 
-def _without_floor(level: Floats, grid: Grid) -> Floats:
+def without_floor(level: Floats, grid: Grid) -> Floats:
     """The map, each band's end that tells of no room (noise, rounding, silence) replaced by the line that leads there."""
     last = last_reliable(level, grid)
     centre = grid.frame_centre_s
@@ -170,12 +172,20 @@ def _without_floor(level: Floats, grid: Grid) -> Floats:
 
 def last_reliable(level: Floats, grid: Grid) -> NDArray[np.intp]:
     """The last frame of each band that tells of the room, not of a floor of noise or of rounding."""
-    heard = np.maximum(level.max() - HEARD_DB, level.max(axis=1) - BAND_HEARD_DB)
-    # A band whose last tenth is as loud as the tenth before it has a floor, which may be above that.
-    time = grid.frame_centre_s / grid.duration_s
-    before = _decibels(_power(level[:, (time >= 0.8) & (time < 0.9)]).mean(axis=1))
-    end = _decibels(_power(level[:, time >= 0.9]).mean(axis=1))
-    heard = np.where(np.abs(before - end) < 1.0, np.maximum(heard, end + 8.0), heard)
+    later = level[:, grid.frame_centre_s > LATER_S]
+    if not later.shape[1]:
+        later = level
+    # Where a direct sound is part of the map the room lies further below its peak.
+    peak = level.max() - np.clip(level.max() - later.max() - 10, 0, 30)
+    heard = np.maximum(peak - HEARD_DB, later.max(axis=1) - BAND_HEARD_DB)
+    # A band whose last tenth is as loud as the tenth before it has a floor, which may be above that. (Behind a recording's end there
+    # is silence.)
+    sounding = (level > level.max() + FLOOR_DB + 1).any(axis=0)
+    time = grid.frame_centre_s / grid.frame_edge_s[grid.frames - sounding[::-1].argmax()]
+    tenths = [(time >= share) & (time < share + 0.1) for share in (0.8, 0.9)]
+    if all(tenth.any() for tenth in tenths):
+        before, end = (_decibels(_power(level[:, tenth] - level.max()).mean(axis=1)) + level.max() for tenth in tenths)
+        heard = np.where(np.abs(before - end) < 1.5, np.maximum(heard, end + 8.0), heard)
     reliable = level > heard[:, None]
     last = grid.frames - 1 - reliable[:, ::-1].argmax(axis=1)
     return np.where(reliable.any(axis=1), np.maximum(last, 4), grid.frames - 1)
@@ -183,9 +193,13 @@ def last_reliable(level: Floats, grid: Grid) -> NDArray[np.intp]:
 
 def _smooth_fall(level: Floats, grid: Grid) -> Floats:
     """By how many dB each band's smooth decay has fallen at the frames' edges, (bands, frames + 1)."""
-    start, stop = _t30_crossings(level, None, grid)
+    start, stop = _crossings_s(level, None, grid, np.array([-5.0, -35.0]))
     mean = (30.0 / np.maximum(stop - start, 0.01))[:, None]
-    rate = -level @ _slope_matrix(grid)
+    # (Not @: BLAS would wake its threads for this fraction of a millisecond.)
+    early = np.count_nonzero(grid.frame_centre_s < SPARSE_S)
+    level, top = level.copy(), level.max(axis=1, keepdims=True)
+    level[:, :early] = _decibels(np.einsum("bi,if->bf", _power(level[:, :early] - top), _blur_matrix(grid, early))) + top
+    rate = -np.einsum("bi,if->bf", level, _slope_matrix(grid))
     # Before the curve has fallen by 5 dB a level that stands still is a diffuse field that falls and reflections that come; one that
     # rises is a swell, which is left alone.
     before = np.clip(1 + 2 * rate / mean, 0, 1) * mean
@@ -210,16 +224,25 @@ def _rate_share(level: Floats, direct: Floats | None, fallen: Floats, decay: flo
     if decay == 1:
         return share
     fall = _at(fallen, grid, grid.frame_centre_s)
-    wanted = np.float32(decay) * np.subtract(*_t30_crossings(level, direct, grid)[::-1])
+    wanted = np.float32(decay) * _t30_s(level, direct, grid)
     for _ in range(4):
-        got = np.subtract(*_t30_crossings(level + (1 - share) * fall, direct, grid)[::-1])
-        share *= (np.maximum(got, 1e-4) / np.maximum(wanted, 1e-4))[:, None]
+        share *= (_t30_s(level + (1 - share) * fall, direct, grid) / wanted)[:, None]
         np.clip(share, 0.5 / decay, 2 / decay, out=share)
     return share
 
 
-def _t30_crossings(level: Floats, direct: Floats | None, grid: Grid) -> tuple[Floats, Floats]:
-    """When the decay curve of each band passes -5 and -35 dB; the map's end where it does not."""
+_T30_DB = np.linspace(-5, -35, 5, dtype=np.float32)
+
+
+def _t30_s(level: Floats, direct: Floats | None, grid: Grid) -> Floats:
+    """T30 of each band: a straight line through when its decay curve passes five levels."""
+    off = _T30_DB - _T30_DB.mean()
+    slope = off @ _crossings_s(level, direct, grid, _T30_DB) / (off @ off)
+    return np.maximum(-60 * slope, 1e-3)
+
+
+def _crossings_s(level: Floats, direct: Floats | None, grid: Grid, limits_db: NDArray[np.floating]) -> Floats:
+    """When the decay curve of each band passes each limit, (limits, bands); the map's end where it does not."""
     top = level.max(axis=1, keepdims=True)
     energy = _power(level - top) * grid.frame_s.astype(np.float32)
     left = np.zeros((grid.bands, grid.frames + 1), np.float32)
@@ -228,13 +251,22 @@ def _t30_crossings(level: Floats, direct: Floats | None, grid: Grid) -> tuple[Fl
     curve = _decibels(left / whole[:, None])
     edges = grid.frame_edge_s.astype(np.float32)
     rows = np.arange(grid.bands)
-    times = []
-    for limit in (-5.0, -35.0):
+    times = np.empty((len(limits_db), grid.bands), np.float32)
+    for i, limit in enumerate(limits_db):
         after = np.clip((curve < limit).argmax(axis=1), 1, grid.frames - 1)
         high, low = curve[rows, after - 1], curve[rows, after]
         part = np.clip((high - limit) / np.maximum(high - low, 1e-6), 0, 1)
-        times.append(edges[after - 1] + part * (edges[after] - edges[after - 1]))
-    return times[0], times[1]
+        times[i] = edges[after - 1] + part * (edges[after] - edges[after - 1])
+    return times
+
+
+@lru_cache(maxsize=8)
+def _blur_matrix(grid: Grid, frames: int) -> Floats:
+    """(frames, frames): energies times it are their means over some 40 ms, so that gaps between reflections count as what they are."""
+    centre = grid.frame_centre_s[:frames]
+    weight = np.exp(-0.5 * ((centre[:, None] - centre) / 0.015) ** 2) * grid.frame_s[:frames, None]
+    weight[weight < 1e-12] = 0
+    return (weight / weight.sum(axis=0)).astype(np.float32)
 
 
 @lru_cache(maxsize=8)
@@ -246,4 +278,6 @@ def _slope_matrix(grid: Grid) -> Floats:
     weight = np.exp(-0.5 * ((centre[:, None] - centre) / width) ** 2) * grid.frame_s[:, None]
     weight /= weight.sum(axis=0)
     off = centre[:, None] - (weight * centre[:, None]).sum(axis=0)
-    return (weight * off / (weight * off**2).sum(axis=0)).astype(np.float32)
+    matrix = weight * off / (weight * off**2).sum(axis=0)
+    matrix[np.abs(matrix) < 1e-9 * np.abs(matrix).max(axis=0)] = 0  # denormal float32 would take ten times the time
+    return matrix.astype(np.float32)

@@ -38,7 +38,7 @@ NODES = 4
 """Points of an energy curve in each frame of the map."""
 
 
-def _smooth_number(at_least: int, *, even: bool = False) -> int:
+def smooth_number(at_least: int, *, even: bool = False) -> int:
     """The smallest number of factors 2, 3 and 5 from `at_least` on: quick to transform."""
     best = 1 << max(1, (at_least - 1).bit_length())
     five = 1
@@ -55,15 +55,131 @@ def _smooth_number(at_least: int, *, even: bool = False) -> int:
 
 
 @dataclass(frozen=True)
-class _Group:
-    """Bands whose carriers have the same number of samples."""
+class Bands:
+    """Bands whose carriers have the same number of samples: `gain * carriers`, transformed and windowed, is their spectrum."""
 
     bands: NDArray[np.intp]
     first_bin: NDArray[np.intp]
-    window: Floats  # (bands, samples): power-complementary, scaled to the map's unit
-    carriers: NDArray[np.complex64]  # (2, bands, samples)
+    window: Floats  # (bands, samples)
+    carriers: NDArray[np.complex64]  # (channels, bands, samples); a square magnitude of 1 is an energy of 1 per second
     node: NDArray[np.intp]  # (samples,): the curve's node before each sample
     share: Floats  # (samples,): how far each lies between that node and the next
+
+
+class Curves:
+    """Curves over time on a grid: NODES points in each frame, between which they are straight."""
+
+    def __init__(self, grid: Grid) -> None:
+        quarters = (np.arange(NODES) + 0.5) / NODES
+        self.time_s = np.asarray((grid.frame_edge_s[:-1, None] + grid.frame_s[:, None] * quarters).ravel())
+        at = np.searchsorted(grid.frame_centre_s, self.time_s)
+        self._after = np.clip(at, 1, grid.frames - 1)
+        before = grid.frame_centre_s[self._after - 1]
+        share = (self.time_s - before) / (grid.frame_centre_s[self._after] - before)
+        self._share = np.clip(share, 0, 1).astype(np.float32)  # level before the first centre and after the last
+
+    def join(self, points: Floats) -> Floats:
+        """Straight lines between the values (bands, frames) of the frames' centres, at the nodes."""
+        low = points[:, self._after - 1]
+        return np.asarray(low + self._share * (points[:, self._after] - low))
+
+    def place(self, samples: int, seconds: float, start_s: float = 0.0) -> tuple[NDArray[np.intp], Floats]:
+        """Node and share (see Bands) of `samples` that cover `seconds` from `start_s` on; the ends hold beyond the curve."""
+        at = start_s + np.arange(samples) * (seconds / samples)
+        node = np.clip(np.searchsorted(self.time_s, at) - 1, 0, len(self.time_s) - 2)
+        share = np.clip((at - self.time_s[node]) / (self.time_s[node + 1] - self.time_s[node]), 0, 1)
+        return node, share.astype(np.float32)
+
+
+def amplitude(db: Floats) -> Floats:
+    """10 ** (db / 20)."""
+    return np.asarray(np.exp2(db * np.float32(np.log2(10) / 20)), np.float32)
+
+
+@dataclass(frozen=True)
+class BandWindow:
+    """Where a band lies in a spectrum: `size` bins from `first` on, weighted by `window` (power-complementary between bands)."""
+
+    band: int
+    first: int
+    size: int
+    window: NDArray[np.float64]
+    scale: float
+    """The window times this gives a carrier of unit magnitude an energy of 1 per second in the band."""
+
+
+def band_windows(rate_hz: int, grid: Grid, frames: int, *, whole: bool) -> list[BandWindow]:
+    """The bands of `frames` samples. `whole`: the outermost bands take all that lies beyond them, so that the squares add to 1 everywhere;
+    else they roll off."""
+    bin_hz = np.fft.rfftfreq(frames, 1 / rate_hz).astype(np.float64)
+    erb, centre = hz_to_erb(bin_hz), hz_to_erb(grid.centre_hz)
+    step = centre[1] - centre[0]
+    used = [b for b in range(grid.bands) if grid.centre_hz[b] <= 0.49 * rate_hz]
+    windows = []
+    for band in used:
+        distance = (erb - centre[band]) / step
+        if whole:  # smooth in frequency (Meyer's wavelet has this slope), so that what is loud does not leak far in time
+            distance = np.where((distance < 0) & (band == 0) | (distance > 0) & (band == used[-1]), 0, distance)
+            x = np.minimum(np.abs(distance), 1)
+            distance = x**4 * (35 - 84 * x + 70 * x**2 - 20 * x**3)
+        inside = np.flatnonzero(np.abs(distance) < 1)
+        if not len(inside):
+            continue
+        size = min(smooth_number(len(inside) + 2), len(bin_hz))
+        first = int(min(inside[0], len(bin_hz) - size))
+        distance = distance[first : first + size]
+        window = np.where(np.abs(distance) < 1, np.cos(np.pi / 2 * distance), 0)
+        if band == 0 and not whole:  # nothing lies below: it keeps its full height down to a second-order roll-off
+            window = np.where(distance < 0, 1 / (1 + (0.3 * distance) ** 2), window)
+            window[bin_hz[first : first + size] < 5] = 0
+        # A band's energy per second is spread evenly over its width: |X|^2 = frames * energy / (2 width) for a real signal.
+        width_hz = grid.edge_hz[band + 1] - grid.edge_hz[band]
+        windows.append(BandWindow(band, first, size, window, float(np.sqrt(frames / (2 * size * width_hz)))))
+    return windows
+
+
+def grouped(
+    windows: list[BandWindow], carriers: list[NDArray[np.complex64]], curves: Curves, seconds: float, start_s: float = 0.0
+) -> list[Bands]:
+    """The bands with their carriers (channels, samples), those of one size together."""
+    groups = []
+    for size in sorted({w.size for w in windows}):
+        rows = [i for i, w in enumerate(windows) if w.size == size]
+        groups.append(
+            Bands(
+                np.array([windows[i].band for i in rows]),
+                np.array([windows[i].first for i in rows]),
+                np.stack([windows[i].window * windows[i].scale for i in rows]).astype(np.float32),
+                np.stack([carriers[i] for i in rows], axis=1),
+                *curves.place(size, seconds, start_s),
+            )
+        )
+    return groups
+
+
+def spectra(groups: list[Bands], curves: Floats, bins: int) -> NDArray[np.complex64]:
+    """Carriers times amplitude curves (bands, nodes), side by side: (channels, bins)."""
+    result = np.zeros((groups[0].carriers.shape[0], bins), np.complex64)
+    for group in groups:
+        own = curves[group.bands]
+        low = own[:, group.node]
+        gain = low + group.share * (own[:, group.node + 1] - low)
+        bands = np.fft.fft(gain * group.carriers, axis=2)
+        bands *= group.window
+        size = bands.shape[2]
+        for row, first in enumerate(group.first_bin):
+            result[:, first : first + size] += bands[:, row]
+    return result
+
+
+def _noise(rate_hz: int, grid: Grid, frames: int, seed: int) -> tuple[list[BandWindow], list[NDArray[np.complex64]]]:
+    """Bands and their carriers: unit magnitude, random phase, fixed by the seed."""
+    windows = band_windows(rate_hz, grid, frames, whole=False)
+    carriers = []
+    for w in windows:
+        phases = np.random.default_rng([seed, w.band]).random((2, w.size), np.float32)
+        carriers.append(np.exp(2j * np.pi * phases).astype(np.complex64))
+    return windows, carriers
 
 
 @dataclass(frozen=True)
@@ -71,56 +187,14 @@ class _Bench:
     """All that is fixed for IRs of up to one length."""
 
     frames: int
-    groups: list[_Group]
-    bin_hz: NDArray[np.float64]
-
-
-def _node_times(grid: Grid) -> NDArray[np.float64]:
-    """Middles of the quarters of all frames, seconds."""
-    quarters = (np.arange(NODES) + 0.5) / NODES
-    return np.asarray((grid.frame_edge_s[:-1, None] + grid.frame_s[:, None] * quarters).ravel())
+    groups: list[Bands]
 
 
 def _build_bench(rate_hz: int, grid: Grid, length_s: float, seed: int) -> _Bench:
-    frames = _smooth_number(int((length_s + GUARD_S) * rate_hz), even=True)
-    bin_hz = np.fft.rfftfreq(frames, 1 / rate_hz).astype(np.float64)
-    erb, centre = hz_to_erb(bin_hz), hz_to_erb(grid.centre_hz)
-    step = centre[1] - centre[0]
-    times = _node_times(grid)
-    by_size: dict[int, list[tuple[int, int, Floats, NDArray[np.complex64]]]] = {}
-    for band in range(grid.bands):
-        inside = np.flatnonzero(np.abs(erb - centre[band]) < step)
-        if grid.centre_hz[band] > 0.49 * rate_hz or not len(inside):
-            continue
-        size = min(_smooth_number(len(inside) + 2), len(bin_hz))
-        first = int(min(inside[0], len(bin_hz) - size))
-        distance = (erb[first : first + size] - centre[band]) / step
-        window = np.where(np.abs(distance) < 1, np.cos(np.pi / 2 * distance), 0)
-        if band == 0:  # nothing lies below the lowest band: it keeps its full height down to a second-order roll-off
-            window = np.where(distance < 0, 1 / (1 + (0.3 * distance) ** 2), window)
-            window[bin_hz[first : first + size] < 5] = 0
-        # A band's energy per second is spread evenly over its width: |X|^2 = frames * energy / (2 width) for a real signal.
-        width_hz = grid.edge_hz[band + 1] - grid.edge_hz[band]
-        window *= np.sqrt(frames / (2 * size * width_hz))
-        phases = np.random.default_rng([seed, band]).random((2, size), np.float32)
-        carriers = np.exp(2j * np.pi * phases).astype(np.complex64)
-        by_size.setdefault(size, []).append((band, first, window.astype(np.float32), carriers))
-    groups = []
-    for size, rows in sorted(by_size.items()):
-        at = np.arange(size) * (frames / rate_hz / size)
-        node = np.clip(np.searchsorted(times, at) - 1, 0, len(times) - 2)
-        share = np.clip((at - times[node]) / (times[node + 1] - times[node]), 0, 1)
-        groups.append(
-            _Group(
-                bands=np.array([row[0] for row in rows]),
-                first_bin=np.array([row[1] for row in rows]),
-                window=np.stack([row[2] for row in rows]),
-                carriers=np.stack([row[3] for row in rows], axis=1),
-                node=node,
-                share=share.astype(np.float32),
-            )
-        )
-    return _Bench(frames, groups, bin_hz)
+    frames = smooth_number(int((length_s + GUARD_S) * rate_hz), even=True)
+    windows, carriers = _noise(rate_hz, grid, frames, seed)
+    groups = grouped(windows, carriers, Curves(grid), frames / rate_hz)
+    return _Bench(frames, groups)
 
 
 class Synthesiser:
@@ -132,16 +206,9 @@ class Synthesiser:
             raise ValueError(f"rate_hz = {rate_hz}: from 8000 to 192000")
         self.rate_hz, self.grid = rate_hz, grid
         self._lengths_s = [s for s in LENGTHS_S if s < grid.duration_s] + [grid.duration_s]
-        self._bench = lru_cache(maxsize=None)(lambda length_s: _build_bench(rate_hz, grid, length_s, seed))
-        edges = grid.frame_edge_s
-        nodes = _node_times(grid)
-        at = np.searchsorted(grid.frame_centre_s, nodes)
-        self._after = np.clip(at, 1, grid.frames - 1)
-        before = grid.frame_centre_s[self._after - 1]
-        # Before the first frame's centre and after the last one's the nearest slope goes on.
-        self._share = ((nodes - before) / (grid.frame_centre_s[self._after] - before)).astype(np.float32)
-        self._share[nodes < grid.frame_centre_s[0]] = 0
-        self._frame_s = np.diff(edges).astype(np.float32)
+        self._bench = lru_cache(maxsize=4)(lambda length_s: _build_bench(rate_hz, grid, length_s, seed))
+        self._curves = Curves(grid)
+        self._frame_s = grid.frame_s.astype(np.float32)
 
     def __call__(self, room: EnergyMap, width: float = 1.0, *, faithful_level: bool = False) -> Floats:
         """The IR, float32 (2, taps), C-contiguous; taps adapt to the room's decay and end within the grid's duration.
@@ -150,15 +217,21 @@ class Synthesiser:
         below 0 the sides are exchanged. Level: IR_ENERGY (or, if that would pass it, PEAK_BOUND); `faithful_level` for the
         plug-in's -12 dB peak. Raises ValueError for a map on another grid.
         """
+        ir = self.unscaled(room, width)
+        if faithful_level:
+            return np.asarray(ir * np.float32(FAITHFUL_PEAK / max(float(np.abs(ir).max()), 1e-20)))
+        return normalise(ir)
+
+    def unscaled(self, room: EnergyMap, width: float = 1.0) -> Floats:
+        """The IR at the map's own level."""
         if room.grid != self.grid:
             raise ValueError("the map is on another grid than the synthesiser")
         curves = self._amplitudes(room.level_db)
         length_s = self._length_s(room)
         bench = self._bench(next(s for s in self._lengths_s if s >= length_s))
-        middle, side = self._spectra(bench, curves)
-        rho = correlation(bench.bin_hz, width).astype(np.float32)
-        middle *= np.sqrt((1 + rho) / 2)
-        side *= np.sqrt((1 - rho) / 2)
+        middle, side = spectra(bench.groups, curves, bench.frames // 2 + 1)
+        for part, gain in zip((middle, side), _mid_side_gains(bench.frames, self.rate_hz, width), strict=True):
+            part *= gain
         taps = max(1, min(int(length_s * self.rate_hz), bench.frames))
         ir = np.empty((2, taps), np.float32)
         ir[0] = np.fft.irfft(middle + side, bench.frames)[:taps]
@@ -169,11 +242,7 @@ class Synthesiser:
         if room.direct_db is not None:
             direct = self._direct(room.direct_db)
             ir[:, : len(direct)] += direct[:taps]
-        if width < 0:
-            ir = np.ascontiguousarray(ir[::-1])
-        if faithful_level:
-            return np.asarray(ir * np.float32(FAITHFUL_PEAK / max(float(np.abs(ir).max()), 1e-20)))
-        return normalise(ir)
+        return np.ascontiguousarray(ir[::-1]) if width < 0 else ir
 
     def _amplitudes(self, level_db: Floats) -> Floats:
         """Amplitude curves (bands, nodes) whose energy in each frame is the map's: dB are joined by straight lines, as decays are,
@@ -181,15 +250,11 @@ class Synthesiser:
         points = level_db.astype(np.float32, copy=True)
         shape = (*level_db.shape, NODES)
         for _ in range(2):
-            line = self._join(points)
+            line = self._curves.join(points)
             mean = np.exp2(line * np.float32(np.log2(10) / 10)).reshape(shape).mean(axis=2)
             points += level_db - 10 * np.log10(np.maximum(mean, 1e-30))
             np.clip(points, level_db - 20, level_db + 20, out=points)  # cliffs cannot be met exactly: do not swing
-        return np.asarray(np.exp2(self._join(points) * np.float32(np.log2(10) / 20)), np.float32)
-
-    def _join(self, points: Floats) -> Floats:
-        low = points[:, self._after - 1]
-        return np.asarray(low + self._share * (points[:, self._after] - low))
+        return amplitude(self._curves.join(points))
 
     def _length_s(self, room: EnergyMap) -> float:
         """When the room has decayed by SILENCE_DB of its energy, direct sound and all."""
@@ -200,24 +265,9 @@ class Synthesiser:
         last = audible[-1] + 1 if len(audible) else 1
         return float(max(self.grid.frame_edge_s[last], 0.02))
 
-    def _spectra(self, bench: _Bench, curves: Floats) -> tuple[NDArray[np.complex64], NDArray[np.complex64]]:
-        middle = np.zeros(len(bench.bin_hz), np.complex64)
-        side = np.zeros(len(bench.bin_hz), np.complex64)
-        for group in bench.groups:
-            own = curves[group.bands]
-            low = own[:, group.node]
-            gain = low + group.share * (own[:, group.node + 1] - low)
-            bands = np.fft.fft(gain * group.carriers, axis=2)
-            bands *= group.window
-            size = bands.shape[2]
-            for row, first in enumerate(group.first_bin):
-                middle[first : first + size] += bands[0, row]
-                side[first : first + size] += bands[1, row]
-        return middle, side
-
     def _direct(self, direct_db: Floats) -> Floats:
         """The direct sound: a minimum-phase pulse (Oppenheim & Schafer, cepstral method) with the bands' energies."""
-        size = _smooth_number(int(0.02 * self.rate_hz), even=True)
+        size = smooth_number(int(0.02 * self.rate_hz), even=True)
         hz = np.fft.rfftfreq(size, 1 / self.rate_hz)
         density_db = direct_db - 10 * np.log10(np.diff(self.grid.edge_hz) * 2 / self.rate_hz)
         erb = hz_to_erb(np.minimum(hz, self.grid.highest_hz))
@@ -227,6 +277,12 @@ class Synthesiser:
         cepstrum[size // 2 + 1 :] = 0
         pulse = np.fft.irfft(np.exp(np.fft.rfft(cepstrum)), size)[: size // 2]
         return np.asarray(pulse * np.hanning(size)[size // 2 :], np.float32)
+
+
+@lru_cache(maxsize=4)
+def _mid_side_gains(frames: int, rate_hz: int, width: float) -> tuple[Floats, Floats]:
+    rho = correlation(np.fft.rfftfreq(frames, 1 / rate_hz), width).astype(np.float32)
+    return np.sqrt((1 + rho) / 2), np.sqrt((1 - rho) / 2)
 
 
 def correlation(hz: NDArray[np.float64], width: float) -> NDArray[np.float64]:

@@ -1,0 +1,228 @@
+"""Recorded IRs as rooms like any other: a map, plus the recording's own carriers in place of noise.
+
+A recording is cut into the synthesiser's bands; what is left of a band when its smoothed level is taken away is its carrier. The
+carriers under the map's own levels give the recording back; under another map's they give a room of that map's decay that sounds
+like the recording: its reflections, its modes, its flutter. Where the recording has nothing (behind its end, under its noise) the
+synthesiser's noise carries on.
+
+NumPy only; the control process and the renderer call it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+
+import numpy as np
+from numpy.typing import NDArray
+
+from dsp.energymap import FLOOR_DB, EnergyMap, Grid
+from dsp.shaping import Shape, last_reliable, shape_map, without_floor
+from dsp.synthesis import Curves, Synthesiser, smooth_number, amplitude, band_windows, grouped, normalise, spectra
+
+Floats = NDArray[np.float32]
+
+MARGIN_S = 0.05
+"""Silence before and behind a recording in its transform: the lowest bands spread that far."""
+ONSET_DB = -20.0
+"""A recording's direct sound is where it first comes this close to its peak (ISO 3382-1)."""
+FREEDOM = 4.0
+"""Degrees of freedom of a smoothed level: it is a mean over at least this / bandwidth seconds."""
+REACH_DB, NOISE_REACH_DB = 60.0, 6.0
+"""A carrier is made louder by at most this; noise, which is no part of the room, hardly."""
+FILL_DB = -80.0
+"""Less noise than this, under the whole room, is left out."""
+DIRECT_BEFORE_S, DIRECT_S = 0.0005, 0.0015
+"""A direct sound lies within this before and behind the onset."""
+NO_DIRECT_DB = -25.0
+"""A direct sound that is weaker, against the whole recording, is none."""
+
+
+def onset(samples: Floats) -> int:
+    """The sample at which the direct sound of an IR (channels, taps) arrives."""
+    envelope = np.abs(samples).max(axis=0)
+    return int(np.argmax(envelope > envelope.max() * 10 ** (ONSET_DB / 20)))
+
+
+def analyse(samples: Floats, rate_hz: int, grid: Grid | None = None) -> EnergyMap:
+    """A recorded IR (channels, taps) as a map whose direct sound stands apart, as a decoder's or the generator's does. Time runs from
+    the direct sound on. Raises ValueError for silence."""
+    start = onset(samples)
+    before, behind = int(DIRECT_BEFORE_S * rate_hz), max(2, int(DIRECT_S * rate_hz))
+    fade = np.zeros(samples.shape[1], np.float32)
+    fade[max(start - before, 0) : start + behind // 2] = 1
+    ramp = fade[start + behind // 2 : start + behind]
+    ramp[:] = (0.5 + 0.5 * np.cos(np.pi * (np.arange(behind - behind // 2) + 0.5) / (behind - behind // 2)))[: len(ramp)]
+    pulse = samples * fade
+    grid = grid or Grid()
+    room = RecordedRoom(samples, rate_hz).measured(grid)
+    energy = np.einsum("ct,ct->", samples, samples) / len(samples)
+    if not np.einsum("ct,ct->", pulse, pulse) / len(samples) > energy * 10 ** (NO_DIRECT_DB / 10):
+        return room
+    rest = samples - pulse
+    rest[:, start] += 1e-6 * np.abs(samples).max()  # so that time still runs from there, and nothing is quite silent
+    level = RecordedRoom(rest, rate_hz, onset_at=start).measured(grid).level_db
+    size = 1 << 12
+    power = (np.abs(np.fft.rfft(pulse[:, max(start - before, 0) : start + behind], size)) ** 2).mean(axis=0) * 2 / size
+    hz = np.fft.rfftfreq(size, 1 / rate_hz)
+    total = np.concatenate([[0], np.cumsum(power)])
+    edges = np.interp(grid.edge_hz, hz + rate_hz / size / 2, total[1:])
+    direct = 10 * np.log10(np.maximum(np.diff(edges), 1e-12 * power.sum()))
+    return EnergyMap(np.maximum(level, room.level_db.max() + FLOOR_DB).astype(np.float32), grid, direct.astype(np.float32))
+
+
+class RecordedRoom:
+    """One recording at the engine's rate, cut into bands. Holds about 25 bytes for each sample; not for use by two threads at once."""
+
+    def __init__(self, samples: Floats, rate_hz: int, *, grid: Grid | None = None, onset_at: int | None = None) -> None:
+        """`samples`: float32 (1, 2 or 4 channels, taps). `grid`: its bands are the ones of all maps that this room will see."""
+        self.samples, self.rate_hz = np.ascontiguousarray(samples, np.float32), rate_hz
+        self.grid = grid or Grid()
+        self.onset = onset(samples) if onset_at is None else onset_at
+        self._margin = int(MARGIN_S * rate_hz)
+        taps = samples.shape[1]
+        self._frames = smooth_number(taps + 2 * self._margin, even=True)
+        padded = np.zeros((len(samples), self._frames), np.float32)
+        padded[:, self._margin : self._margin + taps] = samples
+        spectrum = np.fft.rfft(padded)
+        self._windows = band_windows(rate_hz, self.grid, self._frames, whole=True)
+        self._carriers = []
+        for w in self._windows:
+            part = spectrum[:, w.first : w.first + w.size] * w.window.astype(np.float32)
+            self._carriers.append(np.fft.ifft(part).astype(np.complex64) / np.float32(w.scale))
+        self._start_s = -(self._margin + self.onset) / rate_hz
+        self._seconds = self._frames / rate_hz
+        self._measured: dict[Grid, EnergyMap] = {}
+        self._resized: tuple[float, RecordedRoom] | None = None
+
+    def measured(self, grid: Grid) -> EnergyMap:
+        """The recording's levels on a grid, mean of its channels, from its direct sound on; each over at least FREEDOM / bandwidth."""
+        if grid in self._measured:
+            return self._measured[grid]
+        level = np.full((grid.bands, grid.frames), -300.0, np.float32)
+        end_s = (self.samples.shape[1] - self.onset) / self.rate_hz
+        for w, carrier in zip(self._windows, self._carriers, strict=True):
+            step_s = self._seconds / w.size
+            energy = (carrier.real**2 + carrier.imag**2).mean(axis=0).astype(np.float64) * step_s
+            through = np.concatenate([[0], np.cumsum(energy)])
+            at = self._start_s + (np.arange(w.size + 1) - 0.5) * step_s
+            half = np.maximum(grid.frame_s / 2, FREEDOM / 2 * step_s)
+            low = grid.frame_centre_s - half
+            high = np.minimum(grid.frame_centre_s + half, end_s)
+            # What the band's filter spreads before the onset belongs to it.
+            passed = np.interp(high, at, through) - np.where(low > 0, np.interp(low, at, through), 0)
+            passed = np.where(grid.frame_centre_s < end_s, passed, 0)
+            level[w.band] = 10 * np.log10(np.maximum(passed / np.maximum(high - np.maximum(low, 0), step_s), 1e-30))
+        level = np.maximum(level, level.max() + FLOOR_DB)
+        self._measured = {grid: EnergyMap(level, grid)}
+        return self._measured[grid]
+
+    def resized(self, size: float) -> RecordedRoom:
+        """The same room with all its dimensions times `size`: each reflection as much later, each mode as much lower."""
+        if size == 1:
+            return self
+        if self._resized is None or self._resized[0] != size:
+            taps = max(2, round(self.samples.shape[1] * size))
+            spectrum = np.fft.rfft(self.samples)
+            scaled = np.fft.irfft(spectrum[:, : taps // 2 + 1], taps).astype(np.float32)
+            self._resized = size, RecordedRoom(
+                scaled, self.rate_hz, grid=self.grid, onset_at=min(round(self.onset * size), taps - 1)
+            )
+        return self._resized[1]
+
+    def played(self, room: EnergyMap, weight: float) -> tuple[Floats, Floats]:
+        """The part of a room that this recording carries, float32 (channels, taps), as long as the recording; and the share of each
+        cell's energy that it is (bands, frames), `weight` where the recording has what is needed."""
+        own = self.measured(room.grid).level_db
+        gain = room.level_db - own
+        reliable = np.arange(room.grid.frames) <= last_reliable(own, room.grid)[:, None]
+        excess = gain - np.where(reliable, REACH_DB, NOISE_REACH_DB)
+        silent = own < own.max() + FLOOR_DB + 1
+        excess = np.where(silent & (gain > NOISE_REACH_DB), 200.0, excess)
+        share_db = 10 * np.log10(weight) - np.maximum(excess, 0)
+        curves = Curves(room.grid)
+        groups = grouped(self._windows, self._carriers, curves, self._seconds, self._start_s)
+        gains = amplitude(curves.join((gain + share_db).astype(np.float32)))
+        spectrum = spectra(groups, gains, self._frames // 2 + 1)
+        taps = self.samples.shape[1]
+        ir = np.fft.irfft(spectrum, self._frames)[:, self._margin : self._margin + taps]
+        return ir.astype(np.float32), 10 ** (share_db / 10)
+
+
+def render(
+    parts: Sequence[tuple[float, RecordedRoom]],
+    shape: Shape,
+    width: float,
+    noise: Callable[[Grid, int], Synthesiser],
+    longest_s: float = 10.0,
+) -> Floats:
+    """The IR, float32 (1, 2 or 4, taps), of one recording or of a room between several, shaped.
+
+    `parts`: weights that add to 1, and recordings on one grid. One recording, its map left as it is: its samples. Between
+    recordings: levels interpolated in dB, and each cell carried by all of them in proportion to their weights. Level: as every
+    room's, see `normalise`. `noise`: the synthesiser of a grid and a seed, for what no recording has.
+    """
+    if len(parts) == 1 and shape.leaves_map:
+        return normalise(with_width(parts[0][1].samples, width))
+    rate_hz = parts[0][1].rate_hz
+    maps = [room.measured(room.grid) for _, room in parts]
+    # Straight lines in place of the recordings' noise: half-way between a tail and silence is a shorter tail, not a softer noise.
+    level = sum(np.float32(w) * without_floor(m.level_db, m.grid) for (w, _), m in zip(parts, maps, strict=True))
+    level = np.maximum(level, np.max(level) + 2 * FLOOR_DB)
+    target = shape_map(EnergyMap(np.asarray(level, np.float32), maps[0].grid), shape, longest_s)
+    rooms = [(weight, room.resized(shape.size)) for weight, room in parts]
+    lead = round(sum(weight * room.onset for weight, room in rooms))
+    channels = max(len(room.samples) for _, room in rooms)
+    taps = max(lead - room.onset + room.samples.shape[1] for _, room in rooms)
+    missing = np.ones((target.grid.bands, target.grid.frames))
+    played = []
+    for weight, room in rooms:
+        ir, share = room.played(target, weight)
+        missing -= share
+        played.append((lead - room.onset, _as_channels(ir, channels)))
+    energy = 10 ** ((target.level_db.astype(np.float64) - target.level_db.max()) / 10) * target.grid.frame_s
+    missing = np.clip(missing, 0, 1)
+    if (energy * missing).sum() > energy.sum() * 10 ** (FILL_DB / 10):
+        fill = replace(target, level_db=(target.level_db + 10 * np.log10(missing + 1e-6)).astype(np.float32))
+        played.append((lead, _fill(fill, channels, noise)))
+        taps = max(taps, lead + played[-1][1].shape[1])
+    result = np.zeros((channels, taps), np.float32)
+    for at, ir in played:
+        begin = max(-at, 0)
+        result[:, at + begin : at + ir.shape[1]] += ir[:, begin:]
+    longest = round(longest_s * rate_hz)
+    return normalise(with_width(result[:, :longest], width))
+
+
+def _fill(room: EnergyMap, channels: int, noise: Callable[[Grid, int], Synthesiser]) -> Floats:
+    ir = noise(room.grid, 1).unscaled(room, 0.0 if channels == 1 else 1.0)
+    if channels < 4:
+        return ir[:channels]
+    across = noise(room.grid, 2).unscaled(room, 1.0)
+    return np.stack([ir[0], across[0], across[1], ir[1]])
+
+
+def _as_channels(ir: Floats, channels: int) -> Floats:
+    """One channel to both outputs; two, left to left and right to right, as four with nothing across."""
+    if len(ir) == channels:
+        return ir
+    left, right = ir[0], ir[-1]
+    if channels == 2:
+        return np.stack([left, right])
+    nothing = np.zeros_like(left)
+    return np.stack([left, nothing, nothing, right])
+
+
+def with_width(ir: Floats, width: float) -> Floats:
+    """A recording at another width: its side signal (half the difference of the outputs) times |width|, sides exchanged below 0.
+
+    1 is the recording as it is, 0 mono; a recording of one channel has no side and stays as it is. Four channels: the same for what
+    comes from each input.
+    """
+    if len(ir) == 1 or width == 1:
+        return ir
+    pairs = ir.reshape(-1, 2, ir.shape[1])
+    if width == -1:
+        return np.ascontiguousarray(pairs[:, ::-1].reshape(ir.shape))
+    middle, side = (pairs[:, 0] + pairs[:, 1]) / 2, (pairs[:, 0] - pairs[:, 1]) * np.float32(width / 2)
+    return np.ascontiguousarray(np.stack([middle + side, middle - side], axis=1).reshape(ir.shape))
