@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import math
 import os
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -63,3 +65,35 @@ def mono(samples: NDArray[np.float32], rate_hz: int, to_rate_hz: int) -> NDArray
 
     mean = samples.mean(axis=0)
     return mean if rate_hz == to_rate_hz else np.asarray(soxr.resample(mean, rate_hz, to_rate_hz, "VHQ"), np.float32)
+
+
+def at_rate(samples: NDArray[np.float32], rate_hz: int, to_rate_hz: int) -> NDArray[np.float32]:
+    """An IR (channels, taps) resampled as a filter, not as a sound: with more taps a second each is smaller, for the same gain."""
+    import soxr
+
+    if rate_hz == to_rate_hz:
+        return samples
+    resampled = soxr.resample(samples.T, rate_hz, to_rate_hz, quality="VHQ").T * np.float32(rate_hz / to_rate_hz)
+    return np.ascontiguousarray(resampled, np.float32)
+
+
+PLATEAU = 0.05
+"""A recording with less weight than this is not heard: around each place lies a patch where its recording plays alone."""
+
+
+def weights_at(
+    places: Sequence[tuple[float, float, float]], point: tuple[float, float, float]
+) -> list[tuple[float, int]]:
+    """Weights, which add to 1, and indices of the one or two recordings that sound at a point; the greater weight first.
+
+    Inverse distances that reach zero at the third nearest place (Franke and Little's weights, as in modified Shepard
+    interpolation), so that nothing jumps where the second and the third nearest change places.
+    """
+    order = sorted(range(len(places)), key=lambda i: math.dist(places[i], point))
+    distances = [math.dist(places[i], point) for i in order[:3]]
+    if len(order) == 1 or distances[0] < 1e-9:
+        return [(1.0, order[0])]
+    reach = (distances[2] if len(order) > 2 else math.inf) * (1 + 1e-6)
+    first, second = (((1 / d) - (1 / reach if reach < math.inf else 0.0)) ** 2 for d in distances[:2])
+    share = (second / (first + second) - PLATEAU) / (1 - 2 * PLATEAU)
+    return [(1 - share, order[0]), (share, order[1])] if share > 0 else [(1.0, order[0])]

@@ -181,6 +181,22 @@ CONTROLS: tuple[Control, ...] = (
         86,
         "output peaks are held at full scale, a standing offset is taken off",
     ),
+    *(
+        Control(
+            f"colour{n}",
+            f"Colour {n}",
+            "",
+            -3,
+            3,
+            "linear",
+            0,
+            0,
+            "room",
+            None,
+            "a further axis of a decoder's rooms: a preset's colour, set by `nverb encode`",
+        )
+        for n in range(1, 6)
+    ),
 )
 # fmt: on
 

@@ -16,59 +16,38 @@ from dataclasses import replace
 import numpy as np
 from numpy.typing import NDArray
 
+from dsp.acoustics import onset
 from dsp.energymap import FLOOR_DB, EnergyMap, Grid
 from dsp.shaping import Shape, last_reliable, shape_map, without_floor
-from dsp.synthesis import Curves, Synthesiser, smooth_number, amplitude, band_windows, grouped, normalise, spectra
+from dsp.synthesis import (
+    SILENCE_DB,
+    Curves,
+    Synthesiser,
+    amplitude,
+    band_windows,
+    grouped,
+    normalise,
+    smooth_number,
+    spectra,
+)
 
 Floats = NDArray[np.float32]
 
 MARGIN_S = 0.05
 """Silence before and behind a recording in its transform: the lowest bands spread that far."""
-ONSET_DB = -20.0
-"""A recording's direct sound is where it first comes this close to its peak (ISO 3382-1)."""
 FREEDOM = 4.0
 """Degrees of freedom of a smoothed level: it is a mean over at least this / bandwidth seconds."""
 REACH_DB, NOISE_REACH_DB = 60.0, 6.0
 """A carrier is made louder by at most this; noise, which is no part of the room, hardly."""
+WEAK_DB = 20.0
+"""A band of the recording with this much less energy than the room to be has is noise instead."""
 FILL_DB = -80.0
 """Less noise than this, under the whole room, is left out."""
-DIRECT_BEFORE_S, DIRECT_S = 0.0005, 0.0015
-"""A direct sound lies within this before and behind the onset."""
-NO_DIRECT_DB = -25.0
-"""A direct sound that is weaker, against the whole recording, is none."""
 
 
-def onset(samples: Floats) -> int:
-    """The sample at which the direct sound of an IR (channels, taps) arrives."""
-    envelope = np.abs(samples).max(axis=0)
-    return int(np.argmax(envelope > envelope.max() * 10 ** (ONSET_DB / 20)))
-
-
-def analyse(samples: Floats, rate_hz: int, grid: Grid | None = None) -> EnergyMap:
-    """A recorded IR (channels, taps) as a map whose direct sound stands apart, as a decoder's or the generator's does. Time runs from
-    the direct sound on. Raises ValueError for silence."""
-    start = onset(samples)
-    before, behind = int(DIRECT_BEFORE_S * rate_hz), max(2, int(DIRECT_S * rate_hz))
-    fade = np.zeros(samples.shape[1], np.float32)
-    fade[max(start - before, 0) : start + behind // 2] = 1
-    ramp = fade[start + behind // 2 : start + behind]
-    ramp[:] = (0.5 + 0.5 * np.cos(np.pi * (np.arange(behind - behind // 2) + 0.5) / (behind - behind // 2)))[: len(ramp)]
-    pulse = samples * fade
-    grid = grid or Grid()
-    room = RecordedRoom(samples, rate_hz).measured(grid)
-    energy = np.einsum("ct,ct->", samples, samples) / len(samples)
-    if not np.einsum("ct,ct->", pulse, pulse) / len(samples) > energy * 10 ** (NO_DIRECT_DB / 10):
-        return room
-    rest = samples - pulse
-    rest[:, start] += 1e-6 * np.abs(samples).max()  # so that time still runs from there, and nothing is quite silent
-    level = RecordedRoom(rest, rate_hz, onset_at=start).measured(grid).level_db
-    size = 1 << 12
-    power = (np.abs(np.fft.rfft(pulse[:, max(start - before, 0) : start + behind], size)) ** 2).mean(axis=0) * 2 / size
-    hz = np.fft.rfftfreq(size, 1 / rate_hz)
-    total = np.concatenate([[0], np.cumsum(power)])
-    edges = np.interp(grid.edge_hz, hz + rate_hz / size / 2, total[1:])
-    direct = 10 * np.log10(np.maximum(np.diff(edges), 1e-12 * power.sum()))
-    return EnergyMap(np.maximum(level, room.level_db.max() + FLOOR_DB).astype(np.float32), grid, direct.astype(np.float32))
+def recording_grid(seconds: float) -> Grid:
+    """A grid that a recording of this length fits on."""
+    return Grid(duration_s=next((d for d in (4.0, 6.0, 8.0) if d >= seconds), 10.0))
 
 
 class RecordedRoom:
@@ -78,7 +57,7 @@ class RecordedRoom:
         """`samples`: float32 (1, 2 or 4 channels, taps). `grid`: its bands are the ones of all maps that this room will see."""
         self.samples, self.rate_hz = np.ascontiguousarray(samples, np.float32), rate_hz
         self.grid = grid or Grid()
-        self.onset = onset(samples) if onset_at is None else onset_at
+        self.onset = onset(np.abs(samples).max(axis=0)) if onset_at is None else onset_at
         self._margin = int(MARGIN_S * rate_hz)
         taps = samples.shape[1]
         self._frames = smooth_number(taps + 2 * self._margin, even=True)
@@ -104,6 +83,9 @@ class RecordedRoom:
         for w, carrier in zip(self._windows, self._carriers, strict=True):
             step_s = self._seconds / w.size
             energy = (carrier.real**2 + carrier.imag**2).mean(axis=0).astype(np.float64) * step_s
+            energy *= (
+                w.size / (w.window**2).sum()
+            )  # what the window took from the carrier, the noise of the synthesiser has
             through = np.concatenate([[0], np.cumsum(energy)])
             at = self._start_s + (np.arange(w.size + 1) - 0.5) * step_s
             half = np.maximum(grid.frame_s / 2, FREEDOM / 2 * step_s)
@@ -122,11 +104,15 @@ class RecordedRoom:
         if size == 1:
             return self
         if self._resized is None or self._resized[0] != size:
-            taps = max(2, round(self.samples.shape[1] * size))
-            spectrum = np.fft.rfft(self.samples)
-            scaled = np.fft.irfft(spectrum[:, : taps // 2 + 1], taps).astype(np.float32)
-            self._resized = size, RecordedRoom(
-                scaled, self.rate_hz, grid=self.grid, onset_at=min(round(self.onset * size), taps - 1)
+            # Silence around it, for the transform is circular and an abrupt start rings.
+            padded = np.pad(self.samples, ((0, 0), (self._margin, self._margin)))
+            taps = round(padded.shape[1] * size)
+            scaled = np.fft.irfft(np.fft.rfft(padded)[:, : taps // 2 + 1], taps).astype(np.float32)
+            begin, end = round(self._margin * size), round((self._margin + self.samples.shape[1]) * size)
+            at = min(round(self.onset * size), end - begin - 1)
+            self._resized = (
+                size,
+                RecordedRoom(scaled[:, begin : max(end, begin + 1)], self.rate_hz, grid=self.grid, onset_at=max(at, 0)),
             )
         return self._resized[1]
 
@@ -137,7 +123,9 @@ class RecordedRoom:
         gain = room.level_db - own
         reliable = np.arange(room.grid.frames) <= last_reliable(own, room.grid)[:, None]
         excess = gain - np.where(reliable, REACH_DB, NOISE_REACH_DB)
-        silent = own < own.max() + FLOOR_DB + 1
+        # Nor is there a carrier in a band that hardly has any energy: what a low-pass, or a larger size, left of it.
+        whole_db = [10 * np.log10((10 ** (level / 10)) @ room.grid.frame_s) for level in (own, room.level_db)]
+        silent = (own < own.max() + FLOOR_DB + 1) | (whole_db[0] < whole_db[1] - WEAK_DB)[:, None]
         excess = np.where(silent & (gain > NOISE_REACH_DB), 200.0, excess)
         share_db = 10 * np.log10(weight) - np.maximum(excess, 0)
         curves = Curves(room.grid)
@@ -190,8 +178,10 @@ def render(
     for at, ir in played:
         begin = max(-at, 0)
         result[:, at + begin : at + ir.shape[1]] += ir[:, begin:]
-    longest = round(longest_s * rate_hz)
-    return normalise(with_width(result[:, :longest], width))
+    # The end that nobody hears is left away: the kernel's work goes with the length.
+    left = np.cumsum(np.einsum("ct,ct->t", result, result)[::-1].astype(np.float64))[::-1]
+    taps = min(int(np.count_nonzero(left > left[0] * 10 ** (SILENCE_DB / 10))) + 1, round(longest_s * rate_hz))
+    return normalise(with_width(result[:, :taps], width))
 
 
 def _fill(room: EnergyMap, channels: int, noise: Callable[[Grid, int], Synthesiser]) -> Floats:

@@ -23,8 +23,8 @@ Doubles = NDArray[np.float64]
 
 EARLY_S = 0.05
 """Reflections up to here are early (ISO 3382-1, C50)."""
-NODES = 4
-"""Points in each frame at which a level is read between those of another grid."""
+NODES = 6
+"""Points in each frame at which the levels of another grid are read."""
 LONGER = (1.0, 1.5, 2.0, 2.5)
 """Durations of the grid of a longer room, as factors."""
 DETAIL_RATE = 1.2
@@ -46,7 +46,7 @@ class Shape:
     | tilt_db       | dB   | +-12     | level at the highest band against the lowest, a straight line over octaves                 |
     | early_late_db | dB   | +-12     | all from 50 ms on against all before, direct sound and all: C50 falls by it                |
     | attack_s      | s    | 0 .. 0.5 | the room rises (sine squared amplitude) for this long, and decays from there               |
-    | reverse       |      |          | all of that played backwards (see `dsp.synthesis`: it needs no map)                        |
+    | reverse       |      |          | all of that played backwards, see `backwards`                                              |
     """
 
     decay: float = 1.0
@@ -79,12 +79,40 @@ def shape_map(room: EnergyMap, shape: Shape, longest_s: float = 10.0) -> EnergyM
         share = _rate_share(level, direct, fallen, shape.decay, grid)
         level = level + _at(fallen, grid, centre) - share * _at(fallen, grid, np.maximum(centre - shape.attack_s, 0))
     tilt = shape.tilt_db * _tilt(grid)
-    level = level + tilt[:, None] + _decibels(_swell(centre, shape.attack_s)) + shape.early_late_db * _lateness(grid)
+    level = (
+        level
+        + tilt[:, None]
+        + _decibels(_swell(centre, shape.attack_s))
+        + _decibels(1 + (10 ** (shape.early_late_db / 10) - 1) * _lateness(grid))
+    )
     if direct is not None:
         # A direct sound is short, not infinitely so: an attack of a fraction of a millisecond does not take it away.
         swell_db = float(_decibels(_swell(np.array([0.0005]), shape.attack_s))[0])
         direct = (direct + tilt + swell_db).astype(np.float32) if swell_db > -60 else None
     return EnergyMap(np.maximum(level, level.max() + 2 * FLOOR_DB).astype(np.float32), grid, direct)
+
+
+def backwards(ir: Floats, rate_hz: int) -> Floats:
+    """An IR (channels, taps) from its end to its beginning; from where it has fallen by 60 dB, so that nobody waits for the rest.
+
+    On samples, not on a map: the direct sound at the end is as short as it was.
+    """
+    left = np.cumsum((ir.astype(np.float64) ** 2).sum(axis=0)[::-1])[::-1]
+    taps = max(1, int(np.count_nonzero(left > left[0] * 1e-6)))
+    ir = np.ascontiguousarray(ir[:, :taps][:, ::-1])
+    rise = min(taps // 4, int(0.01 * rate_hz))
+    ir[:, :rise] *= np.sin(np.pi / 2 * (np.arange(rise) + 0.5) / max(rise, 1), dtype=np.float32) ** 2
+    return ir
+
+
+def cut(ir: Floats, taps: int, rate_hz: int) -> Floats:
+    """An IR with at most this many taps; one that is longer fades out over its last 50 ms."""
+    if ir.shape[1] <= taps:
+        return ir
+    ir = np.ascontiguousarray(ir[:, :taps])
+    fade = min(taps, int(0.05 * rate_hz))
+    ir[:, taps - fade :] *= np.cos(np.pi / 2 * (np.arange(fade) + 0.5) / max(fade, 1), dtype=np.float32) ** 2
+    return ir
 
 
 def _decibels(energy: NDArray[np.floating]) -> Floats:
@@ -112,7 +140,7 @@ def _lateness(grid: Grid) -> Floats:
 def _tilt(grid: Grid) -> Floats:
     """Share of the tilt in each band, -0.5 .. 0.5."""
     octaves = np.log2(grid.centre_hz)
-    return ((octaves - octaves[0]) / (octaves[-1] - octaves[0]) - 0.5).astype(np.float32)
+    return np.asarray(((octaves - octaves[0]) / (octaves[-1] - octaves[0]) - 0.5), np.float32)
 
 
 def _longer_grid(level: Floats, grid: Grid, shape: Shape, longest_s: float) -> Grid:
@@ -133,29 +161,38 @@ def _longer_grid(level: Floats, grid: Grid, shape: Shape, longest_s: float) -> G
 
 
 def _stretched(level: Floats, grid: Grid, target: Grid, size: float) -> Floats:
-    """The map on another grid, its time multiplied by `size`: dB are joined by straight lines; the last one goes on behind the end."""
-    centre = grid.frame_centre_s
+    """The map on another grid, its time multiplied by `size`; a straight line in dB goes on behind its end."""
     parts = (np.arange(NODES) + 0.5) / NODES
     time = (target.frame_edge_s[:-1, None] + target.frame_s[:, None] * parts).ravel() / size
-    after = np.clip(np.searchsorted(centre, time), 1, grid.frames - 1)
-    share = np.clip((time - centre[after - 1]) / (centre[after] - centre[after - 1]), 0, 1).astype(np.float32)
-    points = level[:, after - 1] + share * (level[:, after] - level[:, after - 1])
-    rate = _slope_db_s(level, grid, np.full(grid.bands, grid.frames - 1))
-    points -= rate[:, None] * np.maximum(time - centre[-1], 0).astype(np.float32) + np.float32(10 * np.log10(size))
+    frame = np.clip(np.searchsorted(grid.frame_edge_s, time) - 1, 0, grid.frames - 1)
+    points = level[:, frame] - np.float32(10 * np.log10(size))
+    beyond = time > grid.duration_s
+    if beyond.any():
+        rate = _slope_db_s(level, grid, np.full(grid.bands, grid.frames - 1))
+        points[:, beyond] -= rate[:, None] * (time[beyond] - grid.frame_centre_s[-1]).astype(np.float32)
     points = points.reshape(grid.bands, target.frames, NODES)
     middle = points.mean(axis=2, keepdims=True)  # far below it nothing can be told from 0 in float32
     return np.asarray(middle[:, :, 0] + _decibels(_power(points - middle).mean(axis=2)))
 
 
 def _slope_db_s(level: Floats, grid: Grid, last: NDArray[np.intp]) -> Floats:
-    """How fast each band falls up to frame `last`: a straight line through the last two fifths of that time, 1 .. 5000 dB/s."""
+    """How fast each band falls up to frame `last`, dB/s: a straight line through the last two fifths of that time."""
     centre = grid.frame_centre_s
     end_s = centre[last][:, None]
-    weight = grid.frame_s * (centre <= end_s) * ((centre >= 0.6 * end_s) | (np.arange(grid.frames) >= last[:, None] - 3))
+    weight = (
+        grid.frame_s * (centre <= end_s) * ((centre >= 0.6 * end_s) | (np.arange(grid.frames) >= last[:, None] - 3))
+    )
     weight = weight / weight.sum(axis=1, keepdims=True)
     off = centre - (weight * centre).sum(axis=1, keepdims=True)
     slope = (weight * off * level).sum(axis=1) / np.maximum((weight * off**2).sum(axis=1), 1e-12)
-    return np.clip(-slope, 1.0, 5000.0).astype(np.float32)
+    return _among_bands(np.clip(-slope, 1.0, 5000.0), 5)
+
+
+def _among_bands(values: NDArray[np.floating], bands: int) -> Floats:
+    """Means over each band and its neighbours: a narrow band's figures are as noisy as its sound, and neighbours decay much alike."""
+    return np.asarray(
+        np.convolve(np.pad(values, bands // 2, mode="edge"), np.full(bands, 1 / bands), "valid"), np.float32
+    )
 
 
 def without_floor(level: Floats, grid: Grid) -> Floats:
@@ -166,7 +203,9 @@ def without_floor(level: Floats, grid: Grid) -> Floats:
     rate = _slope_db_s(level, grid, last)
     # The line starts from the mean of the last frames: one of them alone may be a dip.
     frames = np.clip(last[:, None] - np.arange(4), 0, None)
-    start = (np.take_along_axis(level, frames, 1) - rate[:, None] * (centre[last][:, None] - centre[frames])).mean(axis=1)
+    start = (np.take_along_axis(level, frames, 1) - rate[:, None] * (centre[last][:, None] - centre[frames])).mean(
+        axis=1
+    )
     return np.asarray(np.where(past_s > 0, start[:, None] - rate[:, None] * past_s, level), np.float32)
 
 
@@ -185,7 +224,7 @@ def last_reliable(level: Floats, grid: Grid) -> NDArray[np.intp]:
     tenths = [(time >= share) & (time < share + 0.1) for share in (0.8, 0.9)]
     if all(tenth.any() for tenth in tenths):
         before, end = (_decibels(_power(level[:, tenth] - level.max()).mean(axis=1)) + level.max() for tenth in tenths)
-        heard = np.where(np.abs(before - end) < 1.5, np.maximum(heard, end + 8.0), heard)
+        heard = np.where(np.abs(_among_bands(before - end, 9)) < 1.5, np.maximum(heard, end + 10.0), heard)
     reliable = level > heard[:, None]
     last = grid.frames - 1 - reliable[:, ::-1].argmax(axis=1)
     return np.where(reliable.any(axis=1), np.maximum(last, 4), grid.frames - 1)
@@ -198,7 +237,9 @@ def _smooth_fall(level: Floats, grid: Grid) -> Floats:
     # (Not @: BLAS would wake its threads for this fraction of a millisecond.)
     early = np.count_nonzero(grid.frame_centre_s < SPARSE_S)
     level, top = level.copy(), level.max(axis=1, keepdims=True)
-    level[:, :early] = _decibels(np.einsum("bi,if->bf", _power(level[:, :early] - top), _blur_matrix(grid, early))) + top
+    level[:, :early] = (
+        _decibels(np.einsum("bi,if->bf", _power(level[:, :early] - top), _blur_matrix(grid, early))) + top
+    )
     rate = -np.einsum("bi,if->bf", level, _slope_matrix(grid))
     # Before the curve has fallen by 5 dB a level that stands still is a diffuse field that falls and reflections that come; one that
     # rises is a swell, which is left alone.
@@ -238,7 +279,7 @@ def _t30_s(level: Floats, direct: Floats | None, grid: Grid) -> Floats:
     """T30 of each band: a straight line through when its decay curve passes five levels."""
     off = _T30_DB - _T30_DB.mean()
     slope = off @ _crossings_s(level, direct, grid, _T30_DB) / (off @ off)
-    return np.maximum(-60 * slope, 1e-3)
+    return np.asarray(np.maximum(-60 * slope, 1e-3))
 
 
 def _crossings_s(level: Floats, direct: Floats | None, grid: Grid, limits_db: NDArray[np.floating]) -> Floats:
@@ -266,7 +307,7 @@ def _blur_matrix(grid: Grid, frames: int) -> Floats:
     centre = grid.frame_centre_s[:frames]
     weight = np.exp(-0.5 * ((centre[:, None] - centre) / 0.015) ** 2) * grid.frame_s[:frames, None]
     weight[weight < 1e-12] = 0
-    return (weight / weight.sum(axis=0)).astype(np.float32)
+    return np.asarray((weight / weight.sum(axis=0)), np.float32)
 
 
 @lru_cache(maxsize=8)
@@ -280,4 +321,4 @@ def _slope_matrix(grid: Grid) -> Floats:
     off = centre[:, None] - (weight * centre[:, None]).sum(axis=0)
     matrix = weight * off / (weight * off**2).sum(axis=0)
     matrix[np.abs(matrix) < 1e-9 * np.abs(matrix).max(axis=0)] = 0  # denormal float32 would take ten times the time
-    return matrix.astype(np.float32)
+    return np.asarray(matrix, np.float32)

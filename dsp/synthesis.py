@@ -118,10 +118,12 @@ def band_windows(rate_hz: int, grid: Grid, frames: int, *, whole: bool) -> list[
     windows = []
     for band in used:
         distance = (erb - centre[band]) / step
-        if whole:  # smooth in frequency (Meyer's wavelet has this slope), so that what is loud does not leak far in time
+        if (
+            whole
+        ):  # smooth in frequency (Meyer's wavelet has this slope), so that what is loud does not leak far in time
             distance = np.where((distance < 0) & (band == 0) | (distance > 0) & (band == used[-1]), 0, distance)
             x = np.minimum(np.abs(distance), 1)
-            distance = x**4 * (35 - 84 * x + 70 * x**2 - 20 * x**3)
+            distance = (x * x) ** 2 * (35 + x * (-84 + x * (70 - 20 * x)))
         inside = np.flatnonzero(np.abs(distance) < 1)
         if not len(inside):
             continue
@@ -139,7 +141,11 @@ def band_windows(rate_hz: int, grid: Grid, frames: int, *, whole: bool) -> list[
 
 
 def grouped(
-    windows: list[BandWindow], carriers: list[NDArray[np.complex64]], curves: Curves, seconds: float, start_s: float = 0.0
+    windows: list[BandWindow],
+    carriers: list[NDArray[np.complex64]],
+    curves: Curves,
+    seconds: float,
+    start_s: float = 0.0,
 ) -> list[Bands]:
     """The bands with their carriers (channels, samples), those of one size together."""
     groups = []
@@ -230,8 +236,9 @@ class Synthesiser:
         length_s = self._length_s(room)
         bench = self._bench(next(s for s in self._lengths_s if s >= length_s))
         middle, side = spectra(bench.groups, curves, bench.frames // 2 + 1)
-        for part, gain in zip((middle, side), _mid_side_gains(bench.frames, self.rate_hz, width), strict=True):
-            part *= gain
+        middle_gain, side_gain = _mid_side_gains(bench.frames, self.rate_hz, width)
+        middle *= middle_gain
+        side *= side_gain
         taps = max(1, min(int(length_s * self.rate_hz), bench.frames))
         ir = np.empty((2, taps), np.float32)
         ir[0] = np.fft.irfft(middle + side, bench.frames)[:taps]
@@ -281,7 +288,7 @@ class Synthesiser:
 
 @lru_cache(maxsize=4)
 def _mid_side_gains(frames: int, rate_hz: int, width: float) -> tuple[Floats, Floats]:
-    rho = correlation(np.fft.rfftfreq(frames, 1 / rate_hz), width).astype(np.float32)
+    rho = correlation(np.fft.rfftfreq(frames, 1 / rate_hz).astype(np.float64), width).astype(np.float32)
     return np.sqrt((1 + rho) / 2), np.sqrt((1 - rho) / 2)
 
 

@@ -15,7 +15,7 @@ from typing import Any
 from bank.store import Store
 from device import health
 from device.board import Action, Board, Change, Notice
-from device.controls import CONTROLS, check, find, parse
+from device.controls import check, find, parse
 from device.terminal import Front, Hands, Keyboard
 from dsp._engine import simd
 from firmware_py import boot, crashguard, errors, settings
@@ -28,7 +28,15 @@ from firmware_py.midi import Midi
 from firmware_py.notify import Notifier
 from firmware_py.paths import data_dir
 from firmware_py.presets import PresetPlayer, Presets
-from firmware_py.rooms import BuiltInRooms, RoomMaker, RoomSource, find_source, installed_rooms, rooms_named
+from firmware_py.rooms import (
+    ROOM_CONTROLS,
+    BuiltInRooms,
+    RoomMaker,
+    RoomSource,
+    find_source,
+    installed_rooms,
+    rooms_named,
+)
 from firmware_py.socket import HandOver, Server
 from firmware_py.status import Load, decibels
 from firmware_py.storekeepers import StoreKeepers
@@ -38,7 +46,6 @@ SETTLE_S = 0.15
 """In which the filters of the knobs find their positions."""
 HOUSEKEEPING_S = 0.05
 SESSION_S = 0.5
-ROOM_CONTROLS = frozenset(control.name for control in CONTROLS if control.target == "room")
 
 
 def say(text: str) -> None:
@@ -179,7 +186,8 @@ class Control:
         reference = slot.reference if slot else ""
         source = rooms_named(reference)
         port = self._mailbox.port
-        RoomMaker(source, port.rate_hz if port else 48000, port.max_taps if port else 48000).ir(self.values)
+        engine = (port.rate_hz, port.max_taps, port.inputs) if port else (48000, 48000, 2)
+        RoomMaker(source, *engine).ir(self.values)
         self._take_rooms(source, reference)
         self._generation = generation
 
@@ -254,7 +262,7 @@ class Control:
         values = self._sounding if frozen else self.values
         try:
             if self._maker is None:
-                self._maker = RoomMaker(self._source, port.rate_hz, port.max_taps)
+                self._maker = RoomMaker(self._source, port.rate_hz, port.max_taps, port.inputs)
                 begun = time.perf_counter()
             room = self._maker.fingerprint(values)
             if room != port.newest_room():  # else a predecessor of ours has handed it over: it plays

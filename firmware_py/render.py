@@ -12,12 +12,12 @@ import soundfile
 import soxr
 from numpy.typing import NDArray
 
-from bank.recording import read_recording, why_unreadable
+from bank.recording import at_rate, read_recording, why_unreadable
 from dsp.graph import OfflineGraph
-from dsp.synthesis import normalise
+from dsp.shaping import Shape
 from firmware_py.errors import UserError
 from firmware_py.paths import write_atomically
-from firmware_py.rooms import RoomMaker, find_source
+from firmware_py.rooms import RoomMaker, find_source, shape_of
 from firmware_py.settings import engine_params
 
 Floats = NDArray[np.float32]
@@ -81,8 +81,9 @@ def render(
         if source.samplerate != rate_hz:
             notes.append(f"{input_path.name} resampled from {source.samplerate} to {rate_hz} Hz")
         if ir_path is not None:
-            ir, said = _recorded_ir(ir_path, rate_hz, raw_ir)
+            ir, said = _recorded_ir(ir_path, rate_hz)
             notes += said
+            ir = _shaped_recording(ir, values, rate_hz, raw_ir)
         else:
             ir = RoomMaker(find_source(bank_path), rate_hz, round(MAX_IR_S * rate_hz)).ir(values)
         inputs = 2 if len(ir) == 4 else source.channels
@@ -135,17 +136,26 @@ def _through(graph: OfflineGraph, blocks: Iterator[Floats], tail: int, inputs: i
         block[:] = 0
 
 
-def _recorded_ir(path: Path, rate_hz: int, raw: bool) -> tuple[Floats, list[str]]:
+def _recorded_ir(path: Path, rate_hz: int) -> tuple[Floats, list[str]]:
     ir, ir_rate_hz = read_recording(path)
     notes = []
     if ir_rate_hz != rate_hz:
-        ir = np.ascontiguousarray(soxr.resample(ir.T, ir_rate_hz, rate_hz, quality="VHQ").T)
-        # An IR is a filter, not a sound: with more taps a second each must be smaller, for the same gain.
-        ir *= np.float32(ir_rate_hz / rate_hz)
         notes.append(f"{path.name} resampled from {ir_rate_hz} to {rate_hz} Hz")
+    ir = at_rate(ir, ir_rate_hz, rate_hz)
     if ir.shape[1] > MAX_IR_S * rate_hz:
         raise UserError(f"{path}: {ir.shape[1] / rate_hz:.1f} s long; the longest room is {MAX_IR_S:g} s: cut it")
-    return (ir if raw else normalise(ir)), notes
+    return ir, notes
+
+
+def _shaped_recording(ir: Floats, values: dict[str, float], rate_hz: int, raw: bool) -> Floats:
+    """The recording under the room controls; under their defaults sample for sample. `raw`: at the energy that it has in its file."""
+    if raw and shape_of(values) == Shape() and values["width"] == 1:
+        return ir
+    shaped = RoomMaker(None, rate_hz, round(MAX_IR_S * rate_hz)).recorded(ir, values)
+    if not raw:
+        return shaped
+    energy = [float(np.einsum("ct,ct->", x, x, dtype=np.float64)) for x in (ir, shaped)]
+    return np.asarray(shaped * np.float32(math.sqrt(energy[0] / energy[1])))
 
 
 class _Meter:

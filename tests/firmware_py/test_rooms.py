@@ -1,0 +1,208 @@
+"""RoomMaker and `nverb render`: the shaping controls reach decoded, banked, imported rooms and --ir files."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import pytest
+import soundfile
+from numpy.typing import NDArray
+
+from bank import Bank, Waveform
+from bank.format import write as write_bank
+from bank.recording import weights_at
+from firmware_py.cli import main
+from firmware_py.rooms import BuiltInRooms, RoomMaker
+from firmware_py.settings import defaults
+from models.generator import room_at
+
+RATE_HZ = 48000
+KNOB_OF_LATENT = {-2.0: 0.0, 0.0: 4.5, 2.0: 9.0}
+
+
+def recording(t60_s: float, channels: int = 2, rate_hz: int = RATE_HZ, seed: int = 1) -> NDArray[np.float32]:
+    t = np.arange(int(1.2 * t60_s * rate_hz)) / rate_hz
+    return (np.random.default_rng(seed).standard_normal((channels, len(t))) * 10 ** (-3 * t / t60_s)).astype(np.float32)
+
+
+def t30_s(ir: NDArray[np.floating], rate_hz: int = RATE_HZ) -> float:
+    curve = 10 * np.log10(np.cumsum((ir.astype(float) ** 2).sum(axis=0)[::-1])[::-1] + 1e-30)
+    curve -= curve[0]
+    part = np.flatnonzero((curve <= -5) & (curve >= -35))
+    return float(-60 / np.polyfit(part / rate_hz, curve[part], 1)[0])
+
+
+def values(**changed: float) -> dict[str, float]:
+    return defaults() | changed
+
+
+@pytest.fixture
+def bank(tmp_path: Path) -> Bank:
+    """Three recordings along x, one of four channels, one at another rate."""
+    path = tmp_path / "own.nvbank"
+    waveforms = [
+        Waveform("short", RATE_HZ, (-2.0, 0.0, 0.0), recording(0.4)),
+        Waveform("middle", 44100, (0.0, 0.0, 0.0), recording(0.8, 1, 44100)),
+        Waveform("long", RATE_HZ, (2.0, 0.0, 0.0), recording(1.6, 4)),
+    ]
+    write_bank(path, name="own", waveforms=waveforms)
+    return Bank.open(path)
+
+
+def same(got: NDArray[np.float32], true: NDArray[np.float32]) -> float:
+    """Error in dB after the level is taken away."""
+    scale = (got * true).sum() / (true.astype(float) ** 2).sum()
+    return float(10 * np.log10(((got / scale - true) ** 2).sum() / (true**2).sum()))
+
+
+def test_a_knob_at_a_recordings_place_plays_the_recording(bank: Bank) -> None:
+    """-60 dB is the bar; at its own rate sample for sample. A little beside it, too: knobs are never quite still."""
+    maker = RoomMaker(bank, RATE_HZ, 10 * RATE_HZ)
+    for x in (0.0, 0.2):
+        assert same(maker.ir(values(x=x)), bank.waveforms[0].samples) < -100
+    long = maker.ir(values(x=9))
+    assert long.shape[0] == 4 and same(long, bank.waveforms[2].samples) < -100
+    middle = maker.ir(values())
+    assert middle.shape == (1, pytest.approx(0.96 * RATE_HZ, abs=2))
+    assert t30_s(middle) == pytest.approx(0.8, rel=0.05)
+
+
+def test_four_channels_fit_an_engine_with_one_input(bank: Bank) -> None:
+    ir = RoomMaker(bank, RATE_HZ, 10 * RATE_HZ, inputs=1).ir(values(x=9))
+    samples = bank.waveforms[2].samples
+    assert same(ir, samples[:2] + samples[2:]) < -100
+
+
+def test_decay_between_two_recordings_lies_between_theirs(bank: Bank) -> None:
+    """Half-way, and never a step of more than 20 % in T30 on the way."""
+    maker = RoomMaker(bank, RATE_HZ, 10 * RATE_HZ)
+    times = np.array([t30_s(maker.ir(values(x=x))) for x in np.linspace(0, 4.5, 16)])
+    assert (np.diff(times) > -0.03 * times[1:]).all()
+    assert (times[1:] / times[:-1] < 1.2).all()
+    assert times[0] == pytest.approx(0.4, rel=0.05) and times[-1] == pytest.approx(0.8, rel=0.05)
+
+
+@pytest.mark.parametrize("kind", ["grid", "built-in", "recordings"])
+def test_every_control_changes_every_kind_of_room(tmp_path: Path, bank: Bank, kind: str) -> None:
+    """T30 with decay and size, energy with tilt and balance, its order with reverse; another fingerprint for each."""
+    source: Bank | BuiltInRooms = bank
+    if kind == "built-in":
+        source = BuiltInRooms()
+    elif kind == "grid":
+        from bank.build import build
+
+        build(tmp_path / "grid.nvbank", room_at, steps=2, name="grid")
+        source = Bank.open(tmp_path / "grid.nvbank")
+    maker = RoomMaker(source, RATE_HZ, 10 * RATE_HZ)
+    base = values(x=0.0)
+    plain = maker.ir(base)
+    prints = {maker.fingerprint(base)}
+    for name, value in (
+        ("decay", 2.0),
+        ("size", 1.5),
+        ("tilt", 9.0),
+        ("early_late", 6.0),
+        ("attack", 80.0),
+        ("reverse", 1.0),
+    ):
+        prints.add(maker.fingerprint(base | {name: value}))
+        ir = maker.ir(base | {name: value})
+        assert np.isfinite(ir).all()
+        match name:
+            case "decay" | "size":
+                assert t30_s(ir) / t30_s(plain) == pytest.approx(value, rel=0.15)
+            case "tilt":
+                assert spectral_centre(ir) > spectral_centre(plain) + 0.2
+            case "early_late":
+                assert centre_s(ir) > 1.05 * centre_s(plain)
+            case "attack":
+                assert np.abs(ir[:, :200]).max() < 0.05 * np.abs(ir).max()
+            case "reverse":
+                taps = ir.shape[1]
+                np.testing.assert_allclose(ir[:, ::-1][:, : taps - 500], plain[:, : taps - 500])
+    assert len(prints) == 7
+
+
+def spectral_centre(ir: NDArray[np.float32]) -> float:
+    """Octaves above 1 Hz."""
+    power = (np.abs(np.fft.rfft(ir)) ** 2).sum(axis=0)
+    return float((np.log2(np.fft.rfftfreq(ir.shape[1], 1 / RATE_HZ)[1:]) * power[1:]).sum() / power[1:].sum())
+
+
+def centre_s(ir: NDArray[np.float32]) -> float:
+    energy = (ir.astype(float) ** 2).sum(axis=0)
+    return float((np.arange(len(energy)) * energy).sum() / energy.sum() / RATE_HZ)
+
+
+def test_long_rooms_fade_out_where_the_engine_ends() -> None:
+    ir = RoomMaker(BuiltInRooms(), RATE_HZ, RATE_HZ).ir(values(x=9, decay=4))
+    assert ir.shape[1] == RATE_HZ
+    assert np.abs(ir[:, -5:]).max() < 1e-4 * np.abs(ir).max()
+
+
+def test_colours_reach_a_decoder_that_has_them() -> None:
+    asked: list[Sequence[float]] = []
+
+    class Decoder(BuiltInRooms):
+        colours = 5
+
+        def energy_map(self, x: float, y: float, z: float, colour: Sequence[float] = ()) -> object:  # type: ignore[override]
+            asked.append(colour)
+            return super().energy_map(x, y, z)
+
+    maker = RoomMaker(Decoder(), RATE_HZ, RATE_HZ)
+    maker.ir(values(colour1=1.5, colour5=-2))
+    assert asked == [[1.5, 0, 0, 0, -2]]
+    assert maker.fingerprint(values()) != maker.fingerprint(values(colour3=0.1))
+
+
+def test_weights_of_places() -> None:
+    """At a place it alone; they add to 1, are of two at most, and nothing jumps on a walk through scattered places."""
+    chance = np.random.default_rng(3)
+    places = [tuple(p) for p in chance.uniform(-2, 2, (30, 3))]
+    for i, place in enumerate(places):
+        assert weights_at(places, place) == [(1.0, i)]
+    before = None
+    for step in np.linspace(0, 1, 2001):
+        point = tuple((1 - step) * np.array(places[0]) + step * np.array(places[1]))
+        weights = weights_at(places, point)
+        assert sum(w for w, _ in weights) == pytest.approx(1) and len(weights) <= 2
+        now = np.zeros(30)
+        for w, i in weights:
+            now[i] = w
+        if before is not None:
+            assert np.abs(now - before).max() < 0.1
+        before = now
+    assert weights_at([(0, 0, 0)], (5, 5, 5)) == [(1.0, 0)]
+    assert len(weights_at([(0, 0, 0), (0, 0, 0)], (0, 0, 0))) == 1
+
+
+def impulse_through(tmp_path: Path, *arguments: str, rate_hz: int = RATE_HZ) -> NDArray[np.float64]:
+    """What `nverb render` makes of an impulse: the wet room."""
+    click, out = tmp_path / "click.wav", tmp_path / "out.wav"
+    soundfile.write(click, np.eye(1, 256, dtype=np.float32).T, rate_hz, subtype="FLOAT")
+    words = ["render", str(click), str(out), "--set", "mix=100", "--set", "gain=0", *arguments]
+    assert main(words) == 0
+    return np.asarray(soundfile.read(out)[0].T)
+
+
+def test_render_shapes_rooms_and_recordings(tmp_path: Path) -> None:
+    """Through the whole program: T30 twice as long within 10 %, from a room and from an --ir; reverse plays the recording backwards."""
+    for arguments in (["--set", "x=4"], ["--ir", str(tmp_path / "ir.wav")]):
+        soundfile.write(tmp_path / "ir.wav", recording(0.6).T, RATE_HZ, subtype="FLOAT")
+        plain = impulse_through(tmp_path, *arguments)
+        long = impulse_through(tmp_path, *arguments, "--set", "decay=2")
+        assert t30_s(long) / t30_s(plain) == pytest.approx(2, rel=0.1)
+    back = impulse_through(tmp_path, "--ir", str(tmp_path / "ir.wav"), "--raw-ir", "--set", "reverse=on")
+    ir = recording(0.6)
+    room = back[:, : back.shape[1] - 255]  # the impulse's file is 256 frames long
+    np.testing.assert_allclose(room[:, 600:][:, ::-1], ir[:, : room.shape[1] - 600], atol=2e-3)
+
+
+def test_a_raw_ir_stays_sample_for_sample_at_the_defaults(tmp_path: Path) -> None:
+    ir = recording(0.3)
+    soundfile.write(tmp_path / "ir.wav", ir.T, RATE_HZ, subtype="FLOAT")
+    got = impulse_through(tmp_path, "--ir", str(tmp_path / "ir.wav"), "--raw-ir")
+    np.testing.assert_allclose(got[:, : ir.shape[1]], ir, atol=1e-5)
