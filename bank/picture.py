@@ -4,7 +4,7 @@
 |------------|---------------------------------------------------------------------------------------------------------|
 | T30        | reverberation time, s: ISO 3382-1, mean of the octaves 500 and 1000 Hz                                    |
 | brightness | decay time at 4 and 8 kHz over that of the middle octaves (what the Y knob sets)                          |
-| level      | energy of the room's map against the loudest one shown, dB: before the pedal makes all rooms equally loud |
+| level      | energy of the room's map against the median of those shown, dB: before the pedal makes all equally loud   |
 """
 
 from __future__ import annotations
@@ -110,7 +110,7 @@ def draw_cube(source: Any, path: Path, progress: Progress | None = None) -> dict
         "brightness": np.array([one.brightness for one in seen]),
         "level (dB)": np.array([one.level_db for one in seen]),
     }
-    table["level (dB)"] -= table["level (dB)"].max()
+    table["level (dB)"] -= np.median(table["level (dB)"])
     if not recordings:
         table = {name: values.reshape(SLICES, POINTS, POINTS) for name, values in table.items()}
     figure = _scatter(source, table) if recordings else _slices(source.name, table)
@@ -270,4 +270,4 @@ def _range(values: NDArray[np.float64]) -> tuple[float, float]:
     if not len(finite):
         return 0.0, 1.0
     low, high = np.quantile(finite, (0.05, 0.95))
-    return float(low), float(max(high, low + 1e-6))
+    return float(low), float(max(high, low + 0.1))

@@ -19,6 +19,7 @@ import pwd
 from pathlib import Path
 from typing import BinaryIO
 
+import models
 from firmware_py.errors import UserError
 from models.files import write_atomically
 
@@ -68,13 +69,15 @@ def _user() -> str:
         return "USER"
 
 
-def model_path(name: str | Path) -> Path:
-    """Where the model that a person calls `name` lies: a plain name in the data folder, as NAME.nvmodel; anything with a slash or a
-    dot is a path already, and so is the name of a file that is there."""
+def model_path(name: str | Path, *, new: bool = False) -> Path:
+    """Where the model that a person calls `name` lies: a plain name in the data folder, as NAME.nvmodel, else (unless it is `new`)
+    among those that come with nverb; anything with a slash or a dot is a path already, and so is the name of a file that is there."""
     path = Path(name)
     if path.name != str(name) or path.suffix or path.is_file():
         return path
-    return data_dir() / "models" / f"{path.name}.nvmodel"
+    kept = data_dir() / "models" / f"{path.name}.nvmodel"
+    shipped = Path(models.__file__).parent / "shipped" / kept.name
+    return shipped if not new and shipped.exists() and not kept.exists() else kept
 
 
 def _made(path: Path, variable: str) -> Path:

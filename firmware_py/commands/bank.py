@@ -21,7 +21,11 @@ def add_parsers(subparsers: Any) -> None:
         "--grid", type=int, default=10, metavar="N", help="steps on each axis, 1 to 64 (default: %(default)s)"
     )
     build.add_argument("--name", help="the bank's name (default: the model's, else rooms)")
-    build.add_argument("--model", metavar="NAME", help="draw the rooms of this model (default: the generator's)")
+    build.add_argument(
+        "--model",
+        metavar="NAME",
+        help="draw this model's rooms; decoder comes with nverb (default: the generator's)",
+    )
     build.add_argument(
         "--faithful",
         action="store_true",
@@ -77,7 +81,7 @@ def add_parsers(subparsers: Any) -> None:
         "map", help="picture of the latent cube: T30, brightness and level over X and Y, in slices along Z"
     )
     cube.add_argument("picture", type=Path, metavar="FILE.png")
-    cube.add_argument("--bank", metavar="FILE", help="a bank or a model (default: the starter bank)")
+    cube.add_argument("--bank", metavar="FILE", help="a bank or a model (default: the model that comes with nverb)")
     cube.set_defaults(handler=_map)
 
 

@@ -60,7 +60,9 @@ def add_parsers(parts: Any) -> None:
 
     traverse = parts.add_parser("traverse", help="a walk through the latent space along X, Y and Z, as an animated GIF")
     traverse.add_argument("output", type=Path, metavar="OUT.gif")
-    traverse.add_argument("--model", metavar="NAME", help="a model or a bank (default: the starter bank)")
+    traverse.add_argument(
+        "--model", metavar="NAME", help="a model or a bank (default: the model that comes with nverb)"
+    )
     traverse.add_argument(
         "--frames", type=int, default=72, metavar="N", help="pictures, 2 to 2000 (default: %(default)s)"
     )
@@ -76,7 +78,7 @@ def _import(args: argparse.Namespace) -> int:
     from models.files import require_space
     from models.plugin import import_model
 
-    path = model_path(args.output)
+    path = model_path(args.output, new=True)
     if path.parent.name == "models":
         path.parent.mkdir(exist_ok=True)
     require_space(path, 4 << 20)

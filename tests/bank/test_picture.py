@@ -47,10 +47,11 @@ def test_the_cube_in_slices(tmp_path: Path) -> None:
     assert _format(tmp_path / "cube.png") == "PNG"
     t30, brightness, level = table.values()
     assert t30.shape == (SLICES, POINTS, POINTS)
-    across = np.linspace(-2, 2, POINTS)
-    for seen, wanted in ((t30[2, POINTS // 2], 2 ** (across / 2)), (brightness[2, :, POINTS // 2], 2 ** (across / 2))):
+    wanted = 2 ** (np.linspace(-2, 2, POINTS) / 2)
+    # The 4 kHz octave begins within a band of the step that the rooms have at 2830 Hz: their far ends are seen 16 % nearer.
+    for seen, tolerance in ((t30[2, POINTS // 2], 0.1), (brightness[2, :, POINTS // 2], 0.2)):
         assert np.all(np.diff(seen) > 0)
-        np.testing.assert_allclose(seen, wanted, rtol=0.1)
+        np.testing.assert_allclose(seen, wanted, rtol=tolerance)
     np.testing.assert_allclose(np.diff(level[:, 3, 3]), 1.0, atol=0.01)  # z from -2 to 2 in five slices: 1 dB each
 
 
@@ -100,6 +101,29 @@ def test_recordings_on_the_map(tmp_path: Path) -> None:
     seen = draw_cube(bank, tmp_path / "own.png")["T30 (s)"]
     np.testing.assert_allclose(seen, [decays[waveform.name] for waveform in bank.waveforms], rtol=0.1)
     assert _format(tmp_path / "own.png") == "PNG"
+
+
+def test_our_own_encoder_places_recordings(tmp_path: Path) -> None:
+    """X by its definition, 2 log(T60) / log 5, within a quarter of a knob's step of 4 / 9 of each recording's known decay."""
+    decays = _recordings(tmp_path / "irs")
+    assert main(["bank", "import", str(tmp_path / "irs"), "-o", str(tmp_path / "own.nvbank")]) == 0
+    for waveform in Bank.open(tmp_path / "own.nvbank").waveforms:
+        assert waveform.at[0] == pytest.approx(2 * np.log(decays[waveform.name]) / np.log(5), abs=0.11)
+        assert max(map(abs, waveform.at)) <= 2
+
+
+def test_without_an_encoder_decay_places_them_and_it_is_said(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def none(*_: object) -> None:
+        raise container.NoRuntime("no TFLite runtime here")
+
+    monkeypatch.setattr("models.decoder.Encoder.open", none)
+    _recordings(tmp_path / "irs")
+    assert main(["bank", "import", str(tmp_path / "irs"), "-o", str(tmp_path / "own.nvbank")]) == 0
+    assert "no encoder to place the recordings (no TFLite runtime here)" in capsys.readouterr().err
+    places = {waveform.name: waveform.at for waveform in Bank.open(tmp_path / "own.nvbank").waveforms}
+    assert places == {"short.wav": (-2, 0, 0), "middle.wav": (0, 0, 0), "long.wav": (2, 0, 0)}
 
 
 def test_an_encoder_places_recordings(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
