@@ -146,11 +146,17 @@ class Encoder:
     @classmethod
     def open(cls, path: Path | str = SHIPPED / "encoder.nvmodel") -> Encoder:
         """Opens and self-checks a model file of kind "room encoder". Raises ModelError, NoRuntime, OSError."""
-        path = Path(path)
-        model = container.read(path)
-        if model.description.kind != "room encoder":
-            raise ModelError(f"{path}: a model of kind {model.description.kind!r} encodes no rooms")
-        return cls(Network(model, str(path)))
+        return cls.of(container.read(Path(path)), str(path))
+
+    @classmethod
+    def of(cls, model: ModelFile, path: str) -> Encoder:
+        """The encoder of a model file that was read from `path`. Raises ModelError."""
+        about = model.description
+        if about.kind != "room encoder":
+            raise ModelError(f"{path}: a model of kind {about.kind!r} encodes no rooms")
+        if (about.inputs, about.outputs) != (measures.POOLED_VALUES, 3 + COLOURS):
+            raise ModelError(f"{path}: {about.inputs} values to {about.outputs} is not the shape of its kind")
+        return cls(Network(model, path))
 
     def guess(self, packed: NDArray[np.float32]) -> NDArray[np.float32]:
         """Latents (8,) of one packed map (1, values): X, Y, Z as measured, the colours from the network."""

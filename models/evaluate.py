@@ -20,6 +20,7 @@ from dsp.analysis import analyse
 from dsp.energymap import DEFAULT_GRID, EnergyMap, Grid
 from dsp.synthesis import Synthesiser
 from models import generator, measures
+from models.axes import QUANTITIES, Axes
 from models.decoder import Decoder, Encoder
 
 Floats = NDArray[np.float32]
@@ -225,6 +226,8 @@ def evaluate(
 BLOCK_S = 0.1
 """The synthesis' energies are compared in blocks of this and pairs of bands: finer cells than this a narrow band cannot have."""
 CELL_BOTTOM_DB = -60.0
+STEEPEST_DB = 20.0
+"""Cells this far below the block before them are left out: the filters that measure narrow bands ring louder than that."""
 
 SYNTHESIS_FIGURES = ("band energy dB", "T30 %", "buzz dB", "onset rise ms")
 
@@ -234,7 +237,7 @@ def synthesis(rooms: generator.RoomParameters, progress: Callable[[int], None] =
 
     | figure      | what                                                                                                           |
     |-------------|----------------------------------------------------------------------------------------------------------------|
-    | band energy | mean |difference| to the map's over blocks of BLOCK_S and pairs of bands, down to 60 dB under the loudest        |
+    | band energy | mean |difference| to the map's over all blocks of BLOCK_S and pairs of bands down to 60 dB under a room's loudest |
     | T30         | median |difference| to the decay of the map itself                                                            |
     | buzz        | envelope's modulation at the frame rate, over that at its neighbours (`hop_buzz_db`)                          |
     | onset rise  | from a tenth of the peak to the peak, of rooms whose direct sound is the loudest thing in them; the longest    |
@@ -246,7 +249,7 @@ def synthesis(rooms: generator.RoomParameters, progress: Callable[[int], None] =
     for row, (level, direct) in enumerate(zip(levels, directs, strict=True)):
         room = EnergyMap(level, DEFAULT_GRID, direct if room_has_direct(direct) else None)
         ir = synthesise(room, width=0.0)[0]
-        bands.append(band_energy_error_db(ir, RATE_HZ, room))
+        bands.append(band_energy_errors_db(ir, RATE_HZ, room))
         measured = acoustics.measure(ir, RATE_HZ, start=0)
         times.append(100.0 * np.abs(measured.t30_s / wanted.t30_s[row] - 1.0))
         buzzes.append(hop_buzz_db(ir, RATE_HZ, room.grid))
@@ -256,11 +259,14 @@ def synthesis(rooms: generator.RoomParameters, progress: Callable[[int], None] =
         ):
             rises.append(onset_rise_ms(ir, RATE_HZ))
         progress(row + 1)
-    return np.array([np.mean(bands), np.nanmedian(times), np.nanmean(buzzes), max(rises, default=np.nan)])
+    return np.array([np.concatenate(bands).mean(), np.nanmedian(times), np.nanmean(buzzes), max(rises, default=np.nan)])
 
 
-def band_energy_error_db(ir: Floats, rate_hz: int, room: EnergyMap) -> float:
-    """Mean |difference| between the energies of an IR and of its map, in blocks of BLOCK_S and pairs of bands; dB."""
+def band_energy_errors_db(ir: Floats, rate_hz: int, room: EnergyMap) -> Table:
+    """|difference| between the energies of an IR and of its map, in blocks of BLOCK_S and pairs of bands; dB, (cells,).
+
+    Without the map's last block, in which an IR that fills it is faded out, and cells that fall by STEEPEST_DB or more.
+    """
     grid = room.grid
     blocks = int(grid.duration_s / BLOCK_S)
     edges = np.arange(blocks + 1) * BLOCK_S
@@ -276,9 +282,11 @@ def band_energy_error_db(ir: Floats, rate_hz: int, room: EnergyMap) -> float:
             energies[:, 0] += measures.power(direct)
     got, wanted = (energies.reshape(grid.bands // 2, 2, blocks).sum(axis=1) for energies in (got, wanted))
     heard = wanted > wanted.max() * 10 ** (CELL_BOTTOM_DB / 10)
+    heard[:, -1] = False
+    heard[:, 1:] &= wanted[:, 1:] > wanted[:, :-1] * 10 ** (-STEEPEST_DB / 10)
     error = 10 * np.log10(np.maximum(got, 1e-30) / np.maximum(wanted, 1e-30))
     gain = 10 * np.log10(got.sum() / wanted.sum())
-    return float(np.abs(error - gain)[heard].mean())
+    return np.asarray(np.abs(error - gain)[heard])
 
 
 def hop_buzz_db(ir: Floats, rate_hz: int, grid: Grid) -> float:
@@ -325,7 +333,7 @@ def onset_rise_ms(ir: Floats, rate_hz: int) -> float:
     return float((peak - np.argmax(level >= 0.1 * level[peak])) * 1000.0 / rate_hz)
 
 
-def as_json(results: Sequence[Result], alone: Table | None) -> dict[str, object]:
+def as_json(results: Sequence[Result], alone: Table | None, axes: Axes | None = None) -> dict[str, object]:
     """All figures, for programs."""
 
     def plain(values: Table) -> list[float | None]:
@@ -344,10 +352,11 @@ def as_json(results: Sequence[Result], alone: Table | None) -> dict[str, object]
             for result in results
         ],
         "synthesis": None if alone is None else dict(zip(SYNTHESIS_FIGURES, plain(alone), strict=True)),
+        "axes_spearman": None if axes is None else {"mean": plain(axes.mean), "worst": plain(axes.worst)},
     }
 
 
-def as_text(results: Sequence[Result], alone: Table | None) -> list[str]:
+def as_text(results: Sequence[Result], alone: Table | None, axes: Axes | None = None) -> list[str]:
     """Tables for people: all models side by side, set by set."""
     lines = []
     for what in dict.fromkeys(result.what for result in results):
@@ -363,6 +372,9 @@ def as_text(results: Sequence[Result], alone: Table | None) -> list[str]:
         lines.append(
             "synthesis alone: " + ", ".join(f"{n} {v:.2f}" for n, v in zip(SYNTHESIS_FIGURES, alone, strict=True))
         )
+    if axes is not None:
+        marks = [f"{q} {m:.3f} ({w:.3f})" for q, m, w in zip(QUANTITIES, axes.mean, axes.worst, strict=True)]
+        lines.append("rank correlation along random lines, mean (worst line): " + ", ".join(marks))
     return lines
 
 

@@ -166,6 +166,7 @@ def _soft_decay_s(frames: Floats, grid: Grid) -> NDArray[np.float64]:
 
 POOLED_BANDS, POOLED_FRAMES = 4, 4
 """The encoder sees the energy of 4 x 4 cells at a time: recordings are noisy in single ones."""
+POOLED_VALUES = DEFAULT_GRID.bands // POOLED_BANDS * (DEFAULT_GRID.frames // POOLED_FRAMES + 1)
 
 
 def pooled_db(level_db: Floats, direct_db: Floats, grid: Grid = DEFAULT_GRID) -> Floats:

@@ -25,7 +25,7 @@ LATENT_BOUND = 3.0
 """Latents of training rooms lie in +-3; knobs and colours reach +-2."""
 
 VALUES = DEFAULT_GRID.bands * (DEFAULT_GRID.frames + 1)
-POOLED = DEFAULT_GRID.bands // measures.POOLED_BANDS * (DEFAULT_GRID.frames // measures.POOLED_FRAMES + 1)
+POOLED = measures.POOLED_VALUES
 
 _FRAME_S = DEFAULT_GRID.frame_s.astype(np.float32)
 _EDGE_S = DEFAULT_GRID.frame_edge_s[:-1].astype(np.float32)

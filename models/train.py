@@ -25,6 +25,7 @@ from dsp.energymap import DEFAULT_GRID
 from models import container, generator, measures
 from models.container import ModelFile
 from models.files import write_atomically
+from models.quiet import studio_import
 
 Floats = NDArray[np.float32]
 Halves = NDArray[np.float16]
@@ -138,9 +139,8 @@ def train(
 
     Nothing outside `folder`/training is written. Raises OSError; ValueError when a checkpoint does not fit.
     """
-    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
-    import keras
-
+    keras = studio_import("keras")
+    studio_import("tensorflow")
     from models.network import RoomModel
 
     keras.utils.set_random_seed(settings.seed)
@@ -228,11 +228,10 @@ class Checkpoint:
 
     def callback(self, progress: Progress, steps: int) -> Any:
         """A Keras callback that saves after each epoch and shows each step."""
-        import keras
-
+        keras = studio_import("keras")
         checkpoint = self
 
-        class Watch(keras.callbacks.Callback):  # type: ignore[misc]
+        class Watch(keras.callbacks.Callback):  # type: ignore[name-defined,misc]
             _remark, _epoch = "", 0
 
             def on_epoch_begin(self, epoch: int, logs: Any = None) -> None:

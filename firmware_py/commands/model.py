@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import argparse
-import importlib.util
 import json
-import os
 import sys
 from pathlib import Path
 from typing import Any
@@ -74,16 +72,6 @@ def _add_eval(parts: Any) -> None:
     measure.set_defaults(handler=_eval)
 
 
-def require_studio(what: str) -> None:
-    """Raises UserError when a package that `what` needs is not installed, with the command that installs it."""
-    missing = [name for name in ("tensorflow", "keras", "ai_edge_litert") if importlib.util.find_spec(name) is None]
-    if missing:
-        raise UserError(f"{what} needs {', '.join(missing)}: pip install 'nverb[studio]' (64-bit desktop)")
-    # Before TensorFlow is imported, or it greets with pages.
-    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
-    os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "1")
-
-
 def _own_rooms(folders: list[Path]) -> Any:
     """Prepared rooms of all folders, told file by file where there is something to tell."""
     from bank.prepare import prepare
@@ -107,11 +95,13 @@ def _own_rooms(folders: list[Path]) -> Any:
 
 
 def _train(args: argparse.Namespace) -> int:
-    require_studio("training")
     from bank.prepare import packed
     from firmware_py.progress import Bar
-    from models import train
+    from models import evaluate, report, train
+    from models.quiet import studio_import
 
+    for name in ("tensorflow", "keras", "matplotlib"):
+        studio_import(name)
     asked = {
         name: getattr(args, name)
         for name in ("rooms", "epochs", "hidden", "components", "seed")
@@ -130,12 +120,17 @@ def _train(args: argparse.Namespace) -> int:
     trained = train.train(args.output, settings, own=own, progress=bar, tell=tell, resume=args.resume)
     for path in train.save(args.output, trained):
         print(f"{path}: {path.stat().st_size} bytes")
+    rooms = report.ROOMS if settings.rooms >= 4000 else 4
+    results = report.write(args.output / "report.html", trained, bar, rooms)
+    bar.close()
+    print("\n".join(evaluate.as_text(results, None)))
+    print(f"{args.output / 'report.html'}: losses, reconstructions, acoustics per octave")
     return 0
 
 
 def _eval(args: argparse.Namespace) -> int:
     from firmware_py.progress import Bar
-    from models import evaluate
+    from models import axes, evaluate
     from models.decoder import SHIPPED, Decoder, Encoder
 
     if not 1 <= args.rooms <= 100_000:
@@ -158,11 +153,12 @@ def _eval(args: argparse.Namespace) -> int:
             recordings, codecs, str(args.folder), lambda done: bar("recordings", done, len(recordings))
         )
     synthesis = evaluate.synthesis(drawn, lambda done: bar("synthesis alone", done, args.rooms))
+    spearman = axes.measure(decoder)
     bar.close()
     if args.json:
-        print(json.dumps(evaluate.as_json(results, synthesis), indent=2))
+        print(json.dumps(evaluate.as_json(results, synthesis, spearman), indent=2))
     else:
-        print("\n".join(evaluate.as_text(results, synthesis)))
+        print("\n".join(evaluate.as_text(results, synthesis, spearman)))
     return 0
 
 
