@@ -16,6 +16,7 @@ COMMANDS = (
     "steer",
     "see",
     "render",
+    "encode",
     "bank",
     "model",
     "board",

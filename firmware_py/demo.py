@@ -10,7 +10,7 @@ import shutil
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -122,6 +122,18 @@ class Player:
                 self.client.connect(f"nverb:output_{c + 1}", self._in[c])
         except client_library.JackError as error:
             raise UserError(f"cannot connect to the pedal's JACK ports: {error}") from None
+        self.playing = True
+
+    def start_to(self, ports: Sequence[str]) -> None:
+        """Connects to these two ports alone and begins to play. Raises UserError if they are not there."""
+        import jack as client_library
+
+        self.client.activate()
+        try:
+            for own, port in zip(self._out, ports, strict=True):
+                self.client.connect(own, port)
+        except client_library.JackError as error:
+            raise UserError(f"cannot connect to JACK's ports {', '.join(ports)}: {error}") from None
         self.playing = True
 
     @property

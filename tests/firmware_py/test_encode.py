@@ -1,0 +1,87 @@
+"""`nverb encode`: a decoder's own rooms are found again, a recording is placed, kept and heard; by the command line."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+import soundfile
+
+from dsp.synthesis import Synthesiser
+from firmware_py.cli import main
+from firmware_py.paths import data_dir
+from firmware_py.presets import Presets
+from models.decoder import Decoder, ModelError
+
+RATE_HZ = 48000
+try:
+    DECODER = Decoder.open()
+except (ModelError, OSError) as error:
+    pytest.skip(f"no decoder runs here: {error}", allow_module_level=True)
+
+
+@pytest.fixture(scope="module")
+def room(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The decoder's own room at x 6, y 3, z 5, as a stereo recording at another rate, with 10 ms of silence before it."""
+    decoded = DECODER.energy_map(*(-2 + 4 * knob / 9 for knob in (6, 3, 5)))
+    ir = Synthesiser(44100, decoded.grid)(decoded)
+    path = tmp_path_factory.mktemp("irs") / "room.wav"
+    soundfile.write(path, np.pad(ir, ((0, 0), (441, 0))).T, 44100, subtype="FLOAT")
+    return path
+
+
+def test_a_decoders_own_room_is_found_again(room: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """T30 within 5 % from 250 Hz to 4 kHz, decay curves within 1.5 dB: one channel's noise tells no more. x, that is decay, within 0.3."""
+    assert main(["encode", str(room), "--json"]) == 0
+    found = json.loads(capsys.readouterr().out)
+    assert found["values"]["x"] == pytest.approx(6, abs=0.3)
+    errors = np.array(found["t30_error_percent"][2:7], float)
+    assert np.abs(errors).max() < 5 + 3 and np.abs(errors).mean() < 5
+    assert found["decay_error_db"] < 1.5
+    assert set(found["values"]) == {"x", "y", "z", *(f"colour{n}" for n in range(1, 6))}
+
+
+def test_preset_and_sound(room: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """The position becomes a preset; the output holds the recorded room, a pause of 0.5 s, the room that was found."""
+    click, out = tmp_path / "click.wav", tmp_path / "both.wav"
+    soundfile.write(click, np.eye(1, 4800, dtype=np.float32).T, RATE_HZ)
+    assert main(["encode", str(room), "--knobs-only", "--preset", "Found", "--play", str(click), "-o", str(out)]) == 0
+    printed = capsys.readouterr().out
+    kept = Presets(data_dir()).load("Found").values
+    assert f"x {kept['x']:.2f}" in printed and "1000 Hz" in printed
+    assert all(kept[f"colour{n}"] == 0 for n in range(1, 6))
+    sound, rate_hz = soundfile.read(out)
+    assert rate_hz == RATE_HZ
+    ir, _ = soundfile.read(room)
+    first = 4800 + round(len(ir) * RATE_HZ / 44100) - 1
+    pause = sound[first + 10 : first + 10 + RATE_HZ // 2 - 20]
+    assert np.abs(pause).max() < 1e-4
+    levels = [10 * np.log10((part**2).sum()) for part in (sound[:first], sound[first + RATE_HZ // 2 :])]
+    assert abs(levels[0] - levels[1]) < 1.5
+
+
+@pytest.mark.parametrize(
+    ("arguments", "told"),
+    [
+        (["nothing.wav"], "no such file"),
+        (["TEXT"], "not a sound file"),
+        (["ROOM", "-o", "OUT"], "--play"),
+        (["ROOM", "--play", "nothing.wav", "-o", "OUT"], "no such file"),
+        (["ROOM", "--decoder", "TEXT"], "text"),
+        (["ROOM", "--decoder", "nothing.nvmodel"], "No such file"),
+        (["ROOM", "--preset", "x" * 100], "no name"),
+        (["ROOM", "--play", "ROOM", "-o", "/nowhere/x.wav"], "no such folder"),
+    ],
+)
+def test_errors_are_one_line(
+    room: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], arguments: list[str], told: str
+) -> None:
+    text = tmp_path / "text.wav"
+    text.write_text("no sound")
+    names = {"TEXT": str(text), "ROOM": str(room), "OUT": str(tmp_path / "out.wav")}
+    assert main(["encode", *(names.get(word, word) for word in arguments)]) == 1
+    error = capsys.readouterr().err
+    assert told in error and error.count("\n") == 1, error
+    assert not (tmp_path / "out.wav").exists()
