@@ -33,6 +33,8 @@ from device.profile import AdcRow, LedRow, Profile, ProfileError, SwitchRow, lig
 from device.simulated import SimulatedBoard
 
 RETRY_S = 1.0
+LONG_S = 0.5
+"""For which a switch is held to do its second thing."""
 LED_S = 0.02
 """Between two looks at the LEDs."""
 MAX_PREDELAY_MS = find("predelay").maximum
@@ -145,8 +147,12 @@ class Board:
                 if knob.filter.fault != converter.told[knob.control.name]:
                     events.append(Notice(converter.tell(knob)))
         for switch in self._switches:
-            if switch.scan(now, events):
-                events += self._stepped_on(switch.row, switch.pressed)
+            changed = switch.scan(now, events)
+            if switch.row.long is None:
+                events += self._stepped_on(switch.row, switch.pressed) if changed else []
+            else:
+                deed = switch.short_or_long(changed, now)
+                events += self._stepped_on(deed, True) if deed is not None else []
         if now - self._leds_at >= LED_S:
             self._leds_at = now
             self._drive_leds(now, events)
@@ -390,6 +396,7 @@ class _Switch(_Part):
         self._gpiochip = profile.gpiochip
         self._input: Input | None = None if simulation is None else simulation.add_switch(row.action, row.line)
         self._debounce = Debounce()
+        self._since: float | None = None  # when it was pressed, until something has come of it
 
     @property
     def pressed(self) -> bool:
@@ -408,6 +415,18 @@ class _Switch(_Part):
             return False
         self._worked(events)
         return self._debounce.update(closed, now)
+
+    def short_or_long(self, changed: bool, now: float) -> SwitchRow | None:
+        """Of a switch that can be held: what is due now. The short one on release, the long one when it was held for LONG_S."""
+        if changed and self.pressed:
+            self._since = now
+        elif changed and self._since is not None:
+            self._since = None
+            return self.row
+        if self.pressed and self._since is not None and now - self._since >= LONG_S:
+            self._since = None
+            return self.row.long
+        return None
 
     def close(self) -> None:
         if self._input is not None:

@@ -36,7 +36,8 @@
 |                      | it stands at power-on says nothing; its takeover is jump        |                     |
 
 An action is a switch control's name (each press toggles it), `NAME hold` (on while pressed), `preset next`, `preset
-previous` or `tap` (pre-delay by tapping). An LED shows `on` (lit: not bypassed), `clip`, `fault` or `activity`.
+previous` or `tap` (pre-delay by tapping). A switch may do a second thing when it is held: `long = "preset previous"`.
+An LED shows `on` (lit: not bypassed), `clip`, `fault` or `activity`.
 
 A profile in the data folder's `profiles` goes before one of the same name in the package.
 """
@@ -116,6 +117,8 @@ class SwitchRow:
     control: str | None
     """The switch control that it sets; None for the other actions."""
     hold: bool = False
+    long: SwitchRow | None = None
+    """What it does when it is held for LONG_S; `action` then waits for the release."""
 
 
 @dataclass(frozen=True)
@@ -302,10 +305,17 @@ def _knob(row: _Row, adcs: tuple[AdcRow, ...]) -> KnobRow:
 
 def _switch(row: _Row) -> SwitchRow:
     line = row.integer("line", 0, 511)
-    action = row.take("action", str)
+    short = _deed(row, line, row.take("action", str))
+    long = _deed(row, line, row.take("long", str)) if "long" in row else None
+    row.done()
+    if long is not None and (short.hold or long.hold):
+        row.fail("an action with ' hold' cannot share its switch with another: it acts on press and on release")
+    return dataclasses.replace(short, long=long)
+
+
+def _deed(row: _Row, line: int, action: str) -> SwitchRow:
     name, _, hold = action.partition(" ")
     switches = [control.name for control in CONTROLS if control.is_switch]
-    row.done()
     if action in ACTIONS:
         return SwitchRow(line, action, None)
     if name in switches and hold in ("", "hold"):

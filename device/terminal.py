@@ -28,11 +28,14 @@ from device.controls import CONTROLS, find, format
 TURNS = {"gain": ("q", "a"), "x": ("w", "s"), "y": ("e", "d"), "z": ("r", "f"), "width": ("t", "g")}
 """The key that turns the pot up, the key that turns it down. With Shift: a tenth of the step."""
 STEPS_ON = {"b": "bypass", "h": "freeze", "n": "preset next", " ": "tap"}
+HOLDS = {"N": "preset next"}
+"""The same switches, held: with Shift."""
+HOLD_S = 0.7
 CHIP = "0"
 """Pulls the converters out and puts them in again; 1, 2, ... do so with the wire of the first pot, the second, ..."""
 LEAVE = "\x03\x04\x1b"  # Ctrl-C, Ctrl-D, Esc
 STEP = 0.02
-TROUBLE = "  1 2 ..: tear a pot's wire off, mend it   0: pull the chip, put it back"
+TROUBLE = "  N: hold n  1 2 ..: tear off, mend a pot's wire  0: pull, put in the chip"
 TRACK, WIDTH = 28, 79
 
 
@@ -101,6 +104,8 @@ class Hands:
                 self._board.turn(control, self._board.pots[control].position + step)
             elif key in self.steps_on:
                 self._board.press(self.steps_on[key])
+            elif HOLDS.get(key) in self._board.switches:
+                self._board.press(HOLDS[key], HOLD_S)
             elif key == CHIP:
                 for chip in self._board.chips:
                     chip.present = not chip.present

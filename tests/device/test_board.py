@@ -115,6 +115,14 @@ def test_preset_and_tap_switches(board: Board, clock: Clock) -> None:
     assert last(changes)["predelay"] == pytest.approx(320 / 4, abs=2)  # the longest 2^-n of a tap that fits 100 ms
 
 
+@pytest.mark.parametrize(("held_s", "action"), [(0.1, "preset next"), (0.4, "preset next"), (0.8, "preset previous")])
+def test_a_held_switch_does_its_second_thing_once(board: Board, clock: Clock, held_s: float, action: str) -> None:
+    scan_for(board, clock, 1)
+    for _ in range(2):
+        board.simulation.press("preset next", held_s)
+        assert scan_for(board, clock, 1.5) == [Action(action)]
+
+
 def test_taps_after_a_pause_begin_anew() -> None:
     tempo = TapTempo()
     assert tempo.tap(0.0) is None

@@ -79,6 +79,8 @@ BAD = [  # what is wrong, in the file's text; what the message must say besides 
     ("line = 17", "line = 28", "switch 1.*lines 0 to 27"),
     ('"bypass"', '"bypas"', "switch 1.*no action 'bypas'"),
     ('"bypass"', '"gain"', "switch 1.*no action 'gain'"),
+    ('"bypass"', '"bypass", long = "tip"', "switch 1.*no action 'tip'"),
+    ('"bypass"', '"bypass hold", long = "tap"', "switch 1.*cannot share"),
     ('"on"', '"smoke"', "led 1.*one of on, clip"),
     ("adc = [", "adcs = [", "no adc row"),
     ("knob = [", "scan_hz = 1\nknob = [", "scan_hz = 1: a number from 50 to 1000"),
@@ -126,7 +128,7 @@ KEYS = [
     "law",
 ]
 KEYS += ["minimum", "maximum", "takeover", "inverted", "low", "high", "hysteresis", "motion_ms", "pedal", "line"]
-KEYS += ["action", "shows", "scan_hz", "title", "gpiochip"]
+KEYS += ["action", "long", "shows", "scan_hz", "title", "gpiochip"]
 WORDS = st.sampled_from(["mcp3008", "iio", "ads1115", "x", "gain", "lowpass_hz", "bypass", "tap", "on", "log", "steps"])
 LEAVES = WORDS | st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=5)
 ROWS = st.dictionaries(st.sampled_from(KEYS), LEAVES | st.lists(st.integers(0, 80), max_size=5), max_size=6)
