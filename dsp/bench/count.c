@@ -1,30 +1,19 @@
-/* Runs the kernel for an instruction counter (callgrind, or count_plugin.c under qemu), which counts between calls of mark():
+/* Runs the kernel for an instruction counter (callgrind, or count_plugin.c under qemu), which counts between calls of mark().
+ * Arguments, as key=value: block, taps, inputs, channels (of the IR), blocks (to measure; 0: two periods of the largest
+ * partition), change (measured block at which another IR is loaded), fade (frames), stages (only the first so many).
  *
- *     count BLOCK TAPS INPUTS IR_CHANNELS BLOCKS [CHANGE [FADE_FRAMES]]
- *
- * Blocks until all is in its steady course, then BLOCKS of them with a mark before each and after the last (0: two periods of the
- * largest partition). At the measured block CHANGE another IR is loaded. Prints the partitions, then bytes: kernel, spectra.
+ * All runs until it is in its steady course; then a mark before each measured block and one after the last. Prints a line for each
+ * stage: partition, partitions, first tap, delay in blocks, 1 if it works ahead; then the model's instructions of a block; then
+ * bytes: kernel, spectra, touched in a block; last the blocks that the change took.
  */
-#include <stdio.h>
-#include <stdlib.h>
+#include "common.h"
+#include "kernel_layout.h"
 
-#include "kernel.h"
-
-static float noise(void) {
-    static unsigned state = 12345;
-    state = state * 1664525u + 1013904223u;
-    return (float)(state >> 8) / 8388608.0f - 1.0f;
-}
-
-__attribute__((noinline)) void mark(void) { __asm__ volatile(""); }
+DEFINE_MARK
 
 static void *make_spectra(const nv_layout *layout, int channels, int taps, size_t *bytes) {
     const float *ir[NV_MAX_IR_CHANNELS];
-    for (int c = 0; c < channels; c++) {
-        float *h = malloc((size_t)taps * sizeof *h);
-        for (int i = 0; i < taps; i++) h[i] = 0.01f * noise();
-        ir[c] = h;
-    }
+    for (int c = 0; c < channels; c++) ir[c] = make_ir(taps);
     *bytes = nv_spectra_bytes(layout, channels, taps);
     size_t rounded = (*bytes + 63) / 64 * 64;
     void *spectra = aligned_alloc(64, rounded);
@@ -34,13 +23,33 @@ static void *make_spectra(const nv_layout *layout, int channels, int taps, size_
     return spectra;
 }
 
+/* Spectra and rings that products read, transforms' passes (each reads and writes all), blocks in and out. */
+static double bytes_touched(const nv_layout *layout, int channels) {
+    double sum = 0, block = layout->block_frames;
+    int paths = channels == 4 ? 4 : NV_OUTPUTS;
+    for (uint32_t i = 0; i < layout->stages; i++) {
+        const nv_stage *s = &layout->stage[i];
+        double complex_bytes = 8.0 * s->partition_frames, passes = 2 + nv_doublings((int)s->partition_frames, (int)layout->lanes) / 2;
+        double rings = channels == 4 || layout->inputs == 1 ? layout->inputs : NV_OUTPUTS;
+        double job = complex_bytes * (s->partitions * (paths + rings) + 2 * passes * (layout->inputs + NV_OUTPUTS));
+        sum += job * block / s->partition_frames + 3 * 4 * block * NV_OUTPUTS;
+    }
+    return sum;
+}
+
 int main(int argc, char **argv) {
-    if (argc < 6) return 2;
-    int block = atoi(argv[1]), taps = atoi(argv[2]), inputs = atoi(argv[3]), channels = atoi(argv[4]), blocks = atoi(argv[5]);
-    int change = argc > 6 ? atoi(argv[6]) : -1, fade = argc > 7 ? atoi(argv[7]) : 720;
+    (void)argc;
+    int block = argument(argv, "block", 64), taps = argument(argv, "taps", 97536), inputs = argument(argv, "inputs", 2);
+    int channels = argument(argv, "channels", 2), blocks = argument(argv, "blocks", 0), change = argument(argv, "change", -1);
+    int fade = argument(argv, "fade", 720), stages = argument(argv, "stages", NV_MAX_STAGES), took = 0;
     nv_layout layout;
     int error = nv_layout_plan(&layout, block, taps, inputs);
     if (error) return fprintf(stderr, "%s\n", nv_error_text(error)), 1;
+    if (stages < (int)layout.stages) {
+        layout.max_taps = layout.stage[stages].offset_taps, taps = (int)layout.max_taps;
+        memset(&layout.stage[stages], 0, (layout.stages - (size_t)stages) * sizeof *layout.stage);
+        layout.stages = (uint32_t)stages;
+    }
     int period = (int)layout.stage[layout.stages - 1].partition_frames / block;
     if (!blocks) blocks = 2 * period;
     size_t bytes;
@@ -51,15 +60,20 @@ int main(int argc, char **argv) {
     for (int i = 0; i < NV_MAX_BLOCK; i++) in[0][i] = noise(), in[1][i] = noise();
     const float *from[2] = {in[0], in[1]};
     float *to[2] = {out[0], out[1]};
-    for (int i = 0; i < 4 * period || nv_kernel_fading(kernel); i++) nv_kernel_process(kernel, from, to);
+    for (int i = 0; i < 4 * period || i % period || nv_kernel_fading(kernel); i++) nv_kernel_process(kernel, from, to);
     for (int i = 0; i < blocks; i++) {
         mark();
         if (i == change && nv_kernel_load(kernel, other)) return 1;
         nv_kernel_process(kernel, from, to);
+        took += nv_kernel_fading(kernel);
     }
     mark();
-    for (uint32_t s = 0; s < layout.stages; s++)
-        printf("%s%ux%u", s ? " + " : "", layout.stage[s].partitions, layout.stage[s].partition_frames);
-    printf("\n%zu %zu\n", nv_kernel_bytes(kernel), bytes);
+    for (uint32_t s = 0; s < layout.stages; s++) {
+        const nv_stage *stage = &layout.stage[s];
+        int delay = nv_stage_delay(stage, block);
+        printf("%u %u %u %d %d\n", stage->partition_frames, stage->partitions, stage->offset_taps, delay,
+               nv_stage_early(delay, (int)stage->partition_frames / block));
+    }
+    printf("%.0f\n%zu %zu %.0f\n%d\n", nv_cost_of_block(&layout), nv_kernel_bytes(kernel), bytes, bytes_touched(&layout, channels), took + 1);
     return 0;
 }

@@ -1,11 +1,9 @@
 /* What a unit of each inner loop costs, for kernel_plan.c: each line names a loop; counted between the marks around it, once for
  * `few` units and once for `many`, the difference is the cost. Run as count.c is. */
-#include <stdio.h>
-#include <stdlib.h>
-
+#include "common.h"
 #include "kernel_layout.h"
 
-__attribute__((noinline)) void mark(void) { __asm__ volatile(""); }
+DEFINE_MARK
 
 enum { POINTS = 4096, FEW = 32, MANY = 64 };
 

@@ -32,44 +32,37 @@ def add_parsers(subparsers: Any) -> None:
     pedal.add_argument("--json", action="store_true", help="for programs")
     pedal.set_defaults(handler=_pedal)
 
-    kernel = parts.add_parser("kernel", help="instructions per block of the convolution kernel, counted by callgrind")
-    kernel.add_argument("--json", action="store_true", help="for programs")
-    kernel.set_defaults(handler=_kernel)
-
-    recovery = parts.add_parser(
-        "recovery",
-        help="kill and hang each process, change JACK's block size: how long the sound is away, whether all is back",
-        description="Runs a pedal of its own on JACK's dummy driver. Takes about two minutes.",
+    kernel = parts.add_parser(
+        "kernel",
+        help="the convolution kernel: instructions on three processors, changes of IR, errors, peers",
+        description="Every figure of the convolution kernel beside its bar and its peers; some minutes. A peer or tool that is "
+        "missing is named with the command that installs it.",
     )
-    recovery.add_argument("--service", action="store_true", help="do it to the pedal that systemd runs here (as root)")
-    recovery.add_argument("--json", action="store_true", help="for programs")
-    recovery.set_defaults(handler=_recovery)
+    kernel.add_argument("--json", action="store_true", help="for programs")
+    kernel.add_argument("--counts-only", action="store_true", help="leave out what is timed")
+    kernel.add_argument(
+        "--plan", action="store_true", help="how an IR is cut into partitions, the cost model beside the count"
+    )
+    kernel.add_argument("--block", type=int, default=64, help="with --plan: frames in a block (default: %(default)s)")
+    kernel.add_argument(
+        "--ir-ms", type=float, default=2032, help="with --plan: length of the IR (default: %(default)s)"
+    )
+    kernel.add_argument("--inputs", type=int, default=2, choices=(1, 2), help="with --plan (default: %(default)s)")
+    kernel.set_defaults(handler=_kernel)
 
     for module, function in PARTS:
         getattr(importlib.import_module(f"firmware_py.commands.{module}"), function)(parts)
 
 
 def _kernel(args: argparse.Namespace) -> int:
-    from firmware_py.bench_kernel import measure
+    from firmware_py import bench_kernel
 
-    rows = measure()
-    if args.json:
-        print(json.dumps(rows, indent=2))
+    if args.plan:
+        rows = bench_kernel.plan(args.block, round(48 * args.ir_ms), args.inputs)
+        print(json.dumps(rows, indent=2) if args.json else bench_kernel.plan_table(rows))
         return 0
-    print(f"{'case':12} {'block':>5} {'Ir / block':>10} {'work space':>10}  partitions")
-    for row in rows:
-        print(
-            f"{row['case']:12} {row['block']:5} {row['ir_per_block']:10.0f} {row['work_bytes'] / 1024:6.0f} KiB  {row['partitions']}"
-        )
-    return 0
-
-
-def _recovery(args: argparse.Namespace) -> int:
-    from firmware_py.bench_recovery import measure
-
-    figures = measure(service=args.service, show=not args.json)
-    if args.json:
-        print(json.dumps(figures, indent=2))
+    figures = bench_kernel.measure(times=not args.counts_only)
+    print(json.dumps(figures, indent=2) if args.json else bench_kernel.table(figures))
     return 0
 
 

@@ -1,0 +1,34 @@
+/* What the bench's programs share: noise, key=value arguments, the mark between which instructions are counted. */
+#ifndef NV_BENCH_COMMON_H
+#define NV_BENCH_COMMON_H
+#include <math.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+static inline float noise(void) {
+    static unsigned state = 12345;
+    state = state * 1664525u + 1013904223u;
+    return (float)(state >> 8) / 8388608.0f - 1.0f;
+}
+
+/* -60 dB at its end. */
+static inline float *make_ir(int taps) {
+    float *h = (float *)malloc((size_t)taps * sizeof *h);
+    for (int i = 0; i < taps; i++) h[i] = 0.02f * noise() * expf(-6.9f * (float)i / (float)taps);
+    return h;
+}
+
+static inline int argument(char **argv, const char *key, int otherwise) {
+    size_t n = strlen(key);
+    for (char **a = argv + 1; *a; a++)
+        if (!strncmp(*a, key, n) && (*a)[n] == '=') return atoi(*a + n + 1);
+    return otherwise;
+}
+
+#ifdef __cplusplus
+extern "C"
+#endif
+    __attribute__((noinline)) void mark(void);
+#define DEFINE_MARK void mark(void) { __asm__ volatile(""); }
+#endif

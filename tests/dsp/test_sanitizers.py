@@ -1,0 +1,44 @@
+"""Hostile layouts, spectra, IRs, ports and sessions under AddressSanitizer and UndefinedBehaviorSanitizer.
+
+`make acceptance-kernel` runs many more inputs: NVERB_FUZZ_INPUTS. ThreadSanitizer's part is in test_port.py.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from tests.dsp.build_c import build
+
+INPUTS = int(os.environ.get("NVERB_FUZZ_INPUTS", "1500"))
+SANITIZE = ("-O1", "-g", "-fno-omit-frame-pointer", "-fsanitize=address,undefined", "-fno-sanitize-recover=all")
+
+
+@pytest.fixture(scope="module")
+def fuzz(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return build(tmp_path_factory.mktemp("fuzz"), "fuzz.c", flags=SANITIZE, sources=["engine.c", "port.c"])
+
+
+def test_nothing_that_the_checks_let_pass_does_harm(fuzz: Path) -> None:
+    finding = fuzz.with_name("finding")
+    done = subprocess.run([fuzz, str(INPUTS), "1", finding], check=False, capture_output=True, text=True)
+    kept = Path("/tmp/nverb-fuzz-finding")
+    if done.returncode:
+        shutil.copy(finding, kept)  # `fuzz FILE` runs it again
+    assert done.returncode == 0, f"{kept}: {done.stderr[:4000]}"
+
+
+def test_the_sanitizers_are_at_work(tmp_path: Path) -> None:
+    """Their negative control: a read behind the end of a block, as the fuzz would find one."""
+    source = tmp_path / "wrong.c"
+    source.write_text(
+        "#include <stdlib.h>\nint main(int n, char **v) { (void)v; int *volatile p = malloc(4); return p[n]; }\n"
+    )
+    subprocess.run(["gcc", *SANITIZE, "-o", tmp_path / "wrong", source], check=True)
+    done = subprocess.run([tmp_path / "wrong"], check=False, capture_output=True, text=True)
+    assert done.returncode != 0
+    assert "heap-buffer-overflow" in done.stderr or "runtime error" in done.stderr
