@@ -71,6 +71,7 @@ def test_midi_moves_controls_plays_presets_and_is_learnt(pedal: Supervisor) -> N
 def test_bypass_while_it_plays_does_not_click(pedal: Supervisor, trails: int) -> None:
     """Roughness of a steady 1 kHz sine through in, out and in again; the bar is that of a 20 ms ramp, far below a step's 0.25."""
     ask({"do": "set", "values": {"gain": 0, "mix": 50, "trails": trails, "bypass": 0, "tilt": 0}})
+    until(pedal, lambda status: status["audio"] is not None and status["audio"]["alive"])
     time.sleep(0.5)
     wave = 0.25 * np.sin(2 * np.pi * 1000 * np.arange(3 * RATE_HZ) / RATE_HZ)
     player = Player(os.environ["JACK_DEFAULT_SERVER"], np.repeat(wave[:, None], 2, axis=1).astype(np.float32))
