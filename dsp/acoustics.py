@@ -90,7 +90,7 @@ def measure(ir: NDArray[np.float32], rate_hz: int, *, start: int | None = None) 
         before = float(np.sum(filtered[-pad:] ** 2))  # rang before the onset: the circular transform has it at the end
         energy = filtered[: len(sound)] ** 2
         blocks = np.add.reduceat(energy, np.arange(0, len(sound), step))
-        blocks = without_noise(blocks, np.full(len(blocks), step / rate_hz))
+        blocks = without_noise(blocks, np.full(len(blocks), step / rate_hz), centre * np.sqrt(0.5))
         left = np.concatenate([np.cumsum(blocks[::-1])[::-1], [0.0]])
         total = left[0] + before
         curves[row] = 10 * np.log10(np.maximum(left / max(total, 1e-300), 1e-20))
@@ -129,11 +129,12 @@ def decay_time_s(curve_db: Floats, time_s: Floats, top_db: float, bottom_db: flo
     return float(-60.0 / slope) if slope < 0 else float("nan")
 
 
-def noise_power(energy: Floats, length_s: Floats) -> float:
+def noise_power(energy: Floats, length_s: Floats, bandwidth_hz: float) -> float:
     """Energy per second of the background noise of a recorded decay; 0 where there is none to be seen.
 
-    `energy` (blocks,) and their lengths. There is noise where the level falls by less than NOISE_FALL_DB from the last but one to the
-    last tenth of the recording; its very end is left out, for it is often faded.
+    `energy` (blocks,) and their lengths, of a band of `bandwidth_hz`. There is noise where the level falls by less than NOISE_FALL_DB
+    (and twice what chance makes of it) from the last but one to the last tenth of the recording; its very end is left out, for it is
+    often faded.
     """
     if len(energy) < 20:
         return 0.0
@@ -142,9 +143,10 @@ def noise_power(energy: Floats, length_s: Floats) -> float:
     a, b, c = (float(np.interp(share * edge[-1], edge, total)) for share in (0.75, 0.85, 0.95))
     tenth_s = 0.1 * float(edge[-1])
     before, last = (b - a) / tenth_s, (c - b) / tenth_s
-    if last <= 0 or before > last * 10 ** (NOISE_FALL_DB / 10):
+    chance_db = 10 / np.log(10) * np.sqrt(2 / max(bandwidth_hz * tenth_s, 1.0))
+    if last <= 0 or before > last * 10 ** ((NOISE_FALL_DB + 2 * chance_db) / 10):
         return 0.0
-    return min(before, last)
+    return (before + last) / 2
 
 
 NOISE_FALL_DB = 1.0
@@ -153,12 +155,12 @@ KNEE_DB = 6.0
 FIT_DB = 20.0
 
 
-def without_noise(energy: Floats, length_s: Floats, noise: float | None = None) -> Floats:
+def without_noise(energy: Floats, length_s: Floats, bandwidth_hz: float) -> Floats:
     """A decay (blocks,) with its background noise taken away and its end, which the noise hid, continued exponentially.
 
     ISO 3382-1 corrects the integral for the part that is cut off in the same way. Without noise: as it is.
     """
-    floor = noise_power(energy, length_s) if noise is None else noise
+    floor = noise_power(energy, length_s, bandwidth_hz)
     if floor <= 0:
         return energy
     # Smoothed over about 30 blocks, or a tenth of a second: single blocks are as random as the noise is.

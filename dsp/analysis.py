@@ -82,7 +82,7 @@ def analyse(
         energy[0] += energy[spread:].sum()
         body = energy[:taken]
         if clean:
-            body = _clean(body, step_s)
+            body = _clean(body, step_s, float(grid.edge_hz[band + 1] - grid.edge_hz[band]))
         total = np.concatenate([[0.0], np.cumsum(body)])
         level[band] = np.diff(np.interp(edges, np.arange(len(total)) * step_s, total))
     density = level / grid.frame_s
@@ -92,13 +92,13 @@ def analyse(
     return EnergyMap(np.maximum(level_db, floor).astype(np.float32), grid, direct_db if has_direct else None)
 
 
-def _clean(energy: NDArray[np.float64], step_s: float) -> NDArray[np.float64]:
+def _clean(energy: NDArray[np.float64], step_s: float, bandwidth_hz: float) -> NDArray[np.float64]:
     """`without_noise` on blocks of 5 ms or more, its gain carried over to the single samples."""
     block = max(1, int(0.005 / step_s))
     edges = np.arange(0, len(energy), block)
     blocks = np.add.reduceat(energy, edges)
     lengths = np.diff(np.append(edges, len(energy))) * step_s
-    cleaned = without_noise(blocks, lengths)
+    cleaned = without_noise(blocks, lengths, bandwidth_hz)
     if cleaned is blocks:
         return energy
     return np.asarray(energy * np.repeat(cleaned / np.maximum(blocks, 1e-300), np.diff(np.append(edges, len(energy)))))
