@@ -12,8 +12,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-ROUNDS = 5
-BLUR_S, BLUR_SAMPLES = 0.06, 5
+ROUNDS = 6
+BLUR_S, BLUR_SAMPLES = 0.05, 4
 """Energies are evened out over this half-width, and no finer than this many samples of a band: what is finer is the band's own."""
 
 

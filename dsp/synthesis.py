@@ -18,6 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dsp.energymap import DEFAULT_GRID, EnergyMap, Grid, hz_to_erb
+from dsp.flat import Carrier, flatten
 
 Floats = NDArray[np.float32]
 
@@ -134,8 +135,8 @@ def band_windows(rate_hz: int, grid: Grid, frames: int, *, whole: bool) -> list[
         if band == 0 and not whole:  # nothing lies below: it keeps its full height down to a second-order roll-off
             window = np.where(distance < 0, 1 / (1 + (0.3 * distance) ** 2), window)
             window[bin_hz[first : first + size] < 5] = 0
-        # A band's energy per second is spread evenly over its width: |X|^2 = frames * energy / (2 width) for a real signal.
-        width_hz = grid.edge_hz[band + 1] - grid.edge_hz[band]
+        # A band's energy per second is spread over what its window lets through: |X|^2 = frames * energy / (2 width) for a real signal.
+        width_hz = float(np.sum(window**2)) * rate_hz / frames
         windows.append(BandWindow(band, first, size, window, float(np.sqrt(frames / (2 * size * width_hz)))))
     return windows
 
@@ -179,12 +180,14 @@ def spectra(groups: list[Bands], curves: Floats, bins: int) -> NDArray[np.comple
 
 
 def _noise(rate_hz: int, grid: Grid, frames: int, seed: int) -> tuple[list[BandWindow], list[NDArray[np.complex64]]]:
-    """Bands and their carriers: unit magnitude, random phase, fixed by the seed."""
+    """Bands and their carriers: random phases, fixed by the seed, and as flat as can be."""
     windows = band_windows(rate_hz, grid, frames, whole=False)
     carriers = []
     for w in windows:
         phases = np.random.default_rng([seed, w.band]).random((2, w.size), np.float32)
         carriers.append(np.exp(2j * np.pi * phases).astype(np.complex64))
+    flat = [Carrier(w.first, w.window, samples) for w, samples in zip(windows, carriers, strict=True)]
+    flatten(flat, frames // 2 + 1, frames / rate_hz)
     return windows, carriers
 
 

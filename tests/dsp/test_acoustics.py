@@ -68,7 +68,11 @@ def test_the_octave_filters_are_scipys_butterworth() -> None:
     for centre in acoustics.OCTAVES_HZ:
         edges = [centre / np.sqrt(2), centre * np.sqrt(2)]
         b, a = scipy.signal.butter(3, edges, "bandpass", fs=RATE_HZ)
-        sos = scipy.signal.tf2sos(b, a) if centre > 500 else scipy.signal.butter(3, edges, "bandpass", fs=RATE_HZ, output="sos")
+        sos = (
+            scipy.signal.tf2sos(b, a)
+            if centre > 500
+            else scipy.signal.butter(3, edges, "bandpass", fs=RATE_HZ, output="sos")
+        )
         _, truth = scipy.signal.sosfreqz(sos, hz, fs=RATE_HZ)
         assert np.abs(acoustics.octave_response(hz, centre, RATE_HZ) - truth).max() < 1e-4
 

@@ -42,7 +42,9 @@ def test_all_energy_is_counted_once() -> None:
     sos = scipy.signal.butter(4, [60, 15_000], "bandpass", fs=RATE_HZ, output="sos")
     noise = np.random.default_rng(0).standard_normal(RATE_HZ) * np.exp(-6 * np.arange(RATE_HZ) / RATE_HZ)
     ir = scipy.signal.sosfilt(sos, noise).astype(np.float32)
-    assert energy(analyse(ir, RATE_HZ, start=0, clean=False)).sum() == pytest.approx(np.sum(ir.astype(float) ** 2), rel=0.01)
+    assert energy(analyse(ir, RATE_HZ, start=0, clean=False)).sum() == pytest.approx(
+        np.sum(ir.astype(float) ** 2), rel=0.01
+    )
 
 
 def test_a_tone_lies_in_its_band_at_its_time() -> None:
