@@ -9,6 +9,7 @@ APT    := DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-rec
 
 # What `make run` and the board need; what the tests need on top of it.
 APT_RUN  := jackd2 gcc libc6-dev python3-dev python3-venv libsndfile1 alsa-utils
+APT_ARM  := gcc-aarch64-linux-gnu libc6-dev-arm64-cross gcc-arm-linux-gnueabihf libc6-dev-armhf-cross qemu-user
 APT_TEST := valgrind systemd openssh-server
 # pyo has wheels for x86-64; elsewhere pip builds it, from these.
 APT_PYO  := $(if $(filter x86_64,$(shell uname -m)),,g++ libjack-jackd2-dev portaudio19-dev libportmidi-dev liblo-dev libsndfile1-dev)
@@ -22,7 +23,7 @@ PYO_OPTIONS   := $(if $(filter x86_64,$(shell uname -m)),,--config-settings=--bu
 
 SOURCES := $(wildcard dsp/*.c dsp/*.h) setup.py setup.cfg pyproject.toml
 
-.PHONY: run test acceptance lint bench wheel install uninstall clean help
+.PHONY: run test test-arm acceptance acceptance-kernel lint bench wheel install uninstall clean help
 .DEFAULT_GOAL := help
 
 help: ## this list
@@ -33,6 +34,16 @@ run: $(VENV)/.run ## install what is missing and run the pedal (a demo, when the
 
 test: $(VENV)/.test lint ## install what is missing and run all tests
 	@$(BIN)/python -m pytest $(ARGS)
+
+# The C kernel for both ARM processors, under qemu's user emulation.
+test-arm: $(VENV)/.apt-arm $(VENV)/.test ## install cross-compilers and qemu, and run the kernel's tests on ARM
+	@NVERB_TEST_ARM=1 $(BIN)/python -m pytest tests/dsp/test_arm.py $(ARGS)
+
+acceptance: acceptance-kernel ## the tests that take longer than `make test` may
+
+# The kernel's long tests: forty times the hostile input, and ARM.
+acceptance-kernel: test-arm
+	@NVERB_FUZZ_INPUTS=60000 $(BIN)/python -m pytest tests/dsp $(ARGS)
 
 lint: $(VENV)/.test ## style and types
 	@$(BIN)/ruff check --quiet . && $(BIN)/ruff format --check --quiet .
@@ -85,6 +96,10 @@ $(VENV)/.apt-test: Makefile | $(VENV)/.apt-run
 	@# The tests start an sshd of their own; the package's shall not begin to listen here. To have it: systemctl unmask ssh
 	@[ -x /usr/sbin/sshd ] || [ ! -d /run/systemd/system ] || $(SUDO) systemctl mask --quiet ssh.service ssh.socket
 	$(call apt,$(APT_TEST))
+	@touch $@
+
+$(VENV)/.apt-arm: Makefile | $(VENV)/.apt-run
+	$(call apt,$(APT_ARM))
 	@touch $@
 
 $(VENV)/.run: $(SOURCES) | $(VENV)/.apt-run

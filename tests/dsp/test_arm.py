@@ -1,0 +1,119 @@
+"""The kernel on aarch64 and armv7: cross-compiled, run by qemu's user emulation, compared with x86-64 and with float64.
+
+`make test-arm` installs the compilers and the emulator; elsewhere these tests are skipped where one is missing.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+from pathlib import Path
+
+import numpy as np
+import pytest
+from scipy.signal import oaconvolve
+
+from tests.dsp.build_c import build
+
+# machine, compiler, emulator, processor, the build that must be chosen there, further flags
+TARGETS = {
+    "aarch64": ("aarch64", "aarch64-linux-gnu-gcc", "qemu-aarch64", "cortex-a53", "neon", []),
+    "armv7 with NEON": ("armv7l", "arm-linux-gnueabihf-gcc", "qemu-arm", "cortex-a8", "neon", []),
+    "armv7 without": ("armv7l", "arm-linux-gnueabihf-gcc", "qemu-arm", "cortex-a8", "scalar", ["-DNV_BASELINE_ONLY"]),
+}
+CASES = [
+    {"block": 64, "taps": 97536, "inputs": 2, "channels": 2, "blocks": 1700},
+    {"block": 64, "taps": 20000, "inputs": 2, "channels": 4, "blocks": 500, "change": 200},
+    {"block": 16, "taps": 3000, "inputs": 1, "channels": 2, "blocks": 800, "change": 301},
+    {"block": 256, "taps": 60000, "inputs": 1, "channels": 1, "blocks": 300},
+    {"block": 1024, "taps": 5000, "inputs": 2, "channels": 2, "blocks": 30, "change": 11},
+    {"block": 128, "taps": 2, "inputs": 2, "channels": 2, "blocks": 30},
+]
+
+
+@pytest.fixture(scope="module", params=TARGETS)
+def target(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> tuple[str, Path, list[str]]:
+    machine, gcc, qemu, cpu, _, flags = TARGETS[request.param]
+    for tool in (gcc, qemu):
+        if shutil.which(tool) is None:
+            assert "NVERB_TEST_ARM" not in os.environ, f"{tool} is missing"
+            pytest.skip(f"{tool} is missing: make test-arm installs it")
+    folder = tmp_path_factory.mktemp("arm")
+    program = build(folder, "dump.c", machine=machine, gcc=gcc, flags=["-static", *flags])
+    return request.param, program, [qemu, "-cpu", cpu]
+
+
+@pytest.fixture(scope="module")
+def here(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return build(tmp_path_factory.mktemp("x86"), "dump.c", machine=os.uname().machine)
+
+
+def dump(command: list[str], case: dict[str, int]) -> tuple[list[np.ndarray], str]:
+    """IR, second IR, inputs, outputs; and the name of the build that ran."""
+    words = [f"{key}={value}" for key, value in case.items()]
+    done = subprocess.run([*command, *words], check=True, capture_output=True)
+    data, parts, frames = np.frombuffer(done.stdout, np.float32), [], case["blocks"] * case["block"]
+    shapes = [
+        (case["channels"], case["taps"]),
+        (case["channels"], case["taps"] // 2),
+        (case["inputs"], frames),
+        (2, frames),
+    ]
+    for shape in shapes:
+        size = shape[0] * shape[1]
+        parts.append(data[:size].reshape(shape).astype(float))
+        data = data[size:]
+    assert not len(data)
+    return parts, done.stderr.decode().strip()
+
+
+def db(difference: np.ndarray, reference: np.ndarray) -> float:
+    return 20 * float(np.log10(np.abs(difference).max() / np.abs(reference).max() + 1e-30))
+
+
+@pytest.mark.parametrize(
+    "case", CASES, ids=lambda c: f"{c['block']} frames, {c['taps']} taps, {c['inputs']} to {c['channels']}"
+)
+def test_arm_gives_what_x86_gives(target: tuple[str, Path, list[str]], here: Path, case: dict[str, int]) -> None:
+    """Within -120 dB of the peak, before and after a change of IR (within it each processor's partitions have times of their own);
+    before it, within -120 dB of float64."""
+    name, program, qemu = target
+    (ir, _, sound, out), simd = dump([*qemu, str(program)], case)
+    assert simd == TARGETS[name][4]
+    (*same, expected), _ = dump([str(here)], case)
+    np.testing.assert_allclose(same[0], ir, rtol=1e-5, atol=1e-12)  # expf() may round otherwise
+    quiet = case.get("change", case["blocks"]) * case["block"]
+    changed = slice(quiet, quiet + 4800 + 2 * case["block"])
+    out[:, changed] = expected[:, changed] = 0
+    assert db(out - expected, expected) < -120
+    x, h = sound[:, :quiet], ir
+    if len(h) == 4:
+        truth = [sum(oaconvolve(x[i], h[2 * i + o])[:quiet] for i in range(2)) for o in range(2)]
+    else:
+        truth = [oaconvolve(x[min(o, len(x) - 1)], h[min(o, len(h) - 1)])[:quiet] for o in range(2)]
+    assert db(out[:, :quiet] - np.array(truth), np.array(truth)) < -120
+
+
+def test_hostile_input_is_harmless_there(target: tuple[str, Path, list[str]]) -> None:
+    """A short run of fuzz.c, whose own checks abort; sanitizers do not run under qemu."""
+    name, program, qemu = target
+    machine, gcc, *_, flags = TARGETS[name]
+    fuzz = build(
+        program.parent, "fuzz.c", machine=machine, gcc=gcc, flags=["-static", *flags], sources=["engine.c", "port.c"]
+    )
+    done = subprocess.run(
+        [*qemu, fuzz, "100", "1", program.parent / "finding"], check=False, capture_output=True, text=True
+    )
+    assert done.returncode == 0, done.stderr[:2000]
+
+
+def test_two_threads_share_a_port_there(target: tuple[str, Path, list[str]]) -> None:
+    """port_stress.c on a processor with a weaker memory order; qemu keeps it as far as it translates barriers."""
+    name, program, qemu = target
+    machine, gcc, *_, flags = TARGETS[name]
+    stress = build(
+        program.parent, "port_stress.c", machine=machine, gcc=gcc, flags=["-static", *flags], sources=["port.c"]
+    )
+    done = subprocess.run([*qemu, stress], check=False, capture_output=True, text=True, timeout=300)
+    assert done.returncode == 0, done.stderr[:2000]
