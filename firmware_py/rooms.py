@@ -56,9 +56,9 @@ def _warn(line: str) -> None:
     print(f"nverb: {line}", file=sys.stderr)
 
 
-def find_source(path: Path | None = None, say: Callable[[str], None] = _warn) -> RoomSource:
+def find_source(path: Path | None = None, say: Callable[[str], None] = _warn, *, trusted: bool = False) -> RoomSource:
     """The bank or the model at `path`; without one the rooms that come with nverb: the decoder, or where it cannot run the bank made
-    from it, which `say` is told.
+    from it, which `say` is told. `trusted`: as slots of the store are, see `Decoder.open`.
 
     Raises BankError, ModelError (NoRuntime where no TFLite runtime is installed), OSError.
     """
@@ -66,7 +66,7 @@ def find_source(path: Path | None = None, say: Callable[[str], None] = _warn) ->
     from models.decoder import SHIPPED, Decoder, ModelError
 
     if path is not None:
-        return Decoder.open(path) if is_model(path) else Bank.open(path)
+        return Decoder.open(path, trusted=trusted) if is_model(path) else Bank.open(path)
     try:
         return Decoder.open()
     except (ModelError, OSError) as error:
@@ -90,7 +90,7 @@ def rooms_named(reference: str) -> RoomSource:
         return find_source()
     if os.sep in reference or reference.endswith((".nvbank", ".nvmodel")):
         return find_source(Path(reference))
-    return find_source(Store(data_dir()).nearest(reference).path)
+    return find_source(Store(data_dir()).nearest(reference).path, trusted=True)
 
 
 def installed_rooms(say: Callable[[str], None]) -> tuple[RoomSource, str]:
@@ -109,7 +109,7 @@ def installed_rooms(say: Callable[[str], None]) -> tuple[RoomSource, str]:
         try:
             if slot.path.stat().st_size <= VERIFIED_BYTES:
                 slot.verify()
-            return find_source(slot.path), slot.reference
+            return find_source(slot.path, trusted=True), slot.reference
         except (ValueError, OSError) as error:
             say(f"{error}; going back to the rooms before {slot.reference}")
     return find_source(say=say), ""

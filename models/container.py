@@ -44,6 +44,7 @@ GOLDEN_TOLERANCE = 2e-3
 KINDS = ("rooms", "room encoder", "plug-in", "plug-in encoder")
 
 _HEAD = struct.Struct("<8sII32s")
+MAX_FILE = _HEAD.size + MAX_DESCRIPTION + MAX_NETWORK + 4 * MAX_VALUES
 
 
 class ModelError(ValueError):
@@ -149,11 +150,10 @@ def is_model(path: Path) -> bool:
 
 def read(path: Path) -> ModelFile:
     """Reads and checks a model file. Raises ModelError for a bad one, OSError when it cannot be read."""
-    limit = _HEAD.size + MAX_DESCRIPTION + MAX_NETWORK + 4 * MAX_VALUES
     with open(path, "rb") as file:
-        if os.fstat(file.fileno()).st_size > limit:
+        if os.fstat(file.fileno()).st_size > MAX_FILE:
             raise ModelError(f"{path}: too large for a model file")
-        return parse(file.read(limit + 1), str(path))
+        return parse(file.read(MAX_FILE + 1), str(path))
 
 
 def parse(data: bytes, path: str) -> ModelFile:

@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dsp.energymap import FLOOR_DB, EnergyMap
-from models import container, measures, reference
+from models import container, measures, probe, reference
 from models.container import Description, ModelError, ModelFile, Network, NoRuntime
 
 __all__ = ["SHIPPED", "Decoder", "Encoder", "ModelError", "NoRuntime", "PluginEncoder"]
@@ -28,6 +28,13 @@ NO_DIRECT_DB = -45.0
 """A decoded direct sound below this, under the whole room's energy, is none."""
 
 
+def _read(path: Path, trusted: bool = False) -> ModelFile:
+    model = container.read(path)
+    if not trusted and path.resolve().parent != SHIPPED.resolve():
+        probe.prove(path)
+    return model
+
+
 class Decoder:
     """A room source: `energy_map(x, y, z)` by a network. One thread at a time."""
 
@@ -37,9 +44,12 @@ class Decoder:
         self._grid = description.grid
 
     @classmethod
-    def open(cls, path: Path | str = SHIPPED / "decoder.nvmodel") -> Decoder:
-        """Opens and self-checks a model file. Raises ModelError (NoRuntime without a TFLite runtime), OSError."""
-        return cls.of(container.read(Path(path)), str(path))
+    def open(cls, path: Path | str = SHIPPED / "decoder.nvmodel", *, trusted: bool = False) -> Decoder:
+        """Opens and self-checks a model file. Raises ModelError (NoRuntime without a TFLite runtime), OSError.
+
+        `trusted`: it was opened before, as a slot of the store was at its trial; else a child process opens it first.
+        """
+        return cls.of(_read(Path(path), trusted), str(path))
 
     @classmethod
     def of(cls, model: ModelFile, path: str) -> Decoder:
@@ -124,7 +134,7 @@ class PluginEncoder:
     @classmethod
     def open(cls, path: Path | str) -> PluginEncoder:
         """Opens and self-checks a model file of kind "plug-in encoder". Raises ModelError, NoRuntime, OSError."""
-        model = container.read(Path(path))
+        model = _read(Path(path))
         about = model.description
         if about.kind != "plug-in encoder":
             raise ModelError(f"{path}: a model of kind {about.kind!r}, not a plug-in encoder")
@@ -146,7 +156,7 @@ class Encoder:
     @classmethod
     def open(cls, path: Path | str = SHIPPED / "encoder.nvmodel") -> Encoder:
         """Opens and self-checks a model file of kind "room encoder". Raises ModelError, NoRuntime, OSError."""
-        return cls.of(container.read(Path(path)), str(path))
+        return cls.of(_read(Path(path)), str(path))
 
     @classmethod
     def of(cls, model: ModelFile, path: str) -> Encoder:

@@ -100,7 +100,6 @@ def _build(args: argparse.Namespace) -> int:
     from bank.build import build, build_from_model
     from firmware_py.errors import UserError
     from firmware_py.paths import model_path
-    from models.container import parse
     from models.decoder import Decoder
     from models.generator import room_at
 
@@ -113,7 +112,7 @@ def _build(args: argparse.Namespace) -> int:
         return 0
     path = model_path(args.model)
     model = path.read_bytes()
-    decoder = Decoder.of(parse(model, str(path)), str(path))  # before the work: a bad model is told by its path
+    decoder = Decoder.open(path)  # before the work: a bad model is told by its path
     if args.faithful:
         from bank.faithful import build_faithful
 

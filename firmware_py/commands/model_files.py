@@ -97,6 +97,7 @@ def _import(args: argparse.Namespace) -> int:
 def _info(args: argparse.Namespace) -> int:
     from firmware_py.paths import model_path
     from models.container import Network, NoRuntime, read
+    from models.probe import prove
 
     path = model_path(args.model)
     model = read(path)
@@ -112,6 +113,7 @@ def _info(args: argparse.Namespace) -> int:
     for name, value in sorted(about.figures.items()):
         print(f"{name} {value:.4g}")
     try:
+        prove(path)
         Network(model, str(path))
         print("golden vectors met")
     except NoRuntime as error:

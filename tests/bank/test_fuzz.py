@@ -233,7 +233,7 @@ def test_models_with_hostile_descriptions(data: st.DataObject, model: bytes) -> 
 
 
 def test_networks_changed_under_a_fitting_checksum(model: bytes, folder: Path) -> None:
-    """TFLite itself under 60 changed networks, each in a process of its own: none may be killed by a signal."""
+    """TFLite itself under 60 changed networks, each in a process of its own: taken, refused, or contained."""
     script = Path(__file__).with_name("fuzz_networks.py")
     done = subprocess.run(
         [sys.executable, script, folder / "model", "--first", "1", "--count", "60"],

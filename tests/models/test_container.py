@@ -15,6 +15,7 @@ import pytest
 
 from firmware_py.cli import main
 from firmware_py.control import Control
+from firmware_py.rooms import find_source
 from firmware_py.settings import defaults
 from models import container, export, reference
 from models.container import ModelFile
@@ -153,3 +154,42 @@ def test_a_write_that_fails_leaves_the_old_model(good: Path, tmp_path: Path, mon
         container.write(path, container.read(good))
     assert caught.value.filename == str(path)
     assert path.read_bytes() == good.read_bytes() and list(tmp_path.iterdir()) == [path]
+
+
+CRASH = """
+import signal
+class Interpreter:
+    def __init__(self, **_):
+        {what}
+"""
+
+
+@pytest.mark.parametrize(
+    ("what", "told"),
+    [
+        ("signal.raise_signal(signal.SIGSEGV)", "crashes TFLite (SIGSEGV)"),
+        ("raise MemoryError", "crashes TFLite (SIGKILL)"),
+        ("while True: pass", "does not come to an end"),
+    ],
+)
+def test_a_network_that_kills_its_runtime_kills_a_child(
+    good: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    what: str,
+    told: str,
+) -> None:
+    """With a runtime, for children only, that crashes, eats the memory or hangs on every network."""
+    package = tmp_path / "ai_edge_litert"
+    package.mkdir()
+    (package / "__init__.py").touch()
+    (package / "interpreter.py").write_text(CRASH.format(what=what))
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path))
+    monkeypatch.setattr("models.probe.SECONDS", 1)
+    assert main(["model", "decode", str(good), "--z", "0", "0", "0", "-o", str(tmp_path / "map.npy")]) == 1
+    error = capsys.readouterr().err
+    assert told in error and error.startswith(f"nverb: {good}: ") and error.count("\n") == 1
+    with pytest.raises(container.ModelError):
+        find_source(good)
+    find_source(good, trusted=True)  # a slot of the store, which had its trial

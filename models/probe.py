@@ -1,0 +1,65 @@
+"""A model file opened in a process of its own first. A network under a fitting checksum may still crash the runtime that reads it (of
+1500 changed copies of one decoder 5 did, with SIGSEGV), run for ever or ask for all memory: that must end a child, not the pedal.
+
+`python -m models.probe` is the child: it reads a model file from stdin, runs its golden vectors and leaves with 0, whether they were
+met or an error was raised (the parent will see that error itself).
+"""
+
+from __future__ import annotations
+
+import contextlib
+import resource
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+from models import container
+
+SECONDS, MEMORY = 30, 2 << 30
+
+
+def prove(path: Path) -> None:
+    """Raises ModelError if opening the model at `path` kills a child process, hangs or eats the memory; OSError if it cannot be read.
+
+    Some tenths of a second on a desktop. Where no child can be started nothing is known, and nothing raised.
+    """
+    with open(path, "rb") as file:
+        try:
+            done = subprocess.run(
+                [sys.executable, "-m", "models.probe"],
+                stdin=file,
+                stdout=subprocess.DEVNULL,
+                stderr=subprocess.DEVNULL,
+                timeout=2 * SECONDS,
+                check=False,
+            )
+        except subprocess.TimeoutExpired:
+            raise container.ModelError(f"{path}: its network does not come to an end: do not use it") from None
+        except OSError:
+            return
+    if done.returncode < 0:
+        how = signal.Signals(-done.returncode).name
+        raise container.ModelError(
+            f"{path}: its network crashes TFLite ({how}): damaged or made to harm, do not use it"
+        )
+
+
+def main() -> int:
+    """The child."""
+    limits = ((resource.RLIMIT_CPU, SECONDS), (resource.RLIMIT_AS, MEMORY), (resource.RLIMIT_CORE, 0))
+    for limit, value in limits:
+        with contextlib.suppress(ValueError, OSError):  # a lower limit is in force already
+            resource.setrlimit(limit, (value, value))
+    try:
+        data = sys.stdin.buffer.read(container.MAX_FILE + 1)
+        container.Network(container.parse(data, "the model"), "the model")
+    except container.ModelError:
+        pass
+    except MemoryError:
+        signal.raise_signal(signal.SIGKILL)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
