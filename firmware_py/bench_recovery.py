@@ -121,10 +121,8 @@ class Ear:
         return 0 if meters["fading"] or not meters["playing_serial"] else self.port.newest_room()
 
 
-def controls() -> dict[str, float]:
-    return dict(
-        ask({"do": "get"}, timeout_s=0.5)["values"]
-    )  # who hangs does not answer: the pedal must be tended meanwhile
+def controls(timeout_s: float = 5.0) -> dict[str, float]:
+    return dict(ask({"do": "get"}, timeout_s=timeout_s)["values"])
 
 
 def _alike(now: dict[str, float], before: dict[str, float]) -> bool:
@@ -162,7 +160,7 @@ def cause(victims: Victims, fault: Callable[[Victims], None], name: str, *, sett
         if time.monotonic() - quiet_since > settle_s and now_ns - asked_ns > 200e6:
             asked_ns = now_ns
             try:
-                same = _alike(controls(), values)
+                same = _alike(controls(0.5), values)  # who hangs does not answer: the pedal must be tended meanwhile
             except UserError:
                 continue
             break

@@ -1,0 +1,465 @@
+"""The service on a systemd that runs as PID 1: Debian in a container, nverb from a wheel, every fault, power cuts, a read-only system.
+
+    sudo python3 tests/board/container.py            # a transcript; exit status 1 at the first thing that is not as it should be
+
+Needs root, mmdebstrap and systemd-container (`make acceptance` installs them). No sound card and no real time in there: JACK runs on
+its dummy driver; the virtual machines have both. Nothing outside of the container and the cache folder is touched.
+
+| step      | what must hold                                                                                             |
+|-----------|------------------------------------------------------------------------------------------------------------|
+| install   | make install from a wheel, without a network; a second time over the first                                |
+| boot      | plays by itself; our share of power-on to sound; systemd has nothing to complain of                        |
+| access    | a member of the group may ask and set, others may not; nothing listens on the network                      |
+| recovery  | nverb bench recovery --service: every process killed and hung                                              |
+| loop      | a crash loop starts safe, power-offs do not                                                                |
+| settings  | a bad settings file does not stop the sound                                                                |
+| plug      | power cut while it plays and while it writes, system read-only: boots and plays with what was kept         |
+| uninstall | leaves the system as it was, but for the state folder; with --purge that goes, too                         |
+"""
+
+from __future__ import annotations
+
+import argparse
+import hashlib
+import json
+import os
+import shlex
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+REPOSITORY = Path(__file__).resolve().parents[2]
+PACKAGES = (
+    "systemd-sysv,dbus,udev,make,python3,python3-venv,jackd2,gcc,libc6-dev,python3-dev,libsndfile1,alsa-utils,"
+    "openssh-server,iproute2,procps"
+)
+SUITE = "bookworm"
+BOOT_S = 120
+
+
+class Wrong(Exception):
+    """Something is not as it should be."""
+
+
+def cache() -> Path:
+    path = Path(os.environ.get("NVERB_ACCEPTANCE_CACHE") or Path.home() / ".cache" / "nverb-acceptance")
+    path.mkdir(parents=True, exist_ok=True)
+    return path
+
+
+def debian() -> Path:
+    """A Debian root folder, made once (three minutes) and only read."""
+    target = cache() / f"container-{SUITE}-{hashlib.sha256(PACKAGES.encode()).hexdigest()[:12]}"
+    if not target.exists():
+        print(f"making {target} (some minutes, once)", flush=True)
+        new = target.with_suffix(".new")
+        remove(new)
+        # In a mount namespace of its own: what mmdebstrap mounts in there (/dev, /sys) is gone when it is, however it ends.
+        words = [
+            "unshare",
+            "--mount",
+            "mmdebstrap",
+            "--quiet",
+            "--mode=root",
+            "--variant=minbase",
+            f"--include={PACKAGES}",
+            SUITE,
+            str(new),
+        ]
+        mirror = os.environ.get("NVERB_DEBIAN_MIRROR")
+        run([*words, *([mirror] if mirror else [])])
+        new.rename(target)
+    return target
+
+
+def remove(folder: Path) -> None:
+    """Deletes a folder, and nothing that is mounted in it."""
+    subprocess.run(["rm", "-rf", "--one-file-system", str(folder)], check=False)
+
+
+def wheels(folder: Path) -> None:
+    """nverb's wheel and all that it needs, for the container's Python."""
+    run(["make", "-s", "-C", str(REPOSITORY), "wheel"])
+    newest = max((REPOSITORY / "dist").glob("nverb-*.whl"), key=lambda path: path.stat().st_mtime)
+    pip = REPOSITORY / "build/python/bin/pip"
+    run([str(pip), "wheel", "-q", "--disable-pip-version-check", "-w", str(folder), str(newest)])
+
+
+def run(words: list[str], **options: Any) -> None:
+    done = subprocess.run(words, capture_output=True, text=True, check=False, **options)
+    if done.returncode:
+        raise Wrong(f"{shlex.join(words)}: {(done.stderr or done.stdout).strip()[-2000:]}")
+
+
+class Container:
+    """`system`: the root folder; with `read_only`, changes to all but the state folder live until the next stop."""
+
+    def __init__(self, work: Path, wheel_folder: Path) -> None:
+        self.work, self._wheels = work, wheel_folder
+        self.root = work / "root"
+        for name in ("root", "upper", "overlay", "state"):
+            (work / name).mkdir()
+        run(
+            [
+                "mount",
+                "-t",
+                "overlay",
+                "overlay",
+                "-o",
+                f"lowerdir={debian()},upperdir={work}/upper,workdir={work}/overlay",
+                str(self.root),
+            ]
+        )
+        self._nspawn: subprocess.Popen[bytes] | None = None
+        self._leader = 0
+
+    def boot(self, *, read_only: bool = False) -> float:
+        """Switches it on; seconds until systemd says that the system runs."""
+        self.shut_down()
+        begun = time.monotonic()
+        words = ["systemd-nspawn", "-D", str(self.root), "--boot", "--register=no", "--keep-unit", "--private-network"]
+        words += ["--console=read-only", "-M", f"nverb-{os.getpid()}", "--quiet"]
+        words += [f"--bind-ro={REPOSITORY}:/src", f"--bind-ro={self._wheels}:/wheels"]
+        if read_only:
+            words += ["--volatile=overlay", f"--bind={self.work}/state:/var/lib/nverb"]
+        log = open(self.work / "console.log", "ab")
+        self._nspawn = subprocess.Popen(words, stdin=subprocess.DEVNULL, stdout=log, stderr=log)
+        while time.monotonic() - begun < BOOT_S:
+            if self._nspawn.poll() is not None:
+                raise Wrong(f"systemd-nspawn left: {(self.work / 'console.log').read_text(errors='replace')[-1500:]}")
+            self._leader = self._find_leader()
+            if self._leader and self.sh("systemctl is-system-running", check=False).strip() in ("running", "degraded"):
+                return time.monotonic() - begun
+            time.sleep(0.1)
+        raise Wrong("it did not boot")
+
+    def on(self) -> None:
+        """Switches it on, if it is off, and waits until it plays."""
+        if self._nspawn is None:
+            self.boot()
+        self.wait_for_room()
+
+    def _find_leader(self) -> int:
+        assert self._nspawn is not None
+        try:
+            children = Path(f"/proc/{self._nspawn.pid}/task/{self._nspawn.pid}/children").read_text().split()
+            for child in children:
+                if Path(f"/proc/{child}/comm").read_text().strip() == "systemd":
+                    return int(child)
+        except OSError:
+            pass
+        return 0
+
+    def sh(self, script: str, *, check: bool = True, show: bool = False, timeout_s: float = 300) -> str:
+        """Runs a script in there as root; what it printed. With `show` it is part of the transcript."""
+        if show:
+            print(f"# {script}", flush=True)
+        words = [
+            "nsenter",
+            "-t",
+            str(self._leader),
+            "-m",
+            "-u",
+            "-i",
+            "-n",
+            "-p",
+            "-C",
+            "-r",
+            "-w",
+            "--",
+            "/usr/bin/env",
+            "-i",
+        ]
+        words += ["PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin", "HOME=/root", "LC_ALL=C.UTF-8"]
+        words += ["/bin/sh", "-c", f"{script}"]
+        done = subprocess.run(words, capture_output=True, text=True, check=False, timeout=timeout_s)
+        text = done.stdout + done.stderr
+        if show:
+            print("".join(f"  {line}\n" for line in text.splitlines()), end="", flush=True)
+        if check and done.returncode:
+            raise Wrong(f"{script}: status {done.returncode}: {text.strip()[-2000:]}")
+        return text
+
+    def status(self) -> dict[str, Any]:
+        done = self.sh("nverb status --json 2>/dev/null", check=False)
+        try:
+            decoded: dict[str, Any] = json.loads(done)
+        except ValueError:
+            return {}
+        return decoded
+
+    def wait_for_room(self, timeout_s: float = 60) -> dict[str, Any]:
+        """Until a room sounds; the pedal's status."""
+        deadline = time.monotonic() + timeout_s
+        while time.monotonic() < deadline:
+            status = self.status()
+            audio = status.get("audio")
+            if audio and audio["alive"] and audio["playing_serial"] and not audio["fading"]:
+                return status
+            time.sleep(0.1)
+        raise Wrong("the pedal does not play:\n" + self.sh("systemctl status 'nverb*' --no-pager -n 15", check=False))
+
+    def shut_down(self) -> None:
+        self._end(signal.SIGRTMIN + 4)
+
+    def pull_the_plug(self) -> None:
+        self._end(signal.SIGKILL)
+
+    def _end(self, number: int) -> None:
+        if self._nspawn is None:
+            return
+        if self._leader:
+            os.kill(self._leader, number)
+        try:
+            self._nspawn.wait(30)
+        except subprocess.TimeoutExpired:
+            os.kill(self._leader, signal.SIGKILL)
+            self._nspawn.wait(30)
+        self._nspawn, self._leader = None, 0
+
+    def close(self) -> None:
+        if self._nspawn is not None and self._nspawn.poll() is None:
+            if self._leader:
+                self.pull_the_plug()
+            else:
+                self._nspawn.kill()
+                self._nspawn.wait()
+        subprocess.run(["umount", "-l", str(self.root)], check=False)
+
+
+def expect(true: object, what: str) -> None:
+    if not true:
+        raise Wrong(f"not so: {what}")
+    print(f"  ok: {what}", flush=True)
+
+
+def files(box: Container) -> set[str]:
+    """All files of the system that an installation may leave behind."""
+    found = box.sh("find / -xdev \\( -path /proc -o -path /sys -o -path /run -o -path /tmp -o -path /var/log -o -path /root "
+                   "-o -path /src -o -path /wheels -o -path /var/lib/systemd \\) -prune -o -print")  # fmt: skip
+    return set(found.splitlines())
+
+
+def install(box: Container) -> None:
+    print("\n== install: a wheel, and no network", flush=True)
+    box.boot()
+    before = files(box)
+    box.sh("ls /wheels", show=True)
+    box.sh(
+        "export PIP_NO_INDEX=1 PIP_FIND_LINKS=/wheels; make -s -C /src install WHEEL=$(ls /wheels/nverb-*.whl)",
+        show=True,
+    )
+    box.sh("nverb settings set card=dummy", show=True)
+    box.sh("systemctl restart nverb.target")
+    box.wait_for_room()
+    box.sh("nverb status", show=True)
+    box.sh("make -s -C /src install WHEEL=$(ls /wheels/nverb-*.whl)", show=True)
+    box.wait_for_room()
+    expect(True, "installed over itself, it plays on")
+    (box.work / "before").write_text("\n".join(sorted(before)))
+    box.shut_down()
+
+
+def boot(box: Container) -> None:
+    print("\n== boot", flush=True)
+    took = box.boot()
+    box.wait_for_room()
+    print(f"  systemd said `running` {took:.1f} s after the start of the container")
+    box.sh("nverb doctor --boot", show=True, check=False)
+    box.sh("systemctl --no-pager list-units 'nverb*' --plain --no-legend", show=True)
+    expect(not box.sh("systemctl --failed --no-legend").strip(), "no unit has failed")
+    for unit in ("nverb-audio", "nverb-control", "nverb-jack"):
+        level = box.sh(f"systemd-analyze security --no-pager {unit} | tail -1").split(": ")[1].split()[0]
+        expect(float(level) <= 1.0, f"systemd-analyze security {unit}: {level}")
+    critical = box.sh("systemctl show nverb-audio nverb-control nverb-jack nverb.target -p After -p Wants -p Requires")
+    expect("network" not in critical, "nothing of ours waits for the network")
+
+
+def access(box: Container) -> None:
+    box.on()
+    print("\n== access", flush=True)
+    box.sh("useradd -m -G nverb player; useradd -m stranger")
+    box.sh("runuser -u player -- nverb set x=7 mix=30", show=True)
+    told = box.sh("runuser -u stranger -- nverb get x", show=True, check=False)
+    expect("denied" in told or "no pedal" in told, "who is not in the group is not let in")
+    expect("Traceback" not in told, "and is told so in a line")
+    expect(
+        not [line for line in box.sh("ss -Hltun").splitlines() if ":22 " not in line],
+        "nothing listens on the network but ssh",
+    )
+    expect(
+        box.sh("id -un $(systemctl show -p MainPID --value nverb-audio | xargs -I{} stat -c %u /proc/{})").strip()
+        == "nverb",
+        "user nverb",
+    )
+
+
+def recovery(box: Container) -> None:
+    box.on()
+    print("\n== recovery", flush=True)
+    figures = json.loads(box.sh("nverb bench recovery --service --json", timeout_s=400))
+    print(f"  a bare start of the audio process: {figures['start_s']:.2f} s")
+    for fault in figures["faults"]:
+        ratio = fault["gap_s"] / figures["start_s"]
+        back = f"room back after {fault['room_s']:.2f} s" if fault["room_s"] else "never away"
+        print(f"  {fault['fault']:28} no sound for {fault['gap_s']:5.2f} s ({ratio:3.1f} starts), {back}")
+        expect(fault["same"], "the same controls")
+        if fault["gap_s"] > figures["bar_s"]:
+            print(f"  ABOVE THE BAR of {figures['bar_s']} s")
+    box.sh(
+        "journalctl -o cat --no-pager -u 'nverb-*' -n 40 | grep -i -E 'watchdog|killed|stands still|block size' | tail -12",
+        show=True,
+        check=False,
+    )
+
+
+def loop(box: Container) -> None:
+    box.on()
+    print("\n== crash loop", flush=True)
+    box.wait_for_room()
+    box.sh(
+        "for i in 1 2 3 4; do p=$(systemctl show -p MainPID --value nverb-audio); kill -9 $p; "
+        "until systemctl -q is-active nverb-audio && [ $(systemctl show -p MainPID --value nverb-audio) != $p ]; do sleep 0.1; done; done",
+        show=True,
+    )
+    status = box.wait_for_room()
+    deadline = time.monotonic() + 20
+    while status["room"]["bank"] != "built-in" and time.monotonic() < deadline:
+        time.sleep(0.2)
+        status = box.wait_for_room()
+    print(f"  {status['safe_start']}")
+    expect(status["safe_start"] and status["room"]["bank"] == "built-in", "it plays the built-in rooms")
+    box.shut_down()
+    print("  three power cuts, each as soon as it plays", flush=True)
+    for _ in range(3):
+        box.boot()
+        box.wait_for_room()
+        box.pull_the_plug()
+    box.boot()
+    expect(not box.wait_for_room()["safe_start"], "power cuts are no crash loop")
+
+
+def settings(box: Container) -> None:
+    box.on()
+    print("\n== settings", flush=True)
+    box.sh("nverb settings set block_frames=256")
+    box.sh("systemctl restart nverb.target")
+    expect(box.wait_for_room()["audio"]["block_frames"] == 256, "block size from the settings file")
+    box.sh(
+        "cp -p /var/lib/nverb/settings.toml /tmp/kept; echo 'blok_frames = 64' >> /var/lib/nverb/settings.toml; nverb settings",
+        show=True,
+        check=False,
+    )
+    box.sh("systemctl restart nverb-audio nverb-control")
+    expect(box.wait_for_room(), "a bad settings file does not stop the sound")
+    box.sh("journalctl -o cat --no-pager -u nverb-audio | grep blok_frames | tail -1", show=True)
+    box.sh("cp -p /tmp/kept /var/lib/nverb/settings.toml; systemctl restart nverb.target")
+    box.wait_for_room()
+
+
+def plug(box: Container) -> None:
+    box.on()
+    print("\n== read-only system, and the plug pulled", flush=True)
+    box.sh("cp -a /var/lib/nverb /var/tmp/state")
+    box.shut_down()
+    shutil.copytree(box.root / "var/tmp/state", box.work / "state", dirs_exist_ok=True)
+    owner = (box.root / "var/tmp/state").stat()
+    for path in [box.work / "state", *(box.work / "state").rglob("*")]:
+        os.chown(path, owner.st_uid, owner.st_gid)
+    fingerprint = _fingerprint(box.root)
+    for turn in range(4):
+        box.boot(read_only=True)
+        box.wait_for_room()
+        box.sh(f"nverb set x={turn + 2}; nverb preset save power{turn}", show=turn == 0)
+        if turn == 2:  # while it writes
+            box.sh("(for i in $(seq 100); do nverb settings set periods=$((2 + i % 2)); done) >/dev/null 2>&1 &")
+            time.sleep(1)
+        box.pull_the_plug()
+    box.boot(read_only=True)
+    box.wait_for_room()
+    kept = box.sh("nverb preset list; nverb settings", show=True)
+    expect(all(f"power{turn}" in kept for turn in range(4)), "every preset that was saved before a power cut is there")
+    box.shut_down()
+    expect(_fingerprint(box.root) == fingerprint, "the system was not written to")
+
+
+def _fingerprint(root: Path) -> str:
+    rows = [
+        f"{path.relative_to(root)} {path.lstat().st_mtime_ns} {path.lstat().st_size}"
+        for path in sorted((root / "etc").rglob("*"))
+    ]
+    rows += [f"{path.relative_to(root)} {path.lstat().st_mtime_ns}" for path in sorted((root / "opt").rglob("*"))]
+    return hashlib.sha256("\n".join(rows).encode(errors="surrogateescape")).hexdigest()
+
+
+def uninstall(box: Container) -> None:
+    print("\n== uninstall", flush=True)
+    box.boot()
+    box.wait_for_room()
+    box.sh("make -s -C /src uninstall", show=True)
+    left = sorted(files(box) - set((box.work / "before").read_text().splitlines()))
+    left = [
+        path
+        for path in left
+        if not path.startswith(("/var/lib/nverb", "/home", "/var/tmp", "/var/mail", "/var/spool/mail"))
+    ]
+    expect(left == [], f"nothing is left but the state folder {left or ''}")
+    expect(box.sh("ls /var/lib/nverb/settings.toml"), "the state is kept")
+    expect(
+        "nverb" not in box.sh("ps -eo args | grep -v grep | grep -E 'nverb (jack|audio|control)' || true"),
+        "nothing runs",
+    )
+    box.shut_down()
+
+
+def select(names: list[str]) -> list[Callable[[Container], None]]:
+    """The steps of these names; each but `install` needs it before."""
+    return [step for step in STEPS if not names or step is install or step.__name__ in names]
+
+
+STEPS: tuple[Callable[[Container], None], ...] = (install, boot, access, recovery, loop, settings, plug, uninstall)
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument(
+        "steps", nargs="*", help=f"these only (default: all): {', '.join(step.__name__ for step in STEPS)}"
+    )
+    parser.add_argument("--keep", action="store_true", help="leave the container's folder behind")
+    args = parser.parse_args()
+    if os.geteuid() != 0:
+        print("container.py: needs root: put sudo before it", file=sys.stderr)
+        return 1
+    for tool, package in (("mmdebstrap", "mmdebstrap"), ("systemd-nspawn", "systemd-container")):
+        if shutil.which(tool) is None:
+            print(f"container.py: {tool} is missing: apt-get install {package}", file=sys.stderr)
+            return 1
+    work = Path(tempfile.mkdtemp(prefix="nverb-container-", dir="/var/tmp"))
+    begun = time.monotonic()
+    box = None
+    try:
+        (work / "wheels").mkdir()
+        wheels(work / "wheels")
+        box = Container(work, work / "wheels")
+        for step in select(args.steps):
+            step(box)
+    except (Wrong, OSError, subprocess.SubprocessError) as error:
+        print(f"\nWRONG: {error}", flush=True)
+        return 1
+    finally:
+        if box is not None:
+            box.close()
+        if not args.keep:
+            remove(work)
+    print(f"\nall as it should be, {time.monotonic() - begun:.0f} s")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
