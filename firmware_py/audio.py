@@ -13,11 +13,13 @@ hangs or changes its block size, for pyo can do none of them alive.
 
 from __future__ import annotations
 
+import contextlib
 import ctypes
 import os
 import signal
 import socket
 import time
+from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
 from firmware_py import boot, crashguard, errors
@@ -68,8 +70,9 @@ def run(*, client: str, inputs: int, max_ir_s: float, connect: bool, lock_pages:
 
     notifier = Notifier()
     server = jack_server(client, inputs, connect=connect)
-    server.boot()
-    if not server.getIsBooted() and _jack_comes(stop_signals, notifier):  # boot() raises nothing
+    with _quiet():  # at power-on this process is there before JACK, and libjack has six lines to say about it
+        server.boot()  # raises nothing: see getIsBooted()
+    if not server.getIsBooted() and _jack_comes(stop_signals, notifier):
         server.boot()
     if not server.getIsBooted():
         say("no JACK server answers; start one (jackd -d alsa ...), or let `nverb run` do it")
@@ -107,6 +110,20 @@ def run(*, client: str, inputs: int, max_ir_s: float, connect: bool, lock_pages:
     return status
 
 
+@contextlib.contextmanager
+def _quiet() -> Iterator[None]:
+    """What is written to stdout and stderr meanwhile, by libraries in C too, is lost. Before any other thread is made."""
+    kept = os.dup(1), os.dup(2)
+    nowhere = os.open(os.devnull, os.O_WRONLY)
+    try:
+        os.dup2(nowhere, 1), os.dup2(nowhere, 2)
+        yield
+    finally:
+        os.dup2(kept[0], 1), os.dup2(kept[1], 2)
+        for descriptor in (*kept, nowhere):
+            os.close(descriptor)
+
+
 def _jack_socket() -> str:
     """Where jackd of this user listens (jack2: common/JackConstants.h, linux/JackPlatformPlug_os.h)."""
     return f"/dev/shm/jack_{os.environ.get('JACK_DEFAULT_SERVER', 'default')}_{os.getuid()}_0"
@@ -124,7 +141,7 @@ def _jack_identity() -> str:
 def _jack_comes(stop_signals: set[signal.Signals], notifier: Notifier) -> bool:
     """Waits for jackd, at most JACK_WAIT_S; True when it answers. All that a start needs is loaded by now: sound is back at once.
 
-    Looks for jackd's own socket, for each boot() in vain writes five lines to the log."""
+    Looks for jackd's own socket, for each boot() in vain writes six lines to the log."""
     say("waiting for JACK")
     notifier.status("waiting for JACK")
     deadline = time.monotonic() + JACK_WAIT_S
