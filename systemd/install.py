@@ -7,6 +7,7 @@ version before is one command away (`sudo /opt/nverb/VERSION/bin/nverb service i
 
 from __future__ import annotations
 
+import contextlib
 import os
 import shutil
 import subprocess
@@ -104,7 +105,10 @@ def uninstall(*, purge: bool, say: Say) -> None:
         for wants in Path("/etc/systemd/system").glob("*.target.wants"):
             (wants / unit).unlink(missing_ok=True)
     for target in FILES.values():
-        (Path("/") / target).unlink(missing_ok=True)
+        path = Path("/") / target
+        path.unlink(missing_ok=True)
+        with contextlib.suppress(OSError):
+            path.parent.rmdir()  # if nobody else has anything in it
     shutil.rmtree("/etc/systemd/system/nverb-.service.d", ignore_errors=True)
     shutil.rmtree("/etc/systemd/system/nverb.target.wants", ignore_errors=True)
     if systemd_runs():
