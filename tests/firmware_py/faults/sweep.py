@@ -17,6 +17,7 @@ import errno
 import functools
 import hashlib
 import os
+import random
 import shutil
 import subprocess
 import sys
@@ -296,18 +297,25 @@ def leftovers(data: Path) -> list[str]:
     ]
 
 
+def prepared(bench: Bench, before: Callable[[Path], None]) -> Path:
+    """A data folder as it is before a scenario."""
+    template = bench.folder / "template"
+    shutil.rmtree(template, ignore_errors=True)
+    (template / "banks").mkdir(parents=True)
+    shutil.copy(bench.built_in, template / "banks" / "starter.nvbank")
+    status, words = in_fork(lambda: before(template) or 0)
+    assert status == 0, words
+    return template
+
+
 def sweep(
     bench: Bench, scenario: str, fault: str, every: int = 1, each: Callable[[Path], None] = lambda _: None
 ) -> Outcome:
     """One fault at every call (or every `every`-th) of one scenario. `each`: looks at the data folder after a fault, too."""
     faults, outcome = Faults(), Outcome()
     before, work, allowed, finally_plays = bench.scenario(scenario)
-    template, data = bench.folder / "template", bench.folder / "data"
-    shutil.rmtree(template, ignore_errors=True)
-    (template / "banks").mkdir(parents=True)
-    shutil.copy(bench.built_in, template / "banks" / "starter.nvbank")
-    status, words = in_fork(lambda: before(template) or 0)
-    assert status == 0, words
+    data = bench.folder / "data"
+    template = prepared(bench, before)
     fresh(template, data)
     points = calls(faults, work, data)
     mode, error = FAULTS[fault]
@@ -333,6 +341,47 @@ def sweep(
     return outcome
 
 
+def power_cuts(bench: Bench, scenario: str, every: int = 1) -> Outcome:
+    """Every state that a power cut at any moment of a scenario may leave (see powercut.py), or every `every`-th of them."""
+    from powercut import Disk, recorded
+
+    faults, outcome = Faults(), Outcome()
+    before, work, allowed, finally_plays = bench.scenario(scenario)
+    data = bench.folder / "data"
+    template = prepared(bench, before)
+    fresh(template, data)
+    disk = Disk(data)
+    log = bench.folder / "log"
+    with open(log, "wb") as file:
+        calls(faults, work, data, file.fileno())
+    chance, seen = random.Random(1), set()
+    for number, call in enumerate([("chmod", "", "", 0, b""), *recorded(log)]):
+        disk.do(*call)
+        for names, choice in disk.cuts(chance):
+            state = disk.fingerprint(names, choice)
+            if state in seen:
+                continue
+            seen.add(state)
+            if len(seen) % every:
+                continue
+            disk.leave(data, names, choice)
+            plays, complaints = playing(bench, data)
+            outcome.cases[f"plays {plays}"] += 1
+            where = f"{scenario}, power cut after call {number} ({call[0]} {os.path.basename(call[1])}), data {choice}"
+            if plays not in allowed or complaints:
+                outcome.wrong.append(f"{where}: plays {plays} {complaints}")
+            status, words = in_fork(attempt(work, data, lambda: faults.arm(Path("/nowhere"))))
+            plays, complaints = playing(bench, data)
+            if status == REFUSED:  # what was received before may be damaged: then it is asked for anew
+                status, words = in_fork(attempt(work, data, lambda: faults.arm(Path("/nowhere"))))
+                plays, complaints = playing(bench, data)
+            if status != DONE or plays != finally_plays or complaints or leftovers(data):
+                outcome.wrong.append(
+                    f"{where}, then again: {status} {words} plays {plays} {complaints} {leftovers(data)}"
+                )
+    return outcome
+
+
 QUICK = (
     ("install", "killed", 1),
     ("first install", "killed", 4),
@@ -344,15 +393,20 @@ QUICK = (
 )
 
 
+QUICK_CUTS = ("install",)
+
+
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     which = parser.add_mutually_exclusive_group(required=True)
     which.add_argument("--all", action="store_true")
     which.add_argument("--quick", action="store_true")
+    parser.add_argument("--only", choices=SCENARIOS, metavar="SCENARIO", help="with --all: this one")
     args = parser.parse_args()
+    scenarios = (args.only,) if args.only else SCENARIOS
     if "NVERB_SWEEP" not in os.environ:
         return start_anew()
-    cases = [(s, f, 1) for s in SCENARIOS for f in FAULTS] if args.all else list(QUICK)
+    cases = [(s, f, 1) for s in scenarios for f in FAULTS] if args.all else list(QUICK)
     bench = Bench(Path(os.environ["NVERB_SWEEP"]))
     hurry(bench)
     total, wrong = 0, []
@@ -360,6 +414,12 @@ def main() -> int:
         outcome = sweep(bench, scenario, fault, every)
         ends = ", ".join(f"{count} {end}" for end, count in sorted(outcome.cases.items()))
         print(f"{scenario:24} {fault:22} {outcome.total:4} points: {ends}", flush=True)
+        total += outcome.total
+        wrong += outcome.wrong
+    for scenario in scenarios if args.all else QUICK_CUTS:
+        outcome = power_cuts(bench, scenario, 1 if args.all else 2)
+        ends = ", ".join(f"{count} {end}" for end, count in sorted(outcome.cases.items()))
+        print(f"{scenario:24} {'power cut':22} {outcome.total:4} states: {ends}", flush=True)
         total += outcome.total
         wrong += outcome.wrong
     print(f"{total} points, {len(wrong)} wrong")
