@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+from pathlib import Path
 from typing import Any
 
 
@@ -29,6 +30,12 @@ def add_parsers(subparsers: Any) -> None:
     verb("show", _show, "print what a preset holds", "NAME")
     verb("rename", _rename, "give a preset another name", "NAME", "NEW")
     verb("delete", _delete, "forget a preset", "NAME")
+    export = verbs.add_parser(
+        "export", help="write presets to a file, for `nverb install` or `nverb push` to another pedal"
+    )
+    export.add_argument("names", nargs="*", metavar="NAME", help="default: all")
+    export.add_argument("-o", "--output", type=Path, required=True, metavar="FILE")
+    export.set_defaults(handler=_export)
     move = verb("move", _move, "put a preset at another program number", "NAME")
     move.add_argument("number", type=int, metavar="NUMBER", help="from 1")
     startup = verb("startup", _startup, "the preset that plays after power-on")
@@ -84,6 +91,21 @@ def _show(args: argparse.Namespace) -> int:
     print(f"bank: {preset.bank or '(the starter bank)'}")
     for name, value in preset.values.items():
         print(f"{name} = {format(find(name), value)}")
+    return 0
+
+
+def _export(args: argparse.Namespace) -> int:
+    from firmware_py.errors import UserError
+    from firmware_py.presets import to_bytes
+    from models.files import write_atomically
+
+    kept = _presets()
+    presets = [kept.load(name) for name in args.names or kept.names()]
+    if not presets:
+        raise UserError("no preset is kept: `nverb preset save NAME` keeps what plays now")
+    data = to_bytes(presets)
+    write_atomically(args.output, lambda file: file.write(data))
+    print(f"{args.output}: {len(presets)} presets")
     return 0
 
 
