@@ -240,9 +240,8 @@ class Store:
         sync_folder(self._slots)
         return slot
 
-    def switch(self, state: State) -> int | None:
-        """Puts a state in force; the number of the one before, for `take_back`."""
-        before = self.number()
+    def switch(self, state: State) -> None:
+        """Puts a state in force. The `number` from before is what `take_back` needs."""
         number = max(self._numbers(), default=0) + 1
         fresh = self._generations / f".{number:06d}.new"
         make_folder(fresh)
@@ -254,7 +253,6 @@ class Store:
         os.rename(fresh, self._generation(number))
         sync_folder(self._generations)
         self._point(number)
-        return before
 
     def take_back(self, before: int | None) -> None:
         """Undoes the last switch, which went wrong: the state before it is in force again, and the wrong one is forgotten."""

@@ -185,11 +185,10 @@ class Control:
         generation, slot = store.number(), store.current().playing
         reference = slot.reference if slot else ""
         source = rooms_named(reference)
-        port = self._mailbox.port
-        engine = (port.rate_hz, port.max_taps, port.inputs) if port else (48000, 48000, 2)
-        RoomMaker(source, *engine).ir(self.values)
+        maker = self._maker.of(source) if self._maker else None
+        (maker or RoomMaker(source, 48000, 48000)).ir(self.values)
         self._take_rooms(source, reference)
-        self._generation = generation
+        self._maker, self._generation = maker, generation
 
     def _take_rooms(self, source: RoomSource, reference: str) -> None:
         self._source, self.bank = source, reference

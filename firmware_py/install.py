@@ -174,7 +174,8 @@ def _part(store: Store, offer: Offer) -> Iterator[tuple[Path, int]]:
             raise
         finally:
             if not is_kept:
-                path.unlink(missing_ok=True)
+                with contextlib.suppress(OSError):  # the next installation removes it
+                    path.unlink()
     finally:
         os.close(file)
 
@@ -244,6 +245,10 @@ def _receive(
 def _look(offer: Offer, head: bytes, received: int, store: Store) -> tuple[str, int | None]:
     """Kind and size, from the first bytes. Raises UserError for what cannot be installed, before more of it comes."""
     kind = kind_of(head, offer.name)
+    if kind in KINDS:
+        from firmware_py import trial
+
+        trial.prepare()
     if offer.kind not in ("", kind):
         raise UserError(f"{offer.name}: is a {kind}, not a {offer.kind}")
     size = offer.size
@@ -330,18 +335,20 @@ def _switch(store: Store, state: State, report: Report, live: Callable[[], str])
     from firmware_py import trial
 
     report.progress("switching", 0, 0)
-    before = store.switch(state) if state != store.current() else store.number()
-    was_asked = False
+    before, was_asked = store.number(), False
     try:
+        if state != store.current():
+            store.switch(state)
         playing = store.current().playing
         if playing is not None:
             path = playing.path
-            trial.run(lambda: trial.check(path, rooms=((4.5, 4.5, 4.5),), whole=False))
+            trial.run(lambda: trial.check(path, rooms=(trial.MIDDLE,), whole=False))
         was_asked = True
         return live()
     except BaseException as error:
         if store.number() != before:
-            store.take_back(before)
+            with contextlib.suppress(OSError):  # what the disk said first is what is told
+                store.take_back(before)
         if was_asked:
             with contextlib.suppress(UserError, ValueError):
                 live()  # it may have taken the new one and then answered too late

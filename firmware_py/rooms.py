@@ -162,6 +162,12 @@ class RoomMaker:
         self._rate_hz, self._max_taps = rate_hz, max_taps
         self._stepped = SteppedBank(source, rate_hz) if isinstance(source, Bank) and source.interleaved else None
 
+    def of(self, source: RoomSource) -> RoomMaker:
+        """One like this for another source; they share the carriers, which are costly to make."""
+        other = RoomMaker(source, self._rate_hz, self._max_taps, self._inputs)
+        other._synthesisers = self._synthesisers
+        return other
+
     def fingerprint(self, values: dict[str, float]) -> int:
         """64 bits that name this room: equal for equal IRs. Never 0, which means unknown."""
         assert self._source is not None

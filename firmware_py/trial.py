@@ -13,8 +13,12 @@ import signal
 import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
+
+if TYPE_CHECKING:
+    from firmware_py.rooms import RoomMaker
 
 MAX_WALL_S = 60.0
 MAX_CPU_S = 40
@@ -25,26 +29,41 @@ MAX_ROOM_S = 1.0
 RATE_HZ = 48000
 PEAK = 8.0
 """IRs are loudness-normalised with a peak bound; this is far beyond it."""
-CORNERS = tuple((x, y, z) for x in (0.0, 9.0) for y in (0.0, 9.0) for z in (0.0, 9.0))
+Place = tuple[float, float, float]
+MIDDLE: Place = (4.5, 4.5, 4.5)
+PLACES: tuple[Place, ...] = (MIDDLE, (0.0, 0.0, 9.0), (9.0, 9.0, 0.0))
+"""Of the knobs: every one at its middle and at both of its ends."""
 
 
 class TrialError(ValueError):
     """It may not play. The message says why."""
 
 
-def check(
-    path: Path, *, rooms: tuple[tuple[float, float, float], ...] = (*CORNERS, (4.5, 4.5, 4.5)), whole: bool = True
-) -> None:
+_warm: list[RoomMaker] = []
+
+
+def prepare() -> None:
+    """Makes what all trials need, while the file is still coming in."""
+    from device.controls import CONTROLS
+    from firmware_py.rooms import BuiltInRooms, RoomMaker
+
+    if not _warm:
+        _warm.append(RoomMaker(BuiltInRooms(), RATE_HZ, 10 * RATE_HZ))
+        _warm[0].ir({control.name: control.default for control in CONTROLS})
+
+
+def check(path: Path, *, rooms: tuple[Place, ...] = PLACES, whole: bool = True) -> None:
     """Opens a bank or model and makes the rooms at these places of the knobs. Raises ValueError, OSError. Golden vectors of a model are
     run by opening it; `whole`: a bank's own hash is checked, too."""
     from bank import Bank
     from device.controls import CONTROLS
-    from firmware_py.rooms import RoomMaker, find_source
+    from firmware_py.rooms import find_source
 
+    prepare()
     source = find_source(path, trusted=True)  # this is the child process that tries it
     if whole and isinstance(source, Bank):
         source.verify()
-    maker = RoomMaker(source, RATE_HZ, 10 * RATE_HZ)
+    maker = _warm[0].of(source)
     values = {control.name: control.default for control in CONTROLS}
     for place, (x, y, z) in enumerate(rooms):
         begun = time.process_time()

@@ -331,6 +331,8 @@ def sweep(
         outcome.cases[f"{end}, plays {plays}"] += 1
         if plays not in allowed or complaints:
             outcome.wrong.append(f"{where}: plays {plays} {complaints}")
+        if status == REFUSED and mode == FAIL and plays not in (allowed - {finally_plays} or allowed):
+            outcome.wrong.append(f"{where}: said it was refused, and plays {plays}")
         if status == DONE and plays != finally_plays:
             outcome.wrong.append(f"{where}: said it was done, and plays {plays}")
         each(data)
