@@ -170,6 +170,8 @@ def remove(name: str, data: Path) -> None:
 
     if any(slot.name == name for slot in Store(data).slots()):
         perform({"do": "remove", "name": name}, data)
+    else:  # a fault came after it was gone: whatever is done next tidies up
+        use("old", data)
 
 
 def back_to(data: Path, name: str) -> None:
