@@ -34,6 +34,8 @@ KINDS = {"bank": ".nvbank", "model": ".nvmodel"}
 MAX_NAME = 40
 KEPT_SLOTS = 6
 """Of each kind, beyond those that presets name: the last ones in use stay."""
+KEPT_GENERATIONS = 32
+"""For rollbacks, as far as their slots are there."""
 SHORT_HASH = 12
 _SLOT = re.compile(rf"(?P<name>.{{1,{MAX_NAME}}})\.(?P<sha256>[0-9a-f]{{64}})(?P<suffix>\.nvbank|\.nvmodel)", re.DOTALL)
 _HASH = re.compile(r"[0-9a-f]{4,64}")
@@ -302,13 +304,13 @@ class Store:
         """Deletes slots beyond the last `kept` in use of each kind, but none in `wanted` (references, as presets hold them)."""
         keep: dict[str, set[Slot]] = {kind: set() for kind in KINDS}
         now = self.number()
-        for number in sorted(self._numbers(), key=lambda n: (n != now, -n)):
-            is_needed = number == now
-            for kind, slot in self._state(number).slots.items():
-                if slot not in keep[kind] and len(keep[kind]) < kept:
-                    keep[kind].add(slot)
-                    is_needed = True
-            if not is_needed:
+        for place, number in enumerate(sorted(self._numbers(), key=lambda n: (n != now, -n))):
+            slots = self._state(number).slots
+            new = [slot for kind, slot in slots.items() if slot not in keep[kind] and len(keep[kind]) < kept]
+            for slot in new:
+                keep[slot.kind].add(slot)
+            is_past = place < KEPT_GENERATIONS and all(slot in keep[kind] for kind, slot in slots.items())
+            if not (number == now or new or is_past):
                 _remove_generation(self._generation(number))
         everything = self.slots()
         held = set().union(*keep.values())

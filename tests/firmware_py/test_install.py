@@ -92,6 +92,19 @@ def test_the_first_installation_can_be_rolled_back_to_the_built_in_rooms(
         install.roll_back("model", data=tmp_path, report=Report(), live=lambda: "plays")
 
 
+def test_a_model_rolls_back_to_the_bank_that_played_before(tmp_path: Path, files: dict[str, bytes]) -> None:
+    from models.decoder import SHIPPED
+
+    put(tmp_path, files["a"], "a.nvbank")
+    put(tmp_path, (SHIPPED / "decoder.nvmodel").read_bytes(), "decoder.nvmodel")
+    assert playing(tmp_path) == "decoder"
+    install.roll_back("model", data=tmp_path, report=Report(), live=lambda: "plays")
+    assert playing(tmp_path) == "a"
+    with pytest.raises(UserError, match="decodes no rooms"):
+        put(tmp_path, (SHIPPED / "encoder.nvmodel").read_bytes(), "encoder.nvmodel")
+    assert playing(tmp_path) == "a"
+
+
 def test_old_ones_go_but_not_those_of_presets(tmp_path: Path) -> None:
     banks = tmp_path / "banks"
     banks.mkdir()
