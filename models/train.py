@@ -25,7 +25,7 @@ from dsp.energymap import DEFAULT_GRID
 from models import container, generator, measures
 from models.container import ModelFile
 from models.files import write_atomically
-from models.quiet import studio_import
+from models.quiet import hushed, studio_import
 
 Floats = NDArray[np.float32]
 Halves = NDArray[np.float16]
@@ -39,12 +39,12 @@ _CHUNK = 500
 class Settings:
     """What a training is asked for.
 
-    `rooms`: drawn by the generator; `cube_share`: as many again of the knobs' cube, by whole; `epochs`: passes over all;
-    `hidden`, `components`: widths of the decoder; `seed` of rooms and weights; `rate`: highest learning rate.
+    `rooms`: drawn by the generator (a twelfth as many of the knobs' cube come on top); `epochs`: passes over all; `hidden`,
+    `components`: widths of the decoder; `seed` of rooms and weights; `rate`: highest learning rate.
     """
 
     rooms: int = 48_000
-    epochs: int = 60
+    epochs: int = 40
     batch: int = 128
     hidden: int = 256
     components: int = 72
@@ -210,7 +210,8 @@ class Checkpoint:
             return 0
         try:
             self.history = json.loads(self._notes.read_text())
-            self._model.load_weights(self._weights)
+            with hushed():
+                self._model.load_weights(self._weights)
             return len(self.history["loss"])
         except (OSError, ValueError, KeyError, TypeError) as error:
             raise ValueError(
@@ -222,7 +223,8 @@ class Checkpoint:
         for name, value in losses.items():
             self.history.setdefault(name, []).append(float(value))
         temporary = self._weights.with_name("new.weights.h5")
-        self._model.save_weights(temporary)
+        with hushed():
+            self._model.save_weights(temporary)
         os.replace(temporary, self._weights)
         write_atomically(self._notes, lambda file: file.write(json.dumps(self.history).encode()), durable=False)
 

@@ -38,7 +38,7 @@ def _add_train(parts: Any) -> None:
         help="own IRs (WAV, FLAC, AIFF; any rate and channel count) to train on as well; may be given more than once",
     )
     train.add_argument("--rooms", type=int, help="rooms to draw (default: 48000)")
-    train.add_argument("--epochs", type=int, help="times that each is seen (default: 60)")
+    train.add_argument("--epochs", type=int, help="times that each is seen (default: 40)")
     train.add_argument("--hidden", type=int, help="width of the decoder's hidden layers (default: 256)")
     train.add_argument("--components", type=int, help="width of the layer before the last one (default: 72)")
     train.add_argument("--seed", type=int, help="of rooms and weights: the same seed, the same rooms (default: 1)")

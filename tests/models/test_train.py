@@ -1,0 +1,141 @@
+"""Training from the command line to a model that plays, small: cut off and resumed, with own recordings among the rooms."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+import soundfile
+
+from dsp.synthesis import Synthesiser
+from firmware_py import progress
+from firmware_py.cli import main
+from firmware_py.rooms import find_source
+from models import container
+from models.decoder import Decoder, Encoder
+
+SMALL = ["--rooms", "256", "--epochs", "2", "--hidden", "16", "--components", "8"]
+
+
+@pytest.fixture(scope="module")
+def recordings(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A stereo IR at 44.1 kHz, a long one at 48 kHz, one that is too short, one of three channels and one that is no sound."""
+    folder = tmp_path_factory.mktemp("recordings")
+    random = np.random.default_rng(0)
+
+    def write(name: str, seconds: float, channels: int, rate_hz: int, decay_s: float = 0.5) -> None:
+        time = np.arange(int(seconds * rate_hz))[:, None] / rate_hz
+        sound = random.standard_normal((len(time), channels)) * 10 ** (-3 * time / decay_s)
+        soundfile.write(folder / name, sound * 0.2, rate_hz, subtype="FLOAT")
+
+    write("stereo.wav", 1.0, 2, 44_100)
+    write("long.flac.wav", 6.5, 1, 48_000, decay_s=5.0)
+    write("short.wav", 0.2, 1, 48_000)
+    write("three.wav", 1.0, 3, 32_000)
+    (folder / "text.wav").write_text("no sound")
+    soundfile.write(folder / "silent.wav", np.zeros(48_000), 48_000)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def trained(recordings: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, str]:
+    """A folder trained in two goes: cut off (as by Ctrl-C) in the second epoch, then resumed. And what the first go printed."""
+    folder = tmp_path_factory.mktemp("trained") / "tiny"
+
+    class CutOff(progress.Bar):
+        def __call__(self, what: str, done: int, of: int, remark: str = "") -> None:
+            if what == "training" and "epoch 1" in remark:
+                raise KeyboardInterrupt
+            super().__call__(what, done, of, remark)
+
+    import contextlib
+    import io
+
+    said = io.StringIO()
+    with pytest.MonkeyPatch.context() as patch, contextlib.redirect_stdout(said):
+        patch.setattr(progress, "Bar", CutOff)
+        assert main(["model", "train", "-o", str(folder), *SMALL, "--folder", str(recordings)]) == 130
+    assert not (folder / "decoder.nvmodel").exists()
+    assert main(["model", "train", "-o", str(folder), "--resume", "--folder", str(recordings)]) == 0
+    return folder, said.getvalue()
+
+
+def test_a_training_goes_on_where_it_was_cut_off(trained: tuple[Path, str]) -> None:
+    history = json.loads((trained[0] / "training" / "history.json").read_text())
+    assert len(history["loss"]) == 2
+    assert history["loss"][1] < history["loss"][0]
+
+
+def test_own_recordings_are_told_one_by_one(trained: tuple[Path, str]) -> None:
+    said = trained[1]
+    assert "short.wav: 0.20 s, shorter than 0.5 s; left out" in said
+    assert "long.flac.wav: 6.5 s, shortened to 6 s" in said
+    assert "text.wav" in said and "silent.wav" in said
+    # stereo, long and three: 2 + 1 + 3 channels, each as it is, four times stretched and four times shifted
+    assert "3 of 6 files taken (3 left out), 6 rooms, 54 with stretched and shifted ones" in said
+
+
+def test_the_trained_model_plays_and_encodes(trained: tuple[Path, str]) -> None:
+    folder, _ = trained
+    source = find_source(folder / "decoder.nvmodel")
+    room = source.energy_map(0.5, -0.5, 0.0)
+    ir = Synthesiser(48_000)(room)
+    assert ir.shape[0] == 2 and np.isfinite(ir).all() and np.abs(ir).max() > 0.01
+    decoder, encoder = Decoder.open(folder / "decoder.nvmodel"), Encoder.open(folder / "encoder.nvmodel")
+    latent, error_db = encoder.encode(room, decoder)
+    assert latent.shape == (8,) and error_db < 1.0  # the room is its own
+
+
+def test_the_stored_network_is_within_its_bound_of_the_float_one(trained: tuple[Path, str]) -> None:
+    for name in ("decoder", "encoder"):
+        about = container.read(trained[0] / f"{name}.nvmodel").description
+        assert about.figures["mean_error_db"] <= 0.05
+
+
+def test_the_report_has_losses_pictures_and_octaves(trained: tuple[Path, str]) -> None:
+    page = (trained[0] / "report.html").read_text()
+    assert page.count("data:image/png;base64,") == 2
+    assert all(
+        part in page
+        for part in ("<h2>Losses", "<h2>Acoustics per octave", "<h2>Reconstructions", "<th>63 Hz", "<td>T30 %")
+    )
+
+
+def test_eval_prints_all_octaves_and_a_folder(
+    trained: tuple[Path, str], recordings: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder, _ = trained
+    plugin = str(folder / "decoder.nvmodel")
+    assert (
+        main(["model", "eval", str(folder), "--rooms", "2", "--folder", str(recordings), "--plugin", plugin, "--json"])
+        == 0
+    )
+    told = json.loads(capsys.readouterr().out)
+    assert [each["rooms"] for each in told["models"]] == ["held-out rooms"] * 3 + [str(recordings)] * 3
+    assert all(len(row) == 8 for each in told["models"] for row in each["per_octave"].values())
+    assert told["models"][0]["overall"]["EDC dB"] < told["models"][1]["overall"]["EDC dB"]  # 8 latents hold more than 3
+    assert set(told["synthesis"]) == {"band energy dB", "T30 %", "buzz dB", "onset rise ms"}
+
+
+def test_what_cannot_be_trained_is_told_and_leaves_the_model(
+    trained: tuple[Path, str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder, _ = trained
+    before = (folder / "decoder.nvmodel").read_bytes()
+    silent = tmp_path / "silence"
+    silent.mkdir()
+    soundfile.write(silent / "a.wav", np.zeros(48_000), 48_000)
+    refusals = {
+        ("-o", str(tmp_path / "none"), "--resume"): "no training to resume",
+        ("-o", str(tmp_path / "new"), *SMALL, "--folder", str(silent)): "holds no recording that can be used",
+        ("-o", str(tmp_path / "new"), "--rooms", "3"): "rooms = 3: from 256",
+        ("-o", str(folder), "--resume", "--rooms", "300"): "leave the other numbers out",
+        ("-o", str(folder), *SMALL, "--folder", str(tmp_path / "nowhere")): "no such folder",
+    }
+    for arguments, reason in refusals.items():
+        assert main(["model", "train", *arguments]) == 1
+        said = capsys.readouterr().err.strip().splitlines()
+        assert reason in said[-1] and said[-1].startswith("nverb: ")
+    assert (folder / "decoder.nvmodel").read_bytes() == before
