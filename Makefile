@@ -23,7 +23,7 @@ PYO_OPTIONS   := $(if $(filter x86_64,$(shell uname -m)),,--config-settings=--bu
 
 SOURCES := $(wildcard dsp/*.c dsp/*.h) setup.py setup.cfg pyproject.toml
 
-.PHONY: run test test-arm acceptance acceptance-kernel lint bench wheel install uninstall clean help
+.PHONY: run test test-arm acceptance acceptance-kernel acceptance-models lint bench wheel install uninstall clean help
 .DEFAULT_GOAL := help
 
 help: ## this list
@@ -39,18 +39,22 @@ test: $(VENV)/.test lint ## install what is missing and run all tests
 test-arm: $(VENV)/.apt-arm $(VENV)/.test ## install cross-compilers and qemu, and run the kernel's tests on ARM
 	@NVERB_TEST_ARM=1 $(BIN)/python -m pytest tests/dsp/test_arm.py $(ARGS)
 
-acceptance: acceptance-kernel ## the tests that take longer than `make test` may
+acceptance: acceptance-kernel acceptance-models ## the tests that take longer than `make test` may
 
 # The kernel's long tests: forty times the hostile input, and ARM.
 acceptance-kernel: test-arm
 	@NVERB_FUZZ_INPUTS=60000 $(BIN)/python -m pytest tests/dsp $(ARGS)
+
+# The shipped model under the other TFLite runtime, in a virtual environment of its own.
+acceptance-models: $(VENV)/.test
+	@NVERB_TEST_TFLITE=1 $(BIN)/python -m pytest tests/models/test_tflite_runtime.py
 
 lint: $(VENV)/.test ## style and types
 	@$(BIN)/ruff check --quiet . && $(BIN)/ruff format --check --quiet .
 	@$(BIN)/mypy
 
 bench: $(VENV)/.test ## print the figures of this machine
-	@$(BIN)/nverb bench kernel && $(BIN)/nverb bench knobs && $(BIN)/nverb bench pedal
+	@$(BIN)/nverb bench kernel && $(BIN)/nverb bench knobs && $(BIN)/nverb bench rooms && $(BIN)/nverb bench pedal
 
 wheel: $(VENV)/.apt-run ## build the wheel for the system's Python into dist/
 	@rm -rf build/lib.* build/bdist.* && mkdir -p build && $(SYSTEM_PYTHON) -m venv build/python

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -18,6 +18,9 @@ Floats = NDArray[np.float32]
 
 QUANTISATIONS = ("int8", "int8 weights", "int8 weights, int16 values", "float16", "float32")
 """Smallest first. "int8": activations too. "int8 weights": activations rounded on the fly to 8 bits where a kernel does so."""
+
+NOT_DENSE_ON_OLD = ("int8 weights",)
+"""What tflite-runtime 2.14, the last for 32-bit ARM, cannot run for dense layers: FULLY_CONNECTED of version 12."""
 
 
 @dataclass(frozen=True)
@@ -119,14 +122,18 @@ def smallest_within(
     make: Callable[[str], Attempt],
     report: Callable[[str], None] = print,
     unit: str = "dB",
+    leave_out: Sequence[str] = (),
 ) -> Attempt:
-    """Tries every quantisation, reports each, and returns the smallest with a mean error of `bound` or less (in `unit`).
+    """Tries every quantisation but those of `leave_out`, reports each, and returns the smallest with a mean error of `bound` or less
+    (in `unit`).
 
     Raises ValueError if even float32 is not within it: then the conversion is wrong.
     """
     report(f"{'weights':28} {'bytes':>10} {'mean error':>11} {'worst':>10}")
     good: list[Attempt] = []
     for quantisation in QUANTISATIONS:
+        if quantisation in leave_out:
+            continue
         try:
             tried = make(quantisation)
         except (ValueError, RuntimeError) as error:

@@ -267,6 +267,7 @@ def export(model: Any, name: str, examples: Floats, tell: Callable[[str], None])
         MEAN_ERROR_DB,
         lambda way: export_tools.attempt(function, (1, LATENTS), way, np.concatenate([probes, latents]), probes),
         tell,
+        leave_out=export_tools.NOT_DENSE_ON_OLD,
     )
     common: dict[str, Any] = {"db_range": 120.0, "repaired": False}
     decoder = export_tools.model_file(name, "rooms", chosen, probes, DEFAULT_GRID, outputs=VALUES, **common)
@@ -274,7 +275,10 @@ def export(model: Any, name: str, examples: Floats, tell: Callable[[str], None])
     function = export_tools.dense_function(model.encoder)
     tell("encoder")
     chosen = export_tools.smallest_within(
-        MEAN_ERROR_DB, lambda way: export_tools.attempt(function, (1, POOLED), way, heard, heard), tell
+        MEAN_ERROR_DB,
+        lambda way: export_tools.attempt(function, (1, POOLED), way, heard, heard),
+        tell,
+        leave_out=export_tools.NOT_DENSE_ON_OLD,
     )
     encoder = export_tools.model_file(name, "room encoder", chosen, heard, DEFAULT_GRID, outputs=LATENTS, **common)
     return decoder, encoder
