@@ -441,7 +441,7 @@ static void begin_job(const nv_kernel *k, stage *s) {
 }
 
 static void plan_catch_up(stage *s) {
-    int side = !s->side, sums = s->side_sums[side] = s->next_sums[side] = !s->side_sums[s->side];
+    int side = !s->side, sums = s->side_sums[side] = s->next_sums[side] = !s->next_sums[s->side];
     s->catch_up.count = s->catch_up.at_step = s->catch_up.at_unit = 0;
     s->catch_up.cost = s->catch_up.done = 0;
     add_products(s, &s->catch_up, side, OLDER, sums, s->first_job);

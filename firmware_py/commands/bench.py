@@ -8,7 +8,11 @@ import json
 from typing import Any
 
 # (module of firmware_py.commands, its function): each adds one `nverb bench NAME`.
-PARTS = (("bench_knobs", "add_knobs_bench"), ("bench_rooms", "add_rooms_bench"), ("bench_recovery", "add_recovery_bench"))
+PARTS = (
+    ("bench_knobs", "add_knobs_bench"),
+    ("bench_rooms", "add_rooms_bench"),
+    ("bench_recovery", "add_recovery_bench"),
+)
 
 
 def add_parsers(subparsers: Any) -> None:

@@ -1,0 +1,45 @@
+"""Many changes of the IR, at every phase of the largest stage's job: each fades between two convolutions, and nothing else sounds."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from scipy.signal import oaconvolve
+
+from dsp import _engine
+
+BLOCK, MAX_TAPS, FADE, BLOCKS = 128, 200_000, 2400, 1500
+
+
+@pytest.mark.parametrize("every", [37, 41, 50])
+def test_each_change_at_any_time_is_a_fade_between_two_convolutions(every: int) -> None:
+    rng = np.random.default_rng(every)
+    taps = [180_000, 50_000, 20_000]
+    irs = [(0.02 * rng.standard_normal((2, n)) * np.exp(-6.9 * np.arange(n) / n)).astype(np.float32) for n in taps]
+    sound = (0.1 * rng.standard_normal((2, BLOCK * BLOCKS))).astype(np.float32)
+    kernel = _engine.Kernel(_engine.plan(BLOCK, MAX_TAPS, 2), fade_frames=FADE)
+    kernel.load(irs[0])
+    out, changes = np.zeros_like(sound), [(0, 0)]
+    for at in range(0, sound.shape[1], BLOCK):
+        if at // BLOCK > 100 and at // BLOCK % every == 0 and not kernel.fading:
+            changes.append((at, (changes[-1][1] + 1) % len(irs)))
+            kernel.load(irs[changes[-1][1]])
+        block = np.zeros((2, BLOCK), np.float32)
+        kernel.process(np.ascontiguousarray(sound[:, at : at + BLOCK]), block)
+        out[:, at : at + BLOCK] = block
+    assert len(changes) > 10
+    wet = [
+        np.stack([oaconvolve(sound[c].astype(float), ir[c].astype(float))[: out.shape[1]] for c in range(2)])
+        for ir in irs
+    ]
+    loudest = max(np.abs(w).max() for w in wet)
+    ends = [*(at for at, _ in changes[1:]), out.shape[1]]
+    for number in range(1, len(changes)):
+        (at, new), (_, old) = changes[number], changes[number - 1]
+        # Each sample lies between the two; stages fade one after another, so that in between parts of both are heard.
+        part = out[:, at : ends[number]]
+        assert np.abs(part).max() < 2 * loudest, f"change {number}, in block {at // BLOCK}, from IR {old} to {new}"
+        settled = min(at + 12_000, ends[number])  # all stages have faded
+        error = np.abs(out[:, settled : ends[number]] - wet[new][:, settled : ends[number]])
+        if error.size:
+            assert error.max() < 1e-5 * loudest, f"after change {number}, in block {at // BLOCK}"
