@@ -178,7 +178,9 @@ class Container:
         ]
         words += ["PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin", "HOME=/root", "LC_ALL=C.UTF-8"]
         words += ["/bin/sh", "-c", f"{script}"]
-        done = subprocess.run(words, capture_output=True, text=True, check=False, timeout=timeout_s)
+        done = subprocess.run(
+            words, capture_output=True, text=True, check=False, timeout=timeout_s, start_new_session=True
+        )
         text = done.stdout + done.stderr
         if show:
             print("".join(f"  {line}\n" for line in text.splitlines()), end="", flush=True)
@@ -324,8 +326,8 @@ def loop(box: Container) -> None:
     print("\n== crash loop", flush=True)
     box.wait_for_room()
     box.sh(
-        "for i in 1 2 3 4; do p=$(systemctl show -p MainPID --value nverb-audio); kill -9 $p; "
-        "until systemctl -q is-active nverb-audio && [ $(systemctl show -p MainPID --value nverb-audio) != $p ]; do sleep 0.1; done; done",
+        "for i in 1 2 3 4; do until systemctl -q is-active nverb-audio; do sleep 0.1; done; "
+        "systemctl kill -s KILL nverb-audio; sleep 0.3; done",
         show=True,
     )
     status = box.wait_for_room()
