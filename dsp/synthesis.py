@@ -167,11 +167,14 @@ def grouped(
 def spectra(groups: list[Bands], curves: Floats, bins: int) -> NDArray[np.complex64]:
     """Carriers times amplitude curves (bands, nodes), side by side: (channels, bins)."""
     result = np.zeros((groups[0].carriers.shape[0], bins), np.complex64)
+    slopes = np.diff(curves, axis=1)
     for group in groups:
-        own = curves[group.bands]
-        low = own[:, group.node]
-        gain = low + group.share * (own[:, group.node + 1] - low)
-        bands = np.fft.fft(gain * group.carriers, axis=2)
+        # In place where it can be: at these sizes fresh memory costs as much as the arithmetic.
+        gain = slopes[group.bands].take(group.node, axis=1)
+        gain *= group.share
+        gain += curves[group.bands].take(group.node, axis=1)
+        bands = gain * group.carriers
+        np.fft.fft(bands, axis=2, out=bands)  # type: ignore[arg-type]  # NumPy takes complex64, its stubs do not
         bands *= group.window
         size = bands.shape[2]
         for row, first in enumerate(group.first_bin):

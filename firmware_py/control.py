@@ -24,6 +24,7 @@ from firmware_py.doors import Door, Event, Named, Program
 from firmware_py.errors import UserError
 from firmware_py.lights import Lights
 from firmware_py.mailbox import Mailbox
+from firmware_py.memory import hold_freed_memory
 from firmware_py.midi import Midi
 from firmware_py.notify import Notifier
 from firmware_py.paths import data_dir
@@ -377,6 +378,7 @@ def run(
     osc: str = "off",
 ) -> int:
     """Steers the pedal until SIGTERM, SIGINT or SIGHUP, or until its user quits at the keyboard; returns the exit status."""
+    hold_freed_memory()
     guard, notifier = crashguard.CrashGuard("control"), Notifier()
     if guard.crash_loop:
         why = f"the control process died {guard.deaths} times in a row"

@@ -1,4 +1,4 @@
-"""`nverb bench rooms`: what a new room costs the control process: decode, synthesise, transform; and what memory it takes."""
+"""`nverb bench rooms`: what a new room costs the control process: decode, shape, synthesise, transform; and what memory it takes."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import time
 from pathlib import Path
 from typing import Any
 
-STEPS = ("decode", "synthesise", "spectra")
+STEPS = ("decode", "shape", "synthesise", "spectra")
 
 
 def add_rooms_bench(parts: Any) -> None:
@@ -62,10 +62,14 @@ def measure(path: Path | None, rate_hz: int, block_frames: int, rooms: int) -> d
     import numpy as np
 
     from dsp import _engine
+    from dsp.shaping import Shape, shape_map
     from dsp.synthesis import Synthesiser
+    from firmware_py.memory import hold_freed_memory
     from firmware_py.rooms import find_source
 
+    hold_freed_memory()
     source = find_source(path)
+    shape = Shape(decay=0.999, tilt_db=0.01)  # the whole work of shaping, and as long a room
     layout = _engine.plan(block_frames, 4 * rate_hz + rate_hz // 4, 1)
     kernel = _engine.Kernel(layout)
     random = np.random.default_rng(0)
@@ -76,6 +80,8 @@ def measure(path: Path | None, rate_hz: int, block_frames: int, rooms: int) -> d
     for point in random.uniform(-2, 2, (rooms, 3)):
         marks = [time.process_time()]
         room = source.energy_map(*(float(v) for v in point))
+        marks.append(time.process_time())
+        room = shape_map(room, shape)
         marks.append(time.process_time())
         ir = synthesise(room)
         marks.append(time.process_time())
