@@ -14,10 +14,10 @@ at one end and 1 at the other. The law joins the two:
 | steps  | the linear law to the nearest integer  | rotary switches                                      |
 | switch | 0 below the middle, 1 from there on    | on and off                                           |
 
-The cubic law is the reference plug-in's gain taper: its source declares MATLAB's power mapping with exponent 1/3 over -140..12 dB,
-and that mapping is value = minimum + span * p ** exponent (MathWorks' own example has a width of 0..4, exponent 2, that stands at 1 in the
-middle). So 0 dB lie at 0.78 of the travel, -19 dB at the middle, and the useful 40 dB below the top fill four fifths. Described the
-other way round, as "position ** 3 spans the range", the middle would be -121 dB and all useful gains crowded into the last tenth.
+The cubic law is the reference plug-in's gain taper: its source declares a power mapping with exponent 1/3 over -140..12 dB,
+which we read as value = minimum + span * p ** exponent. So 0 dB lie at 0.78 of the travel, -19 dB at the middle, and the useful
+40 dB below the top fill four fifths. Described the other way round, as "position ** 3 spans the range", the middle would be
+-121 dB and all useful gains crowded into the last tenth.
 """
 
 from __future__ import annotations

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import math
 from typing import Any
 
@@ -59,8 +60,38 @@ def hands(status: dict[str, Any]) -> list[str]:
     return lines + [f"door     {text}" for text in status["doors"]]
 
 
+def complete(status: dict[str, Any]) -> dict[str, Any]:
+    """A status from the socket with what the asking process can see itself, so that the control process need not look it up:
+    `slots`, the installed banks and models, those in use last first, and `versions` of what the pedal is made of."""
+    from importlib.metadata import PackageNotFoundError, version
+    from platform import python_version
+
+    from bank.store import Store
+    from firmware_py.errors import UserError
+    from firmware_py.paths import data_dir
+
+    versions = {"nverb": status["version"], "python": python_version()}
+    for name in ("numpy", "pyo", "ai-edge-litert", "tflite-runtime"):
+        with contextlib.suppress(PackageNotFoundError):
+            versions[name] = version(name)
+    slots = []
+    with contextlib.suppress(UserError, OSError):
+        store = Store(data_dir())
+        state = store.current()
+        slots = [
+            {
+                "kind": slot.kind,
+                "reference": slot.reference,
+                "in_use": slot in state.slots.values(),
+                "plays": slot == state.playing,
+            }
+            for slot in store.slots()
+        ]
+    return status | {"slots": slots, "versions": versions}
+
+
 def screen(status: dict[str, Any]) -> str:
-    """The text of `nverb status`."""
+    """The text of `nverb status`; `status` as `complete` gives it."""
     from device import controls
 
     audio, room = status["audio"], status["room"]
@@ -91,6 +122,10 @@ def screen(status: dict[str, Any]) -> str:
     if machine_line(status):
         lines.append(f"board    {machine_line(status)}")
     lines.append(f"control  process {status['control']['pid']}, up {status['control']['up_s']:.0f} s")
+    installed = [f"{slot['kind']} {slot['reference']}{' (plays)' if slot['plays'] else ''}" for slot in status["slots"]]
+    if installed:
+        lines.append(f"slots    {', '.join(installed)}")
+    lines.append(f"made of  {', '.join(f'{name} {number}' for name, number in status['versions'].items())}")
     lines += hands(status)
     values = [f"{c.name} {controls.format(c, status['controls'][c.name])}" for c in controls.CONTROLS]
     column = max(len(v) for v in values) + 2

@@ -65,9 +65,9 @@ def _get(args: argparse.Namespace) -> int:
 
 def _status(args: argparse.Namespace) -> int:
     from firmware_py.socket import ask
-    from firmware_py.status import screen
+    from firmware_py.status import complete, screen
 
-    status = ask({"do": "status"})["status"]
+    status = complete(ask({"do": "status"})["status"])
     print(json.dumps(status) if args.json else screen(status))
     return 0
 
