@@ -1,6 +1,6 @@
 """The readers of banks and models under files that chance and malice have changed: they are read or refused, nothing else.
 
-The budgets are fixed, so that each run tries the same files. `fuzz_networks.py` beside this file goes on for longer.
+The budgets are fixed, so that each run tries the same files; NVERB_FUZZ_READERS multiplies them, as `make acceptance-readers` does.
 """
 
 from __future__ import annotations
@@ -8,6 +8,7 @@ from __future__ import annotations
 import copy
 import hashlib
 import json
+import os
 import struct
 import subprocess
 import sys
@@ -29,8 +30,9 @@ from firmware_py.settings import defaults
 from models import container
 
 GRID = Grid(bands=8, frames=8)
+LONGER = int(os.environ.get("NVERB_FUZZ_READERS", "1"))
 STEADY = settings(
-    max_examples=400,
+    max_examples=400 * LONGER,
     deadline=None,
     derandomize=True,
     database=None,
@@ -236,7 +238,7 @@ def test_networks_changed_under_a_fitting_checksum(model: bytes, folder: Path) -
     """TFLite itself under 60 changed networks, each in a process of its own: taken, refused, or contained."""
     script = Path(__file__).with_name("fuzz_networks.py")
     done = subprocess.run(
-        [sys.executable, script, folder / "model", "--first", "1", "--count", "60"],
+        [sys.executable, script, folder / "model", "--first", "1", "--count", str(60 * LONGER)],
         capture_output=True,
         text=True,
         check=False,
