@@ -13,6 +13,8 @@ from setuptools import Extension, setup
 from setuptools.command.build_ext import build_ext
 
 FAST = ["-std=gnu11", "-O3", "-fno-math-errno", "-fno-trapping-math", "-fno-signed-zeros", "-ffp-contract=fast"]
+if platform.machine() == "aarch64":
+    FAST.append("-fno-schedule-insns")  # before registers are given out it only makes more spills; the second run stays
 if platform.machine().startswith("armv"):
     FAST.append("-ffast-math")  # else NEON is not used: it flushes denormals
 # name of the table, lanes, its flags

@@ -262,7 +262,7 @@ enum { MAX_STEPS = 2 * (2 + NV_MAX_PASSES) + SIDES * NV_OUTPUTS * (4 + NV_MAX_PA
 
 typedef struct {
     signed char kind, channel, side, pass, which, sums; /* channel: an input or an output; sums: the stage's set of them */
-    long job;                                            /* whose input is the newest */
+    int64_t job;                                         /* whose input is the newest */
     int units, grain;                                    /* a slice is a multiple of `grain` units */
     float cost;                                          /* of a unit */
 } step;
@@ -281,12 +281,13 @@ typedef struct {
 
 /* A stage's part of an IR. */
 typedef struct {
-    int partitions, together; /* together: both outputs hear the same inputs, so that their products are made in one step */
-    nv_product product[NV_OUTPUTS];
+    int partitions, inputs, together; /* together: both outputs hear the same inputs, and their products are made in one step */
+    nv_product product[NV_OUTPUTS][2]; /* [output][input], or together the first for all */
 } part;
 
 typedef struct {
     int size, blocks, delay, early;       /* P, M, K of the text above; whether there is an early part */
+    int shift;                            /* M as a power of two */
     int inputs_kept, ring_partitions;     /* the ring holds so many inputs, a small one each of them twice: no wrap when it is read */
     size_t again;                         /* floats from the one to the other */
     const nv_simd *simd;
@@ -298,7 +299,8 @@ typedef struct {
     part parts[SIDES];
     int side;                             /* the one that plays */
     /* the job */
-    long job;
+    int64_t job;
+    int newest;                           /* partition of the ring that holds its input */
     job_plan plan;
     work_list main;
     int transforms;                       /* steps of it until the ring holds the job's input */
@@ -307,7 +309,7 @@ typedef struct {
     float beginning_cost;
     /* a change of IR */
     int changing, catching_up;
-    long first_job, fade_from, fade_to;   /* a job; blocks */
+    int64_t first_job, fade_from, fade_to; /* a job; blocks */
     work_list catch_up;
 } stage;
 
@@ -315,11 +317,11 @@ struct nv_kernel {
     nv_layout layout;
     int block, inputs, stages, ring_frames, fade_frames;
     float *input[2]; /* ring of the last frames, long enough for the largest job */
-    long blocks;     /* taken in so far */
+    int64_t blocks;  /* taken in so far */
     stage stage[NV_MAX_STAGES];
     const void *playing, *incoming;
     int fading;
-    long fast_until; /* block: the stages without catch-up are in their crossfades, which costs fast_cost more in each block */
+    int64_t fast_until; /* block: the stages without catch-up are in their crossfades, which costs fast_cost more in each block */
     float fast_cost;
     float turn_re, turn_im; /* of the crossfade's phasor in a piece */
     size_t bytes;
@@ -334,7 +336,7 @@ static step *add_step(work_list *list, int kind, int channel, int units, int gra
     return t;
 }
 
-static void add_transform(const stage *s, work_list *list, int input, long job) {
+static void add_transform(const stage *s, work_list *list, int input, int64_t job) {
     int vectors = s->size / s->simd->lanes;
     const nv_costs *c = s->costs;
     for (int pass = 0; pass < s->fft.passes; pass++) {
@@ -346,21 +348,21 @@ static void add_transform(const stage *s, work_list *list, int input, long job) 
     add_step(list, TO_SPECTRUM, input, vectors / 4, 1, c->to_spectrum)->job = job;
 }
 
-static void add_products(const stage *s, work_list *list, int side, int which, int sums, long job) {
+static void add_products(const stage *s, work_list *list, int side, int which, int sums, int64_t job) {
     const part *p = &s->parts[side];
     const nv_costs *c = s->costs;
     if (!p->partitions || (which == OLDER && p->partitions == 1)) return;
     int products = which == NEWEST ? 1 : which == OLDER ? p->partitions - 1 : p->partitions;
     for (int o = 0; o < (p->together ? 1 : NV_OUTPUTS); o++) {
-        float cost = p->together ? c->shared_pair + c->shared_product * (float)(products * p->product[0].inputs)
-                                 : c->pair + c->product * (float)products;
+        float cost = p->together ? c->shared_pair + c->shared_product * (float)(products * p->inputs)
+                                 : (c->pair + c->product * (float)products) * (float)p->inputs;
         step *t = add_step(list, MULTIPLY, o, s->size / s->simd->lanes / 2, 1, cost);
         t->side = (signed char)side, t->which = (signed char)which, t->sums = (signed char)sums, t->job = job;
     }
 }
 
 /* From sums to output. */
-static void add_answer(const stage *s, work_list *list, int side, int sums, long job) {
+static void add_answer(const stage *s, work_list *list, int side, int sums, int64_t job) {
     int vectors = s->size / s->simd->lanes, silent = !s->parts[side].partitions;
     const nv_costs *c = s->costs;
     for (int o = 0; o < NV_OUTPUTS; o++) {
@@ -383,8 +385,8 @@ static void add_answer(const stage *s, work_list *list, int side, int sums, long
 }
 
 /* Which IRs answer in a job: the playing one until its crossfade is over, the new one from `first_job` on. */
-static int plays_in(const stage *s, long job) { return !s->changing || job * s->blocks + s->delay < s->fade_to; }
-static int fades_in(const stage *s, long job) { return s->changing && job >= s->first_job; }
+static int plays_in(const stage *s, int64_t job) { return !s->changing || job * s->blocks + s->delay < s->fade_to; }
+static int fades_in(const stage *s, int64_t job) { return s->changing && job >= s->first_job; }
 
 static job_plan plan_for(const stage *s) {
     int first = s->changing && s->early && s->job == s->first_job;
@@ -427,9 +429,14 @@ static void end_list(stage *s) {
     if (plan->next_fresh) add_products(s, list, fresh, OLDER, s->next_sums[fresh], s->job + 1);
 }
 
+static void next_job(stage *s) {
+    s->job++;
+    s->newest = s->newest ? s->newest - 1 : s->inputs_kept - 1;
+}
+
 static void begin_job(const nv_kernel *k, stage *s) {
     work_list *list = &s->main;
-    s->job = k->blocks / s->blocks;
+    next_job(s);
     memcpy(s->side_sums, s->next_sums, sizeof s->side_sums);
     for (int i = 0; i < list->count; i++) list->steps[i].job++;
     job_plan before = s->plan, plan = s->plan = plan_for(s);
@@ -453,11 +460,23 @@ static void plan_catch_up(stage *s) {
 
 /* ---- work ---------------------------------------------------------------------------------------------------------------- */
 
-/* The partition of the ring that holds the job's input. */
-static int newest(const stage *s, long job) { return s->inputs_kept - 1 - (int)(job % s->inputs_kept); }
+/* The partition of the ring that holds the input of a job, the last, the one before or the next. */
+static int newest(const stage *s, int64_t job) {
+    int at = s->newest + (int)(s->job - job);
+    return at < 0 ? at + s->inputs_kept : at >= s->inputs_kept ? at - s->inputs_kept : at;
+}
+
 /* The input's frames that came in for the job. */
-static const float *frames(const nv_kernel *k, const stage *s, int input, long job) {
+static const float *frames(const nv_kernel *k, const stage *s, int input, int64_t job) {
     return k->input[input] + ((job - 1) * s->size & (k->ring_frames - 1));
+}
+
+static inline __attribute__((always_inline)) void multiply(const stage *s, const part *part, int output, int which, int64_t job,
+                                                           float *const *sums, int from, int to) {
+    int first = which == OLDER, last = which == NEWEST ? 1 : part->partitions, at = newest(s, job);
+    int more = which == NEWEST && part->partitions > 1;
+    s->simd->multiply(&part->product[output][0], at, first, last, sums + output, more, from, to);
+    if (!part->together && part->inputs == 2) s->simd->multiply(&part->product[output][1], at, first, last, sums + output, 1, from, to);
 }
 
 static void do_step(const nv_kernel *k, stage *s, const step *t, int from, int to) {
@@ -472,13 +491,7 @@ static void do_step(const nv_kernel *k, stage *s, const step *t, int from, int t
         simd->to_spectrum(&s->fft, z, s->ring[t->channel] + newest(s, t->job) * 4 * simd->lanes, stride, s->again, from, to);
         break;
     }
-    case MULTIPLY: {
-        nv_product p = s->parts[t->side].product[t->channel];
-        p.newest = newest(s, t->job);
-        p.first = t->which == OLDER, p.last = t->which == NEWEST ? 1 : p.filter_partitions;
-        simd->multiply(&p, s->sums[t->sums] + t->channel, t->which == NEWEST && p.filter_partitions > 1, from, to);
-        break;
-    }
+    case MULTIPLY: multiply(s, &s->parts[t->side], t->channel, t->which, t->job, s->sums[t->sums], from, to); break;
     case FROM_SPECTRUM: simd->from_spectrum(&s->fft, sums, from, to); break;
     case INVERSE: simd->inverse(&s->fft, t->pass, sums, from, to); break;
     case INVERSE_LAST: simd->inverse_last(&s->fft, sums, output, from, to); break;
@@ -506,14 +519,14 @@ static void work(const nv_kernel *k, stage *s, work_list *list, int must, float 
     }
 }
 
-static int ring_holds(const stage *s, long job) { return job < s->job || (job == s->job && s->main.at_step >= s->transforms); }
+static int ring_holds(const stage *s, int64_t job) { return job < s->job || (job == s->job && s->main.at_step >= s->transforms); }
 
 /* The catch-up's share of a block: what makes it and the work of the stages that are in their crossfades already an even load until
  * fade_from. It waits where the ring does not hold its input yet. */
 static void catch_up(const nv_kernel *k, stage *s) {
     work_list *list = &s->catch_up;
     if (!ring_holds(s, s->first_job - 1)) return;
-    long blocks = s->fade_from - k->blocks + 1, busy = k->fast_until - k->blocks;
+    int64_t blocks = s->fade_from - k->blocks + 1, busy = k->fast_until - k->blocks;
     if (busy < 0) busy = 0;
     if (busy > blocks) busy = blocks;
     float share = (list->cost - list->done + k->fast_cost * (float)busy) / (float)blocks - (busy ? k->fast_cost : 0);
@@ -524,7 +537,7 @@ static void catch_up(const nv_kernel *k, stage *s) {
 }
 
 static void work_block(const nv_kernel *k, stage *s) {
-    int phase = (int)(k->blocks % s->blocks);
+    int phase = (int)(k->blocks & (s->blocks - 1));
     work_list *list = &s->main;
     if (phase == 0) {
         work(k, s, list, MAX_STEPS, 0);
@@ -541,7 +554,7 @@ static void work_block(const nv_kernel *k, stage *s) {
 static void fade(const nv_kernel *k, const stage *s, float *const *old, float *const *fresh, int at, float *const *out) {
     float gain[NV_MAX_BLOCK / NV_FADE_PIECE + 1];
     int pieces = k->block / NV_FADE_PIECE;
-    long faded = (k->blocks - s->fade_from) * k->block;
+    int faded = (int)(k->blocks - s->fade_from) * k->block;
     float angle = (float)M_PI * (float)faded / (float)k->fade_frames, re = cosf(angle), im = sinf(angle);
     for (int i = 0; i <= pieces; i++) {
         gain[i] = faded + i * NV_FADE_PIECE >= k->fade_frames ? 1.0f : 0.5f - 0.5f * re;
@@ -552,7 +565,7 @@ static void fade(const nv_kernel *k, const stage *s, float *const *old, float *c
 }
 
 /* The first stage's job, in one go: what the lists would do, without their cost. */
-static void answer(const nv_kernel *k, stage *s, int side, float *const *out) {
+static void answer(const stage *s, int side, float *const *out) {
     const nv_simd *simd = s->simd;
     const nv_fft *fft = &s->fft;
     const part *p = &s->parts[side];
@@ -563,11 +576,7 @@ static void answer(const nv_kernel *k, stage *s, int side, float *const *out) {
             memset(out[o], 0, (size_t)s->size * sizeof(float));
             continue;
         }
-        if (!o || !p->together) {
-            nv_product product = p->product[o];
-            product.newest = newest(s, k->blocks), product.last = product.filter_partitions;
-            simd->multiply(&product, s->sums[0] + o, 0, 0, vectors / 2);
-        }
+        if (!o || !p->together) multiply(s, p, o, ALL, s->job, s->sums[0], 0, vectors / 2);
         simd->from_spectrum(fft, sums, 0, vectors / 4);
         for (int pass = fft->passes - 1; pass > 0; pass--) simd->inverse(fft, pass, sums, 0, vectors / 4);
         simd->inverse_last(fft, sums, out[o], 0, vectors / fft->pass[0].radix);
@@ -575,22 +584,22 @@ static void answer(const nv_kernel *k, stage *s, int side, float *const *out) {
 }
 
 static void work_first(const nv_kernel *k, stage *s, float *const *out) {
-    s->job = k->blocks;
+    next_job(s);
     for (int c = 0; c < k->inputs; c++)
         transform(s->simd, &s->fft, frames(k, s, c, s->job - 1), frames(k, s, c, s->job), s->z, s->ring[c], s->ring_partitions,
                   newest(s, s->job), s->again);
-    answer(k, s, s->side, out);
+    answer(s, s->side, out);
     if (!s->changing) return;
     float **fresh = s->output[!s->side][0];
-    answer(k, s, !s->side, fresh);
+    answer(s, !s->side, fresh);
     fade(k, s, out, fresh, 0, out);
 }
 
 /* ---- output and crossfades ------------------------------------------------------------------------------------------------- */
 
 static void add_output(const nv_kernel *k, stage *s, float *const *out) {
-    long since = k->blocks - s->delay + s->blocks; /* of job -1, which is silence */
-    int odd = (int)(since / s->blocks - 1) & 1, at = (int)(since % s->blocks) * k->block;
+    int64_t since = k->blocks - s->delay + s->blocks; /* job -1, which is silence */
+    int odd = !(since >> s->shift & 1), at = (int)(since & (s->blocks - 1)) * k->block;
     float **old = s->output[s->side][odd], **fresh = s->output[!s->side][odd];
     if (!s->changing || k->blocks < s->fade_from)
         for (int c = 0; c < NV_OUTPUTS; c++) s->simd->add(out[c], old[c] + at, k->block);
@@ -609,37 +618,35 @@ static part find_part(const nv_kernel *k, int index, const void *spectra) {
     for (int i = 0; i < index; i++) at += (size_t)channels * stage_floats(&k->layout.stage[i], taps);
     size_t floats = stage_floats(&k->layout.stage[index], taps);
     p.partitions = reached(&k->layout.stage[index], taps);
-    p.together = channels == 4 || k->inputs == 1;
-    for (int o = 0; o < NV_OUTPUTS; o++) {
-        nv_product *product = &p.product[o];
-        *product = (nv_product){.inputs = channels == 4 ? 2 : 1,
-                                .outputs = p.together ? 2 : 1,
-                                .ring_partitions = s->ring_partitions,
-                                .filter_partitions = p.partitions};
-        for (int i = 0; i < product->inputs; i++) {
-            product->input[i] = s->ring[p.together ? i : o];
-            for (int to = 0; to < product->outputs; to++) {
-                int channel = channels == 4 ? 2 * i + to : channels == 1 ? 0 : p.together ? to : o;
-                product->filter[i][to] = at + (size_t)channel * floats;
-            }
+    p.together = (channels == 4 || k->inputs == 1) && s->costs->shared_product < 2 * s->costs->product;
+    p.inputs = channels == 4 ? 2 : 1;
+    for (int o = 0; o < NV_OUTPUTS; o++)
+        for (int i = 0; i < p.inputs; i++) {
+            const float *filter[NV_OUTPUTS];
+            for (int to = 0; to < NV_OUTPUTS; to++) filter[to] = at + floats * (size_t)(channels == 4 ? 2 * i + to : channels == 2 ? to : 0);
+            nv_product *product = p.together ? &p.product[0][0] : &p.product[o][i];
+            product->inputs = p.together ? p.inputs : 1, product->outputs = p.together ? NV_OUTPUTS : 1;
+            product->ring_partitions = s->ring_partitions, product->filter_partitions = p.partitions;
+            int at_input = p.together ? i : 0;
+            product->input[at_input] = s->ring[channels == 4 || k->inputs == 1 ? i : o];
+            for (int to = 0; to < product->outputs; to++) product->filter[at_input][to] = filter[p.together ? to : o];
         }
-    }
     return p;
 }
 
 int nv_kernel_load(nv_kernel *k, const void *spectra) {
     if (k->fading) return NV_E_BUSY;
-    long now = k->blocks, fade = (k->fade_frames + k->block - 1) / k->block, limit = now + CHANGE_FRAMES / k->block;
+    int64_t now = k->blocks, fade = (k->fade_frames + k->block - 1) / k->block, limit = now + CHANGE_FRAMES / k->block;
     k->fast_cost = 0;
     for (int i = 0; i < k->stages; i++) {
         stage *s = &k->stage[i];
         int floats = s->early && s->blocks >= fade;
-        long job = now / s->blocks + 1;
+        int64_t job = (now >> s->shift) + 1;
         while (floats && (job + 1) * s->blocks + s->delay + fade <= limit) job++;
         s->first_job = job;
         s->fade_from = job * s->blocks + s->delay;
         if (floats) {
-            long latest = s->fade_from + s->blocks - fade;
+            int64_t latest = s->fade_from + s->blocks - fade;
             if (latest > limit - fade) latest = limit - fade;
             if (latest > s->fade_from) s->fade_from = latest;
         }
@@ -677,7 +684,7 @@ static void end_fades(nv_kernel *k) {
 
 void nv_kernel_process(nv_kernel *k, const float *const *in, float *const *out) {
     uint64_t float_mode = nv_flush_denormals();
-    long at = k->blocks * k->block & (k->ring_frames - 1);
+    int64_t at = k->blocks * k->block & (k->ring_frames - 1);
     for (int c = 0; c < k->inputs; c++) memcpy(k->input[c] + at, in[c], (size_t)k->block * sizeof(float));
     k->blocks++;
     work_first(k, &k->stage[0], out);
@@ -694,6 +701,7 @@ void nv_kernel_process(nv_kernel *k, const float *const *in, float *const *out) 
 static int stage_init(nv_kernel *k, stage *s, const nv_stage *from) {
     s->size = (int)from->partition_frames;
     s->blocks = s->size / k->block;
+    while (s->blocks >> s->shift > 1) s->shift++;
     s->delay = nv_stage_delay(from, k->block);
     s->early = nv_stage_early(s->delay, s->blocks);
     /* One more than the IR has: the catch-up of a job may last until the next one's input has come. */

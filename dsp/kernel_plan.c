@@ -50,7 +50,8 @@ nv_job_cost nv_cost_of_job(int partition, int partitions, int inputs, int early)
     if (passes < 0) passes = 0;
     double forward = vectors * ((odd ? c->first2 / 2 : c->first4 / 4) + passes * c->pass4 / 4 + c->to_spectrum / 4);
     double inverse = vectors * ((odd ? c->last2 / 2 : c->last4 / 4) + passes * c->inverse4 / 4 + c->from_spectrum / 4);
-    double pair = inputs == 1 ? c->shared_pair / 2 : c->pair, product = inputs == 1 ? c->shared_product / 2 : c->product;
+    int together = inputs == 1 && c->shared_product < 2 * c->product; /* as find_part() in kernel.c has it */
+    double pair = together ? c->shared_pair / 2 : c->pair, product = together ? c->shared_product / 2 : c->product;
     double newest = vectors / 2 * (pair + product * (early ? 1 : partitions));
     double older = early && partitions > 1 ? vectors / 2 * (pair + product * (partitions - 1)) : 0;
     double urgent = inputs * forward + NV_OUTPUTS * (inverse + newest);
@@ -77,11 +78,14 @@ static int longest_partition(int block, int max_taps) {
     return longest > block ? longest : block;
 }
 
+/* Of so many blocks a stage must work ahead: its part of a change of IR then spreads over the catch-up's time. */
+enum { MANY_BLOCKS = 16 };
+
 /* Whether the stage can have its urgent work done in time at an even rate, with half a block for
  * rounding, in its K + 1 blocks. */
 static int in_time(const nv_layout *base, const nv_stage *stage) {
     int block = (int)base->block_frames, blocks = (int)stage->partition_frames / block, delay = nv_stage_delay(stage, block);
-    if (!nv_stage_early(delay, blocks)) return 1;
+    if (!nv_stage_early(delay, blocks)) return blocks < MANY_BLOCKS;
     nv_job_cost job = nv_cost_of_job((int)stage->partition_frames, (int)stage->partitions, (int)base->inputs, 1);
     return (delay + 0.5) * job.all >= job.urgent * blocks;
 }

@@ -360,13 +360,13 @@ INLINE void accumulate2(sums2 *s, const float *x, const float *h, const float *g
     *s = t;
 }
 
-static void multiply(const nv_product *p, float *const *z, int more, int from, int to) {
+static void multiply(const nv_product *p, int newest, int first, int last, float *const *z, int more, int from, int to) {
     size_t ring_stride = (size_t)p->ring_partitions * 4 * V, filter_stride = (size_t)p->filter_partitions * 4 * V;
     /* The ring is read in two stretches: from the newest to its end, and from its start. */
-    int start = p->newest + p->first, count = p->last - p->first;
+    int start = newest + first, count = last - first;
     if (start >= p->ring_partitions) start -= p->ring_partitions;
     int stretch = count < p->ring_partitions - start ? count : p->ring_partitions - start, rest = count - stretch;
-    size_t x0 = (size_t)start * 4 * V, h0 = (size_t)p->first * 4 * V, h1 = h0 + (size_t)stretch * 4 * V;
+    size_t x0 = (size_t)start * 4 * V, h0 = (size_t)first * 4 * V, h1 = h0 + (size_t)stretch * 4 * V;
     if (p->outputs == 1) {
         const float *x = p->input[0] + from * ring_stride, *h = p->filter[0][0] + from * filter_stride;
         float *out = z[0] + (size_t)4 * V * from, *end = z[0] + (size_t)4 * V * to;
@@ -379,8 +379,7 @@ static void multiply(const nv_product *p, float *const *z, int more, int from, i
                 first_product(&s, x + x0, h + h0);
             accumulate(&s, x + x0 + !more * 4 * V, h + h0 + !more * 4 * V, stretch - !more);
             if (rest) accumulate(&s, x, h + h1, rest);
-            cput(out, (cvec){s.rr[0] - s.ii[0], s.ri[0] + s.ir[0]});
-            cput(out + 2 * V, (cvec){s.rr[1] - s.ii[1], s.ri[1] + s.ir[1]});
+            for (int k = 0; k < 2; k++) cput(out + 2 * V * k, (cvec){s.rr[k] - s.ii[k], s.ri[k] + s.ir[k]});
         }
         return;
     }
@@ -401,6 +400,7 @@ static void multiply(const nv_product *p, float *const *z, int more, int from, i
 /* ---- output ----------------------------------------------------------------------------------------------------------------- */
 
 static void add_block(float *out, const float *block, int frames) {
+#pragma GCC unroll 4
     for (int i = 0; i < frames; i += V) put_any(out + i, get_any(out + i) + get(block + i));
 }
 

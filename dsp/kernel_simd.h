@@ -23,14 +23,13 @@ typedef struct nv_fft {
     float *group_roots;
 } nv_fft;
 
-/* Which products MULTIPLY sums up: partitions first .. last - 1 of the filters against the inputs' rings. With one output only
- * input[0] and filter[0][0] are read. A ring's and a filter's spectra lie as [pair of vectors][partition][4 * lanes floats]. */
+/* A sum of products of the inputs' rings with filters: one input to one output, or one or two inputs to both outputs. A ring's and
+ * a filter's spectra lie as [pair of vectors][partition][4 * lanes floats]. */
 typedef struct nv_product {
     int inputs, outputs;
     const float *input[2];
-    const float *filter[2][2];    /* [input][output] */
-    int ring_partitions, newest;  /* the newest input's partition meets the filter's first */
-    int filter_partitions, first, last;
+    const float *filter[2][2]; /* [input][output] */
+    int ring_partitions, filter_partitions;
 } nv_product;
 
 typedef struct nv_simd {
@@ -43,8 +42,9 @@ typedef struct nv_simd {
     /* The last pass of radix 4 and those within vectors; writes into a ring of spectra, and `again` floats on if that is not 0.
      * Unit: 4 vectors. */
     void (*to_spectrum)(const nv_fft *fft, const float *z, float *spectrum, size_t pair_stride, size_t again, int from, int to);
-    /* z[output] = (accumulate ? z[output] : 0) + sum of products. Unit: a pair of vectors. */
-    void (*multiply)(const nv_product *product, float *const *z, int accumulate, int from, int to);
+    /* z[output] = (more ? z[output] : 0) + the sum of products with the filter's partitions first .. last - 1, of which the first
+     * meets the ring's partition `newest`. Unit: a pair of vectors. */
+    void (*multiply)(const nv_product *product, int newest, int first, int last, float *const *z, int more, int from, int to);
     /* The same passes backwards: to_spectrum's in place, forward's, and forward_first's, which writes the real block that is
      * not wrapped around. A transform there and back is scaled by `points`. */
     void (*from_spectrum)(const nv_fft *fft, float *z, int from, int to);

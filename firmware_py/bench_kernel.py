@@ -58,7 +58,7 @@ PLATFORMS = (
         "aarch64",
         "aarch64-linux-gnu-",
         (("aarch64-linux-gnu-gcc", "gcc-aarch64-linux-gnu"), ("qemu-aarch64", "qemu-user")),
-        (("nv_simd_baseline", 4, ()),),
+        (("nv_simd_baseline", 4, ("-fno-schedule-insns",)),),
         0.40,
         "arm64",
         "qemu-aarch64",

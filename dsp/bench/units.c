@@ -40,14 +40,13 @@ int main(void) {
     COUNT("last2", simd->inverse_last(&odd, z, out, 0, units));
     COUNT("last4", simd->inverse_last(&fft, z, out, 0, units));
     nv_product p = {.inputs = 1, .outputs = 1, .input = {ring, ring}, .filter = {{filter, filter}, {filter, filter}},
-                    .ring_partitions = 40, .newest = 17, .filter_partitions = 40};
+                    .ring_partitions = 40, .filter_partitions = 40};
     float *sums[2] = {z, out};
     for (int together = 0; together < 2; together++) {
         p.outputs = 1 + together;
-        p.last = 8; /* pair + 8 product = this, pair + 40 product = that */
-        COUNT(together ? "shared_pair_8" : "pair_8", simd->multiply(&p, sums, 0, 0, units));
-        p.last = 40;
-        COUNT(together ? "shared_pair_40" : "pair_40", simd->multiply(&p, sums, 0, 0, units));
+        /* pair + 8 product = this, pair + 40 product = that */
+        COUNT(together ? "shared_pair_8" : "pair_8", simd->multiply(&p, 17, 0, 8, sums, 0, 0, units));
+        COUNT(together ? "shared_pair_40" : "pair_40", simd->multiply(&p, 17, 0, 40, sums, 0, 0, units));
     }
     return 0;
 }

@@ -12,7 +12,7 @@ FAST = ["-fno-math-errno", "-fno-trapping-math", "-fno-signed-zeros", "-ffp-cont
 """As setup.py has them."""
 BUILDS: dict[str, list[tuple[str, int, list[str]]]] = {
     "x86_64": [("nv_simd_baseline", 4, []), ("nv_simd_avx2", 8, ["-mavx2", "-mfma"])],
-    "aarch64": [("nv_simd_baseline", 4, [])],
+    "aarch64": [("nv_simd_baseline", 4, ["-fno-schedule-insns"])],
     "armv7l": [("nv_simd_baseline", 4, ["-ffast-math"]), ("nv_simd_neon", 4, ["-mfpu=neon", "-ffast-math"])],
 }
 
