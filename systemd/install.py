@@ -133,8 +133,8 @@ def systemd_runs() -> bool:
 
 
 def _prepare(say: Say) -> None:
-    """Draws the starter bank as the pedal's user, so that the first start does not have to."""
-    say("drawing the starter bank, once")
+    """Opens the rooms that come with nverb as the pedal's user: what has to be made for them is made now, not at the first start."""
+    say("opening the rooms that come with nverb")
     done = subprocess.run(
         [sys.executable, "-c", "from firmware_py.rooms import find_source; find_source()"],
         env=os.environ | {"NVERB_DATA_DIR": "/var/lib/nverb", "HOME": "/var/lib/nverb"},
@@ -148,7 +148,7 @@ def _prepare(say: Say) -> None:
         check=False,
     )
     if done.returncode:
-        say(f"could not draw it now, the first start will: {(done.stderr.splitlines() or ['?'])[-1]}")
+        say(f"that failed, the first start will say more: {(done.stderr.splitlines() or ['?'])[-1]}")
 
 
 def _forget_old_versions(root: Path, current: str, say: Say) -> None:
