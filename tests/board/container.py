@@ -251,6 +251,7 @@ def files(box: Container) -> set[str]:
 def install(box: Container) -> None:
     print("\n== install: a wheel, and no network", flush=True)
     box.boot()
+    box.sh("useradd -m player; useradd -m stranger")
     before = files(box)
     box.sh("ls /wheels", show=True)
     box.sh(
@@ -286,7 +287,7 @@ def boot(box: Container) -> None:
 def access(box: Container) -> None:
     box.on()
     print("\n== access", flush=True)
-    box.sh("useradd -m -G nverb player; useradd -m stranger")
+    box.sh("usermod -aG nverb player")
     box.sh("runuser -u player -- nverb set x=7 mix=30", show=True)
     told = box.sh("runuser -u stranger -- nverb get x", show=True, check=False)
     expect("denied" in told or "no pedal" in told, "who is not in the group is not let in")
