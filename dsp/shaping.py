@@ -266,9 +266,16 @@ def _rate_share(level: Floats, direct: Floats | None, fallen: Floats, decay: flo
         return share
     fall = _at(fallen, grid, grid.frame_centre_s)
     wanted = np.float32(decay) * _t30_s(level, direct, grid)
-    for _ in range(4):
-        share *= (_t30_s(level + (1 - share) * fall, direct, grid) / wanted)[:, None]
-        np.clip(share, 0.5 / decay, 2 / decay, out=share)
+    low, high = 0.5 * share, np.maximum(2 * share, np.float32(1))
+    for _ in range(6):
+        ratio = (_t30_s(level + (1 - share) * fall, direct, grid) / wanted)[:, None]
+        if (np.abs(ratio - 1) < 0.01).all():
+            break
+        # A greater share shortens the decay, but by leaps where a second, slower one comes up: what overshoots is halved.
+        low, high = np.where(ratio > 1, share, low), np.where(ratio < 1, share, high)
+        guess = share * ratio
+        share = np.where((guess > low) & (guess < high), guess, np.where(ratio == 1, share, np.sqrt(low * high)))
+        share = share.astype(np.float32)
     return share
 
 

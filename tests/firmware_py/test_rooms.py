@@ -93,10 +93,10 @@ def test_every_control_changes_every_kind_of_room(tmp_path: Path, bank: Bank, ki
     elif kind == "grid":
         from bank.build import build
 
-        build(tmp_path / "grid.nvbank", room_at, steps=2, name="grid")
+        build(tmp_path / "grid.nvbank", room_at, steps=4, name="grid")
         source = Bank.open(tmp_path / "grid.nvbank")
     maker = RoomMaker(source, RATE_HZ, 10 * RATE_HZ)
-    base = values(x=0.0 if kind == "recordings" else 4.0)
+    base = values(x=0.0 if kind == "recordings" else 3.0)
     plain = maker.ir(base)
     prints = {maker.fingerprint(base)}
     for name, value in (
