@@ -90,9 +90,14 @@ def state_check() -> Result:
         folder = data_dir()
         free = shutil.disk_usage(folder).free
     except (UserError, OSError) as error:
-        return Result("state", "bad", str(error))
+        return Result("state", "bad", str(error), "see docs/service.md, State")
     if not os.access(folder, os.W_OK):
-        return Result("state", "hint", f"{folder} is read-only: what plays goes on, nothing new can be kept")
+        return Result(
+            "state",
+            "hint",
+            f"{folder} is read-only: what plays goes on, nothing new can be kept",
+            "mount it writable to keep something",
+        )
     if free < 64 * 2**20:
         return Result("state", "hint", f"{folder}: {free / 1e6:.0f} MB free", "delete banks that you do not play")
     return Result("state", "ok", f"{folder}: {free / 1e9:.1f} GB free")

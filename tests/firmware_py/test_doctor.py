@@ -1,56 +1,70 @@
-"""`nverb doctor` on a machine where some things are wrong, by its command line."""
+"""nverb doctor: complaints with their remedies, and our share of power-on to sound."""
 
 from __future__ import annotations
 
 import json
+import os
+import subprocess
+import sys
 from pathlib import Path
-from typing import Any
 
 import pytest
 
-from firmware_py.cli import main
+from firmware_py import boot, crashguard, doctor
 
 
 @pytest.fixture
-def results(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Any:
-    """Runs it with a settings file of this text; what it found, by the check's name."""
-    monkeypatch.setenv("NVERB_DATA_DIR", str(tmp_path))
-    monkeypatch.setenv("NVERB_RUNTIME_DIR", str(tmp_path / "runtime"))
-
-    def run(settings: str = "version = 1\n") -> dict[str, Any]:
-        (tmp_path / "settings.toml").write_text(settings)
-        main(["doctor", "--json"])
-        return {result["name"]: result for result in json.loads(capsys.readouterr().out)}
-
-    return run
+def folders(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    for name in ("RUNTIME", "DATA"):
+        (tmp_path / name).mkdir(mode=0o700)
+        monkeypatch.setenv(f"NVERB_{name}_DIR", str(tmp_path / name))
+    return tmp_path
 
 
-def test_a_desk_with_the_simulated_board(results: Any) -> None:
-    found = results()
-    assert found["board"]["state"] == "ok" and "sim" in found["board"]["found"]
-    assert found["pedal"]["state"] == "hint" and "nverb run" in found["pedal"]["found"]
-    assert {result["state"] for result in found.values()} <= {"ok", "hint", "bad", "none"}
+def nverb(*words: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "-m", "firmware_py.cli", *words], capture_output=True, text=True, timeout=60, check=False
+    )
 
 
-def test_a_converter_that_is_not_there_is_named_with_its_remedy(results: Any) -> None:
-    found = results('version = 1\nprofile = "pi-mcp3008"\n')["board"]
-    assert found["state"] == "bad"
-    assert "spidev" in found["found"] and "pi-mcp3008" in found["remedy"]
+def test_our_share_is_from_the_first_process_to_the_last_step(folders: Path) -> None:
+    for name, times in (("jack", "10.00 10.50"), ("audio", "10.10 11.00"), ("control", "10.20 11.75")):
+        (folders / "RUNTIME" / f"boot-{name}").write_text(times + "\n")
+    report = {result.name: result for result in doctor.boot_report()}
+    assert report["our share"].state == "ok" and report["our share"].found.startswith("1.75 s of 11.75 s")
+    assert "10.00 s" in report["system"].found
+    (folders / "RUNTIME" / "boot-control").write_text("10.20 13.00\n")
+    assert doctor.boot_report()[-1].state == "hint"  # above the bar
+    done = nverb("doctor", "--boot", "--json")
+    assert done.returncode == 0 and json.loads(done.stdout)[-1]["name"] == "our share"
 
 
-def test_a_bad_settings_file_is_told_and_the_rest_still_looked_at(results: Any) -> None:
-    found = results("version = 1\nblok_frames = 64\n")
-    assert found["settings"]["state"] == "bad" and "block_frames" in found["settings"]["found"]
-    assert found["jackd"]["state"] == "ok"
+def test_without_a_start_it_says_so(folders: Path) -> None:
+    (folders / "RUNTIME" / "boot-audio").write_text("garbage")
+    done = nverb("doctor", "--boot")
+    assert done.returncode == 1 and "has not played" in done.stdout and "systemctl start" in done.stdout
 
 
-def test_each_complaint_has_a_remedy_on_its_own_line(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
-    monkeypatch.setenv("NVERB_DATA_DIR", str(tmp_path))
-    monkeypatch.setenv("NVERB_RUNTIME_DIR", str(tmp_path / "runtime"))
-    (tmp_path / "settings.toml").write_text('version = 1\nprofile = "nothing"\n')
-    assert main(["doctor"]) == 1
-    lines = capsys.readouterr().out.splitlines()
-    [at] = [number for number, line in enumerate(lines) if line.startswith("bad   board")]
-    assert "no board profile 'nothing'" in lines[at] and "nverb board list" in lines[at + 1]
+def test_only_the_first_start_is_noted(folders: Path) -> None:
+    boot.note("audio")
+    first = (folders / "RUNTIME" / "boot-audio").read_text()
+    boot.note("audio")
+    assert (folders / "RUNTIME" / "boot-audio").read_text() == first
+    began, done = map(float, first.split())
+    assert 0 < began <= done
+
+
+def test_what_is_wrong_has_a_remedy(folders: Path) -> None:
+    (folders / "DATA" / "settings.toml").write_text("version = 9\n")
+    crashguard.declare_safe_start("the audio process died 3 times in a row")
+    done = nverb("doctor", "--json")
+    assert done.returncode == 1
+    found = {row["name"]: row for row in json.loads(done.stdout)}
+    assert found["settings"]["state"] == "bad" and "settings reset" in found["settings"]["remedy"]
+    assert found["start"]["state"] == "bad" and "died 3 times" in found["start"]["found"]
+    assert all(row["remedy"] or "start it" in row["found"] for row in found.values() if row["state"] in ("bad", "hint"))
+
+
+def test_the_state_folder_without_space_or_right_is_told(folders: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(os, "access", lambda *_: False)
+    assert "read-only" in doctor.state_check().found

@@ -6,6 +6,7 @@ import json
 import re
 import shutil
 import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -96,3 +97,14 @@ def test_nothing_waits_for_the_network(units: Path) -> None:
         if unit.is_file():
             for key, words in re.findall(r"^(\w+)=(.*)$", unit.read_text(), re.MULTILINE):
                 assert key not in ("After", "Wants", "Requires") or "network" not in words, unit
+
+
+def test_installing_from_elsewhere_is_refused_with_the_way_to_do_it() -> None:
+    done = subprocess.run(
+        [sys.executable, "-m", "firmware_py.cli", "service", "install", "--root", "/nonexistent"],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 1 and "sudo make install" in done.stderr and done.stderr.count("\n") == 1
+    assert not Path("/nonexistent").exists()
