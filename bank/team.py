@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import os
+import signal
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
-from multiprocessing import get_context
+from multiprocessing import active_children, get_context
 from typing import Any
 
 from bank.format import BankError
@@ -21,6 +22,7 @@ def _begin(common: Any) -> None:
     # Given once to each worker, not with each of its tasks.
     global _common  # noqa: PLW0603
     _common = common
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches them all: the parent ends the work
 
 
 def _local(work: Callable[[Any, Any], Any], task: Any) -> Any:
@@ -42,14 +44,20 @@ def shared_out(
     if workers < 2:
         yield from (work(common, task) for task in tasks)
         return
+    others = active_children()
     # Not forked: a forked child of a process with a TFLite runtime in it may hang.
     pool = ProcessPoolExecutor(workers, get_context("spawn"), initializer=_begin, initargs=(common,))
     try:
         yield from pool.map(_local, [work] * len(tasks), tasks)
-    except BrokenProcessPool:
-        raise BankError(
-            "a worker process was killed: too little memory? Close other programs, or take fewer steps"
-        ) from None
+    except BaseException as error:  # Ctrl-C and a full disk, too: nobody waits for work that is not wanted any more
+        for child in active_children():
+            if child not in others:
+                child.terminate()
+        if isinstance(error, BrokenProcessPool):
+            raise BankError(
+                "a worker process was killed: too little memory? Close other programs, or take fewer steps"
+            ) from None
+        raise
     finally:
         pool.shutdown(cancel_futures=True)
 
