@@ -162,7 +162,7 @@ CONTROLS: tuple[Control, ...] = (
         87,
         "the plug-in's 16 kHz waveforms converted to 32, 44.1, 48 or 96 kHz; off: sample for sample",
     ),
-    Control("fade", "Fade", "ms", 5, 500, "log", 50, 0, "engine", 79, "crossfade from one room to the next"),
+    Control("fade", "Fade", "ms", 5, 500, "log", 15, 0, "engine", 79, "crossfade from one room to the next"),
     Control("bypass", "Bypass", "", 0, 1, "switch", 0, 20, "engine", 83, "on: the input passes untouched"),
     Control(
         "trails", "Trails", "", 0, 1, "switch", 1, 20, "engine", 85, "on: the tail rings out in bypass; off: it is cut"

@@ -41,7 +41,7 @@ DEFAULT_PARAMS = {
     "bypass": 0.0,
     "trails": 1.0,
     "limiter_on": 1.0,
-    "fade_ms": 50.0,
+    "fade_ms": 15.0,
 }
 """Played until the control process speaks: dry signal, never silence."""
 
