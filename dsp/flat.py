@@ -15,6 +15,8 @@ from numpy.typing import NDArray
 ROUNDS = 6
 BLUR_S, BLUR_SAMPLES = 0.05, 4
 """Energies are evened out over this half-width, and no finer than this many samples of a band: what is finer is the band's own."""
+UNIT, UNIT_S = 0.5, 0.1
+"""Near the start, for UNIT_S, single samples are drawn back towards unit magnitude: a short room has but a few of each low band."""
 
 
 @dataclass(frozen=True)
@@ -47,6 +49,9 @@ def flatten(carriers: Sequence[Carrier], bins: int, seconds: float) -> None:
                 common = _blurred((heard[0] * heard[1].conj()).real, blur) / energy[0]
                 carrier.samples[1] -= (0.7 * common * carrier.samples[0]).astype(np.complex64)
             carrier.samples[:] *= np.clip(np.sqrt(want / energy), 0.5, 2.0).astype(np.float32)
+            carrier.samples[:] *= np.maximum(np.abs(carrier.samples), 0.1) ** -(
+                UNIT * np.exp(-np.arange(size) * (seconds / size) / UNIT_S)
+            )
 
 
 def _blur(size: int, seconds: float) -> NDArray[np.float64]:
