@@ -643,6 +643,7 @@ int nv_kernel_load(nv_kernel *k, const void *spectra) {
         int floats = s->early && s->blocks >= fade;
         int64_t job = (now >> s->shift) + 1;
         while (floats && (job + 1) * s->blocks + s->delay + fade <= limit) job++;
+        if (s->early && !floats && 2 * (job * s->blocks - now) < s->blocks) job++; /* a long crossfade is in no hurry */
         s->first_job = job;
         s->fade_from = job * s->blocks + s->delay;
         if (floats) {
