@@ -23,7 +23,7 @@ PYO_OPTIONS   := $(if $(filter x86_64,$(shell uname -m)),,--config-settings=--bu
 
 SOURCES := $(wildcard dsp/*.c dsp/*.h) setup.py setup.cfg pyproject.toml
 
-.PHONY: run test test-arm acceptance acceptance-kernel acceptance-models acceptance-readers acceptance-service lint bench wheel install uninstall clean help
+.PHONY: run test test-arm acceptance acceptance-kernel acceptance-models acceptance-readers acceptance-service acceptance-push lint bench wheel install uninstall clean help
 .DEFAULT_GOAL := help
 
 help: ## this list
@@ -39,7 +39,7 @@ test: $(VENV)/.test lint ## install what is missing and run all tests
 test-arm: $(VENV)/.apt-arm $(VENV)/.test ## install cross-compilers and qemu, and run the kernel's tests on ARM
 	@NVERB_TEST_ARM=1 $(BIN)/python -m pytest tests/dsp/test_arm.py $(ARGS)
 
-acceptance: acceptance-kernel acceptance-models acceptance-readers acceptance-service ## the tests that take longer than `make test` may
+acceptance: acceptance-kernel acceptance-models acceptance-readers acceptance-service acceptance-push ## the tests that take longer than `make test` may
 
 # The kernel's long tests: forty times the hostile input, and ARM.
 acceptance-kernel: test-arm
@@ -57,6 +57,10 @@ acceptance-service: $(VENV)/.apt-run
 # The readers of banks and models: forty times the damaged files.
 acceptance-readers: $(VENV)/.test
 	@NVERB_FUZZ_READERS=40 $(BIN)/python -m pytest tests/bank/test_fuzz.py $(ARGS)
+
+# The installer under every fault at every call, power cuts, and a pedal started on what a kill left.
+acceptance-push: $(VENV)/.test
+	@$(BIN)/python tests/firmware_py/faults/sweep.py --all
 
 lint: $(VENV)/.test ## style and types
 	@$(BIN)/ruff check --quiet . && $(BIN)/ruff format --check --quiet .

@@ -95,7 +95,7 @@ def install(
     """Installs what `receive(at)` yields (the content from byte `at` on); one line on what has become of it.
 
     live: has the running pedal play what the store has in force; how that went, in words, or its refusal as UserError. Raises
-    UserError, ValueError or OSError: nothing has changed then.
+    UserError or ValueError: what was in force is so then, or the message says that it is not, as the disk failed for good just then.
     """
     from firmware_py import trust
 
@@ -353,8 +353,19 @@ def _switch(store: Store, state: State, report: Report, live: Callable[[], str])
             with contextlib.suppress(UserError, ValueError):
                 live()  # it may have taken the new one and then answered too late
         if isinstance(error, ValueError | UserError):
+            if store.number() != before:
+                raise UserError(f"the pedal cannot play it: {error}; {_in_force(store.current())}") from None
             raise UserError(f"rolled back, as the pedal cannot play it: {error}") from None
         raise
+
+
+def _in_force(state: State) -> str:
+    """For the day on which the disk fails after the switch, and again when it is to be undone."""
+    slot = state.playing
+    return (
+        f"{slot.reference if slot else f'{BUILT_IN_NAME} rooms'} is in force all the same, as the disk did not let it be taken back: "
+        "it plays from the next start on at the latest, `nverb rollback` or `nverb use` undoes it once the disk is well"
+    )
 
 
 def _wanted(data: Path) -> list[str]:
@@ -491,10 +502,13 @@ _REMEDIES = {
 
 @contextlib.contextmanager
 def _explained(data: Path) -> Iterator[None]:
+    """What the disk says, with its remedy, and what is in force now: looked up, not supposed."""
+    store = Store(data)
+    before = store.current()
     try:
         yield
     except OSError as error:
-        remedy = _REMEDIES.get(error.errno or 0)
-        if remedy is None:
-            raise
-        raise UserError(f"{data}: {remedy}; nothing was changed") from None
+        known = _REMEDIES.get(error.errno or 0)
+        what = f"{data}: {known}" if known else f"{error.filename or data}: {error.strerror or error}"
+        now = store.current()
+        raise UserError(f"{what}; {'what is in force stays' if now == before else _in_force(now)}") from None

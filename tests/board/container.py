@@ -10,6 +10,7 @@ its dummy driver; the virtual machines have both. Nothing outside of the contain
 | install   | make install from a wheel, without a network; a second time over the first                                |
 | boot      | plays by itself; our share of power-on to sound; systemd has nothing to complain of                        |
 | access    | a member of the group may ask and set, others may not; nothing listens on the network                      |
+| push      | a member of the group installs a bank and a model under the units' sandbox, rolls back, wants signatures    |
 | recovery  | nverb bench recovery --service: every process killed and hung                                              |
 | loop      | a crash loop starts safe, power-offs do not                                                                |
 | settings  | a bad settings file does not stop the sound                                                                |
@@ -303,6 +304,57 @@ def access(box: Container) -> None:
     )
 
 
+BANKS = """
+import sys
+from bank.build import build
+from models.generator import room_at
+build(sys.argv[1] + "/halls.nvbank", room_at, steps=2, name="halls")
+build(sys.argv[1] + "/springs.nvbank", lambda x, y, z: room_at(-x, y, z), steps=2, name="springs")
+"""
+
+
+def push(box: Container) -> None:
+    """The installer is a child of the control process: its sandbox must let it fork, bound the trial, and run ssh-keygen."""
+    box.on()
+    print("\n== push", flush=True)
+    player, python = "runuser -u player -- ", "/opt/nverb/current/bin/python"
+    box.sh("id -u player >/dev/null 2>&1 || useradd -m -G nverb player")
+    box.sh(f"cd /tmp && {player}{python} -c {shlex.quote(BANKS)} /home/player")
+    box.sh(f"cp $({python} -c 'from models.decoder import SHIPPED; print(SHIPPED)')/decoder.nvmodel /home/player/")
+    before = box.status()
+
+    def plays(name: str) -> bool:
+        return str(box.wait_for_room()["room"]["path"]).startswith(name)
+
+    for file in ("halls.nvbank", "springs.nvbank", "decoder.nvmodel"):
+        box.sh(f"cd /home/player && {player}nverb install {file}", show=True)
+        expect(plays(file.split(".")[0] + "@"), f"{file} plays")
+    box.sh(f"{player}nverb rollback model", show=True)
+    expect(plays("springs@"), "the bank before plays again")
+    box.sh(f"{player}nverb rollback bank", show=True)
+    expect(plays("halls@"), "and the one before that")
+    box.sh(f"{player}nverb list", show=True)
+    slots = box.sh("stat -c '%U %G %a' /var/lib/nverb/store/slots/* /var/lib/nverb/store/slots", show=True).split("\n")
+    expect(all(line.startswith("nverb nverb ") for line in slots if line), "all of it is the pedal's own")
+    box.sh(
+        "cd /home/player && ssh-keygen -q -t ed25519 -N '' -f key && install -d -o nverb -g nverb /var/lib/nverb/trust && "
+        'echo "anna@example.org namespaces=\\"nverb\\" $(cat key.pub)" > /var/lib/nverb/trust/allowed_signers && '
+        "ssh-keygen -q -Y sign -n nverb -f key springs.nvbank && chown player: springs.nvbank.sig"
+    )
+    told = box.sh(f"cd /home/player && {player}nverb install decoder.nvmodel", check=False, show=True)
+    expect("not signed" in told, "unsigned: refused")
+    box.sh("cd /home/player && cp springs.nvbank.sig decoder.nvmodel.sig && chown player: decoder.nvmodel.sig")
+    told = box.sh(f"cd /home/player && {player}nverb install decoder.nvmodel", check=False, show=True)
+    expect("does not fit" in told, "signed for another file: refused")
+    expect(plays("halls@"), "what played plays on")
+    box.sh(f"cd /home/player && {player}nverb install springs.nvbank", show=True)
+    expect(plays("springs@"), "signed: plays")
+    box.sh("rm -r /var/lib/nverb/trust")
+    after = box.status()
+    expect(after["audio"]["pid"] == before["audio"]["pid"], "the audio process ran through all of it")
+    box.sh(f"{player}nverb use built-in")
+
+
 def recovery(box: Container) -> None:
     box.on()
     print("\n== recovery", flush=True)
@@ -426,7 +478,17 @@ def select(names: list[str]) -> list[Callable[[Container], None]]:
     return [step for step in STEPS if not names or step is install or step.__name__ in names]
 
 
-STEPS: tuple[Callable[[Container], None], ...] = (install, boot, access, recovery, loop, settings, plug, uninstall)
+STEPS: tuple[Callable[[Container], None], ...] = (
+    install,
+    boot,
+    access,
+    push,
+    recovery,
+    loop,
+    settings,
+    plug,
+    uninstall,
+)
 
 
 def main() -> int:

@@ -364,6 +364,40 @@ def test_what_the_disk_says_is_told_with_its_remedy(
     assert playing(tmp_path) == "a"
 
 
+@pytest.mark.parametrize("refusal", [None, UserError("it will not")])
+def test_a_disk_that_fails_for_good_right_after_the_switch_is_told_with_what_is_in_force(
+    tmp_path: Path, files: dict[str, bytes], refusal: Exception | None
+) -> None:
+    put(tmp_path, files["a"], "a.nvbank")
+    with pytest.MonkeyPatch.context() as patch:
+        rename = os.rename
+
+        def broken(*_: object) -> None:
+            raise OSError(errno.EROFS, os.strerror(errno.EROFS))
+
+        def fail() -> None:
+            patch.setattr(os, "symlink", broken)
+            patch.setattr("bank.store.sync_folder", broken)
+
+        def then_fail(old: Path, new: Path) -> None:
+            rename(old, new)
+            if Path(new).name == "current" and refusal is None:
+                fail()
+
+        def live() -> str:
+            fail()
+            assert refusal is not None
+            raise refusal
+
+        patch.setattr(os, "rename", then_fail)
+        with pytest.raises(UserError, match=r"b@.* is in force all the same") as caught:
+            put(tmp_path, files["b"], "b.nvbank", live=live)
+        assert ("it will not" if refusal else "read-only") in str(caught.value)
+    assert playing(tmp_path) == "b"
+    roll_back(tmp_path)
+    assert playing(tmp_path) == "a"
+
+
 def test_two_at_once_both_get_in(tmp_path: Path, files: dict[str, bytes]) -> None:
     code = (
         "import sys; from pathlib import Path; sys.path[:0] = [sys.argv[1]]; from test_install import put;"

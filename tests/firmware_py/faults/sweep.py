@@ -1,12 +1,13 @@
 """Faults at every call by which an installer changes the disk: after each, the pedal must start and play the old or the new, whole.
 
-    python tests/firmware_py/faults/sweep.py --all        every scenario, call and fault (some minutes)
+    python tests/firmware_py/faults/sweep.py --all        every scenario, call and fault (some minutes; `make acceptance`)
     python tests/firmware_py/faults/sweep.py --quick      what `make test` runs
 
 Starts itself anew with faults.c preloaded. Each case is a fork of one warm process, on a data folder of its own, that meets one
 fault and ends. Then, without faults: the rooms are opened by the door that the pedal uses at start (`installed_rooms`), which must
 have nothing to complain of, and what comes out is compared with both banks. Then the same is done again, and must now succeed and
-leave nothing behind.
+leave nothing behind. At some kill points, those on both sides of the switch among them, a whole pedal is started on what was left
+(jackd, audio process, control process), and the impulse response that comes out of JACK is compared with the bank's.
 """
 
 from __future__ import annotations
@@ -22,6 +23,7 @@ import shutil
 import subprocess
 import sys
 import tempfile
+import time
 from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
@@ -216,7 +218,7 @@ class Faults:
         return int(self._library.faults_count())
 
 
-def in_fork(what: Callable[[], int]) -> tuple[int, str]:
+def in_fork(what: Callable[[], int | tuple[int, str]]) -> tuple[int, str]:
     """Exit status and last words of `what` in a forked process."""
     reader, writer = os.pipe()
     pid = os.fork()
@@ -224,7 +226,9 @@ def in_fork(what: Callable[[], int]) -> tuple[int, str]:
         os.close(reader)
         status = BROKEN
         try:
-            status = what()
+            end = what()
+            status, last = end if isinstance(end, tuple) else (end, "")
+            os.write(writer, last[:2000].encode())
         except BaseException as error:
             os.write(writer, f"{type(error).__name__}: {error}"[:2000].encode())
         finally:
@@ -237,19 +241,19 @@ def in_fork(what: Callable[[], int]) -> tuple[int, str]:
     return os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]), words.decode()
 
 
-def attempt(work: Callable[[Path], None], data: Path, arm: Callable[[], None]) -> Callable[[], int]:
+def attempt(work: Callable[[Path], None], data: Path, arm: Callable[[], None]) -> Callable[[], tuple[int, str]]:
     """DONE or REFUSED (with one clear line); anything else that is raised ends as BROKEN."""
 
-    def run() -> int:
+    def run() -> tuple[int, str]:
         from firmware_py.errors import UserError
 
         arm()
         try:
             work(data)
-        except (UserError, ValueError, OSError) as error:
+        except (UserError, ValueError) as error:
             assert str(error), "an error without words"
-            return REFUSED
-        return DONE
+            return REFUSED, str(error)
+        return DONE, ""
 
     return run
 
@@ -335,6 +339,10 @@ def sweep(
             outcome.wrong.append(f"{where}: plays {plays} {complaints}")
         if status == REFUSED and mode == FAIL and plays not in (allowed - {finally_plays} or allowed):
             outcome.wrong.append(f"{where}: said it was refused, and plays {plays}")
+        if status == REFUSED and ("is in force all the same" in words) != (
+            plays not in (allowed - {finally_plays} or allowed)
+        ):
+            outcome.wrong.append(f"{where}: said {words!r}, and plays {plays}")
         if status == DONE and plays != finally_plays:
             outcome.wrong.append(f"{where}: said it was done, and plays {plays}")
         each(data)
@@ -388,6 +396,75 @@ def power_cuts(bench: Bench, scenario: str, every: int = 1) -> Outcome:
     return outcome
 
 
+def heard(source: object) -> float:
+    """Starts a pedal on what NVERB_DATA_DIR holds: how far, in dB of the peak, what an impulse makes it play is from this bank's room."""
+    from firmware_py.demo import Player, private_pedal, wait_for_room
+    from firmware_py.rooms import RoomMaker
+    from firmware_py.socket import ask
+
+    rate_hz = 48000
+    start = rate_hz // 4  # JACK connects within some blocks
+    impulse = np.zeros((start + rate_hz, 2), np.float32)
+    impulse[start] = 0.25
+    with private_pedal(block_frames=256, rate_hz=rate_hz) as pedal:
+        wait_for_room(pedal)
+        ask({"do": "set", "values": {"gain": 0.0, "mix": 100.0, "limiter": 0.0}})
+        time.sleep(0.5)  # smoothed
+        values = ask({"do": "get"})["values"]
+        player = Player(os.environ["JACK_DEFAULT_SERVER"], impulse)
+        try:
+            player.start(2)
+            while not player.done:
+                pedal.tend()
+                time.sleep(0.02)
+        finally:
+            player.close()
+    ir = 0.25 * RoomMaker(source, rate_hz, 10 * rate_hz).ir(values)[:2].T  # type: ignore[arg-type]
+    got = player.recording[start + player.block_frames :][:rate_hz]  # the loop through two JACK clients takes one block
+    want = np.zeros_like(got)
+    want[: len(ir)] = ir[: len(got)]
+    return float(20 * np.log10(np.abs(got - want).max() / np.abs(want).max() + 1e-30))
+
+
+def sounds(bench: Bench, scenario: str, points: int) -> Outcome:
+    """A kill at `points` (even) calls of a scenario, from the first to the last, half of them beside the switch; each time a whole
+    pedal starts on what is left, and plays the old or the new."""
+    from bank import Bank
+    from firmware_py import rooms
+
+    faults, outcome = Faults(), Outcome()
+    before, work, allowed, finally_plays = bench.scenario(scenario)
+    data = bench.folder / "data"
+    template = prepared(bench, before)
+
+    def kill(at: int) -> str:
+        fresh(template, data)
+        status, words = in_fork(attempt(work, data, lambda: faults.arm(data, at, DIE)))
+        assert status == CRASHED, (status, words)
+        return playing(bench, data)[0]
+
+    fresh(template, data)
+    last = calls(faults, work, data)
+    switch = next(
+        at for at in range(last, 0, -1) if kill(at) != finally_plays
+    )  # dies before its call: the last old one
+    spread = {1 + number * (switch - 1) // (points // 2) for number in range(points // 2)}
+    for at in sorted({switch - 1, switch, switch + 1, last} | spread if points > 2 else {switch, switch + 1}):
+        plays = kill(at)
+        where = f"{scenario}, killed at call {at} of {last}"
+        source = (
+            Bank.open(getattr(bench, plays)) if plays in ("old", "new") else rooms.installed_rooms(lambda _: None)[0]
+        )
+        error_db = heard(source)
+        outcome.cases[f"sounds as {plays}"] += 1
+        if plays not in allowed or not error_db < SAME_DB:
+            outcome.wrong.append(f"{where}: {error_db:.0f} dB from the {plays} room")
+    return outcome
+
+
+SAME_DB = -80.0
+"""Of the peak; two different rooms differ by their whole peak."""
+
 QUICK = (
     ("install", "killed", 1),
     ("first install", "killed", 4),
@@ -428,6 +505,14 @@ def main() -> int:
         print(f"{scenario:24} {'power cut':22} {outcome.total:4} states: {ends}", flush=True)
         total += outcome.total
         wrong += outcome.wrong
+    os.environ.pop("LD_PRELOAD", None)  # not for the pedal's processes
+    for scenario, points in (("install", 6), ("first install", 2)) if args.all else (("install", 2),):
+        if scenario in scenarios:
+            outcome = sounds(bench, scenario, points)
+            ends = ", ".join(f"{count} {end}" for end, count in sorted(outcome.cases.items()))
+            print(f"{scenario:24} {'killed, then started':22} {outcome.total:4} points: {ends}", flush=True)
+            total += outcome.total
+            wrong += outcome.wrong
     print(f"{total} points, {len(wrong)} wrong")
     for line in wrong[:50]:
         print(f"WRONG: {line}")
