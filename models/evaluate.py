@@ -237,7 +237,8 @@ def synthesis(rooms: generator.RoomParameters, progress: Callable[[int], None] =
 
     | figure      | what                                                                                                           |
     |-------------|----------------------------------------------------------------------------------------------------------------|
-    | band energy | mean |difference| to the map's over all blocks of BLOCK_S and pairs of bands down to 60 dB under a room's loudest |
+    | band energy | mean |difference| to the map's over all blocks of BLOCK_S and pairs of bands down to 60 dB under a room's loudest;
+    |             | without the direct sound, whose ringing in the measuring filters would hide what lies that far below it      |
     | T30         | median |difference| to the decay of the map itself                                                            |
     | buzz        | envelope's modulation at the frame rate, over that at its neighbours (`hop_buzz_db`)                          |
     | onset rise  | from a tenth of the peak to the peak, of rooms whose direct sound is the loudest thing in them; the longest    |
@@ -249,7 +250,8 @@ def synthesis(rooms: generator.RoomParameters, progress: Callable[[int], None] =
     for row, (level, direct) in enumerate(zip(levels, directs, strict=True)):
         room = EnergyMap(level, DEFAULT_GRID, direct if room_has_direct(direct) else None)
         ir = synthesise(room, width=0.0)[0]
-        bands.append(band_energy_errors_db(ir, RATE_HZ, room))
+        bare = EnergyMap(level, DEFAULT_GRID)
+        bands.append(band_energy_errors_db(synthesise(bare, width=0.0)[0], RATE_HZ, bare))
         measured = acoustics.measure(ir, RATE_HZ, start=0)
         times.append(100.0 * np.abs(measured.t30_s / wanted.t30_s[row] - 1.0))
         buzzes.append(hop_buzz_db(ir, RATE_HZ, room.grid))

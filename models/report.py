@@ -147,4 +147,9 @@ def _reconstructions(codec: evaluate.OwnCodec) -> Any:
         row[2].set(ylim=(-65, 2), xlim=(0, 4.0))
         row[2].tick_params(labelsize=7)
         row[2].grid(alpha=0.3)
+    for plot in plots[-1]:
+        plot.set_xlabel("time, s", fontsize=8)
+    for row in plots:
+        row[0].set_ylabel("frequency, Hz", fontsize=7)
+        row[2].set_ylabel("decay, dB", fontsize=7)
     return figure

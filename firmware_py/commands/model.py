@@ -26,7 +26,7 @@ def _add_train(parts: Any) -> None:
         help="train a decoder and an encoder of rooms (needs the studio packages)",
         description="Trains a decoder and an encoder on rooms that the generator draws, and on your own recordings where a folder is "
         "given. Writes NAME/decoder.nvmodel, NAME/encoder.nvmodel and NAME/report.html when it is through; play it with `nverb run "
-        "--model NAME/decoder.nvmodel`. A training that was cut off goes on with --resume.",
+        "--bank NAME/decoder.nvmodel`. A training that was cut off goes on with --resume.",
     )
     train.add_argument("-o", "--output", type=Path, required=True, metavar="NAME", help="folder for what is made")
     train.add_argument(
