@@ -70,7 +70,8 @@ typedef struct nv_kernel nv_kernel;
 nv_kernel *nv_kernel_new(const nv_layout *layout, int fade_frames, int *error);
 void nv_kernel_free(nv_kernel *kernel);
 
-/* Begins a crossfade from the playing spectra to these; NULL fades to silence. The memory must stay as it is until neither
+/* Begins a crossfade from the playing spectra to these; NULL fades to silence. The first taps follow at once, the last (of rooms of
+ * up to 131072 taps, with fades of up to 960 frames) within 4800 frames. The memory must stay as it is until neither
  * nv_kernel_playing() nor nv_kernel_incoming() names it. NV_E_BUSY during a crossfade. Audio thread. */
 int nv_kernel_load(nv_kernel *kernel, const void *spectra);
 const void *nv_kernel_playing(const nv_kernel *kernel);

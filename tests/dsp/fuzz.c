@@ -1,6 +1,8 @@
 /* Hostile input to everything that reads shared memory or an IR: layouts, spectra, ports, sessions. Built with AddressSanitizer and
- * UndefinedBehaviorSanitizer by test_sanitizers.py, which runs a fixed number of inputs; with clang -fsanitize=fuzzer it is a
- * libFuzzer target (-DLIBFUZZER leaves main() out).
+ * UndefinedBehaviorSanitizer by test_sanitizers.py, which runs a fixed number of inputs. As a libFuzzer target:
+ *
+ *     clang -O1 -g -fsanitize=fuzzer,address -DLIBFUZZER -DNV_BASELINE_ONLY -Idsp tests/dsp/fuzz.c \
+ *         dsp/engine.c dsp/port.c dsp/kernel.c dsp/kernel_plan.c dsp/kernel_simd.c -lm && ./a.out -max_len=256
  *
  * An input is a string of bytes that steers what is damaged and done. Whatever the checks let pass must be harmless: no access
  * outside, no undefined behaviour, and only finite samples out of the engine.
