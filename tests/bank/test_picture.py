@@ -55,7 +55,10 @@ def test_the_cube_in_slices(tmp_path: Path) -> None:
     np.testing.assert_allclose(np.diff(level[:, 3, 3]), 1.0, atol=0.01)  # z from -2 to 2 in five slices: 1 dB each
 
 
-def test_map_and_traverse_of_every_kind(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_map_and_traverse_of_every_kind(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("bank.picture.POINTS", 3)  # for quickness
     model = tmp_path / "small.nvmodel"
     write_plugin_model(model)
     picture, gif = tmp_path / "cube.png", tmp_path / "walk.gif"
