@@ -32,7 +32,8 @@ SILENCE_DB = -90.0
 """An IR ends where less than this is left of its energy."""
 EAR_DISTANCE_M = 0.17
 SPEED_OF_SOUND_M_S = 343.0
-LENGTHS_S = (0.25, 0.5, 1.0, 2.0, 4.0, 8.0)
+BENCHES = 4
+LENGTHS_S = (0.5, 1.0, 2.0, 4.0, 8.0)
 GUARD_S = 0.05
 """Room behind an IR for what the lowest bands spread before their onset (it wraps around), which is cut off."""
 NODES = 4
@@ -218,9 +219,18 @@ class Synthesiser:
             raise ValueError(f"rate_hz = {rate_hz}: from 8000 to 192000")
         self.rate_hz, self.grid = rate_hz, grid
         self._lengths_s = [s for s in LENGTHS_S if s < grid.duration_s] + [grid.duration_s]
-        self._bench = lru_cache(maxsize=4)(lambda length_s: _build_bench(rate_hz, grid, length_s, seed))
+        # All lengths of a grid of 4 s: a bench that is made anew costs more than many IRs.
+        self._bench = lru_cache(maxsize=BENCHES)(lambda length_s: _build_bench(rate_hz, grid, length_s, seed))
+        self._unprepared = self._lengths_s[:BENCHES]
         self._curves = Curves(grid)
         self._frame_s = grid.frame_s.astype(np.float32)
+
+    def prepare(self) -> bool:
+        """Makes the carriers of one more length, so that no IR has to wait for them (up to 0.1 s of work); False when all are there."""
+        if not self._unprepared:
+            return False
+        self._bench(self._unprepared.pop(0))
+        return True
 
     def __call__(self, room: EnergyMap, width: float = 1.0, *, faithful_level: bool = False) -> Floats:
         """The IR, float32 (2, taps), C-contiguous; taps adapt to the room's decay and end within the grid's duration.

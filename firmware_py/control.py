@@ -240,6 +240,8 @@ class Control:
             if not self._room_noted and port.meters()["playing_serial"]:
                 self._room_noted = True
                 boot.note("control")
+            elif self._room_noted and self._maker is not None and not self._room_stale:
+                self._maker.prepare()
         if self._board is not None:
             self._lights.look(self._board, port, now, room_fault=bool(self._room_fault))
         if self._session_stale and now >= self._next_session:

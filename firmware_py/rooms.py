@@ -168,6 +168,10 @@ class RoomMaker:
         other._synthesisers = self._synthesisers
         return other
 
+    def prepare(self) -> None:
+        """A piece of the work that rooms to come would wait for; to be called when nothing else is to be done."""
+        any(synthesiser.prepare() for synthesiser in self._synthesisers.values())
+
     def fingerprint(self, values: dict[str, float]) -> int:
         """64 bits that name this room: equal for equal IRs. Never 0, which means unknown."""
         assert self._source is not None

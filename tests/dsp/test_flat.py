@@ -30,3 +30,11 @@ def test_a_steady_room_is_steady_in_every_band(width: float) -> None:
         for channel in ir:
             # By chance a third-octave of noise varies by 4.34 / sqrt(bandwidth * BLOCK_S) dB: 1.8 dB at 250 Hz, 0.45 dB at 4 kHz.
             assert ripple_db(channel, centre) < 0.6 * ripple_db(noise, centre)
+
+
+def test_prepared_carriers_are_those_that_would_have_been_made() -> None:
+    level = np.repeat((-60 * DEFAULT_GRID.frame_centre_s / 0.8)[None], DEFAULT_GRID.bands, axis=0).astype(np.float32)
+    room = EnergyMap(np.maximum(level, -120))
+    at_once, prepared = Synthesiser(RATE_HZ), Synthesiser(RATE_HZ)
+    assert sum(1 for _ in iter(prepared.prepare, False)) == 4
+    assert np.array_equal(at_once(room), prepared(room))
