@@ -306,10 +306,11 @@ def access(box: Container) -> None:
 
 BANKS = """
 import sys
+from pathlib import Path
 from bank.build import build
 from models.generator import room_at
-build(sys.argv[1] + "/halls.nvbank", room_at, steps=2, name="halls")
-build(sys.argv[1] + "/springs.nvbank", lambda x, y, z: room_at(-x, y, z), steps=2, name="springs")
+build(Path(sys.argv[1], "halls.nvbank"), room_at, steps=2, name="halls")
+build(Path(sys.argv[1], "springs.nvbank"), lambda x, y, z: room_at(-x, y, z), steps=2, name="springs")
 """
 
 
