@@ -545,6 +545,75 @@ def test_clients_that_stall_or_leave_do_not_hold_the_knobs_up(pedal: Supervisor,
     assert ask({"do": "get", "names": ["mix"]})["values"]["mix"] == 33
 
 
+def sounding() -> tuple[int, int]:
+    """The audio process, and the number of the room that it plays."""
+    audio = ask({"do": "status"})["status"]["audio"]
+    return audio["pid"], audio["playing_serial"]
+
+
+def wait_until_another_sounds(pedal: Supervisor, before: tuple[int, int]) -> None:
+    """Another room than then, from the same audio process."""
+    deadline = time.monotonic() + 30
+    while sounding()[1] == before[1]:
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
+    assert wait_for_room(pedal)["audio"]["pid"] == before[0]
+
+
+def test_a_model_is_switched_to_and_rolled_back_while_it_plays(pedal: Supervisor, files: dict[str, bytes]) -> None:
+    from models.decoder import SHIPPED
+
+    assert nverb("install", "--name", "a", "-", stdin=files["a"]).returncode == 0
+    for words, name, bank in (
+        (("install", SHIPPED / "decoder.nvmodel"), "decoder@", "nverb rooms"),
+        (("rollback", "model"), "a@", "bank a"),
+        (("rollback", "model"), "decoder@", "nverb rooms"),
+        (("use", "a"), "a@", "bank a"),
+    ):
+        before = wait_for_room(pedal)["audio"]
+        done = nverb(*words)
+        assert done.returncode == 0 and b"plays" in done.stdout, done.stderr
+        wait_until_another_sounds(pedal, (before["pid"], before["playing_serial"]))
+        assert str(room()["path"]).startswith(name) and room()["bank"] == bank
+
+
+def test_a_pushed_profile_takes_effect_while_it_plays(pedal: Supervisor) -> None:
+    """The knob of width turns the predelay from now on; what it left, and the sound, stay as they are."""
+    from device.profile import PACKAGED
+
+    profile = (PACKAGED / "sim.toml").read_text()
+    before = sounding()
+
+    def knob_of(name: str) -> bool:
+        """Is there one? It is apart from its control once that is set from elsewhere."""
+        moved = ask({"do": "get"})["values"]["predelay"] == 100
+        ask({"do": "set", "values": {"width": 2, "predelay": 80} if moved else {"width": 3, "predelay": 100}})
+        return name in ask({"do": "status"})["status"]["board"]["apart"]
+
+    assert knob_of("width") and not knob_of("predelay")
+    values = ask({"do": "get"})["values"]
+    try:
+        changed = profile.replace('control = "width"', 'control = "predelay"').encode()
+        done = nverb("install", "--kind", "profile", "--name", "sim", "-", stdin=changed)
+        assert done.returncode == 0 and b"sim kept" in done.stdout, done.stderr
+        deadline = time.monotonic() + 20
+        while not knob_of("predelay"):
+            assert time.monotonic() < deadline
+            time.sleep(0.05)
+        assert not knob_of("width")
+        bad = nverb("install", "--kind", "profile", "--name", "sim", "-", stdin=b"knob = 3\n")
+        assert bad.returncode == 1 and bad.stderr.count(b"\n") == 1, bad
+        assert knob_of("predelay")
+        after = ask({"do": "get"})["values"]
+        assert sounding()[0] == before[0]
+        assert all(
+            abs(after[name] - values[name]) <= 0.02 * max(1, abs(values[name]))
+            for name in values.keys() - {"width", "predelay"}
+        ), after
+    finally:
+        (Path(os.environ["NVERB_DATA_DIR"]) / "profiles" / "sim.toml").unlink()
+
+
 def test_start_with_a_damaged_slot(pedal: Supervisor, files: dict[str, bytes]) -> None:
     """The whole pedal, after a power-on with a damaged bank: the one before it plays."""
     data = Path(os.environ["NVERB_DATA_DIR"])
