@@ -319,7 +319,7 @@ def push(box: Container) -> None:
     box.on()
     print("\n== push", flush=True)
     player, python = "runuser -u player -- ", "/opt/nverb/current/bin/python"
-    box.sh("id -u player >/dev/null 2>&1 || useradd -m -G nverb player")
+    box.sh("usermod -aG nverb player")
     box.sh(f"cd /tmp && {player}{python} -c {shlex.quote(BANKS)} /home/player")
     box.sh(f"cp $({python} -c 'from models.decoder import SHIPPED; print(SHIPPED)')/decoder.nvmodel /home/player/")
     before = box.status()
