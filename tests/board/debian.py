@@ -1,0 +1,285 @@
+"""Debian for the emulated boards: root folders, kernels, and the tools to look into another architecture's userland.
+
+| thing      | made by                                    | needs qemu-user |
+|------------|--------------------------------------------|-----------------|
+| root       | mmdebstrap, packages configured            | for ARM         |
+| sysroot    | mmdebstrap, packages unpacked only         | no              |
+| kernel     | linux-image and headers, unpacked; our     | no              |
+|            | simulated parts (pedal_sim.c) built for it |                 |
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+
+import cache
+from cache import HERE, Trouble
+
+MIRROR = os.environ.get("NVERB_DEBIAN_MIRROR", "http://deb.debian.org/debian")
+SECURITY = os.environ.get("NVERB_DEBIAN_SECURITY_MIRROR", "http://deb.debian.org/debian-security")
+KEYRING = "/usr/share/keyrings/debian-archive-keyring.gpg"
+
+
+@dataclass(frozen=True)
+class Platform:
+    """An architecture with a Debian release: what pip, gcc and qemu call it."""
+
+    arch: str
+    suite: str
+
+    @property
+    def name(self) -> str:
+        return f"{self.suite}-{self.arch}"
+
+    @property
+    def machine(self) -> str:
+        return {"amd64": "x86_64", "arm64": "aarch64", "armhf": "armv7l"}[self.arch]
+
+    @property
+    def triplet(self) -> str:
+        return {"amd64": "x86_64-linux-gnu", "arm64": "aarch64-linux-gnu", "armhf": "arm-linux-gnueabihf"}[self.arch]
+
+    @property
+    def python(self) -> str:
+        return {"bookworm": "3.11", "trixie": "3.13"}[self.suite]
+
+    @property
+    def glibc(self) -> int:
+        return {"bookworm": 36, "trixie": 41}[self.suite]
+
+    @property
+    def native(self) -> bool:
+        return self.machine == os.uname().machine
+
+
+def sources(suite: str, where: Path) -> Path:
+    """An APT source list for this release, written to `where`."""
+    where.write_text(
+        f"Types: deb\nURIs: {MIRROR}\nSuites: {suite} {suite}-updates\nComponents: main\nSigned-By: {KEYRING}\n\n"
+        f"Types: deb\nURIs: {SECURITY}\nSuites: {suite}-security\nComponents: main\nSigned-By: {KEYRING}\n"
+    )
+    return where
+
+
+def bootstrap(platform: Platform, target: Path, packages: list[str], *, variant: str = "minbase") -> None:
+    """Debian with these packages in the empty folder `target`; variant "extract" unpacks them only."""
+    if target.exists():
+        target.rmdir()
+    listing = sources(platform.suite, target.with_name(target.name + ".sources"))
+    command: list[str | Path] = ["mmdebstrap", "--mode=root", "--quiet", f"--variant={variant}", f"--arch={platform.arch}"]
+    command += ["--skip=output/dev", "--skip=check/qemu", f"--include={','.join(packages)}"]
+    command += [platform.suite, target, listing]
+    if variant != "extract":
+        command = emulated(platform, command)
+    cache.run(command, what=f"mmdebstrap {platform.name}", tries=3)
+    listing.unlink()
+
+
+def emulated(platform: Platform, command: list[str | Path]) -> list[str | Path]:
+    """The command line that runs `command` where programs of this platform can run."""
+    return command if platform.native else [sys.executable, HERE / "armns.py", *command]
+
+
+def chroot(platform: Platform, root: Path, script: str, *, what: str, environment: dict[str, str] | None = None) -> str:
+    """Runs a shell script inside a root folder, with /proc and /dev there while it lasts."""
+    mounts = (
+        'R=$1; for d in proc dev sys; do mkdir -p "$R/$d"; mount --rbind /$d "$R/$d"; done; '
+        'mount -t tmpfs tmpfs "$R/tmp"; cd /; exec chroot "$R" /bin/sh -euc "$2"'
+    )
+    command: list[str | Path] = ["unshare", "--mount", "sh", "-euc", mounts, "sh", root, script]
+    clean = {"PATH": "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin", "LC_ALL": "C.UTF-8", "HOME": "/root"}
+    outer = {"PATH": os.environ["PATH"]} if not platform.native else {}
+    return cache.run(
+        emulated(platform, command), what=what, env=clean | {"DEBIAN_FRONTEND": "noninteractive"} | outer | (environment or {})
+    )
+
+
+def download(platform: Platform, target: Path, packages: list[str]) -> list[Path]:
+    """.deb files of this platform, downloaded to `target` by a private APT that knows nothing of this machine's packages.
+
+    A name that ends in `:PATTERN` stands for the package that NAME depends on and that begins with PATTERN.
+    """
+    state = target / "apt"
+    for part in ("lists/partial", "cache/archives/partial"):
+        (state / part).mkdir(parents=True, exist_ok=True)
+    (state / "status").touch()
+    listing = sources(platform.suite, state / "debian.sources")
+    options = {
+        "Dir::State::lists": state / "lists",
+        "Dir::State::status": state / "status",
+        "Dir::Cache": state / "cache",
+        "Dir::Etc::sourcelist": listing,
+        "Dir::Etc::sourceparts": "-",
+        "APT::Architecture": platform.arch,
+        "APT::Architectures": platform.arch,
+        "APT::Sandbox::User": "root",
+    }
+    apt = [word for key, value in options.items() for word in ("-o", f"{key}={value}")]
+    cache.run(["apt-get", "-qq", *apt, "update"], what="apt-get update", tries=3)
+    names = []
+    for package in packages:
+        name, _, pattern = package.partition(":")
+        if pattern:
+            depends = cache.run(["apt-cache", *apt, "depends", name], what=f"apt-cache depends {name}")
+            found = re.search(rf"Depends: ({re.escape(pattern)}\S*)", depends)
+            if found is None:
+                raise Trouble(f"{name} of {platform.name} depends on no {pattern}*")
+            name = found[1]
+        names.append(name)
+    cache.run(["apt-get", "-qq", *apt, "download", *names], what=f"apt-get download {names}", tries=3, cwd=target)
+    shutil.rmtree(state)
+    return sorted(target.glob("*.deb"))
+
+
+def _unpack(debs: list[Path], target: Path) -> None:
+    for deb in debs:
+        cache.run(["dpkg-deb", "-x", deb, target], what=f"unpacking {deb.name}")
+        deb.unlink()
+
+
+MODULES = (
+    # disk, console, network
+    "virtio_pci", "virtio_mmio", "virtio_blk", "virtio_net", "virtio_console", "ext4", "crc32c_generic", "overlay", "vfat",
+    "nls_ascii", "nls_cp437",
+    # sound and board
+    "snd-aloop", "snd-seq", "snd-seq-dummy", "snd-virmidi", "spidev", "mcp320x", "i2c-dev", "i2c-stub",
+)  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Kernel:
+    folder: Path
+
+    @property
+    def image(self) -> Path:
+        return self.folder / "vmlinuz"
+
+    @property
+    def version(self) -> str:
+        return (self.folder / "version").read_text()
+
+    @property
+    def modules(self) -> Path:
+        """A folder lib/modules with the modules that the emulated boards need, and no more."""
+        return self.folder / "root"
+
+    @property
+    def initrd(self) -> Path:
+        return self.folder / "initrd"
+
+
+def kernel(platform: Platform) -> Kernel:
+    """Debian's own kernel, its modules that we need, our simulated parts built for it, and a small initrd."""
+
+    def make(target: Path) -> None:
+        image = f"linux-image-{platform.arch}"
+        debs = download(platform, target, [f"{image}:linux-image-", "busybox-static"])
+        version = next(d.name for d in debs if d.name.startswith("linux-image")).split("_")[0].removeprefix("linux-image-")
+        debs += download(platform, target, [f"linux-headers-{version}", f"linux-headers-{version.rpartition('-')[0]}-common"])
+        # The build tools of the headers run here, whatever they build for.
+        kbuild = download(Platform(_own_arch(), platform.suite), target, ["linux-kbuild-" + ".".join(version.split(".")[:2])])
+        _unpack(sorted({*debs, *kbuild}), target / "all")
+        everything = target / "all"
+        (target / "version").write_text(version)
+        shutil.copy(everything / f"boot/vmlinuz-{version}", target / "vmlinuz")
+        module = _build_module(platform, everything, version, target)
+        _choose_modules(everything, version, target / "root", module)
+        _initrd(target / "root", version, everything / "bin/busybox", target / "initrd")
+        shutil.rmtree(everything)
+
+    return Kernel(cache.made(f"kernel-{platform.name}", [MODULES, _INIT, HERE / "pedal_sim.c"], make))
+
+
+def _own_arch() -> str:
+    return {"x86_64": "amd64", "aarch64": "arm64"}[os.uname().machine]
+
+
+def _build_module(platform: Platform, everything: Path, version: str, target: Path) -> Path:
+    build = target / "pedal_sim"
+    build.mkdir()
+    shutil.copy(HERE / "pedal_sim.c", build)
+    (build / "Kbuild").write_text("obj-m := pedal_sim.o\n")
+    # Debian's header packages refer to each other by absolute paths.
+    headers = everything / f"usr/src/linux-headers-{version}"
+    common = everything / f"usr/src/linux-headers-{version.rpartition('-')[0]}-common"
+    series = ".".join(version.split(".")[:2])
+    for name in ("scripts", "tools"):
+        for side in (headers, common):
+            link = side / name
+            if link.is_symlink():
+                link.unlink()
+                link.symlink_to(everything / f"usr/lib/linux-kbuild-{series}" / name)
+    makefile = headers / "Makefile"
+    makefile.write_text(makefile.read_text().replace("/usr/src/", f"{everything}/usr/src/"))
+    arch = {"amd64": "x86", "arm64": "arm64"}[platform.arch]
+    words = ["make", "-s", "-C", headers, f"M={build}", f"ARCH={arch}", "modules"]
+    if not platform.native:
+        words.append(f"CROSS_COMPILE={platform.triplet}-")
+    cache.run([*words, f"CC={'' if platform.native else platform.triplet + '-'}gcc"], what="building pedal_sim.ko")
+    return build / "pedal_sim.ko"
+
+
+def _choose_modules(everything: Path, version: str, root: Path, extra: Path) -> None:
+    """Copies MODULES and all that they need from the kernel package's folder to `root`."""
+    source, target = everything / "lib/modules" / version, root / "lib/modules" / version
+    cache.run(["depmod", "-b", everything, version], what="depmod")
+    needs = {}
+    for line in (source / "modules.dep").read_text().splitlines():
+        path, _, others = line.partition(":")
+        needs[Path(path).name.split(".")[0].replace("-", "_")] = [path, *others.split()]
+    for name in MODULES:
+        for path in needs.get(name.replace("-", "_"), ()):  # absent: built in, or not of this architecture
+            (target / path).parent.mkdir(parents=True, exist_ok=True)
+            shutil.copy(source / path, target / path)
+    shutil.copy(extra, target / "pedal_sim.ko")
+    for table in ("modules.builtin", "modules.builtin.modinfo", "modules.order"):
+        shutil.copy(source / table, target)
+    cache.run(["depmod", "-b", root, version], what="depmod")
+
+
+_INIT = """#!/bin/busybox sh
+# The root is mounted as the command line says (ro or rw); `overlay` puts a file system in memory over it.
+b=/bin/busybox
+$b mkdir -p /proc /sys /dev /low /new /over
+$b mount -t proc proc /proc; $b mount -t sysfs sysfs /sys; $b mount -t devtmpfs dev /dev
+for m in $($b cat /load); do $b insmod /$m 2>/dev/null; done
+words=" $($b cat /proc/cmdline) "
+root=/dev/vda; mode=rw; over=
+for w in $words; do case $w in root=*) root=${w#root=};; ro) mode=ro;; overlay) over=1;; esac; done
+n=0; while [ ! -b $root ] && [ $n -lt 100 ]; do $b sleep 0.05; n=$((n+1)); done
+$b mount -t ext4 -o $mode $root /low || exec $b sh
+if [ $over ]; then
+  $b mount -t tmpfs tmpfs /over; $b mkdir /over/up /over/work
+  $b mount -t overlay -o lowerdir=/low,upperdir=/over/up,workdir=/over/work overlay /new || exec $b sh
+else
+  $b mount --move /low /new
+fi
+$b mount --move /dev /new/dev; $b umount /proc; $b umount /sys
+exec $b switch_root /new /sbin/init
+"""
+
+
+def _initrd(root: Path, version: str, busybox: Path, target: Path) -> None:
+    tree = target.with_name("initrd.tree")
+    (tree / "bin").mkdir(parents=True)
+    shutil.copy(busybox, tree / "bin/busybox")
+    (tree / "init").write_text(_INIT)
+    (tree / "init").chmod(0o755)
+    modules = root / "lib/modules" / version
+    order: list[str] = []
+    table = dict(line.split(":", 1) for line in (modules / "modules.dep").read_text().splitlines())
+    for name in ("virtio_pci", "virtio_mmio", "virtio_blk", "crc32c_generic", "ext4", "overlay"):
+        for path, others in table.items():
+            if Path(path).name.split(".")[0] == name:
+                order += [p for p in [*reversed(others.split()), path] if p not in order]
+    for path in order:
+        shutil.copy(modules / path, tree)
+    (tree / "load").write_text("\n".join(Path(path).name for path in order) + "\n")
+    pack = 'cd "$1" && find . | cpio --quiet -o -H newc | gzip -1 > "$2"'
+    cache.run(["sh", "-euc", pack, "sh", tree, target], what="packing the initrd")
+    shutil.rmtree(tree)

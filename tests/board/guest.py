@@ -1,0 +1,301 @@
+"""An emulated board: qemu with a real Debian kernel, systemd, ALSA, SPI and GPIO devices, and a disk that can lose power.
+
+Time in a guest is counted in instructions (qemu's -icount): each takes 2 ns of the guest's clock, so the processor does 500 million
+a second whatever this machine is busy with; a guest that has to wait for this machine does not notice. Dropouts, deadlines,
+watchdogs and recovery times are therefore the guest's own, and the same on a loaded machine: about a third of a Raspberry Pi 4's
+core. All seconds that scenarios report were read from the guest's clock.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import shlex
+import signal
+import socket
+import subprocess
+import tempfile
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import cache
+import debian
+import images
+from cache import Trouble
+from debian import Platform
+
+ICOUNT_SHIFT = 1
+"""An instruction takes 2^shift ns."""
+
+
+class GuestError(AssertionError):
+    """The guest did not do what it should have done."""
+
+
+@dataclass
+class Answer:
+    status: int
+    out: str
+    err: str
+
+
+def _free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+class Guest:
+    """One board. `disk`: a qcow2 overlay of images.disk(), made here if it is not given; it outlives the guest if it is given.
+
+    Use as a context manager: whatever happens, no emulator is left behind.
+    """
+
+    def __init__(
+        self,
+        platform: Platform,
+        *,
+        name: str,
+        disk: Path | None = None,
+        base: Path | None = None,
+        memory_mib: int = 512,
+        processors: int = 2,
+        words: str = "",
+        writable_root: bool = False,
+        disk_format: str = "qcow2",
+    ) -> None:
+        self.platform, self.name = platform, name
+        self._scratch = tempfile.TemporaryDirectory(prefix="nverb-", dir="/var/tmp")
+        self.folder = Path(self._scratch.name)
+        self.memory_mib, self.processors = memory_mib, processors
+        self._format = disk_format
+        self.disk = disk or overlay(self.folder / "disk.qcow2", base or images.disk(platform))
+        self._kernel = debian.kernel(platform)
+        self._key = images.key()
+        mode = "rw" if writable_root else "ro overlay"
+        console = {"amd64": "ttyS0", "arm64": "ttyAMA0"}[platform.arch]
+        self._append = f"root=/dev/vda1 {mode} console={console} quiet mitigations=off systemd.show_status=0 panic=-1 {words}"
+        self.console = self.folder / "console.log"
+        self._monitor = self.folder / "monitor"
+        self.port = 0
+        self._qemu: subprocess.Popen[bytes] | None = None
+
+    def __enter__(self) -> Guest:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.cut_power()
+        self._scratch.cleanup()
+
+    # ---- power ----
+
+    def start(self, *, load: str = "") -> None:
+        """Switches the power on; `load`: goes on from this snapshot of the running machine instead (see `snapshot`)."""
+        assert self._qemu is None
+        self.port = _free_port()
+        machine = {
+            "amd64": ["qemu-system-x86_64", "-M", "q35", "-cpu", "Nehalem"],
+            "arm64": ["qemu-system-aarch64", "-M", "virt", "-cpu", "cortex-a72"],
+        }[self.platform.arch]
+        command = [
+            *machine,
+            *("-accel", "tcg", "-icount", f"shift={ICOUNT_SHIFT},align=off,sleep=on"),
+            *("-smp", str(self.processors), "-m", str(self.memory_mib)),
+            *("-kernel", self._kernel.image, "-initrd", self._kernel.initrd, "-append", self._append),
+            *("-drive", f"file={self.disk},if=virtio,format={self._format},cache=writeback"),
+            *("-device", "virtio-rng-pci"),
+            *("-nic", f"user,model=virtio-net-pci,restrict=on,hostfwd=tcp:127.0.0.1:{self.port}-:22"),
+            *("-serial", f"file:{self.console}", "-display", "none", "-no-reboot"),
+            *("-qmp", f"unix:{self._monitor},server=on,wait=off", "-monitor", "none"),
+            *(("-loadvm", load) if load else ()),
+        ]
+        with open(self.folder / "qemu.log", "ab") as log:
+            self._qemu = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=log, stderr=log)
+
+    def cut_power(self) -> None:
+        """kill -9: what the guest had not yet written to its disk is lost."""
+        if self._qemu is not None:
+            self._qemu.send_signal(signal.SIGKILL)
+            self._qemu.wait()
+            self._qemu = None
+            with contextlib.suppress(OSError):
+                self._control_path().unlink()
+
+    def switch_off(self) -> None:
+        """An orderly poweroff."""
+        self.run("systemctl poweroff --no-block", check=False)
+        assert self._qemu is not None
+        try:
+            self._qemu.wait(120)
+        except subprocess.TimeoutExpired:
+            raise GuestError(f"{self.name}: poweroff takes more than two minutes") from None
+        self.cut_power()
+
+    def alive(self) -> bool:
+        return self._qemu is not None and self._qemu.poll() is None
+
+    def boot(self, *, timeout_s: float = 300) -> None:
+        """Switches on and returns when ssh answers."""
+        self.start()
+        self.wait_for_ssh(timeout_s=timeout_s)
+
+    def wait_for_ssh(self, *, timeout_s: float = 300) -> None:
+        deadline = time.monotonic() + timeout_s
+        while self._try("true", timeout_s=30).status != 0:
+            if not self.alive():
+                raise GuestError(f"{self.name}: the emulator is gone: {self._last_words()}")
+            if time.monotonic() > deadline:
+                raise GuestError(f"{self.name}: no ssh after {timeout_s:.0f} s: {self._last_words()}")
+            time.sleep(0.3)
+
+    def _last_words(self) -> str:
+        log = (self.folder / "qemu.log").read_text(errors="replace").splitlines()
+        console = self.console.read_text(errors="replace").splitlines() if self.console.exists() else []
+        return " / ".join([*log[-2:], *console[-3:]]) or "it said nothing"
+
+    def monitor(self, execute: str, **arguments: Any) -> Any:
+        """One command of qemu's own protocol (QMP)."""
+        with socket.socket(socket.AF_UNIX) as connection:
+            connection.settimeout(120)
+            connection.connect(os.fspath(self._monitor))
+            stream = connection.makefile("rw")
+            stream.readline()
+            result = None
+            for request in ({"execute": "qmp_capabilities"}, {"execute": execute, "arguments": arguments}):
+                stream.write(json.dumps(request) + "\n")
+                stream.flush()
+                while True:
+                    answer = json.loads(stream.readline())
+                    if "error" in answer:
+                        raise GuestError(f"{self.name}: {execute}: {answer['error']['desc']}")
+                    if "return" in answer:
+                        result = answer["return"]
+                        break
+            return result
+
+    # ---- commands ----
+
+    def _control_path(self) -> Path:
+        return self.folder / "ssh"
+
+    def ssh_words(self, user: str = "root") -> list[str]:
+        """The ssh command line to the guest, up to the remote command."""
+        options = {
+            "StrictHostKeyChecking": "no",
+            "UserKnownHostsFile": "/dev/null",
+            "ConnectTimeout": "60",
+            "ControlMaster": "auto",
+            "ControlPath": f"{self._control_path()}-{user}",
+            "ControlPersist": "900",
+            "Ciphers": "aes128-ctr,aes128-gcm@openssh.com",
+            "LogLevel": "ERROR",
+        }
+        words = ["ssh", "-i", os.fspath(self._key), "-p", str(self.port)]
+        words += [word for key, value in options.items() for word in ("-o", f"{key}={value}")]
+        return [*words, f"{user}@127.0.0.1"]
+
+    def _try(self, script: str, *, stdin: bytes = b"", user: str = "root", timeout_s: float = 300) -> Answer:
+        command = [*self.ssh_words(user), script]
+        try:
+            done = subprocess.run(command, input=stdin, capture_output=True, timeout=timeout_s, check=False)
+        except subprocess.TimeoutExpired:
+            return Answer(255, "", f"no answer within {timeout_s:.0f} s")
+        return Answer(done.returncode, done.stdout.decode(errors="replace"), done.stderr.decode(errors="replace"))
+
+    def run(
+        self, script: str, *, check: bool = True, stdin: bytes = b"", user: str = "root", timeout_s: float = 300
+    ) -> str:
+        """Runs a shell script; returns what it wrote to stdout. Raises GuestError if it fails and `check`."""
+        answer = self._try(script, stdin=stdin, user=user, timeout_s=timeout_s)
+        if check and answer.status != 0:
+            words = " / ".join((answer.err or answer.out).strip().splitlines()[-3:])
+            raise GuestError(f"{self.name}: {_short(script)}: status {answer.status}: {words}")
+        return answer.out
+
+    def fails(self, script: str, *, stdin: bytes = b"", user: str = "root") -> str:
+        """Runs a script that must fail with one clear line and no traceback; returns that line."""
+        answer = self._try(script, stdin=stdin, user=user)
+        lines = answer.err.strip().splitlines()
+        if answer.status in (0, 255):
+            raise GuestError(f"{self.name}: {_short(script)}: must be refused, but was not (status {answer.status})")
+        if not lines or any("Traceback" in line for line in lines):
+            raise GuestError(f"{self.name}: {_short(script)}: refused without a clear line: {' / '.join(lines[-3:])}")
+        return lines[-1]
+
+    def wait(self, script: str, *, timeout_s: float, what: str) -> float:
+        """Waits until the script succeeds; returns the guest's seconds that it took. `timeout_s`: in the guest's seconds, too."""
+        loop = (
+            f"t0=$(cut -d' ' -f1 /proc/uptime); until ( {script} ) >/dev/null 2>&1; do sleep 0.05; "
+            f"t=$(cut -d' ' -f1 /proc/uptime); [ $(echo $t $t0 | awk '{{print ($1-$2 > {timeout_s})}}') = 0 ] || exit 99; done; "
+            "echo $(cut -d' ' -f1 /proc/uptime) $t0 | awk '{print $1-$2}'"
+        )
+        answer = self._try(loop, timeout_s=40 * timeout_s + 300)
+        if answer.status != 0:
+            raise GuestError(f"{self.name}: {what}: not within {timeout_s:g} s ({answer.err.strip()[-200:]})")
+        return float(answer.out)
+
+    def put(self, data: bytes | Path, path: str, *, user: str = "root") -> None:
+        content = data.read_bytes() if isinstance(data, Path) else data
+        self.run(f"cat > {shlex.quote(path)}", stdin=content, user=user)
+
+    def get(self, path: str) -> bytes:
+        command = [*self.ssh_words(), f"cat {shlex.quote(path)}"]
+        return subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, check=True, timeout=300).stdout
+
+    def uptime_s(self) -> float:
+        return float(self.run("cut -d' ' -f1 /proc/uptime"))
+
+    # ---- the simulated board ----
+
+    def turn(self, **codes: int) -> None:
+        """Turns pots: gain, x, y, z, width to converter codes 0..1023."""
+        order = ("gain", "x", "y", "z", "width")
+        pots = "/sys/module/pedal_sim/parameters/pots"
+        now = self.run(f"cat {pots}").strip().split(",")
+        for name, code in codes.items():
+            now[order.index(name)] = str(code)
+        self.run(f"echo {','.join(now)} > {pots}")
+
+    def press(self, line: int, *, seconds: float = 0.1) -> None:
+        """A footswitch to ground, bouncing as they do."""
+        pull = "/sys/module/pedal_sim/parameters/pull"
+        bounce = f"for l in 0 1 0; do echo {line} $l > {pull}; done; sleep {seconds}; for l in 1 0 1; do echo {line} $l > {pull}; done"
+        self.run(bounce)
+
+    def lit(self, line: int) -> bool:
+        return self.run("cat /sys/module/pedal_sim/parameters/levels")[line] == "1"
+
+    # ---- the pedal ----
+
+    def status(self) -> dict[str, Any]:
+        answer: dict[str, Any] = json.loads(self.run("nverb status --json"))
+        return answer
+
+    def wait_for_sound(self, *, timeout_s: float = 90) -> float:
+        """Waits until audio plays a room; returns the guest's uptime then."""
+        probe = "nverb status --json | python3 -c 'import json,sys; a=json.load(sys.stdin)[\"audio\"]; sys.exit(not (a and a[\"alive\"]))'"
+        self.wait(probe, timeout_s=timeout_s, what="the pedal plays")
+        return self.uptime_s()
+
+
+def _short(script: str) -> str:
+    line = " ".join(script.split())
+    return line if len(line) < 80 else line[:77] + "..."
+
+
+def overlay(path: Path, base: Path) -> Path:
+    """A disk that begins as `base` and keeps its own changes."""
+    words = ["qemu-img", "create", "-q", "-f", "qcow2", "-b", base, "-F", "raw" if base.suffix == ".img" else "qcow2", path]
+    cache.run(words, what="qemu-img create")
+    return path
+
+
+def require_emulators() -> None:
+    import shutil
+
+    for tool in ("qemu-system-x86_64", "qemu-system-aarch64", "qemu-img", "mmdebstrap", "mke2fs", "sfdisk", "cpio"):
+        if shutil.which(tool) is None:
+            raise Trouble(f"{tool} is missing: make acceptance installs it")

@@ -1,0 +1,218 @@
+"""Disk images for the emulated boards: Debian with the pedal installed on it as on a board, in layers that are kept.
+
+    Debian and packages (mmdebstrap)  ->  + guest's own settings, simulated board  ->  + `make install` of this checkout  ->  disk
+    months                                with each change of this file                with each change of the sources
+
+The disk has two partitions, as a board's card: the system, and the pedal's data, which alone is ever written.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import sys
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import cache
+import debian
+import wheels
+from cache import REPOSITORY
+from debian import Platform
+
+sys.path.insert(0, str(REPOSITORY))
+from systemd.image import FSTAB, STATE, write_disk  # noqa: E402
+
+DATA_MIB = 64
+
+PACKAGES = (
+    "systemd-sysv udev kmod dbus openssh-server openssh-client python3 python3-venv iproute2 alsa-utils jackd2 libsndfile1 "
+    "make procps sudo"
+).split()
+
+
+def base(platform: Platform) -> Path:
+    """Debian's root folder, untouched by us."""
+    return cache.made(
+        f"root-{platform.name}", [PACKAGES], lambda target: debian.bootstrap(platform, target, PACKAGES)
+    )
+
+
+@contextmanager
+def layered(*lower: Path, upper: Path) -> Iterator[Path]:
+    """A folder that shows `lower` (the first one on top) and takes all changes into `upper`."""
+    with tempfile.TemporaryDirectory(dir=cache.folder()) as scratch:
+        work, merged = Path(scratch, "work"), Path(scratch, "merged")
+        work.mkdir()
+        merged.mkdir()
+        layers = ":".join(os.fspath(path) for path in lower)
+        options = f"lowerdir={layers},upperdir={upper},workdir={work}"
+        cache.run(["mount", "-t", "overlay", "-o", options, "overlay", merged], what="mounting an overlay")
+        try:
+            yield merged
+        finally:
+            cache.run(["umount", merged], what="unmounting an overlay")
+
+
+PROFILE = """# The board that pedal_sim.c simulates: five pots, four footswitches, four LEDs.
+title = "Emulated board"
+scan_hz = 200
+gpiochip = 0
+
+adc = [
+  { chip = "mcp3008", spi = [0, 0] },
+]
+knob = [
+  { channel = 0, control = "gain" },
+  { channel = 1, control = "x" },
+  { channel = 2, control = "y" },
+  { channel = 3, control = "z" },
+  { channel = 4, control = "width" },
+]
+switch = [
+  { line = 17, action = "bypass" },
+  { line = 27, action = "freeze" },
+  { line = 5, action = "preset next" },
+  { line = 6, action = "tap" },
+]
+led = [
+  { line = 22, shows = "on" },
+  { line = 23, shows = "clip" },
+  { line = 24, shows = "fault" },
+  { line = 25, shows = "activity" },
+]
+"""
+SETTINGS = """version = 1
+profile = "emulated"
+card = "hw:Loopback"
+block_frames = 256
+periods = 3
+capture_channels = 2
+playback_channels = 2
+"""
+POTS = "950,300,500,500,640"
+"""Where the wipers stand when the guest boots: gain, x, y, z, width."""
+
+MASKED = (
+    "apt-daily.timer apt-daily-upgrade.timer dpkg-db-backup.timer e2scrub_all.timer e2scrub_reap.service fstrim.timer man-db.timer "
+    "getty@tty1.service systemd-networkd-wait-online.service systemd-random-seed.service"
+).split()
+GUEST_FILES = {
+    "etc/hostname": "pedal\n",
+    "etc/hosts": "127.0.0.1 localhost pedal\n",
+    "etc/machine-id": "6e766572620000000000000000000001\n",
+    "etc/systemd/network/10-all.network": "[Match]\nName=e*\n[Network]\nDHCP=ipv4\n",
+    "etc/ssh/sshd_config.d/acceptance.conf": "UseDNS no\nPermitRootLogin prohibit-password\nGSSAPIAuthentication no\n",
+    "etc/modules-load.d/acceptance.conf": "snd-aloop\nspidev\npedal_sim\nsnd-seq\nsnd-virmidi\n",
+    "etc/modprobe.d/acceptance.conf": (
+        f"options snd-aloop index=0 id=Loopback pcm_substreams=1\noptions snd-virmidi index=1\noptions pedal_sim pots={POTS}\n"
+    ),
+    "etc/systemd/journald.conf.d/acceptance.conf": "[Journal]\nStorage=volatile\nForwardToConsole=no\n",
+    "etc/systemd/system.conf.d/acceptance.conf": "[Manager]\nDefaultTimeoutStopSec=10s\n",
+}
+
+
+def _prepare_guest(root: Path, kernel: debian.Kernel, key: Path) -> None:
+    """What a guest needs beside the pedal: a kernel's modules, a network, ways in, and the parts that stand for the board."""
+    for name, text in GUEST_FILES.items():
+        path = root / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(text)
+    system = root / "etc/systemd/system"
+    wants = system / "multi-user.target.wants"
+    wants.mkdir(parents=True, exist_ok=True)
+    link = wants / "systemd-networkd.service"
+    if not link.is_symlink():
+        link.symlink_to("/lib/systemd/system/systemd-networkd.service")
+    for unit in MASKED:
+        (system / unit).unlink(missing_ok=True)
+        (system / unit).symlink_to("/dev/null")
+    shutil.copytree(kernel.modules / "lib/modules", root / "usr/lib/modules", dirs_exist_ok=True)
+    _authorise(root / "root", key, owner=0)
+
+
+def _authorise(home: Path, key: Path, owner: int) -> None:
+    folder = home / ".ssh"
+    folder.mkdir(parents=True, exist_ok=True)
+    shutil.copy(key.with_suffix(".pub"), folder / "authorized_keys")
+    for path, mode in ((folder, 0o700), (folder / "authorized_keys", 0o600)):
+        os.chown(path, owner, owner)
+        path.chmod(mode)
+
+
+PLAYER = "player"
+PLAYER_ID = 1000
+
+
+def key() -> Path:
+    """An ssh key for all guests."""
+
+    def make(target: Path) -> None:
+        words = ["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-C", "nverb acceptance", "-f", target / "key"]
+        cache.run(words, what="making an ssh key")
+
+    return cache.made("key", ["ed25519"], make) / "key"
+
+
+def guest_root(platform: Platform) -> Path:
+    """Debian with the guest's own settings over it: the upper layer's folder."""
+    kernel, secret, below = debian.kernel(platform), key(), base(platform)
+
+    def make(target: Path) -> None:
+        with layered(below, upper=target) as root:
+            _prepare_guest(root, kernel, secret)
+            script = f"ssh-keygen -q -A; useradd -m -u {PLAYER_ID} -s /bin/bash {PLAYER}"
+            debian.chroot(platform, root, script, what="preparing the guest")
+            _authorise(root / "home" / PLAYER, secret, owner=PLAYER_ID)
+
+    return cache.made(f"guest-{platform.name}", [GUEST_FILES, MASKED, below.name, kernel.folder.name, secret.parent.name], make)
+
+
+INSTALL = """
+cd /usr/src/nverb
+make install WHEEL="$(echo /usr/src/wheels/nverb-*.whl)"
+usermod -aG nverb,audio player
+"""
+
+
+def installed(platform: Platform) -> Path:
+    """The root of a board on which `make install` put this checkout's wheel: the upper layer's folder."""
+    lower = [guest_root(platform), base(platform)]
+    house = wheels.house(platform)
+    parts = [wheels.nverb(platform).parent.name, house.name, *(p.name for p in lower), INSTALL]
+    parts += [REPOSITORY / "Makefile", PROFILE, SETTINGS]
+
+    def make(target: Path) -> None:
+        with layered(*lower, upper=target) as root:
+            source = root / "usr/src"
+            (source / "nverb").mkdir(parents=True)
+            wheels.checkout(source / "nverb")
+            shutil.copytree(house, source / "wheels")
+            environment = {"PIP_NO_INDEX": "1", "PIP_FIND_LINKS": "/usr/src/wheels", "PIP_NO_COMPILE": ""}
+            log = debian.chroot(platform, root, INSTALL, what="make install on the board", environment=environment)
+            (cache.folder() / f"install-{platform.name}.log").write_text(log)
+            state = root / STATE
+            (state / "profiles").mkdir(exist_ok=True)
+            (state / "profiles/emulated.toml").write_text(PROFILE)
+            (state / "settings.toml").write_text(SETTINGS)
+            owner = state.stat()
+            for path in (state, *state.rglob("*")):
+                os.chown(path, owner.st_uid, owner.st_gid)
+            (root / "etc/fstab").write_text(FSTAB)
+            shutil.rmtree(source / "nverb")
+            shutil.rmtree(source / "wheels")
+
+    return cache.made(f"installed-{platform.name}", parts, make)
+
+
+def disk(platform: Platform) -> Path:
+    """The disk of a board as it leaves the workshop: raw, sparse, read-only for its users (guests get overlays of it)."""
+    layers = [installed(platform), guest_root(platform), base(platform)]
+
+    def make(target: Path) -> None:
+        with tempfile.TemporaryDirectory(dir=cache.folder()) as upper, layered(*layers, upper=Path(upper)) as root:
+            write_disk(root, target / "disk.img", data_mib=DATA_MIB)
+
+    return cache.made(f"disk-{platform.name}", [p.name for p in layers] + [DATA_MIB], make) / "disk.img"
