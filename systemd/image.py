@@ -21,8 +21,7 @@ from firmware_py.errors import UserError
 MIB = 1024 * 1024
 STATE = "var/lib/nverb"
 ROOT_LABEL, DATA_LABEL = "nverb-root", "nverb-data"
-FSTAB = f"""# The system is read-only, with a file system in memory over it; {STATE} alone is kept.
-LABEL={ROOT_LABEL} / ext4 ro,noatime 0 0
+FSTAB = f"""# The system is mounted by the initrd, read-only, with a file system in memory over it: no line for /. This alone is kept:
 LABEL={DATA_LABEL} /{STATE} ext4 noatime,nosuid,nodev,commit=1,errors=remount-ro 0 2
 """
 

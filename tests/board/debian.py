@@ -10,9 +10,11 @@
 
 from __future__ import annotations
 
+import lzma
 import os
 import re
 import shutil
+import struct
 import sys
 from dataclasses import dataclass
 from pathlib import Path
@@ -157,7 +159,7 @@ class Kernel:
 
     @property
     def image(self) -> Path:
-        return self.folder / "vmlinuz"
+        return self.folder / "kernel"
 
     @property
     def version(self) -> str:
@@ -186,13 +188,22 @@ def kernel(platform: Platform) -> Kernel:
         _unpack(sorted({*debs, *kbuild}), target / "all")
         everything = target / "all"
         (target / "version").write_text(version)
-        shutil.copy(everything / f"boot/vmlinuz-{version}", target / "vmlinuz")
+        (target / "kernel").write_bytes(_unpacked((everything / f"boot/vmlinuz-{version}").read_bytes()))
         module = _build_module(platform, everything, version, target)
         _choose_modules(everything, version, target / "root", module)
         _initrd(target / "root", version, everything / "bin/busybox", target / "initrd")
         shutil.rmtree(everything)
 
     return Kernel(cache.made(f"kernel-{platform.name}", [MODULES, _INIT, HERE / "pedal_sim.c"], make))
+
+
+def _unpacked(image: bytes) -> bytes:
+    """The ELF file in an x86 kernel image (Documentation/x86/boot.rst): unpacking it in the emulator takes 15 s. ARM64's has none."""
+    if image[0x202:0x206] != b"HdrS":
+        return image
+    offset, length = struct.unpack_from("<II", image, 0x248)
+    begin = (image[0x1F1] + 1) * 512 + offset
+    return lzma.LZMADecompressor().decompress(image[begin : begin + length])
 
 
 def _own_arch() -> str:

@@ -97,7 +97,8 @@ POTS = "950,300,500,500,640"
 
 MASKED = (
     "apt-daily.timer apt-daily-upgrade.timer dpkg-db-backup.timer e2scrub_all.timer e2scrub_reap.service fstrim.timer man-db.timer "
-    "getty@tty1.service systemd-networkd-wait-online.service systemd-random-seed.service"
+    "getty@tty1.service serial-getty@ttyS0.service serial-getty@ttyAMA0.service systemd-networkd-wait-online.service "
+    "systemd-random-seed.service systemd-logind.service"
 ).split()
 GUEST_FILES = {
     "etc/hostname": "pedal\n",
@@ -110,6 +111,11 @@ GUEST_FILES = {
         f"options snd-aloop index=0 id=Loopback pcm_substreams=1\noptions snd-virmidi index=1\noptions pedal_sim pots={POTS}\n"
     ),
     "etc/systemd/journald.conf.d/acceptance.conf": "[Journal]\nStorage=volatile\nForwardToConsole=no\n",
+    # gpiozero asks /proc/cpuinfo which Raspberry Pi it runs on: a 4 B.
+    "etc/pedal-cpuinfo": "Hardware\t: BCM2835\nRevision\t: c03111\nModel\t\t: Raspberry Pi 4 Model B Rev 1.1\n",
+    "etc/systemd/system/nverb-control.service.d/acceptance.conf": (
+        "[Service]\nBindReadOnlyPaths=/etc/pedal-cpuinfo:/proc/cpuinfo\n"
+    ),
     "etc/systemd/system.conf.d/acceptance.conf": "[Manager]\nDefaultTimeoutStopSec=10s\n",
 }
 
@@ -172,7 +178,9 @@ def guest_root(platform: Platform) -> Path:
 
 INSTALL = """
 cd /usr/src/nverb
-make install WHEEL="$(echo /usr/src/wheels/nverb-*.whl)"
+make install WHEEL="$(echo /usr/src/wheels/nverb-*.whl)" APT_RUN="jackd2 python3-venv libsndfile1 alsa-utils" APT_PYO=
+# An x86 board has no GPIO: there the pedal does not ask for lgpio by itself.
+/opt/nverb/current/bin/pip install -q lgpio
 usermod -aG nverb,audio player
 """
 

@@ -187,15 +187,17 @@ FROM_DEBIAN = {"armhf": {"numpy", "soxr", "lgpio", "cffi"}, "arm64": set(), "amd
 def house(platform: Platform) -> Path:
     """A folder with every wheel that `pip install --no-index nverb` needs on this platform."""
     ours, sound = nverb(platform), pyo(platform)
-    asked = [r for r in requirements(ours, platform) if not r.startswith("pyo")]
+    asked = sorted({*(r for r in requirements(ours, platform) if not r.startswith("pyo")), "lgpio"})
 
     def make(target: Path) -> None:
-        _download(platform, ["setuptools", "wheel", "pip"], target)
+        if platform.arch != "armhf":
+            _download(platform, asked, target)
+            return
         for requirement in asked:
-            if not _download(platform, [requirement], target, optional=platform.arch == "armhf"):
+            if not _download(platform, [requirement], target, optional=True):
                 cache.say(f"{platform.name}: no wheel of {requirement}; Debian's package, or none, on this board")
 
-    others = cache.made(f"house-{platform.name}", [sorted(asked)], make)
+    others = cache.made(f"house-{platform.name}", [asked], make)
     for path in others.glob("nverb*.whl"):
         path.unlink()
     for wheel in (ours, sound):
