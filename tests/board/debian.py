@@ -191,10 +191,10 @@ def kernel(platform: Platform) -> Kernel:
         (target / "kernel").write_bytes(_unpacked((everything / f"boot/vmlinuz-{version}").read_bytes()))
         module = _build_module(platform, everything, version, target)
         _choose_modules(everything, version, target / "root", module)
-        _initrd(target / "root", version, everything / "bin/busybox", target / "initrd")
+        _initrd(platform, target / "root", version, everything / "bin/busybox", target / "initrd")
         shutil.rmtree(everything)
 
-    return Kernel(cache.made(f"kernel-{platform.name}", [MODULES, _INIT, HERE / "pedal_sim.c"], make))
+    return Kernel(cache.made(f"kernel-{platform.name}", [MODULES, _INIT, HERE / "pedal_sim.c", HERE / "spin.c"], make))
 
 
 def _unpacked(image: bytes) -> bytes:
@@ -259,6 +259,8 @@ b=/bin/busybox
 $b mkdir -p /proc /sys /dev /low /new /over
 $b mount -t proc proc /proc; $b mount -t sysfs sysfs /sys; $b mount -t devtmpfs dev /dev
 for m in $($b cat /load); do $b insmod /$m 2>/dev/null; done
+# The @ tells systemd to let it live (systemd.io/ROOT_STORAGE_DAEMONS).
+(exec -a @spin /spin) &
 words=" $($b cat /proc/cmdline) "
 root=/dev/vda; mode=rw; over=
 for w in $words; do case $w in root=*) root=${w#root=};; ro) mode=ro;; overlay) over=1;; esac; done
@@ -275,10 +277,12 @@ exec $b switch_root /new /sbin/init
 """
 
 
-def _initrd(root: Path, version: str, busybox: Path, target: Path) -> None:
+def _initrd(platform: Platform, root: Path, version: str, busybox: Path, target: Path) -> None:
     tree = target.with_name("initrd.tree")
     (tree / "bin").mkdir(parents=True)
     shutil.copy(busybox, tree / "bin/busybox")
+    gcc = "gcc" if platform.native else f"{platform.triplet}-gcc"
+    cache.run([gcc, "-O1", "-static", "-o", tree / "spin", HERE / "spin.c"], what="compiling spin.c")
     (tree / "init").write_text(_INIT)
     (tree / "init").chmod(0o755)
     modules = root / "lib/modules" / version

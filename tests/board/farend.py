@@ -1,0 +1,64 @@
+"""The far end of the guest's sound card: what a guitar and an amplifier would be. snd-aloop's second device."""
+
+from __future__ import annotations
+
+import numpy as np
+import signals
+from guest import Guest
+from signals import Floats
+
+_FORMAT = "-D hw:Loopback,1 -t raw -f FLOAT_LE -r 48000 -c 2 --buffer-time=500000"
+_PLAYER = f"""
+import array, math, sys
+second = array.array("f")
+for n in range({signals.RATE_HZ}):
+    value = {signals.PILOT_AMPLITUDE} * math.sin(2 * math.pi * {signals.PILOT_HZ} * n / {signals.RATE_HZ})
+    second.extend((value, value))
+while True:
+    sys.stdout.buffer.write(second.tobytes())
+"""
+
+
+def play(guest: Guest, samples: Floats, *, seconds: float) -> Floats:
+    """Plays into the pedal and returns what came back meanwhile, (frames, 2); the recording begins before the playing."""
+    guest.put(np.ascontiguousarray(samples, "<f4").tobytes(), "/run/far.raw")
+    guest.run(
+        f"chrt -f 60 arecord -q {_FORMAT} -d {round(seconds)} /run/heard.raw & recorder=$!; sleep 0.3; "
+        f"chrt -f 60 aplay -q {_FORMAT} /run/far.raw; wait $recorder",
+        timeout_s=1200,
+    )
+    heard = signals.raw(guest.get("/run/heard.raw"))
+    guest.run("rm /run/far.raw /run/heard.raw")
+    return heard
+
+
+class PilotTone:
+    """A pilot tone through the pedal while something is done to it: `with PilotTone(guest) as tone: ...`, then `tone.heard`."""
+
+    def __init__(self, guest: Guest) -> None:
+        self._guest = guest
+        self.began_s = 0.0
+        """The guest's uptime at the recording's first frame, to some tens of ms."""
+        self.heard: Floats = np.zeros((0, 2))
+
+    def __enter__(self) -> PilotTone:
+        self._guest.put(_PLAYER.encode(), "/run/pilot.py")
+        self._guest.run(
+            f"systemctl reset-failed pilot recorder 2>/dev/null; "
+            f"systemd-run -q --unit=pilot sh -c 'python3 /run/pilot.py | chrt -f 60 aplay -q {_FORMAT}'; sleep 1; "
+            f"systemd-run -q --unit=recorder sh -c 'cut -d\" \" -f1 /proc/uptime > /run/heard.at; "
+            f"exec chrt -f 60 arecord -q {_FORMAT} /run/heard.raw'; sleep 1.5"
+        )
+        self.began_s = float(self._guest.run("cat /run/heard.at"))
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
+        if kind is None:
+            self._guest.run("sleep 1; systemctl kill -s INT recorder; sleep 0.5; systemctl stop recorder pilot", check=False)
+            self.heard = signals.raw(self._guest.get("/run/heard.raw"))
+        self._guest.run("systemctl stop recorder pilot 2>/dev/null; rm -f /run/heard.raw", check=False)
+
+    def listen(self, *, since_s: float = 0.0) -> signals.Pilot:
+        """The tone's left channel. `since_s`: what came before this uptime does not count."""
+        skip = max(0, round((since_s - self.began_s) * signals.RATE_HZ))
+        return signals.listen(self.heard[skip:, 0])

@@ -1,0 +1,112 @@
+"""hands: pots of a converter behind a real /dev/spidev (and the kernel's IIO driver), switches and LEDs on a real gpiochip."""
+
+from __future__ import annotations
+
+import farend
+import numpy as np
+import signals
+from guest import Guest
+from report import Report
+
+BYPASS, ON_LED = 17, 22
+
+
+def _impulse_response(guest: Guest) -> signals.Floats:
+    """The room as it sounds now, by an impulse through the pedal."""
+    impulse = np.zeros((4 * signals.RATE_HZ, 2))
+    impulse[200] = 0.5
+    return farend.play(guest, impulse, seconds=6)[:, 0]
+
+
+def _level_db(guest: Guest) -> float:
+    heard = farend.play(guest, signals.pilot(1.5), seconds=3)[:, 0]
+    return 20 * float(np.log10(signals.listen(heard).amplitude / signals.PILOT_AMPLITUDE))
+
+
+def check(guest: Guest, report: Report) -> None:
+    board = guest.platform.arch
+
+    def add(what: str, figure: object, bar: str = "", *, ok: bool = True) -> None:
+        report.add("hands", board, what, figure, bar, ok=ok)
+
+    def values() -> dict[str, float]:
+        controls: dict[str, float] = guest.status()["controls"]
+        return controls
+
+    guest.run("nverb set mix=100 limiter=off lowpass=off highpass=off predelay=0 bypass=off")
+    # From end to end, so that every pot has picked its control up.
+    guest.turn(gain=0, x=0, y=0, z=0, width=0)
+    guest.run("sleep 1")
+    low = values()
+    guest.turn(gain=1023, x=1023, y=1023, z=1023, width=1023)
+    guest.run("sleep 1")
+    high = values()
+    wanted = {"gain": (-140, 12), "x": (0, 9), "y": (0, 9), "z": (0, 9), "width": (-4, 4)}
+    reached = [name for name, (bottom, top) in wanted.items() if low[name] == bottom and high[name] == top]
+    add("spidev: pots that reach both ends exactly", f"{len(reached)} of 5", "5", ok=len(reached) == 5)
+    guest.turn(width=640)
+
+    # Decay time along x, measured on the sound.
+    seconds = {}
+    for code in (200, 800):
+        guest.turn(x=code, y=500, z=500)
+        guest.run("sleep 1.5")
+        seconds[code] = signals.t30_s(_impulse_response(guest))
+    add("T30 at x = 200 and 800 of 1023", f"{seconds[200]:.2f} s, {seconds[800]:.2f} s", "> 1.5 x", ok=seconds[800] > 1.5 * seconds[200])
+
+    # Level along gain, measured on the dry sound.
+    guest.run("nverb set mix=0")
+    told, heard = [], []
+    for code in (350, 700):
+        guest.turn(gain=code)
+        guest.run("sleep 1")
+        told.append(values()["gain"])
+        heard.append(_level_db(guest))
+    worst = max(abs(a - b) for a, b in zip(told, heard, strict=True))
+    figure = f"knob {told[0]:.1f} and {told[1]:.1f} dB, sound {heard[0]:.1f} and {heard[1]:.1f} dB"
+    add("gain pot", figure, "within 0.1 dB", ok=worst <= 0.1)
+
+    # Footswitch: bypass with trails. The pilot passes untouched, with neither a click nor a gap.
+    guest.run("nverb set gain=0 mix=30 trails=on")
+    with farend.PilotTone(guest) as tone:
+        guest.press(BYPASS)
+        guest.run("sleep 1")
+        bypassed, lit = values()["bypass"], guest.lit(ON_LED)
+        guest.press(BYPASS)
+        guest.run("sleep 1")
+        back, lit_again = values()["bypass"], guest.lit(ON_LED)
+    add("footswitch on a GPIO line", f"bypass {bypassed:g}, then {back:g}", "1, then 0", ok=(bypassed, back) == (1, 0))
+    add("LED 'on' on a GPIO line", f"{lit:d}, then {lit_again:d}", "0, then 1", ok=(lit, lit_again) == (False, True))
+    found = tone.listen()
+    add("bypass and back: clicks and gaps", len(found.breaks_s), "0", ok=not found.breaks_s)
+
+    # Torn off while playing, and put back.
+    held = values()["x"]
+    with farend.PilotTone(guest) as tone:
+        guest.run("echo 0 > /sys/module/pedal_sim/parameters/present; sleep 2")
+        kept, told_so = values()["x"], "FAULT" in guest.run("nverb status")
+        guest.run("echo 1 > /sys/module/pedal_sim/parameters/present")
+        back_s = guest.wait("nverb status | grep -q 'no fault'", timeout_s=15, what="the converter is back")
+    add("converter torn off", f"x {held:.2f} -> {kept:.2f}, told: {told_so}", "holds, told", ok=held == kept and told_so)
+    add("put back: knobs work again after", f"{back_s:.1f} s", "no restart, <= 10 s", ok=back_s <= 10)
+    found = tone.listen()
+    add("meanwhile: clicks and gaps", len(found.breaks_s), "0", ok=not found.breaks_s)
+
+    # The kernel's own driver reads the chip.
+    guest.run(
+        "systemctl stop nverb-control; modprobe -r pedal_sim; modprobe mcp320x; modprobe pedal_sim iio=1 pots=100,100,100,100,100; "
+        "sed 's/chip = \"mcp3008\", spi = .0, 0./chip = \"iio\", name = \"mcp3008\"/' /var/lib/nverb/profiles/emulated.toml "
+        "> /var/lib/nverb/profiles/emulated-iio.toml; nverb settings set profile=emulated-iio; systemctl start nverb-control; sleep 2"
+    )
+    guest.turn(x=0, y=0, z=0)
+    guest.run("sleep 1")
+    low = values()
+    guest.turn(x=1023, y=1023, z=1023)
+    guest.run("sleep 1")
+    high = values()
+    reached = [name for name in "xyz" if low[name] == 0 and high[name] == 9]
+    add("IIO (mcp320x): pots that reach both ends", f"{len(reached)} of 3", "3", ok=len(reached) == 3)
+    guest.run(
+        "nverb settings set profile=emulated; systemctl stop nverb-control; modprobe -r pedal_sim; modprobe pedal_sim; "
+        "systemctl start nverb-control"
+    )
