@@ -84,10 +84,11 @@ led = [
   { line = 25, shows = "activity" },
 ]
 """
+# snd-aloop moves its pointer every 4 ms, a tick of the kernel's: 512 frames at least, or two of JACK's periods may end in one tick.
 SETTINGS = """version = 1
 profile = "emulated"
 card = "hw:Loopback"
-block_frames = 256
+block_frames = 512
 periods = 3
 capture_channels = 2
 playback_channels = 2
