@@ -51,7 +51,9 @@ def main() -> None:
         os.environ.setdefault("QEMU_CPU", "cortex-a72")
     if not Path(REGISTRY, "qemu-aarch64").exists():
         _enter_namespace()
-        _check(_libc.mount(b"none", REGISTRY.encode(), b"binfmt_misc", 0, None), "binfmt_misc (needs Linux 6.7 or newer)")
+        _check(
+            _libc.mount(b"none", REGISTRY.encode(), b"binfmt_misc", 0, None), "binfmt_misc (needs Linux 6.7 or newer)"
+        )
         for name, magic in MAGIC.items():
             # F: the interpreter is opened now, and so needs no copy in a chroot; P: programs see their own name.
             Path(REGISTRY, "register").write_text(f":qemu-{name}:M::{magic}:{MASK}:/usr/bin/qemu-{name}-static:FP")

@@ -28,7 +28,12 @@ def check(guest: Guest, report: Report) -> None:
     audio = status["audio"]
     add("JACK on ALSA's snd-aloop", f"{audio['block_frames']} frames, {audio['rate_hz']} Hz", ok=audio["alive"])
     knobs = guest.run("nverb status")
-    add("five pots, four switches, four LEDs", "no fault" if "no fault" in knobs else "FAULT", "no fault", ok="no fault" in knobs)
+    add(
+        "five pots, four switches, four LEDs",
+        "no fault" if "no fault" in knobs else "FAULT",
+        "no fault",
+        ok="no fault" in knobs,
+    )
     total = guest.run("systemd-analyze time").splitlines()[0].rpartition("= ")[2].strip()
     add("power-on to all units up", total)
     blame = guest.run("systemd-analyze blame --no-pager")

@@ -73,7 +73,13 @@ def bootstrap(platform: Platform, target: Path, packages: list[str], *, variant:
     if target.exists():
         target.rmdir()
     listing = sources(platform.suite, target.with_name(target.name + ".sources"))
-    command: list[str | Path] = ["mmdebstrap", "--mode=root", "--quiet", f"--variant={variant}", f"--arch={platform.arch}"]
+    command: list[str | Path] = [
+        "mmdebstrap",
+        "--mode=root",
+        "--quiet",
+        f"--variant={variant}",
+        f"--arch={platform.arch}",
+    ]
     command += ["--skip=output/dev", "--skip=check/qemu", f"--include={','.join(packages)}"]
     command += [platform.suite, target, listing]
     if variant != "extract":
@@ -94,10 +100,16 @@ def chroot(platform: Platform, root: Path, script: str, *, what: str, environmen
         'mount -t tmpfs tmpfs "$R/tmp"; cd /; exec chroot "$R" /bin/sh -euc "$2"'
     )
     command: list[str | Path] = ["unshare", "--mount", "sh", "-euc", mounts, "sh", root, script]
-    clean = {"PATH": "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin", "LC_ALL": "C.UTF-8", "HOME": "/root"}
+    clean = {
+        "PATH": "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin",
+        "LC_ALL": "C.UTF-8",
+        "HOME": "/root",
+    }
     outer = {"PATH": os.environ["PATH"]} if not platform.native else {}
     return cache.run(
-        emulated(platform, command), what=what, env=clean | {"DEBIAN_FRONTEND": "noninteractive"} | outer | (environment or {})
+        emulated(platform, command),
+        what=what,
+        env=clean | {"DEBIAN_FRONTEND": "noninteractive"} | outer | (environment or {}),
     )
 
 
@@ -181,10 +193,16 @@ def kernel(platform: Platform) -> Kernel:
     def make(target: Path) -> None:
         image = f"linux-image-{platform.arch}"
         debs = download(platform, target, [f"{image}:linux-image-", "busybox-static"])
-        version = next(d.name for d in debs if d.name.startswith("linux-image")).split("_")[0].removeprefix("linux-image-")
-        debs += download(platform, target, [f"linux-headers-{version}", f"linux-headers-{version.rpartition('-')[0]}-common"])
+        version = (
+            next(d.name for d in debs if d.name.startswith("linux-image")).split("_")[0].removeprefix("linux-image-")
+        )
+        debs += download(
+            platform, target, [f"linux-headers-{version}", f"linux-headers-{version.rpartition('-')[0]}-common"]
+        )
         # The build tools of the headers run here, whatever they build for.
-        kbuild = download(Platform(_own_arch(), platform.suite), target, ["linux-kbuild-" + ".".join(version.split(".")[:2])])
+        kbuild = download(
+            Platform(_own_arch(), platform.suite), target, ["linux-kbuild-" + ".".join(version.split(".")[:2])]
+        )
         _unpack(sorted({*debs, *kbuild}), target / "all")
         everything = target / "all"
         (target / "version").write_text(version)

@@ -46,7 +46,7 @@ class PilotTone:
         self._guest.run(
             f"systemctl reset-failed pilot recorder 2>/dev/null; "
             f"systemd-run -q --unit=pilot sh -c 'python3 /run/pilot.py | chrt -f 60 aplay -q {_FORMAT}'; sleep 1; "
-            f"systemd-run -q --unit=recorder sh -c 'cut -d\" \" -f1 /proc/uptime > /run/heard.at; "
+            f'systemd-run -q --unit=recorder sh -c \'cut -d" " -f1 /proc/uptime > /run/heard.at; '
             f"exec chrt -f 60 arecord -q {_FORMAT} /run/heard.raw'; sleep 1.5"
         )
         self.began_s = float(self._guest.run("cat /run/heard.at"))
@@ -54,7 +54,9 @@ class PilotTone:
 
     def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
         if kind is None:
-            self._guest.run("sleep 1; systemctl kill -s INT recorder; sleep 0.5; systemctl stop recorder pilot", check=False)
+            self._guest.run(
+                "sleep 1; systemctl kill -s INT recorder; sleep 0.5; systemctl stop recorder pilot", check=False
+            )
             self.heard = signals.raw(self._guest.get("/run/heard.raw"))
         self._guest.run("systemctl stop recorder pilot 2>/dev/null; rm -f /run/heard.raw", check=False)
 

@@ -40,7 +40,9 @@ def check(guest: Guest, report: Report) -> None:
     under_tone("control process hangs (watchdog)", main("STOP", "control"), silence_s=0, settle_s=12)
     under_tone("audio process hangs (watchdog)", main("STOP", "audio"), silence_s=SOUND_AGAIN_S + 2, settle_s=8)
     under_tone("jackd hangs", "kill -STOP $(pidof jackd)", silence_s=SOUND_AGAIN_S + 2, settle_s=10)
-    under_tone("disk full", "dd if=/dev/zero of=/var/lib/nverb/full bs=1M 2>/dev/null; nverb preset save full", silence_s=0)
+    under_tone(
+        "disk full", "dd if=/dev/zero of=/var/lib/nverb/full bs=1M 2>/dev/null; nverb preset save full", silence_s=0
+    )
     add("preset on a full disk", guest.fails("nverb preset save full")[:90], "refused in one line")
     guest.run("rm /var/lib/nverb/full")
     under_tone("clock at 1970", "date -s @0 >/dev/null; nverb preset save seventies", silence_s=0)
@@ -62,13 +64,17 @@ def _card(guest: Guest, add: Callable[..., None]) -> None:
     before = guest.status()["audio"]
     device = guest.run("ls /sys/bus/platform/drivers/snd_aloop | grep '^snd_aloop'").strip().splitlines()[0]
     driver = "/sys/bus/platform/drivers/snd_aloop"
-    answer = guest.run(f"timeout 10 sh -c 'echo {device} > {driver}/unbind'; echo $?; sleep 3; cat /proc/asound/cards", check=False)
+    answer = guest.run(
+        f"timeout 10 sh -c 'echo {device} > {driver}/unbind'; echo $?; sleep 3; cat /proc/asound/cards", check=False
+    )
     gone = "Loopback" not in answer
     guest.run(f"timeout 10 sh -c 'echo {device} > {driver}/bind'", check=False)
     probe = (
-        "nverb status --json | python3 -c 'import json,sys; a=json.load(sys.stdin)[\"audio\"]; "
-        f"sys.exit(not (a and a[\"alive\"] and a[\"pid\"] != {before['pid']}))'"
+        'nverb status --json | python3 -c \'import json,sys; a=json.load(sys.stdin)["audio"]; '
+        f'sys.exit(not (a and a["alive"] and a["pid"] != {before["pid"]}))\''
     )
     took = guest.wait(probe, timeout_s=20, what="sound after the card came back")
     add("sound card pulled", "gone" if gone else "still there", "gone", ok=gone)
-    add("put back: sound again after", f"{took:.1f} s", f"<= {SOUND_AGAIN_S:g} s + status", ok=took <= SOUND_AGAIN_S + 1)
+    add(
+        "put back: sound again after", f"{took:.1f} s", f"<= {SOUND_AGAIN_S:g} s + status", ok=took <= SOUND_AGAIN_S + 1
+    )

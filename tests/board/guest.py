@@ -8,7 +8,6 @@ scenarios report were read from the guest's clock.
 
 from __future__ import annotations
 
-import contextlib
 import json
 import os
 import shlex
@@ -77,7 +76,9 @@ class Guest:
         self._key = images.key()
         mode = "rw" if writable_root else "ro overlay"
         console = {"amd64": "ttyS0", "arm64": "ttyAMA0"}[platform.arch]
-        self._append = f"root=/dev/vda1 {mode} console={console} quiet mitigations=off systemd.show_status=0 panic=-1 {words}"
+        self._append = (
+            f"root=/dev/vda1 {mode} console={console} quiet mitigations=off systemd.show_status=0 panic=-1 {words}"
+        )
         self.console = self.folder / "console.log"
         self._monitor = self.folder / "monitor"
         self.port = 0
@@ -121,8 +122,8 @@ class Guest:
             self._qemu.send_signal(signal.SIGKILL)
             self._qemu.wait()
             self._qemu = None
-            with contextlib.suppress(OSError):
-                self._control_path().unlink()
+            for path in self.folder.glob("ssh-*"):
+                path.unlink(missing_ok=True)
 
     def switch_off(self) -> None:
         """An orderly poweroff."""
@@ -133,6 +134,13 @@ class Guest:
         except subprocess.TimeoutExpired:
             raise GuestError(f"{self.name}: poweroff takes more than two minutes") from None
         self.cut_power()
+
+    def forget_connections(self) -> None:
+        """Closes ssh, so that a snapshot of this machine holds no session."""
+        for user in ("root", images.PLAYER):
+            subprocess.run(
+                [*self.ssh_words(user)[:-1], "-O", "exit", f"{user}@127.0.0.1"], capture_output=True, check=False
+            )
 
     def alive(self) -> bool:
         return self._qemu is not None and self._qemu.poll() is None
@@ -276,7 +284,7 @@ class Guest:
 
     def wait_for_sound(self, *, timeout_s: float = 90) -> float:
         """Waits until audio plays a room; returns the guest's uptime then."""
-        probe = "nverb status --json | python3 -c 'import json,sys; a=json.load(sys.stdin)[\"audio\"]; sys.exit(not (a and a[\"alive\"]))'"
+        probe = 'nverb status --json | python3 -c \'import json,sys; a=json.load(sys.stdin)["audio"]; sys.exit(not (a and a["alive"]))\''
         self.wait(probe, timeout_s=timeout_s, what="the pedal plays")
         return self.uptime_s()
 
@@ -288,9 +296,26 @@ def _short(script: str) -> str:
 
 def overlay(path: Path, base: Path) -> Path:
     """A disk that begins as `base` and keeps its own changes."""
-    words = ["qemu-img", "create", "-q", "-f", "qcow2", "-b", base, "-F", "raw" if base.suffix == ".img" else "qcow2", path]
+    words = [
+        "qemu-img",
+        "create",
+        "-q",
+        "-f",
+        "qcow2",
+        "-b",
+        base,
+        "-F",
+        "raw" if base.suffix == ".img" else "qcow2",
+        path,
+    ]
     cache.run(words, what="qemu-img create")
     return path
+
+
+def copy(disk: Path, target: Path) -> Path:
+    """A copy of a qcow2 file with its snapshots."""
+    cache.run(["cp", "--sparse=always", "--reflink=auto", disk, target], what="copying a disk")
+    return target
 
 
 def require_emulators() -> None:

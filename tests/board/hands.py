@@ -52,7 +52,12 @@ def check(guest: Guest, report: Report) -> None:
         guest.turn(x=code, y=500, z=500)
         guest.run("sleep 1.5")
         seconds[code] = signals.t30_s(_impulse_response(guest))
-    add("T30 at x = 200 and 800 of 1023", f"{seconds[200]:.2f} s, {seconds[800]:.2f} s", "> 1.5 x", ok=seconds[800] > 1.5 * seconds[200])
+    add(
+        "T30 at x = 200 and 800 of 1023",
+        f"{seconds[200]:.2f} s, {seconds[800]:.2f} s",
+        "> 1.5 x",
+        ok=seconds[800] > 1.5 * seconds[200],
+    )
 
     # Level along gain, measured on the dry sound.
     guest.run("nverb set mix=0")
@@ -87,7 +92,9 @@ def check(guest: Guest, report: Report) -> None:
         kept, told_so = values()["x"], "FAULT" in guest.run("nverb status")
         guest.run("echo 1 > /sys/module/pedal_sim/parameters/present")
         back_s = guest.wait("nverb status | grep -q 'no fault'", timeout_s=15, what="the converter is back")
-    add("converter torn off", f"x {held:.2f} -> {kept:.2f}, told: {told_so}", "holds, told", ok=held == kept and told_so)
+    add(
+        "converter torn off", f"x {held:.2f} -> {kept:.2f}, told: {told_so}", "holds, told", ok=held == kept and told_so
+    )
     add("put back: knobs work again after", f"{back_s:.1f} s", "no restart, <= 10 s", ok=back_s <= 10)
     found = tone.listen()
     add("meanwhile: clicks and gaps", len(found.breaks_s), "0", ok=not found.breaks_s)
@@ -95,7 +102,7 @@ def check(guest: Guest, report: Report) -> None:
     # The kernel's own driver reads the chip.
     guest.run(
         "systemctl stop nverb-control; modprobe -r pedal_sim; modprobe mcp320x; modprobe pedal_sim iio=1 pots=100,100,100,100,100; "
-        "sed 's/chip = \"mcp3008\", spi = .0, 0./chip = \"iio\", name = \"mcp3008\"/' /var/lib/nverb/profiles/emulated.toml "
+        'sed \'s/chip = "mcp3008", spi = .0, 0./chip = "iio", name = "mcp3008"/\' /var/lib/nverb/profiles/emulated.toml '
         "> /var/lib/nverb/profiles/emulated-iio.toml; nverb settings set profile=emulated-iio; systemctl start nverb-control; sleep 2"
     )
     guest.turn(x=0, y=0, z=0)

@@ -8,6 +8,7 @@ The disk has two partitions, as a board's card: the system, and the pedal's data
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
 import sys
@@ -23,21 +24,32 @@ from cache import REPOSITORY
 from debian import Platform
 
 sys.path.insert(0, str(REPOSITORY))
-from systemd.image import FSTAB, STATE, write_disk  # noqa: E402
+from systemd.image import FSTAB, STATE, write_disk
 
 DATA_MIB = 64
 
-PACKAGES = (
-    "systemd-sysv udev kmod dbus openssh-server openssh-client python3 python3-venv iproute2 alsa-utils jackd2 libsndfile1 "
-    "make procps sudo"
-).split()
+PACKAGES = [
+    "systemd-sysv",
+    "udev",
+    "kmod",
+    "dbus",
+    "openssh-server",
+    "openssh-client",
+    "python3",
+    "python3-venv",
+    "iproute2",
+    "alsa-utils",
+    "jackd2",
+    "libsndfile1",
+    "make",
+    "procps",
+    "sudo",
+]
 
 
 def base(platform: Platform) -> Path:
     """Debian's root folder, untouched by us."""
-    return cache.made(
-        f"root-{platform.name}", [PACKAGES], lambda target: debian.bootstrap(platform, target, PACKAGES)
-    )
+    return cache.made(f"root-{platform.name}", [PACKAGES], lambda target: debian.bootstrap(platform, target, PACKAGES))
 
 
 @contextmanager
@@ -96,11 +108,21 @@ playback_channels = 2
 POTS = "950,300,500,500,640"
 """Where the wipers stand when the guest boots: gain, x, y, z, width."""
 
-MASKED = (
-    "apt-daily.timer apt-daily-upgrade.timer dpkg-db-backup.timer e2scrub_all.timer e2scrub_reap.service fstrim.timer man-db.timer "
-    "getty@tty1.service serial-getty@ttyS0.service serial-getty@ttyAMA0.service systemd-networkd-wait-online.service "
-    "systemd-random-seed.service systemd-logind.service"
-).split()
+MASKED = [
+    "apt-daily.timer",
+    "apt-daily-upgrade.timer",
+    "dpkg-db-backup.timer",
+    "e2scrub_all.timer",
+    "e2scrub_reap.service",
+    "fstrim.timer",
+    "man-db.timer",
+    "getty@tty1.service",
+    "serial-getty@ttyS0.service",
+    "serial-getty@ttyAMA0.service",
+    "systemd-networkd-wait-online.service",
+    "systemd-random-seed.service",
+    "systemd-logind.service",
+]
 GUEST_FILES = {
     "etc/hostname": "pedal\n",
     "etc/hosts": "127.0.0.1 localhost pedal\n",
@@ -174,7 +196,9 @@ def guest_root(platform: Platform) -> Path:
             debian.chroot(platform, root, script, what="preparing the guest")
             _authorise(root / "home" / PLAYER, secret, owner=PLAYER_ID)
 
-    return cache.made(f"guest-{platform.name}", [GUEST_FILES, MASKED, below.name, kernel.folder.name, secret.parent.name], make)
+    return cache.made(
+        f"guest-{platform.name}", [GUEST_FILES, MASKED, below.name, kernel.folder.name, secret.parent.name], make
+    )
 
 
 INSTALL = """
@@ -225,3 +249,10 @@ def disk(platform: Platform) -> Path:
             write_disk(root, target / "disk.img", data_mib=DATA_MIB)
 
     return cache.made(f"disk-{platform.name}", [p.name for p in layers] + [DATA_MIB], make) / "disk.img"
+
+
+def system_bytes() -> int:
+    """Where the data partition of an x86 board's disk begins: all before it is never written."""
+    table = cache.run(["sfdisk", "--json", disk(Platform("amd64", "bookworm"))], what="sfdisk")
+    partitions = json.loads(table)["partitiontable"]["partitions"]
+    return int(partitions[-1]["start"]) * 512

@@ -86,7 +86,11 @@ def check(guest: Guest, report: Report) -> None:
         whole = (desk / "rooms1.nvbank").read_bytes()
         at = len(whole) // 2
         damaged = whole[:at] + bytes([whole[at] ^ 1]) + whole[at + 1 :]
-        for what, content in (("one flipped bit", damaged), ("cut short", whole[:at]), ("garbage", os.urandom(100_000))):
+        for what, content in (
+            ("one flipped bit", damaged),
+            ("cut short", whole[:at]),
+            ("garbage", os.urandom(100_000)),
+        ):
             line = guest.fails("nverb install - --name bad", stdin=content, user=images.PLAYER)
             add(f"refused: {what}", line[:90], "one line, old bank plays", ok=playing() == "rooms2")
         _signatures(guest, desk, to, add)
@@ -107,7 +111,12 @@ def _signatures(guest: Guest, desk: Path, to: tuple[str, ...], add: object) -> N
     right = nverb("push", *to, "bank", file, "--sign", str(desk / "maker"), data=desk, check=False)
     refused = unsigned.returncode != 0 and wrong.returncode != 0
     add("signature required: none, a stranger's", f"{wrong.stderr.strip()[-70:]}", "both refused", ok=refused)
-    add("signature required: the maker's", (right.stdout or right.stderr).strip()[-70:], "taken", ok=right.returncode == 0)
+    add(
+        "signature required: the maker's",
+        (right.stdout or right.stderr).strip()[-70:],
+        "taken",
+        ok=right.returncode == 0,
+    )
     guest.run("rm -f /var/lib/nverb/allowed_signers")
 
 

@@ -51,7 +51,12 @@ def check(guest: Guest, report: Report) -> None:
     after = guest.status()["audio"]
     found = tone.listen()
     seconds = found.last_s - found.first_s
-    add("dropouts in a pilot tone", f"{len(found.breaks_s)} in {seconds:.0f} s", "0", ok=not found.breaks_s and seconds > 10)
+    add(
+        "dropouts in a pilot tone",
+        f"{len(found.breaks_s)} in {seconds:.0f} s",
+        "0",
+        ok=not found.breaks_s and seconds > 10,
+    )
     level = 20 * np.log10(found.amplitude / signals.PILOT_AMPLITUDE)
     add("its level", f"{level:+.3f} dB", "0 +-0.01 dB", ok=abs(level) <= 0.01)
     blocks = after["blocks"] - before["blocks"]

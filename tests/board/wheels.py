@@ -139,7 +139,14 @@ def nverb(platform: Platform) -> Path:
 def _download(platform: Platform, requirements: list[str], target: Path, *, optional: bool = False) -> bool:
     tags = [f"manylinux_2_{n}_{platform.machine}" for n in range(platform.glibc, 16, -1)]
     tags += [f"manylinux2014_{platform.machine}", f"linux_{platform.machine}"]
-    words: list[str | Path] = [_tools() / "pip", "download", "-q", "--only-binary=:all:", "--python-version", platform.python]
+    words: list[str | Path] = [
+        _tools() / "pip",
+        "download",
+        "-q",
+        "--only-binary=:all:",
+        "--python-version",
+        platform.python,
+    ]
     words += [word for tag in tags for word in ("--platform", tag)]
     words += ["--find-links", target, "-d", target, *requirements]
     try:
@@ -207,7 +214,9 @@ def house(platform: Platform) -> Path:
 
 def main() -> None:
     if len(sys.argv) < 3:
-        raise SystemExit("usage: wheels.py FOLDER RELEASE-ARCHITECTURE...   such as: wheels.py dist bookworm-arm64 trixie-arm64")
+        raise SystemExit(
+            "usage: wheels.py FOLDER RELEASE-ARCHITECTURE...   such as: wheels.py dist bookworm-arm64 trixie-arm64"
+        )
     target = Path(sys.argv[1])
     target.mkdir(parents=True, exist_ok=True)
     try:

@@ -1,0 +1,198 @@
+"""`make acceptance`: the pedal on emulated boards, from power-on to power cuts. As root, on Debian 12 or newer.
+
+    python tests/board/acceptance.py                     everything: 25 minutes cold, 8 warm, on two idle cores
+    python tests/board/acceptance.py --only sound,push   some scenarios
+    python tests/board/acceptance.py --quick             one board, few power cuts: what a contributor runs before a commit
+
+| scenario | board        | file      |                                                                    |
+|----------|--------------|-----------|--------------------------------------------------------------------|
+| boot     | amd64, arm64 | boot.py   | power-on to sound by itself                                        |
+| sound    | amd64, arm64 | sound.py  | dry and wet path exact, no dropout                                 |
+| hands    | amd64        | hands.py  | pots, switches, LEDs                                               |
+| push     | amd64        | push.py   | over ssh, live, refused, rolled back                               |
+| faults   | amd64        | faults.py | what breaks, and sound again                                       |
+| power    | amd64        | power.py  | kill -9 of the emulator at random moments                          |
+| memory   | arm64        | memory.py | resident set with 512 MB; plays with 256 MB                        |
+
+Guests begin from a snapshot of the booted board where booting is not the question. What is made once is kept; see cache.py.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import queue
+import random
+import sys
+import threading
+import time
+import traceback
+from collections.abc import Callable
+from pathlib import Path
+
+import boot
+import cache
+import faults
+import guest as guests
+import hands
+import images
+import memory
+import power
+import push
+import sound
+from cache import Trouble
+from debian import Platform
+from guest import Guest, GuestError
+from report import Report
+
+X86, ARM = Platform("amd64", "bookworm"), Platform("arm64", "bookworm")
+SCENARIOS = ("boot", "sound", "hands", "push", "faults", "power", "memory")
+
+
+def ready(platform: Platform, report: Report | None) -> Path:
+    """A disk with a snapshot of the board as it plays, ready to be gone on from; made by booting one (scenario boot)."""
+    base = images.disk(platform)
+
+    def make(target: Path) -> None:
+        disk = guests.overlay(target / "ready.qcow2", base)
+        with Guest(platform, name=f"{platform.arch} boot", disk=disk) as guest:
+            guest.boot(timeout_s=1800)
+            boot.check(guest, report or Report())
+            guest.forget_connections()
+            guest.monitor("human-monitor-command", **{"command-line": "savevm ready"})
+
+    return cache.made(f"ready-{platform.name}", [base.parent.name, guests.ICOUNT_SHIFT], make) / "ready.qcow2"
+
+
+def on_ready(platform: Platform, check: Callable[[Guest, Report], None]) -> Callable[[Report], None]:
+    """The scenario `check` on a board that was booted before."""
+
+    def scenario(report: Report) -> None:
+        disk = ready(platform, report)
+        with Guest(platform, name=platform.arch, disk=disk) as guest:
+            # A snapshot lives in its own file, not in a file over it: this guest works on a copy.
+            guest.disk = guests.copy(disk, guest.folder / "disk.qcow2")
+            guest.start(load="ready")
+            guest.wait_for_ssh()
+            check(guest, report)
+
+    return scenario
+
+
+def fresh_boot(platform: Platform) -> Callable[[Report], None]:
+    def scenario(report: Report) -> None:
+        with Guest(platform, name=platform.arch) as guest:
+            guest.boot(timeout_s=1800)
+            boot.check(guest, report)
+
+    return scenario
+
+
+def plan(args: argparse.Namespace) -> list[tuple[str, str, Callable[[Report], None]]]:
+    """Scenario, board, work. The longest first, so that two workers end together."""
+    boards = [X86] if args.quick else [X86, ARM]
+    work: list[tuple[str, str, Callable[[Report], None]]] = []
+
+    def add(scenario: str, platform: Platform, what: Callable[[Report], None]) -> None:
+        if scenario in args.only and platform.arch in args.boards:
+            work.append((scenario, platform.arch, what))
+
+    for platform in boards:
+        add("boot", platform, fresh_boot(platform))
+        add("sound", platform, on_ready(platform, sound.check))
+    if not args.quick:
+        add("memory", ARM, memory.check)
+    add("faults", X86, on_ready(X86, faults.check))
+    add("hands", X86, on_ready(X86, hands.check))
+    add("push", X86, on_ready(X86, push.check))
+    cuts = args.cuts
+    share = 5
+    for begin in range(0, cuts, share):
+        seed = args.seed + begin
+        count = min(share, cuts - begin)
+        add("power", X86, lambda report, seed=seed, count=count: power.check(ready(X86, report), count, seed, report))
+    return work
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description="The pedal on emulated boards.")
+    parser.add_argument("--only", default=",".join(SCENARIOS), help=f"of {', '.join(SCENARIOS)}; several with commas")
+    parser.add_argument("--boards", default="amd64,arm64", help="amd64, arm64 or both (default)")
+    parser.add_argument("--quick", action="store_true", help="one board, four power cuts")
+    parser.add_argument("--cuts", type=int, help="power cuts (default: 40)")
+    parser.add_argument("--seed", type=int, default=random.randrange(10**6), help="of the moments of the power cuts")
+    parser.add_argument(
+        "--jobs", type=int, default=min(2, os.cpu_count() or 1), help="guests at a time (default: %(default)s)"
+    )
+    parser.add_argument("--json", type=Path, metavar="FILE", help="write the result there, too")
+    args = parser.parse_args()
+    args.only, args.boards = args.only.split(","), args.boards.split(",")
+    unknown = [name for name in args.only if name not in SCENARIOS] + [
+        b for b in args.boards if b not in ("amd64", "arm64")
+    ]
+    if unknown:
+        parser.error(f"{unknown[0]}: there are {', '.join(SCENARIOS)} and the boards amd64, arm64")
+    if args.cuts is None:
+        args.cuts = 4 if args.quick else 40
+    if os.geteuid() != 0:
+        print(
+            "acceptance: builds whole systems, and needs root for their owners: sudo make acceptance", file=sys.stderr
+        )
+        return 1
+    report = Report()
+    try:
+        guests.require_emulators()
+        _work(plan(args), args.jobs, report)
+    except Trouble as trouble:
+        print(f"acceptance: {trouble}", file=sys.stderr)
+        return 1
+    print(f"\n{report.table()}")
+    if "power" in args.only:
+        print(f"power cuts: --seed {args.seed} repeats them")
+    if args.json:
+        args.json.write_text(json.dumps(report.json() | {"seed": args.seed}, indent=1) + "\n")
+    return 0 if report.ok else 1
+
+
+def _work(work: list[tuple[str, str, Callable[[Report], None]]], jobs: int, report: Report) -> None:
+    """All work by that many threads. What fails is a row of the table; only trouble from outside ends the run."""
+    waiting: queue.SimpleQueue[tuple[str, str, Callable[[Report], None]]] = queue.SimpleQueue()
+    for item in work:
+        waiting.put(item)
+    trouble: list[Trouble] = []
+    done = 0
+
+    def worker() -> None:
+        nonlocal done
+        while not trouble:
+            try:
+                scenario, board, check = waiting.get_nowait()
+            except queue.Empty:
+                return
+            cache.say(f"{scenario} on {board} ({done} of {len(work)} done)")
+            begun = time.monotonic()
+            try:
+                check(report)
+            except Trouble as error:
+                trouble.append(error)
+            except GuestError as error:
+                report.add(scenario, board, "goes through", str(error)[:200], "no error", ok=False)
+            except Exception as error:  # a fault of the test: shown, and the others go on
+                traceback.print_exc()
+                report.add(scenario, board, "goes through", repr(error)[:200], "no error", ok=False)
+            key = f"{scenario} {board}"
+            report.seconds[key] = report.seconds.get(key, 0) + time.monotonic() - begun
+            done += 1
+
+    threads = [threading.Thread(target=worker) for _ in range(jobs)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    if trouble:
+        raise trouble[0]
+
+
+if __name__ == "__main__":
+    sys.exit(main())
