@@ -6,30 +6,46 @@ the objects runs is chosen at run time.
 
 from __future__ import annotations
 
+import os
 import platform
+import shlex
+import subprocess
+import sysconfig
 from pathlib import Path
 
 from setuptools import Extension, setup
 from setuptools.command.build_ext import build_ext
 
+
+def target() -> str:
+    """The processor family that the compiler builds for. Not this machine's: a 32-bit Raspberry Pi OS runs on a 64-bit kernel, and
+    wheels for boards are cross-compiled."""
+    compiler = shlex.split(os.environ.get("CC") or sysconfig.get_config_var("CC") or "cc")[0]
+    try:
+        triplet = subprocess.run([compiler, "-dumpmachine"], capture_output=True, text=True, check=True).stdout
+    except (OSError, subprocess.CalledProcessError):
+        triplet = platform.machine()
+    return triplet.strip().split("-")[0]
+
+
+TARGET = target()
 FAST = ["-std=gnu11", "-O3", "-fno-math-errno", "-fno-trapping-math", "-fno-signed-zeros", "-ffp-contract=fast"]
-if platform.machine() == "aarch64":
+if TARGET == "aarch64":
     FAST.append("-fno-schedule-insns")  # before registers are given out it only makes more spills; the second run stays
-if platform.machine().startswith("armv"):
+if TARGET.startswith("arm"):
     FAST.append("-ffast-math")  # else NEON is not used: it flushes denormals
 # name of the table, lanes, its flags
 BASELINE = ("nv_simd_baseline", 4, [])
 EXTRA = {
     "x86_64": [("nv_simd_avx2", 8, ["-mavx2", "-mfma"])],
-    "armv7l": [("nv_simd_neon", 4, ["-mfpu=neon"])],
-    "armv6l": [],
+    "arm": [("nv_simd_neon", 4, ["-march=armv7-a", "-mfpu=neon"])],
 }
 
 
 class BuildEngine(build_ext):
     def build_extension(self, ext: Extension) -> None:
         folder = Path(self.build_temp) / "simd"
-        for table, lanes, flags in [BASELINE, *EXTRA.get(platform.machine(), [])]:
+        for table, lanes, flags in [BASELINE, *EXTRA.get(TARGET, [])]:
             macros: list[tuple[str, str | None]] = [("NV_SIMD_TABLE", table), ("NV_LANES", str(lanes))]
             if table != BASELINE[0]:
                 macros.append(("NV_SIMD_NAME", f'"{table.removeprefix("nv_simd_")}"'))

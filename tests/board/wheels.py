@@ -106,7 +106,11 @@ def source_files() -> list[Path]:
     """The files of this checkout that git knows or would take, without tests: what a wheel is made from."""
     words = ["git", "-C", os.fspath(REPOSITORY), "ls-files", "-z", "--cached", "--others", "--exclude-standard"]
     names = subprocess.run(words, check=True, capture_output=True, text=True).stdout.split("\0")
-    return [Path(name) for name in names if name and not name.startswith("tests/") and (REPOSITORY / name).is_file()]
+    return [
+        Path(name)
+        for name in names
+        if name and not name.startswith(("tests/", "docs/", ".ci/")) and (REPOSITORY / name).is_file()
+    ]
 
 
 def checkout(target: Path) -> None:
