@@ -10,6 +10,9 @@ APT    := DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-rec
 # What `make run` and the board need; what the tests need on top of it.
 APT_RUN  := jackd2 gcc libc6-dev python3-dev python3-venv libsndfile1 alsa-utils
 APT_ARM  := gcc-aarch64-linux-gnu libc6-dev-arm64-cross gcc-arm-linux-gnueabihf libc6-dev-armhf-cross qemu-user
+APT_BOARD := mmdebstrap qemu-system-x86 qemu-system-arm qemu-user-static qemu-utils cpio kmod fdisk mtools e2fsprogs openssh-client \
+	libelf-dev bc xz-utils dpkg-dev
+BOARD ?= bookworm-arm64
 APT_TEST := valgrind systemd openssh-server
 # pyo has wheels for x86-64; elsewhere pip builds it, from these.
 APT_PYO  := $(if $(filter x86_64,$(shell uname -m)),,g++ libjack-jackd2-dev portaudio19-dev libportmidi-dev liblo-dev libsndfile1-dev)
@@ -23,7 +26,7 @@ PYO_OPTIONS   := $(if $(filter x86_64,$(shell uname -m)),,--config-settings=--bu
 
 SOURCES := $(wildcard dsp/*.c dsp/*.h) setup.py setup.cfg pyproject.toml
 
-.PHONY: run test test-arm acceptance acceptance-kernel acceptance-models acceptance-readers acceptance-service acceptance-push lint bench wheel install uninstall clean help
+.PHONY: run test test-arm acceptance acceptance-board board-wheels acceptance-kernel acceptance-models acceptance-readers acceptance-service acceptance-push lint bench wheel install uninstall clean help
 .DEFAULT_GOAL := help
 
 help: ## this list
@@ -36,10 +39,21 @@ test: $(VENV)/.test lint ## install what is missing and run all tests
 	@$(BIN)/python -m pytest $(ARGS)
 
 # The C kernel for both ARM processors, under qemu's user emulation.
-test-arm: $(VENV)/.apt-arm $(VENV)/.test ## install cross-compilers and qemu, and run the kernel's tests on ARM
+test-arm: $(VENV)/.apt-arm $(VENV)/.test ## install cross-compilers and qemu; the kernel's tests and the whole package on ARM
 	@NVERB_TEST_ARM=1 $(BIN)/python -m pytest tests/dsp/test_arm.py $(ARGS)
+	$(call apt,$(APT_BOARD))
+	@$(SUDO) $(BIN)/python tests/board/userland.py
 
-acceptance: acceptance-kernel acceptance-models acceptance-readers acceptance-service acceptance-push ## the tests that take longer than `make test` may
+acceptance: acceptance-board acceptance-kernel acceptance-models acceptance-readers acceptance-service acceptance-push ## the tests that take longer than `make test` may
+
+# Boards in an emulator, from power-on to power cuts (tests/board/acceptance.py). ARGS="--quick", ARGS="--only sound,push --json FILE".
+acceptance-board: $(VENV)/.apt-arm $(VENV)/.test
+	$(call apt,$(APT_BOARD))
+	@$(SUDO) env NVERB_ACCEPTANCE_CACHE="$(NVERB_ACCEPTANCE_CACHE)" $(BIN)/python tests/board/acceptance.py $(ARGS)
+
+board-wheels: $(VENV)/.apt-arm $(VENV)/.test ## all wheels that a board needs, pyo too, into dist/BOARD (BOARD=bookworm-arm64, trixie-armhf, ...)
+	$(call apt,$(APT_BOARD))
+	@$(SUDO) $(BIN)/python tests/board/wheels.py dist/$(BOARD) $(BOARD)
 
 # The kernel's long tests: forty times the hostile input, and ARM.
 acceptance-kernel: test-arm

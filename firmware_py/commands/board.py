@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import re
 import sys
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -25,6 +26,13 @@ def add_parsers(subparsers: Any) -> None:
         return added
 
     verb("show", _show, "what a profile puts where")
+    picture = verb(
+        "picture",
+        _picture,
+        "draw the wiring, as a picture or as a table",
+        "Draws what the profile has where: an SVG picture with -o, else a table.",
+    )
+    picture.add_argument("-o", "--output", type=Path, metavar="FILE.svg", help="draw the picture there")
     copy = verb(
         "copy", _copy, "begin a profile of your own from another", "Writes NEW.toml into the data folder, to be edited."
     )
@@ -44,6 +52,24 @@ def add_parsers(subparsers: Any) -> None:
         " cut the ends of before hold, or the new ones. Stop the pedal first, for it holds the board (a simulated one it does not).",
     )
     calibrate.add_argument("--forget", action="store_true", help="go back to the profile's ends")
+
+
+def _picture(args: argparse.Namespace) -> int:
+    from device import profile, wiring
+    from firmware_py.errors import UserError
+    from firmware_py.paths import data_dir
+    from models.files import write_atomically
+
+    board = profile.load(_named(args), data_dir())
+    if args.output is None:
+        print(wiring.table(board))
+        return 0
+    if args.output.suffix != ".svg":
+        raise UserError(f"{args.output}: choose a name that ends in .svg")
+    data = wiring.svg(board).encode()
+    write_atomically(args.output, lambda file: file.write(data), durable=False)
+    print(f"{args.output}: {board.title}")
+    return 0
 
 
 def _list(_: argparse.Namespace) -> int:
@@ -186,7 +212,8 @@ def _keep(calibrations: dict[str, dict[str, list[float]]]) -> None:
     import json
 
     from device.board import CALIBRATION
-    from firmware_py.paths import data_dir, write_atomically
+    from firmware_py.paths import data_dir
+    from models.files import write_atomically
 
     data = json.dumps(calibrations, indent=1).encode()
     write_atomically(data_dir() / CALIBRATION, lambda file: file.write(data))

@@ -41,7 +41,7 @@ def check(guest: Guest, report: Report) -> None:
         took = re.search(rf"^\s*(.+?) {re.escape(unit)}$", blame, re.MULTILINE)
         add(f"{unit.removesuffix('.service')} (blame)", took[1] if took else "not listed")
     chain = guest.run("systemd-analyze critical-chain --no-pager nverb-audio.service").splitlines()
-    before = next((line for line in chain if "nverb" not in line and "@" in line), "")
+    before = next((line for line in chain[1:] if "nverb" not in line and "─" in line), "")
     add("first in nverb-audio's chain that is not ours", " ".join(before.replace("└─", "").split()))
     network = any("network" in line for line in chain)
     add("waits for the network", "yes" if network else "no", "no", ok=not network)

@@ -9,6 +9,7 @@ result the target's tag.
 
 from __future__ import annotations
 
+import functools
 import os
 import shutil
 import subprocess
@@ -120,7 +121,9 @@ def checkout(target: Path) -> None:
         shutil.copy(REPOSITORY / name, target / name)
 
 
+@functools.cache
 def source_digest() -> str:
+    """Names the sources as they were when the run began."""
     return cache.digest(*(part for name in source_files() for part in (str(name), REPOSITORY / name)))
 
 

@@ -1,0 +1,162 @@
+"""The wiring of a board as a picture (SVG) and as a table, drawn from its profile: what the builder solders is what the pedal reads."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from html import escape
+
+from device.profile import AdcRow, Profile
+
+HEADER = [
+    ("3V3", "5V"), ("GPIO2", "5V"), ("GPIO3", "GND"), ("GPIO4", "GPIO14"), ("GND", "GPIO15"), ("GPIO17", "GPIO18"),
+    ("GPIO27", "GND"), ("GPIO22", "GPIO23"), ("3V3", "GPIO24"), ("GPIO10", "GND"), ("GPIO9", "GPIO25"), ("GPIO11", "GPIO8"),
+    ("GND", "GPIO7"), ("GPIO0", "GPIO1"), ("GPIO5", "GND"), ("GPIO6", "GPIO12"), ("GPIO13", "GND"), ("GPIO19", "GPIO16"),
+    ("GPIO26", "GPIO20"), ("GND", "GPIO21"),
+]  # fmt: skip
+"""The 40-pin header of every Raspberry Pi since the B+: pins 1 and 2, 3 and 4, ... (Raspberry Pi documentation, "GPIO")."""
+
+MCP_PINS = {"VDD": 16, "VREF": 15, "AGND": 14, "CLK": 13, "DOUT": 12, "DIN": 11, "CS": 10, "DGND": 9}
+"""Microchip DS21295, DS21298: pins of MCP3008 and MCP3208; CH0..CH7 are 1..8."""
+SPI0 = {"CLK": "GPIO11", "DOUT": "GPIO9", "DIN": "GPIO10"}
+SELECT = {0: "GPIO8", 1: "GPIO7"}
+
+
+@dataclass(frozen=True)
+class Wire:
+    """One connection. `pin` is the number on the 40-pin header, 0 where the board has none."""
+
+    part: str
+    leg: str
+    to: str
+    pin: int = 0
+
+
+def pin_of(name: str, nth: int = 0) -> int:
+    """The header's pin with this name (the nth of several). 0 if there is none."""
+    pins = [2 * row + side + 1 for row, pair in enumerate(HEADER) for side in (0, 1) if pair[side] == name]
+    return pins[nth % len(pins)] if pins else 0
+
+
+def wires(profile: Profile) -> list[Wire]:
+    """Every connection that the profile asks for."""
+    pi = profile.gpiochip is None
+    found = [wire for number, adc in enumerate(profile.adcs, 1) for wire in _converter(adc, f"converter {number}", pi)]
+    for knob in profile.knobs:
+        adc = profile.adcs[knob.adc]
+        ends = ("GND", "its supply") if not knob.inverted else ("its supply", "GND")
+        leg = f"CH{knob.channel}" if adc.chip.startswith("mcp") else f"AIN{knob.channel}"
+        found += [
+            Wire(f"pot {knob.control.name}", "wiper", f"converter {knob.adc + 1} {leg}"),
+            Wire(f"pot {knob.control.name}", "left, right", f"{ends[0]}, {ends[1]}"),
+        ]
+    for switch in profile.switches:
+        found.append(_line(f"switch {switch.action}", "one side (other: GND)", switch.line, pi))
+    for led in profile.leds:
+        found.append(_line(f"LED {led.shows}", "anode, by 1 kOhm (cathode: GND)", led.line, pi))
+    return found
+
+
+def _line(part: str, leg: str, line: int, pi: bool) -> Wire:
+    return Wire(part, leg, f"GPIO{line}", pin_of(f"GPIO{line}")) if pi else Wire(part, leg, f"gpiochip line {line}")
+
+
+def _converter(adc: AdcRow, name: str, pi: bool) -> list[Wire]:
+    part = f"{name} ({adc.chip.upper()})"
+    if not pi or adc.chip not in ("mcp3008", "mcp3208", "ads1115", "iio"):
+        return []
+    if adc.chip == "ads1115":
+        lines = {"VDD": "3V3", "GND": "GND", "SDA": "GPIO2", "SCL": "GPIO3"}
+        return [Wire(part, leg, to, pin_of(to)) for leg, to in lines.items()]
+    if adc.bus == "pins" and isinstance(adc.where, tuple):
+        clock, mosi, miso, select = (f"GPIO{line}" for line in adc.where)
+    else:
+        device = adc.where[1] if adc.bus == "spi" and isinstance(adc.where, tuple) else 0
+        clock, mosi, miso, select = SPI0["CLK"], SPI0["DIN"], SPI0["DOUT"], SELECT[int(device)]
+    lines = {
+        "VDD": "3V3",
+        "VREF": "3V3",
+        "AGND": "GND",
+        "DGND": "GND",
+        "CLK": clock,
+        "DOUT": miso,
+        "DIN": mosi,
+        "CS": select,
+    }
+    return [Wire(part, f"{leg} (pin {MCP_PINS[leg]})", to, pin_of(to)) for leg, to in lines.items()]
+
+
+def table(profile: Profile) -> str:
+    """The wires as a Markdown table."""
+    rows = [f"| {wire.part} | {wire.leg} | {wire.to} | {wire.pin or ''} |" for wire in wires(profile)]
+    return "\n".join(["| part | leg | to | pin of the header |", "|---|---|---|---|", *rows])
+
+
+_COLOURS = {"3V3": "#d33", "5V": "#d33", "GND": "#333"}
+_WIRES = ("#1668b8", "#c66a12", "#188a4b", "#8b3fa8", "#a8831b", "#117f86", "#b0305c", "#5b6470")
+_ROW, _TOP, _HEADER_X, _PARTS_X, _WIDTH = 26, 90, 150, 430, 900
+
+
+def svg(profile: Profile) -> str:
+    """The picture: the header on the left, what is wired to it on the right, one line for each wire."""
+    everything = wires(profile)
+    parts: dict[str, list[Wire]] = {}
+    for wire in everything:
+        parts.setdefault(wire.part, []).append(wire)
+    out: list[str] = []
+    lines: list[str] = []
+    y, place = _TOP, 0
+    on_header = profile.gpiochip is None
+    if on_header:
+        out += _header({wire.pin for wire in everything if wire.pin})
+    for part, its in parts.items():
+        height = _ROW * len(its)
+        out.append(
+            f'<rect x="{_PARTS_X}" y="{y - 17}" width="{_WIDTH - _PARTS_X - 20}" height="{height + 4}" rx="5" class="part"/>'
+            f'<text x="{_PARTS_X + 12}" y="{y + height / 2 - 9}" class="name">{escape(part)}</text>'
+        )
+        for wire in its:
+            pin = f" (pin {wire.pin})" if wire.pin else ""
+            out.append(
+                f'<text x="{_PARTS_X + 215}" y="{y}" class="leg">{escape(f"{wire.leg} - {wire.to}{pin}")}</text>'
+            )
+            if wire.pin and on_header:
+                colour = _COLOURS.get(wire.to) or _WIRES[place % len(_WIRES)]
+                place += wire.to not in _COLOURS
+                x, at = _pin_place(wire.pin)
+                bend = _PARTS_X - 30 - 5 * (place % 20)
+                lines.append(
+                    f'<path d="M{x} {at} C{bend} {at} {bend} {y - 4} {_PARTS_X} {y - 4}" stroke="{colour}" class="wire"/>'
+                )
+            y += _ROW
+        y += 12
+    height = max(y, _TOP + len(HEADER) * _ROW + 20)
+    return (
+        f'<svg xmlns="http://www.w3.org/2000/svg" width="{_WIDTH}" height="{height}" viewBox="0 0 {_WIDTH} {height}">'
+        "<style>text{font:13px sans-serif;fill:#222}.name{font-weight:bold}.pin{font-size:11px}.title{font-size:18px;font-weight:bold}"
+        ".part{fill:#f3f5f7;stroke:#9aa4ae}.wire{fill:none;stroke-width:2}.board{fill:#e4efe4;stroke:#7a9a7a}</style>"
+        f'<rect width="100%" height="100%" fill="white"/><text x="20" y="32" class="title">{escape(profile.title)}</text>'
+        f'<text x="20" y="54">{escape(_NOTE)}</text>' + "".join(lines) + "".join(out) + "</svg>\n"
+    )
+
+
+_NOTE = "Pots 10 kOhm linear between ground and the converter's supply, 100 nF from wiper to ground. Made by nverb board picture."
+
+
+def _pin_place(pin: int) -> tuple[int, int]:
+    return _HEADER_X + (0 if pin % 2 else 24), _TOP + (pin - 1) // 2 * _ROW
+
+
+def _header(used: set[int]) -> list[str]:
+    out = [
+        f'<rect x="{_HEADER_X - 16}" y="{_TOP - 20}" width="56" height="{len(HEADER) * _ROW + 10}" rx="4" class="board"/>'
+    ]
+    for row, pair in enumerate(HEADER):
+        for side, name in enumerate(pair):
+            pin = 2 * row + side + 1
+            x, y = _pin_place(pin)
+            fill = _COLOURS.get(name, "#e3b94a") if pin in used else "#cfd6cf"
+            out.append(f'<circle cx="{x}" cy="{y}" r="8" fill="{fill}" stroke="#555"/>')
+            anchor, at = ("end", x - 20) if side == 0 else ("start", x + 20)
+            label = f"{name}  {pin}" if side == 0 else f"{pin}  {name}"
+            out.append(f'<text x="{at}" y="{y + 4}" text-anchor="{anchor}" class="pin">{label}</text>')
+    return out

@@ -1,0 +1,240 @@
+"""`make test-arm`, the Python part: nverb installed from its wheel in the userlands that boards have, under qemu-user.
+
+| userland                | Python | numpy, soxr            | decoder's runtime | boards                                     |
+|-------------------------|--------|------------------------|-------------------|--------------------------------------------|
+| Debian bookworm, arm64  | 3.11   | PyPI                   | ai-edge-litert    | Raspberry Pi OS bookworm, 64-bit           |
+| Debian trixie, arm64    | 3.13   | PyPI                   | ai-edge-litert    | Raspberry Pi OS trixie, 64-bit             |
+| Debian bookworm, armhf  | 3.11   | Debian's, no soxr      | tflite-runtime    | Raspberry Pi OS 32-bit, BeagleBone         |
+| Debian trixie, armhf    | 3.13   | Debian's               | none: from a bank | Raspberry Pi OS trixie, 32-bit             |
+
+Packages are unpacked, not configured: programs run all the same, and no maintainer script has to be emulated. What each answers
+(probe.py) is compared with what this machine answers.
+"""
+
+from __future__ import annotations
+
+import argparse
+import base64
+import json
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+
+import cache
+import debian
+import numpy as np
+import wheels
+from cache import HERE, REPOSITORY, Trouble
+from debian import Platform
+from images import layered
+from report import Report
+
+USERLANDS = [
+    Platform("arm64", "bookworm"),
+    Platform("arm64", "trixie"),
+    Platform("armhf", "bookworm"),
+    Platform("armhf", "trixie"),
+]
+PACKAGES = [
+    "python3",
+    "python3-venv",
+    "libjack-jackd2-0",
+    "libsndfile1",
+    "libstdc++6",
+    "libgomp1",
+    "coreutils",
+    "dash",
+    "bash",
+    "tzdata",
+]
+SYSTEM_PYTHON = {
+    "armhf-bookworm": ["python3-numpy", "python3-cffi-backend"],
+    "armhf-trixie": ["python3-numpy", "python3-soxr", "python3-cffi-backend"],
+}
+TESTS = [
+    "tests/device/test_adc.py",
+    "tests/device/test_lines.py",
+    "tests/device/test_check.py",
+    "tests/device/test_wire.py",
+]
+WANTED_FILES = (
+    "device/profiles/pi-mcp3008.toml",
+    "models/shipped/decoder.nvmodel",
+    "models/shipped/rooms.nvbank",
+    "systemd/nverb-audio.service",
+    "dsp/kernel.h",
+)
+BANK_BAR_DB, DECODER_BAR_DB, IR_BAR_DB, KERNEL_BAR_DB = 1e-3, 0.05, -80.0, -110.0
+
+INSTALL = """
+ldconfig 2>/dev/null || true
+python3 -m venv {options} /opt/nverb
+/opt/nverb/bin/pip install -q --no-index --find-links /usr/src/wheels --find-links /usr/src/tools {pip} /usr/src/wheels/nverb-*.whl
+/opt/nverb/bin/pip install -q --no-index --find-links /usr/src/tools pytest
+"""
+
+
+def root(platform: Platform) -> Path:
+    packages = PACKAGES + SYSTEM_PYTHON.get(f"{platform.arch}-{platform.suite}", [])
+    return cache.made(
+        f"userland-{platform.name}",
+        [packages],
+        lambda target: debian.bootstrap(platform, target, packages, variant="extract"),
+    )
+
+
+def _tools() -> Path:
+    def make(target: Path) -> None:
+        words = [
+            sys.executable,
+            "-m",
+            "pip",
+            "download",
+            "-q",
+            "--only-binary=:all:",
+            "--platform",
+            "any",
+            "-d",
+            target,
+            "pytest",
+        ]
+        cache.run(words, what="downloading pytest", tries=2)
+
+    return cache.made("pytest", ["pytest 1"], make)
+
+
+def _installed(platform: Platform) -> Path:
+    """The layer that `pip install` of this checkout's wheel made over the userland."""
+    below, house, tools = root(platform), wheels.house(platform), _tools()
+
+    def make(target: Path) -> None:
+        with layered(below, upper=target) as merged:
+            for name, folder in (("wheels", house), ("tools", tools)):
+                shutil.copytree(folder, merged / "usr/src" / name, dirs_exist_ok=True)
+            # 32-bit ARM has no wheels of numpy on PyPI: Debian's, older than we ask for, stands in.
+            system = platform.arch == "armhf"
+            script = INSTALL.format(
+                options="--system-site-packages" if system else "", pip="--no-deps" if system else ""
+            )
+            if system:
+                script += (
+                    "/opt/nverb/bin/pip install -q --no-index --no-deps $(ls /usr/src/wheels/*.whl | grep -v nverb-)\n"
+                )
+            debian.chroot(platform, merged, script, what=f"pip install on {platform.name}")
+
+    parts = [INSTALL, below.name, house.name, wheels.nverb(platform).parent.name, tools.name]
+    return cache.made(f"venv-{platform.name}", parts, make)
+
+
+def _here() -> dict[str, object]:
+    words = [sys.executable, str(HERE / "probe.py")]
+    environment = os.environ | {"PYTHONPATH": str(REPOSITORY), "NVERB_DATA_DIR": tempfile.mkdtemp()}
+    done = subprocess.run(words, capture_output=True, text=True, check=True, env=environment)
+    answer: dict[str, object] = json.loads(done.stdout.splitlines()[-1])
+    return answer
+
+
+def unpacked(text: str) -> np.ndarray:
+    return np.frombuffer(base64.b64decode(text), "<f4").astype(np.float64)
+
+
+def check(platform: Platform, here: dict, report: Report) -> None:
+    def add(what: str, figure: object, bar: str = "", *, ok: bool = True) -> None:
+        report.add(platform.suite, platform.arch, what, figure, bar, ok=ok)
+
+    layers = [_installed(platform), root(platform)]
+    with tempfile.TemporaryDirectory(dir=cache.folder()) as upper, layered(*layers, upper=Path(upper)) as merged:
+        source = merged / "usr/src"
+        shutil.copy(HERE / "probe.py", source)
+        script = (
+            "mkdir -p /tmp/d; cd /tmp; export NVERB_DATA_DIR=/tmp/d PYO_GUI_WX=0; "
+            "/opt/nverb/bin/python /usr/src/probe.py 2>/tmp/err || { cat /tmp/err; exit 1; }"
+        )
+        there = json.loads(debian.chroot(platform, merged, script, what=f"probe on {platform.name}").splitlines()[-1])
+        add("installed from its wheel", f"Python {there['python']}, numpy {there['numpy']}, {there['machine']}")
+        missing = [name for name in WANTED_FILES if name not in there["files"]]
+        add(
+            "wheel's contents",
+            f"{len(there['files'])} files, missing: {', '.join(missing) or 'none'}",
+            "none missing",
+            ok=not missing,
+        )
+        add("kernel's instructions", there["simd"])
+        add(
+            "graph and kernel against float64",
+            f"{there['kernel_db']:.0f} dB",
+            f"<= {KERNEL_BAR_DB:g} dB",
+            ok=there["kernel_db"] <= KERNEL_BAR_DB,
+        )
+        worst = _worst(here["bank"], there["bank"])
+        add("bank against this machine's", f"{worst:.1e} dB", f"<= {BANK_BAR_DB:g} dB", ok=worst <= BANK_BAR_DB)
+        if there["decoder"] is None:
+            add(
+                "decoder",
+                "no runtime: says so, plays from the bank",
+                ok=platform.arch == "armhf" and platform.suite == "trixie",
+            )
+        else:
+            mean = _worst(here["decoder"], there["decoder"], mean=True)
+            add(
+                f"decoder ({there['runtime']}), mean difference",
+                f"{mean:.1e} dB",
+                f"<= {DECODER_BAR_DB} dB",
+                ok=mean <= DECODER_BAR_DB,
+            )
+        wanted, got = unpacked(str(here["ir"])), unpacked(there["ir"])
+        error = (
+            20 * np.log10(max(np.abs(wanted - got).max(), 1e-9) / np.abs(wanted).max())
+            if wanted.shape == got.shape
+            else 0.0
+        )
+        add("IR against this machine's", f"{error:.0f} dB", f"<= {IR_BAR_DB:g} dB", ok=error <= IR_BAR_DB)
+        shutil.copytree(REPOSITORY / "tests", source / "tests", ignore=shutil.ignore_patterns("__pycache__"))
+        python = "/opt/nverb/bin/python -m pytest -q -p no:cacheprovider"
+        tests = f"cd /usr/src && mkdir -p /dev/shm && {python} {' '.join(TESTS)} 2>&1 | tail -n 5"
+        last = debian.chroot(platform, merged, tests, what=f"pytest on {platform.name}").strip().splitlines()[-1]
+        add(
+            "unit tests of the board",
+            last.strip("= "),
+            "all pass",
+            ok="passed" in last and "failed" not in last and "error" not in last,
+        )
+
+
+def _worst(one: dict, other: dict, *, mean: bool = False) -> float:
+    pick = np.mean if mean else np.max
+    return max(float(pick(np.abs(unpacked(one[key]) - unpacked(other[key])))) for key in one)
+
+
+def main() -> int:
+    names = [p.name for p in USERLANDS]
+    parser = argparse.ArgumentParser(description="nverb in the userlands of ARM boards, under qemu-user.")
+    parser.add_argument("--only", default=",".join(names), help=f"of {', '.join(names)}; several with commas")
+    parser.add_argument("--json", type=Path, metavar="FILE")
+    args = parser.parse_args()
+    unknown = set(args.only.split(",")) - set(names)
+    if unknown:
+        parser.error(f"{unknown.pop()}: there are {', '.join(names)}")
+    if os.geteuid() != 0:
+        print("test-arm: mounts and chroots, and needs root: sudo make test-arm", file=sys.stderr)
+        return 1
+    report = Report()
+    try:
+        here = _here()
+        for platform in USERLANDS:
+            if platform.name in args.only.split(","):
+                check(platform, here, report)
+    except Trouble as trouble:
+        print(f"test-arm: {trouble}", file=sys.stderr)
+        return 1
+    print(f"\n{report.table()}")
+    if args.json:
+        args.json.write_text(json.dumps(report.json(), indent=1) + "\n")
+    return 0 if report.ok else 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())

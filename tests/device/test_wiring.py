@@ -1,0 +1,51 @@
+"""The wiring picture: every row of a profile is in it, at the header's pin that Raspberry Pi's documentation gives."""
+
+from __future__ import annotations
+
+import re
+import xml.etree.ElementTree as ET
+
+import pytest
+
+from device import profile, wiring
+
+# pinout.xyz and the documentation agree on these
+PINS = {
+    "GPIO11": 23,
+    "GPIO9": 21,
+    "GPIO10": 19,
+    "GPIO8": 24,
+    "GPIO17": 11,
+    "GPIO27": 13,
+    "GPIO5": 29,
+    "GPIO6": 31,
+    "GPIO2": 3,
+}
+
+
+def test_pins_of_the_header() -> None:
+    assert {name: wiring.pin_of(name) for name in PINS} == PINS
+    assert (wiring.pin_of("3V3"), wiring.pin_of("GND"), wiring.pin_of("GPIO99")) == (1, 6, 0)
+
+
+@pytest.mark.parametrize("name", sorted(profile.paths()))
+def test_every_row_is_drawn(name: str) -> None:
+    board = profile.load(name)
+    root = ET.fromstring(wiring.svg(board))
+    text = " ".join("".join(node.itertext()) for node in root.iter())
+    for knob in board.knobs:
+        assert f"pot {knob.control.name}" in text
+        assert re.search(rf"(CH|AIN){knob.channel}\b", text)
+    for line in [switch.line for switch in board.switches] + [led.line for led in board.leds]:
+        assert re.search(rf"(GPIO|line ){line}\b", text)
+    assert len(wiring.table(board).splitlines()) == 2 + len(wiring.wires(board))
+
+
+def test_five_pot_board_is_wired_to_spi0() -> None:
+    found = {
+        wire.leg: (wire.to, wire.pin) for wire in wiring.wires(profile.load("pi-mcp3008")) if "MCP3008" in wire.part
+    }
+    assert found["CLK (pin 13)"] == ("GPIO11", 23)
+    assert found["DOUT (pin 12)"] == ("GPIO9", 21)
+    assert found["DIN (pin 11)"] == ("GPIO10", 19)
+    assert found["CS (pin 10)"] == ("GPIO8", 24)
