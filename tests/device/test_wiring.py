@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import xml.etree.ElementTree as ET
+from pathlib import Path
 
 import pytest
 
@@ -49,3 +50,11 @@ def test_five_pot_board_is_wired_to_spi0() -> None:
     assert found["DOUT (pin 12)"] == ("GPIO9", 21)
     assert found["DIN (pin 11)"] == ("GPIO10", 19)
     assert found["CS (pin 10)"] == ("GPIO8", 24)
+
+
+def test_the_guide_shows_the_profile() -> None:
+    board, docs = profile.load("pi-mcp3008"), Path(__file__).parents[2] / "docs"
+    assert (docs / "wiring-pi-mcp3008.svg").read_text() == wiring.svg(board), (
+        "nverb board picture pi-mcp3008 -o docs/wiring-pi-mcp3008.svg"
+    )
+    assert wiring.table(board) in (docs / "board.md").read_text(), "nverb board picture pi-mcp3008"
