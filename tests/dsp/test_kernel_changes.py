@@ -45,3 +45,47 @@ def test_each_change_at_any_time_is_a_fade_between_two_convolutions(every: int) 
         error = np.abs(out[:, quiet] - wet[new][:, quiet])
         if error.size:
             assert error.max() < 1e-5 * loudest, f"after change {number}, in block {at // BLOCK}"
+
+
+@pytest.mark.parametrize("seed", range(16))
+def test_whatever_is_loaded_whenever_the_settled_output_is_the_convolution(seed: int) -> None:
+    """Drawn from the seed: block, inputs, layout, fade; IRs of any length and channel count; changes at any time. -94 dB of the peak
+    in every block in which no change sounds, and no louder than three convolutions while one does."""
+    rng = np.random.default_rng([seed, 3])
+    block = int(rng.choice([16, 64, 128, 256, 1024]))
+    inputs, max_taps = int(rng.integers(1, 3)), int(rng.choice([200, 3000, 20_000, 97_536]))
+    blocks = min(1200, 240_000 // block)
+    irs = []
+    for _ in range(4):
+        taps, channels = int(rng.integers(1, max_taps + 1)), int(rng.choice([1, 2, 4][: inputs + 1]))
+        noise = 0.05 * rng.standard_normal((channels, taps)) * np.exp(-6.9 * np.arange(taps) / taps)
+        irs.append(noise.astype(np.float32))
+    sound = (0.1 * rng.standard_normal((inputs, block * blocks))).astype(np.float32)
+    wet = [_convolved(sound.astype(float), ir.astype(float)) for ir in irs]
+    loudest = max(np.abs(w).max() for w in wet)
+    kernel = _engine.Kernel(
+        _engine.plan(block, max_taps, inputs), fade_frames=int(rng.choice([1, 64, 720, 2400, 9600]))
+    )
+    likely = rng.choice([1.0, 0.3, 0.02])
+    kernel.load(irs[0])
+    playing, settled, compared = 0, False, 0
+    out = np.zeros((2, block), np.float32)
+    for at in range(0, sound.shape[1], block):
+        if at and not kernel.fading and rng.random() < likely:
+            playing, settled = int(rng.integers(len(irs))), False
+            kernel.load(irs[playing])
+        kernel.process(np.ascontiguousarray(sound[:, at : at + block]), out)
+        assert np.abs(out).max() < 3 * loudest
+        if settled:
+            compared += 1
+            assert np.abs(out - wet[playing][:, at : at + block]).max() < 2e-5 * loudest, f"block {at // block}"
+        settled = not kernel.fading
+    assert compared or likely == 1
+
+
+def _convolved(sound: np.ndarray, ir: np.ndarray) -> np.ndarray:
+    """Both outputs, by the kernel's rules for 1, 2 and 4 channels."""
+    left, right, frames = sound[0], sound[-1], sound.shape[1]
+    if len(ir) == 4:
+        return np.stack([(oaconvolve(left, ir[o]) + oaconvolve(right, ir[2 + o]))[:frames] for o in range(2)])
+    return np.stack([oaconvolve(left, ir[0])[:frames], oaconvolve(right, ir[-1])[:frames]])
