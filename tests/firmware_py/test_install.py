@@ -522,29 +522,6 @@ def test_a_member_of_the_group_installs_as_the_pedal_and_a_stranger_does_not(
     assert room()["bank"] == "bank d"
 
 
-def test_clients_that_stall_or_leave_do_not_hold_the_knobs_up(pedal: Supervisor, files: dict[str, bytes]) -> None:
-    from firmware_py.socket import connect
-
-    stalled = []
-    with pytest.raises(UserError, match="installations are running"):
-        while len(stalled) <= 4:
-            stalled.append(connect({"do": "store"}))
-    assert ask({"do": "set", "values": {"mix": 33}})["values"]["mix"] == 33
-    for connection in stalled:
-        connection.close()
-    deadline = time.monotonic() + 20
-    while True:
-        try:
-            connection = connect({"do": "store"})
-            break
-        except UserError:
-            assert time.monotonic() < deadline
-            time.sleep(0.1)
-    connection.sendall(b'{"nverb": 1, "do": "install", "name": "x", "size": 1000000, "sha256": ""}\n')
-    connection.close()
-    assert ask({"do": "get", "names": ["mix"]})["values"]["mix"] == 33
-
-
 def sounding() -> tuple[int, int]:
     """The audio process, and the number of the room that it plays."""
     audio = ask({"do": "status"})["status"]["audio"]
@@ -582,12 +559,13 @@ def test_a_pushed_profile_takes_effect_while_it_plays(pedal: Supervisor) -> None
     from device.profile import PACKAGED
 
     profile = (PACKAGED / "sim.toml").read_text()
-    before = sounding()
+    before, turn = sounding(), 0
 
     def knob_of(name: str) -> bool:
-        """Is there one? It is apart from its control once that is set from elsewhere."""
-        moved = ask({"do": "get"})["values"]["predelay"] == 100
-        ask({"do": "set", "values": {"width": 2, "predelay": 80} if moved else {"width": 3, "predelay": 100}})
+        """Is there one? It is apart from its control once that is set from elsewhere: here, never twice to the same."""
+        nonlocal turn
+        turn = turn % 100 + 1
+        ask({"do": "set", "values": {"width": 0.03 * turn, "predelay": turn}})
         return name in ask({"do": "status"})["status"]["board"]["apart"]
 
     assert knob_of("width") and not knob_of("predelay")
@@ -612,6 +590,29 @@ def test_a_pushed_profile_takes_effect_while_it_plays(pedal: Supervisor) -> None
         ), after
     finally:
         (Path(os.environ["NVERB_DATA_DIR"]) / "profiles" / "sim.toml").unlink()
+
+
+def test_clients_that_stall_or_leave_do_not_hold_the_knobs_up(pedal: Supervisor, files: dict[str, bytes]) -> None:
+    from firmware_py.socket import connect
+
+    stalled = []
+    with pytest.raises(UserError, match="installations are running"):
+        while len(stalled) <= 4:
+            stalled.append(connect({"do": "store"}))
+    assert ask({"do": "set", "values": {"mix": 33}})["values"]["mix"] == 33
+    for connection in stalled:
+        connection.close()
+    deadline = time.monotonic() + 20
+    while True:
+        try:
+            connection = connect({"do": "store"})
+            break
+        except UserError:
+            assert time.monotonic() < deadline
+            time.sleep(0.1)
+    connection.sendall(b'{"nverb": 1, "do": "install", "name": "x", "size": 1000000, "sha256": ""}\n')
+    connection.close()
+    assert ask({"do": "get", "names": ["mix"]})["values"]["mix"] == 33
 
 
 def test_start_with_a_damaged_slot(pedal: Supervisor, files: dict[str, bytes]) -> None:
