@@ -93,7 +93,7 @@ def table(profile: Profile) -> str:
 
 _COLOURS = {"3V3": "#d33", "5V": "#d33", "GND": "#333"}
 _WIRES = ("#1668b8", "#c66a12", "#188a4b", "#8b3fa8", "#a8831b", "#117f86", "#b0305c", "#5b6470")
-_ROW, _TOP, _HEADER_X, _PARTS_X, _WIDTH = 26, 90, 150, 430, 900
+_ROW, _TOP, _HEADER_X, _PARTS_X, _WIDTH = 26, 90, 150, 430, 1040
 
 
 def svg(profile: Profile) -> str:
@@ -106,8 +106,7 @@ def svg(profile: Profile) -> str:
     lines: list[str] = []
     y, place = _TOP, 0
     on_header = profile.gpiochip is None
-    if on_header:
-        out += _header({wire.pin for wire in everything if wire.pin})
+    header = _header({wire.pin for wire in everything if wire.pin}) if on_header else []
     for part, its in parts.items():
         height = _ROW * len(its)
         out.append(
@@ -132,10 +131,10 @@ def svg(profile: Profile) -> str:
     height = max(y, _TOP + len(HEADER) * _ROW + 20)
     return (
         f'<svg xmlns="http://www.w3.org/2000/svg" width="{_WIDTH}" height="{height}" viewBox="0 0 {_WIDTH} {height}">'
-        "<style>text{font:13px sans-serif;fill:#222}.name{font-weight:bold}.pin{font-size:11px}.title{font-size:18px;font-weight:bold}"
+        "<style>text{font:13px sans-serif;fill:#222}.name{font-weight:bold}.pin{font-size:11px;paint-order:stroke;stroke:white;stroke-width:4px}.title{font-size:18px;font-weight:bold}"
         ".part{fill:#f3f5f7;stroke:#9aa4ae}.wire{fill:none;stroke-width:2}.board{fill:#e4efe4;stroke:#7a9a7a}</style>"
         f'<rect width="100%" height="100%" fill="white"/><text x="20" y="32" class="title">{escape(profile.title)}</text>'
-        f'<text x="20" y="54">{escape(_NOTE)}</text>' + "".join(lines) + "".join(out) + "</svg>\n"
+        f'<text x="20" y="54">{escape(_NOTE)}</text>' + "".join(header[:1] + lines + header[1:] + out) + "</svg>\n"
     )
 
 

@@ -1,7 +1,7 @@
 """An emulated board: qemu with a real Debian kernel, systemd, ALSA, SPI and GPIO devices, and a disk that can lose power.
 
-Time in a guest is counted in instructions (qemu's -icount): each takes 2 ns of the guest's clock, and there is always one to run
-(spin.c). So the board's processor does 500 million a second, about a quarter of one core of a Raspberry Pi 4, however busy this
+Time in a guest is counted in instructions (qemu's -icount): each takes 1 ns of the guest's clock, and there is always one to run
+(spin.c). So the board's processor does a thousand million a second, about half of one core of a Raspberry Pi 4, however busy this
 machine is: dropouts, deadlines, watchdogs and recovery times are the guest's own, and the same on a loaded machine. All seconds that
 scenarios report were read from the guest's clock.
 """
@@ -26,7 +26,7 @@ import images
 from cache import Trouble
 from debian import Platform
 
-ICOUNT_SHIFT = 1
+ICOUNT_SHIFT = 0
 """An instruction takes 2^shift ns."""
 
 
