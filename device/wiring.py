@@ -131,7 +131,8 @@ def svg(profile: Profile) -> str:
     height = max(y, _TOP + len(HEADER) * _ROW + 20)
     return (
         f'<svg xmlns="http://www.w3.org/2000/svg" width="{_WIDTH}" height="{height}" viewBox="0 0 {_WIDTH} {height}">'
-        "<style>text{font:13px sans-serif;fill:#222}.name{font-weight:bold}.pin{font-size:11px;paint-order:stroke;stroke:white;stroke-width:4px}"
+        "<style>text{font:13px sans-serif;fill:#222}.name{font-weight:bold}"
+        ".pin{font-size:11px;paint-order:stroke;stroke:white;stroke-width:4px}"
         ".title{font-size:18px;font-weight:bold}"
         ".part{fill:#f3f5f7;stroke:#9aa4ae}.wire{fill:none;stroke-width:2}.board{fill:#e4efe4;stroke:#7a9a7a}</style>"
         f'<rect width="100%" height="100%" fill="white"/><text x="20" y="32" class="title">{escape(profile.title)}</text>'
