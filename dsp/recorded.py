@@ -129,7 +129,7 @@ class RecordedRoom:
         excess = np.where(silent & (gain > NOISE_REACH_DB), 200.0, excess)
         share_db = 10 * np.log10(weight) - np.maximum(excess, 0)
         curves = Curves(room.grid)
-        groups = grouped(self._windows, self._carriers, curves, self._seconds, self._start_s)
+        groups = grouped(self._windows, self._carriers, lambda n: curves.place(n, self._seconds, self._start_s))
         gains = amplitude(curves.join((gain + share_db).astype(np.float32)))
         spectrum = spectra(groups, gains, self._frames // 2 + 1)
         taps = self.samples.shape[1]

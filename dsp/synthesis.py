@@ -5,12 +5,14 @@ is as flat as can be: multiplied by the square root of the band's energy curve i
 each frame. The bands' spectra are laid side by side with power-complementary windows, and one inverse FFT gives the samples. No
 frame, no hop: nothing buzzes, and any rate comes out of the same map without a resampler.
 
-The phases are fixed by a seed, so that a room is the same room each time, and a step from room to room moves magnitudes only.
+The phases are fixed by a seed, so that a room is the same room each time, and a step from room to room moves magnitudes only:
+carriers of shorter rooms are the beginnings of those of longer ones.
 NumPy only; the control process and the renderer call it.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import lru_cache
 
@@ -32,10 +34,16 @@ SILENCE_DB = -90.0
 """An IR ends where less than this is left of its energy."""
 EAR_DISTANCE_M = 0.17
 SPEED_OF_SOUND_M_S = 343.0
-BENCHES = 4
-LENGTHS_S = (0.5, 1.0, 2.0, 4.0, 8.0)
+STEP_S = 0.27
+"""IRs are made in lengths that are about a multiple of this, GUARD_S and all. A band has the same rate in all of them."""
+BENCHES = 16
+"""Lengths that are kept: all of a grid of 4 s."""
+LARGEST_FACTOR = 11
+"""NumPy's transforms have code of their own for prime factors up to this."""
 GUARD_S = 0.05
 """Room behind an IR for what the lowest bands spread before their onset (it wraps around), which is cut off."""
+LOWEST_HZ = 5.0
+"""Nothing lower is in an IR."""
 NODES = 4
 """Points of an energy curve in each frame of the map."""
 
@@ -110,46 +118,55 @@ class BandWindow:
     """The window times this gives a carrier of unit magnitude an energy of 1 per second in the band."""
 
 
-def band_windows(rate_hz: int, grid: Grid, frames: int, *, whole: bool) -> list[BandWindow]:
+def band_windows(rate_hz: int, grid: Grid, frames: int, *, whole: bool, steps: int = 1) -> list[BandWindow]:
     """The bands of `frames` samples. `whole`: the outermost bands take all that lies beyond them, so that the squares add to 1 everywhere;
-    else they roll off."""
+    else they roll off. `steps`: a divisor of `frames`; for the same `frames / steps` a band has the same rate, size / frames, and
+    begins at the same frequency."""
     bin_hz = np.fft.rfftfreq(frames, 1 / rate_hz).astype(np.float64)
-    erb, centre = hz_to_erb(bin_hz), hz_to_erb(grid.centre_hz)
+    step_hz = np.fft.rfftfreq(frames // steps, 1 / rate_hz).astype(np.float64)
+    centre = hz_to_erb(grid.centre_hz)
     step = centre[1] - centre[0]
+    end = len(step_hz) - (steps > 1)  # of several steps the bin at the Nyquist frequency is no multiple
     used = [b for b in range(grid.bands) if grid.centre_hz[b] <= 0.49 * rate_hz]
+
+    def distance(hz: NDArray[np.float64], band: int) -> NDArray[np.float64]:
+        away = (hz_to_erb(hz) - centre[band]) / step
+        if not whole:
+            return np.asarray(away)
+        # Smooth in frequency (Meyer's wavelet has this slope), so that what is loud does not leak far in time.
+        x = np.minimum(np.abs(away), 1)
+        x = (x * x) ** 2 * (35 + x * (-84 + x * (70 - 20 * x)))
+        return np.where((away < 0) & (band == 0) | (away > 0) & (band == used[-1]), 0, x)
+
     windows = []
     for band in used:
-        distance = (erb - centre[band]) / step
-        if (
-            whole
-        ):  # smooth in frequency (Meyer's wavelet has this slope), so that what is loud does not leak far in time
-            distance = np.where((distance < 0) & (band == 0) | (distance > 0) & (band == used[-1]), 0, distance)
-            x = np.minimum(np.abs(distance), 1)
-            distance = (x * x) ** 2 * (35 + x * (-84 + x * (70 - 20 * x)))
-        inside = np.flatnonzero(np.abs(distance) < 1)
+        away = distance(step_hz, band)
+        inside = np.flatnonzero((np.abs(away) < 1) | ((away < 0) & (band == 0) & (step_hz > LOWEST_HZ)))
         if not len(inside):
             continue
-        size = min(smooth_number(len(inside) + 2), len(bin_hz))
-        first = int(min(inside[0], len(bin_hz) - size))
-        distance = distance[first : first + size]
-        window = np.where(np.abs(distance) < 1, np.cos(np.pi / 2 * distance), 0)
-        if band == 0 and not whole:  # nothing lies below: it keeps its full height down to a second-order roll-off
-            window = np.where(distance < 0, 1 / (1 + (0.3 * distance) ** 2), window)
-            window[bin_hz[first : first + size] < 5] = 0
+        size = min(smooth_number(len(inside) + 2), end)  # the bins between two coarser ones, at either end
+        first = max(0, min(int(inside[0]) - 1, end - size))
+        hz = bin_hz[first * steps : (first + size) * steps]
+        away = distance(hz, band)
+        window = np.where(np.abs(away) < 1, np.cos(np.pi / 2 * away), 0)
+        if (
+            band == 0 and not whole
+        ):  # nothing lies below: as smooth an end as there is room for, an edge would ring for long
+            x = np.clip((hz - LOWEST_HZ) / (grid.centre_hz[0] - LOWEST_HZ), 0, 1)
+            window = np.where(away < 0, x * x * (3 - 2 * x), window)
         # A band's energy per second is spread over what its window lets through: |X|^2 = frames * energy / (2 width) for a real signal.
         width_hz = float(np.sum(window**2)) * rate_hz / frames
-        windows.append(BandWindow(band, first, size, window, float(np.sqrt(frames / (2 * size * width_hz)))))
+        scale = float(np.sqrt(frames / (2 * size * steps * width_hz)))
+        windows.append(BandWindow(band, first * steps, size * steps, window, scale))
     return windows
 
 
 def grouped(
     windows: list[BandWindow],
     carriers: list[NDArray[np.complex64]],
-    curves: Curves,
-    seconds: float,
-    start_s: float = 0.0,
+    place: Callable[[int], tuple[NDArray[np.intp], Floats]],
 ) -> list[Bands]:
-    """The bands with their carriers (channels, samples), those of one size together."""
+    """The bands with their carriers (channels, samples), those of one size together; `place`: see `Curves.place`, for a size."""
     groups = []
     for size in sorted({w.size for w in windows}):
         rows = [i for i, w in enumerate(windows) if w.size == size]
@@ -158,8 +175,8 @@ def grouped(
                 np.array([windows[i].band for i in rows]),
                 np.array([windows[i].first for i in rows]),
                 np.stack([windows[i].window * windows[i].scale for i in rows]).astype(np.float32),
-                np.stack([carriers[i] for i in rows], axis=1),
-                *curves.place(size, seconds, start_s),
+                carriers[rows[0]][:, None] if len(rows) == 1 else np.stack([carriers[i] for i in rows], axis=1),
+                *place(size),
             )
         )
     return groups
@@ -183,16 +200,43 @@ def spectra(groups: list[Bands], curves: Floats, bins: int) -> NDArray[np.comple
     return result
 
 
-def _noise(rate_hz: int, grid: Grid, frames: int, seed: int) -> tuple[list[BandWindow], list[NDArray[np.complex64]]]:
-    """Bands and their carriers: random phases, fixed by the seed, and as flat as can be."""
-    windows = band_windows(rate_hz, grid, frames, whole=False)
-    carriers = []
-    for w in windows:
-        phases = np.random.default_rng([seed, w.band]).random((2, w.size), np.float32)
-        carriers.append(np.exp(2j * np.pi * phases).astype(np.complex64))
-    flat = [Carrier(w.first, w.window, samples) for w, samples in zip(windows, carriers, strict=True)]
-    flatten(flat, frames // 2 + 1, frames / rate_hz)
-    return windows, carriers
+class _Carriers:
+    """The noise of a rate, a grid's bands and a seed: complex64 (2, samples) by band, as long as was asked for so far."""
+
+    def __init__(self, rate_hz: int, grid: Grid, seed: int) -> None:
+        self._rate_hz, self._grid, self._seed = rate_hz, grid, seed
+        self.step_frames = smooth_number(int(STEP_S * rate_hz), even=True)
+        self._steps = 0
+        self._samples: list[NDArray[np.complex64]] = []
+
+    def windows(self, steps: int) -> list[BandWindow]:
+        return band_windows(self._rate_hz, self._grid, steps * self.step_frames, whole=False, steps=steps)
+
+    def samples(self, steps: int) -> list[NDArray[np.complex64]]:
+        """The beginnings of all carriers: random phases, and as flat as can be (see `flatten`)."""
+        if steps > self._steps:
+            self._samples, self._steps = self._longer(steps), steps
+        return [whole[:, : whole.shape[1] // self._steps * steps] for whole in self._samples]
+
+    def _longer(self, steps: int) -> list[NDArray[np.complex64]]:
+        seconds = steps * self.step_frames / self._rate_hz
+        kept_s = max(0.0, self._steps * self.step_frames / self._rate_hz - 2 * GUARD_S)
+        flat = []
+        for i, w in enumerate(self.windows(steps)):
+            phases = np.random.default_rng([self._seed, w.band]).random((w.size, 2), np.float32).T
+            samples = np.ascontiguousarray(np.exp(2j * np.pi * phases), np.complex64)
+            if kept_s:
+                kept = int(w.size * kept_s / seconds)
+                samples[:, :kept] = self._samples[i][:, :kept]
+            flat.append(Carrier(w.first, w.window, samples))
+        flatten(flat, steps * self.step_frames // 2 + 1, seconds, kept_s)
+        return [carrier.samples for carrier in flat]
+
+
+@lru_cache(maxsize=3)
+def _carriers(rate_hz: int, bands: int, lowest_hz: float, highest_hz: float, seed: int) -> _Carriers:
+    """Grids that differ only in time share their carriers."""
+    return _Carriers(rate_hz, Grid(bands=bands, lowest_hz=lowest_hz, highest_hz=highest_hz), seed)
 
 
 @dataclass(frozen=True)
@@ -203,11 +247,17 @@ class _Bench:
     groups: list[Bands]
 
 
-def _build_bench(rate_hz: int, grid: Grid, length_s: float, seed: int) -> _Bench:
-    frames = smooth_number(int((length_s + GUARD_S) * rate_hz), even=True)
-    windows, carriers = _noise(rate_hz, grid, frames, seed)
-    groups = grouped(windows, carriers, Curves(grid), frames / rate_hz)
-    return _Bench(frames, groups)
+def _steps_for(frames: float, step_frames: int) -> int:
+    """How many steps hold these frames, and transform quickly."""
+    steps = max(1, int(np.ceil(frames / step_frames)))
+    while True:
+        rest = steps
+        for factor in range(2, LARGEST_FACTOR + 1):
+            while rest % factor == 0:
+                rest //= factor
+        if rest == 1:
+            return steps
+        steps += 1
 
 
 class Synthesiser:
@@ -218,15 +268,17 @@ class Synthesiser:
         if not 8000 <= rate_hz <= 192000:
             raise ValueError(f"rate_hz = {rate_hz}: from 8000 to 192000")
         self.rate_hz, self.grid = rate_hz, grid
-        self._lengths_s = [s for s in LENGTHS_S if s < grid.duration_s] + [grid.duration_s]
-        # All lengths of a grid of 4 s: a bench that is made anew costs more than many IRs.
-        self._bench = lru_cache(maxsize=BENCHES)(lambda length_s: _build_bench(rate_hz, grid, length_s, seed))
-        self._unprepared = self._lengths_s[:BENCHES]
+        self._carriers = _carriers(rate_hz, grid.bands, grid.lowest_hz, grid.highest_hz, seed)
+        self._longest = self._steps(grid.duration_s)
         self._curves = Curves(grid)
+        self._places: dict[int, tuple[NDArray[np.intp], Floats]] = {}
+        self._bench = lru_cache(maxsize=BENCHES)(self._build)
+        self._unprepared = sorted({self._steps(grid.duration_s * part / BENCHES) for part in range(BENCHES + 1)})[::-1]
         self._frame_s = grid.frame_s.astype(np.float32)
 
     def prepare(self) -> bool:
-        """Makes the carriers of one more length, so that no IR has to wait for them (up to 0.1 s of work); False when all are there."""
+        """Makes the carriers, or the windows of one more length, so that no IR has to wait for them (up to 0.2 s of work); False when
+        all are there."""
         if not self._unprepared:
             return False
         self._bench(self._unprepared.pop(0))
@@ -250,11 +302,12 @@ class Synthesiser:
             raise ValueError("the map is on another grid than the synthesiser")
         curves = self._amplitudes(room.level_db)
         length_s = self._length_s(room)
-        bench = self._bench(next(s for s in self._lengths_s if s >= length_s))
+        steps = self._steps(length_s)
+        bench = self._bench(steps)
         middle, side = spectra(bench.groups, curves, bench.frames // 2 + 1)
-        middle_gain, side_gain = _mid_side_gains(bench.frames, self.rate_hz, width)
-        middle *= middle_gain
-        side *= side_gain
+        middle_gain, side_gain = _mid_side_gains(self._carriers.step_frames, self.rate_hz, width)
+        middle *= np.repeat(middle_gain, steps)[: len(middle)]
+        side *= np.repeat(side_gain, steps)[: len(side)]
         taps = max(1, min(int(length_s * self.rate_hz), bench.frames))
         ir = np.empty((2, taps), np.float32)
         ir[0] = np.fft.irfft(middle + side, bench.frames)[:taps]
@@ -266,6 +319,25 @@ class Synthesiser:
             direct = self._direct(room.direct_db)
             ir[:, : len(direct)] += direct[:taps]
         return np.ascontiguousarray(ir[::-1]) if width < 0 else ir
+
+    def _steps(self, length_s: float) -> int:
+        return _steps_for((length_s + GUARD_S) * self.rate_hz, self._carriers.step_frames)
+
+    def _build(self, steps: int) -> _Bench:
+        """Only windows are new for each length: carriers, and where their samples lie on the curves, begin alike."""
+        longest = max(steps, self._longest)
+        windows = self._carriers.windows(steps)
+        samples = self._carriers.samples(longest)
+        frames = steps * self._carriers.step_frames
+        seconds = longest * self._carriers.step_frames / self.rate_hz
+
+        def place(size: int) -> tuple[NDArray[np.intp], Floats]:
+            if size // steps not in self._places:
+                self._places[size // steps] = self._curves.place(size // steps * longest, seconds)
+            node, share = self._places[size // steps]
+            return node[:size], share[:size]
+
+        return _Bench(frames, grouped(windows, [x[:, : w.size] for x, w in zip(samples, windows, strict=True)], place))
 
     def _amplitudes(self, level_db: Floats) -> Floats:
         """Amplitude curves (bands, nodes) whose energy in each frame is the map's: dB are joined by straight lines, as decays are,
@@ -303,8 +375,10 @@ class Synthesiser:
 
 
 @lru_cache(maxsize=4)
-def _mid_side_gains(frames: int, rate_hz: int, width: float) -> tuple[Floats, Floats]:
-    rho = correlation(np.fft.rfftfreq(frames, 1 / rate_hz).astype(np.float64), width).astype(np.float32)
+def _mid_side_gains(step_frames: int, rate_hz: int, width: float) -> tuple[Floats, Floats]:
+    """For the bins of one step's transform, between each and the next: they serve all lengths."""
+    hz = np.fft.rfftfreq(step_frames, 1 / rate_hz).astype(np.float64) + 0.5 * rate_hz / step_frames
+    rho = correlation(hz, width).astype(np.float32)
     return np.sqrt((1 + rho) / 2), np.sqrt((1 - rho) / 2)
 
 

@@ -74,8 +74,8 @@ def measure(path: Path | None, rate_hz: int, block_frames: int, rooms: int) -> d
     kernel = _engine.Kernel(layout)
     random = np.random.default_rng(0)
     synthesise = Synthesiser(rate_hz, source.energy_map(0.0, 0.0, 0.0).grid)
-    for x in np.linspace(-2, 2, 9):  # carriers of each length are made on first use
-        synthesise(source.energy_map(float(x), 0.0, 0.0))
+    while synthesise.prepare():  # as the control process does when it is idle
+        pass
     times, seconds = [], []
     for point in random.uniform(-2, 2, (rooms, 3)):
         marks = [time.process_time()]

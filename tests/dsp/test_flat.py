@@ -36,5 +36,5 @@ def test_prepared_carriers_are_those_that_would_have_been_made() -> None:
     level = np.repeat((-60 * DEFAULT_GRID.frame_centre_s / 0.8)[None], DEFAULT_GRID.bands, axis=0).astype(np.float32)
     room = EnergyMap(np.maximum(level, -120))
     at_once, prepared = Synthesiser(RATE_HZ), Synthesiser(RATE_HZ)
-    assert sum(1 for _ in iter(prepared.prepare, False)) == 4
+    assert sum(1 for _ in iter(prepared.prepare, False)) > 10  # lengths
     assert np.array_equal(at_once(room), prepared(room))
