@@ -24,6 +24,7 @@ import json
 import os
 import queue
 import random
+import signal
 import sys
 import threading
 import time
@@ -140,6 +141,8 @@ def main() -> int:
             "acceptance: builds whole systems, and needs root for their owners: sudo make acceptance", file=sys.stderr
         )
         return 1
+    # A run that is told to stop leaves no emulator behind: see guest._leave_none_behind.
+    signal.signal(signal.SIGTERM, lambda *_: os.kill(os.getpid(), signal.SIGINT))
     report = Report()
     try:
         guests.require_emulators()
@@ -185,7 +188,7 @@ def _work(work: list[tuple[str, str, Callable[[Report], None]]], jobs: int, repo
             report.seconds[key] = report.seconds.get(key, 0) + time.monotonic() - begun
             done += 1
 
-    threads = [threading.Thread(target=worker) for _ in range(jobs)]
+    threads = [threading.Thread(target=worker, daemon=True) for _ in range(jobs)]
     for thread in threads:
         thread.start()
     for thread in threads:

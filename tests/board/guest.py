@@ -8,6 +8,7 @@ scenarios report were read from the guest's clock.
 
 from __future__ import annotations
 
+import atexit
 import json
 import os
 import shlex
@@ -28,6 +29,16 @@ from debian import Platform
 
 ICOUNT_SHIFT = 0
 """An instruction takes 2^shift ns."""
+
+
+_running: set[subprocess.Popen[bytes]] = set()
+
+
+@atexit.register
+def _leave_none_behind() -> None:
+    """A run that is stopped in the middle (Ctrl-C, SIGTERM) takes its emulators along."""
+    for qemu in list(_running):
+        qemu.kill()
 
 
 class GuestError(AssertionError):
@@ -115,12 +126,14 @@ class Guest:
         ]
         with open(self.folder / "qemu.log", "ab") as log:
             self._qemu = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=log, stderr=log)
+        _running.add(self._qemu)
 
     def cut_power(self) -> None:
         """kill -9: what the guest had not yet written to its disk is lost."""
         if self._qemu is not None:
             self._qemu.send_signal(signal.SIGKILL)
             self._qemu.wait()
+            _running.discard(self._qemu)
             self._qemu = None
             for path in self.folder.glob("ssh-*"):
                 path.unlink(missing_ok=True)
@@ -259,13 +272,17 @@ class Guest:
     # ---- the simulated board ----
 
     def turn(self, **codes: int) -> None:
-        """Turns pots: gain, x, y, z, width to converter codes 0..1023."""
+        """Turns pots: gain, x, y, z, width to converter codes 0..1023, as a hand does: in 0.4 s. (A jump to a rail is a torn wire.)"""
         order = ("gain", "x", "y", "z", "width")
         pots = "/sys/module/pedal_sim/parameters/pots"
-        now = self.run(f"cat {pots}").strip().split(",")
-        for name, code in codes.items():
-            now[order.index(name)] = str(code)
-        self.run(f"echo {','.join(now)} > {pots}")
+        begin = [int(code) for code in self.run(f"cat {pots}").split(",")]
+        end = [codes.get(name, begin[place]) for place, name in enumerate(order)] + begin[len(order) :]
+        steps = 40
+        way = [
+            ",".join(str(a + (b - a) * step // steps) for a, b in zip(begin, end, strict=True))
+            for step in range(1, steps + 1)
+        ]
+        self.run(f"for p in {' '.join(way)}; do echo $p > {pots}; sleep 0.01; done")
 
     def press(self, line: int, *, seconds: float = 0.1) -> None:
         """A footswitch to ground, bouncing as they do."""
