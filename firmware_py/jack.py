@@ -22,6 +22,8 @@ RETRY_S = 0.3
 REALTIME_PRIORITY = 70
 """Of JACK; its clients get a little less. Above the kernel's threaded interrupts, which have 50."""
 ASOUND = Path("/proc/asound")
+MAX_PORTS = 128
+"""JACK keeps 32 KiB for each port that there may be, in memory that it and all its clients lock: 64 MB for its default of 2048."""
 
 
 def is_running(server: str | None = None) -> bool:
@@ -77,6 +79,7 @@ class JackServer:
         command += ["-R", f"-P{REALTIME_PRIORITY}"] if realtime else ["-r"]
         if synchronous:
             command.append("-S")
+        command += ["--port-max", str(MAX_PORTS)]
         command += ["-d", *driver, "-r", str(rate_hz), "-p", str(block_frames)]
         self.name, self.command = name, command
         self._log = tempfile.TemporaryFile() if own_log else None

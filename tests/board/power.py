@@ -80,7 +80,9 @@ def _one_cut(ready: Path, desk: Path, what: str, after_s: float, reference: str)
             guest.wait_for_ssh()
             for name in ("a", "b"):
                 guest.put(desk / f"{name}.nvbank", f"/run/{name}.nvbank")
-            guest.run("nverb install /run/a.nvbank && nverb preset save again && sync")
+            guest.run(
+                "sync; echo 3 > /proc/sys/vm/drop_caches; nverb install /run/a.nvbank && nverb preset save again && sync"
+            )
             writing = subprocess.Popen(
                 [*guest.ssh_words(), WRITING[what]],
                 stdin=subprocess.DEVNULL,
