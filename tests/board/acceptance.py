@@ -1,6 +1,6 @@
 """`make acceptance`: the pedal on emulated boards, from power-on to power cuts. As root, on Debian 12 or newer.
 
-    python tests/board/acceptance.py                     everything: 25 minutes cold, 8 warm, on two idle cores
+    python tests/board/acceptance.py                     everything
     python tests/board/acceptance.py --only sound,push   some scenarios
     python tests/board/acceptance.py --quick             one board, few power cuts: what a contributor runs before a commit
 
