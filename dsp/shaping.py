@@ -31,6 +31,8 @@ DETAIL_RATE = 1.2
 """A band's smooth decay is at most this much steeper than from -5 to -35 dB of its decay curve."""
 HEARD_DB, BAND_HEARD_DB = 85.0, 60.0
 """What lies further below the loudest cell of the map, or of its band, is not relied on when a decay is made longer."""
+STEADY_DB = 1.0
+"""A band whose level changes by less than this over a fifth of a recording is noise, not room."""
 LATER_S, SPARSE_S = 0.03, 0.3
 """From when a band's loudest cell is one of the room, not of a direct sound; up to when reflections may be sparse."""
 
@@ -225,7 +227,18 @@ def last_reliable(level: Floats, grid: Grid) -> NDArray[np.intp]:
     if all(tenth.any() for tenth in tenths):
         before, end = (_decibels(_power(level[:, tenth] - level.max()).mean(axis=1)) + level.max() for tenth in tenths)
         heard = np.where(np.abs(_among_bands(before - end, 9)) < 1.5, np.maximum(heard, end + 10.0), heard)
+    # So has a band that stands still for the middle third of the recording, whatever a fade-out does at its end: a pilot tone, hum.
+    thirds = [(time >= begin) & (time < begin + 0.2) for begin in (0.4, 0.6)]
+    steady = np.zeros(grid.bands, bool)
+    if all(third.any() for third in thirds):
+        before, end = (_decibels(_power(level[:, third] - level.max()).mean(axis=1)) + level.max() for third in thirds)
+        still = (np.abs(_among_bands(before - end, 3)) < STEADY_DB) | (np.abs(before - end) < STEADY_DB / 4)
+        steady = still & (end > level.max() + FLOOR_DB + 10)
+        if np.count_nonzero(steady) > grid.bands // 2:  # a plateau before a gate stands still in all bands
+            steady[:] = False
+        heard = np.where(steady, np.maximum(heard, end + 10.0), heard)
     reliable = level > heard[:, None]
+    reliable[:, 0] |= steady  # where that is all that there is
     last = grid.frames - 1 - reliable[:, ::-1].argmax(axis=1)
     return np.where(reliable.any(axis=1), np.maximum(last, 4), grid.frames - 1)
 

@@ -6,7 +6,7 @@ import contextlib
 import ctypes
 
 _TRIM_THRESHOLD, _MMAP_THRESHOLD = -1, -3  # malloc.h
-HELD_BYTES = 32 << 20
+HELD_BYTES = 4 << 20
 
 
 def hold_freed_memory() -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import lru_cache
+
 import numpy as np
 import pytest
 from numpy.typing import NDArray
@@ -158,3 +160,13 @@ def test_very_short_recordings_can_be_shaped() -> None:
             [(1.0, RecordedRoom(np.ones((2, taps), np.float32), RATE_HZ))], Shape(decay=2, size=0.5), 0.5, noise
         )
         assert np.isfinite(got).all() and np.abs(got).max() > 0
+
+
+def test_a_pilot_tone_does_not_make_a_shorter_room_longer() -> None:
+    """A decay of 0.8 s over 2 s, and 16 kHz, steady and faded out: at half the decay the room is no longer than it is."""
+    time_s = np.arange(2 * RATE_HZ) / RATE_HZ
+    tail = np.random.default_rng(4).standard_normal((2, len(time_s))) * 10 ** (-3 * time_s / 0.8)
+    tone = 0.03 * np.sin(2 * np.pi * 16000 * time_s) * np.clip((2 - time_s) / 0.1, 0, 1)
+    room = RecordedRoom((0.1 * (tail + tone)).astype(np.float32), RATE_HZ, grid=recording_grid(2.0))
+    noise = lru_cache(lambda grid, seed: Synthesiser(RATE_HZ, grid, seed))
+    assert render([(1.0, room)], Shape(decay=0.5), 1.0, noise).shape[1] <= 2.0 * RATE_HZ
