@@ -38,8 +38,8 @@ STEP_S = 0.27
 """IRs are made in lengths that are about a multiple of this, GUARD_S and all. A band has the same rate in all of them."""
 BENCHES = 16
 """Lengths that are kept: all of a grid of 4 s."""
-LARGEST_FACTOR = 11
-"""NumPy's transforms have code of their own for prime factors up to this."""
+LARGEST_FACTOR = 5
+"""The largest prime factor of a number of steps: quick to transform, and not more lengths than memory is well spent on."""
 GUARD_S = 0.05
 """Room behind an IR for what the lowest bands spread before their onset (it wraps around), which is cut off."""
 LOWEST_HZ = 5.0
