@@ -44,6 +44,8 @@ GUARD_S = 0.05
 """Room behind an IR for what the lowest bands spread before their onset (it wraps around), which is cut off."""
 LOWEST_HZ = 5.0
 """Nothing lower is in an IR."""
+FFT_IN_PLACE = int(np.__version__.split(".")[0]) >= 2
+"""32-bit boards have NumPy 1, for tflite-runtime's sake."""
 NODES = 4
 """Points of an energy curve in each frame of the map."""
 
@@ -192,7 +194,10 @@ def spectra(groups: list[Bands], curves: Floats, bins: int) -> NDArray[np.comple
         gain *= group.share
         gain += curves[group.bands].take(group.node, axis=1)
         bands = gain * group.carriers
-        np.fft.fft(bands, axis=2, out=bands)  # type: ignore[arg-type]  # NumPy takes complex64, its stubs do not
+        if FFT_IN_PLACE:
+            np.fft.fft(bands, axis=2, out=bands)  # type: ignore[arg-type]  # NumPy takes complex64, its stubs do not
+        else:
+            bands[:] = np.fft.fft(bands, axis=2)
         bands *= group.window
         size = bands.shape[2]
         for row, first in enumerate(group.first_bin):
