@@ -144,10 +144,11 @@ def play(sound: NDArray[np.float32], rate_hz: int, server: str | None) -> None:
     from firmware_py.demo import Player
 
     player = Player(server or "default", sound)
+    at_hz = player.client.samplerate
+    if at_hz != rate_hz:
+        player.close()
+        player = Player(server or "default", soxr.resample(sound, rate_hz, at_hz))
     try:
-        if player.client.samplerate != rate_hz:
-            player.close()
-            player = Player(server or "default", soxr.resample(sound, rate_hz, player.client.samplerate))
         player.start_to(["system:playback_1", "system:playback_2"])
         while not player.done:
             time.sleep(0.05)

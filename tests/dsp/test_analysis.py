@@ -63,7 +63,8 @@ def test_noise_under_a_decay_is_taken_away_and_the_decay_goes_on() -> None:
     maps = [analyse(ir, RATE_HZ, start=0) for ir in (clean, noisy)]
     left = [10 * np.log10(np.cumsum(energy(each).sum(axis=0)[::-1])[::-1]) for each in maps]
     down = left[0] - left[0][0]
-    assert np.abs((left[1] - left[1][0]) - down)[down > -60].max() < 2.0
+    # 3 dB at -60 dB, where the noise that was taken away held thirty times the energy of what is left.
+    assert np.abs((left[1] - left[1][0]) - down)[down > -60].max() < 3.0
 
 
 def test_rumble_below_hearing_is_no_room() -> None:

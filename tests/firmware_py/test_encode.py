@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from pathlib import Path
 
 import numpy as np
@@ -10,6 +11,7 @@ import pytest
 import soundfile
 
 from dsp.synthesis import Synthesiser
+from firmware_py import jack
 from firmware_py.cli import main
 from firmware_py.paths import data_dir
 from firmware_py.presets import Presets
@@ -85,3 +87,27 @@ def test_errors_are_one_line(
     error = capsys.readouterr().err
     assert told in error and error.count("\n") == 1, error
     assert not (tmp_path / "out.wav").exists()
+
+
+def test_play_without_a_file_goes_through_jack(room: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Through a real server: one at the sound's rate, and one at another, to which it is resampled."""
+    click = tmp_path / "click.wav"
+    soundfile.write(click, np.r_[0.5, np.zeros(999)].astype(np.float32), RATE_HZ, subtype="FLOAT")
+    for rate_hz in (RATE_HZ, 44100):
+        name = f"nverb-encode-{os.getpid()}"
+        server = jack.dummy(name, rate_hz=rate_hz)
+        monkeypatch.setenv("JACK_DEFAULT_SERVER", name)
+        try:
+            assert main(["encode", str(room), "--knobs-only", "--play", str(click)]) == 0
+        finally:
+            server.close()
+
+
+def test_play_without_jack_is_told_in_one_line(
+    room: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    click = tmp_path / "click.wav"
+    soundfile.write(click, np.r_[0.5, np.zeros(999)].astype(np.float32), RATE_HZ, subtype="FLOAT")
+    monkeypatch.setenv("JACK_DEFAULT_SERVER", "nobody")
+    assert main(["encode", str(room), "--knobs-only", "--play", str(click)]) == 1
+    assert "-o OUT.wav" in capsys.readouterr().err
