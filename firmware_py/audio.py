@@ -64,6 +64,8 @@ def run(*, client: str, inputs: int, max_ir_s: float, connect: bool, lock_pages:
     # Blocked before JACK's and pyo's threads are made, for they inherit it: signals then wait for _watch().
     stop_signals = {signal.SIGTERM, signal.SIGINT, signal.SIGHUP}
     signal.pthread_sigmask(signal.SIG_BLOCK, stop_signals)
+    # NumPy comes with OpenBLAS, whose every thread takes 32 MB, all of it locked, for products that nobody asks of it here.
+    os.environ["OPENBLAS_NUM_THREADS"] = "1"
     os.environ["JACK_NO_START_SERVER"] = "1"  # else boot() waits 6 s for a server that nobody starts
     from dsp.graph import Graph, jack_server, settle_memory
     from firmware_py import mailbox

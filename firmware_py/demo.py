@@ -28,6 +28,7 @@ from firmware_py.supervisor import Child, Supervisor, command
 Floats = NDArray[np.float32]
 
 # (share of the demo's length, control, position of its knob 0..1): between two lines of a control its knob turns evenly.
+CONNECTING_S = 0.3
 MOVES = (
     (0.00, "x", 0.15), (0.00, "y", 0.50), (0.00, "z", 0.20), (0.00, "width", 0.625), (0.00, "gain", 0.78),
     (0.10, "x", 0.15), (0.40, "x", 1.00), (0.55, "x", 0.80),
@@ -91,13 +92,14 @@ class Player:
         self.recording = np.zeros_like(self._sound)
         self.position = 0
         self.playing = False
-        self.xruns = 0
+        self.xruns = self._cycles = 0
         self._out: list[Any] = [self.client.outports.register(f"out_{c + 1}") for c in range(2)]
         self._in: list[Any] = [self.client.inports.register(f"in_{c + 1}") for c in range(2)]
         self.client.set_process_callback(self._process)
         self.client.set_xrun_callback(self._on_xrun)
 
     def _process(self, frames: int) -> None:
+        self._cycles += 1
         at = self.position
         active = self.playing and at < len(self._sound)
         for c in range(2):
@@ -122,7 +124,7 @@ class Player:
                 self.client.connect(f"nverb:output_{c + 1}", self._in[c])
         except client_library.JackError as error:
             raise UserError(f"cannot connect to the pedal's JACK ports: {error}") from None
-        self.playing = True
+        self._begin()
 
     def start_to(self, ports: Sequence[str]) -> None:
         """Connects to these two ports alone and begins to play. Raises UserError if they are not there."""
@@ -134,6 +136,13 @@ class Player:
                 self.client.connect(own, port)
         except client_library.JackError as error:
             raise UserError(f"cannot connect to JACK's ports {', '.join(ports)}: {error}") from None
+        self._begin()
+
+    def _begin(self) -> None:
+        """Plays once the connections are in force: JACK answers before that, and takes them up one by one in the cycles that follow."""
+        cycles, until = self._cycles, time.monotonic() + CONNECTING_S
+        while time.monotonic() < until or (self._cycles - cycles < 16 and time.monotonic() < until + 2):
+            time.sleep(0.01)
         self.playing = True
 
     @property

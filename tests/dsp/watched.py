@@ -9,10 +9,9 @@ import os
 import sys
 
 import numpy as np
-import pyo
 
 from dsp._engine import PARAMS
-from dsp.graph import OfflineGraph, settle_memory
+from dsp.graph import OfflineGraph, pyo, settle_memory  # pyo from there, where it is kept from talking
 
 RATE_HZ = 48000
 BLOCK = 64
