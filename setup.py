@@ -64,10 +64,11 @@ setup(
     ext_modules=[
         Extension(
             "dsp._engine",
-            ["dsp/binding.c", "dsp/engine.c", "dsp/port.c", "dsp/kernel.c", "dsp/kernel_plan.c"],
+            [f"dsp/{name}.c" for name in ("binding", "engine", "port", "vigil", "kernel", "kernel_plan")],
             include_dirs=["dsp"],
             depends=[
-                f"dsp/{name}.h" for name in ("engine", "port", "kernel", "kernel_layout", "kernel_simd", "denormals")
+                f"dsp/{name}.h"
+                for name in ("engine", "port", "vigil", "kernel", "kernel_layout", "kernel_simd", "denormals")
             ],
             extra_compile_args=["-std=gnu11", "-O2", "-Wall", "-Wextra"],
             libraries=["m"],

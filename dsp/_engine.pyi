@@ -1,4 +1,4 @@
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 from numpy.typing import ArrayLike as Buffer
@@ -26,6 +26,7 @@ class Port:
     def recover_steering(self) -> None: ...
     def newest_room(self) -> int: ...
     def meters(self, take: bool = False) -> dict[str, Any]: ...
+    def watch(self, signals: Iterable[int], seconds: float, keeper: str | None = None, ping_s: float = 0) -> int: ...
 
 class Engine:
     begin: Callback

@@ -10,6 +10,7 @@
 #include <string.h>
 
 #include "engine.h"
+#include "vigil.h"
 
 static PyObject *raise_error(int error) {
     PyErr_SetString(error == NV_E_MEMORY ? PyExc_MemoryError : PyExc_ValueError, nv_error_text(error));
@@ -209,6 +210,31 @@ static PyObject *port_meters(PortObject *self, PyObject *args, PyObject *kwargs)
 #undef TAKE
 }
 
+static PyObject *port_watch(PortObject *self, PyObject *args, PyObject *kwargs) {
+    static char *names[] = {"signals", "seconds", "keeper", "ping_s", NULL};
+    PyObject *numbers;
+    double seconds, ping_s = 0;
+    nv_vigil vigil = {0};
+    if (!PyArg_ParseTupleAndKeywords(args, kwargs, "Od|zd", names, &numbers, &seconds, &vigil.keeper, &ping_s)) return NULL;
+    PyObject *list = PySequence_Fast(numbers, "signals must be iterable");
+    if (!list) return NULL;
+    sigemptyset(&vigil.signals);
+    for (Py_ssize_t i = 0; i < PySequence_Fast_GET_SIZE(list); i++) {
+        long number = PyLong_AsLong(PySequence_Fast_GET_ITEM(list, i));
+        if (!PyErr_Occurred() && sigaddset(&vigil.signals, (int)number)) PyErr_Format(PyExc_ValueError, "no signal: %ld", number);
+    }
+    Py_DECREF(list);
+    if (!PyErr_Occurred() && !(seconds >= 0 && seconds <= 1e9 && ping_s >= 0 && ping_s <= 1e9))
+        PyErr_SetString(PyExc_ValueError, "seconds and ping_s: from 0 to 1e9");
+    if (PyErr_Occurred()) return NULL;
+    vigil.seconds = seconds, vigil.ping_s = ping_s;
+    int number;
+    Py_BEGIN_ALLOW_THREADS
+    number = nv_vigil_keep(&vigil, self->port);
+    Py_END_ALLOW_THREADS
+    return PyLong_FromLong(number);
+}
+
 static PyObject *port_layout(PortObject *self, void *Py_UNUSED(closure)) {
     return PyBytes_FromStringAndSize((const char *)&self->port->layout, sizeof self->port->layout);
 }
@@ -234,6 +260,9 @@ static PyMethodDef port_methods[] = {
     {"newest_room", (PyCFunction)port_newest_room, METH_NOARGS, "Fingerprint of the newest IR handed over; 0: none or unknown."},
     {"meters", (PyCFunction)(void (*)(void))port_meters, METH_VARARGS | METH_KEYWORDS,
      "meters(take=False) -> dict; take=True starts the peaks and the worst time anew."},
+    {"watch", (PyCFunction)(void (*)(void))port_watch, METH_VARARGS | METH_KEYWORDS,
+     "watch(signals, seconds, keeper=None, ping_s=0) -> number of a signal, or 0: waits, without the GIL, while blocks come at their\n"
+     "pace, for one of these blocked signals or so many seconds; tells the notify socket `keeper` that all is well each ping_s."},
     {0},
 };
 static PyGetSetDef port_getset[] = {

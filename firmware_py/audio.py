@@ -168,13 +168,16 @@ def _watch(
     notifier: Notifier,
     guard: crashguard.CrashGuard,
 ) -> int:
-    """Waits for a signal; looks at the engine's heartbeat meanwhile. Holds the GIL only for some microseconds each 0.1 s."""
+    """Waits for a signal and sees to it that blocks come. As long as all is well Python does nothing: see dsp/vigil.h."""
     block_frames, block_s = port.block_frames, port.block_frames / port.rate_hz
     first_block = True
     blocks, since = 0, time.monotonic()
     while True:
-        told = signal.sigtimedwait(stop_signals, 0.02 if first_block else 0.1)
-        if told is not None:
+        if first_block:
+            told = signal.sigtimedwait(stop_signals, 0.02) is not None
+        else:
+            told = port.watch(stop_signals, guard.remaining_s, notifier.address, notifier.ping_s) != 0
+        if told:
             return 0
         if int(server.getBufferSize()) != block_frames:  # pyo was told, and now reads past its own
             say(f"JACK changed its block size to {int(server.getBufferSize())} frames")
@@ -187,6 +190,7 @@ def _watch(
                 say(f"playing {1000 * (now - started):.0f} ms after start, {round(1e6 * block_s)} us a block")
                 notifier.ready()
                 notifier.status(f"playing, {block_frames} frames at {port.rate_hz} Hz")
+                _above_others()
             blocks, since = seen, now
             notifier.ping()
             guard.look()
@@ -196,3 +200,10 @@ def _watch(
         elif now - since > (5 if first_block else 1):
             say("JACK stands still or is gone")
             return START_AGAIN
+
+
+def _above_others() -> None:
+    """The lowest real-time priority for this thread, if it may: where it must hold the GIL, no ordinary load keeps it from giving it
+    back to the audio thread. Not for threads of pyo and JACK, which have theirs by now."""
+    with contextlib.suppress(OSError):
+        os.sched_setscheduler(0, os.SCHED_FIFO, os.sched_param(os.sched_get_priority_min(os.SCHED_FIFO)))

@@ -31,6 +31,16 @@ def measure(*, block_frames: int, storm_s: float, show: bool) -> dict[str, Any]:
         if show:
             print(text, flush=True)
 
+    def note_resident(pedal: Supervisor, name: str, bar: int) -> None:
+        process = next(child.process for child in pedal.children if child.name == name)
+        assert process is not None
+        memory = resident_mb(process.pid)
+        note(
+            f"{name}_rss_mb",
+            memory,
+            f"resident set, {name:8}        {memory['own']:.1f} MB own (bar {bar}), {memory['shared']:.1f} MB of shared memory",
+        )
+
     starts = [start_to_first_block_ms(block_frames) for _ in range(3)]
     note(
         "start_ms", starts, f"process start -> first block   {statistics.median(starts):.0f} ms (median of 3; bar 1000)"
@@ -43,7 +53,8 @@ def measure(*, block_frames: int, storm_s: float, show: bool) -> dict[str, Any]:
             error_db,
             f"live JACK against scipy        {error_db:.1f} dB of the peak, no offset in time",
         )
-    with private_pedal(block_frames=block_frames, synchronous=False) as pedal:
+        note_resident(pedal, "audio", 60)  # with its memory not locked: what it uses
+    with private_pedal(block_frames=block_frames, synchronous=False, as_service=True) as pedal:
         wait_for_room(pedal)
         ways = knob_to_room_ms(pedal)
         note(
@@ -56,20 +67,17 @@ def measure(*, block_frames: int, storm_s: float, show: bool) -> dict[str, Any]:
         note(
             "storm",
             storm,
-            f"knob storm of {storm_s:g} s           {storm['rooms']} rooms in {storm['blocks']} blocks; JACK xruns: pedal "
-            f"{storm['xruns']}, idle client {storm['idle_xruns']}; late blocks seen by the pedal {storm['late_blocks']}; "
-            f"load {100 * storm['load']:.1f} % mean",
-        )
-        for child in pedal.children:
-            assert child.process is not None
-            memory = resident_mb(child.process.pid)
-            bar = 60 if child.name == "audio" else 70
-            note(
-                f"{child.name}_rss_mb",
-                memory,
-                f"resident set, {child.name:8}        {memory['own']:.1f} MB own (bar {bar}), "
-                f"{memory['shared']:.1f} MB of shared memory",
+            f"knob storm of {storm_s:g} s           {storm['rooms']} rooms in {storm['blocks']} blocks, "
+            + (
+                f"real-time priority {storm['realtime'][0]}"
+                if storm["realtime"]
+                else "WITHOUT REAL-TIME PRIORITY (not allowed here)"
             )
+            + f"\n  xruns by JACK's log           pedal {storm['xruns']}, idle client {storm['idle_xruns']}, the driver itself "
+            f"{storm['driver_xruns']}; late blocks seen by the pedal {storm['late_blocks']}; load {100 * storm['load']:.1f} % mean, "
+            f"{100 * storm['worst_load']:.1f} % worst",
+        )
+        note_resident(pedal, "control", 70)
     return figures
 
 
@@ -130,37 +138,73 @@ def knob_to_room_ms(pedal: Supervisor, moves: int = 200) -> list[float]:
     return sorted(ways)
 
 
+class IdleClient:
+    """A JACK client on the same server whose callback does nothing: what it misses, any client would have missed.
+
+    Its callback is the C library's iswdigit(frames), which is 0 ("go on") for all block sizes: Python would need its GIL.
+    """
+
+    NAME = "nverb-idle"
+
+    def __init__(self) -> None:
+        import ctypes
+
+        self._jack = ctypes.CDLL("libjack.so.0")
+        self._jack.jack_client_open.restype = ctypes.c_void_p
+        no_start_server = 1
+        self._client = ctypes.c_void_p(self._jack.jack_client_open(self.NAME.encode(), no_start_server, None))
+        if not self._client:
+            raise UserError("JACK takes no second client")
+        self._jack.jack_set_process_callback(self._client, ctypes.CDLL(None).iswdigit, None)
+        self._jack.jack_activate(self._client)
+
+    def close(self) -> None:
+        self._jack.jack_client_close(self._client)
+
+
 def knob_storm(pedal: Supervisor, seconds: float) -> dict[str, Any]:
     """All knobs turn 50 times a second; xruns as JACK's own log tells them, beside those of a client that does nothing."""
-    import jack
-
-    idle = jack.Client("nverb-idle", servername=os.environ["JACK_DEFAULT_SERVER"], no_start_server=True)
-    idle.activate()
+    assert pedal.jack is not None and pedal.children[0].process is not None
+    idle = IdleClient()
+    realtime = realtime_threads(pedal.children[0].process.pid)
     random_ = random.Random(2)
-    assert pedal.jack is not None
     log_before = len(pedal.jack.log())
     before = ask({"do": "status"})["status"]["audio"]
     knobs = {"x": 9.0, "y": 9.0, "z": 9.0, "width": 4.0, "predelay": 100.0, "mix": 100.0}
-    load, end = [], time.monotonic() + seconds
+    load, worst, end = [], 0.0, time.monotonic() + seconds
     while time.monotonic() < end:
         pedal.tend()
         ask({"do": "set", "values": {name: round(top * random_.random(), 3) for name, top in knobs.items()}})
         if random_.random() < 0.02:
-            load.append(ask({"do": "status"})["status"]["audio"]["load"])
+            status = ask({"do": "status"})["status"]["audio"]
+            load.append(status["load"])
+            worst = max(worst, status["worst_load"])
         time.sleep(0.02)
     after = ask({"do": "status"})["status"]["audio"]
     log = pedal.jack.log()[log_before:]
-    idle.deactivate()
     idle.close()
     return {
         "seconds": seconds,
+        "realtime": realtime,
         "rooms": after["playing_serial"] - before["playing_serial"],
         "blocks": after["blocks"] - before["blocks"],
         "late_blocks": after["late_blocks"] - before["late_blocks"],
-        "xruns": len(re.findall(r"XRun: client = nverb\b(?!-)", log)),
-        "idle_xruns": len(re.findall(r"XRun: client = nverb-idle", log)),
+        "xruns": len(re.findall(r"XRun: client = nverb was", log)),
+        "idle_xruns": len(re.findall(rf"XRun: client = {IdleClient.NAME} was", log)),
+        "driver_xruns": len(re.findall(r"Driver::Process XRun", log)),
         "load": statistics.fmean(load) if load else after["load"],
+        "worst_load": max(worst, after["worst_load"]),
     }
+
+
+def realtime_threads(pid: int) -> list[int]:
+    """Real-time priorities of a process's threads, highest first; those without have none."""
+    found = []
+    for task in Path(f"/proc/{pid}/task").iterdir():
+        policy = os.sched_getscheduler(int(task.name))
+        if policy in (os.SCHED_FIFO, os.SCHED_RR):
+            found.append(os.sched_getparam(int(task.name)).sched_priority)
+    return sorted(found, reverse=True)
 
 
 def resident_mb(pid: int) -> dict[str, float]:

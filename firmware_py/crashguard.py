@@ -51,6 +51,11 @@ class CrashGuard:
     def crash_loop(self) -> bool:
         return self.deaths >= CRASH_LOOP
 
+    @property
+    def remaining_s(self) -> float:
+        """Until a look() does something."""
+        return max(STABLE_S - (time.monotonic() - self._started), 0.0) + 0.01 if self._open else 1e9
+
     def look(self) -> None:
         """Called now and then by a process that is well: after STABLE_S it has not died young."""
         if self._open and time.monotonic() - self._started > STABLE_S:

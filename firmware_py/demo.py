@@ -162,23 +162,30 @@ def private_pedal(
     synchronous: bool = True,
     audio_arguments: tuple[str, ...] = (),
     control_arguments: tuple[str, ...] = ("--profile", "sim"),
+    as_service: bool = False,
 ) -> Iterator[Supervisor]:
     """A whole pedal on a JACK server and a runtime folder of its own, torn down at the end. Demo, tests and benches.
 
-    Sets NVERB_RUNTIME_DIR and JACK_DEFAULT_SERVER of this process for its life.
+    `as_service`: real-time priority, as far as this user may have it, and locked memory. Sets NVERB_RUNTIME_DIR and
+    JACK_DEFAULT_SERVER of this process for its life.
     """
     name = f"nverb-{os.getpid()}"
     runtime = tempfile.mkdtemp(prefix="nverb-", dir="/dev/shm")
     before = {key: os.environ.get(key) for key in ("NVERB_RUNTIME_DIR", "JACK_DEFAULT_SERVER")}
     os.environ.update(NVERB_RUNTIME_DIR=runtime, JACK_DEFAULT_SERVER=name)
     supervisor = None
+    realtime = as_service and jack.take_limits()
+    if not as_service:
+        audio_arguments = ("--no-lock", *audio_arguments)
     try:
         supervisor = Supervisor(
             [
-                Child("audio", command("audio", "--no-connect", "--no-lock", *audio_arguments)),
+                Child("audio", command("audio", "--no-connect", *audio_arguments)),
                 Child("control", command("control", *control_arguments)),
             ],
-            lambda: jack.dummy(name, block_frames=block_frames, rate_hz=rate_hz, synchronous=synchronous),
+            lambda: jack.dummy(
+                name, block_frames=block_frames, rate_hz=rate_hz, synchronous=synchronous, realtime=realtime
+            ),
         )
         yield supervisor
     finally:

@@ -3,8 +3,10 @@ process."""
 
 from __future__ import annotations
 
+import contextlib
 import os
 import re
+import resource
 import shutil
 import subprocess
 import sys
@@ -223,11 +225,28 @@ class JackKeeper:
         self.trouble = trouble
 
 
-def dummy(name: str, *, block_frames: int = 128, rate_hz: int = 48000, synchronous: bool = False) -> JackServer:
+def dummy(
+    name: str, *, block_frames: int = 128, rate_hz: int = 48000, synchronous: bool = False, realtime: bool = False
+) -> JackServer:
     """A JACK server without a sound card, paced by a timer."""
     return JackServer(
-        name, ["dummy"], block_frames=block_frames, rate_hz=rate_hz, realtime=False, synchronous=synchronous
+        name, ["dummy"], block_frames=block_frames, rate_hz=rate_hz, realtime=realtime, synchronous=synchronous
     )
+
+
+def take_limits() -> bool:
+    """Raises this process's limits of real-time priority and locked memory, for itself and those that it starts, as far as it may; True if
+    JACK can have its priority then."""
+    for limit in (resource.RLIMIT_RTPRIO, resource.RLIMIT_MEMLOCK):
+        with contextlib.suppress(ValueError, OSError):
+            resource.setrlimit(limit, (resource.getrlimit(limit)[1],) * 2)
+    before = os.sched_getscheduler(0), os.sched_getparam(0)
+    try:
+        os.sched_setscheduler(0, os.SCHED_FIFO, os.sched_param(REALTIME_PRIORITY))  # the surest way to know is to try
+        os.sched_setscheduler(0, *before)
+    except OSError:
+        return False
+    return True
 
 
 def connect(source: str, target: str, server: str | None = None) -> bool:

@@ -19,16 +19,16 @@ class Notifier:
     """This process's line to its keeper; does nothing where there is none. Never waits, never raises."""
 
     def __init__(self) -> None:
-        address = os.environ.get("NOTIFY_SOCKET", "")
-        self._address = "\0" + address[1:] if address.startswith("@") else address
-        self._socket = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM | socket.SOCK_CLOEXEC) if address else None
+        self.address = os.environ.get("NOTIFY_SOCKET") or None
+        self._socket = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM | socket.SOCK_CLOEXEC) if self.address else None
         interval_s = 0.0
         try:
             if os.environ.get("WATCHDOG_PID", str(os.getpid())) == str(os.getpid()):
                 interval_s = int(os.environ.get("WATCHDOG_USEC", "0")) / 1e6
         except ValueError:
             pass
-        self._ping_s = interval_s / 4
+        self.ping_s = interval_s / 4
+        """How often the keeper's watchdog is to be fed; 0: never."""
         self._next_ping = 0.0
         self._status, self._is_ready = "", False
 
@@ -49,15 +49,16 @@ class Notifier:
 
     def ping(self) -> None:
         """Feeds the watchdog, if there is one and it is time. Cheap: may be called in every turn of a loop."""
-        if self._ping_s:
+        if self.ping_s:
             now = time.monotonic()
             if now >= self._next_ping:
-                self._next_ping = now + self._ping_s
+                self._next_ping = now + self.ping_s
                 self._send("WATCHDOG=1")
 
     def _send(self, message: str) -> None:
-        if self._socket is not None:
+        if self._socket is not None and self.address is not None:
+            address = "\0" + self.address[1:] if self.address.startswith("@") else self.address
             try:
-                self._socket.sendto(message.encode(), socket.MSG_DONTWAIT, self._address)
+                self._socket.sendto(message.encode(), socket.MSG_DONTWAIT, address)
             except OSError:
                 pass  # the keeper is busy or gone; there is nobody to tell

@@ -164,10 +164,10 @@ def _run(args: argparse.Namespace) -> int:
         else:
             raise UserError("no sound card and no JACK server: plug one in, or try `nverb demo` or `nverb run --dummy`")
 
+        realtime = jack.take_limits() or driver != ["dummy"]  # on a sound card jackd tries, and says so if it may not
+
         def start() -> jack.JackServer:
-            return jack.JackServer(
-                server, driver, block_frames=args.block, rate_hz=args.rate, realtime=driver != ["dummy"]
-            )
+            return jack.JackServer(server, driver, block_frames=args.block, rate_hz=args.rate, realtime=realtime)
 
     held = lock("run", "nverb run")
     find_source(args.bank)

@@ -1,0 +1,127 @@
+"""The audio process's main thread at rest: it feeds the watchdog while blocks come at their pace, and returns when anything happens."""
+
+from __future__ import annotations
+
+import mmap
+import signal
+import socket
+import struct
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+
+from dsp import _engine
+
+RATE_HZ, BLOCK = 48000, 128
+BLOCKS_OFFSET = 576
+"""Of meters.blocks, as port.h draws it."""
+ENDLESS_S = 60.0
+
+
+@pytest.fixture
+def memory() -> mmap.mmap:
+    return mmap.mmap(-1, _engine.port_bytes(_engine.plan(BLOCK, 4800, 2)))
+
+
+@pytest.fixture
+def port(memory: mmap.mmap) -> _engine.Port:
+    return _engine.Port(memory, layout=_engine.plan(BLOCK, 4800, 2), rate_hz=RATE_HZ)
+
+
+@pytest.fixture
+def keeper(tmp_path: Path) -> Iterator[socket.socket]:
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as heard:
+        heard.bind(str(tmp_path / "notify"))
+        heard.setblocking(False)
+        yield heard
+
+
+@contextmanager
+def blocks_come(memory: mmap.mmap, pace: float = 1.0) -> Iterator[None]:
+    """A Python thread, so that blocks only come where the GIL is free."""
+    done = threading.Event()
+
+    def play() -> None:
+        start = time.monotonic()
+        while not done.wait(0.005):
+            struct.pack_into(
+                "<Q", memory, BLOCKS_OFFSET, int(pace * (time.monotonic() - start) * RATE_HZ / BLOCK) + 1000
+            )
+
+    struct.pack_into("<Q", memory, BLOCKS_OFFSET, 1000)
+    thread = threading.Thread(target=play)
+    thread.start()
+    try:
+        yield
+    finally:
+        done.set()
+        thread.join()
+
+
+def messages(heard: socket.socket) -> list[bytes]:
+    found = []
+    while True:
+        try:
+            found.append(heard.recv(100))
+        except BlockingIOError:
+            return found
+
+
+def test_it_feeds_the_watchdog_while_blocks_come(memory: mmap.mmap, port: _engine.Port, keeper: socket.socket) -> None:
+    heard: list[bytes] = []
+    with blocks_come(memory):
+        for _ in range(50):  # on a busy machine our blocks may falter
+            assert port.watch([signal.SIGUSR1], 0.5, keeper.getsockname(), 0.05) == 0
+            heard += messages(keeper)
+            if heard:
+                break
+    assert set(heard) == {b"WATCHDOG=1"}
+
+
+def test_an_abstract_address_is_one_too(memory: mmap.mmap, port: _engine.Port) -> None:
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as heard:
+        heard.bind("")  # Linux chooses one
+        heard.setblocking(False)
+        with blocks_come(memory):
+            found = any(
+                port.watch([signal.SIGUSR1], 0.5, "@" + heard.getsockname()[1:].decode(), 0.05) == 0 and messages(heard)
+                for _ in range(50)
+            )
+        assert found
+
+
+@pytest.mark.parametrize("pace", [0.0, 0.5, 2.0], ids=["stands still", "JACK's block doubled", "JACK's block halved"])
+def test_blocks_at_another_pace_end_it(memory: mmap.mmap, port: _engine.Port, pace: float) -> None:
+    with blocks_come(memory, pace):
+        assert port.watch([signal.SIGUSR1], ENDLESS_S) == 0
+
+
+def test_who_stands_still_is_not_said_to_be_well(port: _engine.Port, keeper: socket.socket) -> None:
+    assert port.watch([signal.SIGUSR1], ENDLESS_S, keeper.getsockname(), 0.05) == 0
+    assert not messages(keeper)
+
+
+def test_a_signal_ends_it(memory: mmap.mmap, port: _engine.Port) -> None:
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGUSR1])
+    try:
+        signal.pthread_kill(threading.get_ident(), signal.SIGUSR1)
+        with blocks_come(memory):
+            assert port.watch([signal.SIGUSR1, signal.SIGUSR2], ENDLESS_S) == signal.SIGUSR1
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+
+def test_nobody_listens(memory: mmap.mmap, port: _engine.Port, tmp_path: Path) -> None:
+    with blocks_come(memory):
+        assert port.watch([signal.SIGUSR1], 0.3, str(tmp_path / "nobody"), 0.05) == 0
+        assert port.watch([signal.SIGUSR1], 0.3, "x" * 200, 0.05) == 0
+
+
+def test_what_makes_no_sense_is_refused(port: _engine.Port) -> None:
+    for signals, seconds in (([0], 1.0), ([1000], 1.0), ([signal.SIGUSR1], float("nan")), ([signal.SIGUSR1], -1.0)):
+        with pytest.raises(ValueError, match=r"signal|seconds"):
+            port.watch(signals, seconds)
