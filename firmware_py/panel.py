@@ -11,7 +11,7 @@ from typing import Any
 from device.controls import CONTROLS, Control, find, format, to_position, to_value
 from firmware_py.errors import UserError
 from firmware_py.socket import ask
-from firmware_py.status import machine_line, meter
+from firmware_py.status import machine_line, meter, rooms_title
 
 REFRESH_S = 0.1
 STEP, FINE_STEP = 0.02, 0.002
@@ -36,7 +36,7 @@ def draw(status: dict[str, Any], chosen: str, columns: int = 80, rows: int = 24)
 
 def _head(status: dict[str, Any]) -> list[str]:
     audio, room = status["audio"], status["room"]
-    about = f"room {room['bank']}   {machine_line(status)}".rstrip()
+    about = f"room {rooms_title(room)}   {machine_line(status)}".rstrip()
     if audio is None:
         return [f"nverb {status['version']}   NO AUDIO PROCESS", about]
     state = "playing" if audio["alive"] else "NOT PLAYING"

@@ -90,6 +90,13 @@ def complete(status: dict[str, Any]) -> dict[str, Any]:
     return status | {"slots": slots, "versions": versions}
 
 
+def rooms_title(room: dict[str, Any]) -> str:
+    """What the builder called the bank that plays; its own name beside that, where it is another one."""
+    name, slot = str(room["bank"]), str(room["path"])
+    slot = slot.partition("@")[0] if "@" in slot and "/" not in slot else ""
+    return f"{slot} ({name})" if slot and slot != name else name
+
+
 def screen(status: dict[str, Any]) -> str:
     """The text of `nverb status`; `status` as `complete` gives it."""
     from device import controls
@@ -116,7 +123,7 @@ def screen(status: dict[str, Any]) -> str:
                 f"{audio['offset_blocks']} blocks with a standing offset"
             )
     lines.append(
-        f"room     bank {room['bank']}, made in {room['made_in_ms']:.1f} ms"
+        f"room     bank {rooms_title(room)}, made in {room['made_in_ms']:.1f} ms"
         + (f"; {room['fault']}" if room["fault"] else "")
     )
     if machine_line(status):

@@ -38,8 +38,8 @@ def check(guest: Guest, report: Report) -> None:
     under_tone("audio process killed", main(9, "audio"), silence_s=SOUND_AGAIN_S)
     under_tone("jackd killed", "kill -9 $(pidof jackd)", silence_s=SOUND_AGAIN_S)
     under_tone("control process hangs (watchdog)", main("STOP", "control"), silence_s=0, settle_s=12)
-    under_tone("audio process hangs (watchdog)", main("STOP", "audio"), silence_s=SOUND_AGAIN_S + 2, settle_s=8)
-    under_tone("jackd hangs", "kill -STOP $(pidof jackd)", silence_s=SOUND_AGAIN_S + 2, settle_s=10)
+    under_tone("audio process hangs (watchdog)", main("STOP", "audio"), silence_s=SOUND_AGAIN_S, settle_s=8)
+    under_tone("jackd hangs", "kill -STOP $(pidof jackd)", silence_s=SOUND_AGAIN_S, settle_s=10)
     under_tone(
         "disk full", "dd if=/dev/zero of=/var/lib/nverb/full bs=1M 2>/dev/null; nverb preset save full", silence_s=0
     )
