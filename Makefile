@@ -9,19 +9,24 @@ APT    := DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-rec
 
 # What `make run` and the board need; what the tests need on top of it.
 APT_RUN  := jackd2 gcc libc6-dev python3-dev python3-venv libsndfile1 alsa-utils
+# 32-bit ARM: PyPI has no NumPy, cffi and soxr for it. Debian's serve (soxr from trixie on), and the pedal's environment sees them.
+ARMHF    := $(filter armhf,$(shell dpkg --print-architecture 2>/dev/null))
+APT_RUN  += $(if $(ARMHF),python3-numpy python3-cffi $(shell apt-cache show python3-soxr >/dev/null 2>&1 && echo python3-soxr))
+VENV_OPTIONS := $(if $(ARMHF),--system-site-packages)
 APT_ARM  := gcc-aarch64-linux-gnu libc6-dev-arm64-cross gcc-arm-linux-gnueabihf libc6-dev-armhf-cross qemu-user
 APT_BOARD := mmdebstrap qemu-system-x86 qemu-system-arm qemu-user-static qemu-utils cpio kmod fdisk mtools e2fsprogs openssh-client \
 	libelf-dev bc xz-utils dpkg-dev
 BOARD ?= bookworm-arm64
 APT_TEST := valgrind systemd openssh-server
-# pyo has wheels for x86-64; elsewhere pip builds it, from these.
-APT_PYO  := $(if $(filter x86_64,$(shell uname -m)),,g++ libjack-jackd2-dev portaudio19-dev libportmidi-dev liblo-dev libsndfile1-dev)
+# pyo has wheels for x86-64, lgpio for Python 3.11 and 3.12; elsewhere pip builds them, from these.
+APT_PYO  := $(if $(filter x86_64,$(shell uname -m)),,g++ swig libjack-jackd2-dev portaudio19-dev libportmidi-dev liblo-dev libsndfile1-dev)
 
 # Where `make install` puts the pedal, and the wheel that it puts there (built here unless given).
 # The system's Python runs it: the pedal's user may not be able to read a Python in somebody's home.
 PREFIX := /opt/nverb
 WHEEL  ?=
 SYSTEM_PYTHON ?= /usr/bin/python3
+# PYPI=1 (below): lgpio with its C library in it, which Debian has not.
 PYO_OPTIONS   := $(if $(filter x86_64,$(shell uname -m)),,--config-settings=--build-option=--use-jack)
 
 SOURCES := $(wildcard dsp/*.c dsp/*.h) setup.py setup.cfg pyproject.toml
@@ -96,8 +101,8 @@ install: ## as root: install the pedal as a service that starts at boot (WHEEL=d
 	[ -f "$$wheel" ] || { echo "make: no wheel $$wheel" >&2; exit 1; }; \
 	to=$(PREFIX)/$$(basename $$wheel | cut -d- -f2)-$$(sha256sum $$wheel | cut -c1-8); \
 	echo "installing $$(basename $$wheel) into $$to"; \
-	[ -f $$to/complete ] || { rm -rf $$to; $(SYSTEM_PYTHON) -m venv $$to; \
-	$$to/bin/pip install -q --disable-pip-version-check $(PYO_OPTIONS) $$wheel || { rm -rf $$to; exit 1; }; touch $$to/complete; }; \
+	[ -f $$to/complete ] || { rm -rf $$to; $(SYSTEM_PYTHON) -m venv $(VENV_OPTIONS) $$to; \
+	PYPI=1 $$to/bin/pip install -q --disable-pip-version-check $(PYO_OPTIONS) $$wheel || { rm -rf $$to; exit 1; }; touch $$to/complete; }; \
 	$$to/bin/nverb service install $(INSTALL_ARGS)
 
 uninstall: ## as root: remove the service again; banks and presets stay (PURGE=1: they go, too)
@@ -110,7 +115,7 @@ clean: ## remove what was built (not out/)
 $(VENV)/bin/python:
 	@command -v $(PYTHON) >/dev/null || { echo "make: $(PYTHON) is missing: sudo apt-get install python3 python3-venv" >&2; exit 1; }
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "make: nverb needs Python 3.11 or newer: make PYTHON=python3.11" >&2; exit 1; }
-	@$(PYTHON) -m venv $(VENV)
+	@$(PYTHON) -m venv $(VENV_OPTIONS) $(VENV)
 
 # Asks apt only for packages that are not there: quick the second time, and no root is needed then.
 define apt

@@ -1,4 +1,4 @@
-"""The C extension dsp._engine; everything else about the package stands in setup.cfg.
+"""The C extension dsp._engine, and what a wheel for each processor asks for; everything else about the package stands in setup.cfg.
 
 dsp/kernel_simd.c is compiled once for each instruction set that this processor family may have, with flags of its own; which of
 the objects runs is chosen at run time.
@@ -41,6 +41,34 @@ EXTRA = {
     "arm": [("nv_simd_neon", 4, ["-march=armv7-a", "-mfpu=neon"])],
 }
 
+REQUIRES = [
+    "pyo>=1.1.0",
+    "soundfile>=0.12",
+    "gpiozero>=2.0",
+    "argcomplete>=3.1",
+    "smbus2>=0.4.3",
+]
+# A condition on platform_machine would not do: it is the kernel's word, and a 32-bit Raspberry Pi OS runs on a 64-bit kernel ("aarch64").
+# A wheel of ours is for one processor anyhow, so its list is, too. `make test-arm` installs each ARM one.
+NUMPY, SOXR, LGPIO = "numpy>=1.26", "soxr>=0.5", "lgpio>=0.2.2"
+LITERT = 'ai-edge-litert>=1.0.1{}; python_version < "3.14"'
+# as a wheel; elsewhere the extra `midi` builds it, with libasound2-dev and libjack-jackd2-dev
+RTMIDI = 'python-rtmidi>=1.5.8; python_version < "3.13"'
+REQUIRES += {
+    "x86_64": [NUMPY, SOXR, LITERT.format(""), RTMIDI],
+    # 2.2.0 and 2.3.0 die of SIGSEGV as they make an interpreter under qemu-aarch64; 1.4.0 and 2.1.6 do not. No board was tried.
+    "aarch64": [NUMPY, SOXR, LGPIO, LITERT.format(",<2.2"), RTMIDI],
+    # PyPI has no wheel of NumPy: Debian's python3-numpy is 1.24 in bookworm, and tflite-runtime needs one below 2. soxr before 0.4
+    # can be cross-compiled.
+    "arm": [
+        'numpy>=1.24,<2; python_version < "3.12"',
+        'numpy>=1.26; python_version >= "3.12"',
+        "soxr>=0.3.7",
+        LGPIO,
+        'tflite-runtime>=2.14; python_version < "3.12"',
+    ],
+}.get("arm" if TARGET.startswith("arm") else TARGET, [NUMPY, SOXR])
+
 
 class BuildEngine(build_ext):
     def build_extension(self, ext: Extension) -> None:
@@ -61,6 +89,7 @@ class BuildEngine(build_ext):
 
 
 setup(
+    install_requires=REQUIRES,
     ext_modules=[
         Extension(
             "dsp._engine",

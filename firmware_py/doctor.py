@@ -182,10 +182,10 @@ def supply_check() -> Result:
 def runtime_check() -> Result:
     if any(importlib.util.find_spec(name) for name in ("ai_edge_litert", "tflite_runtime")):
         return Result("decoder", "ok", "a TFLite runtime is installed")
-    return Result(
-        "decoder", "hint", "no TFLite runtime: rooms come from a bank, not from the decoder",
-        "pip install ai-edge-litert (64-bit) or tflite-runtime (32-bit, Python up to 3.11) into the pedal's environment",
-    )  # fmt: skip
+    from models.container import no_runtime, runtime_package
+
+    state: Literal["hint", "none"] = "none" if runtime_package() is None else "hint"
+    return Result("decoder", state, no_runtime())
 
 
 CHECKS: list[Callable[[], Result]] = [

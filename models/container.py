@@ -21,6 +21,7 @@ import json
 import math
 import os
 import struct
+import sys
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any, cast
@@ -225,6 +226,26 @@ def _description(path: str, text: bytes) -> Description:
     return Description(**{field.name: said[field.name] for field in fields(Description)})
 
 
+def runtime_package() -> str | None:
+    """The package that brings a TFLite runtime to this Python; None where there is none: 32-bit Python 3.12 and newer.
+
+    Asked of Python itself: under a 32-bit system `uname` may tell of a 64-bit kernel.
+    """
+    if sys.maxsize > 2**32:
+        return "ai-edge-litert"
+    return "tflite-runtime" if sys.version_info < (3, 12) else None
+
+
+def no_runtime() -> str:
+    """Why there is no TFLite runtime, and what could be done."""
+    package = runtime_package()
+    if package is None:
+        return f"no TFLite runtime exists for a 32-bit Python {sys.version_info[0]}.{sys.version_info[1]}: rooms come from a bank"
+    return (
+        f"no TFLite runtime here (`{Path(sys.prefix, 'bin/pip')} install {package}` brings one): rooms come from a bank"
+    )
+
+
 def _interpreter_class() -> Any:
     try:
         from ai_edge_litert.interpreter import Interpreter
@@ -232,9 +253,7 @@ def _interpreter_class() -> Any:
         try:
             from tflite_runtime.interpreter import Interpreter
         except ImportError:
-            raise NoRuntime(
-                "no TFLite runtime here: `pip install ai-edge-litert` (64-bit) or `tflite-runtime`; without one, rooms come from a bank"
-            ) from None
+            raise NoRuntime(no_runtime()) from None
     return Interpreter
 
 

@@ -46,9 +46,6 @@ def _enter_namespace() -> None:
 
 
 def main() -> None:
-    # qemu's default processor emulates pointer authentication, which makes some programs 14 times slower.
-    if not any("armhf" in word for word in sys.argv):
-        os.environ.setdefault("QEMU_CPU", "cortex-a72")
     if not Path(REGISTRY, "qemu-aarch64").exists():
         _enter_namespace()
         _check(

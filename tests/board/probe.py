@@ -1,6 +1,6 @@
 """What nverb answers on this platform, as JSON: run by the target's Python under qemu-user, and by this machine's for comparison.
 
-python probe.py    -> {"machine": ..., "rooms": ..., "decoder": ..., "ir": ..., "kernel_db": ..., ...}
+python probe.py    -> {"machine": ..., "rooms": ..., "decoder": ..., "bank_ir": ..., "kernel_db": ..., ...}
 """
 
 from __future__ import annotations
@@ -30,25 +30,41 @@ def bank() -> dict[str, str]:
     return {str(point): packed(source.energy_map(*point).level_db) for point in POINTS}
 
 
-def decoder() -> dict[str, str] | None:
-    """None: no TFLite runtime here, and the pedal says so and plays from the bank."""
+def decoder() -> tuple[dict[str, str] | None, str]:
+    """None, and what the player is told: no TFLite runtime here, and the pedal plays from the bank."""
     from firmware_py.rooms import find_source
     from models.decoder import Decoder
 
     said: list[str] = []
     source = find_source(say=said.append)
     if not isinstance(source, Decoder):
-        assert said and "playing from the bank" in said[0], said
-        return None
-    return {str(point): packed(source.energy_map(*point).level_db) for point in POINTS}
+        return None, " / ".join(said)
+    return {str(point): packed(source.energy_map(*point).level_db) for point in POINTS}, ""
 
 
-def ir() -> str:
+def room_ir() -> str:
+    """The IR that a player hears at a place off the bank's grid: from the decoder, or where there is none from the bank."""
+    from dsp.synthesis import Synthesiser
+    from firmware_py.rooms import find_source
+
+    return packed(Synthesiser(RATE_HZ)(find_source(say=lambda _: None).energy_map(0.5, -0.5, 1.0)))
+
+
+def bank_ir() -> str:
     from bank import Bank
     from dsp.synthesis import Synthesiser
     from models.decoder import SHIPPED
 
     return packed(Synthesiser(RATE_HZ)(Bank.open(SHIPPED / "rooms.nvbank").energy_map(0.5, -0.5, 1.0)))
+
+
+def resampled() -> str:
+    """A recording of 44.1 kHz at the engine's rate: soxr, which is an older one on 32-bit boards."""
+    from bank.recording import at_rate
+
+    click = np.zeros((2, 441), np.float32)
+    click[:, 100] = 1.0, -0.5
+    return packed(at_rate(click, 44100, RATE_HZ))
 
 
 def kernel_db() -> float:
@@ -89,17 +105,22 @@ def main() -> None:
 
     files = importlib.metadata.files("nverb") or []
     begun = time.perf_counter()
+    decoded, said = decoder()
     print(
         json.dumps(
             {
                 "machine": platform.machine(),
                 "python": platform.python_version(),
                 "numpy": np.__version__,
+                "soxr": importlib.metadata.version("soxr"),
                 "runtime": next((n for n in ("ai_edge_litert", "tflite_runtime") if _there(n)), ""),
                 "files": sorted(str(file) for file in files if Path(str(file)).suffix not in (".pyc", "")),
                 "bank": bank(),
-                "decoder": decoder(),
-                "ir": ir(),
+                "decoder": decoded,
+                "said": said,
+                "bank_ir": bank_ir(),
+                "room_ir": room_ir(),
+                "resampled": resampled(),
                 "kernel_db": kernel_db(),
                 "simd": simd(),
                 "seconds": time.perf_counter() - begun,

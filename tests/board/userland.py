@@ -1,11 +1,13 @@
 """`make test-arm`, the Python part: nverb installed from its wheel in the userlands that boards have, under qemu-user.
 
-| userland                | Python | numpy, soxr            | decoder's runtime | boards                                     |
-|-------------------------|--------|------------------------|-------------------|--------------------------------------------|
-| Debian bookworm, arm64  | 3.11   | PyPI                   | ai-edge-litert    | Raspberry Pi OS bookworm, 64-bit           |
-| Debian trixie, arm64    | 3.13   | PyPI                   | ai-edge-litert    | Raspberry Pi OS trixie, 64-bit             |
-| Debian bookworm, armhf  | 3.11   | Debian's, no soxr      | tflite-runtime    | Raspberry Pi OS 32-bit, BeagleBone         |
-| Debian trixie, armhf    | 3.13   | Debian's               | none: from a bank | Raspberry Pi OS trixie, 32-bit             |
+| userland                | Python | NumPy         | soxr        | lgpio       | decoder's runtime | boards                             |
+|-------------------------|--------|---------------|-------------|-------------|-------------------|------------------------------------|
+| Debian bookworm, arm64  | 3.11   | PyPI's        | PyPI's      | PyPI's      | ai-edge-litert    | Raspberry Pi OS, 64-bit            |
+| Debian trixie, arm64    | 3.13   | PyPI's        | PyPI's      | ours        | ai-edge-litert    | Raspberry Pi OS trixie, 64-bit     |
+| Debian bookworm, armhf  | 3.11   | Debian's 1.24 | ours, 0.3.7 | PyPI's      | tflite-runtime    | Raspberry Pi OS 32-bit, BeagleBone |
+| Debian trixie, armhf    | 3.13   | Debian's 2.2  | Debian's    | ours        | none: from a bank | Raspberry Pi OS trixie, 32-bit     |
+
+"Ours": PyPI has no wheel, wheels.py cross-compiles one, as it does pyo.
 
 Packages are unpacked, not configured: programs run all the same, and no maintainer script has to be emulated. What each answers
 (probe.py) is compared with what this machine answers.
@@ -45,15 +47,15 @@ PACKAGES = [
     "libsndfile1",
     "libstdc++6",
     "libgomp1",
+    "ca-certificates",
     "coreutils",
     "dash",
     "bash",
+    "dpkg",
+    "libc-bin",
+    "make",
     "tzdata",
 ]
-SYSTEM_PYTHON = {
-    "armhf-bookworm": ["python3-numpy", "python3-cffi-backend"],
-    "armhf-trixie": ["python3-numpy", "python3-soxr", "python3-cffi-backend"],
-}
 TESTS = [
     "tests/device/test_adc.py",
     "tests/device/test_lines.py",
@@ -68,17 +70,25 @@ WANTED_FILES = (
     "dsp/kernel.h",
 )
 BANK_BAR_DB, DECODER_BAR_DB, IR_BAR_DB, KERNEL_BAR_DB = 1e-3, 0.05, -80.0, -110.0
+ROOM_BAR_DB, RESAMPLER_BAR_DB = -50.0, -120.0
 
 INSTALL = """
-ldconfig 2>/dev/null || true
-python3 -m venv {options} /opt/nverb
-/opt/nverb/bin/pip install -q --no-index --find-links /usr/src/wheels --find-links /usr/src/tools {pip} /usr/src/wheels/nverb-*.whl
-/opt/nverb/bin/pip install -q --no-index --find-links /usr/src/tools pytest
+ldconfig
+# What maintainer scripts would have done: certificates for pip, and a BLAS for Debian's NumPy.
+cat /usr/share/ca-certificates/mozilla/*.crt > /etc/ssl/certs/ca-certificates.crt
+cd /usr/lib/arm-linux-gnueabihf 2>/dev/null && ln -sf blas/libblas.so.3 lapack/liblapack.so.3 . || true
+cd /usr/src/nverb
+export PIP_NO_INDEX=1 PIP_FIND_LINKS="/usr/src/wheels /usr/src/tools"
+make -s install WHEEL="$(echo /usr/src/wheels/nverb-*.whl)" APT_RUN= APT_PYO= INSTALL_ARGS=--help >/dev/null
+ln -s /opt/nverb/*/ /opt/nverb/current
+/opt/nverb/current/bin/pip check
+/opt/nverb/current/bin/pip install -q pytest
 """
+"""As on a board, up to where `nverb service install` would set systemd going; Debian's packages are there already."""
 
 
 def root(platform: Platform) -> Path:
-    packages = PACKAGES + SYSTEM_PYTHON.get(f"{platform.arch}-{platform.suite}", [])
+    packages = PACKAGES + [f"python3-{name}" for name in wheels.from_debian(platform)]
     return cache.made(
         f"userland-{platform.name}",
         [packages],
@@ -107,25 +117,18 @@ def _tools() -> Path:
 
 
 def _installed(platform: Platform) -> Path:
-    """The layer that `pip install` of this checkout's wheel made over the userland."""
+    """The layer that `make install` with this checkout's wheel made over the userland."""
     below, house, tools = root(platform), wheels.house(platform), _tools()
 
     def make(target: Path) -> None:
         with layered(below, upper=target) as merged:
             for name, folder in (("wheels", house), ("tools", tools)):
                 shutil.copytree(folder, merged / "usr/src" / name, dirs_exist_ok=True)
-            # 32-bit ARM has no wheels of numpy on PyPI: Debian's, older than we ask for, stands in.
-            system = platform.arch == "armhf"
-            script = INSTALL.format(
-                options="--system-site-packages" if system else "", pip="--no-deps" if system else ""
-            )
-            if system:
-                script += (
-                    "/opt/nverb/bin/pip install -q --no-index --no-deps $(ls /usr/src/wheels/*.whl | grep -v nverb-)\n"
-                )
-            debian.chroot(platform, merged, script, what=f"pip install on {platform.name}")
+            (merged / "usr/src/nverb").mkdir()
+            shutil.copy(REPOSITORY / "Makefile", merged / "usr/src/nverb")
+            debian.chroot(platform, merged, INSTALL, what=f"make install on {platform.name}")
 
-    parts = [INSTALL, below.name, house.name, wheels.nverb(platform).parent.name, tools.name]
+    parts = [INSTALL, REPOSITORY / "Makefile", below.name, house.name, wheels.nverb(platform).parent.name, tools.name]
     return cache.made(f"venv-{platform.name}", parts, make)
 
 
@@ -151,7 +154,7 @@ def check(platform: Platform, here: dict, report: Report) -> None:
         shutil.copy(HERE / "probe.py", source)
         script = (
             "mkdir -p /tmp/d; cd /tmp; export NVERB_DATA_DIR=/tmp/d PYO_GUI_WX=0; "
-            "/opt/nverb/bin/python /usr/src/probe.py 2>/tmp/err || { cat /tmp/err; exit 1; }"
+            "/opt/nverb/current/bin/python /usr/src/probe.py 2>/tmp/err || { cat /tmp/err; exit 1; }"
         )
         there = json.loads(debian.chroot(platform, merged, script, what=f"probe on {platform.name}").splitlines()[-1])
         add("installed from its wheel", f"Python {there['python']}, numpy {there['numpy']}, {there['machine']}")
@@ -171,12 +174,14 @@ def check(platform: Platform, here: dict, report: Report) -> None:
         )
         worst = _worst(here["bank"], there["bank"])
         add("bank against this machine's", f"{worst:.1e} dB", f"<= {BANK_BAR_DB:g} dB", ok=worst <= BANK_BAR_DB)
+        error = _difference_db(here["bank_ir"], there["bank_ir"])
+        add("IR from the bank against this machine's", f"{error:.0f} dB", f"<= {IR_BAR_DB:g} dB", ok=error <= IR_BAR_DB)
+        error = _difference_db(here["resampled"], there["resampled"])
+        add(f"soxr {there['soxr']}", f"{error:.0f} dB", f"<= {RESAMPLER_BAR_DB:g} dB", ok=error <= RESAMPLER_BAR_DB)
         if there["decoder"] is None:
-            add(
-                "decoder",
-                "no runtime: says so, plays from the bank",
-                ok=platform.arch == "armhf" and platform.suite == "trixie",
-            )
+            expected = platform.name == "trixie-armhf" and "no TFLite runtime exists" in there["said"]
+            add("decoder: none, and the player is told", there["said"], "only on 32-bit 3.13", ok=expected)
+            played, bar = here["bank_ir"], IR_BAR_DB
         else:
             mean = _worst(here["decoder"], there["decoder"], mean=True)
             add(
@@ -185,15 +190,12 @@ def check(platform: Platform, here: dict, report: Report) -> None:
                 f"<= {DECODER_BAR_DB} dB",
                 ok=mean <= DECODER_BAR_DB,
             )
-        wanted, got = unpacked(str(here["ir"])), unpacked(there["ir"])
-        error = (
-            20 * np.log10(max(np.abs(wanted - got).max(), 1e-9) / np.abs(wanted).max())
-            if wanted.shape == got.shape
-            else 0.0
-        )
-        add("IR against this machine's", f"{error:.0f} dB", f"<= {IR_BAR_DB:g} dB", ok=error <= IR_BAR_DB)
+            played, bar = here["room_ir"], ROOM_BAR_DB
+        error = _difference_db(played, there["room_ir"])
+        by = "the bank, in its stead," if there["decoder"] is None else "the decoder"
+        add(f"IR from {by} against this machine's", f"{error:.0f} dB", f"<= {bar:g} dB", ok=error <= bar)
         shutil.copytree(REPOSITORY / "tests", source / "tests", ignore=shutil.ignore_patterns("__pycache__"))
-        python = "/opt/nverb/bin/python -m pytest -q -p no:cacheprovider"
+        python = "/opt/nverb/current/bin/python -m pytest -q -p no:cacheprovider"
         tests = f"cd /usr/src && mkdir -p /dev/shm && {python} {' '.join(TESTS)} 2>&1 | tail -n 5"
         last = debian.chroot(platform, merged, tests, what=f"pytest on {platform.name}").strip().splitlines()[-1]
         add(
@@ -202,6 +204,14 @@ def check(platform: Platform, here: dict, report: Report) -> None:
             "all pass",
             ok="passed" in last and "failed" not in last and "error" not in last,
         )
+
+
+def _difference_db(wanted: object, got: object) -> float:
+    """Largest difference of two packed signals, relative to the peak of what was wanted."""
+    one, other = unpacked(str(wanted)), unpacked(str(got))
+    if one.shape != other.shape:
+        return 0.0
+    return 20 * float(np.log10(max(np.abs(one - other).max(), 1e-9) / np.abs(one).max()))
 
 
 def _worst(one: dict, other: dict, *, mean: bool = False) -> float:

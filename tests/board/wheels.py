@@ -1,4 +1,4 @@
-"""Wheels for boards: downloaded where PyPI has them, cross-compiled where it has none (pyo, and nverb itself).
+"""Wheels for boards: downloaded where PyPI has them, cross-compiled where it has none (nverb itself, pyo, lgpio, soxr).
 
 Building pyo under qemu-user, or on a small board, takes the better part of an hour; cross-compiled it takes two minutes. As a
 program: `python tests/board/wheels.py FOLDER bookworm-arm64 ...` puts all that this board needs into FOLDER.
@@ -16,6 +16,7 @@ import subprocess
 import sys
 import tempfile
 import zipfile
+from dataclasses import dataclass
 from email import message_from_bytes
 from pathlib import Path
 
@@ -24,27 +25,73 @@ import debian
 from cache import REPOSITORY, Trouble
 from debian import Platform
 
-PYO = "pyo==1.1.0"
 HEADERS = ["libpython3-dev", "libc6-dev", "libjack-jackd2-dev", "libsndfile1-dev"]
 BUILD_TOOLS = ["setuptools>=77,<81", "wheel", "packaging"]
 
 
+@dataclass(frozen=True)
+class Source:
+    """A package that PyPI has no wheel of for some boards, and how its source is cross-compiled."""
+
+    requirement: str
+    options: tuple[str, ...] = ()
+    """Of its setup.py."""
+    environment: tuple[tuple[str, str], ...] = ()
+    tools: tuple[str, ...] = ()
+    """Python packages that its build needs on this machine."""
+
+    @property
+    def name(self) -> str:
+        return self.requirement.partition("==")[0]
+
+
+# With JACK and without PortAudio, PortMidi and OSC: what the pedal needs, and no more libraries than that.
+PYO = Source("pyo==1.1.0", options=("--minimal", "--use-jack"))
+SOURCES = {
+    source.name: source
+    for source in (
+        PYO,
+        Source("lgpio==0.2.2.0", environment=(("PYPI", "1"),), tools=("swig>=4",)),  # with its library in it
+        # The last one that builds by setuptools: later ones build by CMake for the machine that they are built on.
+        Source(
+            "soxr==0.3.7",
+            environment=(("SETUPTOOLS_SCM_PRETEND_VERSION", "0.3.7"),),
+            tools=("Cython>=3,<3.1", "setuptools_scm<9", "numpy<2"),
+        ),
+    )
+}
+FROM_DEBIAN = {
+    "bookworm-armhf": {"numpy": "1.24.2", "cffi": "1.15.1"},
+    "trixie-armhf": {"numpy": "2.2.4", "cffi": "1.17.1", "soxr": "0.5.0"},
+}
+"""What has no wheel for 32-bit ARM and is large: Debian's python3-NAME serves, in this version (`make install` asks APT for it)."""
+
+
+def from_debian(platform: Platform) -> dict[str, str]:
+    return FROM_DEBIAN.get(platform.name, {})
+
+
 def sysroot(platform: Platform) -> Path:
     """Headers and libraries of this platform, for its cross compiler."""
+    # soxr is compiled with NumPy's headers where Debian has no soxr.
+    numpy = {"numpy", "soxr"} & from_debian(platform).keys() == {"numpy"}
+    packages = HEADERS + (["python3-numpy"] if numpy else [])
     return cache.made(
         f"sysroot-{platform.name}",
-        [HEADERS],
-        lambda target: debian.bootstrap(platform, target, HEADERS, variant="extract"),
+        [packages],
+        lambda target: debian.bootstrap(platform, target, packages, variant="extract"),
     )
 
 
-def _tools() -> Path:
+def _tools(more: tuple[str, ...] = ()) -> Path:
+    packages = [*BUILD_TOOLS, *more]
+
     def make(target: Path) -> None:
         cache.run([sys.executable, "-m", "venv", target], what="making a virtual environment")
-        cache.run([target / "bin/pip", "install", "-q", *BUILD_TOOLS], what="installing build tools", tries=2)
+        cache.run([target / "bin/pip", "install", "-q", *packages], what="installing build tools", tries=2)
 
     # A virtual environment knows its own path: made at its final place.
-    path = cache.folder() / f"build-tools-{cache.digest(BUILD_TOOLS, sys.version)}"
+    path = cache.folder() / f"build-tools-{cache.digest(packages, sys.version)}"
     if not (path / "done").exists():
         cache.remove(path)
         make(path)
@@ -52,9 +99,9 @@ def _tools() -> Path:
     return path / "bin"
 
 
-def _build(platform: Platform, source: Path, options: list[str], target: Path) -> Path:
+def _build(platform: Platform, folder: Path, target: Path, how: Source) -> Path:
     """A wheel for the platform from an unpacked source with a setup.py."""
-    bin_folder = _tools()
+    bin_folder = _tools(how.tools)
     root = sysroot(platform)
     version = platform.python
     tag = "cp" + version.replace(".", "")
@@ -63,44 +110,50 @@ def _build(platform: Platform, source: Path, options: list[str], target: Path) -
         site, tree = Path(scratch, "site"), Path(scratch, "tree")
         site.mkdir()
         shutil.copy(data, site)
-        gcc = f"{platform.triplet}-gcc --sysroot={root} -I{root}/usr/include/python{version}"
-        environment = os.environ | {
+        numpy = root / "usr/lib/python3/dist-packages/numpy/core/include"
+        gcc = f"{platform.triplet}-gcc --sysroot={root} -I{root}/usr/include/python{version} -I{numpy}"
+        own = os.environ | dict(how.environment) | {"PATH": f"{bin_folder}:{os.environ['PATH']}"}
+        cross = own | {
             "_PYTHON_SYSCONFIGDATA_NAME": data.stem,
             "_PYTHON_HOST_PLATFORM": f"linux-{platform.machine}",
             "PYTHONPATH": os.fspath(site),
             "CC": gcc,
             "LDSHARED": f"{gcc} -shared",
         }
-        setup: list[str | Path] = [bin_folder / "python", "setup.py", "-q", *options]
+        setup: list[str | Path] = [bin_folder / "python", "setup.py", "-q", *how.options]
         cores = str(os.cpu_count() or 1)
         build = ["build", "--build-lib", tree, "--build-temp", Path(scratch, "temp"), "--parallel", cores]
-        cache.run([*setup, *build], what=f"compiling {source.name} for {platform.name}", cwd=source, env=environment)
-        cache.run([*setup, "dist_info", "--output-dir", tree], what=f"metadata of {source.name}", cwd=source)
+        cache.run([*setup, *build], what=f"compiling {folder.name} for {platform.name}", cwd=folder, env=cross)
+        # setup.py asks the compiler what it is for.
+        told = own | {"CC": gcc}
+        cache.run([*setup, "dist_info", "--output-dir", tree], what=f"metadata of {folder.name}", cwd=folder, env=told)
         info = next(tree.glob("*.dist-info"))
         (info / "WHEEL").write_text(
             f"Wheel-Version: 1.0\nGenerator: nverb\nRoot-Is-Purelib: false\nTag: {tag}-{tag}-linux_{platform.machine}\n"
         )
-        cache.run([bin_folder / "wheel", "pack", tree, "-d", target], what=f"packing {source.name}")
+        cache.run([bin_folder / "wheel", "pack", tree, "-d", target], what=f"packing {folder.name}")
     return max(target.glob("*.whl"), key=lambda path: path.stat().st_mtime)
 
 
-def pyo(platform: Platform) -> Path:
-    """pyo with JACK and without PortAudio, PortMidi and OSC: what the pedal needs, and no more libraries than that."""
+def crossed(platform: Platform, source: Source) -> Path:
+    """The wheel of a package of PyPI's, built from its source."""
 
     def make(target: Path) -> None:
         if platform.arch == "amd64":
-            _download(platform, [PYO], target)
+            _download(platform, [source.requirement], target)
             return
-        fetch = [_tools() / "pip", "download", "-q", "--no-deps", "--no-binary=:all:", "-d", target, PYO]
-        cache.run(fetch, what="downloading pyo", tries=2)
+        pip = [_tools(source.tools) / "pip", "download", "-q", "--no-deps", "--no-build-isolation"]
+        fetch = [*pip, f"--no-binary={source.name}", "-d", target, source.requirement]
+        cache.run(fetch, what=f"downloading {source.name}", tries=2, env=os.environ | dict(source.environment))
         archive = next(target.glob("*.tar.gz"))
         shutil.unpack_archive(archive, target)
         archive.unlink()
-        source = next(path for path in target.iterdir() if path.is_dir())
-        _build(platform, source, ["--minimal", "--use-jack"], target)
-        shutil.rmtree(source)
+        folder = next(path for path in target.iterdir() if path.is_dir())
+        _build(platform, folder, target, source)
+        shutil.rmtree(folder)
 
-    return next(cache.made(f"pyo-{platform.name}", [PYO, HEADERS, BUILD_TOOLS], make).glob("*.whl"))
+    parts = [source, sysroot(platform).name if platform.arch != "amd64" else "", BUILD_TOOLS]
+    return next(cache.made(f"{source.name}-{platform.name}", parts, make).glob("*.whl"))
 
 
 def source_files() -> list[Path]:
@@ -138,7 +191,7 @@ def nverb(platform: Platform) -> Path:
                 build = [_tools() / "pip", "wheel", "-q", "--no-deps", "-w", target, source]
                 cache.run(build, what="building nverb's wheel", tries=2)
             else:
-                _build(platform, source, [], target)
+                _build(platform, source, target, Source("nverb"))
 
     return next(cache.made(f"nverb-{platform.name}", [source_digest()], make).glob("*.whl"))
 
@@ -194,24 +247,34 @@ def requirements(wheel: Path, platform: Platform, extras: tuple[str, ...] = ()) 
     return wanted
 
 
-FROM_DEBIAN = {"armhf": {"numpy", "soxr", "lgpio", "cffi"}, "arm64": set(), "amd64": set()}
-"""Without a wheel on PyPI for this architecture: Debian's python3-NAME, where it has one (pip takes it from the system)."""
+def _stub(name: str, version: str, target: Path) -> Path:
+    """An empty wheel, which tells pip that something else brings this package."""
+    path, info = target / f"{name}-{version}-py3-none-any.whl", f"{name}-{version}.dist-info"
+    with zipfile.ZipFile(path, "w") as archive:
+        archive.writestr(f"{info}/METADATA", f"Metadata-Version: 2.1\nName: {name}\nVersion: {version}\n")
+        archive.writestr(f"{info}/WHEEL", "Wheel-Version: 1.0\nRoot-Is-Purelib: true\nTag: py3-none-any\n")
+        archive.writestr(f"{info}/RECORD", "")
+    return path
 
 
 def house(platform: Platform) -> Path:
-    """A folder with every wheel that `pip install --no-index nverb` needs on this platform."""
-    ours, sound = nverb(platform), pyo(platform)
-    asked = sorted({*(r for r in requirements(ours, platform) if not r.startswith("pyo")), "lgpio"})
+    """A folder with every wheel that `pip install --no-index nverb` needs on this platform, beside what Debian brings."""
+    ours, sound = nverb(platform), crossed(platform, PYO)
+    asked = sorted({*(r for r in requirements(ours, platform) if not r.startswith("pyo")), "lgpio>=0.2.2"})
+    debians = from_debian(platform)
 
     def make(target: Path) -> None:
-        if platform.arch != "armhf":
-            _download(platform, asked, target)
-            return
-        for requirement in asked:
-            if not _download(platform, [requirement], target, optional=True):
-                cache.say(f"{platform.name}: no wheel of {requirement}; Debian's package, or none, on this board")
+        stubs = [_stub(name, version, target) for name, version in debians.items()]
+        for source in SOURCES.values():
+            wanted = [text for text in asked if text.startswith(source.name)]
+            if wanted and source.name not in debians and not _download(platform, wanted, target, optional=True):
+                shutil.copy(crossed(platform, source), target)
+        _download(platform, asked, target)
+        for stub in stubs:
+            stub.unlink()
 
-    others = cache.made(f"house-{platform.name}", [asked], make)
+    # The name of a source tree's wheel says nothing of how it was built.
+    others = cache.made(f"house-{platform.name}", [asked, debians, SOURCES], make)
     for path in others.glob("nverb*.whl"):
         path.unlink()
     for wheel in (ours, sound):
