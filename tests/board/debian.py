@@ -59,10 +59,11 @@ class Platform:
         return self.machine == os.uname().machine
 
 
-def sources(suite: str, where: Path, *, security: bool = True) -> Path:
+def sources(suite: str, where: Path, *, updates: bool = True) -> Path:
     """An APT source list for this release, written to `where`."""
-    text = f"Types: deb\nURIs: {MIRROR}\nSuites: {suite} {suite}-updates\nComponents: main\nSigned-By: {KEYRING}\n"
-    if security:
+    suites = f"{suite} {suite}-updates" if updates else suite
+    text = f"Types: deb\nURIs: {MIRROR}\nSuites: {suites}\nComponents: main\nSigned-By: {KEYRING}\n"
+    if updates:
         text += f"\nTypes: deb\nURIs: {SECURITY}\nSuites: {suite}-security\nComponents: main\nSigned-By: {KEYRING}\n"
     where.write_text(text)
     return where
@@ -70,8 +71,8 @@ def sources(suite: str, where: Path, *, security: bool = True) -> Path:
 
 def bootstrap(platform: Platform, target: Path, packages: list[str], *, variant: str = "minbase") -> None:
     """Debian with these packages in the empty folder `target`; variant "extract" unpacks them only."""
-    # A root that is only unpacked serves nobody, and mirrors of the security archive lag behind on armhf.
-    listing = sources(platform.suite, target.with_name(target.name + ".sources"), security=variant != "extract")
+    # A root that is only unpacked serves nobody: the release as it is will do, and mirrors of its updates lag behind on armhf.
+    listing = sources(platform.suite, target.with_name(target.name + ".sources"), updates=variant != "extract")
     command: list[str | Path] = [
         "mmdebstrap",
         "--mode=root",
