@@ -5,7 +5,7 @@
                                    +-----------> TableScan (dry) --+--> TableFill --> [engine.finish] --> TableScan --> out
 
 pyo runs its objects in the order of their making, so that each block passes all of it: no block of latency is added. Imports
-pyo and NumPy only; called by the audio process, and offline by the renderer and the tests.
+pyo only, and NumPy offline; called by the audio process, and offline by the renderer and the tests.
 """
 
 from __future__ import annotations
@@ -16,19 +16,27 @@ import gc
 import io
 import mmap
 import os
-from typing import Any
+import sys
+from typing import TYPE_CHECKING, Any
 
-import numpy as np
-from numpy.typing import NDArray
+from dsp import _engine
 
 os.environ["PYO_GUI_WX"] = "0"  # read when pyo is imported: no search for a window system
+_tkinter = sys.modules.get("tkinter")
+sys.modules["tkinter"] = None  # type: ignore[assignment]  # nor for another one: Tk and X11 would take 4 MB, all of it locked
 
 with contextlib.redirect_stdout(io.StringIO()):  # it advertises window systems where there is none
     import pyo
 
-from dsp import _engine
+del sys.modules["tkinter"]
+if _tkinter is not None:
+    sys.modules["tkinter"] = _tkinter
 
-Floats = NDArray[np.float32]
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+    Floats = NDArray[np.float32]
 
 
 class Graph:
@@ -126,5 +134,7 @@ class OfflineGraph:
 
 def _at(address: str, frames: int, channels: int) -> Floats:
     """A view of the server's interleaved buffer, whose address pyo gives as hexadecimal text."""
+    import numpy as np  # the audio process never comes here, and has no use for NumPy's 50 MB
+
     array = (ctypes.c_float * (frames * channels)).from_address(int(address, 16))
     return np.ctypeslib.as_array(array).reshape(frames, channels)

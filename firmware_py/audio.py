@@ -1,6 +1,6 @@
 """The audio process: a pyo server on JACK with our engine in its graph. Nothing else.
 
-Imports pyo, NumPy and the kernel only; one Python thread. It leaves (and is started again by whoever runs it) when JACK dies,
+Imports pyo and the kernel only; one Python thread. It leaves (and is started again by whoever runs it) when JACK dies,
 hangs or changes its block size, for pyo can do none of them alive.
 
 | exit status | meaning                                                       |
@@ -23,6 +23,7 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
 from firmware_py import boot, crashguard, errors
+from firmware_py.memory import one_arena
 from firmware_py.notify import Notifier
 
 if TYPE_CHECKING:
@@ -64,8 +65,7 @@ def run(*, client: str, inputs: int, max_ir_s: float, connect: bool, lock_pages:
     # Blocked before JACK's and pyo's threads are made, for they inherit it: signals then wait for _watch().
     stop_signals = {signal.SIGTERM, signal.SIGINT, signal.SIGHUP}
     signal.pthread_sigmask(signal.SIG_BLOCK, stop_signals)
-    # NumPy comes with OpenBLAS, whose every thread takes 32 MB, all of it locked, for products that nobody asks of it here.
-    os.environ["OPENBLAS_NUM_THREADS"] = "1"
+    one_arena()
     os.environ["JACK_NO_START_SERVER"] = "1"  # else boot() waits 6 s for a server that nobody starts
     from dsp.graph import Graph, jack_server, settle_memory
     from firmware_py import mailbox

@@ -12,6 +12,7 @@ PARTS = (
     ("bench_knobs", "add_knobs_bench"),
     ("bench_rooms", "add_rooms_bench"),
     ("bench_recovery", "add_recovery_bench"),
+    ("bench_memory", "add_memory_bench"),
     ("bench_push", "add_push_bench"),
 )
 
