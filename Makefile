@@ -31,11 +31,11 @@ PYO_OPTIONS   := $(if $(filter x86_64,$(shell uname -m)),,--config-settings=--bu
 
 SOURCES := $(wildcard dsp/*.c dsp/*.h) setup.py setup.cfg pyproject.toml
 
-.PHONY: run test test-arm acceptance acceptance-board board-wheels acceptance-kernel acceptance-models acceptance-readers acceptance-service acceptance-push lint bench wheel install uninstall clean help
+.PHONY: run test test-arm acceptance acceptance-all board-wheels acceptance-kernel acceptance-models acceptance-readers acceptance-service acceptance-push lint bench wheel install uninstall clean help
 .DEFAULT_GOAL := help
 
 help: ## this list
-	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 14
+	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 16
 
 run: $(VENV)/.run ## install what is missing and run the pedal (a demo, when there is no sound card)
 	@$(BIN)/nverb run --or-demo $(ARGS)
@@ -49,12 +49,13 @@ test-arm: $(VENV)/.apt-arm $(VENV)/.test ## install cross-compilers and qemu; th
 	$(call apt,$(APT_BOARD))
 	@$(SUDO) $(BIN)/python tests/board/userland.py
 
-acceptance: acceptance-board acceptance-kernel acceptance-models acceptance-readers acceptance-service acceptance-push ## the tests that take longer than `make test` may
-
-# Boards in an emulator, from power-on to power cuts (tests/board/acceptance.py). ARGS="--quick", ARGS="--only sound,push --json FILE".
-acceptance-board: $(VENV)/.apt-arm $(VENV)/.test
+# From power-on to power cuts (tests/board/acceptance.py). ARGS="--quick", ARGS="--only sound,push --json FILE".
+acceptance: ## as root: the pedal on emulated boards with real kernels
+acceptance: $(VENV)/.apt-arm $(VENV)/.test
 	$(call apt,$(APT_BOARD))
 	@$(SUDO) env NVERB_ACCEPTANCE_CACHE="$(NVERB_ACCEPTANCE_CACHE)" $(BIN)/python tests/board/acceptance.py $(ARGS)
+
+acceptance-all: acceptance acceptance-kernel acceptance-models acceptance-readers acceptance-service acceptance-push ## all the tests that take longer than `make test` may
 
 board-wheels: $(VENV)/.apt-arm $(VENV)/.test ## all wheels that a board needs, pyo too, into dist/BOARD (BOARD=bookworm-arm64, trixie-armhf, ...)
 	$(call apt,$(APT_BOARD))

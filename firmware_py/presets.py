@@ -165,7 +165,8 @@ class Presets:
 
     @contextlib.contextmanager
     def _changing(self) -> Iterator[_Shelf]:
-        with open(self._lock, "ab") as lock:
+        # To read is enough for the lock: whoever of the group made the file, the others can take it.
+        with open(os.open(self._lock, os.O_RDONLY | os.O_CREAT | os.O_CLOEXEC, 0o664), "rb") as lock:
             fcntl.flock(lock, fcntl.LOCK_EX)
             for left in self.path.parent.glob(".presets.*.new"):  # by a writer that was killed: the lock is ours now
                 left.unlink(missing_ok=True)
@@ -186,7 +187,11 @@ class Presets:
     def _keep_previous(self) -> None:
         """A second name for the version that is about to be replaced: no copy, and never a moment without either."""
         link = self._previous.with_name(f".{self._previous.name}.new")
-        os.link(self.path, link)
+        try:
+            os.link(self.path, link)
+        except PermissionError:  # Linux lets nobody link to another's file that he may not write
+            write_atomically(self._previous, lambda file: file.write(self.path.read_bytes()))
+            return
         os.replace(link, self._previous)
         link.unlink(missing_ok=True)  # replacing a name by another of the same file does nothing
 

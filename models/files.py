@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import stat
 from collections.abc import Callable
 from pathlib import Path
 from typing import BinaryIO
@@ -12,14 +13,16 @@ from typing import BinaryIO
 def write_atomically(path: Path, write: Callable[[BinaryIO], object], *, durable: bool = True) -> None:
     """Replaces `path` by what `write` writes: whole or not at all, and (if `durable`) there after a power cut.
 
-    The new content goes to a file beside it, which is renamed when it is whole. Raises OSError, which names `path`; the old file is
-    then untouched.
+    The new content goes to a file beside it, which is renamed when it is whole. In a folder that a group shares (set-group-ID and
+    writable) the group may write the file, too. Raises OSError, which names `path`; the old file is then untouched.
     """
     temporary = path.with_name(f".{path.name}.{os.getpid()}.new")
     try:
         with open(temporary, "wb") as file:
             write(file)
             file.flush()
+            if is_shared(path.parent):
+                os.fchmod(file.fileno(), 0o664)
             if durable:
                 os.fsync(file.fileno())
         os.replace(temporary, path)
@@ -31,6 +34,12 @@ def write_atomically(path: Path, write: Callable[[BinaryIO], object], *, durable
         raise
     finally:
         temporary.unlink(missing_ok=True)
+
+
+def is_shared(folder: Path) -> bool:
+    """A folder whose files several users of a group change by turns, as the pedal's and those who look after it do on a board."""
+    mode = folder.stat().st_mode
+    return bool(mode & stat.S_ISGID and mode & stat.S_IWGRP)
 
 
 def sync_folder(path: Path) -> None:

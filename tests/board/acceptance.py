@@ -51,7 +51,11 @@ X86, ARM = Platform("amd64", "bookworm"), Platform("arm64", "bookworm")
 SCENARIOS = ("boot", "sound", "hands", "push", "faults", "power", "memory")
 
 
-def ready(platform: Platform, report: Report | None) -> Path:
+_booted: set[Platform] = set()
+"""Boards whose first boot was in this run, to make their snapshot, and is in the report."""
+
+
+def ready(platform: Platform, report: Report) -> Path:
     """A disk with a snapshot of the board as it plays, ready to be gone on from; made by booting one (scenario boot)."""
     base = images.disk(platform)
 
@@ -59,7 +63,8 @@ def ready(platform: Platform, report: Report | None) -> Path:
         disk = guests.overlay(target / "ready.qcow2", base)
         with Guest(platform, name=f"{platform.arch} boot", disk=disk) as guest:
             guest.boot(timeout_s=1800)
-            boot.check(guest, report or Report())
+            boot.check(guest, report)
+            _booted.add(platform)
             guest.forget_connections()
             guest.monitor("human-monitor-command", **{"command-line": "savevm ready"})
 
@@ -83,6 +88,9 @@ def on_ready(platform: Platform, check: Callable[[Guest, Report], None]) -> Call
 
 def fresh_boot(platform: Platform) -> Callable[[Report], None]:
     def scenario(report: Report) -> None:
+        ready(platform, report)
+        if platform in _booted:
+            return
         with Guest(platform, name=platform.arch) as guest:
             guest.boot(timeout_s=1800)
             boot.check(guest, report)
@@ -108,7 +116,7 @@ def plan(args: argparse.Namespace) -> list[tuple[str, str, Callable[[Report], No
     add("hands", X86, on_ready(X86, hands.check))
     add("push", X86, on_ready(X86, push.check))
     cuts = args.cuts
-    share = 5
+    share = max(4, -(-cuts // 8))
     for begin in range(0, cuts, share):
         seed = args.seed + begin
         count = min(share, cuts - begin)

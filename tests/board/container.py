@@ -2,7 +2,7 @@
 
     sudo python3 tests/board/container.py            # a transcript; exit status 1 at the first thing that is not as it should be
 
-Needs root, mmdebstrap and systemd-container (`make acceptance` installs them). No sound card and no real time in there: JACK runs on
+Needs root, mmdebstrap and systemd-container (`make acceptance-service` installs them). No sound card, no real time in there: JACK runs
 its dummy driver; the virtual machines have both. Nothing outside of the container and the cache folder is touched.
 
 | step      | what must hold                                                                                             |

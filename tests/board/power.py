@@ -42,23 +42,24 @@ while True:
     number += 1
     _keep({"emulated": {"x": [number % 50 / 1000, 1 - number % 50 / 1000]}})
 """
+# Waits until it plays, and asks the pedal itself, by its commands.
 CHECK = """
-import json, subprocess
+import json, subprocess, sys, time
 def ask(*words):
     done = subprocess.run(("nverb", *words), capture_output=True, text=True)
-    if done.returncode: faults.append(" ".join(words) + ": " + done.stderr.strip()[-200:])
-    return done.stdout
-faults = []
-presets = ask("preset", "list")
-settings = ask("settings", "show")
-found = json.loads(ask("status", "--json") or "{}")
-room = found.get("room", {})
-if room.get("fault"): faults.append("room: " + room["fault"])
-board = found.get("board") or {}
-faults += [str(fault) for fault in board.get("faults", ())]
-slots = [slot["reference"] for slot in found.get("slots", ())]
-print(json.dumps({"faults": faults, "bank": room.get("path", "").partition("@")[0], "slots": slots, "again": "again" in presets,
-    "profile": "emulated" in settings, "alive": bool((found.get("audio") or {}).get("alive"))}))
+    return (done.stdout, "") if done.returncode == 0 else ("", " ".join(words) + ": " + done.stderr.strip()[-200:])
+while True:
+    answer, fault = ask("status", "--json")
+    found = json.loads(answer or "{}")
+    up_s = float(open("/proc/uptime").read().split()[0])
+    alive = bool((found.get("audio") or {}).get("alive"))
+    if alive or up_s > 90: break
+    time.sleep(0.2)
+presets, no_presets = ask("preset", "list")
+room, board = found.get("room") or {}, found.get("board") or {}
+faults = [fault, no_presets, room.get("fault"), *board.get("faults", ())]
+print(json.dumps({"up_s": up_s, "faults": [str(f) for f in faults if f], "bank": room.get("path", "").partition("@")[0],
+    "again": "again" in presets, "profile": board.get("profile"), "alive": alive}))
 """
 
 
@@ -72,8 +73,21 @@ def armed(ready: Path) -> Path:
             guest.wait_for_ssh()
             for name, grid in (("a", "4"), ("b", "5")):
                 nverb("bank", "build", "-o", str(target / f"{name}.nvbank"), "--grid", grid, data=target)
-                guest.put(target / f"{name}.nvbank", f"/run/{name}.nvbank")
-            guest.put(CALIBRATE.encode(), "/run/calibrate.py")
+            (target / "calibrate.py").write_text(CALIBRATE)
+            (target / "check.py").write_text(CHECK)
+            words = [
+                "tar",
+                "-C",
+                target,
+                "-cf",
+                target / "hands.tar",
+                "a.nvbank",
+                "b.nvbank",
+                "calibrate.py",
+                "check.py",
+            ]
+            cache.run(words, what="tar")
+            _hand_over(guest, target)
             guest.run("nverb install /run/a.nvbank && nverb preset save again && sync")
             guest.forget_connections()
             guest.monitor("human-monitor-command", **{"command-line": "delvm ready"})
@@ -82,60 +96,65 @@ def armed(ready: Path) -> Path:
     return cache.made("armed", [ready.parent.name, Path(__file__)], make) / "armed.qcow2"
 
 
+def _hand_over(guest: Guest, folder: Path) -> None:
+    """What is written, and what asks afterwards; in memory, as a pushed file is."""
+    guest.run("tar -C /run -x", stdin=(folder / "hands.tar").read_bytes())
+
+
 def check(ready: Path, cuts: int, seed: int, report: Report) -> None:
-    """`cuts` power cuts, their moments drawn from `seed`."""
+    """`cuts` power cuts of one board, their moments drawn from `seed`: each boot goes on with what the cut before it left."""
     chance = random.Random(seed)
     board = armed(ready)
     image_hash = _system_hash(images.disk(X86), "raw")
     with tempfile.TemporaryDirectory(prefix="nverb-", dir="/var/tmp") as scratch:
-        for number in range(cuts):
-            kind = list(WRITING)[(seed + number) % len(WRITING)]
-            after_s = chance.uniform(0.1, LONGEST_S)
-            what = f"cut {after_s:.2f} s into writing: {kind}"
-            disk = guests.copy(board, Path(scratch) / "cut.qcow2")
-            begun = time.monotonic()
-            try:
-                report.add("power", "amd64", what, _one_cut(disk, kind, after_s), "old or new, plays")
-                if number == cuts - 1:
-                    same = _system_hash(disk, "qcow2") == image_hash
-                    figure = f"SHA-256 {image_hash[:12]}, {'the same' if same else 'another'} after the cut"
-                    report.add("power", "amd64", "bytes of the system partition", figure, "the same", ok=same)
-            except GuestError as error:
-                report.add("power", "amd64", what, str(error)[:160], "old or new, plays", ok=False)
-            cache.say(f"power cut: {time.monotonic() - begun:.0f} s")
+        disk = guests.copy(board, Path(scratch) / "cut.qcow2")
+        with Guest(X86, name="power", disk=disk) as guest:
+            guest.start(load="armed")
+            guest.wait_for_ssh()
+            for number in range(cuts):
+                kind = list(WRITING)[(seed + number) % len(WRITING)]
+                after_s = chance.uniform(0.1, LONGEST_S)
+                begun = time.monotonic()
+                _cut(guest, kind, after_s)
+                guest.boot(timeout_s=1800)
+                _hand_over(guest, board.parent)
+                found = json.loads(guest.run("python3 /run/check.py"))
+                written = _written_to_system(disk)
+                whole = (
+                    found["alive"] and found["again"] and found["profile"] == "emulated" and found["bank"] in ("a", "b")
+                )
+                good = whole and not found["faults"] and not written
+                figure = (
+                    f"plays {found['bank']} {found['up_s']:.0f} s after power-on"
+                    if good
+                    else f"{found}, {written} B in /"
+                )
+                report.add(
+                    "power", "amd64", f"cut {after_s:.2f} s into writing: {kind}", figure, "old or new, plays", ok=good
+                )
+                cache.say(f"power cut {number + 1} of {cuts}: {time.monotonic() - begun:.0f} s")
+            guest.cut_power()
+            same = _system_hash(disk, "qcow2") == image_hash
+            figure = f"SHA-256 {image_hash[:12]}, {'the same' if same else 'another'} after {cuts} cuts"
+            report.add("power", "amd64", "bytes of the system partition", figure, "the same", ok=same)
 
 
-def _one_cut(disk: Path, kind: str, after_s: float) -> str:
-    with Guest(X86, name="before the cut", disk=disk) as guest:
-        guest.start(load="armed")
-        guest.wait_for_ssh()
-        writing = subprocess.Popen(
-            [*guest.ssh_words(), f"echo writes; {WRITING[kind]} >/dev/null"],
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.DEVNULL,
-        )
-        assert writing.stdout is not None
-        writing.stdout.readline()
-        # The sleep is the guest's; the answer's way back adds some more milliseconds of it.
-        guest.run(f"sleep {after_s:.3f}")
-        if writing.poll() is not None:
-            raise GuestError(f"writing ended by itself: {kind}")
-        guest.cut_power()
-        writing.kill()
-        writing.wait()
-    with Guest(X86, name="after the cut", disk=disk) as guest:
-        guest.boot(timeout_s=1800)
-        up_s = guest.wait_for_sound()
-        guest.put(CHECK.encode(), "/run/check.py")
-        found = json.loads(guest.run("python3 /run/check.py"))
-        whole = found["alive"] and found["again"] and found["profile"] and found["bank"] in ("a", "b")
-        if found["faults"] or not whole:
-            raise GuestError(f"after the cut: {found}")
-    written = _written_to_system(disk)
-    if written:
-        raise GuestError(f"{written} bytes of the system partition were written")
-    return f"plays {found['bank']} {up_s:.0f} s after power-on"
+def _cut(guest: Guest, kind: str, after_s: float) -> None:
+    writing = subprocess.Popen(
+        [*guest.ssh_words(), f"echo writes; {WRITING[kind]} >/dev/null"],
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.DEVNULL,
+    )
+    assert writing.stdout is not None
+    writing.stdout.readline()
+    # The sleep is the guest's; the answer's way back adds some more milliseconds of it.
+    guest.run(f"sleep {after_s:.3f}")
+    if writing.poll() is not None:
+        raise GuestError(f"writing ended by itself: {kind}")
+    guest.cut_power()
+    writing.kill()
+    writing.wait()
 
 
 def _written_to_system(disk: Path) -> int:

@@ -51,7 +51,7 @@ def check(guest: Guest, report: Report) -> None:
         presets = desk / "tour.json"
 
         def playing() -> str:
-            return str(guest.status()["room"]["bank"])
+            return str(guest.status()["room"]["path"]).partition("@")[0]
 
         # rooms1 before the tone; then rooms2, and the way back, under it.
         nverb("push", *to, "bank", str(desk / "rooms1.nvbank"), data=desk)

@@ -1,4 +1,4 @@
-"""The installer under faults; see faults/sweep.py. The full sweep runs in `make acceptance`."""
+"""The installer under faults; see faults/sweep.py. The full sweep runs in `make acceptance-push`."""
 
 import re
 import subprocess

@@ -2,10 +2,13 @@
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
+import tempfile
 import time
+from pathlib import Path
 
 import pytest
 from hypothesis import given
@@ -155,6 +158,31 @@ def test_a_writer_killed_at_any_moment_leaves_a_whole_file(tmp_path) -> None:
         assert not presets.warning
         presets.save("steady", VALUES)  # no lock is left behind
     assert {path.name for path in tmp_path.iterdir()} == {"presets.json", "presets.previous.json", ".presets.lock"}
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="changes users")
+def test_the_users_of_a_boards_group_save_by_turns() -> None:
+    """As on a board: the folder belongs to the pedal's user and group; `sudo nverb`, the pedal and a member of the group all write."""
+    group = 64001
+    folder = Path(tempfile.mkdtemp())
+    os.chown(folder, 64002, group)
+    folder.chmod(0o2775)
+    for turn, user in enumerate((0, 64002, 64003, 0, 64002)):
+        child = os.fork()
+        if child == 0:
+            status = 1
+            try:
+                os.umask(0o022)
+                os.setgroups([])
+                os.setgid(0 if user == 0 else group)
+                os.setuid(user)
+                Presets(folder).save(f"by {user}", VALUES)
+                status = 0
+            finally:
+                os._exit(status)
+        assert os.waitpid(child, 0)[1] == 0, f"turn {turn}, user {user}"
+    assert Presets(folder).names() == ["by 0", "by 64002", "by 64003"]
+    shutil.rmtree(folder)
 
 
 def test_every_write_is_synced_before_it_is_named(presets: Presets, monkeypatch) -> None:

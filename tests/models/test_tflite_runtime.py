@@ -1,6 +1,6 @@
 """The same model file under tflite-runtime, in a virtual environment of its own (it needs numpy 1 and Python 3.11 or older).
 
-Part of `make acceptance`; `make test` runs the golden vectors under the runtime that is installed.
+Part of `make acceptance-all`; `make test` runs the golden vectors under the runtime that is installed.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ print(json.dumps([decoder.decode(point).tolist() for point in {POINTS}]))
 """
 
 
-@pytest.mark.skipif(not os.environ.get("NVERB_TEST_TFLITE"), reason="long: `make acceptance` runs it")
+@pytest.mark.skipif(not os.environ.get("NVERB_TEST_TFLITE"), reason="long: `make acceptance-models` runs it")
 def test_tflite_runtime_gives_the_rooms_of_ai_edge_litert(tmp_path: Path) -> None:
     python = next((found for name in ("python3.11", "python3.10", "python3.9") if (found := shutil.which(name))), None)
     if python is None:

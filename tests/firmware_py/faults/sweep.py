@@ -1,6 +1,6 @@
 """Faults at every call by which an installer changes the disk: after each, the pedal must start and play the old or the new, whole.
 
-    python tests/firmware_py/faults/sweep.py --all        every scenario, call and fault (some minutes; `make acceptance`)
+    python tests/firmware_py/faults/sweep.py --all        every scenario, call and fault (some minutes; `make acceptance-push`)
     python tests/firmware_py/faults/sweep.py --quick      what `make test` runs
 
 Starts itself anew with faults.c preloaded. Each case is a fork of one warm process, on a data folder of its own, that meets one
