@@ -103,7 +103,7 @@ install: ## as root: install the pedal as a service that starts at boot (WHEEL=d
 	to=$(PREFIX)/$$(basename $$wheel | cut -d- -f2)-$$(sha256sum $$wheel | cut -c1-8); \
 	echo "installing $$(basename $$wheel) into $$to"; \
 	[ -f $$to/complete ] || { rm -rf $$to; $(SYSTEM_PYTHON) -m venv $(VENV_OPTIONS) $$to; \
-	PYPI=1 $$to/bin/pip install -q --disable-pip-version-check $(PYO_OPTIONS) $$wheel || { rm -rf $$to; exit 1; }; touch $$to/complete; }; \
+	PYPI=1 $$to/bin/pip install -q --disable-pip-version-check --prefer-binary $(PYO_OPTIONS) $$wheel || { rm -rf $$to; exit 1; }; touch $$to/complete; }; \
 	$$to/bin/nverb service install $(INSTALL_ARGS)
 
 uninstall: ## as root: remove the service again; banks and presets stay (PURGE=1: they go, too)

@@ -185,7 +185,7 @@ def runtime_check() -> Result:
     from models.container import no_runtime, runtime_package
 
     state: Literal["hint", "none"] = "none" if runtime_package() is None else "hint"
-    return Result("decoder", state, no_runtime())
+    return Result("decoder", state, f"{no_runtime()}: rooms come from a bank, not from the decoder")
 
 
 CHECKS: list[Callable[[], Result]] = [

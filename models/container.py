@@ -240,10 +240,8 @@ def no_runtime() -> str:
     """Why there is no TFLite runtime, and what could be done."""
     package = runtime_package()
     if package is None:
-        return f"no TFLite runtime exists for a 32-bit Python {sys.version_info[0]}.{sys.version_info[1]}: rooms come from a bank"
-    return (
-        f"no TFLite runtime here (`{Path(sys.prefix, 'bin/pip')} install {package}` brings one): rooms come from a bank"
-    )
+        return f"no TFLite runtime exists for a 32-bit Python {sys.version_info[0]}.{sys.version_info[1]}"
+    return f"no TFLite runtime here (`{Path(sys.prefix, 'bin/pip')} install {package}` brings one)"
 
 
 def _interpreter_class() -> Any:

@@ -58,10 +58,15 @@ PACKAGES = [
 ]
 TESTS = [
     "tests/device/test_adc.py",
-    "tests/device/test_lines.py",
+    "tests/device/test_board.py",
     "tests/device/test_check.py",
+    "tests/device/test_health.py",
+    "tests/device/test_lines.py",
     "tests/device/test_wire.py",
+    "tests/firmware_py/test_control.py",
+    "tests/firmware_py/test_rooms.py",
 ]
+"""What boards differ in, and what needs no package that is only for desks."""
 WANTED_FILES = (
     "device/profiles/pi-mcp3008.toml",
     "models/shipped/decoder.nvmodel",
@@ -199,7 +204,7 @@ def check(platform: Platform, here: dict, report: Report) -> None:
         tests = f"cd /usr/src && mkdir -p /dev/shm && {python} {' '.join(TESTS)} 2>&1 | tail -n 5"
         last = debian.chroot(platform, merged, tests, what=f"pytest on {platform.name}").strip().splitlines()[-1]
         add(
-            "unit tests of the board",
+            f"unit tests ({len(TESTS)} files)",
             last.strip("= "),
             "all pass",
             ok="passed" in last and "failed" not in last and "error" not in last,
