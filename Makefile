@@ -7,24 +7,27 @@ BIN    := $(VENV)/bin
 SUDO   := $(shell [ "$$(id -u)" = 0 ] || echo sudo)
 APT    := DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends
 
-# What `make run` and the board need; what the tests need on top of it.
-APT_RUN  := jackd2 gcc libc6-dev python3-dev python3-venv libsndfile1 alsa-utils
+# What the board needs; what `make run` needs, which builds the C engine; what the tests need on top of it.
+APT_PEDAL := jackd2 python3-venv libsndfile1 alsa-utils
 # 32-bit ARM: PyPI has no NumPy, cffi and soxr for it. Debian's serve (soxr from trixie on), and the pedal's environment sees them.
 ARMHF    := $(filter armhf,$(shell dpkg --print-architecture 2>/dev/null))
-APT_RUN  += $(if $(ARMHF),python3-numpy python3-cffi $(shell apt-cache show python3-soxr >/dev/null 2>&1 && echo python3-soxr))
+APT_PEDAL += $(if $(ARMHF),python3-numpy python3-cffi $(shell apt-cache show python3-soxr >/dev/null 2>&1 && echo python3-soxr))
 VENV_OPTIONS := $(if $(ARMHF),--system-site-packages)
+APT_RUN  := $(APT_PEDAL) gcc libc6-dev python3-dev
 APT_ARM  := gcc-aarch64-linux-gnu libc6-dev-arm64-cross gcc-arm-linux-gnueabihf libc6-dev-armhf-cross qemu-user
 APT_BOARD := mmdebstrap qemu-system-x86 qemu-system-arm qemu-user-static qemu-utils cpio kmod fdisk mtools e2fsprogs openssh-client \
-	libelf-dev bc xz-utils dpkg-dev
+	libelf-dev bc xz-utils dpkg-dev ovmf
 BOARD ?= bookworm-arm64
 APT_TEST := valgrind systemd openssh-server
 # pyo has wheels for x86-64, lgpio for Python 3.11 and 3.12; elsewhere pip builds them, from these.
 APT_PYO  := $(if $(filter x86_64,$(shell uname -m)),,g++ swig libjack-jackd2-dev portaudio19-dev libportmidi-dev liblo-dev libsndfile1-dev)
 
-# Where `make install` puts the pedal, and the wheel that it puts there (built here unless given).
+# Where `make install` puts the pedal, and the wheel that it puts there (built here unless given). WHEELS: a folder with that wheel
+# and all others that it needs (`make board-wheels`): nothing is built then.
 # The system's Python runs it: the pedal's user may not be able to read a Python in somebody's home.
 PREFIX := /opt/nverb
-WHEEL  ?=
+WHEELS ?=
+WHEEL  ?= $(if $(WHEELS),$(wildcard $(WHEELS)/nverb-*.whl))
 SYSTEM_PYTHON ?= /usr/bin/python3
 # PYPI=1 (below): lgpio with its C library in it, which Debian has not.
 PYO_OPTIONS   := $(if $(filter x86_64,$(shell uname -m)),,--config-settings=--build-option=--use-jack)
@@ -94,10 +97,11 @@ wheel: $(VENV)/.apt-run ## build the wheel for the system's Python into dist/
 	@build/python/bin/pip wheel -q --disable-pip-version-check --no-deps -w dist .
 
 # Each installation is a virtual environment of its own, complete before anything refers to it: a failed one changes nothing.
-install: ## as root: install the pedal as a service that starts at boot (WHEEL=dist/nverb-*.whl: that one)
+install: ## as root: install the pedal as a service that starts at boot (WHEEL=dist/nverb-*.whl: that one; WHEELS=FOLDER: all from there)
 	@[ "$$(id -u)" = 0 ] || { echo "make: install writes into the system: sudo make install" >&2; exit 1; }
-	$(call apt,$(APT_RUN) $(APT_PYO))
-	@set -e; umask 022; wheel="$(WHEEL)"; \
+	@[ -z "$(WHEELS)" ] || [ "$(words $(WHEEL))" = 1 ] || { echo "make: $(WHEELS) must hold one nverb-*.whl: make board-wheels" >&2; exit 1; }
+	$(call apt,$(if $(WHEELS),$(APT_PEDAL),$(APT_RUN) $(APT_PYO)))
+	@set -e; umask 022; wheel="$(WHEEL)"; $(if $(WHEELS),export PIP_NO_INDEX=1 PIP_FIND_LINKS="$(abspath $(WHEELS))";) \
 	if [ -z "$$wheel" ]; then echo "building the wheel"; $(MAKE) -s wheel; wheel=$$(ls -t dist/nverb-*.whl | head -1); fi; \
 	[ -f "$$wheel" ] || { echo "make: no wheel $$wheel" >&2; exit 1; }; \
 	to=$(PREFIX)/$$(basename $$wheel | cut -d- -f2)-$$(sha256sum $$wheel | cut -c1-8); \

@@ -24,6 +24,7 @@ COMMANDS = (
     "store",
     "midi",
     "service",
+    "image",
     "doctor",
     "bench",
 )

@@ -24,7 +24,8 @@ def _teach(parser: argparse.ArgumentParser, command: str) -> None:
             for name, child in action.choices.items():
                 _teach(child, f"{command} {name}".strip())
         elif action.metavar == "NAME=VALUE":
-            action.completer = assignments  # type: ignore[attr-defined]
+            machine = command in ("settings set", "image")
+            action.completer = settings if machine else assignments  # type: ignore[attr-defined]
         elif action.metavar == "PROFILE" or "--profile" in action.option_strings:
             action.completer = profiles  # type: ignore[attr-defined]
         elif action.metavar == "NAME" and command == "get":
@@ -49,6 +50,16 @@ def assignments(prefix: str, **_: Any) -> list[str]:
     return [
         f"{name}={word}" for control in CONTROLS if control.name == name and control.is_switch for word in ("on", "off")
     ]
+
+
+def settings(prefix: str, **_: Any) -> list[str]:
+    """`bl` -> `block_frames=`; `profile=` -> the profiles."""
+    from firmware_py.settings_file import HELP
+
+    name, equals, _value = prefix.partition("=")
+    if not equals:
+        return [f"{name}=" for name in HELP]
+    return [f"{name}={word}" for word in profiles()] if name == "profile" else []
 
 
 def presets(**_: Any) -> list[str]:

@@ -1,12 +1,13 @@
 """Disk images of a pedal: a system that is never written, and one partition with all that the pedal keeps.
 
-| partition | file system  | label        | mounted                                           |
-|-----------|--------------|--------------|---------------------------------------------------|
-| 1 (if any) | FAT32       | BOOT         | /boot/firmware, read-only                         |
-| 1 or 2    | ext4, no journal | nverb-root | /, read-only, a file system in memory over it   |
-| last      | ext4         | nverb-data   | /var/lib/nverb                                    |
+| partition   | file system      | label      | mounted                                       |
+|-------------|------------------|------------|-----------------------------------------------|
+| 1 (if any)  | FAT32            | BOOT       | /boot/firmware, read-only                     |
+| 1 or 2      | ext4, no journal | nverb-root | /, read-only, a file system in memory over it |
+| last        | ext4             | nverb-data | /var/lib/nverb                                |
 
-Nothing is mounted and no loop device is needed: file systems are filled while they are made (mke2fs -d, mcopy).
+Nothing is mounted and no loop device is needed: file systems are filled while they are made (mke2fs -d, mcopy). What goes into the
+tree for a board of one's own: systemd/tree.py, `nverb image`.
 """
 
 from __future__ import annotations
@@ -15,66 +16,115 @@ import os
 import shutil
 import subprocess
 from pathlib import Path
+from typing import NamedTuple
 
 from firmware_py.errors import UserError
 
 MIB = 1024 * 1024
-STATE = "var/lib/nverb"
-ROOT_LABEL, DATA_LABEL = "nverb-root", "nverb-data"
+BOOT, STATE = "boot/firmware", "var/lib/nverb"
+BOOT_LABEL, ROOT_LABEL, DATA_LABEL = "BOOT", "nverb-root", "nverb-data"
+FAT, ESP, LINUX = "c", "ef", "83"
+"""Types of partitions in an MBR."""
 FSTAB = f"""# The system is mounted by the initrd, read-only, with a file system in memory over it: no line for /. This alone is kept:
 LABEL={DATA_LABEL} /{STATE} ext4 noatime,nosuid,nodev,commit=1,errors=remount-ro 0 2
 """
+BOOT_FSTAB = f"LABEL={BOOT_LABEL} /{BOOT} vfat ro,nosuid,nodev,noexec,umask=0022,nofail 0 2\n"
 
 
-def write_disk(tree: Path, image: Path, *, boot_mib: int = 0, data_mib: int = 256, slack_mib: int = 64) -> None:
+class Layout(NamedTuple):
+    """What was written, in MiB."""
+
+    boot_mib: int
+    root_mib: int
+    data_mib: int
+
+
+def write_disk(
+    tree: Path,
+    image: Path,
+    *,
+    boot_mib: int = 0,
+    data_mib: int = 256,
+    slack_mib: int = 64,
+    disk_id: int | None = None,
+    boot_type: str = FAT,
+) -> Layout:
     """Writes the folder `tree`, a whole system owned as it shall be (so: as root), to the disk image `image`.
 
-    What lies in the tree's /var/lib/nverb goes to the data partition. With `boot_mib` its /boot/firmware goes to a FAT partition.
-    The tree is left as it was. Raises UserError, OSError; `image` is then as it was.
+    What lies in the tree's /var/lib/nverb goes to the data partition; with `boot_mib` its /boot/firmware goes to a FAT partition.
+    `slack_mib` of the system stay free. `disk_id`: partition N is then PARTUUID=%08x-0N. The tree is left as it was. Raises UserError,
+    OSError; `image` is then as it was.
     """
-    for tool in ("mke2fs", "sfdisk", *(("mformat", "mcopy") if boot_mib else ())):
-        if shutil.which(tool) is None:
-            raise UserError(f"{tool} is missing: sudo apt-get install e2fsprogs fdisk mtools")
+    require("mke2fs", "sfdisk", *(("mformat", "mcopy") if boot_mib else ()))
     scratch = image.with_name(f".{image.name}.parts")
     shutil.rmtree(scratch, ignore_errors=True)
     scratch.mkdir()
     try:
         parts = []
-        state = tree / STATE
-        if boot_mib:
-            parts.append(("c", _fat(tree / "boot/firmware", scratch / "boot", boot_mib)))
-        # mke2fs takes all of a folder: the state is moved out of it for that time.
-        aside = scratch / "state"
-        moved = state.is_dir()
-        if moved:
-            _move(state, aside)
+        # mke2fs takes all of a folder: what goes elsewhere is moved out of it for that time.
+        state = _Aside(tree / STATE, scratch / "state")
+        boot = _Aside(tree / BOOT, scratch / "boot") if boot_mib else None
         try:
-            owner = os.stat(aside) if moved else None
-            state.mkdir(parents=True, exist_ok=True)
-            if not moved:
-                aside.mkdir()
+            if boot:
+                boot.take()
+                parts.append((boot_type, _fat(boot.aside, scratch / "boot.fat", boot_mib)))
+            state.take()
             used_mib = int(_run("du", "-sxm", "--apparent-size", tree).split()[0])
             root_mib = used_mib * 11 // 10 + slack_mib
             options = ("-O", "^has_journal", "-m", "0")
-            parts.append(("83", _ext4(tree, scratch / "root", root_mib, ROOT_LABEL, *options)))
+            parts.append((LINUX, _ext4(tree, scratch / "root", root_mib, ROOT_LABEL, *options)))
+            # The state holds few bytes and is written through: a journal is what makes a power cut harmless.
+            data = _ext4(state.aside, scratch / "data", data_mib, DATA_LABEL, "-O", "has_journal", "-m", "0")
+            parts.append((LINUX, data))
         finally:
-            if moved:
-                state.rmdir()
-                _copy(aside, state)
-        if owner is not None:
-            os.chown(aside, owner.st_uid, owner.st_gid)
-        # The state holds few bytes and is written through: a journal is what makes a power cut harmless.
-        parts.append(("83", _ext4(aside, scratch / "data", data_mib, DATA_LABEL, "-O", "has_journal", "-m", "0")))
+            state.put_back()
+            if boot:
+                boot.put_back()
         whole = scratch / "whole"
-        _assemble(parts, whole)
+        _assemble(parts, whole, disk_id)
         os.replace(whole, image)
     finally:
         shutil.rmtree(scratch, ignore_errors=True)
+    return Layout(boot_mib, root_mib, data_mib)
 
 
-def _assemble(parts: list[tuple[str, Path]], image: Path) -> None:
+class _Aside:
+    """A folder of the tree that is away while the rest is written: an empty one of the same owner and mode stands for it."""
+
+    def __init__(self, path: Path, aside: Path) -> None:
+        self._path, self.aside = path, aside
+        self._was_there = path.is_dir()
+        self._taken = False
+
+    def take(self) -> None:
+        if self._was_there:
+            _run("cp", "-a", self._path, self.aside)
+            self._taken = True
+            shutil.rmtree(self._path)
+        else:
+            self.aside.mkdir()
+        self._path.mkdir(parents=True, exist_ok=True)
+        shutil.copystat(self.aside, self._path)
+        owner = self.aside.stat()
+        os.chown(self._path, owner.st_uid, owner.st_gid)
+
+    def put_back(self) -> None:
+        if self._taken:
+            shutil.rmtree(self._path, ignore_errors=True)
+            _run("cp", "-a", self.aside, self._path)
+
+
+def require(*tools: str) -> None:
+    for tool in tools:
+        if shutil.which(tool) is None:
+            raise UserError(f"{tool} is missing: sudo apt-get install e2fsprogs fdisk mtools xz-utils")
+
+
+def _assemble(parts: list[tuple[str, Path]], image: Path, disk_id: int | None) -> None:
     """An MBR (all that a Raspberry Pi's boot ROM reads) and the partitions, each from a whole MiB on."""
     table, at = "label: dos\n", 1
+    if disk_id is not None:
+        table += f"label-id: {disk_id:#010x}\n"
     places = []
     for kind, path in parts:
         size = path.stat().st_size // MIB
@@ -97,20 +147,11 @@ def _ext4(folder: Path, target: Path, size_mib: int, label: str, *options: str) 
 def _fat(folder: Path, target: Path, size_mib: int) -> Path:
     with open(target, "wb") as file:
         file.truncate(size_mib * MIB)
-    _run("mformat", "-i", target, "-F", "-v", "BOOT", "::")
-    files = sorted(folder.iterdir()) if folder.is_dir() else []
+    _run("mformat", "-i", target, "-F", "-v", BOOT_LABEL, "::")
+    files = sorted(folder.iterdir())
     if files:
         _run("mcopy", "-s", "-i", target, *files, "::")
     return target
-
-
-def _copy(source: Path, target: Path) -> None:
-    _run("cp", "-a", source, target)
-
-
-def _move(source: Path, target: Path) -> None:
-    _copy(source, target)
-    shutil.rmtree(source)
 
 
 def _run(tool: str, *words: str | Path, text: str | None = None) -> str:

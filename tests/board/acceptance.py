@@ -13,6 +13,8 @@
 | faults   | amd64        | faults.py | what breaks, and sound again                                       |
 | power    | amd64        | power.py  | kill -9 of the emulator at random moments                          |
 | memory   | arm64        | memory.py | resident set with 512 MB; plays with 256 MB                        |
+| image    | amd64        | image_boot.py | what `nverb image` made: booted, written to, cut, bit-identical |
+| guide    | amd64        | guide.py  | docs/board.md followed                                             |
 
 Guests begin from a snapshot of the booted board where booting is not the question. What is made once is kept; see cache.py.
 """
@@ -36,7 +38,9 @@ import boot
 import cache
 import faults
 import guest as guests
+import guide
 import hands
+import image_boot
 import images
 import memory
 import power
@@ -48,7 +52,7 @@ from guest import Guest, GuestError
 from report import Report
 
 X86, ARM = Platform("amd64", "bookworm"), Platform("arm64", "bookworm")
-SCENARIOS = ("boot", "sound", "hands", "push", "faults", "power", "memory")
+SCENARIOS = ("boot", "sound", "hands", "push", "faults", "power", "memory", "image", "guide")
 
 
 _booted: set[Platform] = set()
@@ -112,6 +116,8 @@ def plan(args: argparse.Namespace) -> list[tuple[str, str, Callable[[Report], No
         add("sound", platform, on_ready(platform, sound.check))
     if not args.quick:
         add("memory", ARM, memory.check)
+        add("image", X86, image_boot.check)
+        add("guide", X86, guide.check)
     add("faults", X86, on_ready(X86, faults.check))
     add("hands", X86, on_ready(X86, hands.check))
     add("push", X86, on_ready(X86, push.check))

@@ -116,7 +116,7 @@ class Guest:
             *machine,
             *("-accel", "tcg,tb-size=256", "-icount", f"shift={ICOUNT_SHIFT},align=off,sleep=on"),
             *("-smp", str(self.processors), "-m", str(self.memory_mib)),
-            *("-kernel", self._kernel.image, "-initrd", self._kernel.initrd, "-append", self._append),
+            *self._boot_words(),
             *("-drive", f"file={self.disk},if=virtio,format={self._format},cache=writeback"),
             *("-device", "virtio-rng-pci"),
             *("-nic", f"user,model=virtio-net-pci,restrict=on,hostfwd=tcp:127.0.0.1:{self.port}-:22"),
@@ -127,6 +127,9 @@ class Guest:
         with open(self.folder / "qemu.log", "ab") as log:
             self._qemu = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=log, stderr=log)
         _running.add(self._qemu)
+
+    def _boot_words(self) -> list[str | Path]:
+        return ["-kernel", self._kernel.image, "-initrd", self._kernel.initrd, "-append", self._append]
 
     def cut_power(self) -> None:
         """kill -9: what the guest had not yet written to its disk is lost."""

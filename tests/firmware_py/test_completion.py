@@ -38,6 +38,8 @@ def completions(line: str) -> list[str]:
         ("nverb set lowp", {"lowpass=", "lowpass_hz="}),
         ("nverb get highpass_", {"highpass_hz"}),
         ("nverb control --profile pi-i", {"pi-iio"}),
+        ("nverb settings set bl", {"block_frames="}),
+        ("nverb image x.img --set pro", {"profile="}),
         ("nverb render --ra", {"--raw-ir", "--rate"}),
     ],
 )
