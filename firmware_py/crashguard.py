@@ -17,6 +17,7 @@ choosing a bank does at once.
 
 from __future__ import annotations
 
+import os
 import time
 from pathlib import Path
 
@@ -73,10 +74,14 @@ class CrashGuard:
             self._write(self.deaths)
 
     def _write(self, deaths: int) -> None:
+        """In memory: whole, or a kill left it empty, which counts as none. Without Python's buffers: where JACK has changed its block size,
+        pyo has by now written past the end of its own, and the C library stops a process that takes or gives back memory then."""
         try:
-            self._path.write_text(
-                f"{deaths} {self._world}\n"
-            )  # in memory: whole, or a kill left it empty, which counts as none
+            descriptor = os.open(self._path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o666)
+            try:
+                os.write(descriptor, f"{deaths} {self._world}\n".encode())
+            finally:
+                os.close(descriptor)
         except OSError:
             pass
 
