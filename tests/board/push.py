@@ -102,7 +102,8 @@ def _signatures(guest: Guest, desk: Path, to: tuple[str, ...], add: object) -> N
         words = ["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-C", name, "-f", str(desk / name)]
         subprocess.run(words, check=True, stdin=subprocess.DEVNULL)
     public = (desk / "maker.pub").read_text().split()
-    guest.put(f"maker {public[0]} {public[1]}\n".encode(), "/var/lib/nverb/allowed_signers")
+    guest.run("mkdir /var/lib/nverb/trust")
+    guest.put(f"maker {public[0]} {public[1]}\n".encode(), "/var/lib/nverb/trust/allowed_signers")
     file = str(desk / "rooms1.nvbank")
     unsigned = nverb("push", *to, "bank", file, data=desk, check=False)
     wrong = nverb("push", *to, "bank", file, "--sign", str(desk / "stranger"), data=desk, check=False)
@@ -115,7 +116,7 @@ def _signatures(guest: Guest, desk: Path, to: tuple[str, ...], add: object) -> N
         "taken",
         ok=right.returncode == 0,
     )
-    guest.run("rm -f /var/lib/nverb/allowed_signers")
+    guest.run("rm -r /var/lib/nverb/trust")
 
 
 def _deal_with_model(guest: Guest, desk: Path, to: tuple[str, ...], add: object) -> None:
