@@ -2,12 +2,20 @@
 
 from __future__ import annotations
 
+import contextlib
 import shutil
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+
+with contextlib.suppress(ImportError):  # a board's tests run without hypothesis
+    from hypothesis import HealthCheck, settings
+
+    # How long an example takes says how busy the machine is, no more.
+    settings.register_profile("nverb", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+    settings.load_profile("nverb")
 
 
 @pytest.fixture(autouse=True, scope="session")

@@ -33,7 +33,6 @@ GRID = Grid(bands=8, frames=8)
 LONGER = int(os.environ.get("NVERB_FUZZ_READERS", "1"))
 STEADY = settings(
     max_examples=400 * LONGER,
-    deadline=None,
     derandomize=True,
     database=None,
     suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],

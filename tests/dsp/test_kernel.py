@@ -91,7 +91,7 @@ def check(block: int, taps: int, inputs: int, channels: int, kind: str, seed: in
     assert peak < -120
 
 
-@settings(max_examples=60, deadline=None, derandomize=True)
+@settings(max_examples=60, derandomize=True)
 @given(
     block=st.sampled_from(BLOCKS),
     taps=st.one_of(st.integers(1, 3000), st.integers(3000, 60000)),

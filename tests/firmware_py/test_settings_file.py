@@ -8,13 +8,11 @@ import sys
 from pathlib import Path
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from firmware_py.errors import UserError
 from firmware_py.settings_file import Settings, load_for_service, path, read, write
-
-fuzz = settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
 
 
 @pytest.fixture
@@ -69,7 +67,6 @@ def test_a_service_with_a_bad_file_plays_with_the_defaults_and_says_so(
     assert "rate_hz" in trouble
 
 
-@fuzz
 @given(data=st.binary(max_size=300))
 def test_no_bytes_get_through(tmp_path_factory: pytest.TempPathFactory, data: bytes) -> None:
     file = tmp_path_factory.getbasetemp() / "fuzzed.toml"
@@ -78,7 +75,6 @@ def test_no_bytes_get_through(tmp_path_factory: pytest.TempPathFactory, data: by
         read(file)
 
 
-@fuzz
 @given(
     table=st.dictionaries(
         st.sampled_from([*Settings.__annotations__, "nonsense"]),

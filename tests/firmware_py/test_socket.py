@@ -77,7 +77,7 @@ def exchange(line: bytes) -> dict[str, Any] | None:
     return json.loads(answer) if answer else None
 
 
-FUZZ = settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+FUZZ = settings(max_examples=150, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow])
 
 
 @FUZZ
