@@ -194,7 +194,11 @@ class Kernel:
 
 
 def kernel(platform: Platform) -> Kernel:
-    """Debian's own kernel, its modules that we need, our simulated parts built for it, and a small initrd."""
+    """Debian's own kernel, its modules that we need, our simulated parts built for it, and a small initrd.
+
+    Bookworm's, whatever the userland: the build tools of trixie's do not run on Debian 12.
+    """
+    platform = Platform(platform.arch, "bookworm")
 
     def make(target: Path) -> None:
         image = f"linux-image-{platform.arch}"

@@ -139,8 +139,7 @@ def crossed(platform: Platform, source: Source) -> Path:
     """The wheel of a package of PyPI's, built from its source."""
 
     def make(target: Path) -> None:
-        if platform.arch == "amd64":
-            _download(platform, [source.requirement], target)
+        if platform.arch == "amd64" and _download(platform, [source.requirement], target, optional=True):
             return
         pip = [_tools(source.tools) / "pip", "download", "-q", "--no-deps", "--no-build-isolation"]
         fetch = [*pip, f"--no-binary={source.name}", "-d", target, source.requirement]
@@ -187,7 +186,7 @@ def nverb(platform: Platform) -> Path:
         with tempfile.TemporaryDirectory() as scratch:
             source = Path(scratch, "nverb")
             checkout(source)
-            if platform.native:
+            if platform.native and platform.python == f"{sys.version_info[0]}.{sys.version_info[1]}":
                 build = [_tools() / "pip", "wheel", "-q", "--no-deps", "-w", target, source]
                 cache.run(build, what="building nverb's wheel", tries=2)
             else:
