@@ -51,13 +51,12 @@ REQUIRES = [
 # A condition on platform_machine would not do: it is the kernel's word, and a 32-bit Raspberry Pi OS runs on a 64-bit kernel ("aarch64").
 # A wheel of ours is for one processor anyhow, so its list is, too. `make test-arm` installs each ARM one.
 NUMPY, SOXR, LGPIO = "numpy>=1.26", "soxr>=0.5", "lgpio>=0.2.2"
-LITERT = 'ai-edge-litert>=1.0.1{}; python_version < "3.14"'
+LITERT = 'ai-edge-litert>=1.0.1; python_version < "3.14"'
 # as a wheel; elsewhere the extra `midi` builds it, with libasound2-dev and libjack-jackd2-dev
 RTMIDI = 'python-rtmidi>=1.5.8; python_version < "3.13"'
 REQUIRES += {
-    "x86_64": [NUMPY, SOXR, LITERT.format(""), RTMIDI],
-    # 2.2.0 and 2.3.0 die of SIGSEGV as they make an interpreter under qemu-aarch64; 1.4.0 and 2.1.6 do not. No board was tried.
-    "aarch64": [NUMPY, SOXR, LGPIO, LITERT.format(",<2.2"), RTMIDI],
+    "x86_64": [NUMPY, SOXR, LITERT, RTMIDI],
+    "aarch64": [NUMPY, SOXR, LGPIO, LITERT, RTMIDI],
     # PyPI has no wheel of NumPy: Debian's python3-numpy is 1.24 in bookworm, and tflite-runtime needs one below 2. soxr before 0.4
     # can be cross-compiled.
     "arm": [

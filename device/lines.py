@@ -87,32 +87,45 @@ def _lgpio() -> Any:
         raise LineError("lines of a gpiochip need the package lgpio: pip install lgpio") from None
 
 
-class _ChipInput:
+class _ChipLine:
+    """A claimed line of a gpiochip. Once it is open all errors, lgpio's own among them, are LineErrors."""
+
     def __init__(self, chip: int, line: int) -> None:
-        lgpio = _lgpio()
-        self._lgpio, self._line = lgpio, line
-        self._handle = lgpio.gpiochip_open(chip)
-        lgpio.gpio_claim_input(self._handle, line, lgpio.SET_PULL_UP)
+        self._lgpio, self._line = _lgpio(), line
+        self._handle = self._lgpio.gpiochip_open(chip)
+        try:
+            self._claim()
+        except Exception:
+            self.close()
+            raise
+
+    def _claim(self) -> None:
+        raise NotImplementedError
+
+    def close(self) -> None:
+        self._lgpio.gpiochip_close(self._handle)
+
+
+class _ChipInput(_ChipLine):
+    def _claim(self) -> None:
+        self._lgpio.gpio_claim_input(self._handle, self._line, self._lgpio.SET_PULL_UP)
 
     def read(self) -> bool:
-        return not self._lgpio.gpio_read(self._handle, self._line)
+        try:
+            return not self._lgpio.gpio_read(self._handle, self._line)
+        except Exception as error:
+            raise LineError(f"line {self._line}: {error}") from None
 
-    def close(self) -> None:
-        self._lgpio.gpiochip_close(self._handle)
 
-
-class _ChipOutput:
-    def __init__(self, chip: int, line: int) -> None:
-        lgpio = _lgpio()
-        self._lgpio, self._line = lgpio, line
-        self._handle = lgpio.gpiochip_open(chip)
-        lgpio.gpio_claim_output(self._handle, line, 0)
+class _ChipOutput(_ChipLine):
+    def _claim(self) -> None:
+        self._lgpio.gpio_claim_output(self._handle, self._line, 0)
 
     def write(self, on: bool) -> None:
-        self._lgpio.gpio_write(self._handle, self._line, int(on))
-
-    def close(self) -> None:
-        self._lgpio.gpiochip_close(self._handle)
+        try:
+            self._lgpio.gpio_write(self._handle, self._line, int(on))
+        except Exception as error:
+            raise LineError(f"line {self._line}: {error}") from None
 
 
 def open_input(line: int, chip: int | None = None) -> Input:

@@ -27,13 +27,13 @@ def check(guest: Guest, report: Report) -> None:
     status = guest.status()
     audio = status["audio"]
     add("JACK on ALSA's snd-aloop", f"{audio['block_frames']} frames, {audio['rate_hz']} Hz", ok=audio["alive"])
-    knobs = guest.run("nverb status")
-    add(
-        "five pots, four switches, four LEDs",
-        "no fault" if "no fault" in knobs else "FAULT",
-        "no fault",
-        ok="no fault" in knobs,
-    )
+    text = guest.run("nverb status")
+    safe = next((line for line in text.splitlines() if line.startswith("SAFE")), "")
+    add("starts", safe or "without fault", "not safe mode", ok=not safe)
+    told = guest.run("journalctl -b -u nverb-control --no-pager | grep -o 'no TFLite runtime.*' || true").strip()
+    add("decoder", told or "runs", "runs", ok=not told)
+    knobs = next((line.split(None, 1)[1] for line in text.splitlines() if line.startswith("knobs")), "none")
+    add("five pots, four switches, four LEDs", knobs, "emulated, no fault", ok=knobs == "emulated, no fault")
     total = guest.run("systemd-analyze time").splitlines()[0].rpartition("= ")[2].strip()
     add("power-on to all units up", total)
     blame = guest.run("systemd-analyze blame --no-pager")

@@ -99,13 +99,22 @@ def emulated(platform: Platform, command: list[str | Path]) -> list[str | Path]:
     return ["env", f"QEMU_CPU={processor}", sys.executable, HERE / "armns.py", *command]
 
 
+ARM_PROCESSOR = (
+    "processor\t: 0\nBogoMIPS\t: 108.00\nFeatures\t: fp asimd evtstrm crc32 cpuid\nCPU implementer\t: 0x41\n"
+    "CPU architecture: 8\nCPU variant\t: 0x0\nCPU part\t: 0xd08\nCPU revision\t: 3\n\n"
+)
+"""What a Raspberry Pi 4's kernel says of each processor. LiteRT looks there, and 2.1 to 2.3 die of SIGSEGV where they find none."""
+
+
 def chroot(platform: Platform, root: Path, script: str, *, what: str, environment: dict[str, str] | None = None) -> str:
     """Runs a shell script inside a root folder, with /proc and /dev there while it lasts."""
     mounts = (
         'R=$1; for d in proc dev sys; do mkdir -p "$R/$d"; mount --rbind /$d "$R/$d"; done; '
-        'mount -t tmpfs tmpfs "$R/tmp"; cd /; exec chroot "$R" /bin/sh -euc "$2"'
+        'mount -t tmpfs tmpfs "$R/tmp"; if [ "$3" ]; then printf %s "$3" > "$R/tmp/.cpuinfo"; '
+        'mount --bind "$R/tmp/.cpuinfo" "$R/proc/cpuinfo"; fi; cd /; exec chroot "$R" /bin/sh -euc "$2"'
     )
     command: list[str | Path] = ["unshare", "--mount", "sh", "-euc", mounts, "sh", root, script]
+    command.append(ARM_PROCESSOR if platform.arch == "arm64" and not platform.native else "")
     clean = {
         "PATH": "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin",
         "LC_ALL": "C.UTF-8",

@@ -143,9 +143,19 @@ GUEST_FILES = {
 }
 
 
-def _prepare_guest(root: Path, kernel: debian.Kernel, key: Path) -> None:
+def guest_files(platform: Platform) -> dict[str, str]:
+    pi = GUEST_FILES["etc/pedal-cpuinfo"]
+    return GUEST_FILES | ({"etc/pedal-cpuinfo": debian.ARM_PROCESSOR + pi} if platform.arch == "arm64" else {})
+
+
+def profile(platform: Platform) -> str:
+    """Our gpiochip is the second one of qemu's aarch64 machine."""
+    return PROFILE.replace("gpiochip = 0", "gpiochip = 1") if platform.arch == "arm64" else PROFILE
+
+
+def _prepare_guest(root: Path, files: dict[str, str], kernel: debian.Kernel, key: Path) -> None:
     """What a guest needs beside the pedal: a kernel's modules, a network, ways in, and the parts that stand for the board."""
-    for name, text in GUEST_FILES.items():
+    for name, text in files.items():
         path = root / name
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(text)
@@ -191,13 +201,15 @@ def guest_root(platform: Platform) -> Path:
 
     def make(target: Path) -> None:
         with layered(below, upper=target) as root:
-            _prepare_guest(root, kernel, secret)
+            _prepare_guest(root, guest_files(platform), kernel, secret)
             script = f"ssh-keygen -q -A; useradd -m -u {PLAYER_ID} -s /bin/bash {PLAYER}"
             debian.chroot(platform, root, script, what="preparing the guest")
             _authorise(root / "home" / PLAYER, secret, owner=PLAYER_ID)
 
     return cache.made(
-        f"guest-{platform.name}", [GUEST_FILES, MASKED, below.name, kernel.folder.name, secret.parent.name], make
+        f"guest-{platform.name}",
+        [guest_files(platform), MASKED, below.name, kernel.folder.name, secret.parent.name],
+        make,
     )
 
 
@@ -215,7 +227,7 @@ def installed(platform: Platform) -> Path:
     lower = [guest_root(platform), base(platform)]
     house = wheels.house(platform)
     parts = [wheels.nverb(platform).parent.name, house.name, *(p.name for p in lower), INSTALL]
-    parts += [REPOSITORY / "Makefile", PROFILE, SETTINGS]
+    parts += [REPOSITORY / "Makefile", profile(platform), SETTINGS]
 
     def make(target: Path) -> None:
         with layered(*lower, upper=target) as root:
@@ -228,7 +240,7 @@ def installed(platform: Platform) -> Path:
             (cache.folder() / f"install-{platform.name}.log").write_text(log)
             state = root / STATE
             (state / "profiles").mkdir(exist_ok=True)
-            (state / "profiles/emulated.toml").write_text(PROFILE)
+            (state / "profiles/emulated.toml").write_text(profile(platform))
             (state / "settings.toml").write_text(SETTINGS)
             owner = state.stat()
             for path in (state, *state.rglob("*")):

@@ -76,6 +76,11 @@ class FakeChip(types.ModuleType):
         super().__init__("lgpio")
         self.levels: dict[int, int] = {}
         self.open = 0
+        self.lines = 32
+
+    def _must_be(self, line):
+        if line >= self.lines:
+            raise Exception("bad GPIO number")  # lgpio.error is an Exception and no OSError
 
     def gpiochip_open(self, chip):
         if chip != 1:
@@ -87,15 +92,18 @@ class FakeChip(types.ModuleType):
         self.open -= 1
 
     def gpio_claim_input(self, handle, line, flags):
+        self._must_be(line)
         self.levels[line] = int(flags == self.SET_PULL_UP)
 
     def gpio_claim_output(self, handle, line, level):
         self.levels[line] = level
 
     def gpio_read(self, handle, line):
+        self._must_be(line)
         return self.levels[line]
 
     def gpio_write(self, handle, line, level):
+        self._must_be(line)
         self.levels[line] = level
 
 
@@ -113,3 +121,19 @@ def test_lines_of_a_gpiochip(monkeypatch) -> None:
     assert chip.open == 0
     with pytest.raises(LineError, match="group gpio"):
         open_input(28, 0)
+
+
+def test_a_gpiochip_without_such_lines_or_that_leaves_is_a_fault_and_ends_nothing(monkeypatch) -> None:
+    chip = FakeChip()
+    monkeypatch.setitem(sys.modules, "lgpio", chip)
+    switch, led = open_input(28, 1), open_output(12, 1)
+    chip.lines = 8
+    with pytest.raises(LineError, match="line 28: bad GPIO number"):
+        switch.read()
+    with pytest.raises(LineError, match="line 12: bad GPIO number"):
+        led.write(True)
+    switch.close()
+    led.close()
+    with pytest.raises(LineError, match="line 28: bad GPIO number"):
+        open_input(28, 1)
+    assert chip.open == 0
