@@ -83,11 +83,10 @@ ldconfig
 cat /usr/share/ca-certificates/mozilla/*.crt > /etc/ssl/certs/ca-certificates.crt
 cd /usr/lib/arm-linux-gnueabihf 2>/dev/null && ln -sf blas/libblas.so.3 lapack/liblapack.so.3 . || true
 cd /usr/src/nverb
-export PIP_NO_INDEX=1 PIP_FIND_LINKS="/usr/src/wheels /usr/src/tools"
-make -s install WHEEL="$(echo /usr/src/wheels/nverb-*.whl)" APT_RUN= APT_PYO= INSTALL_ARGS=--help >/dev/null
+make -s install WHEELS=/usr/src/wheels APT_PEDAL= INSTALL_ARGS=--help >/dev/null
 ln -s /opt/nverb/*/ /opt/nverb/current
 /opt/nverb/current/bin/pip check
-/opt/nverb/current/bin/pip install -q pytest
+/opt/nverb/current/bin/pip install -q --no-index --find-links /usr/src/tools pytest
 """
 """As on a board, up to where `nverb service install` would set systemd going; Debian's packages are there already."""
 
