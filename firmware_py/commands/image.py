@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import os
 import sys
 from pathlib import Path
 from typing import Any
@@ -92,6 +93,8 @@ def _image(args: argparse.Namespace) -> int:
         say=say,
     )
     made = make(order, args.output.absolute())
+    if "SUDO_UID" in os.environ:
+        os.chown(args.output, int(os.environ["SUDO_UID"]), int(os.environ["SUDO_GID"]))
     print(
         f"{args.output}: {made.boot_mib} MiB to boot, {made.root_mib} MiB system (read-only), {made.data_mib} MiB for the pedal\n"
         f"to the card: sudo dd if={args.output} of=/dev/sdX bs=4M conv=fsync status=progress   (lsblk names the card)"

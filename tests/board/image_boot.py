@@ -251,9 +251,9 @@ def _plays(guest: Guest, add: Add, when: str) -> None:
 
 
 def _kept(guest: Guest, add: Add, when: str) -> None:
-    presets, bank = guest.run("nverb preset list"), guest.status()["room"]["bank"]
+    presets, bank = guest.run("nverb preset list"), guest.status()["room"]["path"].partition("@")[0]
     settings = guest.run("nverb settings show")
-    kept = "Kept" in presets and "halls" in bank and 'card = "hw:Loopback"' in settings
+    kept = "Kept" in presets and bank == "halls" and 'card = "hw:Loopback"' in settings
     add(f"{when}: preset, bank, settings", "kept" if kept else f"{presets!r} {bank!r}"[:80], "kept", ok=kept)
 
 
