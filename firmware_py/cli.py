@@ -29,6 +29,8 @@ COMMANDS = (
     "bench",
 )
 """Modules of firmware_py.commands, in the order of `nverb --help`."""
+PROCESSES = {"jack": "run", "audio": "run", "control": "run"}
+"""Commands that start at power-on and stay, and their module: the others would cost each of them time and 2 MB."""
 
 
 def version() -> str:
@@ -55,7 +57,7 @@ class _Parser(argparse.ArgumentParser):
         raise SystemExit(2)
 
 
-def build_parser() -> argparse.ArgumentParser:
+def build_parser(commands: Sequence[str] = COMMANDS) -> argparse.ArgumentParser:
     parser = _Parser(
         prog="nverb",
         description="A neural reverb pedal: run it, steer it, render files through it, and make rooms for it.",
@@ -63,7 +65,7 @@ def build_parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--version", action=_Version, nargs=0, help="print the version and leave")
     subparsers = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
-    for name in COMMANDS:
+    for name in commands:
         module = importlib.import_module(f"firmware_py.commands.{name}")
         add: Callable[[object], None] = module.add_parsers
         add(subparsers)
@@ -71,7 +73,8 @@ def build_parser() -> argparse.ArgumentParser:
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    parser = build_parser()
+    words = sys.argv[1:] if arguments is None else arguments
+    parser = build_parser([PROCESSES[words[0]]] if words and words[0] in PROCESSES else COMMANDS)
     complete(parser)
     args = parser.parse_args(arguments)
     try:

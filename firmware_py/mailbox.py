@@ -14,7 +14,8 @@ from pathlib import Path
 from dsp import _engine
 from firmware_py.paths import runtime_dir
 
-MAX_IR_CHANNELS = 4
+IR_CHANNELS = {1: 2, 2: 4}
+"""The most that an IR may have, by the engine's inputs: a slot of the mailbox has room for that, in memory that is locked."""
 
 
 def mailbox_path() -> Path:
@@ -52,11 +53,11 @@ def create(*, block_frames: int, rate_hz: int, max_taps: int, inputs: int) -> _e
     temporary = path.with_name(f"mailbox.{os.getpid()}")
     descriptor = os.open(temporary, os.O_RDWR | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
     try:
-        os.ftruncate(descriptor, _engine.port_bytes(layout, MAX_IR_CHANNELS))
+        os.ftruncate(descriptor, _engine.port_bytes(layout, IR_CHANNELS[inputs]))
         memory = mmap.mmap(descriptor, 0)
     finally:
         os.close(descriptor)
-    port = _engine.Port(memory, layout=layout, ir_channels=MAX_IR_CHANNELS, rate_hz=rate_hz)
+    port = _engine.Port(memory, layout=layout, ir_channels=IR_CHANNELS[inputs], rate_hz=rate_hz)
     if params is not None:
         port.set_params(params)
     os.replace(temporary, path)
