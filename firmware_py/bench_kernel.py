@@ -23,6 +23,7 @@ from typing import Any
 import numpy as np
 
 from firmware_py.errors import UserError
+from firmware_py.settings_file import Settings
 
 DSP = Path(__file__).parents[1] / "dsp"
 TAPS, RATE_HZ = 97536, 48000
@@ -299,15 +300,17 @@ def measure_shapes(counter: Counter) -> dict[str, float]:
     }
 
 
-def measure_change(counter: Counter, block: int = 64) -> dict[str, float]:
+def measure_change(
+    counter: Counter, taps: int = TAPS, longest_partition: int = 2048, block: int = 64
+) -> dict[str, float]:
     """A change of IR at eight places of the longest stage's course: worst block and all extra work, over the mean; its length."""
     worst = extra = longest = 0.0
     extras = []
     for phase in range(8):
-        say(f"{counter.platform.name}, change of IR {phase + 1} of 8")
-        period = 2048 // block
+        say(f"{counter.platform.name}, change of IR of {taps / RATE_HZ:.1f} s, {phase + 1} of 8")
+        period = longest_partition // block
         at = period + phase * period // 8
-        done = counted(counter, block=block, blocks=6 * period, change=at, fade=FADE_FRAMES)
+        done = counted(counter, block=block, taps=taps, blocks=6 * period, change=at, fade=FADE_FRAMES)
         quiet = float(np.mean(done.ir[:period]))
         extra = sum(done.ir[period:]) / quiet - 5 * period
         extras.append(extra)
@@ -421,6 +424,8 @@ def counters(folder: Path, names: Sequence[str] = ()) -> tuple[list[Counter], di
 
 def measure(*, times: bool = True) -> dict[str, Any]:
     """All of it, as a dictionary for programs and for `table`."""
+    from dsp import _engine
+
     figures: dict[str, Any] = {"counts": {}, "shapes": {}, "change": {}}
     with tempfile.TemporaryDirectory() as name:
         able, figures["needs"] = counters(Path(name))
@@ -430,6 +435,10 @@ def measure(*, times: bool = True) -> dict[str, Any]:
             figures["change"][counter.platform.name] = measure_change(counter)
         figures["error"] = measure_error()
         native = [c for c in able if not c.platform.qemu]
+        if native:
+            taps = round(Settings().max_ir_s * RATE_HZ)
+            longest_partition = _engine.stages(_engine.plan(64, taps))[-1][0]
+            figures["longest_change"] = measure_change(native[0], taps, longest_partition)
         if native and times:
             figures["times"] = measure_times(native[0])
             figures["denormals"] = measure_denormals(native[0])
@@ -497,6 +506,12 @@ def table(figures: dict[str, Any]) -> str:
                     f"({verdict(part['extra_blocks_most'], 20)}); complete in {part['ms']:.0f} ms ({verdict(part['ms'], 100)})"
                 )
             lines.append(f"{name:9}{text}")
+    if "longest_change" in figures:
+        part = figures["longest_change"]
+        lines.append(
+            f"{'here':9}a room as long as the pedal's default, {Settings().max_ir_s:g} s: worst block {part['worst_over_mean']:.3f} of the "
+            f"mean; extra work at most {part['extra_blocks_most']:.1f} mean blocks; complete in {part['ms']:.0f} ms (no bars)"
+        )
     memory = max((row["work_bytes"] for part in figures["counts"].values() for row in part["rows"]), default=0)
     lines += [
         "",
