@@ -125,11 +125,11 @@ def plan(args: argparse.Namespace) -> list[tuple[str, str, Callable[[Report], No
         add("image", X86, image_boot.check)
         add("guide", X86, guide.check)
     cuts = args.cuts
-    share = max(4, -(-cuts // 8))
+    share = max(4, -(-cuts // 4))
     for begin in range(0, cuts, share):
         seed = args.seed + begin
         count = min(share, cuts - begin)
-        add("power", X86, lambda report, seed=seed, count=count: power.check(ready(X86, report), count, seed, report))
+        add("power", X86, lambda report, seed=seed, count=count: power.check(count, seed, report))
     return work
 
 

@@ -105,12 +105,13 @@ def check(guest: Guest, report: Report) -> None:
         'sed \'s/chip = "mcp3008", spi = .0, 0./chip = "iio", name = "mcp3008"/\' /var/lib/nverb/profiles/emulated.toml '
         "> /var/lib/nverb/profiles/emulated-iio.toml; nverb settings set profile=emulated-iio; systemctl start nverb-control; sleep 2"
     )
-    guest.turn(x=0, y=0, z=0)
-    guest.run("sleep 1")
-    low = values()
+    # Up and down: on the way each pot meets the value that it had, and takes over from there.
     guest.turn(x=1023, y=1023, z=1023)
     guest.run("sleep 1")
     high = values()
+    guest.turn(x=0, y=0, z=0)
+    guest.run("sleep 1")
+    low = values()
     reached = [name for name in "xyz" if low[name] == 0 and high[name] == 9]
     add("IIO (mcp320x): pots that reach both ends", f"{len(reached)} of 3", "3", ok=len(reached) == 3)
     guest.run(

@@ -16,8 +16,8 @@ import time
 from pathlib import Path
 
 import cache
-import guest as guests
 import images
+import wheels
 from debian import Platform
 from guest import Guest, GuestError
 from push import nverb
@@ -25,7 +25,7 @@ from report import Report
 
 X86 = Platform("amd64", "bookworm")
 LONGEST_S = 5.0
-"""Moments are drawn from the first so many seconds of what is written, by the guest's clock."""
+"""Moments are drawn from the first so many seconds of what is written."""
 
 # Each lasts for longer than LONGEST_S.
 WRITING = {
@@ -63,80 +63,56 @@ print(json.dumps({"up_s": up_s, "faults": [str(f) for f in faults if f], "bank":
 """
 
 
-def armed(ready: Path) -> Path:
-    """A disk with a snapshot of a board that plays bank a, has bank b at hand, and a preset: about to be written to."""
+def _hands() -> Path:
+    """A tar file: what is written to the board, and what asks it afterwards."""
 
     def make(target: Path) -> None:
-        disk = guests.copy(ready, target / "armed.qcow2")
-        with Guest(X86, name="arming", disk=disk) as guest:
-            guest.start(load="ready")
-            guest.wait_for_ssh()
-            for name, grid in (("a", "4"), ("b", "5")):
-                nverb("bank", "build", "-o", str(target / f"{name}.nvbank"), "--grid", grid, data=target)
-            (target / "calibrate.py").write_text(CALIBRATE)
-            (target / "check.py").write_text(CHECK)
-            words = [
-                "tar",
-                "-C",
-                target,
-                "-cf",
-                target / "hands.tar",
-                "a.nvbank",
-                "b.nvbank",
-                "calibrate.py",
-                "check.py",
-            ]
-            cache.run(words, what="tar")
-            _hand_over(guest, target)
-            guest.run("nverb install /run/a.nvbank && nverb preset save again && sync")
-            guest.forget_connections()
-            guest.monitor("human-monitor-command", **{"command-line": "delvm ready"})
-            guest.monitor("human-monitor-command", **{"command-line": "savevm armed"})
+        for name, grid in (("a", "4"), ("b", "5")):
+            nverb("bank", "build", "-o", str(target / f"{name}.nvbank"), "--grid", grid, data=target)
+        (target / "calibrate.py").write_text(CALIBRATE)
+        (target / "check.py").write_text(CHECK)
+        words = ["tar", "-C", target, "-cf", target / "hands.tar", "a.nvbank", "b.nvbank", "calibrate.py", "check.py"]
+        cache.run(words, what="tar")
 
-    return cache.made("armed", [ready.parent.name, Path(__file__)], make) / "armed.qcow2"
+    return cache.made("hands", [wheels.source_digest(), Path(__file__)], make) / "hands.tar"
 
 
-def _hand_over(guest: Guest, folder: Path) -> None:
-    """What is written, and what asks afterwards; in memory, as a pushed file is."""
-    guest.run("tar -C /run -x", stdin=(folder / "hands.tar").read_bytes())
-
-
-def check(ready: Path, cuts: int, seed: int, report: Report) -> None:
+def check(cuts: int, seed: int, report: Report) -> None:
     """`cuts` power cuts of one board, their moments drawn from `seed`: each boot goes on with what the cut before it left."""
     chance = random.Random(seed)
-    board = armed(ready)
-    image_hash = _system_hash(images.disk(X86), "raw")
-    with tempfile.TemporaryDirectory(prefix="nverb-", dir="/var/tmp") as scratch:
-        disk = guests.copy(board, Path(scratch) / "cut.qcow2")
-        with Guest(X86, name="power", disk=disk) as guest:
-            guest.start(load="armed")
-            guest.wait_for_ssh()
-            for number in range(cuts):
-                kind = list(WRITING)[(seed + number) % len(WRITING)]
-                after_s = chance.uniform(0.1, LONGEST_S)
-                begun = time.monotonic()
-                _cut(guest, kind, after_s)
-                guest.boot(timeout_s=1800)
-                _hand_over(guest, board.parent)
-                found = json.loads(guest.run("python3 /run/check.py"))
-                written = _written_to_system(disk)
-                whole = (
-                    found["alive"] and found["again"] and found["profile"] == "emulated" and found["bank"] in ("a", "b")
-                )
-                good = whole and not found["faults"] and not written
-                figure = (
-                    f"plays {found['bank']} {found['up_s']:.0f} s after power-on"
-                    if good
-                    else f"{found}, {written} B in /"
-                )
-                report.add(
-                    "power", "amd64", f"cut {after_s:.2f} s into writing: {kind}", figure, "old or new, plays", ok=good
-                )
-                cache.say(f"power cut {number + 1} of {cuts}: {time.monotonic() - begun:.0f} s")
-            guest.cut_power()
-            same = _system_hash(disk, "qcow2") == image_hash
-            figure = f"SHA-256 {image_hash[:12]}, {'the same' if same else 'another'} after {cuts} cuts"
-            report.add("power", "amd64", "bytes of the system partition", figure, "the same", ok=same)
+    image, hands = images.disk(X86), _hands().read_bytes()
+    with Guest(X86, name="power") as guest:
+
+        def on() -> None:
+            guest.boot(timeout_s=1800)
+            # In memory, as a pushed file is.
+            guest.run("tar -C /run -x", stdin=hands)
+
+        on()
+        guest.wait_for_sound()
+        guest.run("nverb install /run/a.nvbank && nverb preset save again && sync")
+        for number in range(cuts):
+            kind = list(WRITING)[(seed + number) % len(WRITING)]
+            after_s = chance.uniform(0.1, LONGEST_S)
+            begun = time.monotonic()
+            _cut(guest, kind, after_s)
+            written = _written_to_system(guest.disk)
+            on()
+            found = json.loads(guest.run("python3 /run/check.py"))
+            whole = found["alive"] and found["again"] and found["profile"] == "emulated" and found["bank"] in ("a", "b")
+            good = whole and not found["faults"] and not written
+            figure = (
+                f"plays {found['bank']} {found['up_s']:.0f} s after power-on" if good else f"{found}, {written} B in /"
+            )
+            report.add(
+                "power", "amd64", f"cut {after_s:.2f} s into writing: {kind}", figure, "old or new, plays", ok=good
+            )
+            cache.say(f"power cut {number + 1} of {cuts}: {time.monotonic() - begun:.0f} s")
+        guest.cut_power()
+        image_hash = _system_hash(image, "raw")
+        same = _system_hash(guest.disk, "qcow2") == image_hash
+        figure = f"SHA-256 {image_hash[:12]}, {'the same' if same else 'another'} after {cuts} cuts"
+        report.add("power", "amd64", "bytes of the system partition", figure, "the same", ok=same)
 
 
 def _cut(guest: Guest, kind: str, after_s: float) -> None:
