@@ -90,7 +90,7 @@ lint: $(VENV)/.test ## style and types
 	@$(BIN)/mypy
 
 bench: $(VENV)/.test ## print the figures of this machine
-	@$(BIN)/nverb bench kernel && $(BIN)/nverb bench knobs && $(BIN)/nverb bench rooms && $(BIN)/nverb bench pedal && $(BIN)/nverb bench push
+	@$(BIN)/nverb bench kernel && $(BIN)/nverb bench knobs && $(BIN)/nverb bench rooms && $(BIN)/nverb bench pedal && $(BIN)/nverb bench memory && $(BIN)/nverb bench push
 
 wheel: $(VENV)/.apt-run ## build the wheel for the system's Python into dist/
 	@rm -rf build/lib.* build/bdist.* && mkdir -p build && $(SYSTEM_PYTHON) -m venv build/python
