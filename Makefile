@@ -18,7 +18,7 @@ APT_ARM  := gcc-aarch64-linux-gnu libc6-dev-arm64-cross gcc-arm-linux-gnueabihf 
 APT_BOARD := mmdebstrap qemu-system-x86 qemu-system-arm qemu-user-static qemu-utils cpio kmod fdisk mtools e2fsprogs openssh-client \
 	libelf-dev bc xz-utils dpkg-dev ovmf
 BOARD ?= bookworm-arm64
-APT_TEST := valgrind systemd openssh-server
+APT_TEST := valgrind systemd openssh-server e2fsprogs fdisk mtools xz-utils
 # pyo has wheels for x86-64, lgpio for Python 3.11 and 3.12; elsewhere pip builds them, from these.
 APT_PYO  := $(if $(filter x86_64,$(shell uname -m)),,g++ swig libjack-jackd2-dev portaudio19-dev libportmidi-dev liblo-dev libsndfile1-dev)
 
