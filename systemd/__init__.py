@@ -1,5 +1,6 @@
-"""The pedal as a service: units, user, device rules, and what puts them into a system. systemd/install.py; docs/service.md. Disk images of a
-whole pedal (`nverb image`): tree.py, partitions.py, image.py.
+"""The pedal as a service: units, user, device rules, and what puts them into a system. systemd/install.py; docs/service.md.
+
+Disk images of a whole pedal (`nverb image`): tree.py, partitions.py, image.py.
 
 | file                       | goes to              | what                                                        |
 |----------------------------|----------------------|-------------------------------------------------------------|
