@@ -372,13 +372,14 @@ class System:
 def command_line(words: str, root: str) -> str:
     """The kernel's command line of a system on partition `root`, never written to; `words`: what it was before.
 
+    fsck.repair: whatever state a power cut left the data partition in, it is mended without a question, so that the board starts.
     Neither ro nor rw is in it: a root is read-only unless told otherwise, and told `ro` overlayroot makes its memory read-only, too.
     """
     dropped = re.compile(
         r"root=.*|rootfstype=.*|rootwait|rw|ro|resize|fsck\.repair=.*|init=.*|systemd\.run\S*|overlayroot=.*|panic=.*"
     )
     kept = [word for word in words.split() if not dropped.fullmatch(word)]
-    return " ".join([*kept, f"root={root}", "rootfstype=ext4", "rootwait", "panic=10"])
+    return " ".join([*kept, f"root={root}", "rootfstype=ext4", "rootwait", "fsck.repair=yes", "panic=10"])
 
 
 def _lines(path: Path) -> list[str]:

@@ -88,7 +88,8 @@ class Guest:
         mode = "rw" if writable_root else "ro overlay"
         console = {"amd64": "ttyS0", "arm64": "ttyAMA0"}[platform.arch]
         self._append = (
-            f"root=/dev/vda1 {mode} console={console} quiet mitigations=off systemd.show_status=0 panic=-1 {words}"
+            f"root=/dev/vda1 {mode} console={console} quiet mitigations=off "
+            f"systemd.show_status=0 fsck.repair=yes panic=-1 {words}"
         )
         self.console = self.folder / "console.log"
         self._monitor = self.folder / "monitor"
