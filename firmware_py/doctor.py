@@ -8,6 +8,7 @@ import resource
 import shutil
 import time
 from collections.abc import Callable
+from pathlib import Path
 from typing import Literal, NamedTuple
 
 from device import health
@@ -85,12 +86,28 @@ def governor_check() -> Result:
     )  # fmt: skip
 
 
+def is_unmounted(folder: Path, fstab: Path = Path("/etc/fstab")) -> bool:
+    """The folder is a partition's place (fstab(5)), and the partition is not there."""
+    try:
+        rows = [line.split() for line in fstab.read_text(errors="replace").splitlines()]
+    except OSError:
+        return False
+    return any(len(row) > 1 and row[1] == str(folder) for row in rows) and not os.path.ismount(folder)
+
+
 def state_check() -> Result:
     try:
         folder = data_dir()
         free = shutil.disk_usage(folder).free
     except (UserError, OSError) as error:
         return Result("state", "bad", str(error), "see docs/service.md, State")
+    if is_unmounted(folder):
+        return Result(
+            "state",
+            "bad",
+            f"{folder}: its partition is not mounted: banks and presets on it are not there, new ones are lost with the power",
+            f"`systemctl status {str(folder)[1:].replace('/', '-')}.mount` says why; `sudo fsck` mends it, `nverb image` makes it anew",
+        )
     if not os.access(folder, os.W_OK):
         return Result(
             "state",

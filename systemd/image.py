@@ -25,8 +25,10 @@ BOOT, STATE = "boot/firmware", "var/lib/nverb"
 BOOT_LABEL, ROOT_LABEL, DATA_LABEL = "BOOT", "nverb-root", "nverb-data"
 FAT, ESP, LINUX = "c", "ef", "83"
 """Types of partitions in an MBR."""
+MAY_FAIL = "nofail,x-systemd.device-timeout=5s,x-systemd.before=local-fs.target"
+"""Mounted before anything starts; but if it cannot be, the pedal plays all the same, the rooms that come with it."""
 FSTAB = f"""# The system is mounted by the initrd, read-only, with a file system in memory over it: no line for /. This alone is kept:
-LABEL={DATA_LABEL} /{STATE} ext4 noatime,nosuid,nodev,commit=1,errors=remount-ro 0 2
+LABEL={DATA_LABEL} /{STATE} ext4 noatime,nosuid,nodev,commit=1,errors=remount-ro,{MAY_FAIL} 0 2
 """
 BOOT_FSTAB = f"LABEL={BOOT_LABEL} /{BOOT} vfat ro,nosuid,nodev,noexec,umask=0022,nofail 0 2\n"
 

@@ -124,6 +124,7 @@ def plan(args: argparse.Namespace) -> list[tuple[str, str, Callable[[Report], No
     if not args.quick:
         add("image", X86, image_boot.check)
         add("guide", X86, guide.check)
+    add("power", X86, power.check_lost)
     cuts = args.cuts
     share = max(4, -(-cuts // 4))
     for begin in range(0, cuts, share):

@@ -133,6 +133,24 @@ def _cut(guest: Guest, kind: str, after_s: float) -> None:
     writing.wait()
 
 
+def check_lost(report: Report) -> None:
+    """The worst that a cut can do: a card whose data partition no fsck mends. The rooms that come with the pedal play."""
+    with Guest(X86, name="power") as guest:
+        guest.boot(timeout_s=1800)
+        guest.wait_for_sound()
+        guest.run("dd if=/dev/urandom of=/dev/vda2 bs=1M oflag=direct 2>/dev/null; true")
+        guest.cut_power()
+        guest.boot(timeout_s=1800)
+        up_s = guest.wait_for_sound()
+        told = guest.run("nverb doctor", check=False)
+        good = "not mounted" in told and not guest.status()["room"]["fault"]
+        report.add(
+            "power", "amd64", "data partition full of noise", f"plays {up_s:.0f} s after power-on", "plays", ok=good
+        )
+        guest.run("nverb preset save again")
+        report.add("power", "amd64", "nverb doctor", "tells so" if good else told[-150:], "tells so", ok=good)
+
+
 def _written_to_system(disk: Path) -> int:
     """Bytes of the system partition that this disk holds itself, over the image that it began as."""
     size = images.system_bytes()

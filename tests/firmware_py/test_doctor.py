@@ -27,6 +27,15 @@ def nverb(*words: str) -> subprocess.CompletedProcess[str]:
     )
 
 
+def test_a_data_partition_that_is_not_mounted_is_told(tmp_path: Path) -> None:
+    fstab = tmp_path / "fstab"
+    fstab.write_text(f"# kept\nLABEL=nverb-data {tmp_path} ext4 nofail 0 2\nproc /proc proc defaults 0 0\n")
+    assert doctor.is_unmounted(tmp_path, fstab)
+    assert not doctor.is_unmounted(Path("/proc"), fstab)  # is one, and is mounted
+    assert not doctor.is_unmounted(tmp_path / "elsewhere", fstab)
+    assert not doctor.is_unmounted(tmp_path, tmp_path / "missing")
+
+
 def test_our_share_is_from_the_first_process_to_the_last_step(folders: Path) -> None:
     for name, times in (("jack", "10.00 10.50"), ("audio", "10.10 11.00"), ("control", "10.20 11.75")):
         (folders / "RUNTIME" / f"boot-{name}").write_text(times + "\n")
