@@ -33,7 +33,7 @@ WRITING = {
     "preset": "n=0; while :; do n=$((n + 1)); nverb set x=$((n % 9)); nverb preset save p$n; nverb preset save again; done",
     "settings": "n=0; while :; do n=$((n + 1)); nverb settings set periods=$((3 + n % 2)); done",
     # What `nverb board calibrate` ends with, over and over: it wants a hand at the pots for each of its own runs.
-    "calibration": "NVERB_DATA_DIR=/var/lib/nverb /opt/nverb/current/bin/python /run/calibrate.py",
+    "calibration": "/opt/nverb/current/bin/python /run/calibrate.py",
 }
 CALIBRATE = """
 from firmware_py.commands.board import _keep
