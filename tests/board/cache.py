@@ -13,7 +13,8 @@ import shutil
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 REPOSITORY = Path(__file__).resolve().parents[2]
@@ -45,11 +46,18 @@ def digest(*parts: object) -> str:
     return state.hexdigest()[:12]
 
 
+@contextmanager
+def alone(name: str) -> Iterator[None]:
+    """Only one at a time is in here with this name, of all threads and runs."""
+    with open(folder() / f".{name}.lock", "w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        yield
+
+
 def made(name: str, parts: Iterable[object], make: Callable[[Path], object]) -> Path:
     """The folder NAME-DIGEST; `make` fills it if it is not there. Older ones of the same name are removed then."""
     path = folder() / f"{name}-{digest(*parts)}"
-    with open(folder() / f".{name}.lock", "w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
+    with alone(name):
         if path.exists():
             return path
         begun = time.monotonic()

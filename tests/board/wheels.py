@@ -274,10 +274,11 @@ def house(platform: Platform) -> Path:
 
     # The name of a source tree's wheel says nothing of how it was built.
     others = cache.made(f"house-{platform.name}", [asked, debians, SOURCES], make)
-    for path in others.glob("nverb*.whl"):
-        path.unlink()
-    for wheel in (ours, sound):
-        shutil.copy(wheel, others)
+    with cache.alone(f"house-{platform.name}"):  # two scenarios may begin at once
+        for path in others.glob("nverb*.whl"):
+            path.unlink()
+        for wheel in (ours, sound):
+            shutil.copy(wheel, others)
     return others
 
 
