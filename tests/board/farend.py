@@ -64,3 +64,12 @@ class PilotTone:
         """The tone's left channel. `since_s`: what came before this uptime does not count."""
         skip = max(0, round((since_s - self.began_s) * signals.RATE_HZ))
         return signals.listen(self.heard[skip:, 0])
+
+
+def dropouts(guest: Guest) -> tuple[int, bool]:
+    """Gaps and clicks in three seconds of the dry pilot tone, and whether there are none and it was heard at all."""
+    guest.run("nverb set gain=0 mix=0 limiter=off bypass=off")
+    with PilotTone(guest) as tone:
+        guest.run("sleep 3")
+    found = tone.listen()
+    return len(found.breaks_s), not found.breaks_s and found.last_s - found.first_s > 2
