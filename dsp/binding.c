@@ -175,6 +175,15 @@ static PyObject *port_recover_steering(PortObject *self, PyObject *Py_UNUSED(ign
     Py_RETURN_NONE;
 }
 
+static PyObject *port_hold(PortObject *self, PyObject *Py_UNUSED(ignored)) {
+    nv_port_hold(self->port);
+    Py_RETURN_NONE;
+}
+
+static PyObject *port_held(PortObject *self, void *Py_UNUSED(closure)) {
+    return PyLong_FromUnsignedLongLong(atomic_load_explicit(&self->port->slot[0].held, memory_order_relaxed));
+}
+
 static PyObject *port_newest_room(PortObject *self, PyObject *Py_UNUSED(ignored)) {
     uint64_t best = 0, room = 0;
     for (int i = 0; i < NV_SLOTS; i++) {
@@ -257,6 +266,9 @@ static PyMethodDef port_methods[] = {
      "load_ir(ir, room=0) -> serial: transforms a float32 IR (1, 2 or 4 channels, taps) into a free slot and hands it over. The\n"
      "GIL is free meanwhile. Raises ValueError for an IR that is too long, has other channels or is not finite. Steering side."},
     {"recover_steering", (PyCFunction)port_recover_steering, METH_NOARGS, "After a crash of the steering side, by its successor."},
+    {"hold", (PyCFunction)port_hold, METH_NOARGS,
+     "Keeps in memory what rooms have needed so far; longer ones are played from the next look of watch() on. Else all of the port is taken\n"
+     "for held. Audio process, before it starts, of a port in a file."},
     {"newest_room", (PyCFunction)port_newest_room, METH_NOARGS, "Fingerprint of the newest IR handed over; 0: none or unknown."},
     {"meters", (PyCFunction)(void (*)(void))port_meters, METH_VARARGS | METH_KEYWORDS,
      "meters(take=False) -> dict; take=True starts the peaks and the worst time anew."},
@@ -270,6 +282,7 @@ static PyGetSetDef port_getset[] = {
     {"rate_hz", (getter)port_rate, NULL, "sampling rate", NULL},
     {"block_frames", (getter)port_block, NULL, "frames in a block", NULL},
     {"inputs", (getter)port_inputs, NULL, "input channels, 1 or 2", NULL},
+    {"held", (getter)port_held, NULL, "bytes of a slot that are held; see hold()", NULL},
     {"max_taps", (getter)port_max_taps, NULL, "longest IR", NULL},
     {0},
 };

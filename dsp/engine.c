@@ -297,7 +297,7 @@ static void change_room(nv_engine *e) {
     int slot = nv_port_take_ir(port, atomic_load_explicit(&m->playing_serial, memory_order_relaxed));
     if (slot < 0) return;
     const void *spectra = nv_port_spectra(port, slot);
-    uint64_t bytes = port->slot[slot].bytes;
+    uint64_t bytes = atomic_load_explicit(&port->slot[slot].bytes, memory_order_relaxed);
     nv_kernel_set_fade(e->kernel, fade_frames(e));
     if (bytes > port->slot_bytes || nv_spectra_check(&port->layout, spectra, bytes) || nv_kernel_load(e->kernel, spectra)) {
         nv_port_set_slot(port, slot, NV_SLOT_FREE); /* damaged: the room that plays goes on */

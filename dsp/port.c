@@ -1,6 +1,7 @@
 #include "port.h"
 
 #include <string.h>
+#include <sys/mman.h>
 
 static const char MAGIC[8] = "nverbprt";
 
@@ -23,6 +24,7 @@ int nv_port_create(void *memory, size_t bytes, const nv_layout *layout, int ir_c
     port->bytes = bytes;
     port->slot_bytes = (bytes - NV_PORT_HEADER_BYTES) / NV_SLOTS / 4096 * 4096;
     port->layout = *layout;
+    for (int slot = 0; slot < NV_SLOTS; slot++) atomic_store_explicit(&port->slot[slot].held, port->slot_bytes, memory_order_relaxed);
     atomic_store_explicit(&port->ready, 1, memory_order_release);
     return NV_OK;
 }
@@ -100,7 +102,7 @@ uint64_t nv_port_publish_ir(nv_port *port, int slot, int channels, size_t bytes,
     }
     nv_port_slot *s = &port->slot[slot];
     s->channels = (uint32_t)channels;
-    s->bytes = bytes;
+    atomic_store_explicit(&s->bytes, bytes, memory_order_relaxed);
     atomic_store_explicit(&s->serial, ++serial, memory_order_relaxed);
     s->room = room;
     atomic_store_explicit(&s->state, NV_SLOT_READY, memory_order_release);
@@ -114,9 +116,49 @@ void nv_port_recover_steering(nv_port *port) {
     /* A set of parameters cut short stays unread (its sequence is odd) until the next whole set is written. */
 }
 
+/* Bytes of the IR in a slot; 0 if there is none, or it is damaged: then there is nothing to hold. */
+static uint64_t filled(const nv_port *port, int slot) {
+    uint32_t state = atomic_load_explicit(&port->slot[slot].state, memory_order_acquire);
+    uint64_t bytes = atomic_load_explicit(&port->slot[slot].bytes, memory_order_relaxed);
+    return state == NV_SLOT_FREE || state == NV_SLOT_WRITING || bytes > port->slot_bytes ? 0 : bytes;
+}
+
+static void hold_slot(nv_port *port, int slot, uint64_t bytes) {
+    const volatile char *begin = nv_port_spectra(port, slot);
+    if (mlock((const void *)begin, (size_t)bytes)) /* it may not be locked: then it is at least there */
+        for (uint64_t i = 0; i < bytes; i += 4096) (void)begin[i];
+    atomic_store_explicit(&port->slot[slot].held, bytes, memory_order_release);
+}
+
+/* The longest IR's bytes, in whole steps. Of all slots alike: the next room will be like this one. */
+static uint64_t to_be_held(const nv_port *port) {
+    uint64_t step = round_up(port->slot_bytes / NV_HOLD_STEPS, 4096), bytes = NV_HOLD_FIRST * step;
+    for (int slot = 0; slot < NV_SLOTS; slot++)
+        if (filled(port, slot) > bytes) bytes = filled(port, slot);
+    bytes = round_up(bytes, step);
+    return bytes < port->slot_bytes ? bytes : port->slot_bytes;
+}
+
+void nv_port_hold(nv_port *port) {
+    uint64_t bytes = to_be_held(port);
+    for (int slot = 0; slot < NV_SLOTS; slot++) hold_slot(port, slot, bytes);
+}
+
+void nv_port_hold_more(nv_port *port) {
+    uint64_t bytes = to_be_held(port);
+    for (int slot = 0; slot < NV_SLOTS; slot++)
+        if (bytes > atomic_load_explicit(&port->slot[slot].held, memory_order_relaxed)) hold_slot(port, slot, bytes);
+}
+
 int nv_port_take_ir(nv_port *port, uint64_t after_serial) {
     int slot = by_serial(port, NV_SLOT_READY, after_serial, 1);
-    return slot >= 0 && change(port, slot, NV_SLOT_READY, NV_SLOT_INCOMING) ? slot : -1;
+    if (slot < 0 || !change(port, slot, NV_SLOT_READY, NV_SLOT_INCOMING)) return -1;
+    uint64_t bytes = atomic_load_explicit(&port->slot[slot].bytes, memory_order_relaxed); /* steering writes it no more */
+    if (bytes > atomic_load_explicit(&port->slot[slot].held, memory_order_acquire) && bytes <= port->slot_bytes) {
+        nv_port_set_slot(port, slot, NV_SLOT_READY);
+        return -1;
+    }
+    return slot;
 }
 
 void nv_port_set_slot(nv_port *port, int slot, uint32_t state) {

@@ -13,7 +13,7 @@
  *       64    120  layout           creator      nv_layout: how spectra for this engine are cut
  *      256      4  params_sequence  steering     odd while the parameters are being written
  *      260     64  params[16]       steering     float32 bits, physical units, see nv_param
- *      384    3x64 slot[3]          both         state, channels, bytes, serial, room: see nv_port_slot
+ *      384    3x64 slot[3]          both         state, channels, bytes, serial, room, held: see nv_port_slot
  *      576     ..  meters           audio        see nv_meters
  *     4096     ..  spectra          steering     NV_SLOTS times slot_bytes
  *
@@ -21,6 +21,11 @@
  *                 READY -> INCOMING -> PLAYING -> FREE   (audio)
  *                 READY -> WRITING                (steering takes back what has not been played: the latest wins)
  * The kernel holds two slots at most, so the third can always be written: no queue, no wait, bounded memory.
+ *
+ * A slot has room for the longest IR with the most channels; few pedals ever play one. So the audio process keeps in memory (locked, and
+ * in its page tables) what rooms have needed so far, of all slots alike, and a step more: `held`. An IR that reaches further is not
+ * taken until its main thread has seen to that, at its next look (vigil.h): the callback never waits for a page. What was never held nor
+ * written takes no memory where the port is a file.
  */
 #ifndef NV_PORT_H
 #define NV_PORT_H
@@ -30,7 +35,7 @@
 
 #include "kernel.h"
 
-enum { NV_PORT_VERSION = 2, NV_SLOTS = 3, NV_PARAMS = 16, NV_PORT_HEADER_BYTES = 4096 };
+enum { NV_PORT_VERSION = 3, NV_SLOTS = 3, NV_PARAMS = 16, NV_PORT_HEADER_BYTES = 4096, NV_HOLD_STEPS = 8, NV_HOLD_FIRST = 2 };
 
 /* Parameters, by index in `params`. Units are physical; the engine does all smoothing. */
 typedef enum nv_param {
@@ -53,10 +58,11 @@ enum { NV_SLOT_FREE, NV_SLOT_WRITING, NV_SLOT_READY, NV_SLOT_INCOMING, NV_SLOT_P
 typedef struct nv_port_slot {
     _Atomic uint32_t state;
     uint32_t channels; /* of the IR: 1, 2 or 4 */
-    uint64_t bytes;    /* of the spectra */
+    _Atomic uint64_t bytes;  /* of the spectra */
     _Atomic uint64_t serial; /* counts up with every IR published: the highest is the newest */
     uint64_t room;     /* fingerprint of the IR, 0 if unknown: lets a restarted steering process see what plays */
-    uint8_t reserved[32];
+    _Atomic uint64_t held; /* bytes of the slot that are in the audio side's memory; written by its main thread */
+    uint8_t reserved[24];
 } nv_port_slot;
 
 /* Audio -> steering. Peaks are the highest |sample| since the reader last took them (it swaps in 0). */
@@ -118,7 +124,12 @@ void nv_port_cancel_ir(nv_port *port, int slot);
 /* After a crash of the steering side: frees slots that were left half written, evens the parameters' sequence. */
 void nv_port_recover_steering(nv_port *port);
 
-/* Audio side. The newest slot that is READY and newer than `after_serial`, now INCOMING, or -1. Real-time safe. An older READY
+/* Holds NV_HOLD_FIRST of NV_HOLD_STEPS parts of each slot, or more for the IRs in them. A new port counts as held whole, as private
+ * memory is: so this is for an audio process whose port is a file, before it starts; what one before it held is forgotten. */
+void nv_port_hold(nv_port *port);
+/* Holds more if an IR waits for that: the main thread, at each look. */
+void nv_port_hold_more(nv_port *port);
+/* Audio side. The newest slot that is READY, held and newer than `after_serial`, now INCOMING, or -1. Real-time safe. An older READY
  * slot is left alone: steering takes it back. (To free it here could free a newer IR that was just written into it.) */
 int nv_port_take_ir(nv_port *port, uint64_t after_serial);
 void nv_port_set_slot(nv_port *port, int slot, uint32_t state);

@@ -31,7 +31,7 @@ static void ping(const char *keeper) {
     close(descriptor);
 }
 
-int nv_vigil_keep(const nv_vigil *v, const nv_port *port) {
+int nv_vigil_keep(const nv_vigil *v, nv_port *port) {
     uint64_t period_ns = 1000000000u * (uint64_t)port->layout.block_frames / port->rate_hz;
     uint64_t look_ns = LOOK_BLOCKS * period_ns > LOOK_NS ? LOOK_BLOCKS * period_ns : LOOK_NS;
     uint64_t start = now_ns(), then = start, pinged = 0, played = atomic_load_explicit(&port->meters.blocks, memory_order_acquire);
@@ -40,6 +40,7 @@ int nv_vigil_keep(const nv_vigil *v, const nv_port *port) {
         int number = sigtimedwait(&v->signals, NULL, &wait);
         if (number > 0) return number;
         uint64_t now = now_ns(), blocks = atomic_load_explicit(&port->meters.blocks, memory_order_acquire);
+        nv_port_hold_more(port);
         uint64_t played_ns = (blocks - played) * period_ns, passed_ns = now - then;
         if (played_ns < passed_ns / 4 * 3 || played_ns > passed_ns / 3 * 4) return 0;
         then = now, played = blocks;

@@ -18,7 +18,8 @@ typedef struct nv_vigil {
 } nv_vigil;
 
 /* Waits while blocks come at their pace, feeding the keeper's watchdog. Returns the number of a signal that came, or 0: the time is
- * up, or blocks stopped or came at another pace than the port's (JACK changed its block size, stands still or is overloaded). */
-int nv_vigil_keep(const nv_vigil *v, const nv_port *port);
+ * up, or blocks stopped or came at another pace than the port's (JACK changed its block size, stands still or is overloaded). At each
+ * look, every 0.1 s or 16 blocks, the port holds what a room that waits needs. */
+int nv_vigil_keep(const nv_vigil *v, nv_port *port);
 
 #endif

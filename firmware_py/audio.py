@@ -14,7 +14,6 @@ hangs or changes its block size, for pyo can do none of them alive.
 from __future__ import annotations
 
 import contextlib
-import ctypes
 import os
 import signal
 import socket
@@ -23,7 +22,7 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
 from firmware_py import boot, crashguard, errors
-from firmware_py.memory import one_arena
+from firmware_py.memory import lock_pages, one_arena
 from firmware_py.notify import Notifier
 
 if TYPE_CHECKING:
@@ -51,15 +50,7 @@ def say(text: str) -> None:
     errors.say("audio", text)
 
 
-def lock_memory() -> None:
-    """Keeps all pages in memory, if the limits allow it: a page fault in the callback is a click."""
-    libc = ctypes.CDLL(None, use_errno=True)
-    current_and_future = 3
-    if libc.mlockall(current_and_future) != 0:
-        say("memory is not locked: raise the limit memlock (LimitMEMLOCK=infinity)")
-
-
-def run(*, client: str, inputs: int, max_ir_s: float, connect: bool, lock_pages: bool) -> int:
+def run(*, client: str, inputs: int, max_ir_s: float, connect: bool, lock: bool) -> int:
     """Plays until told to stop; returns the exit status. `connect`: to system:capture_N and system:playback_N."""
     started = time.monotonic()
     # Blocked before JACK's and pyo's threads are made, for they inherit it: signals then wait for _watch().
@@ -97,8 +88,9 @@ def run(*, client: str, inputs: int, max_ir_s: float, connect: bool, lock_pages:
     if port.params() in (None, (0.0,) * len(DEFAULT_PARAMS)):
         port.set_params(list(DEFAULT_PARAMS.values()))
     graph = Graph(port)
-    if lock_pages:
-        lock_memory()
+    if lock and not lock_pages(except_file=mailbox.mailbox_path()):
+        say("memory is not locked: raise the limit memlock (LimitMEMLOCK=infinity)")
+    port.hold()
     settle_memory()
     server.start()
     status = _watch(server, port, stop_signals, started, notifier, guard)

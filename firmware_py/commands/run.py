@@ -221,7 +221,7 @@ def _audio(args: argparse.Namespace) -> int:
         inputs=args.inputs,
         max_ir_s=args.max_ir_seconds,
         connect=not args.no_connect,
-        lock_pages=not args.no_lock,
+        lock=not args.no_lock,
     )
     held.flush()
     sys.stdout.flush()

@@ -18,7 +18,9 @@ def check(report: Report, platform: Platform) -> None:
         try:
             _check(report, platform, memory_mib)
         except GuestError as error:  # the other size is looked at all the same
-            report.add("memory", platform.arch, f"{memory_mib} MB: goes through", str(error)[:200], "no error", ok=False)
+            report.add(
+                "memory", platform.arch, f"{memory_mib} MB: goes through", str(error)[:200], "no error", ok=False
+            )
 
 
 def _check(report: Report, platform: Platform, memory_mib: int) -> None:

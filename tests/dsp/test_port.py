@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 import mmap
+import os
 import random
+import signal
 import subprocess
+import tempfile
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -89,6 +93,101 @@ def test_a_damaged_port_is_refused_or_harmless() -> None:
     assert refused > 1000
     with pytest.raises(ValueError):
         _engine.Port(memory[:64].ljust(4096) and mmap.mmap(-1, 4096))
+
+
+BLOCK, LONGEST = 64, 96000
+
+
+@pytest.fixture
+def file_in_memory() -> Iterator[int]:
+    """Where pages that nobody touched take none, as the mailbox."""
+    with tempfile.TemporaryFile(dir="/dev/shm") as file:
+        yield file.fileno()
+
+
+def taken_mib(descriptor: int) -> float:
+    return os.fstat(descriptor).st_blocks * 512 / 2**20
+
+
+class Played:
+    """A port in a file with an engine, in an audio process's order: made, held, then played."""
+
+    def __init__(self, descriptor: int) -> None:
+        layout = _engine.plan(BLOCK, LONGEST)
+        os.ftruncate(descriptor, _engine.port_bytes(layout))
+        self.port = _engine.Port(mmap.mmap(descriptor, 0), layout=layout, rate_hz=48000)
+        self.port.set_params([1.0 if name == "fade_ms" else 0.0 for name in _engine.PARAMS])
+        self.port.hold()
+        buffers = [[np.zeros(BLOCK, np.float32) for _ in range(2)] for _ in range(5)]
+        self._engine = _engine.Engine(self.port, *buffers)
+
+    def play(self, blocks: int = 400) -> int:
+        """Serial of the IR that sounds after so many blocks."""
+        for _ in range(blocks):
+            self._engine.begin(), self._engine.process(), self._engine.finish()
+        return int(self.port.meters()["playing_serial"])
+
+    def look(self) -> None:
+        """One look of the main thread; it returns at once, for no blocks come meanwhile."""
+        self.port.watch([signal.SIGUSR1], 60.0)
+
+
+def noise(channels: int, taps: int) -> np.ndarray:
+    return np.random.default_rng(1).standard_normal((channels, taps)).astype(np.float32)
+
+
+def test_memory_is_taken_for_the_rooms_that_are_played_not_for_the_longest_that_could_be(file_in_memory: int) -> None:
+    played = Played(file_in_memory)
+    whole = os.fstat(file_in_memory).st_size / 2**20
+    assert taken_mib(file_in_memory) < 0.3 * whole
+    for _ in range(4):
+        assert played.play() == played.port.load_ir(noise(2, LONGEST // 3)) - 1
+    assert played.play() == 4
+    assert taken_mib(file_in_memory) < 0.3 * whole
+
+
+def test_a_longer_room_waits_until_all_of_it_is_in_memory(file_in_memory: int) -> None:
+    played = Played(file_in_memory)
+    first = played.port.load_ir(noise(2, 1000))
+    assert played.play() == first
+    held = played.port.held
+    longest = played.port.load_ir(noise(4, LONGEST))
+    assert played.play() == first
+    assert played.port.held == held
+    played.look()
+    assert played.port.held > 3 * held
+    assert taken_mib(file_in_memory) > 0.99 * os.fstat(file_in_memory).st_size / 2**20
+    assert played.play() == longest
+    for _ in range(3):  # all slots have the room now: nothing waits any more
+        longest = played.port.load_ir(noise(4, LONGEST))
+        assert played.play() == longest
+
+
+def test_steering_takes_back_a_room_that_waits(file_in_memory: int) -> None:
+    played = Played(file_in_memory)
+    first = played.port.load_ir(noise(2, 1000))
+    assert played.play() == first
+    for _ in range(5):
+        played.port.load_ir(noise(4, LONGEST))
+        assert played.play(3) == first
+    newest = played.port.load_ir(noise(2, 1000))
+    assert played.play() == newest
+
+
+def test_an_audio_process_that_comes_back_holds_what_its_room_needs(file_in_memory: int) -> None:
+    played = Played(file_in_memory)
+    long = played.port.load_ir(noise(4, LONGEST // 2))
+    played.look()
+    assert played.play() == long
+    port = _engine.Port(mmap.mmap(file_in_memory, 0))
+    port.load_ir(noise(2, 500))
+    port.hold()
+    assert port.held > 0.4 * (os.fstat(file_in_memory).st_size - 4096) / 3
+
+
+def test_private_memory_is_held_as_it_is() -> None:
+    _, port = new_port()
+    assert 3 * port.held <= _engine.port_bytes(port.layout) <= 3 * port.held + 4096 + 3 * 4096
 
 
 def test_two_threads_under_thread_sanitizer(tmp_path: Path) -> None:

@@ -1,0 +1,44 @@
+"""Locked memory, in a process of its own, against what the kernel says of it."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+
+import pytest
+
+PROGRAM = """
+import mmap, os, re, tempfile
+from firmware_py.memory import lock_pages
+with tempfile.NamedTemporaryFile(dir="/dev/shm") as spared, tempfile.NamedTemporaryFile(dir="/dev/shm") as other:
+    maps = []
+    for file in (spared, other):
+        file.truncate(8 << 20)
+        maps.append(mmap.mmap(file.fileno(), 0))
+    private = mmap.mmap(-1, 8 << 20)
+    whole = lock_pages(spared.name)
+    later = mmap.mmap(-1, 8 << 20)
+    locked = {}
+    for line in open("/proc/self/smaps"):
+        head = re.match(r"[0-9a-f]+-[0-9a-f]+ (\\S+) \\S+ \\S+ \\d+ *(.*)", line)
+        if head:
+            name, access = head[2], head[1]
+        elif line.startswith(("Locked:", "Size:")) and "---" not in access and not name.startswith("[v"):
+            key = {spared.name: "spared", other.name: "other"}.get(name, "rest")
+            kind = line.split(":")[0]
+            locked[key, kind] = locked.get((key, kind), 0) + int(line.split()[1])
+    print(whole, os.fstat(spared.fileno()).st_blocks, os.fstat(other.fileno()).st_blocks * 512 >> 20,
+          locked["spared", "Locked"], locked["rest", "Locked"] / locked["rest", "Size"])
+"""
+
+
+def test_all_but_one_file_is_locked() -> None:
+    done = subprocess.run([sys.executable, "-c", PROGRAM], capture_output=True, text=True, check=True)
+    whole, spared_blocks, other_mib, spared_kib, share = done.stdout.split()
+    if whole == "False":
+        pytest.skip("the limit of locked memory (ulimit -l) is too low here")
+    assert int(spared_blocks) == 0
+    assert int(other_mib) == 8
+    assert int(spared_kib) == 0
+    # Pss: of files that others map, too, a share counts for each. Two anonymous mappings of 8 MiB are among the rest.
+    assert float(share) > 0.5
