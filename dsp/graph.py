@@ -10,27 +10,15 @@ pyo only, and NumPy offline; called by the audio process, and offline by the ren
 
 from __future__ import annotations
 
-import contextlib
 import ctypes
 import gc
-import io
 import mmap
-import os
-import sys
 from typing import TYPE_CHECKING, Any
 
 from dsp import _engine
+from dsp.pyo_parts import load
 
-os.environ["PYO_GUI_WX"] = "0"  # read when pyo is imported: no search for a window system
-_tkinter = sys.modules.get("tkinter")
-sys.modules["tkinter"] = None  # type: ignore[assignment]  # nor for another one: Tk and X11 would take 4 MB, all of it locked
-
-with contextlib.redirect_stdout(io.StringIO()):  # it advertises window systems where there is none
-    import pyo
-
-del sys.modules["tkinter"]
-if _tkinter is not None:
-    sys.modules["tkinter"] = _tkinter
+pyo = load()
 
 if TYPE_CHECKING:
     import numpy as np

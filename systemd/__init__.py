@@ -10,6 +10,7 @@ Disk images of a whole pedal (`nverb image`): tree.py, partitions.py, image.py.
 | nverb-control.service      | "                    | knobs, rooms, commands                                      |
 | nverb-.service.d/common.conf | "                  | what the three share: user, restarts, sandbox               |
 | cpu-governor-nverb.service | "                    | full clock                                                  |
+| zram-nverb.service         | "                    | compressed memory, on boards of little                      |
 | sysusers.conf              | /etc/sysusers.d      | user and groups                                             |
 | tmpfiles.conf              | /etc/tmpfiles.d      | folders                                                     |
 | 60-nverb.rules             | /etc/udev/rules.d    | groups of SPI, I2C and GPIO devices                         |

@@ -24,6 +24,7 @@ FILES = {
     "nverb-control.service": "etc/systemd/system/nverb-control.service",
     "nverb-.service.d/common.conf": "etc/systemd/system/nverb-.service.d/common.conf",
     "cpu-governor-nverb.service": "etc/systemd/system/cpu-governor-nverb.service",
+    "zram-nverb.service": "etc/systemd/system/zram-nverb.service",
     "sysusers.conf": "etc/sysusers.d/nverb.conf",
     "tmpfiles.conf": "etc/tmpfiles.d/nverb.conf",
     "60-nverb.rules": "etc/udev/rules.d/60-nverb.rules",
@@ -34,6 +35,7 @@ UNITS = [
     "nverb-audio.service",
     "nverb-control.service",
     "cpu-governor-nverb.service",
+    "zram-nverb.service",
 ]
 PREFIX = Path("opt/nverb")
 COMMAND = Path("usr/local/bin/nverb")

@@ -175,6 +175,8 @@ MODULES = (
     # disk, console, network
     "virtio_pci", "virtio_mmio", "virtio_blk", "virtio_net", "virtio_console", "ext4", "crc32c_generic", "overlay", "vfat",
     "nls_ascii", "nls_cp437",
+    # compressed memory
+    "zram", "lzo-rle",
     # sound and board
     "snd-aloop", "snd-seq", "snd-seq-dummy", "snd-virmidi", "spidev", "mcp320x", "i2c-dev", "i2c-stub",
 )  # fmt: skip

@@ -35,7 +35,7 @@ def units(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def test_systemd_finds_nothing_to_complain_about(units: Path) -> None:
     names = [f"./{path.name}" for path in sorted(units.glob("*.[st]*")) if path.is_file()]
-    assert len(names) == 5
+    assert len(names) == 6
     # Without this option an unknown key is a warning and the exit status 0.
     done = subprocess.run(
         ["systemd-analyze", "verify", "--man=no", "--recursive-errors=no", *names],
