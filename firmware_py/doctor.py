@@ -86,6 +86,26 @@ def governor_check() -> Result:
     )  # fmt: skip
 
 
+SPARE_MIB = 24
+"""What commands, ssh and a bank that is being pushed need beside the pedal."""
+
+
+def memory_check(meminfo: Path = Path("/proc/meminfo")) -> Result:
+    try:
+        rows = (line.split() for line in meminfo.read_text().splitlines())
+        mib = {row[0].rstrip(":"): int(row[1]) // 1024 for row in rows if len(row) > 1}
+        total, spare, swap, unused = (mib[key] for key in ("MemTotal", "MemAvailable", "SwapTotal", "SwapFree"))
+    except (OSError, ValueError, KeyError):
+        return Result("memory", "none", "this machine tells nothing of its memory")
+    found = f"{spare} of {total} MiB are to be had, {swap - unused} of {swap} MiB swap in use"
+    if spare + unused < SPARE_MIB:
+        return Result(
+            "memory", "bad", f"{found}: programs will be killed",
+            "stop what else runs here; the pedal needs less with `nverb settings set max_ir_s=3 midi=off`; docs/service.md, Memory",
+        )  # fmt: skip
+    return Result("memory", "ok", found)
+
+
 def is_unmounted(folder: Path, fstab: Path = Path("/etc/fstab")) -> bool:
     """The folder is a partition's place (fstab(5)), and the partition is not there."""
     try:
@@ -215,6 +235,7 @@ CHECKS: list[Callable[[], Result]] = [
     card_check,
     realtime_check,
     governor_check,
+    memory_check,
     state_check,
     safe_start_check,
 ]

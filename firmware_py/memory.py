@@ -35,9 +35,15 @@ def one_arena() -> None:
 _LOCK_FUTURE = 2  # mman.h
 
 
+IDLE_LIBRARIES = re.compile(
+    r"/lib(sndfile|vorbis|vorbisenc|ogg|opus|FLAC|mpg123|mp3lame|portaudio|portmidi|lo|asound|db|ssl|crypto|expat|lzma|bz2|z)\b[^/]*$"
+)
+"""What pyo and JACK's library bring for files, networks and other sound systems: none of it runs while sound plays."""
+
+
 def lock_pages(except_file: os.PathLike[str]) -> bool:
-    """Reads all pages of this process in and keeps them there, those to come too, but for the pages of one mapped file. False if it may
-    not: the limit is too low.
+    """Reads all pages of this process in and keeps them there, those to come too, but for the pages of one mapped file and the code of
+    IDLE_LIBRARIES. False if it may not: the limit is too low.
 
     Audio process, once everything is built: a page fault in the callback is a click.
     """
@@ -50,6 +56,8 @@ def lock_pages(except_file: os.PathLike[str]) -> bool:
         begin, end, access, path = re.match(r"(\w+)-(\w+) (\S+) \S+ \S+ \S+ *(.*)", line).groups()  # type: ignore[union-attr]
         if path == spared or path.startswith("[v") or access.startswith("---"):
             continue  # the kernel's own ([vdso] ...) are always there
+        if "w" not in access and IDLE_LIBRARIES.search(path):
+            continue
         address = int(begin, 16)
         whole &= library.mlock(ctypes.c_void_p(address), ctypes.c_size_t(int(end, 16) - address)) == 0
     return bool(whole)

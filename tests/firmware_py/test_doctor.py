@@ -36,6 +36,25 @@ def test_a_data_partition_that_is_not_mounted_is_told(tmp_path: Path) -> None:
     assert not doctor.is_unmounted(tmp_path, tmp_path / "missing")
 
 
+@pytest.mark.parametrize(
+    ("available", "swap_free", "state"), [(200, 0, "ok"), (10, 90, "ok"), (10, 10, "bad"), (10, 0, "bad")]
+)
+def test_too_little_memory_is_told_before_the_kernel_kills_for_it(
+    tmp_path: Path, available: int, swap_free: int, state: str
+) -> None:
+    kib = {"MemTotal": 230, "MemFree": 1, "MemAvailable": available, "SwapTotal": 115, "SwapFree": swap_free}
+    (tmp_path / "meminfo").write_text("".join(f"{name}: {1024 * mib:8} kB\n" for name, mib in kib.items()))
+    found = doctor.memory_check(tmp_path / "meminfo")
+    assert found.state == state and f"{available} of 230 MiB" in found.found
+    assert bool(found.remedy) == (state == "bad")
+
+
+def test_a_machine_that_tells_nothing_of_its_memory_is_no_fault(tmp_path: Path) -> None:
+    assert doctor.memory_check(tmp_path / "missing").state == "none"
+    (tmp_path / "meminfo").write_text("MemTotal: 5 kB\n")
+    assert doctor.memory_check(tmp_path / "meminfo").state == "none"
+
+
 def test_our_share_is_from_the_first_process_to_the_last_step(folders: Path) -> None:
     for name, times in (("jack", "10.00 10.50"), ("audio", "10.10 11.00"), ("control", "10.20 11.75")):
         (folders / "RUNTIME" / f"boot-{name}").write_text(times + "\n")

@@ -7,6 +7,8 @@ import sys
 
 import pytest
 
+from firmware_py.memory import IDLE_LIBRARIES
+
 PROGRAM = """
 import mmap, os, re, tempfile
 from firmware_py.memory import lock_pages
@@ -42,3 +44,20 @@ def test_all_but_one_file_is_locked() -> None:
     assert int(spared_kib) == 0
     # Pss: of files that others map, too, a share counts for each. Two anonymous mappings of 8 MiB are among the rest.
     assert float(share) > 0.5
+
+
+@pytest.mark.parametrize(
+    ("path", "idle"),
+    [
+        ("/usr/lib/aarch64-linux-gnu/libvorbisenc.so.2.0.12", True),
+        ("/usr/lib/aarch64-linux-gnu/libdb-5.3.so", True),
+        ("/opt/nverb/x/pyo.libs/libasound-147da967.so.2.0.0", True),
+        ("/usr/lib/aarch64-linux-gnu/libjack.so.0.1.0", False),
+        ("/usr/lib/aarch64-linux-gnu/libm.so.6", False),
+        ("/usr/lib/aarch64-linux-gnu/libstdc++.so.6.0.30", False),
+        ("/opt/nverb/x/pyo/_pyo.cpython-311-aarch64-linux-gnu.so", False),
+        ("/opt/nverb/libz/dsp/_engine.cpython-311-aarch64-linux-gnu.so", False),
+    ],
+)
+def test_what_the_callback_may_enter_is_not_idle(path: str, idle: bool) -> None:
+    assert bool(IDLE_LIBRARIES.search(path)) == idle
