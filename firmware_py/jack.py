@@ -17,6 +17,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from firmware_py.errors import UserError, say
+from firmware_py.memory import hold_code
 
 STILL_S = 0.7
 """A jackd none of whose threads ran for so long is stopped, hung, or has lost its card: its driver runs once a period."""
@@ -26,6 +27,12 @@ REALTIME_PRIORITY = 70
 ASOUND = Path("/proc/asound")
 MAX_PORTS = 128
 """JACK keeps 32 KiB for each port that there may be, in memory that it and all its clients lock: 64 MB for its default of 2048."""
+
+JACK_CODE = re.compile(
+    r"/(jackd|libjackserver|jack_\w+|libasound|libstdc\+\+|libgcc_s|libc|libm|ld-linux[-\w]*)\b[^/]*$"
+)
+"""What runs in jackd's real-time thread. It locks memory that it shares with its clients, but no code: where memory is short that would be
+read from the card again while sound plays."""
 
 
 def is_running(server: str | None = None) -> bool:
@@ -104,6 +111,7 @@ class JackServer:
                 self.close()
                 raise UserError(f"jackd did not start ({' '.join(command)}): {words}")
             time.sleep(0.05)
+        hold_code(self.process.pid, JACK_CODE)
 
     def log(self) -> str:
         if self._log is None:

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import contextlib
 import ctypes
+import functools
 import os
 import re
+from pathlib import Path
 
 _TRIM_THRESHOLD, _MMAP_THRESHOLD, _ARENA_MAX = -1, -3, -8  # malloc.h
 HELD_BYTES = 4 << 20
@@ -47,17 +49,40 @@ def lock_pages(except_file: os.PathLike[str]) -> bool:
 
     Audio process, once everything is built: a page fault in the callback is a click.
     """
-    library = ctypes.CDLL(None, use_errno=True)
+    library = ctypes.CDLL(None)
     whole = library.mlockall(_LOCK_FUTURE) == 0
     spared = os.path.realpath(except_file)
-    with open("/proc/self/maps") as maps:
-        lines = maps.read().splitlines()
-    for line in lines:
-        begin, end, access, path = re.match(r"(\w+)-(\w+) (\S+) \S+ \S+ \S+ *(.*)", line).groups()  # type: ignore[union-attr]
+    for begin, end, access, path in _mapped("self"):
         if path == spared or path.startswith("[v") or access.startswith("---"):
             continue  # the kernel's own ([vdso] ...) are always there
         if "w" not in access and IDLE_LIBRARIES.search(path):
             continue
-        address = int(begin, 16)
-        whole &= library.mlock(ctypes.c_void_p(address), ctypes.c_size_t(int(end, 16) - address)) == 0
+        whole &= library.mlock(ctypes.c_void_p(begin), ctypes.c_size_t(end - begin)) == 0
     return bool(whole)
+
+
+def hold_code(pid: int, files: re.Pattern[str]) -> None:
+    """Keeps in memory what process `pid` runs of these files, as long as this process lives: for one that does not do so itself. A page
+    that anybody has locked stays for all who map it. Does nothing where it may not."""
+    with contextlib.suppress(OSError):
+        for path in sorted({path for _, _, access, path in _mapped(str(pid)) if "x" in access and files.search(path)}):
+            _hold_file(path)
+
+
+@functools.cache
+def _hold_file(path: str) -> None:
+    library = ctypes.CDLL(None)
+    library.mmap.restype = ctypes.c_void_p
+    read, shared = 1, 1
+    size = os.stat(path).st_size
+    with open(path, "rb") as file:
+        address = library.mmap(None, ctypes.c_size_t(size), read, shared, file.fileno(), ctypes.c_long(0))
+    if address != ctypes.c_void_p(-1).value:
+        library.mlock(ctypes.c_void_p(address), ctypes.c_size_t(size))
+
+
+def _mapped(process: str) -> list[tuple[int, int, str, str]]:
+    """Begin, end, access and file of all that a process maps; see proc_pid_maps(5). Raises OSError."""
+    rows = [line.split(None, 5) for line in Path(f"/proc/{process}/maps").read_text().splitlines()]
+    ends = [[int(end, 16) for end in row[0].split("-")] for row in rows]
+    return [(begin, end, row[1], row[5] if len(row) > 5 else "") for row, (begin, end) in zip(rows, ends, strict=True)]

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import re
 import subprocess
 import sys
 
 import pytest
 
+from firmware_py.jack import JACK_CODE
 from firmware_py.memory import IDLE_LIBRARIES
 
 PROGRAM = """
@@ -61,3 +63,41 @@ def test_all_but_one_file_is_locked() -> None:
 )
 def test_what_the_callback_may_enter_is_not_idle(path: str, idle: bool) -> None:
     assert bool(IDLE_LIBRARIES.search(path)) == idle
+
+
+HOLDING = """
+import re, subprocess
+from firmware_py.memory import hold_code
+other = subprocess.Popen(["sleep", "60"])
+try:
+    while "sleep" not in open(f"/proc/{other.pid}/maps").read():
+        pass
+    hold_code(other.pid, re.compile("/sleep$"))
+    hold_code(other.pid, re.compile("/sleep$"))  # a second jackd: nothing more
+finally:
+    other.kill()
+hold_code(2**31 - 1, re.compile(""))
+print(open("/proc/self/smaps").read())
+"""
+
+
+def test_code_of_another_process_is_held() -> None:
+    done = subprocess.run([sys.executable, "-c", HOLDING], capture_output=True, text=True, check=True)
+    mappings = re.findall(r"\S+/sleep\n(?:.*\n)*?Locked: +(\d+) kB", done.stdout)
+    assert len(mappings) == 1
+    if int(mappings[0]) == 0:
+        pytest.skip("the limit of locked memory (ulimit -l) is too low here")
+
+
+def test_jackd_is_known_by_its_files() -> None:
+    held = (
+        "/usr/bin/jackd",
+        "/usr/lib/x/libjackserver.so.0.1.0",
+        "/usr/lib/x/jack/jack_alsa.so",
+        "/lib/ld-linux-aarch64.so.1",
+        "/lib/libc.so.6",
+    )
+    assert all(JACK_CODE.search(path) for path in held)
+    assert not any(
+        JACK_CODE.search(path) for path in ("/usr/lib/x/libdb-5.3.so", "/usr/lib/x/libcap.so.2", "/dev/shm/jack-0-0")
+    )
