@@ -25,12 +25,25 @@ BOOT, STATE = "boot/firmware", "var/lib/nverb"
 BOOT_LABEL, ROOT_LABEL, DATA_LABEL = "BOOT", "nverb-root", "nverb-data"
 FAT, ESP, LINUX = "c", "ef", "83"
 """Types of partitions in an MBR."""
-MAY_FAIL = "nofail,x-systemd.device-timeout=5s,x-systemd.before=local-fs.target"
+MAY_FAIL = "nofail,x-systemd.device-timeout=30s,x-systemd.before=local-fs.target"
 """Mounted before anything starts; but if it cannot be, the pedal plays all the same, the rooms that come with it."""
-FSTAB = f"""# The system is mounted by the initrd, read-only, with a file system in memory over it: no line for /. This alone is kept:
-LABEL={DATA_LABEL} /{STATE} ext4 noatime,nosuid,nodev,commit=1,errors=remount-ro,{MAY_FAIL} 0 2
-"""
 BOOT_FSTAB = f"LABEL={BOOT_LABEL} /{BOOT} vfat ro,nosuid,nodev,noexec,umask=0022,nofail 0 2\n"
+
+
+def partition(disk_id: int, number: int) -> str:
+    """A partition as the kernel, the initrd and fstab know it, whatever the card reader is called. `disk_id`: as for write_disk."""
+    return f"PARTUUID={disk_id:08x}-{number:02d}"
+
+
+def fstab(disk_id: int, number: int) -> str:
+    """The lines of /etc/fstab for a disk whose data partition has this number.
+
+    Named by its place, not by its label: a partition whose content is lost is still there, so its mount fails at once, and the time to
+    wait for the device, which delays the sound where a card has no such partition, may be long enough for a slow board.
+    """
+    return f"""# The system is mounted by the initrd, read-only, with a file system in memory over it: no line for /. This alone is kept:
+{partition(disk_id, number)} /{STATE} ext4 noatime,nosuid,nodev,commit=1,errors=remount-ro,{MAY_FAIL} 0 2
+"""
 
 
 class Layout(NamedTuple):
@@ -54,7 +67,7 @@ def write_disk(
     """Writes the folder `tree`, a whole system owned as it shall be (so: as root), to the disk image `image`.
 
     What lies in the tree's /var/lib/nverb goes to the data partition; with `boot_mib` its /boot/firmware goes to a FAT partition.
-    `slack_mib` of the system stay free. `disk_id`: partition N is then PARTUUID=%08x-0N. The tree is left as it was. Raises UserError,
+    `slack_mib` of the system stay free. `disk_id`: what `partition` names its partitions by. The tree is left as it was. Raises UserError,
     OSError; `image` is then as it was.
     """
     require("mke2fs", "sfdisk", *(("mformat", "mcopy") if boot_mib else ()))

@@ -29,7 +29,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from firmware_py.errors import UserError
-from systemd.image import BOOT, BOOT_FSTAB, ESP, FAT, FSTAB, MIB, STATE, Layout, require, write_disk
+from systemd.image import BOOT, BOOT_FSTAB, ESP, FAT, MIB, STATE, Layout, fstab, partition, require, write_disk
 from systemd.partitions import unpack_image
 
 Say = Callable[[str], None]
@@ -167,8 +167,7 @@ class System:
 
     @property
     def root_name(self) -> str:
-        """The partition of the system as the kernel and the initrd know it, whatever the card reader is called."""
-        return f"PARTUUID={self.disk_id:08x}-02"
+        return partition(self.disk_id, 2)
 
     def unpack(self) -> None:
         source = self._order.source
@@ -275,7 +274,7 @@ class System:
             self._place(f"{BOOT}/cmdline.txt", command_line(" ".join(_lines(cmdline)), self.root_name) + "\n")
         else:
             self._make_efi()
-        self._place("etc/fstab", FSTAB + BOOT_FSTAB)
+        self._place("etc/fstab", fstab(self.disk_id, 3) + BOOT_FSTAB)
 
     def boot_mib(self) -> int:
         used = sum(path.stat().st_size for path in (self.root / BOOT).rglob("*") if path.is_file())

@@ -105,8 +105,9 @@ class Guest:
 
     # ---- power ----
 
-    def start(self, *, load: str = "") -> None:
-        """Switches the power on; `load`: goes on from this snapshot of the running machine instead (see `snapshot`)."""
+    def start(self, *, load: str = "", memory: Path | None = None) -> None:
+        """Switches the power on. `load`: goes on from this snapshot in its disk instead; `memory`: from what `save_memory` kept, with the
+        disk as it is now."""
         assert self._qemu is None
         self.port = _free_port()
         machine = {
@@ -124,6 +125,7 @@ class Guest:
             *("-serial", f"file:{self.console}", "-display", "none", "-no-reboot"),
             *("-qmp", f"unix:{self._monitor},server=on,wait=off", "-monitor", "none"),
             *(("-loadvm", load) if load else ()),
+            *(("-incoming", f"exec:cat {shlex.quote(os.fspath(memory))}") if memory else ()),
         ]
         with open(self.folder / "qemu.log", "ab") as log:
             self._qemu = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=log, stderr=log)
@@ -158,6 +160,17 @@ class Guest:
             subprocess.run(
                 [*self.ssh_words(user)[:-1], "-O", "exit", f"{user}@127.0.0.1"], capture_output=True, check=False
             )
+
+    def save_memory(self, target: Path) -> None:
+        """Stops the machine for good and keeps all of it but the disk. What goes on from that must find what it remembers of the disk."""
+        self.forget_connections()
+        self.monitor("migrate-set-parameters", **{"max-bandwidth": 1 << 40})
+        self.monitor("migrate", uri=f"exec:cat > {shlex.quote(os.fspath(target))}")
+        while (status := self.monitor("query-migrate")["status"]) != "completed":
+            if status in ("failed", "cancelled"):
+                raise GuestError(f"{self.name}: its memory was not saved: {status}")
+            time.sleep(0.2)
+        self.cut_power()
 
     def alive(self) -> bool:
         return self._qemu is not None and self._qemu.poll() is None

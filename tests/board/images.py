@@ -24,9 +24,10 @@ from cache import REPOSITORY
 from debian import Platform
 
 sys.path.insert(0, str(REPOSITORY))
-from systemd.image import FSTAB, STATE, write_disk
+from systemd.image import STATE, fstab, write_disk
 
 DATA_MIB = 64
+DISK_ID = 0x6E766572
 
 PACKAGES = [
     "systemd-sysv",
@@ -227,7 +228,7 @@ def installed(platform: Platform) -> Path:
     lower = [guest_root(platform), base(platform)]
     house = wheels.house(platform)
     parts = [wheels.nverb(platform).parent.name, house.name, *(p.name for p in lower), INSTALL]
-    parts += [REPOSITORY / "Makefile", profile(platform), SETTINGS]
+    parts += [REPOSITORY / "Makefile", profile(platform), SETTINGS, fstab(DISK_ID, 2)]
 
     def make(target: Path) -> None:
         with layered(*lower, upper=target) as root:
@@ -245,7 +246,7 @@ def installed(platform: Platform) -> Path:
             owner = state.stat()
             for path in (state, *state.rglob("*")):
                 os.chown(path, owner.st_uid, owner.st_gid)
-            (root / "etc/fstab").write_text(FSTAB)
+            (root / "etc/fstab").write_text(fstab(DISK_ID, 2))
             shutil.rmtree(source / "nverb")
             shutil.rmtree(source / "wheels")
 
@@ -258,9 +259,9 @@ def disk(platform: Platform) -> Path:
 
     def make(target: Path) -> None:
         with tempfile.TemporaryDirectory(dir=cache.folder()) as upper, layered(*layers, upper=Path(upper)) as root:
-            write_disk(root, target / "disk.img", data_mib=DATA_MIB)
+            write_disk(root, target / "disk.img", data_mib=DATA_MIB, disk_id=DISK_ID)
 
-    return cache.made(f"disk-{platform.name}", [p.name for p in layers] + [DATA_MIB], make) / "disk.img"
+    return cache.made(f"disk-{platform.name}", [p.name for p in layers] + [DATA_MIB, DISK_ID], make) / "disk.img"
 
 
 def system_bytes() -> int:
