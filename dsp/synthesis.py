@@ -128,11 +128,13 @@ def band_windows(rate_hz: int, grid: Grid, frames: int, *, whole: bool, steps: i
     step_hz = np.fft.rfftfreq(frames // steps, 1 / rate_hz).astype(np.float64)
     centre = hz_to_erb(grid.centre_hz)
     step = centre[1] - centre[0]
+    # Once for all bands: on a small board these logarithms are what the first room waits for.
+    bin_erb, step_erb = hz_to_erb(bin_hz), hz_to_erb(step_hz)
     end = len(step_hz) - (steps > 1)  # of several steps the bin at the Nyquist frequency is no multiple
     used = [b for b in range(grid.bands) if grid.centre_hz[b] <= 0.49 * rate_hz]
 
-    def distance(hz: NDArray[np.float64], band: int) -> NDArray[np.float64]:
-        away = (hz_to_erb(hz) - centre[band]) / step
+    def distance(erb: NDArray[np.float64], band: int) -> NDArray[np.float64]:
+        away = (erb - centre[band]) / step
         if not whole:
             return np.asarray(away)
         # Smooth in frequency (Meyer's wavelet has this slope), so that what is loud does not leak far in time.
@@ -142,14 +144,15 @@ def band_windows(rate_hz: int, grid: Grid, frames: int, *, whole: bool, steps: i
 
     windows = []
     for band in used:
-        away = distance(step_hz, band)
+        away = distance(step_erb, band)
         inside = np.flatnonzero((np.abs(away) < 1) | ((away < 0) & (band == 0) & (step_hz > LOWEST_HZ)))
         if not len(inside):
             continue
         size = min(smooth_number(len(inside) + 2), end)  # the bins between two coarser ones, at either end
         first = max(0, min(int(inside[0]) - 1, end - size))
-        hz = bin_hz[first * steps : (first + size) * steps]
-        away = distance(hz, band)
+        bins = slice(first * steps, (first + size) * steps)
+        hz = bin_hz[bins]
+        away = distance(bin_erb[bins], band)
         window = np.where(np.abs(away) < 1, np.cos(np.pi / 2 * away), 0)
         if (
             band == 0 and not whole

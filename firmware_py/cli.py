@@ -29,8 +29,13 @@ COMMANDS = (
     "bench",
 )
 """Modules of firmware_py.commands, in the order of `nverb --help`."""
-PROCESSES = {"jack": "run", "audio": "run", "control": "run"}
-"""Commands that start at power-on and stay, and their module: the others would cost each of them time and 2 MB."""
+ALONE = (
+    dict.fromkeys(("jack", "audio", "control"), "run")
+    | dict.fromkeys(("set", "get", "status"), "steer")
+    | {"preset": "preset"}
+)
+"""Commands whose module is loaded alone: those that start at power-on and stay, to which the others would cost time and 2 MB each, and
+those that scripts and hands call often, for which loading the others is most of the time on a small board."""
 
 
 def version() -> str:
@@ -74,7 +79,7 @@ def build_parser(commands: Sequence[str] = COMMANDS) -> argparse.ArgumentParser:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     words = sys.argv[1:] if arguments is None else arguments
-    parser = build_parser([PROCESSES[words[0]]] if words and words[0] in PROCESSES else COMMANDS)
+    parser = build_parser([ALONE[words[0]]] if words and words[0] in ALONE else COMMANDS)
     complete(parser)
     args = parser.parse_args(arguments)
     try:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import ast
 import subprocess
 import sys
@@ -9,6 +10,8 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+
+from firmware_py import cli
 
 ROOT = Path(__file__).parents[1]
 MAY_IMPORT = {
@@ -94,3 +97,14 @@ def test_desk_packages_stay_off_the_board(statement: str) -> None:
 def test_the_command_line_loads_nothing_heavy() -> None:
     """`nverb --help` and each press of Tab must be quick on a board."""
     assert not loaded("from firmware_py.cli import build_parser\nbuild_parser()") & (NOT_IN_AUDIO | {"pyo"})
+
+
+def test_commands_loaded_alone_are_what_they_are_among_all() -> None:
+    def helps(modules: list[str]) -> dict[str, str]:
+        parser = cli.build_parser(modules)
+        action = next(a for a in parser._actions if isinstance(a, argparse._SubParsersAction))
+        return {word: child.format_help() for word, child in action.choices.items()}
+
+    among_all = helps(list(cli.COMMANDS))
+    for word, module in cli.ALONE.items():
+        assert helps([module])[word] == among_all[word]
