@@ -305,7 +305,7 @@ def _try(path: Path, name: str, report: Report) -> None:
 def _own_name(path: Path, kind: str) -> str:
     """The name that a bank or model, which has passed its trial, gives itself."""
     if kind == "bank":
-        from bank import Bank
+        from bank.format import Bank
 
         return Bank.open(path).name
     from models import container

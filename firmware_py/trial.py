@@ -55,7 +55,7 @@ def prepare() -> None:
 def check(path: Path, *, rooms: tuple[Place, ...] = PLACES, whole: bool = True) -> None:
     """Opens a bank or model and makes the rooms at these places of the knobs. Raises ValueError, OSError. Golden vectors of a model are
     run by opening it; `whole`: a bank's own hash is checked, too."""
-    from bank import Bank
+    from bank.format import Bank
     from device.controls import CONTROLS
     from firmware_py.rooms import find_source
 

@@ -94,9 +94,17 @@ def test_desk_packages_stay_off_the_board(statement: str) -> None:
     assert not loaded(statement) & DESK_ONLY
 
 
-def test_the_command_line_loads_nothing_heavy() -> None:
-    """`nverb --help` and each press of Tab must be quick on a board."""
-    assert not loaded("from firmware_py.cli import build_parser\nbuild_parser()") & (NOT_IN_AUDIO | {"pyo"})
+@pytest.mark.parametrize(
+    "statement",
+    [
+        "from firmware_py.cli import build_parser\nbuild_parser()",
+        "from firmware_py.status import complete\ncomplete({'version': ''})",
+    ],
+    ids=["--help", "status"],
+)
+def test_the_command_line_loads_nothing_heavy(statement: str) -> None:
+    """`nverb --help`, `nverb status` and each press of Tab must be quick on a board, and find the memory that they need."""
+    assert not loaded(statement) & (NOT_IN_AUDIO | {"pyo"})
 
 
 def test_commands_loaded_alone_are_what_they_are_among_all() -> None:

@@ -142,7 +142,7 @@ def _build(args: argparse.Namespace) -> int:
 
 
 def _info(args: argparse.Namespace) -> int:
-    from bank import Bank
+    from bank.format import Bank
 
     bank = Bank.open(args.bank)
     facts = {
@@ -182,7 +182,7 @@ def _info(args: argparse.Namespace) -> int:
 
 
 def _verify(args: argparse.Namespace) -> int:
-    from bank import Bank
+    from bank.format import Bank
 
     Bank.open(args.bank).verify()
     print(f"{args.bank}: whole")
@@ -207,8 +207,8 @@ def _import(args: argparse.Namespace) -> int:
 
 
 def _export(args: argparse.Namespace) -> int:
-    from bank import Bank
     from bank.folder import export_folder
+    from bank.format import Bank
 
     bank = Bank.open(args.bank)
     bank.verify()

@@ -10,8 +10,8 @@ import pytest
 import soundfile
 from scipy.interpolate import RegularGridInterpolator
 
-from bank import Bank, BankError
 from bank.build import build
+from bank.format import Bank, BankError
 from dsp.energymap import DEFAULT_GRID, EnergyMap
 from firmware_py.cli import main
 

@@ -18,9 +18,8 @@ import pytest
 import scipy.signal
 from model_of import write_plugin_model
 
-from bank import Bank, BankError
 from bank.faithful import TAPS, griffin_lim
-from bank.format import Waveform, write
+from bank.format import Bank, BankError, Waveform, write
 from bank.stepped import SteppedBank
 from bank.team import shared_out
 from firmware_py.cli import main

@@ -21,9 +21,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from model_of import write_plugin_model
 
-from bank import Bank, BankError
 from bank.build import build
-from bank.format import HEADER_BYTES, Waveform, write
+from bank.format import HEADER_BYTES, Bank, BankError, Waveform, write
 from dsp.energymap import EnergyMap, Grid
 from firmware_py.rooms import RoomMaker, find_source
 from firmware_py.settings import defaults

@@ -10,9 +10,9 @@ import soundfile
 from model_of import write_plugin_model
 from PIL import Image
 
-from bank import Bank
 from bank.build import build
 from bank.folder import import_folder
+from bank.format import Bank
 from bank.picture import POINTS, SLICES, draw_cube, figures, walk
 from dsp.energymap import DEFAULT_GRID, EnergyMap
 from firmware_py.cli import main

@@ -32,10 +32,15 @@ def _check(report: Report, platform: Platform, memory_mib: int) -> None:
         guest.wait_for_sound()
         guest.run("nverb set gain=0 mix=0 limiter=off")
         with farend.PilotTone(guest) as tone:
-            guest.run("sleep 3; nverb set x=8; sleep 3")
+            # Rooms of all lengths, and commands, which need memory too.
+            guest.run(
+                "sleep 2; for n in 1 8 3 9; do nverb set x=$n y=$n; sleep 1; done; nverb doctor >/dev/null || true; sleep 1"
+            )
         found = tone.listen()
         good = not found.breaks_s and found.last_s - found.first_s > 4
         add("dropouts in a pilot tone", len(found.breaks_s), "0", ok=good)
+        audio = guest.status()["audio"]
+        add("late blocks since power-on", f"{audio['late_blocks']} of {audio['blocks']}")
         # After use: rooms were made, and what rooms to come need is there.
         used = boot.resident_mib(guest)
         figure = f"{used['pss']:.0f} MiB (each process's own: {used['rss']:.0f} MiB)"

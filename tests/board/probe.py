@@ -23,7 +23,7 @@ def packed(array: object) -> str:
 
 
 def bank() -> dict[str, str]:
-    from bank import Bank
+    from bank.format import Bank
     from models.decoder import SHIPPED
 
     source = Bank.open(SHIPPED / "rooms.nvbank")
@@ -51,7 +51,7 @@ def room_ir() -> str:
 
 
 def bank_ir() -> str:
-    from bank import Bank
+    from bank.format import Bank
     from dsp.synthesis import Synthesiser
     from models.decoder import SHIPPED
 

@@ -10,7 +10,7 @@ import pytest
 import soundfile
 from numpy.typing import NDArray
 
-from bank import Bank, Waveform
+from bank.format import Bank, Waveform
 from bank.format import write as write_bank
 from bank.recording import weights_at
 from firmware_py.cli import main

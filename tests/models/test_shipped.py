@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import scipy.stats
 
-from bank import Bank
+from bank.format import Bank
 from dsp import acoustics
 from dsp.synthesis import Synthesiser
 from firmware_py.rooms import find_source

@@ -60,8 +60,8 @@ class Bench:
     """Two banks, and data folders in which the first one is installed and plays."""
 
     def __init__(self, folder: Path) -> None:
-        from bank import Bank
         from bank.build import build
+        from bank.format import Bank
         from models.generator import room_at
 
         self.folder = folder
@@ -429,7 +429,7 @@ def heard(source: object) -> float:
 def sounds(bench: Bench, scenario: str, points: int) -> Outcome:
     """A kill at `points` (even) calls of a scenario, from the first to the last, half of them beside the switch; each time a whole
     pedal starts on what is left, and plays the old or the new."""
-    from bank import Bank
+    from bank.format import Bank
     from firmware_py import rooms
 
     faults, outcome = Faults(), Outcome()
