@@ -103,7 +103,8 @@ def fresh_boot(platform: Platform) -> Callable[[Report], None]:
 
 
 def plan(args: argparse.Namespace) -> list[tuple[str, str, Callable[[Report], None]]]:
-    """Scenario, board, work. The longest first, so that two workers end together."""
+    """Scenario, board, work. First what others wait for, each board's by another worker; then the longest, so that two workers end
+    together."""
     x86, arm = Platform("amd64", args.suite), Platform("arm64", args.suite)
     work: list[tuple[str, str, Callable[[Report], None]]] = []
 
@@ -111,26 +112,32 @@ def plan(args: argparse.Namespace) -> list[tuple[str, str, Callable[[Report], No
         if scenario in args.only and platform.arch in args.boards:
             work.append((scenario, platform.arch, what))
 
-    for platform in [x86] if args.quick else [x86, arm]:
+    def add_cuts(part: int, parts: int) -> None:
+        begin, end = args.cuts * part // parts, args.cuts * (part + 1) // parts
+        if begin < end:
+            add("power", X86, lambda report: power.check(end - begin, args.seed + begin, report))
+
+    boards = [x86] if args.quick else [x86, arm]
+    for platform in boards:
         add("boot", platform, fresh_boot(platform))
-        add("sound", platform, on_ready(platform, sound.check))
+    whole = args.suite == X86.suite
+    parts = max(1, args.cuts // 10)
+    if whole:
+        add_cuts(0, parts)
+    if whole and not args.quick:
+        add("image", X86, image_boot.check)
+        add("guide", X86, guide.check)
     if not args.quick:
         add("memory", arm, lambda report: memory.check(report, arm))
     add("faults", x86, on_ready(x86, faults.check))
-    add("hands", x86, on_ready(x86, hands.check))
+    for part in range(1, parts) if whole else ():
+        add_cuts(part, parts)
     add("push", x86, on_ready(x86, push.check))
-    if args.suite != X86.suite:
-        return work
-    if not args.quick:
-        add("image", X86, image_boot.check)
-        add("guide", X86, guide.check)
-    add("power", X86, power.check_lost)
-    cuts = args.cuts
-    share = max(4, -(-cuts // 4))
-    for begin in range(0, cuts, share):
-        seed = args.seed + begin
-        count = min(share, cuts - begin)
-        add("power", X86, lambda report, seed=seed, count=count: power.check(count, seed, report))
+    add("hands", x86, on_ready(x86, hands.check))
+    for platform in reversed(boards):
+        add("sound", platform, on_ready(platform, sound.check))
+    if whole:
+        add("power", X86, power.check_lost)
     return work
 
 

@@ -20,7 +20,7 @@ def check(guest: Guest, report: Report) -> None:
     guest.run("nverb set gain=0 mix=0 limiter=off bypass=off x=7 y=2 z=5; sleep 1")
     wanted = guest.status()["controls"]
 
-    def under_tone(what: str, script: str, *, silence_s: float, settle_s: float = 6) -> None:
+    def under_tone(what: str, script: str, *, silence_s: float, settle_s: float = 4) -> None:
         """Does it under a pilot tone; the longest silence is the time to sound."""
         with farend.PilotTone(guest) as tone:
             guest.run(script, check=False)
@@ -37,9 +37,9 @@ def check(guest: Guest, report: Report) -> None:
     under_tone("control process killed", main(9, "control"), silence_s=0)
     under_tone("audio process killed", main(9, "audio"), silence_s=SOUND_AGAIN_S)
     under_tone("jackd killed", "kill -9 $(pidof jackd)", silence_s=SOUND_AGAIN_S)
-    under_tone("control process hangs (watchdog)", main("STOP", "control"), silence_s=0, settle_s=12)
-    under_tone("audio process hangs (watchdog)", main("STOP", "audio"), silence_s=SOUND_AGAIN_S, settle_s=8)
-    under_tone("jackd hangs", "kill -STOP $(pidof jackd)", silence_s=SOUND_AGAIN_S, settle_s=10)
+    under_tone("control process hangs (watchdog)", main("STOP", "control"), silence_s=0, settle_s=9)
+    under_tone("audio process hangs (watchdog)", main("STOP", "audio"), silence_s=SOUND_AGAIN_S, settle_s=6)
+    under_tone("jackd hangs", "kill -STOP $(pidof jackd)", silence_s=SOUND_AGAIN_S, settle_s=7)
     under_tone(
         "disk full", "dd if=/dev/zero of=/var/lib/nverb/full bs=1M 2>/dev/null; nverb preset save full", silence_s=0
     )

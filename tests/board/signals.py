@@ -7,6 +7,7 @@ that does not is a break. Smooth changes of level, as of a crossfade of 50 ms, s
 
 from __future__ import annotations
 
+import importlib.util
 import io
 from dataclasses import dataclass
 from pathlib import Path
@@ -106,10 +107,12 @@ def raw(data: bytes) -> Floats:
 
 def clip(seconds: float = 6.0) -> Floats:
     """A recorded clip that comes with pyo, at our rate, in two channels that differ, peak 0.25."""
-    import pyo.lib
     import soxr
 
-    path = Path(pyo.lib.__path__[0]) / "snds" / "transparent.aif"
+    # Not imported, only looked up: pyo would look for a window system.
+    package = importlib.util.find_spec("pyo")
+    assert package is not None and package.submodule_search_locations is not None
+    path = Path(package.submodule_search_locations[0]) / "lib" / "snds" / "transparent.aif"
     samples, rate_hz = soundfile.read(path, always_2d=True)
     mono: Any = soxr.resample(samples.mean(axis=1), rate_hz, RATE_HZ)
     frames = round(seconds * RATE_HZ)
