@@ -145,7 +145,7 @@ def safe_start_check() -> Result:
     if why:
         return Result(
             "start", "bad", f"the pedal started safe: {why}",
-            "choose another bank (`nverb bank use`), or switch it off and on; `journalctl -u 'nverb-*'` tells what died",
+            "choose another bank (`nverb use NAME`), or switch it off and on; `journalctl -u 'nverb-*'` tells what died",
         )  # fmt: skip
     return Result("start", "ok", "no crash loop since power-on")
 
