@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 import subprocess
 import sys
@@ -19,6 +20,10 @@ with tempfile.NamedTemporaryFile(dir="/dev/shm") as spared, tempfile.NamedTempor
     for file in (spared, other):
         file.truncate(8 << 20)
         maps.append(mmap.mmap(file.fileno(), 0))
+    beyond = tempfile.TemporaryFile(dir="/dev/shm")
+    beyond.truncate(8 << 20)
+    maps.append(mmap.mmap(beyond.fileno(), 0))
+    beyond.truncate(4096)  # what is mapped ends later than the file
     private = mmap.mmap(-1, 8 << 20)
     whole = lock_pages(spared.name)
     later = mmap.mmap(-1, 8 << 20)
@@ -39,13 +44,14 @@ with tempfile.NamedTemporaryFile(dir="/dev/shm") as spared, tempfile.NamedTempor
 def test_all_but_one_file_is_locked() -> None:
     done = subprocess.run([sys.executable, "-c", PROGRAM], capture_output=True, text=True, check=True)
     whole, spared_blocks, other_mib, spared_kib, share = done.stdout.split()
-    if whole == "False":
+    if whole == "False" and os.geteuid() != 0:
         pytest.skip("the limit of locked memory (ulimit -l) is too low here")
+    assert whole == "True"
     assert int(spared_blocks) == 0
     assert int(other_mib) == 8
     assert int(spared_kib) == 0
     # Pss: of files that others map, too, a share counts for each. Two anonymous mappings of 8 MiB are among the rest.
-    assert float(share) > 0.5
+    assert float(share) > 0.4
 
 
 @pytest.mark.parametrize(
