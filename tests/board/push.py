@@ -44,6 +44,7 @@ def check(guest: Guest, report: Report) -> None:
         config.write_text(
             f"Host board\n HostName 127.0.0.1\n Port {guest.port}\n User {images.PLAYER}\n IdentityFile {images.key()}\n"
             " StrictHostKeyChecking no\n UserKnownHostsFile /dev/null\n LogLevel ERROR\n Ciphers aes128-ctr\n"
+            " KexAlgorithms curve25519-sha256\n"
         )
         to = ("-F", str(config), "board")
         for number in (1, 2):
