@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import shutil
+import signal
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -16,6 +17,10 @@ with contextlib.suppress(ImportError):  # a board's tests run without hypothesis
     # How long an example takes says how busy the machine is, no more.
     settings.register_profile("nverb", deadline=None, suppress_health_check=[HealthCheck.too_slow])
     settings.load_profile("nverb")
+
+# A shell starts what it puts into the background with SIGINT ignored, and its children inherit that: tests that interrupt would wait.
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.fixture(autouse=True, scope="session")
