@@ -148,6 +148,9 @@ def unpacked(text: str) -> np.ndarray:
     return np.frombuffer(base64.b64decode(text), "<f4").astype(np.float64)
 
 
+LOADS = 'for m in lgpio gpiozero smbus2; do /opt/nverb/current/bin/python -c "import $m" 2>/dev/null || echo $m; done'
+
+
 def check(platform: Platform, here: dict, report: Report) -> None:
     def add(what: str, figure: object, bar: str = "", *, ok: bool = True) -> None:
         report.add(platform.suite, platform.arch, what, figure, bar, ok=ok)
@@ -170,6 +173,8 @@ def check(platform: Platform, here: dict, report: Report) -> None:
             ok=not missing,
         )
         add("kernel's instructions", there["simd"])
+        wrong = debian.chroot(platform, merged, LOADS, what=f"loading libraries on {platform.name}").split()
+        add("libraries for pots, switches and LEDs load", " ".join(wrong) or "all", "all", ok=not wrong)
         add(
             "graph and kernel against float64",
             f"{there['kernel_db']:.0f} dB",

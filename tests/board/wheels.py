@@ -51,7 +51,8 @@ SOURCES = {
     source.name: source
     for source in (
         PYO,
-        Source("lgpio==0.2.2.0", environment=(("PYPI", "1"),), tools=("swig>=4",)),  # with its library in it
+        # With its library in it. Its wrapper calls what SWIG gave to Python 3 under Python 2's names, once.
+        Source("lgpio==0.2.2.0", environment=(("PYPI", "1"),), tools=("swig>=4,<4.3",)),
         # The last one that builds by setuptools: later ones build by CMake for the machine that they are built on.
         Source(
             "soxr==0.3.7",
