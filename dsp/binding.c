@@ -158,7 +158,7 @@ static PyObject *port_load_ir(PortObject *self, PyObject *args, PyObject *kwargs
         slot = nv_port_begin_ir(port);
         if (slot < 0 || bytes > port->slot_bytes)
             error = slot < 0 ? NV_E_BUSY : NV_E_SIZE;
-        else
+        else if (!(error = nv_port_make_room(port, slot, bytes)))
             error = nv_prepare(&port->layout, ir, channels, taps, nv_port_spectra(port, slot), port->slot_bytes);
         if (!error)
             serial = nv_port_publish_ir(port, slot, channels, bytes, room);
@@ -264,7 +264,7 @@ static PyMethodDef port_methods[] = {
     {"params", (PyCFunction)port_params, METH_NOARGS, "The set last written, or None while one is being written."},
     {"load_ir", (PyCFunction)(void (*)(void))port_load_ir, METH_VARARGS | METH_KEYWORDS,
      "load_ir(ir, room=0) -> serial: transforms a float32 IR (1, 2 or 4 channels, taps) into a free slot and hands it over. The\n"
-     "GIL is free meanwhile. Raises ValueError for an IR that is too long, has other channels or is not finite. Steering side."},
+     "GIL is free meanwhile. Raises ValueError for an IR that is too long, has other channels or is not finite, MemoryError. Steering side."},
     {"recover_steering", (PyCFunction)port_recover_steering, METH_NOARGS, "After a crash of the steering side, by its successor."},
     {"hold", (PyCFunction)port_hold, METH_NOARGS,
      "Keeps in memory what rooms have needed so far; longer ones are played from the next look of watch() on. Else all of the port is taken\n"

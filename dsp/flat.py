@@ -60,7 +60,7 @@ def flatten(carriers: Sequence[Carrier], bins: int, seconds: float, kept_s: floa
 
 
 def _square(values: NDArray[np.complexfloating]) -> NDArray[np.float32]:
-    """Square magnitudes, without the root that `abs` takes: half of this work on a small board."""
+    """Square magnitudes, without the root that `abs` takes."""
     return np.asarray(values.real**2 + values.imag**2)
 
 

@@ -1,7 +1,14 @@
 #include "port.h"
 
+#include <errno.h>
 #include <string.h>
 #include <sys/mman.h>
+#include <unistd.h>
+
+#ifndef MADV_POPULATE_READ /* Linux 5.14; older headers */
+#define MADV_POPULATE_READ 22
+#define MADV_POPULATE_WRITE 23
+#endif
 
 static const char MAGIC[8] = "nverbprt";
 
@@ -94,6 +101,16 @@ int nv_port_begin_ir(nv_port *port) {
     return -1;
 }
 
+/* Whether these pages of the port could be had. To touch them where its file system is full would end the process (SIGBUS). */
+static int populate(const void *begin, uint64_t bytes, int advice) {
+    uintptr_t first = (uintptr_t)begin & ~((uintptr_t)sysconf(_SC_PAGESIZE) - 1);
+    return !madvise((void *)first, (uintptr_t)begin + bytes - first, advice) || errno == EINVAL; /* EINVAL: an older kernel */
+}
+
+int nv_port_make_room(nv_port *port, int slot, size_t bytes) {
+    return populate(nv_port_spectra(port, slot), bytes, MADV_POPULATE_WRITE) ? NV_OK : NV_E_MEMORY;
+}
+
 uint64_t nv_port_publish_ir(nv_port *port, int slot, int channels, size_t bytes, uint64_t room) {
     uint64_t serial = 0;
     for (int i = 0; i < NV_SLOTS; i++) {
@@ -125,8 +142,10 @@ static uint64_t filled(const nv_port *port, int slot) {
 
 static void hold_slot(nv_port *port, int slot, uint64_t bytes) {
     const volatile char *begin = nv_port_spectra(port, slot);
-    if (mlock((const void *)begin, (size_t)bytes)) /* it may not be locked: then it is at least there */
+    if (mlock((const void *)begin, (size_t)bytes)) { /* it may not be locked: then it is at least there */
+        if (!populate((const void *)begin, bytes, MADV_POPULATE_READ)) return; /* no memory: what needs it is not taken */
         for (uint64_t i = 0; i < bytes; i += 4096) (void)begin[i];
+    }
     atomic_store_explicit(&port->slot[slot].held, bytes, memory_order_release);
 }
 
@@ -141,7 +160,10 @@ static uint64_t to_be_held(const nv_port *port) {
 
 void nv_port_hold(nv_port *port) {
     uint64_t bytes = to_be_held(port);
-    for (int slot = 0; slot < NV_SLOTS; slot++) hold_slot(port, slot, bytes);
+    for (int slot = 0; slot < NV_SLOTS; slot++) {
+        atomic_store_explicit(&port->slot[slot].held, 0, memory_order_relaxed);
+        hold_slot(port, slot, bytes);
+    }
 }
 
 void nv_port_hold_more(nv_port *port) {

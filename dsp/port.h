@@ -18,7 +18,7 @@
  *     4096     ..  spectra          steering     NV_SLOTS times slot_bytes
  *
  * A slot's life:  FREE -> WRITING -> READY        (steering)
- *                 READY -> INCOMING -> PLAYING -> FREE   (audio)
+ *                 READY -> INCOMING -> PLAYING -> FREE   (audio; INCOMING -> READY if its memory is not held yet)
  *                 READY -> WRITING                (steering takes back what has not been played: the latest wins)
  * The kernel holds two slots at most, so the third can always be written: no queue, no wait, bounded memory.
  *
@@ -121,6 +121,8 @@ int nv_port_begin_ir(nv_port *port);
 uint64_t nv_port_publish_ir(nv_port *port, int slot, int channels, size_t bytes, uint64_t room);
 /* Gives back a slot that was begun and not published. */
 void nv_port_cancel_ir(nv_port *port, int slot);
+/* Before so many bytes are written into a slot: NV_E_MEMORY where they cannot be had. */
+int nv_port_make_room(nv_port *port, int slot, size_t bytes);
 /* After a crash of the steering side: frees slots that were left half written, evens the parameters' sequence. */
 void nv_port_recover_steering(nv_port *port);
 

@@ -52,15 +52,15 @@ def lock_pages(except_file: os.PathLike[str]) -> bool:
     library = ctypes.CDLL(None)
     whole = library.mlockall(_LOCK_FUTURE) == 0
     spared = os.path.realpath(except_file)
-    for begin, end, access, path in _mapped("self"):
+    # Files first: a limit that is too low then shows in what is no file. A file may be mapped beyond its end, as JACK's database is; that
+    # cannot be locked, and is no page.
+    for begin, end, access, path in sorted(_mapped("self"), key=lambda row: not row[3].startswith("/")):
         if path == spared or path.startswith("[v") or access.startswith("---"):
             continue  # the kernel's own ([vdso] ...) are always there
         if "w" not in access and IDLE_LIBRARIES.search(path):
             continue
         locked = library.mlock(ctypes.c_void_p(begin), ctypes.c_size_t(end - begin)) == 0
-        whole &= locked or path.startswith(
-            "/"
-        )  # a file may be mapped beyond its end (JACK's database is): that is no page
+        whole &= locked or path.startswith("/")
     return bool(whole)
 
 

@@ -5,7 +5,7 @@ on a board. Then the board boots from that disk, and must play with the old stat
 partition may have been written, and at the end its bytes are those of the image.
 
 Up to where the data partition is mounted, every boot is the same: nothing that it reads was ever written. One whole boot in WHOLE_EVERY
-is done from power-on; the others go on from there (see `_before_data`), which takes a third of the time.
+is done from power-on; the others go on from there (see `_before_data`).
 """
 
 from __future__ import annotations

@@ -185,6 +185,21 @@ def test_an_audio_process_that_comes_back_holds_what_its_room_needs(file_in_memo
     assert port.held > 0.4 * (os.fstat(file_in_memory).st_size - 4096) / 3
 
 
+def test_a_full_file_system_ends_nobody(file_in_memory: int) -> None:
+    """Pages that a file has not (it is cut short here) cannot be had, as where its file system is full: to touch them is SIGBUS."""
+    played = Played(file_in_memory)
+    first = played.port.load_ir(noise(2, 1000))
+    assert played.play() == first
+    os.ftruncate(file_in_memory, os.fstat(file_in_memory).st_size // 4096 * 4096 - 4096)
+    for _ in range(3):
+        with pytest.raises(MemoryError):  # of the last slot; the others still have their pages
+            for _ in range(3):
+                played.port.load_ir(noise(4, LONGEST))
+                played.look()
+        assert played.play() >= first
+    played.port.hold()
+
+
 def test_private_memory_is_held_as_it_is() -> None:
     _, port = new_port()
     assert 3 * port.held <= _engine.port_bytes(port.layout) <= 3 * port.held + 4096 + 3 * 4096
