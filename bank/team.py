@@ -2,31 +2,14 @@
 
 from __future__ import annotations
 
-import os
-import signal
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ProcessPoolExecutor
-from concurrent.futures.process import BrokenProcessPool
-from multiprocessing import active_children, get_context
 from typing import Any
 
 from bank.format import BankError
+from models.cores import on_all_cores
 from models.quiet import extra_import, hushed
 
 CONNECT_S = 10
-
-_common: Any = None
-
-
-def _begin(common: Any) -> None:
-    # Given once to each worker, not with each of its tasks.
-    global _common  # noqa: PLW0603
-    _common = common
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches them all: the parent ends the work
-
-
-def _local(work: Callable[[Any, Any], Any], task: Any) -> Any:
-    return work(_common, task)
 
 
 def shared_out(
@@ -35,31 +18,12 @@ def shared_out(
     """Yields `work(common, task)` for each task, in their order, from processes on all cores or the workers at `scheduler`.
 
     `work` must be a function of a module that the workers have, too; what it raises comes out here. Raises BankError when no
-    scheduler answers or workers are lost.
+    scheduler answers or its workers are lost, WorkerLost when one of this machine's is.
     """
     if scheduler is not None:
         yield from _clustered(work, common, tasks, scheduler)
         return
-    workers = min(len(os.sched_getaffinity(0)), len(tasks))
-    if workers < 2:
-        yield from (work(common, task) for task in tasks)
-        return
-    others = active_children()
-    # Not forked: a forked child of a process with a TFLite runtime in it may hang.
-    pool = ProcessPoolExecutor(workers, get_context("spawn"), initializer=_begin, initargs=(common,))
-    try:
-        yield from pool.map(_local, [work] * len(tasks), tasks)
-    except BaseException as error:  # Ctrl-C and a full disk, too: nobody waits for work that is not wanted any more
-        for child in active_children():
-            if child not in others:
-                child.terminate()
-        if isinstance(error, BrokenProcessPool):
-            raise BankError(
-                "a worker process was killed: too little memory? Close other programs, or take fewer steps"
-            ) from None
-        raise
-    finally:
-        pool.shutdown(cancel_futures=True)
+    yield from on_all_cores(work, common, tasks)
 
 
 def _clustered(work: Callable[[Any, Any], Any], common: Any, tasks: Sequence[Any], scheduler: str) -> Iterator[Any]:

@@ -12,9 +12,7 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Callable
-from concurrent.futures import ProcessPoolExecutor
 from dataclasses import asdict, dataclass
-from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +22,7 @@ from numpy.typing import NDArray
 from dsp.energymap import DEFAULT_GRID
 from models import container, generator, measures
 from models.container import ModelFile
+from models.cores import on_all_cores
 from models.files import write_atomically
 from models.quiet import hushed, studio_import
 
@@ -68,25 +67,22 @@ class Settings:
             raise ValueError(f"components = {self.components}: at most half the number of rooms ({self.rooms})")
 
 
-def _draw_chunk(work: tuple[int, int]) -> Halves:
-    rooms, seed = work
+def _draw_chunk(_: None, task: tuple[int, int]) -> Halves:
+    rooms, seed = task
     return measures.pack(*generator.energy_maps(generator.draw(rooms, seed))).astype(np.float16)
 
 
 def draw_packed(rooms: int, seed: int, progress: Progress | None = None) -> Halves:
     """Packed maps of drawn rooms, (rooms, values) float16, on all cores; the same for the same arguments."""
     # Each chunk has a seed of its own, far from those of other trainings.
-    work = [(min(_CHUNK, rooms - at), seed * 4096 + at // _CHUNK) for at in range(0, rooms, _CHUNK)]
+    tasks = [(min(_CHUNK, rooms - at), seed * 4096 + at // _CHUNK) for at in range(0, rooms, _CHUNK)]
     packed = np.empty((rooms, DEFAULT_GRID.bands * (DEFAULT_GRID.frames + 1)), np.float16)
     at = 0
-    workers = min(len(work), os.cpu_count() or 1)
-    # Spawned: a fork of a process that runs TensorFlow may hang.
-    with ProcessPoolExecutor(workers, mp_context=get_context("spawn")) as pool:
-        for part in pool.map(_draw_chunk, work):
-            packed[at : at + len(part)] = part
-            at += len(part)
-            if progress:
-                progress("drawing rooms", at, rooms, "")
+    for part in on_all_cores(_draw_chunk, None, tasks):
+        packed[at : at + len(part)] = part
+        at += len(part)
+        if progress:
+            progress("drawing rooms", at, rooms, "")
     return packed
 
 

@@ -21,7 +21,6 @@ from model_of import write_plugin_model
 from bank.faithful import TAPS, griffin_lim
 from bank.format import Bank, BankError, Waveform, write
 from bank.stepped import SteppedBank
-from bank.team import shared_out
 from firmware_py.cli import main
 from firmware_py.rooms import RoomMaker, find_source
 from firmware_py.settings import defaults
@@ -342,20 +341,6 @@ def test_a_full_disk_is_told_before_the_work(model: Path, tmp_path: Path, capsys
         assert path.read_bytes() == old and [one.name for one in tmp_path.iterdir()] == [path.name]
     finally:
         subprocess.run(["umount", tmp_path], check=True)
-
-
-def _kills_itself(_: object, task: int) -> int:
-    if task == 3:
-        os.kill(os.getpid(), signal.SIGKILL)
-    return task
-
-
-def test_a_killed_worker_is_told() -> None:
-    """As when memory runs out. On one core there are no workers."""
-    if len(os.sched_getaffinity(0)) < 2:
-        pytest.skip("one core")
-    with pytest.raises(BankError, match="a worker process was killed"):
-        list(shared_out(_kills_itself, None, range(8)))
 
 
 def test_an_interrupted_build_ends_at_once_and_leaves_nothing(model: Path, tmp_path: Path) -> None:
