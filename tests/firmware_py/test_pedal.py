@@ -233,7 +233,7 @@ def test_without_a_pedal_commands_say_so() -> None:
 def test_without_jack_the_audio_process_says_so_and_leaves() -> None:
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("JACK_DEFAULT_SERVER", "nobody")
-        patch.setenv("NVERB_RUNTIME_DIR", os.environ["NVERB_RUNTIME_DIR"] + "-nojack")
+        patch.setenv("NVERB_RUNTIME_DIR", os.environ["NVERB_RUNTIME_DIR"] + "/nojack")
         done = nverb("audio")
     assert done.returncode == 69
     assert "no JACK server" in done.stderr
