@@ -296,6 +296,8 @@ class Control:
                 return {"values": values}
             case "get":
                 names = request.get("names") or list(self.values)
+                if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
+                    raise ValueError('"names" is a list of names')
                 return {"values": {name: self.values[find(name).name] for name in names}}
             case "bank":
                 self.use_bank(str(request["path"]))

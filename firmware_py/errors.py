@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import sys
 
 
@@ -14,9 +15,11 @@ class UserError(Exception):
 
 
 def say(who: str, text: str) -> None:
-    """A line of the log, on stderr. On a terminal it first wipes what the simulated board has drawn there."""
-    wipe = "\r\x1b[K" if sys.stderr.isatty() else ""
-    print(f"{wipe}nverb{' ' if who else ''}{who}: {text}", file=sys.stderr, flush=True)
+    """A line of the log, on stderr. On a terminal it first wipes what the simulated board has drawn there. Never raises: where the log
+    goes may be full or gone, and the pedal plays on."""
+    with contextlib.suppress(OSError):
+        wipe = "\r\x1b[K" if sys.stderr.isatty() else ""
+        print(f"{wipe}nverb{' ' if who else ''}{who}: {text}", file=sys.stderr, flush=True)
 
 
 def reason(error: BaseException) -> str:

@@ -200,5 +200,5 @@ class Server:
                 raise ValueError("a request is a JSON object")
             answer = self._handler(request)
             return answer if isinstance(answer, HandOver) else {"ok": True} | answer
-        except (UserError, ValueError, TypeError, KeyError, OSError, RecursionError) as error:
+        except Exception as error:  # whatever it is: a request never ends the process that turns the knobs
             return {"ok": False, "error": " ".join(str(error).split()) or type(error).__name__}

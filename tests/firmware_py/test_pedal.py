@@ -221,6 +221,30 @@ def test_run_plays_refuses_a_second_one_and_leaves_nothing_behind(tmp_path: Path
         assert not jack.is_running(os.environ["JACK_DEFAULT_SERVER"])
 
 
+def test_a_log_that_cannot_be_written_does_not_end_the_pedal(tmp_path: Path) -> None:
+    """stderr on a full disk: all three processes have something to say, and say it to nobody."""
+    with (
+        pytest.MonkeyPatch.context() as patch,
+        tempfile.TemporaryDirectory(prefix="nverb-run-", dir="/dev/shm") as runtime,
+        open("/dev/full", "wb") as full,
+    ):
+        patch.setenv("NVERB_RUNTIME_DIR", runtime)
+        patch.setenv("JACK_DEFAULT_SERVER", f"nverb-full-{os.getpid()}")
+        run = subprocess.Popen(
+            [sys.executable, "-m", "firmware_py.cli", "run", "--dummy"], stdin=subprocess.DEVNULL, stderr=full
+        )
+        try:
+            for _ in range(2):
+                deadline = time.monotonic() + 60
+                while "playing" not in nverb("status").stdout:
+                    assert run.poll() is None and time.monotonic() < deadline
+                    time.sleep(0.2)
+                os.kill(status()["control"]["pid"], signal.SIGKILL)  # of which the supervisor has to tell
+        finally:
+            run.terminate()
+            assert run.wait(20) == 0
+
+
 def test_without_a_pedal_commands_say_so() -> None:
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("NVERB_RUNTIME_DIR", os.environ["NVERB_RUNTIME_DIR"] + "-nobody")

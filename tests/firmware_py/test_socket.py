@@ -109,8 +109,12 @@ def test_a_set_with_one_bad_value_sets_nothing(answering: Answering, values: dic
     assert answering.control.values == before
 
 
-def test_deep_nesting_and_great_numbers(answering: Answering) -> None:
+def test_deep_nesting_great_numbers_and_names_that_are_none(answering: Answering) -> None:
     for line in (
+        b'{"do":"get","names":[5]}',
+        b'{"do":"get","names":[null]}',
+        b'{"do":"get","names":"mix"}',
+        b'{"do":"set","values":{"x":' + b"9" * 400 + b"}}",  # an integer, beyond what a float holds
         b"[" * 60000,
         b'{"a":' * 12000,
         b'{"do":"set","values":{"x":' + b"9" * 5000 + b"}}",
