@@ -4,6 +4,8 @@ from typing import Any
 from numpy.typing import ArrayLike as Buffer
 
 PARAMS: tuple[str, ...]
+LEAVE_AT_NEW_SIZE: int
+"""Address of nv_vigil_block_size, see dsp/vigil.h."""
 
 def plan(block_frames: int, max_taps: int, inputs: int = 2) -> bytes: ...
 def stages(layout: bytes) -> list[tuple[int, int, int]]: ...

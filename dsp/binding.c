@@ -610,5 +610,7 @@ PyMODINIT_FUNC PyInit__engine(void) {
     PyObject *names = PyTuple_New(NV_PARAMS_USED);
     for (int i = 0; names && i < NV_PARAMS_USED; i++) PyTuple_SET_ITEM(names, i, PyUnicode_FromString(PARAM_NAMES[i]));
     if (!names || PyModule_AddObject(m, "PARAMS", names) < 0) return NULL;
+    PyObject *leave = PyLong_FromVoidPtr((void *)nv_vigil_block_size);
+    if (!leave || PyModule_AddObject(m, "LEAVE_AT_NEW_SIZE", leave) < 0) return NULL;
     return m;
 }

@@ -1,9 +1,11 @@
 #include "vigil.h"
 
 #include <stddef.h>
+#include <stdio.h>
 #include <string.h>
 #include <sys/socket.h>
 #include <sys/un.h>
+#include <sysexits.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -29,6 +31,15 @@ static void ping(const char *keeper) {
     sendto(descriptor, WORD, sizeof WORD - 1, MSG_DONTWAIT | MSG_NOSIGNAL, (struct sockaddr *)&address,
            (socklen_t)(offsetof(struct sockaddr_un, sun_path) + length));
     close(descriptor);
+}
+
+int nv_vigil_block_size(uint32_t frames, void *block_frames) {
+    if (frames == (uint32_t)(uintptr_t)block_frames) return 0;
+    char line[80];
+    int length = snprintf(line, sizeof line, "nverb audio: JACK changed its block size to %u frames\n", (unsigned)frames);
+    ssize_t unheard = write(STDERR_FILENO, line, (size_t)length);
+    (void)unheard;
+    _exit(EX_TEMPFAIL); /* not exit(): other threads run on until the end */
 }
 
 int nv_vigil_keep(const nv_vigil *v, nv_port *port) {

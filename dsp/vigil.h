@@ -22,4 +22,8 @@ typedef struct nv_vigil {
  * look, every 0.1 s or 16 blocks, the port holds what a room that waits needs. */
 int nv_vigil_keep(const nv_vigil *v, nv_port *port);
 
+/* A JackBufferSizeCallback (jack/types.h). block_frames: as a number, the size that this process can play. At another one it says so and
+ * ends the process with EX_TEMPFAIL (75), before JACK plays a block of that size. In a thread of JACK's library. */
+int nv_vigil_block_size(uint32_t frames, void *block_frames);
+
 #endif

@@ -22,6 +22,7 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
 from firmware_py import boot, crashguard, errors
+from firmware_py.blocksize import leave_at_new_size
 from firmware_py.memory import lock_pages, one_arena
 from firmware_py.notify import Notifier
 
@@ -70,8 +71,11 @@ def run(*, client: str, inputs: int, max_ir_s: float, connect: bool, lock: bool)
     if not server.getIsBooted():
         say("no JACK server answers; start one (jackd -d alsa ...), or let `nverb run` do it")
         return NO_JACK
-    guard = crashguard.CrashGuard("audio", _jack_identity())
     block_frames, rate_hz = int(server.getBufferSize()), round(server.getSamplingRate())
+    # Another block size is another world, too: to leave for it is no death.
+    guard = crashguard.CrashGuard("audio", f"{_jack_identity()}/{block_frames}")
+    if not leave_at_new_size(f"{client}-size", block_frames):
+        return START_AGAIN
     if guard.crash_loop:
         why = f"the audio process died {guard.deaths} times in a row"
         say(f"{why}: starting safe")
@@ -171,7 +175,7 @@ def _watch(
             told = port.watch(stop_signals, guard.remaining_s, notifier.address, notifier.ping_s) != 0
         if told:
             return 0
-        if int(server.getBufferSize()) != block_frames:  # pyo was told, and now reads past its own
+        if int(server.getBufferSize()) != block_frames:  # see firmware_py.blocksize: there was no second client
             say(f"JACK changed its block size to {int(server.getBufferSize())} frames")
             return START_AGAIN
         now, seen = time.monotonic(), port.meters()["blocks"]

@@ -9,10 +9,11 @@ import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+import jack as jack_client
 import pytest
 
 from firmware_py import crashguard, jack
-from firmware_py.bench_recovery import FAULTS, ROOM, OwnPedal, cause
+from firmware_py.bench_recovery import FAULTS, ROOM, Ear, OwnPedal, cause
 from firmware_py.crashguard import CRASH_LOOP, CrashGuard
 from firmware_py.demo import private_pedal, wait_for_room
 from firmware_py.errors import UserError
@@ -62,6 +63,33 @@ def wait_until(pedal: Supervisor, true: Callable[[], bool], timeout_s: float = 6
         assert time.monotonic() < deadline
         pedal.tend()
         time.sleep(0.02)
+
+
+@pytest.mark.parametrize("frames", [1024, 64, 128])
+def test_at_another_block_size_of_jack_the_old_process_plays_no_block(pedal: Supervisor, frames: int) -> None:
+    """pyo writes past its buffers in each block that is larger than the first was. The blocks are counted while jackd waits for the last of
+    its clients to be ready, when no block can be under way, and again when another process plays."""
+    wait_for_room(pedal)
+    counted: list[int] = []
+    before = Ear()
+    before.heartbeat()
+    assert before.port is not None
+    port = before.port
+    client = jack_client.Client("size", servername=os.environ["JACK_DEFAULT_SERVER"], no_start_server=True)
+
+    def told(size: int) -> None:  # also when activated
+        if size != port.block_frames:
+            counted.append(port.meters()["blocks"])
+
+    client.set_blocksize_callback(told)
+    client.activate()
+    client.blocksize = frames
+    client.deactivate()
+    client.close()
+    wait_until(pedal, lambda: ask({"do": "status"})["status"]["audio"]["block_frames"] == frames)
+    assert wait_for_room(pedal)["audio"]["block_frames"] == frames
+    assert counted == [port.meters()["blocks"]]
+    assert not crashguard.safe_start_reason()
 
 
 @pytest.mark.parametrize("name", ["audio", "control"])
