@@ -130,7 +130,7 @@ class Control:
                 self._take(event)
         self.change(moved)
         for door in self.doors:
-            for other in door.poll():
+            for other in _without_passed_over(door.poll()):
                 self._take(other)
 
     def _take(self, event: Event) -> None:
@@ -450,6 +450,14 @@ def run(
     notifier.stopping()
     guard.stable()
     return 0
+
+
+def _without_passed_over(events: list[Event]) -> list[Event]:
+    """Of several presets that were asked for since the last look only the last is played: one may take a tenth of a second on a small
+    board, and who scrolls through them on a MIDI controller asks for more than that."""
+    asked = [place for place, event in enumerate(events) if isinstance(event, Program | Named)]
+    passed_over = set(asked[:-1])
+    return [event for place, event in enumerate(events) if place not in passed_over]
 
 
 def _hands(board: Board) -> tuple[Hands, Front] | tuple[None, None]:

@@ -114,10 +114,24 @@ def test_presets_are_stepped_named_and_numbered(
     assert pedal.control.presets.current == "c"
     pedal.orders(Named("b"), Change("mix", 11.0))
     assert pedal.control.presets.describe() == "preset b (changed)"
-    pedal.orders(Program(9), Named("bb"))
+    pedal.orders(Program(9))
+    pedal.orders(Named("bb"))
     errors = capsys.readouterr().err
     assert "program number 10" in errors and "did you mean b?" in errors
     assert pedal.values["mix"] == 11
+
+
+def test_who_scrolls_through_presets_hears_the_last_and_waits_for_none(
+    pedal: Pedal, folders: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Also with controls moved and steps taken between. Those passed over are not looked at: their bank is gone, and nobody is told."""
+    presets = Presets(folders)
+    presets.save("far", pedal.values | {"mix": 99.0}, "/nowhere/rooms.nvbank")
+    for number, name in enumerate(("a", "b", "c")):
+        presets.save(name, pedal.values | {"mix": 10.0 * number})
+    pedal.orders(Program(0), Change("gain", 5.0), Named("far"), Program(1), Action("preset next"), Change("decay", 2.0))
+    assert (pedal.control.presets.current, pedal.values["mix"], pedal.values["decay"]) == ("b", 10, 2)
+    assert not capsys.readouterr().err
 
 
 def test_a_footswitch_steps_through_presets(pedal: Pedal, folders: Path) -> None:
