@@ -25,6 +25,7 @@ from firmware_py import boot, crashguard, errors
 from firmware_py.blocksize import leave_at_new_size
 from firmware_py.memory import lock_pages, one_arena
 from firmware_py.notify import Notifier
+from firmware_py.signals import stop_signals
 
 if TYPE_CHECKING:
     from dsp._engine import Port
@@ -55,8 +56,8 @@ def run(*, client: str, inputs: int, max_ir_s: float, connect: bool, lock: bool)
     """Plays until told to stop; returns the exit status. `connect`: to system:capture_N and system:playback_N."""
     started = time.monotonic()
     # Blocked before JACK's and pyo's threads are made, for they inherit it: signals then wait for _watch().
-    stop_signals = {signal.SIGTERM, signal.SIGINT, signal.SIGHUP}
-    signal.pthread_sigmask(signal.SIG_BLOCK, stop_signals)
+    stop = stop_signals()
+    signal.pthread_sigmask(signal.SIG_BLOCK, stop)
     one_arena()
     os.environ["JACK_NO_START_SERVER"] = "1"  # else boot() waits 6 s for a server that nobody starts
     from dsp.graph import Graph, jack_server, settle_memory
@@ -66,7 +67,7 @@ def run(*, client: str, inputs: int, max_ir_s: float, connect: bool, lock: bool)
     server = jack_server(client, inputs, connect=connect)
     with _quiet():  # at power-on this process is there before JACK, and libjack has six lines to say about it
         server.boot()  # raises nothing: see getIsBooted()
-    if not server.getIsBooted() and _jack_comes(stop_signals, notifier):
+    if not server.getIsBooted() and _jack_comes(stop, notifier):
         server.boot()
     if not server.getIsBooted():
         say("no JACK server answers; start one (jackd -d alsa ...), or let `nverb run` do it")
@@ -97,7 +98,7 @@ def run(*, client: str, inputs: int, max_ir_s: float, connect: bool, lock: bool)
     port.hold()
     settle_memory()
     server.start()
-    status = _watch(server, port, stop_signals, started, notifier, guard)
+    status = _watch(server, port, stop, started, notifier, guard)
     notifier.stopping()
     if status == 0:
         guard.stable()
@@ -136,7 +137,7 @@ def _jack_identity() -> str:
         return "-"
 
 
-def _jack_comes(stop_signals: set[signal.Signals], notifier: Notifier) -> bool:
+def _jack_comes(stop: set[signal.Signals], notifier: Notifier) -> bool:
     """Waits for jackd, at most JACK_WAIT_S; True when it answers. All that a start needs is loaded by now: sound is back at once.
 
     Looks for jackd's own socket, for each boot() in vain writes six lines to the log."""
@@ -151,7 +152,7 @@ def _jack_comes(stop_signals: set[signal.Signals], notifier: Notifier) -> bool:
                 return True
             except OSError:
                 pass
-        if signal.sigtimedwait(stop_signals, 0.05) is not None:
+        if signal.sigtimedwait(stop, 0.05) is not None:
             return False
     return False
 
@@ -159,7 +160,7 @@ def _jack_comes(stop_signals: set[signal.Signals], notifier: Notifier) -> bool:
 def _watch(
     server: Any,
     port: Port,
-    stop_signals: set[signal.Signals],
+    stop: set[signal.Signals],
     started: float,
     notifier: Notifier,
     guard: crashguard.CrashGuard,
@@ -170,9 +171,9 @@ def _watch(
     blocks, since = 0, time.monotonic()
     while True:
         if first_block:
-            told = signal.sigtimedwait(stop_signals, 0.02) is not None
+            told = signal.sigtimedwait(stop, 0.02) is not None
         else:
-            told = port.watch(stop_signals, guard.remaining_s, notifier.address, notifier.ping_s) != 0
+            told = port.watch(stop, guard.remaining_s, notifier.address, notifier.ping_s) != 0
         if told:
             return 0
         if int(server.getBufferSize()) != block_frames:  # see firmware_py.blocksize: there was no second client

@@ -38,6 +38,7 @@ from firmware_py.rooms import (
     installed_rooms,
     rooms_named,
 )
+from firmware_py.signals import stop_signals
 from firmware_py.socket import HandOver, Server
 from firmware_py.status import Load, decibels
 from firmware_py.storekeepers import StoreKeepers
@@ -405,7 +406,7 @@ def run(
         nonlocal stop
         stop = True
 
-    for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
+    for number in stop_signals():
         signal.signal(number, on_signal)
     server = Server(control.answer)
     slot = BoardSlot(profile, data_dir())

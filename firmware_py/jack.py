@@ -104,14 +104,16 @@ class JackServer:
             start_new_session=True,
         )
         deadline = time.monotonic() + 10
-        while not is_running(name):
-            if self.process.poll() is not None or time.monotonic() > deadline:
-                self.stop()
-                words = self.last_words()
-                self.close()
-                raise UserError(f"jackd did not start ({' '.join(command)}): {words}")
-            time.sleep(0.05)
-        hold_code(self.process.pid, JACK_CODE)
+        try:
+            while not is_running(name):
+                if self.process.poll() is not None or time.monotonic() > deadline:
+                    self.stop()
+                    raise UserError(f"jackd did not start ({' '.join(command)}): {self.last_words()}")
+                time.sleep(0.05)
+            hold_code(self.process.pid, JACK_CODE)
+        except BaseException:  # Ctrl-C, too: it has a session of its own, and would keep the sound card for ever
+            self.close()
+            raise
 
     def log(self) -> str:
         if self._log is None:

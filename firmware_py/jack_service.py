@@ -16,6 +16,7 @@ from firmware_py.errors import UserError, say
 from firmware_py.jack import JackKeeper, JackServer, sound_cards
 from firmware_py.notify import Notifier
 from firmware_py.settings_file import Settings
+from firmware_py.signals import stop_signals
 
 LOOK_S = 0.1
 SAFER: tuple[dict[str, Any], ...] = (
@@ -78,8 +79,8 @@ class _Starter:
 
 def run() -> None:
     """Keeps JACK running until SIGTERM, SIGINT or SIGHUP."""
-    stop_signals = {signal.SIGTERM, signal.SIGINT, signal.SIGHUP}
-    signal.pthread_sigmask(signal.SIG_BLOCK, stop_signals)
+    stop = stop_signals()
+    signal.pthread_sigmask(signal.SIG_BLOCK, stop)
     settings, trouble = settings_file.load_for_service()
     if trouble:
         say("jack", trouble)
@@ -93,7 +94,7 @@ def run() -> None:
                 notifier.ready()  # also without a card: waiting for one is this service's work
                 notifier.status(keeper.trouble or "running")
             notifier.ping()
-            if signal.sigtimedwait(stop_signals, LOOK_S) is not None:
+            if signal.sigtimedwait(stop, LOOK_S) is not None:
                 return
     finally:
         notifier.stopping()

@@ -20,6 +20,7 @@ from dataclasses import dataclass, field
 from firmware_py.errors import say
 from firmware_py.jack import JackKeeper, JackServer
 from firmware_py.paths import runtime_dir
+from firmware_py.signals import stop_signals
 
 WATCHDOG_S = {"audio": 1.5, "control": 5.0}
 """As in the units. The control process may be busy with loading a model; nobody hears it hang."""
@@ -148,7 +149,7 @@ class Supervisor:
             nonlocal stop
             stop = stop or number != signal.SIGCHLD
 
-        for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGCHLD):
+        for number in (*stop_signals(), signal.SIGCHLD):
             signal.signal(number, on_signal)
         try:
             while not stop:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import signal
@@ -219,6 +220,42 @@ def test_run_plays_refuses_a_second_one_and_leaves_nothing_behind(tmp_path: Path
             assert run.wait(20) == 0
         assert not [pid for pid in pids if os.path.exists(f"/proc/{pid}")]
         assert not jack.is_running(os.environ["JACK_DEFAULT_SERVER"])
+
+
+def own_jackds() -> list[int]:
+    """The jackds of this test's JACK server, answering or not."""
+    name, found = os.environ["JACK_DEFAULT_SERVER"], []
+    for path in Path("/proc").glob("[0-9]*/cmdline"):
+        with contextlib.suppress(OSError):
+            words = path.read_text().split("\0")
+            found += [int(path.parent.name)] if words[0].endswith("jackd") and name in words else []
+    return found
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
+def test_stopped_while_jackd_starts_it_leaves_no_jackd_on_the_card(number: signal.Signals) -> None:
+    with (
+        pytest.MonkeyPatch.context() as patch,
+        tempfile.TemporaryDirectory(prefix="nverb-run-", dir="/dev/shm") as runtime,
+    ):
+        patch.setenv("NVERB_RUNTIME_DIR", runtime)
+        patch.setenv("JACK_DEFAULT_SERVER", f"nverb-soon-{os.getpid()}")
+        # As from a terminal, also where these tests run in a shell's background, which ignores SIGINT.
+        begin = "import signal, sys; signal.signal(signal.SIGINT, signal.default_int_handler); signal.signal(signal.SIGHUP, signal.SIG_DFL)"
+        run = subprocess.Popen(
+            [sys.executable, "-c", f"{begin}; from firmware_py.cli import main; sys.exit(main(['run', '--dummy']))"],
+            stdin=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+        )
+        deadline = time.monotonic() + 30
+        while not own_jackds() and time.monotonic() < deadline:
+            time.sleep(0.002)
+        run.send_signal(number)
+        run.wait(20)
+        left = own_jackds()
+        for pid in left:
+            os.kill(pid, signal.SIGTERM)
+        assert not left
 
 
 def test_a_log_that_cannot_be_written_does_not_end_the_pedal(tmp_path: Path) -> None:
