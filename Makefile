@@ -101,6 +101,7 @@ install: ## as root: install the pedal as a service that starts at boot (WHEEL=d
 	@[ "$$(id -u)" = 0 ] || { echo "make: install writes into the system: sudo make install" >&2; exit 1; }
 	@[ -z "$(WHEELS)" ] || [ "$(words $(WHEEL))" = 1 ] || { echo "make: $(WHEELS) must hold one nverb-*.whl: make board-wheels" >&2; exit 1; }
 	$(call apt,$(if $(WHEELS),$(APT_PEDAL),$(APT_RUN) $(APT_PYO)))
+	$(jack_tools)
 	@set -e; umask 022; wheel="$(WHEEL)"; $(if $(WHEELS),export PIP_NO_INDEX=1 PIP_FIND_LINKS="$(abspath $(WHEELS))";) \
 	if [ -z "$$wheel" ]; then echo "building the wheel"; $(MAKE) -s wheel; wheel=$$(ls -t dist/nverb-*.whl | head -1); fi; \
 	[ -f "$$wheel" ] || { echo "make: no wheel $$wheel" >&2; exit 1; }; \
@@ -129,8 +130,15 @@ if [ -n "$$missing" ]; then echo "installing: $$missing"; \
 $(SUDO) apt-get update -qq && $(SUDO) env $(APT) $$missing >/dev/null || { echo "make: could not install; try: sudo apt-get install $$missing" >&2; exit 1; }; fi
 endef
 
+# From Debian 13 on JACK's tools are a package of their own.
+define jack_tools
+@command -v jack_lsp >/dev/null || { echo "installing: jack-example-tools"; $(SUDO) env $(APT) jack-example-tools >/dev/null; } || \
+{ echo "make: could not install; try: sudo apt-get install jack-example-tools" >&2; exit 1; }
+endef
+
 $(VENV)/.apt-run: Makefile
 	$(call apt,$(APT_RUN))
+	$(jack_tools)
 	@$(MAKE) -s $(VENV)/bin/python && touch $@
 
 $(VENV)/.apt-test: Makefile | $(VENV)/.apt-run

@@ -41,8 +41,10 @@ def settings_check() -> Result:
 
 
 def jack_check() -> Result:
-    if shutil.which("jackd") is None:
-        return Result("jackd", "bad", "is not installed", "sudo apt-get install jackd2")
+    from firmware_py.jack import missing_tool
+
+    if missing := missing_tool():
+        return Result("jackd", "bad", f"{missing[0]} is not installed", missing[1])
     return Result("jackd", "ok", "is installed")
 
 

@@ -35,6 +35,19 @@ JACK_CODE = re.compile(
 read from the card again while sound plays."""
 
 
+TOOLS = {
+    "jackd": "jackd2",
+    "jack_lsp": "jack-example-tools (before Debian 13: jackd2)",
+    "jack_connect": "jack-example-tools (before Debian 13: jackd2)",
+}
+"""The programs that are called here, and Debian's packages of them."""
+
+
+def missing_tool() -> tuple[str, str] | None:
+    """A program of TOOLS that is not there, and what installs it."""
+    return next(((name, f"sudo apt-get install {TOOLS[name]}") for name in TOOLS if shutil.which(name) is None), None)
+
+
 def is_running(server: str | None = None) -> bool:
     """True if a JACK server of that name (None: the default one) answers."""
     tool = _tool("jack_lsp")
@@ -81,7 +94,9 @@ class JackServer:
     ) -> None:
         """Starts jackd and returns when it answers. `synchronous`: the server waits for its clients, so that a late one costs time
         and no samples. `own_log`: keeps what jackd says; else it goes where our own words go. Raises UserError with jackd's own
-        words if it does not come up within 10 s."""
+        words if it does not come up within 10 s, and beforehand where a tool is missing."""
+        if missing := missing_tool():
+            raise UserError(f"{missing[0]} is missing: {missing[1]}")
         command = [_tool("jackd")]
         if name:
             command += ["-n", name]
@@ -268,5 +283,5 @@ def connect(source: str, target: str, server: str | None = None) -> bool:
 def _tool(name: str) -> str:
     path = shutil.which(name)
     if path is None:
-        raise UserError(f"{name} is missing: sudo apt-get install jackd2")
+        raise UserError(f"{name} is missing: sudo apt-get install {TOOLS[name]}")
     return path

@@ -16,6 +16,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from firmware_py.errors import UserError
+from firmware_py.jack import missing_tool
 
 FILES = {
     "nverb.target": "etc/systemd/system/nverb.target",
@@ -72,8 +73,8 @@ def install(root: Path, *, start: bool, say: Say) -> None:
     for tool in ("systemctl", "systemd-sysusers", "systemd-tmpfiles"):
         if shutil.which(tool) is None:
             raise UserError(f"{tool} is missing: nverb's service needs systemd (use `nverb run` without)")
-    if shutil.which("jackd") is None:
-        raise UserError("jackd is missing: sudo apt-get install jackd2")
+    if missing := missing_tool():
+        raise UserError(f"{missing[0]} is missing: {missing[1]}")
     place_files(root)
     _link(root / PREFIX / "current", Path(environment.name))
     (root / COMMAND).parent.mkdir(parents=True, exist_ok=True)

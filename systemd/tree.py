@@ -198,11 +198,15 @@ class System:
         script = f"for p in {' '.join(wanted)}; do dpkg-query -W -f '${{Status}}' $p 2>/dev/null | grep -q 'ok installed' || echo $p; done"
         missing = self.run(script, what="looking for packages").split()
         if missing:
-            self._order.say(f"      installing {' '.join(missing)}")
-            self.run(
-                f"apt-get update -qq; apt-get install -y -qq --no-install-recommends {' '.join(missing)}",
-                what=f"installing {' '.join(missing)}",
-            )
+            self._apt(missing)
+        if not (self.root / "usr/bin/jack_lsp").exists():
+            self._apt(["jack-example-tools"])  # from Debian 13 on a package of its own
+
+    def _apt(self, packages: list[str]) -> None:
+        names = " ".join(packages)
+        self._order.say(f"      installing {names}")
+        script = f"apt-get update -qq; apt-get install -y -qq --no-install-recommends {names}"
+        self.run(script, what=f"installing {names}")
 
     def install_pedal(self) -> None:
         wheel = next(self._order.wheels.glob("nverb-*.whl"))

@@ -50,7 +50,8 @@ PACKAGES = [
 
 def base(platform: Platform) -> Path:
     """Debian's root folder, untouched by us."""
-    return cache.made(f"root-{platform.name}", [PACKAGES], lambda target: debian.bootstrap(platform, target, PACKAGES))
+    packages = [*PACKAGES, *([] if platform.suite == "bookworm" else ["jack-example-tools"])]
+    return cache.made(f"root-{platform.name}", [packages], lambda target: debian.bootstrap(platform, target, packages))
 
 
 @contextmanager

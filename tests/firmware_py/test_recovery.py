@@ -4,6 +4,7 @@ room and knobs come back (`nverb bench recovery` measures when)."""
 from __future__ import annotations
 
 import os
+import shutil
 import signal
 import time
 from collections.abc import Callable, Iterator
@@ -90,6 +91,19 @@ def test_at_another_block_size_of_jack_the_old_process_plays_no_block(pedal: Sup
     assert wait_for_room(pedal)["audio"]["block_frames"] == frames
     assert counted == [port.meters()["blocks"]]
     assert not crashguard.safe_start_reason()
+
+
+def test_without_jacks_tools_no_server_is_left_to_itself(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """From Debian 13 on jack_lsp is in a package of its own: a jackd was started then that nobody watched."""
+    name = f"nverb-tools-{os.getpid()}"
+    jackd = shutil.which("jackd")
+    assert jackd is not None
+    (tmp_path / "jackd").symlink_to(jackd)
+    with monkeypatch.context() as patch:
+        patch.setenv("PATH", os.fspath(tmp_path))
+        with pytest.raises(UserError, match=r"^jack_lsp is missing: sudo apt-get install jack-example-tools"):
+            jack.dummy(name)
+    assert not jack.is_running(name)
 
 
 @pytest.mark.parametrize("name", ["audio", "control"])
