@@ -11,6 +11,7 @@ import os
 import signal
 import traceback
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import suppress
 from multiprocessing import get_context, resource_tracker
 from multiprocessing.connection import Connection
 from multiprocessing.context import SpawnProcess
@@ -28,22 +29,20 @@ class WorkerLost(ChildProcessError):
         super().__init__("a worker process was killed: too little memory? Close other programs, or take fewer steps")
 
 
-def _serve(pipe: Connection, work: Work, common: Any) -> None:
+def _serve(pipe: Connection) -> None:
     """A worker's life: an answer to each task, until the parent hangs up."""
-    while True:
-        try:
-            task = pipe.recv()
-        except EOFError:
-            return
-        try:
-            answer = True, work(common, task)
-        except Exception as error:
-            error.add_note(traceback.format_exc())
-            answer = False, error
-        try:
-            pipe.send(answer)
-        except BrokenPipeError:
-            return
+    with suppress(EOFError, ConnectionError):
+        work, common = pipe.recv()
+        while True:
+            pipe.send(_answer(work, common, pipe.recv()))
+
+
+def _answer(work: Work, common: Any, task: Any) -> tuple[bool, Any]:
+    try:
+        return True, work(common, task)
+    except Exception as error:
+        error.add_note(traceback.format_exc())
+        return False, error
 
 
 class _Crew:
@@ -62,6 +61,8 @@ class _Crew:
         self._dismissed = False
         resource_tracker.ensure_running()  # started by a worker's start, it would let SIGINT through again
         self._threads = [Thread(target=self._lead, daemon=True) for _ in range(workers)]
+
+    def start(self) -> None:
         for thread in self._threads:
             thread.start()
 
@@ -73,18 +74,18 @@ class _Crew:
             pipe, far_end = self._context.Pipe()
             with pipe:
                 with far_end:
-                    process = self._context.Process(
-                        target=_serve, args=(far_end, self._work, self._common), daemon=True
-                    )
+                    # The work follows: what is given to start() the parent writes to a pipe of which it holds both ends again.
+                    process = self._context.Process(target=_serve, args=(far_end,), daemon=True)
                     process.start()
                 self._processes.append(process)
+                pipe.send((self._work, self._common))
                 while not self._dismissed:
                     number, task = self._waiting.get_nowait()
                     pipe.send(task)
                     self.answers.put((number, *pipe.recv()))
         except Empty:
             return
-        except (EOFError, BrokenPipeError, ConnectionResetError):
+        except (EOFError, ConnectionError):
             self.answers.put((number, False, WorkerLost()))
         except Exception as error:  # it did not start, or the task or its answer does not go through a pipe
             self.answers.put((number, False, error))
@@ -114,6 +115,7 @@ def on_all_cores(work: Work, common: Any, tasks: Sequence[Any]) -> Iterator[Any]
     crew = _Crew(workers, work, common, tasks)
     early: dict[int, Any] = {}
     try:
+        crew.start()
         for wanted in range(len(tasks)):
             while wanted not in early:
                 number, done, answer = crew.answers.get()

@@ -68,6 +68,17 @@ def test_a_killed_worker_is_told(when: str) -> None:
 
 
 @needs_workers
+def test_a_worker_that_dies_at_birth_is_told() -> None:
+    """As when a signal goes to all processes while they start, with more for it to read than a pipe holds."""
+    program = (
+        "from multiprocessing import set_executable; from models.cores import on_all_cores; "
+        "set_executable('/bin/false'); list(on_all_cores(max, bytes(1_000_000), range(2)))"
+    )
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=False, timeout=60)
+    assert "WorkerLost: a worker process was killed" in done.stderr
+
+
+@needs_workers
 def test_who_takes_no_more_ends_the_workers() -> None:
     answers = on_all_cores(_squared, 0, range(100_000))
     assert next(answers) == 0
