@@ -38,7 +38,9 @@ def build(
 
     Raises ValueError for steps beyond 1 .. 64, OSError.
     """
-    drawn = (room(*point) for point in grid_points(steps, low, high))
+    points = list(grid_points(steps, low, high))
+    require_space(path, len(points) * room_bytes(Grid()))
+    drawn = (room(*point) for point in points)
     _write(path, ((encode_room(one), one.grid) for one in drawn), steps, name, low, high, progress)
 
 

@@ -3,17 +3,21 @@
 from __future__ import annotations
 
 import csv
+import io
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import TextIO
 
 import numpy as np
 from numpy.typing import NDArray
 
 from bank.format import Bank, BankError, Waveform, write
 from bank.recording import RecordingError, mono, read_recording
+from bank.sound import write_sound
 from dsp.analysis import analyse
 from dsp.synthesis import Synthesiser
+from models.files import require_space, write_atomically
 
 Place = tuple[float, float, float]
 Finder = Callable[[NDArray[np.float32], int], Place]
@@ -42,6 +46,7 @@ def import_folder(
         raise BankError(f"{folder}: no such folder")
     if coordinates is None and encoder is None and (folder / COORDINATES).exists():
         coordinates = folder / COORDINATES
+    require_space(path, 0)
     files = sorted(p for p in folder.iterdir() if p.suffix.lower() in SOUND_FILES)
     if not files:
         raise BankError(f"{folder}: holds no recording that can be used")
@@ -108,10 +113,18 @@ def _decay_s(waveform: Waveform) -> float:
     return float(np.searchsorted(energy, 0.999 * energy[-1]) / waveform.rate_hz)
 
 
+def _rows(file: TextIO, path: Path) -> Iterator[list[str]]:
+    try:
+        yield from csv.reader(file)
+    except csv.Error as error:
+        raise BankError(f"{path}: is no CSV file ({error}); write lines of name,x,y,z") from None
+
+
 def _read_places(path: Path) -> dict[str, Place]:
     places = {}
-    with open(path, newline="") as file:
-        for number, row in enumerate(csv.reader(file), 1):
+    # A spreadsheet begins its UTF-8 with a mark; what is not UTF-8 is a file's name as the folder has it.
+    with open(path, newline="", encoding="utf-8-sig", errors="surrogateescape") as file:
+        for number, row in enumerate(_rows(file, path), 1):
             if not row or row[:1] == ["name"]:
                 continue
             try:
@@ -128,14 +141,16 @@ def _read_places(path: Path) -> dict[str, Place]:
 def export_folder(bank: Bank, folder: Path, *, rate_hz: int, progress: Callable[[int, int], None] | None = None) -> int:
     """Writes the bank's recordings as they are, and its rooms synthesised at `rate_hz`, as 32-bit float WAV files with a
     coordinates.csv; how many. Raises OSError."""
-    import soundfile
+
+    def write_wav(name: str, samples: NDArray[np.float32], at_hz: int) -> None:
+        write_sound(folder / name, at_hz, len(samples), lambda file: file.write(samples.T), durable=False)
 
     folder.mkdir(parents=True, exist_ok=True)
     rows: list[tuple[str, float, float, float]] = []
     total = len(bank.waveforms) + bank.steps**3
     for number, waveform in enumerate(bank.waveforms):
         name = f"{number:04d} {Path(waveform.name).stem}.wav".replace("/", "_")
-        soundfile.write(folder / name, waveform.samples.T, waveform.rate_hz, subtype="FLOAT")
+        write_wav(name, waveform.samples, waveform.rate_hz)
         rows.append((name, *waveform.at))
         if progress:
             progress(len(rows), total)
@@ -148,10 +163,11 @@ def export_folder(bank: Bank, folder: Path, *, rate_hz: int, progress: Callable[
             for j, y in enumerate(axis):
                 for k, z in enumerate(axis):
                     name = f"room {i:02d} {j:02d} {k:02d}.wav"
-                    soundfile.write(folder / name, synthesise(bank.energy_map(x, y, z)).T, rate_hz, subtype="FLOAT")
+                    write_wav(name, synthesise(bank.energy_map(x, y, z)), rate_hz)
                     rows.append((name, float(x), float(y), float(z)))
                     if progress:
                         progress(len(rows), total)
-    with open(folder / COORDINATES, "w", newline="") as file:
-        csv.writer(file).writerows([("name", "x", "y", "z"), *rows])
+    table = io.StringIO(newline="")
+    csv.writer(table).writerows([("name", "x", "y", "z"), *rows])
+    write_atomically(folder / COORDINATES, lambda file: file.write(table.getvalue().encode()))
     return len(rows)

@@ -22,7 +22,7 @@ from dsp.analysis import analyse
 from dsp.energymap import EnergyMap
 from models import measures, reference
 from models.container import Description
-from models.files import write_atomically
+from models.files import require_space, write_atomically
 from models.quiet import extra_import
 
 Progress = Callable[[int, int], None]
@@ -89,6 +89,7 @@ def draw_cube(source: Any, path: Path, progress: Progress | None = None) -> dict
 
     Returns what is drawn, each (slices, y, x), or (recordings,). Raises BankError, ModelError, OSError, ImportError.
     """
+    require_space(path, 0)
     recordings = isinstance(source, Bank) and not source.steps and not source.interleaved
     if recordings:
         points = [waveform.at for waveform in source.waveforms]
@@ -168,6 +169,7 @@ def draw_walk(
 
     Raises BankError, ModelError, OSError, ImportError.
     """
+    require_space(path, 0)
     room = rooms_of(source)
     points = walk(frames)
     maps = []

@@ -37,7 +37,7 @@ def read_recording(path: Path, *, any_channels: bool = False) -> tuple[NDArray[n
     import soundfile
 
     try:
-        with soundfile.SoundFile(path) as file:
+        with soundfile.SoundFile(os.fsencode(path)) as file:
             channels, rate_hz, frames = file.channels, int(file.samplerate), int(file.frames)
             if channels not in (1, 2, 4) and not any_channels:
                 raise RecordingError(

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import argparse
+import atexit
 import importlib
 import os
+import signal
 import sys
+import time
 from collections.abc import Callable, Sequence
 
 from firmware_py.completion import complete
@@ -77,23 +80,79 @@ def build_parser(commands: Sequence[str] = COMMANDS) -> argparse.ArgumentParser:
     return parser
 
 
+class _Stop:
+    """SIGINT, SIGTERM and SIGHUP: all end what goes on as Ctrl-C does, so that neither a temporary file nor a worker process is left.
+
+    The number is kept, for a module that is being loaded, or a library that calls back, may make another error of the exception.
+    """
+
+    def __init__(self) -> None:
+        self.number, self._at_s = 0, 0.0
+
+    def heed(self) -> None:
+        """From now on. What is ignored (under nohup, in a shell's background) stays so."""
+        atexit.register(self._die)  # first, so that it comes last
+        for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+            if signal.getsignal(number) in (signal.SIG_DFL, signal.default_int_handler):
+                signal.signal(number, self._take)
+
+    def _take(self, number: int, _frame: object) -> None:
+        now_s = time.monotonic()
+        if (
+            self.number and now_s - self._at_s < 1
+        ):  # a terminal that is closed says it twice: not while things are put away
+            return
+        self.number, self._at_s = number, now_s
+        sys.unraisablehook = lambda _: None  # nobody needs to know where it was caught
+        raise KeyboardInterrupt
+
+    def _die(self) -> None:
+        """By the signal itself: from a status a shell takes it that the signal was seen to, and its loop goes on."""
+        if self.number:
+            signal.signal(self.number, signal.SIG_DFL)
+            os.kill(os.getpid(), self.number)
+
+
+_stop = _Stop()
+
+
 def main(arguments: Sequence[str] | None = None) -> int:
-    words = sys.argv[1:] if arguments is None else arguments
-    parser = build_parser([ALONE[words[0]]] if words and words[0] in ALONE else COMMANDS)
-    complete(parser)
-    args = parser.parse_args(arguments)
+    """Runs the command line, or `arguments` (those of a test, whose signals are its own); the exit status."""
+    if arguments is None:
+        _stop.heed()
+        if sys.stdout is not None:
+            sys.stdout.reconfigure(errors="surrogateescape")  # type: ignore[union-attr]  # a file's name need not be UTF-8
+        arguments = sys.argv[1:]
     try:
-        return int(args.handler(args) or 0)
-    except BrokenPipeError:  # its reader (`| head`) has seen enough
-        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
-        return 0
-    except (UserError, ValueError, OSError, ImportError) as error:
-        if os.environ.get("NVERB_TRACEBACK"):
+        status = _command(arguments)
+        if sys.stdout is not None:
+            sys.stdout.flush()  # now, for what fails when Python ends is told by a traceback
+        return status
+    except BaseException as error:
+        if _stop.number or isinstance(error, KeyboardInterrupt):
+            return 128 + (_stop.number or signal.SIGINT)
+        if isinstance(error, BrokenPipeError):  # its reader (`| head`) has seen enough
+            return 0
+        if not isinstance(error, UserError | ValueError | OSError | ImportError) or os.environ.get("NVERB_TRACEBACK"):
             raise
         print(f"nverb: {reason(error)}", file=sys.stderr)
         return getattr(error, "status", 1)
-    except KeyboardInterrupt:
-        return 130
+    finally:
+        try:
+            if sys.stdout is not None:
+                sys.stdout.flush()
+        except OSError:  # told, or not worth telling: Python's end is not to try it again
+            os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
+
+
+def _command(arguments: Sequence[str]) -> int:
+    parser = build_parser([ALONE[arguments[0]]] if arguments and arguments[0] in ALONE else COMMANDS)
+    complete(parser)
+    try:
+        args = parser.parse_args(arguments)
+    except SystemExit as said:  # --help, or what is wrong with the arguments
+        return int(said.code or 0)
+    return int(args.handler(args) or 0)
 
 
 if __name__ == "__main__":

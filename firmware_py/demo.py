@@ -19,6 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bank.recording import why_unreadable
+from bank.sound import write_sound
 from firmware_py import jack
 from firmware_py.errors import UserError
 from firmware_py.paths import write_atomically
@@ -226,8 +227,6 @@ def play(
     bank: Path | None,
 ) -> None:
     """Runs the demo; writes demo.wav and demo.png into `out` and says where they are. Raises UserError, OSError."""
-    import soundfile
-
     sound = read_clip(clip or clip_path(), rate_hz, seconds)
     out.mkdir(parents=True, exist_ok=True)
     inputs = int(engine_arguments[engine_arguments.index("--inputs") + 1])
@@ -247,9 +246,12 @@ def play(
             track = _follow(pedal, player, seconds)
             player.close()
     recording = player.recording[: len(sound)]
-    write_atomically(
+    write_sound(
         out / "demo.wav",
-        lambda file: soundfile.write(file, recording, rate_hz, subtype="PCM_24", format="WAV"),
+        rate_hz,
+        recording.shape[1],
+        lambda file: file.write(recording),
+        subtype="PCM_24",
         durable=False,
     )
     _draw(out / "demo.png", sound, recording, rate_hz, track)

@@ -14,12 +14,12 @@ import soundfile
 from numpy.typing import NDArray
 
 from bank.recording import at_rate, read_recording
+from bank.sound import sound_format, write_sound
 from device.controls import check, find
 from dsp.acoustics import OCTAVES_HZ, measure
 from dsp.analysis import analyse
 from dsp.synthesis import Synthesiser
 from firmware_py.errors import UserError
-from firmware_py.paths import write_atomically
 from firmware_py.rooms import COLOURS, KNOB_STEPS, LATENT_HIGH, LATENT_LOW
 from models.decoder import SHIPPED, Decoder, Encoder
 from models.evaluate import differences
@@ -121,16 +121,12 @@ def side_by_side(
     return np.concatenate(parts[:-1]), rate_hz
 
 
-def write_sound(path: Path, sound: NDArray[np.float32], rate_hz: int) -> None:
-    """Writes a sound file whole or not at all. Raises UserError for a name of no known format, OSError."""
-    extension = path.suffix[1:].upper()
-    if extension not in soundfile.available_formats():
-        raise UserError(f"{path}: choose a name that ends in .wav or .flac")
-    subtype = "FLOAT" if extension == "WAV" else soundfile.default_subtype(extension)
+def keep(path: Path, sound: NDArray[np.float32], rate_hz: int) -> None:
+    """Writes the sound to a file; softer where its format would clip. Raises ValueError for a name of no known format, OSError."""
     peak = float(np.abs(sound).max(initial=0))
-    if subtype != "FLOAT" and peak > 1:
+    if sound_format(path)[1] != "FLOAT" and peak > 1:
         sound = sound / np.float32(peak)
-    write_atomically(path, lambda file: soundfile.write(file, sound, rate_hz, subtype=subtype, format=extension))
+    write_sound(path, rate_hz, sound.shape[1], lambda file: file.write(sound))
 
 
 def play(sound: NDArray[np.float32], rate_hz: int, server: str | None) -> None:

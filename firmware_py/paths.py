@@ -73,6 +73,8 @@ def model_path(name: str | Path, *, new: bool = False) -> Path:
     """Where the model that a person calls `name` lies: a plain name in the data folder, as NAME.nvmodel, else (unless it is `new`)
     among those that come with nverb; anything with a slash or a dot is a path already, and so is the name of a file that is there."""
     path = Path(name)
+    if not path.name:
+        raise UserError(f"{str(name)!r}: is no name of a model")
     if path.name != str(name) or path.suffix or path.is_file():
         return path
     kept = data_dir() / "models" / f"{path.name}.nvmodel"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import os
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -13,10 +14,10 @@ import soxr
 from numpy.typing import NDArray
 
 from bank.recording import at_rate, read_recording, why_unreadable
+from bank.sound import sound_format, write_sound
 from dsp.graph import OfflineGraph
 from dsp.shaping import Shape
 from firmware_py.errors import UserError
-from firmware_py.paths import write_atomically
 from firmware_py.rooms import RoomMaker, find_source, shape_of
 from firmware_py.settings import engine_params
 
@@ -61,14 +62,11 @@ def render(
     output is then as it was before."""
     if not output_path.parent.is_dir():
         raise UserError(f"{output_path.parent}: no such folder")
-    extension = output_path.suffix[1:].upper()
-    if extension not in soundfile.available_formats():
-        raise UserError(f"{output_path}: choose a name that ends in .wav or .flac")
+    _, subtype = sound_format(output_path)
     if output_path.exists() and input_path.exists() and output_path.samefile(input_path):
         raise UserError(f"{output_path} is the input, too: choose another name")
-    subtype = "FLOAT" if extension == "WAV" else soundfile.default_subtype(extension)
     try:
-        source = soundfile.SoundFile(input_path)
+        source = soundfile.SoundFile(os.fsencode(input_path))
     except soundfile.LibsndfileError as error:
         raise UserError(f"{input_path}: {why_unreadable(input_path, error)}") from None
     with source:
@@ -97,16 +95,12 @@ def render(
             tail = ir.shape[1] - 1 + math.ceil(values["predelay"] * rate_hz / 1000)
             meter = _Meter(source, rate_hz)
 
-            def write(file: object) -> int:
-                frames = 0
-                with soundfile.SoundFile(file, "w", rate_hz, 2, subtype=subtype, format=extension) as sink:
-                    for out in _through(graph, _blocks(source, rate_hz, block_frames), tail, inputs):
-                        sink.write(out)
-                        meter.look(out)
-                        frames += len(out)
-                return frames
+            def write(sink: soundfile.SoundFile) -> None:
+                for out in _through(graph, _blocks(source, rate_hz, block_frames), tail, inputs):
+                    sink.write(out)
+                    meter.look(out)
 
-            write_atomically(output_path, write)
+            write_sound(output_path, rate_hz, 2, write)
         finally:
             graph.close()
     meter.close()

@@ -16,6 +16,7 @@ def write_atomically(path: Path, write: Callable[[BinaryIO], object], *, durable
     The new content goes to a file beside it, which is renamed when it is whole. In a folder that a group shares (set-group-ID and
     writable) the group may write the file, too. Raises OSError, which names `path`; the old file is then untouched.
     """
+    require_file(path)
     temporary = path.with_name(f".{path.name}.{os.getpid()}.new")
     try:
         with open(temporary, "wb") as file:
@@ -51,14 +52,22 @@ def sync_folder(path: Path) -> None:
         os.close(folder)
 
 
-def require_space(path: Path, size: int) -> None:
-    """Raises OSError if `path` cannot be written with `size` bytes: before hours are spent on what would go there."""
+def require_file(path: Path) -> None:
+    """Raises OSError if `path` names anything else than a file in a folder that is there. A device, such as root's /dev/null, would
+    be gone once it was replaced."""
     if not path.parent.is_dir():
         raise FileNotFoundError(2, "no such folder", os.fspath(path.parent))
-    if not os.access(path.parent, os.W_OK):
-        raise PermissionError(13, "may not be written to", os.fspath(path.parent))
     if path.is_dir():
         raise IsADirectoryError(21, "is a folder", os.fspath(path))
+    if path.exists() and not path.is_file():
+        raise OSError(22, "is a device or a pipe, not a file", os.fspath(path))
+
+
+def require_space(path: Path, size: int) -> None:
+    """Raises OSError if `path` cannot be written with `size` bytes: before hours are spent on what would go there."""
+    require_file(path)
+    if not os.access(path.parent, os.W_OK):
+        raise PermissionError(13, "may not be written to", os.fspath(path.parent))
     free = shutil.disk_usage(path.parent).free
     if free < size:
         raise OSError(

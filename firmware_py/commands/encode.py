@@ -35,7 +35,7 @@ def add_parsers(subparsers: Any) -> None:
 
 
 def _encode(args: argparse.Namespace) -> int:
-    from firmware_py.encode import locate, play, side_by_side, write_sound
+    from firmware_py.encode import keep, locate, play, side_by_side
     from firmware_py.errors import UserError
 
     if args.output and not args.play:
@@ -49,7 +49,7 @@ def _encode(args: argparse.Namespace) -> int:
     if args.play:
         sound, rate_hz = side_by_side(args.play, args.ir, found, args.decoder)
         if args.output:
-            write_sound(args.output, sound, rate_hz)
+            keep(args.output, sound, rate_hz)
     if args.preset:
         from firmware_py.paths import data_dir
         from firmware_py.presets import Presets

@@ -332,12 +332,10 @@ def test_a_full_disk_is_told_before_the_work(model: Path, tmp_path: Path, capsys
         assert main(["bank", "build", "--grid", "2", "-o", str(path)]) == 0
         old = path.read_bytes()
         capsys.readouterr()
-        for more in (["--model", str(model)], ["--model", str(model), "--faithful"]):
+        for more in ([], ["--model", str(model)], ["--model", str(model), "--faithful"]):
             assert main(["bank", "build", *more, "--grid", "6", "-o", str(path)]) == 1
             told = capsys.readouterr().err
             assert re.fullmatch(rf"nverb: {path}: needs \d+ MB and 0 MB are free: .*\n", told), told
-        assert main(["bank", "build", "--grid", "6", "-o", str(path)]) == 1  # nobody asked beforehand: it fills up
-        assert capsys.readouterr().err.splitlines()[-1] == f"nverb: {path}: No space left on device"
         assert path.read_bytes() == old and [one.name for one in tmp_path.iterdir()] == [path.name]
     finally:
         subprocess.run(["umount", tmp_path], check=True)
@@ -367,4 +365,4 @@ def test_an_interrupted_build_ends_at_once_and_leaves_nothing(model: Path, tmp_p
     assert "1 of 64000" in build.stderr.readline()
     os.killpg(build.pid, signal.SIGINT)
     assert "Traceback" not in build.communicate(timeout=60)[1]
-    assert build.returncode == 130 and not list(tmp_path.iterdir())
+    assert build.returncode == -signal.SIGINT and not list(tmp_path.iterdir())

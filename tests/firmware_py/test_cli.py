@@ -1,0 +1,111 @@
+"""The command `nverb` as a shell and its user meet it: what it prints to where nobody reads, how signals end it, any file's name."""
+
+from __future__ import annotations
+
+import os
+import resource
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import soundfile
+
+# As users have it: Python keeps back what it prints until the end.
+BUFFERED = {name: value for name, value in os.environ.items() if name != "PYTHONUNBUFFERED"}
+
+
+def start(*arguments: str | bytes | Path, **how: Any) -> subprocess.Popen[bytes]:
+    how = {"stderr": subprocess.PIPE, "env": BUFFERED} | how
+    return subprocess.Popen([sys.executable, "-m", "firmware_py.cli", *arguments], **how)
+
+
+@pytest.mark.parametrize("arguments", [["--help"], ["--version"], ["completion", "bash"]])
+def test_a_reader_that_has_seen_enough_is_no_error(arguments: list[str]) -> None:
+    reader, writer = os.pipe()
+    os.close(reader)
+    said = start(*arguments, stdout=writer)
+    os.close(writer)
+    assert said.communicate(timeout=60)[1] == b"" and said.returncode == 0
+
+
+def test_output_that_cannot_be_written_is_told_in_one_line() -> None:
+    with open("/dev/full", "wb") as full:
+        said = start("--version", stdout=full)
+    assert said.communicate(timeout=60)[1] == b"nverb: No space left on device\n" and said.returncode == 1
+
+
+@pytest.fixture(scope="module")
+def long_sound(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("sound") / "long.wav"
+    soundfile.write(path, np.zeros(8_000_000, np.int16), 8000)
+    return path
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
+def test_a_signal_ends_it_and_leaves_nothing(long_sound: Path, tmp_path: Path, number: signal.Signals) -> None:
+    """By the signal, not by a status: at a status bash would go on with the next turn of its loop."""
+    render = start("render", long_sound, tmp_path / "out.wav")
+    while not list(tmp_path.iterdir()):
+        assert render.poll() is None
+        time.sleep(0.01)
+    render.send_signal(number)
+    assert render.communicate(timeout=60)[1] == b""
+    assert render.returncode == -number and not list(tmp_path.iterdir())
+
+
+def test_what_is_to_be_ignored_is(tmp_path: Path) -> None:
+    """As under nohup."""
+    path = tmp_path / "rooms.nvbank"
+    build = start(
+        *("bank", "build", "--grid", "3", "-o", path),
+        preexec_fn=lambda: signal.signal(signal.SIGHUP, signal.SIG_IGN),
+    )
+    assert build.stderr is not None
+    assert b"1 of 27" in build.stderr.readline()
+    build.send_signal(signal.SIGHUP)
+    build.communicate(timeout=60)
+    assert build.returncode == 0 and path.exists()
+
+
+@pytest.mark.parametrize("name", ["out.wav", "out.flac", "out.ogg"])
+def test_a_sound_that_does_not_fit_is_told_in_one_line(tmp_path: Path, name: str) -> None:
+    """libsndfile writes by calling back: what is raised there does not come out of it by itself."""
+    sound = tmp_path / "in.wav"
+    soundfile.write(sound, 0.1 * np.random.default_rng(1).standard_normal((48_000, 2)), 48_000)
+    out = tmp_path / name
+    render = start(*("render", sound, out), preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (9000, 9000)))
+    assert render.communicate(timeout=60)[1].decode() == f"nverb: {out}: File too large\n"
+    assert render.returncode == 1 and list(tmp_path.iterdir()) == [sound]
+
+
+def test_what_is_not_a_file_is_not_replaced(tmp_path: Path) -> None:
+    """For root, `-o /dev/null` would be the end of /dev/null."""
+    pipe = tmp_path / "pipe"
+    os.mkfifo(pipe)
+    build = start("bank", "build", "--grid", "1", "-o", pipe)
+    assert build.communicate(timeout=60)[1].decode() == f"nverb: {pipe}: is a device or a pipe, not a file\n"
+    assert build.returncode == 1 and pipe.is_fifo()
+
+
+@pytest.mark.parametrize(
+    "arguments", [["bank", "import", "."], ["bank", "map"], ["model", "traverse"], ["bank", "build", "--grid", "30"]]
+)
+def test_a_place_that_is_none_is_told_before_the_work(tmp_path: Path, arguments: list[str]) -> None:
+    soundfile.write(tmp_path / "room.wav", np.ones(4800), 48_000)
+    where = [] if arguments[-1] in ("map", "traverse") else ["-o"]
+    said = start(*arguments, *where, "nowhere/out", cwd=tmp_path)
+    assert said.communicate(timeout=60)[1] == b"nverb: nowhere: no such folder\n" and said.returncode == 1
+
+
+def test_names_that_are_not_utf_8(tmp_path: Path) -> None:
+    sound = tmp_path / "in.wav"
+    soundfile.write(sound, np.ones(480), 48_000)
+    sound = sound.rename(tmp_path / os.fsdecode(b"K\xfcche.wav"))
+    said = start("render", sound, tmp_path / os.fsdecode(b"Gro\xdfe K\xfcche.wav"), stdout=subprocess.PIPE)
+    told, complained = said.communicate(timeout=60)
+    assert b"Gro\xdfe K\xfcche.wav: " in told and complained == b"" and said.returncode == 0
