@@ -98,13 +98,17 @@ class _Stop:
 
     def _take(self, number: int, _frame: object) -> None:
         now_s = time.monotonic()
-        if (
-            self.number and now_s - self._at_s < 1
-        ):  # a terminal that is closed says it twice: not while things are put away
-            return
+        if self.number and now_s - self._at_s < 1:
+            return  # a terminal that is closed says it twice: not while things are put away
         self.number, self._at_s = number, now_s
-        sys.unraisablehook = lambda _: None  # nobody needs to know where it was caught
+        sys.unraisablehook = self._lost
         raise KeyboardInterrupt
+
+    def _lost(self, what: sys.UnraisableHookArgs) -> None:
+        """What was raised in a finaliser or in what a library calls back ends there, unheard: it is raised again, a moment later."""
+        if isinstance(what.exc_value, KeyboardInterrupt):
+            signal.signal(signal.SIGALRM, signal.default_int_handler)
+            signal.setitimer(signal.ITIMER_REAL, 0.02)
 
     def _die(self) -> None:
         """By the signal itself: from a status a shell takes it that the signal was seen to, and its loop goes on."""

@@ -58,6 +58,24 @@ def test_a_signal_ends_it_and_leaves_nothing(long_sound: Path, tmp_path: Path, n
     assert render.returncode == -number and not list(tmp_path.iterdir())
 
 
+def test_a_signal_in_a_finaliser_ends_it_too() -> None:
+    """Python drops what is raised there."""
+    program = """if True:
+        import os, signal, time
+        from firmware_py import cli
+        class Dropped:
+            def __del__(self):
+                os.kill(os.getpid(), signal.SIGTERM)
+                time.sleep(1)
+        def work(arguments):
+            Dropped()
+            time.sleep(600)
+        cli._command = work
+        cli.main()"""
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, check=False, timeout=60)
+    assert done.stderr == b"" and done.returncode == -signal.SIGTERM
+
+
 def test_what_is_to_be_ignored_is(tmp_path: Path) -> None:
     """As under nohup."""
     path = tmp_path / "rooms.nvbank"
