@@ -110,16 +110,32 @@ class JackServer:
         self._turns, self._turned_s, self._looked_s = 0, time.monotonic(), 0.0
         environment = os.environ | {"JACK_NO_AUDIO_RESERVATION": "1"}
         environment.pop("NOTIFY_SOCKET", None)  # jackd would tell our keeper that it is ready, and mean itself
-        self.process = subprocess.Popen(
-            command,
-            stdin=subprocess.DEVNULL,
-            stdout=self._log or sys.stderr,
-            stderr=self._log or sys.stderr,
-            env=environment,
-            start_new_session=True,
-        )
-        deadline = time.monotonic() + 10
+        begun: list[subprocess.Popen[bytes] | OSError] = []
+
+        def begin() -> None:
+            try:
+                begun.append(
+                    subprocess.Popen(
+                        command,
+                        stdin=subprocess.DEVNULL,
+                        stdout=self._log or sys.stderr,
+                        stderr=self._log or sys.stderr,
+                        env=environment,
+                        start_new_session=True,
+                    )
+                )
+            except OSError as error:
+                begun.append(error)
+
+        # A thread of its own, for Ctrl-C reaches the main one: in the middle of this it would leave a process that nobody knows of.
+        starter = threading.Thread(target=begin)
+        starter.start()
         try:
+            starter.join()
+            if isinstance(begun[0], OSError):
+                raise begun[0]
+            self.process = begun[0]
+            deadline = time.monotonic() + 10
             while not is_running(name):
                 if self.process.poll() is not None or time.monotonic() > deadline:
                     self.stop()
@@ -127,7 +143,10 @@ class JackServer:
                 time.sleep(0.05)
             hold_code(self.process.pid, JACK_CODE)
         except BaseException:  # Ctrl-C, too: it has a session of its own, and would keep the sound card for ever
-            self.close()
+            starter.join()
+            if not isinstance(begun[0], OSError):
+                self.process = begun[0]
+                self.close()
             raise
 
     def log(self) -> str:

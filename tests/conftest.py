@@ -18,9 +18,11 @@ with contextlib.suppress(ImportError):  # a board's tests run without hypothesis
     settings.register_profile("nverb", deadline=None, suppress_health_check=[HealthCheck.too_slow])
     settings.load_profile("nverb")
 
-# A shell starts what it puts into the background with SIGINT ignored, and its children inherit that: tests that interrupt would wait.
-if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
-    signal.signal(signal.SIGINT, signal.default_int_handler)
+# A shell starts what it puts into the background with SIGINT ignored, nohup with SIGHUP, and children inherit that: tests of how these end
+# a process would wait.
+for number, usual in ((signal.SIGINT, signal.default_int_handler), (signal.SIGHUP, signal.SIG_DFL)):
+    if signal.getsignal(number) is signal.SIG_IGN:
+        signal.signal(number, usual)
 
 
 @pytest.fixture(autouse=True, scope="session")

@@ -141,11 +141,9 @@ def _run(args: argparse.Namespace) -> int:
     from firmware_py.errors import UserError
     from firmware_py.paths import data_dir, lock
     from firmware_py.rooms import find_source
-    from firmware_py.signals import interrupt_at_any
     from firmware_py.supervisor import Child, Supervisor, command
 
     _settle(args)
-    interrupt_at_any()
     server = os.environ.get("JACK_DEFAULT_SERVER")
     start = None
     profile = load(args.profile, data_dir())  # a bad profile, like a bad bank, is told now
@@ -194,10 +192,8 @@ def _run(args: argparse.Namespace) -> int:
 
 def _demo(args: argparse.Namespace) -> int:
     from firmware_py.demo import play
-    from firmware_py.signals import interrupt_at_any
 
     _settle(args)
-    interrupt_at_any()
     if not 2 <= args.seconds <= 600:
         from firmware_py.errors import UserError
 

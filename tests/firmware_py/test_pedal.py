@@ -240,10 +240,8 @@ def test_stopped_while_jackd_starts_it_leaves_no_jackd_on_the_card(number: signa
     ):
         patch.setenv("NVERB_RUNTIME_DIR", runtime)
         patch.setenv("JACK_DEFAULT_SERVER", f"nverb-soon-{os.getpid()}")
-        # As from a terminal, also where these tests run in a shell's background, which ignores SIGINT.
-        begin = "import signal, sys; signal.signal(signal.SIGINT, signal.default_int_handler); signal.signal(signal.SIGHUP, signal.SIG_DFL)"
         run = subprocess.Popen(
-            [sys.executable, "-c", f"{begin}; from firmware_py.cli import main; sys.exit(main(['run', '--dummy']))"],
+            [sys.executable, "-m", "firmware_py.cli", "run", "--dummy"],
             stdin=subprocess.DEVNULL,
             stderr=subprocess.DEVNULL,
         )
