@@ -132,7 +132,7 @@ endef
 
 # From Debian 13 on JACK's tools are a package of their own.
 define jack_tools
-@command -v jack_lsp >/dev/null || { echo "installing: jack-example-tools"; $(SUDO) env $(APT) jack-example-tools >/dev/null; } || \
+@command -v jack_lsp >/dev/null || { echo "installing: jack-example-tools"; $(SUDO) apt-get update -qq && $(SUDO) env $(APT) jack-example-tools >/dev/null; } || \
 { echo "make: could not install; try: sudo apt-get install jack-example-tools" >&2; exit 1; }
 endef
 

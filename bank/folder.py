@@ -169,5 +169,5 @@ def export_folder(bank: Bank, folder: Path, *, rate_hz: int, progress: Callable[
                         progress(len(rows), total)
     table = io.StringIO(newline="")
     csv.writer(table).writerows([("name", "x", "y", "z"), *rows])
-    write_atomically(folder / COORDINATES, lambda file: file.write(table.getvalue().encode()))
+    write_atomically(folder / COORDINATES, lambda file: file.write(table.getvalue().encode(errors="surrogateescape")))
     return len(rows)

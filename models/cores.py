@@ -45,6 +45,14 @@ def _answer(work: Work, common: Any, task: Any) -> tuple[bool, Any]:
         return False, error
 
 
+def _received(pipe: Connection) -> tuple[bool, Any]:
+    try:
+        answer: tuple[bool, Any] = pipe.recv()
+    except (EOFError, OSError):  # the latter in the middle of an answer
+        raise WorkerLost from None
+    return answer
+
+
 class _Crew:
     """Processes, each led by a thread of its own, so that none waits for whoever takes the answers."""
 
@@ -82,10 +90,10 @@ class _Crew:
                 while not self._dismissed:
                     number, task = self._waiting.get_nowait()
                     pipe.send(task)
-                    self.answers.put((number, *pipe.recv()))
+                    self.answers.put((number, *_received(pipe)))
         except Empty:
             return
-        except (EOFError, ConnectionError):
+        except ConnectionError:
             self.answers.put((number, False, WorkerLost()))
         except Exception as error:  # it did not start, or the task or its answer does not go through a pipe
             self.answers.put((number, False, error))

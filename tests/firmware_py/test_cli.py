@@ -127,3 +127,13 @@ def test_names_that_are_not_utf_8(tmp_path: Path) -> None:
     said = start("render", sound, tmp_path / os.fsdecode(b"Gro\xdfe K\xfcche.wav"), stdout=subprocess.PIPE)
     told, complained = said.communicate(timeout=60)
     assert b"Gro\xdfe K\xfcche.wav: " in told and complained == b"" and said.returncode == 0
+
+
+def test_recordings_whose_names_are_not_utf_8_go_into_a_bank_and_out_again(tmp_path: Path) -> None:
+    folder, bank, out = tmp_path / "in", tmp_path / "own.nvbank", tmp_path / "out"
+    folder.mkdir()
+    soundfile.write(tmp_path / "in.wav", np.geomspace(1, 1e-3, 8000), 48_000)
+    (tmp_path / "in.wav").rename(folder / os.fsdecode(b"K\xfcche.wav"))
+    for arguments in (["import", folder, "-o", bank], ["export", bank, out], ["import", out, "-o", bank]):
+        assert start("bank", *arguments, stderr=None).wait(60) == 0
+    assert os.listdir(os.fsencode(out)).count(b"0000 K\xfcche.wav") == 1
