@@ -12,7 +12,7 @@ import time
 from collections.abc import Callable, Sequence
 
 from firmware_py.completion import complete
-from firmware_py.errors import UserError, reason
+from firmware_py.errors import UserError, keep_stderr_harmless, reason
 
 COMMANDS = (
     "run",
@@ -123,6 +123,7 @@ _stop = _Stop()
 def main(arguments: Sequence[str] | None = None) -> int:
     """Runs the command line, or `arguments` (those of a test, whose signals are its own); the exit status."""
     if arguments is None:
+        keep_stderr_harmless()
         _stop.heed()
         if sys.stdout is not None:
             sys.stdout.reconfigure(errors="surrogateescape")  # type: ignore[union-attr]  # a file's name need not be UTF-8

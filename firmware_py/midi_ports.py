@@ -26,6 +26,8 @@ import sys
 import time
 from typing import Any
 
+from firmware_py.errors import keep_stderr_harmless
+
 CLIENT = "nverb-midi"
 POLL_S = 0.004
 """Four messages on a MIDI cable: no later than a knob."""
@@ -142,5 +144,6 @@ def main(api: str) -> int:
 
 
 if __name__ == "__main__":
+    keep_stderr_harmless()
     status = main(sys.argv[1])
     os._exit(status)  # libjack's way out may hang or crash when its server has gone

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import shutil
 import signal
 import tempfile
@@ -17,6 +18,10 @@ with contextlib.suppress(ImportError):  # a board's tests run without hypothesis
     # How long an example takes says how busy the machine is, no more.
     settings.register_profile("nverb", deadline=None, suppress_health_check=[HealthCheck.too_slow])
     settings.load_profile("nverb")
+
+# Processes that the tests start are a user's: PYTHONUNBUFFERED and the like of the machine that tests would hide faults.
+for name in [name for name in os.environ if name.startswith("PYTHON")]:
+    del os.environ[name]
 
 # A shell starts what it puts into the background with SIGINT ignored, nohup with SIGHUP, and children inherit that: tests of how these end
 # a process would wait.

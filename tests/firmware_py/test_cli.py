@@ -15,12 +15,9 @@ import numpy as np
 import pytest
 import soundfile
 
-# As users have it: Python keeps back what it prints until the end.
-BUFFERED = {name: value for name, value in os.environ.items() if name != "PYTHONUNBUFFERED"}
-
 
 def start(*arguments: str | bytes | Path, **how: Any) -> subprocess.Popen[bytes]:
-    how = {"stderr": subprocess.PIPE, "env": BUFFERED} | how
+    how = {"stderr": subprocess.PIPE} | how
     return subprocess.Popen([sys.executable, "-m", "firmware_py.cli", *arguments], **how)
 
 
@@ -37,6 +34,52 @@ def test_output_that_cannot_be_written_is_told_in_one_line() -> None:
     with open("/dev/full", "wb") as full:
         said = start("--version", stdout=full)
     assert said.communicate(timeout=60)[1] == b"nverb: No space left on device\n" and said.returncode == 1
+
+
+SAYING = {
+    "wrong arguments": ("bogus",),
+    "an error": ("bank", "info", "/nowhere"),
+    "progress": ("bank", "build", "--grid", "2", "-o", "rooms.nvbank"),
+    "a note, and the work done": ("preset", "list"),
+}
+"""Commands that write to stderr."""
+
+
+@pytest.mark.parametrize("arguments", SAYING.values(), ids=SAYING)
+def test_messages_that_cannot_be_written_change_nothing(
+    arguments: tuple[str, ...], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Output and exit status are those with a stderr that works: on a full disk, on a pipe that nobody reads, on none."""
+    monkeypatch.setenv("NVERB_DATA_DIR", str(tmp_path))
+    (tmp_path / "presets.json").write_text("no presets")
+    usual = start(*arguments, stdout=subprocess.PIPE, cwd=tmp_path)
+    output, said = usual.communicate(timeout=60)
+    assert said
+    reader, writer = os.pipe()
+    os.close(reader)
+    with open("/dev/full", "wb") as full:
+        unheard: list[dict[str, Any]] = [
+            {"stderr": full},
+            {"stderr": writer},
+            {"stderr": None, "preexec_fn": lambda: os.close(2)},
+        ]
+        for how in unheard:
+            quiet = start(*arguments, stdout=subprocess.PIPE, cwd=tmp_path, **how)
+            assert quiet.communicate(timeout=60)[0] == output
+            assert quiet.returncode == usual.returncode, how
+    os.close(writer)
+
+
+def test_a_file_never_takes_the_place_of_a_closed_output(tmp_path: Path) -> None:
+    """Started with stdin, stdout and stderr closed: what it prints would go into the bank that it writes."""
+    path = tmp_path / "rooms.nvbank"
+
+    def close() -> None:
+        for descriptor in (0, 1, 2):
+            os.close(descriptor)
+
+    assert start("bank", "build", "--grid", "2", "-o", path, stderr=None, preexec_fn=close).wait(60) == 0
+    assert start("bank", "verify", path, stderr=None).wait(60) == 0
 
 
 @pytest.fixture(scope="module")
