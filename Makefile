@@ -1,24 +1,30 @@
 # nverb: `make run` plays, `make test` proves. Both install all they need first, once.
-# As root or with sudo, on Debian 12 or Raspberry Pi OS.
+# As root or with sudo, on Debian 12 and 13 or Raspberry Pi OS.
 
-PYTHON ?= python3
-VENV   := .venv
+# The system's Python: the service runs on it, too. PYTHON=python3.12 VENV=.venv-3.12: another one, and a folder of its own.
+SYSTEM_PYTHON ?= /usr/bin/python3
+PYTHON ?= $(or $(wildcard $(SYSTEM_PYTHON)),python3)
+VENV   ?= .venv
 BIN    := $(VENV)/bin
 SUDO   := $(shell [ "$$(id -u)" = 0 ] || echo sudo)
 APT    := DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends
 
 # What the board needs; what `make run` needs, which builds the C engine; what the tests need on top of it.
 APT_PEDAL := jackd2 python3-venv libsndfile1 alsa-utils
-# 32-bit ARM: PyPI has no NumPy, cffi and soxr for it. Debian's serve (soxr from trixie on), and the pedal's environment sees them.
+# What PyPI has no wheel of, Debian has, and the pedal's environment sees it (as in systemd/tree.py): NumPy, cffi and soxr on 32-bit
+# ARM (soxr from trixie on), python-rtmidi from Python 3.13 on.
 ARMHF    := $(filter armhf,$(shell dpkg --print-architecture 2>/dev/null))
-APT_PEDAL += $(if $(ARMHF),python3-numpy python3-cffi $(shell apt-cache show python3-soxr >/dev/null 2>&1 && echo python3-soxr))
-VENV_OPTIONS := $(if $(ARMHF),--system-site-packages)
+PYTHON_3_13 := $(shell $(SYSTEM_PYTHON) -c 'import sys; sys.version_info < (3, 13) or print("yes")' 2>/dev/null)
+APT_WHEELS := $(if $(ARMHF),python3-numpy python3-cffi $(shell apt-cache show python3-soxr >/dev/null 2>&1 && echo python3-soxr)) \
+	$(if $(PYTHON_3_13),python3-rtmidi)
+APT_PEDAL += $(APT_WHEELS)
+VENV_OPTIONS := $(if $(strip $(APT_WHEELS)),--system-site-packages)
 APT_RUN  := $(APT_PEDAL) gcc libc6-dev python3-dev
 APT_ARM  := gcc-aarch64-linux-gnu libc6-dev-arm64-cross gcc-arm-linux-gnueabihf libc6-dev-armhf-cross qemu-user
 APT_BOARD := mmdebstrap qemu-system-x86 qemu-system-arm qemu-user-static qemu-utils cpio kmod fdisk mtools e2fsprogs openssh-client \
 	libelf-dev bc xz-utils dpkg-dev ovmf
 BOARD ?= bookworm-arm64
-APT_TEST := valgrind systemd openssh-server e2fsprogs fdisk mtools xz-utils
+APT_TEST := valgrind systemd openssh-client libnss-wrapper libwrap0 libgssapi-krb5-2 e2fsprogs fdisk mtools xz-utils
 # pyo has wheels for x86-64, lgpio for Python 3.11 and 3.12; elsewhere pip builds them, from these.
 APT_PYO  := $(if $(filter x86_64,$(shell uname -m)),,g++ swig libjack-jackd2-dev portaudio19-dev libportmidi-dev liblo-dev libsndfile1-dev)
 
@@ -28,13 +34,15 @@ APT_PYO  := $(if $(filter x86_64,$(shell uname -m)),,g++ swig libjack-jackd2-dev
 PREFIX := /opt/nverb
 WHEELS ?=
 WHEEL  ?= $(if $(WHEELS),$(wildcard $(WHEELS)/nverb-*.whl))
-SYSTEM_PYTHON ?= /usr/bin/python3
 # PYPI=1 (below): lgpio with its C library in it, which Debian has not.
 PYO_OPTIONS   := $(if $(filter x86_64,$(shell uname -m)),,--config-settings=--build-option=--use-jack)
 
 SOURCES := $(wildcard dsp/*.c dsp/*.h) setup.py setup.cfg pyproject.toml
 
-.PHONY: run test test-arm acceptance acceptance-all board-wheels acceptance-kernel acceptance-models acceptance-readers acceptance-service acceptance-push lint bench wheel install uninstall clean help
+# No PYTHONPATH or PYTHONUNBUFFERED of the caller's.
+unexport $(filter-out PYTHON PYTHON_3_13,$(filter PYTHON%,$(.VARIABLES)))
+
+.PHONY: run studio test test-studio test-clean test-arm acceptance acceptance-all board-wheels acceptance-kernel acceptance-models acceptance-readers acceptance-service acceptance-push lint bench wheel install uninstall clean help
 .DEFAULT_GOAL := help
 
 help: ## this list
@@ -43,8 +51,19 @@ help: ## this list
 run: $(VENV)/.run ## install what is missing and run the pedal (a demo, when there is no sound card)
 	@$(BIN)/nverb run --or-demo $(ARGS)
 
-test: $(VENV)/.test lint ## install what is missing and run all tests
-	@$(BIN)/python -m pytest $(ARGS)
+studio: $(VENV)/.studio ## install what training models and importing networks needs (Keras, TensorFlow, librosa: 1.8 GB)
+
+# Live tests run one after another, the others beside them on what cores there are.
+test: $(VENV)/.test lint ## install what is missing and run the tests (about 6 minutes on 2 cores)
+	@echo "testing: about 6 minutes on 2 cores"
+	@$(BIN)/python -m pytest -n auto --dist loadgroup -m "not studio" $(ARGS)
+
+test-studio: $(VENV)/.test $(VENV)/.studio ## the tests of training and importing, which need `make studio`
+	@$(BIN)/python -m pytest -n auto --dist loadgroup -m studio $(ARGS)
+
+test-clean: ## as root: `make run` and `make test` of HEAD in minimal roots of Debian 12 and 13 (about 25 minutes)
+	$(call apt,mmdebstrap)
+	@$(SUDO) env NVERB_ACCEPTANCE_CACHE="$(NVERB_ACCEPTANCE_CACHE)" $(SYSTEM_PYTHON) tests/board/clean.py $(ARGS)
 
 # The C kernel for both ARM processors, under qemu's user emulation.
 test-arm: $(VENV)/.apt-arm $(VENV)/.test ## install cross-compilers and qemu; the kernel's tests and the whole package on ARM
@@ -60,7 +79,7 @@ acceptance: $(VENV)/.apt-arm $(VENV)/.test
 
 acceptance-all: acceptance acceptance-kernel acceptance-models acceptance-readers acceptance-service acceptance-push ## all the tests that take longer than `make test` may
 
-board-wheels: $(VENV)/.apt-arm $(VENV)/.test ## all wheels that a board needs, pyo too, into dist/BOARD (BOARD=bookworm-arm64, trixie-armhf, ...)
+board-wheels: $(VENV)/.apt-arm $(VENV)/.run ## all wheels that a board needs, pyo too, into dist/BOARD (BOARD=bookworm-arm64, trixie-armhf, ...)
 	$(call apt,$(APT_BOARD))
 	@$(SUDO) $(BIN)/python tests/board/wheels.py dist/$(BOARD) $(BOARD)
 
@@ -142,9 +161,10 @@ $(VENV)/.apt-run: Makefile
 	@$(MAKE) -s $(VENV)/bin/python && touch $@
 
 $(VENV)/.apt-test: Makefile | $(VENV)/.apt-run
-	@# The tests start an sshd of their own; the package's shall not begin to listen here. To have it: systemctl unmask ssh
-	@[ -x /usr/sbin/sshd ] || [ ! -d /run/systemd/system ] || $(SUDO) systemctl mask --quiet ssh.service ssh.socket
 	$(call apt,$(APT_TEST))
+	@# The tests start an sshd of their own. Unpacked only: once installed, the package's would listen on this machine.
+	@[ -x /usr/sbin/sshd ] || { cd $(VENV) && rm -rf sshd openssh-server_* && apt-get download -qq openssh-server && \
+	dpkg-deb -x openssh-server_*.deb sshd && rm openssh-server_*; } || { echo "make: could not download openssh-server" >&2; exit 1; }
 	@touch $@
 
 $(VENV)/.apt-arm: Makefile | $(VENV)/.apt-run
@@ -160,3 +180,8 @@ $(VENV)/.test: $(SOURCES) | $(VENV)/.apt-run $(VENV)/.apt-test
 	@echo "installing nverb and its tests into $(VENV)"
 	@$(BIN)/pip install -q --disable-pip-version-check -e '.[demo,test]'
 	@touch $@ $(VENV)/.run
+
+$(VENV)/.studio: setup.cfg | $(VENV)/.run
+	@echo "installing Keras, TensorFlow and librosa into $(VENV)"
+	@$(BIN)/pip install -q --disable-pip-version-check -e '.[demo,studio]'
+	@touch $@

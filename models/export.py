@@ -1,4 +1,4 @@
-"""Keras networks to TFLite model files, with the quantisation measured. Desktop only (TensorFlow)."""
+"""Keras networks to TFLite model files, with the quantisation measured. Converting needs TensorFlow: desktop only."""
 
 from __future__ import annotations
 
@@ -7,12 +7,11 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 import numpy as np
-import tensorflow as tf
 from numpy.typing import NDArray
 
 from dsp.energymap import Grid
 from models.container import Description, ModelFile, Network
-from models.quiet import hushed
+from models.quiet import hushed, studio_import
 
 Floats = NDArray[np.float32]
 
@@ -39,6 +38,7 @@ def convert(function: Callable[[Any], Any], inputs: tuple[int, ...], quantisatio
     `examples` (n, *inputs[1:]) set the ranges of the activations. The function's weights must be constants. Raises ValueError
     (RuntimeError from the converter) when the quantisation is not possible.
     """
+    tf = studio_import("tensorflow")
     signature = tf.function(function, input_signature=[tf.TensorSpec(inputs, tf.float32)])
 
     def representative() -> Iterator[list[Floats]]:
@@ -65,6 +65,7 @@ def convert(function: Callable[[Any], Any], inputs: tuple[int, ...], quantisatio
 
 def dense_function(layers: Any) -> Callable[[Any], Any]:
     """A Keras Sequential of dense layers as a function with constant weights (as rounded, where the layer rounds them)."""
+    tf = studio_import("tensorflow")
     steps = []
     for layer in layers.layers:
         if hasattr(layer, "kernel"):
@@ -111,6 +112,7 @@ def attempt(
 
     `post` (such as a clip that every user of the output makes) goes over both before they are compared.
     """
+    tf = studio_import("tensorflow")
     network = convert(function, shape, quantisation, examples)
     exact = np.concatenate([np.asarray(function(tf.constant(probe.reshape(shape)))).reshape(1, -1) for probe in probes])
     error = np.abs(post(run_network(network, probes, exact.shape[1])) - post(exact)) * unit

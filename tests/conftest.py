@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import importlib.util
 import os
 import shutil
 import signal
@@ -18,6 +19,10 @@ with contextlib.suppress(ImportError):  # a board's tests run without hypothesis
     # How long an example takes says how busy the machine is, no more.
     settings.register_profile("nverb", deadline=None, suppress_health_check=[HealthCheck.too_slow])
     settings.load_profile("nverb")
+
+STUDIO_TESTS = ["bank/test_faithful.py", "models/test_plugin.py", "models/test_train.py"]
+"""Marked `studio`: they need Keras, TensorFlow and librosa, which `make test-studio` installs."""
+collect_ignore = [] if all(map(importlib.util.find_spec, ("keras", "tensorflow", "librosa"))) else STUDIO_TESTS
 
 # Processes that the tests start are a user's: PYTHONUNBUFFERED and the like of the machine that tests would hide faults.
 for name in [name for name in os.environ if name.startswith("PYTHON")]:
@@ -41,3 +46,10 @@ def own_folders() -> Iterator[None]:
         yield
     shutil.rmtree(runtime, ignore_errors=True)
     shutil.rmtree(data, ignore_errors=True)
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Live tests share one worker of pytest-xdist: one after another, the others beside them."""
+    for item in items:
+        if item.get_closest_marker("live"):
+            item.add_marker(pytest.mark.xdist_group("live"))

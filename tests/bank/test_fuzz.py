@@ -15,11 +15,11 @@ import sys
 from pathlib import Path
 from typing import Any
 
+import dense_model
 import numpy as np
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from model_of import write_plugin_model
 
 from bank.build import build
 from bank.format import HEADER_BYTES, Bank, BankError, Waveform, write
@@ -192,7 +192,7 @@ def test_banks_with_hostile_descriptions(data: st.DataObject, banks: list[bytes]
 
 @pytest.fixture(scope="module")
 def model(folder: Path) -> bytes:
-    write_plugin_model(folder / "model")
+    dense_model.write_rooms(folder / "model")
     return (folder / "model").read_bytes()
 
 

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import dense_model
 import numpy as np
 import pytest
 import soundfile
-from model_of import write_plugin_model
 from PIL import Image
 
 from bank.build import build
@@ -16,7 +16,7 @@ from bank.format import Bank
 from bank.picture import POINTS, SLICES, draw_cube, figures, walk
 from dsp.energymap import DEFAULT_GRID, EnergyMap
 from firmware_py.cli import main
-from models import container
+from models import container, reference
 
 
 def room(x: float, y: float, z: float) -> EnergyMap:
@@ -60,7 +60,7 @@ def test_map_and_traverse_of_every_kind(
 ) -> None:
     monkeypatch.setattr("bank.picture.POINTS", 3)  # for quickness
     model = tmp_path / "small.nvmodel"
-    write_plugin_model(model)
+    dense_model.write_rooms(model)
     picture, gif = tmp_path / "cube.png", tmp_path / "walk.gif"
     assert main(["bank", "map", str(picture), "--bank", str(model)]) == 0
     assert _format(picture) == "PNG"
@@ -131,29 +131,20 @@ def test_without_an_encoder_decay_places_them_and_it_is_said(
 
 def test_an_encoder_places_recordings(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """By an encoder whose answer is known: the means of three parts of the picture."""
-    import tensorflow as tf
-
-    from models import export, reference
-
     weights = np.zeros((reference.BINS, reference.FRAMES, 3), np.float32)
     for axis, rows in enumerate((slice(0, 171), slice(171, 342), slice(342, 513))):
         weights[rows, :, axis] = 1 / (171 * reference.FRAMES)
-    kernel = tf.constant(weights.reshape(-1, 3))
-    probes = np.random.default_rng(1).random((2, reference.BINS * reference.FRAMES)).astype(np.float32)
-    made = export.attempt(lambda values: tf.matmul(values, kernel), (1, probes.shape[1]), "float32", probes, probes)
-    file = export.model_file(
-        "means",
-        "plug-in encoder",
-        made,
+    probes = np.random.default_rng(1).random((2, reference.BINS * reference.FRAMES))
+    dense_model.write(
+        tmp_path / "means.nvmodel",
+        weights.reshape(-1, 3),
+        np.zeros(3),
         probes,
-        reference.GRID,
-        outputs=3,
-        db_range=120.0,
-        repaired=False,
+        name="means",
+        kind="plug-in encoder",
         golden=1,
         golden_outputs=3,
     )
-    container.write(tmp_path / "means.nvmodel", file)
     _recordings(tmp_path / "irs")
     arguments = [
         "bank",

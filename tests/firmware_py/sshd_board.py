@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import pwd
 import shutil
 import socket
 import subprocess
@@ -38,6 +39,32 @@ class Board:
         )
 
 
+def _server(folder: Path) -> tuple[Path, list[str], dict[str, str]]:
+    """The installed sshd, or the one that `make test` has unpacked: options and environment that make it run."""
+    environment = dict(os.environ)
+    if os.geteuid() == 0:
+        os.makedirs("/run/sshd", exist_ok=True)
+        try:
+            pwd.getpwnam("sshd")
+        except KeyError:  # the user that its network process runs as
+            users = folder / "passwd"
+            users.write_text(Path("/etc/passwd").read_text() + "sshd:x:65534:65534::/run/sshd:/usr/sbin/nologin\n")
+            environment |= {
+                "LD_PRELOAD": "libnss_wrapper.so",
+                "NSS_WRAPPER_PASSWD": os.fspath(users),
+                "NSS_WRAPPER_GROUP": "/etc/group",
+            }
+    if found := shutil.which("sshd", path=f"{os.environ['PATH']}:/usr/sbin:/usr/local/sbin"):
+        return Path(found), [], environment
+    root = Path(sys.prefix, "sshd")
+    sshd = root / "usr/sbin/sshd"
+    assert sshd.exists(), "sshd is missing: `make test` brings it"
+    # From OpenSSH 9.8 on it is several programs (Debian 13).
+    parts = {"SshdSessionPath": "sshd-session", "SshdAuthPath": "sshd-auth"}
+    places = {key: root / "usr/lib/openssh" / name for key, name in parts.items()}
+    return sshd, [f"-o{key}={path}" for key, path in places.items() if path.exists()], environment
+
+
 @contextlib.contextmanager
 def board(folder: Path) -> Iterator[Board]:
     """Serves until the end of the block. Its sessions see data and runtime folders of their own."""
@@ -63,12 +90,11 @@ def board(folder: Path) -> Iterator[Board]:
         f"Host *\n  HostName 127.0.0.1\n  HostKeyAlias [localhost]:{port}\n  IdentityFile {folder}/user\n  IdentitiesOnly yes\n"
         f"  UserKnownHostsFile {folder}/known_hosts\n  LogLevel ERROR\n"
     )
-    if os.geteuid() == 0:
-        os.makedirs("/run/sshd", exist_ok=True)
-    sshd = shutil.which("sshd", path=f"{os.environ['PATH']}:/usr/sbin:/usr/local/sbin")
-    assert sshd, "openssh-server is missing: `make test` installs it"
+    sshd, options, environment = _server(folder)
     log = open(folder / "log", "wb")
-    process = subprocess.Popen([sshd, "-D", "-e", "-f", folder / "sshd_config"], stdout=log, stderr=log)
+    process = subprocess.Popen(
+        [sshd, "-D", "-e", "-f", folder / "sshd_config", *options], stdout=log, stderr=log, env=environment
+    )
     try:
         deadline = time.monotonic() + 20
         while True:

@@ -89,6 +89,7 @@ def test_errors_are_one_line(
     assert not (tmp_path / "out.wav").exists()
 
 
+@pytest.mark.live
 def test_play_without_a_file_goes_through_jack(room: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Through a real server: one at the sound's rate, and one at another, to which it is resampled."""
     click = tmp_path / "click.wav"

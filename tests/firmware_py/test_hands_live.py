@@ -17,6 +17,8 @@ from firmware_py.demo import Player, private_pedal, wait_for_room
 from firmware_py.socket import ask
 from firmware_py.supervisor import Supervisor
 
+pytestmark = pytest.mark.live
+
 pytest.importorskip("rtmidi", reason="python-rtmidi has no wheel here")
 RATE_HZ = 48000
 

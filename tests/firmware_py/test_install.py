@@ -28,6 +28,8 @@ from firmware_py.socket import ask
 from firmware_py.supervisor import Supervisor
 from models.generator import room_at
 
+pytestmark = pytest.mark.live
+
 RATE_HZ = 48000
 
 

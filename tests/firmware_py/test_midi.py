@@ -21,6 +21,8 @@ from firmware_py.doors import Event, Program
 from firmware_py.midi import Midi, MidiMap, target
 from firmware_py.midi_ports import Ports, is_plug
 
+pytestmark = pytest.mark.live
+
 rtmidi = pytest.importorskip("rtmidi", reason="python-rtmidi has no wheel here")
 
 

@@ -21,6 +21,8 @@ from device.controls import CONTROLS, find
 from firmware_py import panel
 from firmware_py.settings import defaults
 
+pytestmark = pytest.mark.live
+
 STATUS: dict[str, Any] = {
     "version": "1.2.3",
     "simd": "avx2",

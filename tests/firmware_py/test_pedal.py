@@ -26,6 +26,8 @@ from firmware_py.rooms import RoomMaker, find_source
 from firmware_py.socket import ask
 from firmware_py.supervisor import Supervisor
 
+pytestmark = pytest.mark.live
+
 RATE_HZ = 48000
 
 

@@ -25,6 +25,8 @@ from firmware_py.settings_file import Settings
 from firmware_py.socket import ask
 from firmware_py.supervisor import Supervisor
 
+pytestmark = pytest.mark.live
+
 
 @pytest.fixture(scope="module")
 def pedal() -> Iterator[Supervisor]:

@@ -10,6 +10,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import dense_model
 import numpy as np
 import pytest
 
@@ -17,27 +18,17 @@ from firmware_py.cli import main
 from firmware_py.control import Control
 from firmware_py.rooms import find_source
 from firmware_py.settings import defaults
-from models import container, export, reference
-from models.container import ModelFile
+from models import container, reference
 from models.decoder import Decoder
 
 Bytes = Callable[[bytes], bytes]
 
 
-def _model(path: Path, inputs: int = 3, kind: str = "plug-in") -> ModelFile:
+def _model(path: Path, inputs: int = 3) -> None:
     """Of one dense layer, `inputs` to 513 x 128."""
-    import tensorflow as tf
-
     rng = np.random.default_rng(1)
-    outputs = reference.BINS * reference.FRAMES
-    kernel = tf.constant(0.1 * rng.standard_normal((inputs, outputs)), tf.float32)
-    probes = rng.uniform(-2, 2, (4, inputs)).astype(np.float32)
-    made = export.attempt(lambda values: tf.matmul(values, kernel) + 0.5, (1, inputs), "float16", probes, probes)
-    file = export.model_file(
-        "dense", kind, made, probes, reference.GRID, outputs=outputs, db_range=120.0, repaired=True, golden=2
-    )
-    container.write(path, file)
-    return file
+    kernel = 0.1 * rng.standard_normal((inputs, reference.BINS * reference.FRAMES))
+    dense_model.write(path, kernel, np.full(kernel.shape[1], 0.5), rng.uniform(-2, 2, (4, inputs)))
 
 
 @pytest.fixture(scope="module")
@@ -154,6 +145,16 @@ def test_a_write_that_fails_leaves_the_old_model(good: Path, tmp_path: Path, mon
         container.write(path, container.read(good))
     assert caught.value.filename == str(path)
     assert path.read_bytes() == good.read_bytes() and list(tmp_path.iterdir()) == [path]
+
+
+def test_a_plain_name_is_kept_in_the_data_folder(
+    good: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("NVERB_DATA_DIR", str(tmp_path))
+    (tmp_path / "models").mkdir()
+    (tmp_path / "models" / "plug.nvmodel").write_bytes(good.read_bytes())
+    assert main(["model", "info", "plug"]) == 0
+    assert "golden vectors met" in capsys.readouterr().out
 
 
 CRASH = """

@@ -20,6 +20,8 @@ from firmware_py.settings import defaults
 from models import container, reference
 from models.decoder import Decoder, PluginEncoder
 
+pytestmark = pytest.mark.studio
+
 LAYERS = small_plugin.decoder()
 
 
@@ -68,16 +70,6 @@ def test_every_quantisation_is_tried_and_the_smallest_within_bounds_taken(
     assert (about.kind, about.db_range, about.repaired) == ("plug-in", 80, False)
 
 
-def test_a_plain_name_is_kept_in_the_data_folder(
-    decoder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
-    monkeypatch.setenv("NVERB_DATA_DIR", str(tmp_path))
-    (tmp_path / "models").mkdir()
-    (tmp_path / "models" / "plug.nvmodel").write_bytes(decoder.read_bytes())
-    assert main(["model", "info", "plug"]) == 0
-    assert "golden vectors met" in capsys.readouterr().out
-
-
 def test_the_pedal_plays_it(decoder: Path) -> None:
     """An imported decoder is a room source: IRs at the engine's rate, decaying as the map says (2 dB of mean level)."""
     source = find_source(decoder)
@@ -95,18 +87,6 @@ def test_the_pedal_plays_it(decoder: Path) -> None:
     other = defaults() | {"x": 9.0}
     assert maker.fingerprint(other) != maker.fingerprint(defaults())
     assert not np.array_equal(maker.ir(other)[:, :1000], ir[:, :1000])
-
-
-def test_the_blip_is_repaired_and_nothing_else() -> None:
-    rng = np.random.default_rng(4)
-    clean = np.linspace(0.9, 0.4, 128) + 0.005 * rng.standard_normal((513, 128))
-    spoilt = clean.copy()
-    spoilt[reference.BLIP_BINS, reference.BLIP_FRAMES] += 0.3
-    got = reference.repair(spoilt.astype(np.float32), 120.0)
-    assert 120 * np.abs(got - clean)[reference.BLIP_BINS, reference.BLIP_FRAMES].mean() < 1.5
-    untouched = np.ones((513, 128), bool)
-    untouched[reference.BLIP_BINS, reference.BLIP_FRAMES] = False
-    np.testing.assert_array_equal(got[untouched], spoilt.astype(np.float32)[untouched])
 
 
 def test_the_encoders_spectrogram_is_librosas() -> None:

@@ -16,6 +16,8 @@ from firmware_py.rooms import find_source
 from models import container
 from models.decoder import Decoder, Encoder
 
+pytestmark = pytest.mark.studio
+
 SMALL = ["--rooms", "256", "--epochs", "2", "--hidden", "16", "--components", "8"]
 
 
