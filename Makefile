@@ -11,12 +11,12 @@ APT    := DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-rec
 
 # What the board needs; what `make run` needs, which builds the C engine; what the tests need on top of it.
 APT_PEDAL := jackd2 python3-venv libsndfile1 alsa-utils
-# What PyPI has no wheel of, Debian has, and the pedal's environment sees it (as in systemd/tree.py): NumPy, cffi and soxr on 32-bit
-# ARM (soxr from trixie on), python-rtmidi from Python 3.13 on.
+# What PyPI has no wheel of, Debian has, and the pedal's environment sees it (as in systemd/tree.py): NumPy, cffi, soxr (from trixie
+# on) and python-rtmidi on 32-bit ARM, python-rtmidi from Python 3.13 on.
 ARMHF    := $(filter armhf,$(shell dpkg --print-architecture 2>/dev/null))
 PYTHON_3_13 := $(shell $(SYSTEM_PYTHON) -c 'import sys; sys.version_info < (3, 13) or print("yes")' 2>/dev/null)
 APT_WHEELS := $(if $(ARMHF),python3-numpy python3-cffi $(shell apt-cache show python3-soxr >/dev/null 2>&1 && echo python3-soxr)) \
-	$(if $(PYTHON_3_13),python3-rtmidi)
+	$(if $(ARMHF)$(PYTHON_3_13),python3-rtmidi)
 APT_PEDAL += $(APT_WHEELS)
 VENV_OPTIONS := $(if $(strip $(APT_WHEELS)),--system-site-packages)
 APT_RUN  := $(APT_PEDAL) gcc libc6-dev python3-dev
@@ -171,17 +171,17 @@ $(VENV)/.apt-arm: Makefile | $(VENV)/.apt-run
 	$(call apt,$(APT_ARM))
 	@touch $@
 
-$(VENV)/.run: $(SOURCES) | $(VENV)/.apt-run
+$(VENV)/.run: $(SOURCES) tests/constraints.txt | $(VENV)/.apt-run
 	@echo "installing nverb into $(VENV)"
-	@$(BIN)/pip install -q --disable-pip-version-check -e '.[demo]'
+	@$(BIN)/pip install -q --disable-pip-version-check -c tests/constraints.txt -e '.[demo]'
 	@touch $@
 
-$(VENV)/.test: $(SOURCES) | $(VENV)/.apt-run $(VENV)/.apt-test
+$(VENV)/.test: $(SOURCES) tests/constraints.txt | $(VENV)/.apt-run $(VENV)/.apt-test
 	@echo "installing nverb and its tests into $(VENV)"
-	@$(BIN)/pip install -q --disable-pip-version-check -e '.[demo,test]'
+	@$(BIN)/pip install -q --disable-pip-version-check -c tests/constraints.txt -e '.[demo,test]'
 	@touch $@ $(VENV)/.run
 
-$(VENV)/.studio: setup.cfg | $(VENV)/.run
+$(VENV)/.studio: setup.cfg tests/constraints.txt | $(VENV)/.run
 	@echo "installing Keras, TensorFlow and librosa into $(VENV)"
-	@$(BIN)/pip install -q --disable-pip-version-check -e '.[demo,studio]'
+	@$(BIN)/pip install -q --disable-pip-version-check -c tests/constraints.txt -e '.[demo,studio]'
 	@touch $@

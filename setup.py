@@ -47,12 +47,13 @@ REQUIRES = [
     "gpiozero>=2.0",
     "argcomplete>=3.1",
     "smbus2>=0.4.3",
+    "python-osc>=1.8",
 ]
 # A condition on platform_machine would not do: it is the kernel's word, and a 32-bit Raspberry Pi OS runs on a 64-bit kernel ("aarch64").
 # A wheel of ours is for one processor anyhow, so its list is, too. `make test-arm` installs each ARM one.
 NUMPY, SOXR, LGPIO = "numpy>=1.26", "soxr>=0.5", "lgpio>=0.2.2"
 LITERT = 'ai-edge-litert>=1.0.1; python_version < "3.14"'
-# as a wheel; elsewhere the extra `midi` builds it, with libasound2-dev and libjack-jackd2-dev
+# PyPI has no wheel of it from Python 3.13 on: Debian's python3-rtmidi serves there (the Makefile and systemd/tree.py ask for it)
 RTMIDI = 'python-rtmidi>=1.5.8; python_version < "3.13"'
 REQUIRES += {
     "x86_64": [NUMPY, SOXR, LITERT, RTMIDI],

@@ -19,7 +19,7 @@ from dsp.synthesis import FAITHFUL_PEAK
 from models import reference
 from models.container import parse
 from models.files import require_space
-from models.quiet import studio_import
+from models.packages import studio_import
 
 Floats = NDArray[np.float32]
 

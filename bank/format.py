@@ -33,6 +33,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dsp.energymap import EnergyMap, Grid
+from dsp.errors import InvalidValue
 from models.files import write_atomically
 
 Floats = NDArray[np.float32]
@@ -54,7 +55,7 @@ MAX_DESCRIPTION, MAX_STEPS, MAX_WAVEFORMS, MAX_TAPS = 1 << 20, 64, 10_000, 10 * 
 STEP_DB = 0.5
 
 
-class BankError(ValueError):
+class BankError(InvalidValue):
     """A file that is no bank, or a damaged one. The message names the file, what is wrong and what to do."""
 
 
@@ -195,8 +196,8 @@ class Bank:
         )
         if rooms_at + self.steps**3 * room_bytes(self.grid) > waveforms_at:
             self._fail("has fewer rooms than it says: copy it again")
-        self._rooms = np.frombuffer(self._memory, np.uint8, self.steps**3 * room_bytes(self.grid), rooms_at)
-        self._rooms = self._rooms.reshape(self.steps**3, room_bytes(self.grid))
+        rooms = np.frombuffer(self._memory, np.uint8, self.steps**3 * room_bytes(self.grid), rooms_at)
+        self._rooms = rooms.reshape(self.steps**3, room_bytes(self.grid))
         self.waveforms: list[Waveform] = []
         at = waveforms_at
         for entry in description["waveforms"][: MAX_WAVEFORMS + 1]:

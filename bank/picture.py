@@ -23,7 +23,7 @@ from dsp.energymap import EnergyMap
 from models import measures, reference
 from models.container import Description
 from models.files import require_space, write_atomically
-from models.quiet import extra_import
+from models.packages import studio_import
 
 Progress = Callable[[int, int], None]
 Room = Callable[[float, float, float], EnergyMap]
@@ -249,7 +249,7 @@ def _page(left: Any, middle: Any, right: Any, point: NDArray[np.float64], room: 
 
 
 def _write_gif(path: Path, pages: Sequence[NDArray[np.uint8]], per_second: float) -> None:
-    image = extra_import("PIL.Image", "studio")
+    image = studio_import("PIL.Image")
     pictures = [image.fromarray(page).quantize(255) for page in pages]
 
     def write(file: BinaryIO) -> None:
@@ -261,8 +261,8 @@ def _write_gif(path: Path, pages: Sequence[NDArray[np.uint8]], per_second: float
 
 
 def _figure(size: tuple[float, float]) -> Any:
-    figure = extra_import("matplotlib.figure", "studio").Figure(figsize=size, layout="constrained")
-    extra_import("matplotlib.backends.backend_agg", "studio").FigureCanvasAgg(figure)
+    figure = studio_import("matplotlib.figure").Figure(figsize=size, layout="constrained")
+    studio_import("matplotlib.backends.backend_agg").FigureCanvasAgg(figure)
     return figure
 
 

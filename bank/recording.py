@@ -11,13 +11,15 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
+from dsp.errors import InvalidValue
+
 if TYPE_CHECKING:
     import soundfile
 
 MAX_SECONDS, MAX_RATE_HZ = 60.0, 192_000
 
 
-class RecordingError(ValueError):
+class RecordingError(InvalidValue):
     """A file that cannot serve as an IR. The message names the file, what is wrong and what to do."""
 
 

@@ -28,6 +28,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+from dsp.errors import InvalidValue
 from models.files import sync_folder
 
 KINDS = {"bank": ".nvbank", "model": ".nvmodel"}
@@ -41,7 +42,7 @@ _SLOT = re.compile(rf"(?P<name>.{{1,{MAX_NAME}}})\.(?P<sha256>[0-9a-f]{{64}})(?P
 _HASH = re.compile(r"[0-9a-f]{4,64}")
 
 
-class StoreError(ValueError):
+class StoreError(InvalidValue):
     """Nothing of that name, nothing to go back to, or a damaged slot: the message says which, and what to do."""
 
 

@@ -7,7 +7,8 @@ from typing import Any
 
 from bank.format import BankError
 from models.cores import on_all_cores
-from models.quiet import extra_import, hushed
+from models.packages import studio_import
+from models.quiet import hushed
 
 CONNECT_S = 10
 
@@ -27,7 +28,7 @@ def shared_out(
 
 
 def _clustered(work: Callable[[Any, Any], Any], common: Any, tasks: Sequence[Any], scheduler: str) -> Iterator[Any]:
-    distributed = extra_import("distributed", "cluster")
+    distributed = studio_import("distributed")
     try:
         with hushed():
             client = distributed.Client(scheduler, timeout=CONNECT_S, set_as_default=False)
@@ -45,7 +46,7 @@ def _clustered(work: Callable[[Any, Any], Any], common: Any, tasks: Sequence[Any
             yield future.result()
     except ModuleNotFoundError as error:
         raise BankError(
-            f"the workers at {scheduler} lack {error.name}: install nverb[studio] there, the same version"
+            f"the workers at {scheduler} lack {error.name}: install the same version of nverb there"
         ) from None
     except distributed.KilledWorker:
         raise BankError(f"workers at {scheduler} were lost, again and again: too little memory there?") from None

@@ -18,8 +18,11 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Protocol
 
+from dsp.errors import UserError
+from models.packages import how_to_install
 
-class AdcError(OSError):
+
+class AdcError(UserError, OSError):
     """The converter does not answer, or answers nonsense. The message says which, where, and the remedy."""
 
 
@@ -243,7 +246,7 @@ def open_i2c(port: int, root: Path = Path("/")) -> Any:
     try:
         from smbus2 import SMBus
     except ImportError:
-        raise AdcError("an ADS1115 needs the package smbus2: pip install smbus2") from None
+        raise AdcError(f"an ADS1115 needs the package smbus2: {how_to_install('smbus2')}") from None
     try:
         return SMBus(str(node))
     except PermissionError:

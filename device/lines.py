@@ -14,10 +14,13 @@ import warnings
 from collections.abc import Callable, Iterable
 from typing import Any, Protocol, TypeVar
 
+from dsp.errors import UserError
+from models.packages import how_to_install
+
 T = TypeVar("T")
 
 
-class LineError(OSError):
+class LineError(UserError, OSError):
     """A line cannot be had. The message says which and why."""
 
 
@@ -84,7 +87,7 @@ def _lgpio() -> Any:
     try:
         return importlib.import_module("lgpio")
     except ImportError:
-        raise LineError("lines of a gpiochip need the package lgpio: pip install lgpio") from None
+        raise LineError(f"lines of a gpiochip need the package lgpio: {how_to_install('lgpio')}") from None
 
 
 class _ChipLine:

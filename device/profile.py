@@ -55,6 +55,7 @@ from typing import Any, NoReturn
 
 from device.controls import CONTROLS, LAWS, Control, find
 from device.knobs import HYSTERESIS, MARGIN, MOTION_S, TAKEOVERS, TakeoverMode
+from dsp.errors import InvalidValue
 
 PACKAGED = Path(__file__).parent / "profiles"
 LED_SHOWS = ("on", "clip", "fault", "activity")
@@ -62,7 +63,7 @@ ACTIONS = ("preset next", "preset previous", "tap")
 _MAX_BYTES = 65_536
 
 
-class ProfileError(ValueError):
+class ProfileError(InvalidValue):
     """A profile cannot be used. The message names file, row and remedy."""
 
 

@@ -198,7 +198,7 @@ def spectra(groups: list[Bands], curves: Floats, bins: int) -> NDArray[np.comple
         gain += curves[group.bands].take(group.node, axis=1)
         bands = gain * group.carriers
         if FFT_IN_PLACE:
-            np.fft.fft(bands, axis=2, out=bands)  # type: ignore[arg-type]  # NumPy takes complex64, its stubs do not
+            np.fft.fft(bands, axis=2, out=bands)  # type: ignore[arg-type, unused-ignore]  # NumPy takes complex64, its stubs before 2.5 do not
         else:
             bands[:] = np.fft.fft(bands, axis=2)
         bands *= group.window

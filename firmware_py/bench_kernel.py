@@ -22,8 +22,9 @@ from typing import Any
 
 import numpy as np
 
-from firmware_py.errors import UserError
+from dsp.errors import UserError
 from firmware_py.settings_file import Settings
+from models.packages import how_to_install
 
 DSP = Path(__file__).parents[1] / "dsp"
 TAPS, RATE_HZ = 97536, 48000
@@ -394,7 +395,7 @@ def measure_times(counter: Counter) -> list[dict[str, Any]]:
                     rows.append({"engine": name, "block": block, "paced": bool(paced), **times})
                 except UserError as error:
                     needs = re.search(r"No module named '(\w+)'", str(error))
-                    why = f"pip install {needs[1]}" if needs else str(error)
+                    why = how_to_install(needs[1]) if needs else str(error)
                     rows.append({"engine": name, "block": block, "paced": bool(paced), "needs": why})
     return rows
 

@@ -12,8 +12,8 @@ from typing import Any
 
 import numpy as np
 
+from dsp.errors import UserError
 from firmware_py.demo import Player, clip_path, private_pedal, read_clip, wait_for_room
-from firmware_py.errors import UserError
 from firmware_py.mailbox import Mailbox
 from firmware_py.rooms import RoomMaker, find_source
 from firmware_py.socket import ask

@@ -19,8 +19,8 @@ from typing import Any, NamedTuple, Protocol
 
 from device.controls import find, to_position
 from dsp import _engine
+from dsp.errors import UserError
 from firmware_py.demo import private_pedal, wait_for_room
-from firmware_py.errors import UserError
 from firmware_py.paths import running_dir
 from firmware_py.socket import ask
 from firmware_py.supervisor import Supervisor

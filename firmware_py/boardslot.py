@@ -7,7 +7,8 @@ from pathlib import Path
 
 from device.board import CALIBRATION, Board
 from device.profile import ProfileError, find_path, load
-from firmware_py.errors import reason, say
+from dsp.errors import reason
+from firmware_py.errors import say
 
 LOOK_S = 1.0
 

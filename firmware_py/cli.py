@@ -11,8 +11,9 @@ import sys
 import time
 from collections.abc import Callable, Sequence
 
+from dsp.errors import UserError, reason
 from firmware_py.completion import complete
-from firmware_py.errors import UserError, keep_stderr_harmless, reason
+from firmware_py.errors import keep_stderr_harmless
 
 COMMANDS = (
     "run",

@@ -18,10 +18,10 @@ from device.board import Action, Board, Change, Notice
 from device.controls import check, find, parse
 from device.terminal import Front, Hands, Keyboard
 from dsp._engine import simd
+from dsp.errors import UserError, reason
 from firmware_py import boot, crashguard, errors, settings
 from firmware_py.boardslot import BoardSlot
-from firmware_py.doors import Door, Event, Named, Program
-from firmware_py.errors import UserError
+from firmware_py.doors import Door, Event, Named, Program, Shut
 from firmware_py.lights import Lights
 from firmware_py.mailbox import Mailbox
 from firmware_py.memory import hold_freed_memory
@@ -106,7 +106,8 @@ class Control:
             try:
                 self.doors.append(Osc(osc))
             except UserError as error:
-                say(errors.reason(error))
+                self.doors.append(Shut("OSC", reason(error)))
+                say(reason(error))
 
     def close_doors(self) -> None:
         for door in self.doors:
@@ -117,7 +118,7 @@ class Control:
         try:
             return self.presets.play_startup()
         except (UserError, ValueError, OSError) as error:
-            say(errors.reason(error))
+            say(reason(error))
             return False
 
     def scan(self) -> None:
@@ -154,7 +155,7 @@ class Control:
                 case Notice(text):
                     say(text)
         except (UserError, ValueError, OSError) as error:
-            say(errors.reason(error))
+            say(reason(error))
 
     def change(self, values: dict[str, float]) -> None:
         """Takes new values, already checked."""
@@ -255,7 +256,7 @@ class Control:
             settings.save_session(session)
             self._session_stale = False
         except OSError as error:
-            say(f"cannot keep the session: {errors.reason(error)}")
+            say(f"cannot keep the session: {reason(error)}")
 
     def _make_room(self, now: float) -> None:
         port = self._mailbox.port
@@ -275,7 +276,7 @@ class Control:
         except (ValueError, OSError, MemoryError) as error:  # the room that plays goes on
             if str(error) != self._room_fault:
                 self._room_fault = str(error)
-                say(f"cannot make this room, the last one plays on: {errors.reason(error)}")
+                say(f"cannot make this room, the last one plays on: {reason(error)}")
         self._room_stale, self._room_lost = frozen, False  # once thawed, the room of the knobs is due
         self._published = now
         self.room_ms = 1000 * (time.perf_counter() - begun)
@@ -509,5 +510,5 @@ def _open_rooms(bank: Path | None, session_bank: str | None) -> tuple[RoomSource
         try:
             return rooms_named(session_bank), session_bank
         except (ValueError, OSError) as error:
-            say(f"{errors.reason(error)}; playing the rooms that are installed")
+            say(f"{reason(error)}; playing the rooms that are installed")
     return installed_rooms(say)

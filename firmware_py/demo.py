@@ -20,8 +20,8 @@ from numpy.typing import NDArray
 
 from bank.recording import why_unreadable
 from bank.sound import write_sound
+from dsp.errors import UserError
 from firmware_py import jack
-from firmware_py.errors import UserError
 from firmware_py.paths import write_atomically
 from firmware_py.socket import ask
 from firmware_py.supervisor import Child, Supervisor, command

@@ -12,9 +12,10 @@ from pathlib import Path
 from typing import Literal, NamedTuple
 
 from device import health
+from dsp.errors import UserError
 from firmware_py import boot, crashguard, settings_file
-from firmware_py.errors import UserError
 from firmware_py.paths import data_dir, running_dir
+from models.packages import how_to_install
 
 
 class Result(NamedTuple):
@@ -218,6 +219,50 @@ def supply_check() -> Result:
     return Result("supply", "ok", f"no warning, {seen['temperature_c']:.0f} °C")
 
 
+def midi_check() -> Result:
+    from firmware_py.midi import usual_api
+    from firmware_py.midi_ports import missing
+    from firmware_py.socket import ask
+
+    wanted = settings_file.load_for_service()[0].midi
+    if wanted == "off":
+        return Result("MIDI", "ok", "off in the settings")
+    if importlib.util.find_spec("rtmidi") is None:
+        found, _, remedy = missing().partition(": ")
+        return Result("MIDI", "hint", f"{found}, which is not installed", remedy)
+    try:
+        midi = ask({"do": "midi"})["midi"]
+    except UserError:  # no pedal runs, or its MIDI is off
+        midi = None
+    if midi is not None and midi["fault"]:
+        return Result("MIDI", "hint", midi["fault"], "`nverb midi list` shows its ports")
+    if midi is not None:
+        return Result("MIDI", "ok", f"by {midi['api']}: {', '.join(midi['ports']) or 'no plug'}")
+    if wanted != "jack" and usual_api() == "off":
+        return Result(
+            "MIDI", "none", "this machine has no ALSA sequencer (/dev/snd/seq); `nverb run --midi jack` takes JACK's"
+        )
+    return Result("MIDI", "ok", "python-rtmidi is installed")
+
+
+def osc_check() -> Result:
+    from firmware_py.socket import ask
+
+    wanted = settings_file.load_for_service()[0].osc
+    if importlib.util.find_spec("pythonosc") is None:
+        remedy = how_to_install("python-osc")
+        return Result("OSC", "none" if wanted == "off" else "hint", "python-osc is not installed", remedy)
+    try:
+        told = [text for text in ask({"do": "status"})["status"]["doors"] if text.startswith("OSC")]
+    except UserError:
+        told = []
+    if any("cannot start" in text for text in told):
+        return Result("OSC", "hint", told[0], "`nverb settings set osc=PORT` chooses another port")
+    if told or wanted != "off":
+        return Result("OSC", "ok", told[0] if told else f"port {wanted} in the settings")
+    return Result("OSC", "ok", "off in the settings")
+
+
 def runtime_check() -> Result:
     if any(importlib.util.find_spec(name) for name in ("ai_edge_litert", "tflite_runtime")):
         return Result("decoder", "ok", "a TFLite runtime is installed")
@@ -234,6 +279,8 @@ CHECKS: list[Callable[[], Result]] = [
     runtime_check,
     settings_check,
     jack_check,
+    midi_check,
+    osc_check,
     card_check,
     realtime_check,
     governor_check,

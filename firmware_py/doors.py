@@ -32,3 +32,19 @@ class Door(Protocol):
         """One line for `nverb status`."""
 
     def close(self) -> None: ...
+
+
+class Shut:
+    """A door that could not be opened, and why."""
+
+    def __init__(self, name: str, reason: str) -> None:
+        self._name, self._reason = name, reason
+
+    def poll(self) -> list[Event]:
+        return []
+
+    def describe(self) -> str:
+        return f"{self._name} cannot start: {self._reason}"
+
+    def close(self) -> None:
+        pass

@@ -18,8 +18,8 @@ from bank.sound import sound_format, write_sound
 from device.controls import check, find
 from dsp.acoustics import OCTAVES_HZ, measure
 from dsp.analysis import analyse
+from dsp.errors import UserError
 from dsp.synthesis import Synthesiser
-from firmware_py.errors import UserError
 from firmware_py.rooms import COLOURS, KNOB_STEPS, LATENT_HIGH, LATENT_LOW
 from models.decoder import SHIPPED, Decoder, Encoder
 from models.evaluate import differences

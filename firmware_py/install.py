@@ -30,7 +30,7 @@ from pathlib import Path
 from typing import Any
 
 from bank.store import KINDS, Slot, State, Store, StoreError, hash_of, make_folder, slot_name
-from firmware_py.errors import UserError
+from dsp.errors import UserError
 
 CHUNK = 1 << 17
 MAX_BYTES = {"bank": 1 << 29, "model": 80 << 20, "preset": 1 << 20, "profile": 1 << 16}

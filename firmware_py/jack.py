@@ -16,7 +16,8 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-from firmware_py.errors import UserError, say
+from dsp.errors import UserError
+from firmware_py.errors import say
 from firmware_py.memory import hold_code
 
 STILL_S = 0.7

@@ -11,8 +11,9 @@ import os
 import signal
 from typing import Any
 
+from dsp.errors import UserError
 from firmware_py import boot, settings_file
-from firmware_py.errors import UserError, say
+from firmware_py.errors import say
 from firmware_py.jack import JackKeeper, JackServer, sound_cards
 from firmware_py.notify import Notifier
 from firmware_py.settings_file import Settings

@@ -18,8 +18,9 @@ import time
 
 from device.board import Action, Change, Notice
 from device.controls import check, find, parse, to_value
+from dsp.errors import UserError
 from firmware_py.doors import Event, Named, Program
-from firmware_py.errors import UserError
+from models.packages import how_to_install
 
 MAX_BYTES = 4096
 MAX_PACKETS = 64
@@ -34,7 +35,7 @@ class Osc:
         try:
             from pythonosc.osc_packet import OscPacket
         except ImportError:
-            raise UserError("OSC needs the package python-osc: pip install python-osc") from None
+            raise UserError(f"OSC needs the package python-osc: {how_to_install('python-osc')}") from None
         self._packet = OscPacket
         host, _, port = where.rpartition(":")
         self._host = host.strip("[]") or "127.0.0.1"

@@ -9,7 +9,7 @@ import time
 from typing import Any
 
 from device.controls import CONTROLS, Control, find, format, to_position, to_value
-from firmware_py.errors import UserError
+from dsp.errors import UserError
 from firmware_py.socket import ask
 from firmware_py.status import machine_line, meter, rooms_title
 

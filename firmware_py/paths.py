@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import BinaryIO
 
 import models
-from firmware_py.errors import UserError
+from dsp.errors import UserError
 from models.files import write_atomically
 
 __all__ = ["data_dir", "lock", "model_path", "running_dir", "runtime_dir", "write_atomically"]

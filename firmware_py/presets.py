@@ -27,7 +27,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from device.controls import CONTROLS, NOT_KEPT, check, find
-from firmware_py.errors import UserError
+from dsp.errors import UserError
 from firmware_py.paths import write_atomically
 
 MAX_PRESETS = 128

@@ -29,7 +29,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from firmware_py.errors import UserError
+from dsp.errors import UserError
 from firmware_py.install import Report
 from firmware_py.wire import Channel, ConnectionLost, Content, deliver
 

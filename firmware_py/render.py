@@ -15,9 +15,9 @@ from numpy.typing import NDArray
 
 from bank.recording import at_rate, read_recording, why_unreadable
 from bank.sound import sound_format, write_sound
+from dsp.errors import UserError
 from dsp.graph import OfflineGraph
 from dsp.shaping import Shape
-from firmware_py.errors import UserError
 from firmware_py.rooms import RoomMaker, find_source, shape_of
 from firmware_py.settings import engine_params
 

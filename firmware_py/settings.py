@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from device.controls import CONTROLS, check, find, parse
-from firmware_py.errors import UserError
+from dsp.errors import UserError
 from firmware_py.paths import runtime_dir, write_atomically
 
 

@@ -35,7 +35,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from firmware_py.errors import UserError
+from dsp.errors import UserError
 from firmware_py.paths import data_dir, write_atomically
 
 VERSION = 1

@@ -31,7 +31,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from firmware_py.errors import UserError
+from dsp.errors import UserError
 from firmware_py.paths import running_dir, runtime_dir
 
 MAX_LINE = 65536

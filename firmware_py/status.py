@@ -67,7 +67,7 @@ def complete(status: dict[str, Any]) -> dict[str, Any]:
     from platform import python_version
 
     from bank.store import Store
-    from firmware_py.errors import UserError
+    from dsp.errors import UserError
     from firmware_py.paths import data_dir
 
     versions = {"nverb": status["version"], "python": python_version()}

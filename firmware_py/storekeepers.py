@@ -9,7 +9,7 @@ from __future__ import annotations
 import socket
 import subprocess
 
-from firmware_py.errors import UserError
+from dsp.errors import UserError
 from firmware_py.supervisor import command
 
 MAX_AT_ONCE = 4

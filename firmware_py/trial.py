@@ -17,6 +17,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from dsp.errors import InvalidValue
+
 if TYPE_CHECKING:
     from firmware_py.rooms import RoomMaker
 
@@ -35,7 +37,7 @@ PLACES: tuple[Place, ...] = (MIDDLE, (0.0, 0.0, 9.0), (9.0, 9.0, 0.0))
 """Of the knobs: every one at its middle and at both of its ends."""
 
 
-class TrialError(ValueError):
+class TrialError(InvalidValue):
     """It may not play. The message says why."""
 
 

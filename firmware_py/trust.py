@@ -16,7 +16,7 @@ import tempfile
 import time
 from pathlib import Path
 
-from firmware_py.errors import UserError
+from dsp.errors import UserError
 
 NAMESPACE = "nverb"
 MAX_SIGNATURE = 16384

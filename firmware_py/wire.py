@@ -32,8 +32,8 @@ from pathlib import Path
 from typing import Any
 
 from bank.store import KINDS
+from dsp.errors import UserError
 from firmware_py import install
-from firmware_py.errors import UserError
 from firmware_py.install import CHUNK, Chunks, Offer, Report
 
 VERSION = 1

@@ -30,6 +30,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dsp.energymap import Grid
+from dsp.errors import InvalidValue
 from models.files import write_atomically
 from models.quiet import hushed
 
@@ -48,7 +49,7 @@ _HEAD = struct.Struct("<8sII32s")
 MAX_FILE = _HEAD.size + MAX_DESCRIPTION + MAX_NETWORK + 4 * MAX_VALUES
 
 
-class ModelError(ValueError):
+class ModelError(InvalidValue):
     """A model file that cannot be used: what is wrong with it, in one line that names the file."""
 
 

@@ -11,7 +11,8 @@ from numpy.typing import NDArray
 
 from dsp.energymap import Grid
 from models.container import Description, ModelFile, Network
-from models.quiet import hushed, studio_import
+from models.packages import studio_import
+from models.quiet import hushed
 
 Floats = NDArray[np.float32]
 

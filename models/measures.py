@@ -111,7 +111,7 @@ def acoustics(level_db: Floats, direct_db: Floats, grid: Grid = DEFAULT_GRID) ->
         _decay_times_s(curve, time, -5.0, -35.0),
         _decay_times_s(curve, time, 0.0, -10.0),
         10.0 * np.log10(np.maximum(early, 1e-20) / np.maximum(whole - early, 1e-20)),
-        10.0 * np.log10(np.maximum(direct, 1e-20) / np.maximum(frames.sum(axis=-1), 1e-20)),
+        (10.0 * np.log10(np.maximum(direct, 1e-20) / np.maximum(frames.sum(axis=-1), 1e-20))).astype(np.float32),
     )
 
 

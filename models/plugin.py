@@ -24,7 +24,8 @@ from numpy.typing import NDArray
 
 from models import reference
 from models.container import ModelError, ModelFile
-from models.quiet import hushed, studio_import
+from models.packages import studio_import
+from models.quiet import hushed
 
 Floats = NDArray[np.float32]
 

@@ -16,7 +16,7 @@ from dsp.energymap import DEFAULT_GRID, EnergyMap
 from models import axes, evaluate, generator, measures
 from models.decoder import Decoder, Encoder
 from models.files import write_atomically
-from models.quiet import studio_import
+from models.packages import studio_import
 from models.train import Trained
 
 LOSSES = {

@@ -24,7 +24,8 @@ from models import container, generator, measures
 from models.container import ModelFile
 from models.cores import on_all_cores
 from models.files import write_atomically
-from models.quiet import hushed, studio_import
+from models.packages import studio_import
+from models.quiet import hushed
 
 Floats = NDArray[np.float32]
 Halves = NDArray[np.float16]

@@ -18,7 +18,7 @@ import subprocess
 from pathlib import Path
 from typing import NamedTuple
 
-from firmware_py.errors import UserError
+from dsp.errors import UserError
 
 MIB = 1024 * 1024
 BOOT, STATE = "boot/firmware", "var/lib/nverb"

@@ -15,7 +15,7 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
-from firmware_py.errors import UserError
+from dsp.errors import UserError
 from firmware_py.jack import missing_tool
 
 FILES = {

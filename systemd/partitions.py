@@ -15,7 +15,7 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
-from firmware_py.errors import UserError
+from dsp.errors import UserError
 from systemd.image import BOOT
 
 SECTOR = 512

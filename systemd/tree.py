@@ -28,7 +28,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from firmware_py.errors import UserError
+from dsp.errors import UserError
 from systemd.image import BOOT, BOOT_FSTAB, ESP, FAT, MIB, STATE, Layout, fstab, partition, require, write_disk
 from systemd.partitions import unpack_image
 
@@ -191,10 +191,7 @@ class System:
             wanted.append("openssh-server")
         if not self._has_firmware():
             wanted.append(EFI_PACKAGE)
-        if self._is_armhf():
-            # As in `make install`: PyPI has no NumPy for it.
-            names = self.run("apt-cache pkgnames python3-soxr", what="looking for packages").split()
-            wanted += ["python3-numpy", "python3-cffi", *(name for name in names if name == "python3-soxr")]
+        wanted += self._instead_of_wheels()
         script = f"for p in {' '.join(wanted)}; do dpkg-query -W -f '${{Status}}' $p 2>/dev/null | grep -q 'ok installed' || echo $p; done"
         missing = self.run(script, what="looking for packages").split()
         if missing:
@@ -212,7 +209,7 @@ class System:
         wheel = next(self._order.wheels.glob("nverb-*.whl"))
         version = wheel.name.split("-")[1]
         place = f"/opt/nverb/{version}-{hashlib.sha256(wheel.read_bytes()).hexdigest()[:8]}"
-        options = "--system-site-packages" if self._is_armhf() else ""
+        options = "--system-site-packages" if self._instead_of_wheels() else ""
         self.run(
             f"rm -rf {place}; umask 022; /usr/bin/python3 -m venv {options} {place}; "
             f"{place}/bin/pip install -q --disable-pip-version-check --no-index --find-links /tmp/wheels /tmp/wheels/{wheel.name}; "
@@ -284,8 +281,17 @@ class System:
         used = sum(path.stat().st_size for path in (self.root / BOOT).rglob("*") if path.is_file())
         return max(128, used * 5 // 4 // MIB + 64)
 
-    def _is_armhf(self) -> bool:
-        return self.run("dpkg --print-architecture", what="asking for the architecture").strip() == "armhf"
+    def _instead_of_wheels(self) -> list[str]:
+        """Debian's packages for what PyPI has no wheel of; the pedal's environment sees them. As APT_WHEELS in the Makefile."""
+        script = (
+            "dpkg --print-architecture; /usr/bin/python3 -c 'import sys; print(sys.version_info >= (3, 13))'; "
+            "apt-cache pkgnames python3-soxr"
+        )
+        architecture, no_rtmidi, *names = self.run(script, what="asking for architecture and Python").split()
+        if architecture == "armhf":
+            soxr = [name for name in names if name == "python3-soxr"]
+            return ["python3-numpy", "python3-cffi", "python3-rtmidi", *soxr]
+        return ["python3-rtmidi"] if no_rtmidi == "True" else []
 
     def _has_firmware(self) -> bool:
         return (self.root / BOOT / "cmdline.txt").is_file()

@@ -98,7 +98,7 @@ def _bar(what: str) -> Iterator[Callable[[int, int], None]]:
 
 def _build(args: argparse.Namespace) -> int:
     from bank.build import build, build_from_model
-    from firmware_py.errors import UserError
+    from dsp.errors import UserError
     from firmware_py.paths import model_path
     from models.decoder import Decoder
     from models.generator import room_at

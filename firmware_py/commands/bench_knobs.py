@@ -206,7 +206,7 @@ def scan_cost_us(turning: int) -> float:
 
 
 def _knobs(args: argparse.Namespace) -> int:
-    from firmware_py.errors import UserError
+    from dsp.errors import UserError
 
     if not 50 <= args.scan_hz <= 1000 or not 0.1 <= args.minutes <= 600:
         raise UserError("--scan-hz from 50 to 1000, --minutes from 0.1 to 600")

@@ -67,7 +67,7 @@ def _of_own_pedal() -> dict[str, Counter[str]]:
 
 def _pids_of_unit(unit: str) -> list[int]:
     """All processes of a unit."""
-    from firmware_py.errors import UserError
+    from dsp.errors import UserError
 
     words = ["systemctl", "show", "-p", "ControlGroup", "--value", unit]
     try:
@@ -82,7 +82,7 @@ def _pids_of_unit(unit: str) -> list[int]:
 
 def footprint_mib(pid: int) -> Counter[str]:
     """Pss of a process by kind; see proc_pid_smaps(5). Raises UserError where it may not be read."""
-    from firmware_py.errors import UserError
+    from dsp.errors import UserError
 
     found: Counter[str] = Counter()
     kind = "own"

@@ -112,8 +112,8 @@ def _own_data() -> Iterator[Path]:
 
 def _install(path: Path, values: dict[str, float]) -> dict[str, Any]:
     """Hands a file to the pedal, and waits until its room sounds."""
+    from dsp.errors import UserError
     from firmware_py import wire
-    from firmware_py.errors import UserError
     from firmware_py.install import Report
     from firmware_py.mailbox import Mailbox
     from firmware_py.rooms import RoomMaker, find_source

@@ -56,7 +56,7 @@ def add_parsers(subparsers: Any) -> None:
 
 def _picture(args: argparse.Namespace) -> int:
     from device import profile, wiring
-    from firmware_py.errors import UserError
+    from dsp.errors import UserError
     from firmware_py.paths import data_dir
     from models.files import write_atomically
 
@@ -124,7 +124,7 @@ def _named(args: argparse.Namespace) -> str:
 
 def _copy(args: argparse.Namespace) -> int:
     from device.profile import find_path, load
-    from firmware_py.errors import UserError
+    from dsp.errors import UserError
     from firmware_py.paths import data_dir
 
     source = find_path(args.profile, data_dir())
@@ -183,7 +183,7 @@ def _calibrate(args: argparse.Namespace) -> int:
     from device import check
     from device.board import read_calibrations
     from device.profile import load
-    from firmware_py.errors import UserError
+    from dsp.errors import UserError
     from firmware_py.paths import data_dir
 
     profile = load(_named(args), data_dir())

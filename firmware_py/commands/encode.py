@@ -35,8 +35,8 @@ def add_parsers(subparsers: Any) -> None:
 
 
 def _encode(args: argparse.Namespace) -> int:
+    from dsp.errors import UserError
     from firmware_py.encode import keep, locate, play, side_by_side
-    from firmware_py.errors import UserError
 
     if args.output and not args.play:
         raise UserError("-o goes with --play IN.wav")

@@ -54,7 +54,7 @@ def _list(_: argparse.Namespace) -> int:
 
 
 def _learn(args: argparse.Namespace) -> int:
-    from firmware_py.errors import UserError
+    from dsp.errors import UserError
 
     _ask(learn=args.name)
     print(f"move the controller that shall belong to {args.name} (Ctrl-C: leave it) ...", flush=True)
@@ -94,7 +94,7 @@ def _forget(args: argparse.Namespace) -> int:
 
 
 def _channel(args: argparse.Namespace) -> int:
-    from firmware_py.errors import UserError
+    from dsp.errors import UserError
 
     if args.channel != "all" and not args.channel.isdecimal():
         raise UserError(f"{args.channel!r}: a MIDI channel is 1 to 16, or all")

@@ -8,8 +8,8 @@ import sys
 from pathlib import Path
 from typing import Any
 
+from dsp.errors import UserError
 from firmware_py.commands import model_files
-from firmware_py.errors import UserError
 
 
 def add_parsers(subparsers: Any) -> None:
@@ -98,7 +98,7 @@ def _train(args: argparse.Namespace) -> int:
     from bank.prepare import packed
     from firmware_py.progress import Bar
     from models import evaluate, report, train
-    from models.quiet import studio_import
+    from models.packages import studio_import
 
     for name in ("tensorflow", "keras", "matplotlib"):
         studio_import(name)

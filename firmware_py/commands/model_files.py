@@ -154,7 +154,7 @@ def _encode(args: argparse.Namespace) -> int:
 
 def _traverse(args: argparse.Namespace) -> int:
     from bank.picture import draw_walk
-    from firmware_py.errors import UserError
+    from dsp.errors import UserError
     from firmware_py.paths import model_path
     from firmware_py.progress import Bar
     from firmware_py.rooms import find_source

@@ -95,7 +95,7 @@ def _show(args: argparse.Namespace) -> int:
 
 
 def _export(args: argparse.Namespace) -> int:
-    from firmware_py.errors import UserError
+    from dsp.errors import UserError
     from firmware_py.presets import to_bytes
     from models.files import write_atomically
 

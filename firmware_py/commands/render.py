@@ -40,7 +40,7 @@ def add_parsers(subparsers: Any) -> None:
 
 
 def _render(args: argparse.Namespace) -> int:
-    from firmware_py.errors import UserError
+    from dsp.errors import UserError
     from firmware_py.render import render
     from firmware_py.settings import defaults, parse_assignments
 

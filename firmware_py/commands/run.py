@@ -104,8 +104,8 @@ def _engine_arguments(args: argparse.Namespace) -> list[str]:
 
 def _settle(args: argparse.Namespace, *, service: bool = False) -> None:
     """What was not asked for is as the settings file says. A bad file stops a command, but not a service: see load_for_service."""
+    from dsp.errors import UserError
     from firmware_py import settings_file
-    from firmware_py.errors import UserError
 
     if service:
         settings, trouble = settings_file.load_for_service()
@@ -137,8 +137,8 @@ def _settle(args: argparse.Namespace, *, service: bool = False) -> None:
 
 def _run(args: argparse.Namespace) -> int:
     from device.profile import load
+    from dsp.errors import UserError
     from firmware_py import jack
-    from firmware_py.errors import UserError
     from firmware_py.paths import data_dir, lock
     from firmware_py.rooms import find_source
     from firmware_py.supervisor import Child, Supervisor, command
@@ -195,7 +195,7 @@ def _demo(args: argparse.Namespace) -> int:
 
     _settle(args)
     if not 2 <= args.seconds <= 600:
-        from firmware_py.errors import UserError
+        from dsp.errors import UserError
 
         raise UserError(f"--seconds {args.seconds:g}: from 2 to 600")
     play(

@@ -46,7 +46,7 @@ def _logs(args: argparse.Namespace) -> int:
     import os
     import shutil
 
-    from firmware_py.errors import UserError
+    from dsp.errors import UserError
 
     journalctl = shutil.which("journalctl")
     if journalctl is None or not os.path.isdir("/run/systemd/system"):

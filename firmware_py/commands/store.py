@@ -125,8 +125,8 @@ def _signature(named: Path | None, file: Path | None) -> str:
 
 
 def _push(args: argparse.Namespace) -> int:
+    from dsp.errors import UserError
     from firmware_py import trust
-    from firmware_py.errors import UserError
     from firmware_py.install import HEAD, kind_of, open_input
     from firmware_py.push import Ssh, boards, push
     from firmware_py.wire import Content

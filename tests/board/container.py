@@ -36,6 +36,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from debian import Platform, bootstrap, own_arch
+
 REPOSITORY = Path(__file__).resolve().parents[2]
 PACKAGES = (
     "systemd-sysv,dbus,udev,make,python3,python3-venv,jackd2,gcc,libc6-dev,python3-dev,libsndfile1,alsa-utils,"
@@ -62,20 +64,8 @@ def debian() -> Path:
         print(f"making {target} (some minutes, once)", flush=True)
         new = target.with_suffix(".new")
         remove(new)
-        # In a mount namespace of its own: what mmdebstrap mounts in there (/dev, /sys) is gone when it is, however it ends.
-        words = [
-            "unshare",
-            "--mount",
-            "mmdebstrap",
-            "--quiet",
-            "--mode=root",
-            "--variant=minbase",
-            f"--include={PACKAGES}",
-            SUITE,
-            str(new),
-        ]
-        mirror = os.environ.get("NVERB_DEBIAN_MIRROR")
-        run([*words, *([mirror] if mirror else [])])
+        platform = Platform(own_arch(), SUITE)
+        bootstrap(platform, new, PACKAGES.split(","))
         new.rename(target)
     return target
 

@@ -10,20 +10,22 @@
 
 from __future__ import annotations
 
+import functools
 import lzma
 import os
 import re
 import shutil
 import struct
 import sys
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
 import cache
 from cache import HERE, Trouble
 
-MIRROR = os.environ.get("NVERB_DEBIAN_MIRROR", "http://deb.debian.org/debian")
-SECURITY = os.environ.get("NVERB_DEBIAN_SECURITY_MIRROR", "http://deb.debian.org/debian-security")
 KEYRING = "/usr/share/keyrings/debian-archive-keyring.gpg"
 
 
@@ -55,16 +57,41 @@ class Platform:
         return {"bookworm": 36, "trixie": 41}[self.suite]
 
     @property
+    def packages(self) -> list[str]:
+        """What `make install` asks of this release and architecture beside the common packages, but for large ones."""
+        tools = [] if self.suite == "bookworm" else ["jack-example-tools"]
+        return [*tools, *(["python3-rtmidi"] if self.suite != "bookworm" or self.arch == "armhf" else [])]
+
+    @property
     def native(self) -> bool:
         return self.machine == os.uname().machine
+
+
+@functools.cache
+def mirrors() -> tuple[str, str]:
+    """Mirrors of Debian and of its security updates: $NVERB_DEBIAN_MIRROR and $NVERB_DEBIAN_SECURITY_MIRROR, else those of this
+    machine's APT."""
+    words = ["apt-get", "indextargets", "--format", "$(LABEL)|$(REPO_URI)", "Created-By: Packages", "Origin: Debian"]
+    known = dict(line.split("|") for line in reversed(cache.run(words, what="apt-get indextargets").splitlines()))
+    found = (
+        os.environ.get("NVERB_DEBIAN_MIRROR") or known.get("Debian"),
+        os.environ.get("NVERB_DEBIAN_SECURITY_MIRROR") or known.get("Debian-Security"),
+    )
+    if not (found[0] and found[1]):
+        raise Trouble(
+            "this machine's APT knows no mirror of Debian: `apt-get update`, or name mirrors in NVERB_DEBIAN_MIRROR and"
+            " NVERB_DEBIAN_SECURITY_MIRROR"
+        )
+    return found[0], found[1]
 
 
 def sources(suite: str, where: Path, *, updates: bool = True) -> Path:
     """An APT source list for this release, written to `where`."""
     suites = f"{suite} {suite}-updates" if updates else suite
-    text = f"Types: deb\nURIs: {MIRROR}\nSuites: {suites}\nComponents: main\nSigned-By: {KEYRING}\n"
+    mirror, security = mirrors()
+    text = f"Types: deb\nURIs: {mirror}\nSuites: {suites}\nComponents: main\nSigned-By: {KEYRING}\n"
     if updates:
-        text += f"\nTypes: deb\nURIs: {SECURITY}\nSuites: {suite}-security\nComponents: main\nSigned-By: {KEYRING}\n"
+        text += f"\nTypes: deb\nURIs: {security}\nSuites: {suite}-security\nComponents: main\nSigned-By: {KEYRING}\n"
     where.write_text(text)
     return where
 
@@ -87,6 +114,22 @@ def bootstrap(platform: Platform, target: Path, packages: list[str], *, variant:
     command = ["sh", "-euc", 'rm -rf --one-file-system "$0"; exec "$@"', target, *command]  # what a failed try left
     cache.run(command, what=f"mmdebstrap {platform.name}", tries=3)
     listing.unlink()
+
+
+@contextmanager
+def layered(*lower: Path, upper: Path) -> Iterator[Path]:
+    """A folder that shows `lower` (the first one on top) and takes all changes into `upper`."""
+    with tempfile.TemporaryDirectory(dir=cache.folder()) as scratch:
+        work, merged = Path(scratch, "work"), Path(scratch, "merged")
+        work.mkdir()
+        merged.mkdir()
+        layers = ":".join(os.fspath(path) for path in lower)
+        options = f"lowerdir={layers},upperdir={upper},workdir={work}"
+        cache.run(["mount", "-t", "overlay", "-o", options, "overlay", merged], what="mounting an overlay")
+        try:
+            yield merged
+        finally:
+            cache.run(["umount", merged], what="unmounting an overlay")
 
 
 def emulated(platform: Platform, command: list[str | Path]) -> list[str | Path]:
@@ -222,7 +265,7 @@ def kernel(platform: Platform) -> Kernel:
         )
         # The build tools of the headers run here, whatever they build for.
         kbuild = download(
-            Platform(_own_arch(), platform.suite), target, ["linux-kbuild-" + ".".join(version.split(".")[:2])]
+            Platform(own_arch(), platform.suite), target, ["linux-kbuild-" + ".".join(version.split(".")[:2])]
         )
         _unpack(sorted({*debs, *kbuild}), target / "all")
         everything = target / "all"
@@ -245,7 +288,8 @@ def _unpacked(image: bytes) -> bytes:
     return lzma.LZMADecompressor().decompress(image[begin : begin + length])
 
 
-def _own_arch() -> str:
+def own_arch() -> str:
+    """Debian's word for this machine."""
     return {"x86_64": "amd64", "aarch64": "arm64"}[os.uname().machine]
 
 

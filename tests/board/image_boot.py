@@ -21,7 +21,7 @@ import farend
 import guide_doc
 import images
 import wheels
-from debian import MIRROR, Platform
+from debian import Platform, mirrors
 from guest import Guest, GuestError
 from guide import Add, desk, run_on_desk
 from push import nverb
@@ -132,7 +132,7 @@ def image() -> Path:
 
 def _system(command: str, folder: Path) -> None:
     words = guide_doc.adapted(
-        command, {"arm64": "amd64", "bookworm system": f"bookworm {shlex.quote(str(folder))} {MIRROR}"}
+        command, {"arm64": "amd64", "bookworm system": f"bookworm {shlex.quote(str(folder))} {mirrors()[0]}"}
     )
     folder.rmdir()
     with desk() as environment:

@@ -13,15 +13,13 @@ import os
 import shutil
 import sys
 import tempfile
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 import cache
 import debian
 import wheels
 from cache import REPOSITORY
-from debian import Platform
+from debian import Platform, layered
 
 sys.path.insert(0, str(REPOSITORY))
 from systemd.image import STATE, fstab, write_disk
@@ -50,24 +48,8 @@ PACKAGES = [
 
 def base(platform: Platform) -> Path:
     """Debian's root folder, untouched by us."""
-    packages = [*PACKAGES, *([] if platform.suite == "bookworm" else ["jack-example-tools"])]
+    packages = [*PACKAGES, *platform.packages]
     return cache.made(f"root-{platform.name}", [packages], lambda target: debian.bootstrap(platform, target, packages))
-
-
-@contextmanager
-def layered(*lower: Path, upper: Path) -> Iterator[Path]:
-    """A folder that shows `lower` (the first one on top) and takes all changes into `upper`."""
-    with tempfile.TemporaryDirectory(dir=cache.folder()) as scratch:
-        work, merged = Path(scratch, "work"), Path(scratch, "merged")
-        work.mkdir()
-        merged.mkdir()
-        layers = ":".join(os.fspath(path) for path in lower)
-        options = f"lowerdir={layers},upperdir={upper},workdir={work}"
-        cache.run(["mount", "-t", "overlay", "-o", options, "overlay", merged], what="mounting an overlay")
-        try:
-            yield merged
-        finally:
-            cache.run(["umount", merged], what="unmounting an overlay")
 
 
 PROFILE = """# The board that pedal_sim.c simulates: five pots, four footswitches, four LEDs.

@@ -30,8 +30,7 @@ import debian
 import numpy as np
 import wheels
 from cache import HERE, REPOSITORY, Trouble
-from debian import Platform
-from images import layered
+from debian import Platform, layered
 from report import Report
 
 USERLANDS = [
@@ -92,7 +91,7 @@ ln -s /opt/nverb/*/ /opt/nverb/current
 
 
 def root(platform: Platform) -> Path:
-    packages = PACKAGES + [f"python3-{name}" for name in wheels.from_debian(platform)]
+    packages = PACKAGES + platform.packages + [f"python3-{name}" for name in wheels.from_debian(platform)]
     return cache.made(
         f"userland-{platform.name}",
         [packages],
@@ -148,7 +147,7 @@ def unpacked(text: str) -> np.ndarray:
     return np.frombuffer(base64.b64decode(text), "<f4").astype(np.float64)
 
 
-LOADS = 'for m in lgpio gpiozero smbus2; do /opt/nverb/current/bin/python -c "import $m" 2>/dev/null || echo $m; done'
+LOADS = 'for m in lgpio gpiozero smbus2 rtmidi pythonosc; do /opt/nverb/current/bin/python -c "import $m" 2>/dev/null || echo $m; done'
 
 
 def check(platform: Platform, here: dict, report: Report) -> None:

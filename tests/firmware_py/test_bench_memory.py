@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
+from dsp.errors import UserError
 from firmware_py.commands.bench_memory import footprint_mib, table
-from firmware_py.errors import UserError
 
 MIB = 1 << 20
 

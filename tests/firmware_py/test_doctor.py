@@ -2,15 +2,25 @@
 
 from __future__ import annotations
 
+import importlib.util
 import json
 import os
+import shlex
+import shutil
+import socket
 import subprocess
 import sys
+import threading
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
 from firmware_py import boot, crashguard, doctor
+from firmware_py.control import Control
+from firmware_py.rooms import find_source
+from firmware_py.settings import defaults
+from firmware_py.socket import Server
 
 
 @pytest.fixture
@@ -96,3 +106,36 @@ def test_what_is_wrong_has_a_remedy(folders: Path) -> None:
 def test_the_state_folder_without_space_or_right_is_told(folders: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(os, "access", lambda *_: False)
     assert "read-only" in doctor.state_check().found
+
+
+@pytest.mark.parametrize(
+    ("module", "check", "setting"), [("rtmidi", doctor.midi_check, ""), ("pythonosc", doctor.osc_check, 'osc = "9000"')]
+)
+def test_a_missing_package_has_a_row_with_a_command_that_works_here(
+    folders: Path, monkeypatch: pytest.MonkeyPatch, module: str, check: Callable[[], doctor.Result], setting: str
+) -> None:
+    (folders / "DATA" / "settings.toml").write_text(f"version = 1\n{setting}\n")
+    found = importlib.util.find_spec
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None if name == module else found(name))
+    row = check()
+    assert row.state == "hint" and "not installed" in row.found
+    words = [word for word in shlex.split(row.remedy) if word != "sudo"]
+    assert shutil.which(words[0]) and words[1] == "install", row.remedy
+
+
+def test_osc_that_cannot_start_is_seen_in_status_and_doctor(folders: Path) -> None:
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as taken:
+        taken.bind(("127.0.0.1", 0))
+        control = Control(defaults(), find_source(), None)
+        control.open_doors("off", f"127.0.0.1:{taken.getsockname()[1]}")
+        server, done = Server(control.answer), threading.Event()
+        thread = threading.Thread(target=lambda: [server.serve(0.02) for _ in iter(done.is_set, True)])
+        thread.start()
+        try:
+            row = doctor.osc_check()
+        finally:
+            done.set()
+            thread.join()
+            server.close()
+            control.close_doors()
+    assert row.state == "hint" and "cannot start" in row.found and "Address already in use" in row.found

@@ -19,9 +19,9 @@ from hypothesis import strategies as st
 from bank.build import build
 from bank.store import KEPT_SLOTS, Store, StoreError, slot_name
 from device.controls import find, to_position
+from dsp.errors import UserError
 from firmware_py import install, rooms, wire
 from firmware_py.demo import Player, private_pedal, wait_for_room
-from firmware_py.errors import UserError
 from firmware_py.install import MAX_BYTES, Offer, Report, kind_of
 from firmware_py.presets import Preset, Presets, parse_presets, to_bytes
 from firmware_py.socket import ask

@@ -15,8 +15,8 @@ from test_install import playing, put, roll_back, use
 
 from bank.build import build
 from bank.store import Store
+from dsp.errors import UserError
 from firmware_py import install, rooms
-from firmware_py.errors import UserError
 from firmware_py.install import Offer, Report
 from firmware_py.presets import Presets
 from models.generator import room_at

@@ -10,8 +10,8 @@ import pytest
 
 from device.board import Action, Change, Notice
 from device.controls import find, to_value
+from dsp.errors import UserError
 from firmware_py.doors import Event, Named, Program
-from firmware_py.errors import UserError
 from firmware_py.osc import Osc
 
 udp_client = pytest.importorskip("pythonosc.udp_client")

@@ -19,9 +19,9 @@ import pytest
 from scipy.signal import fftconvolve
 
 from device.controls import find, to_position
+from dsp.errors import UserError
 from firmware_py import jack
 from firmware_py.demo import Player, private_pedal, wait_for_room
-from firmware_py.errors import UserError
 from firmware_py.rooms import RoomMaker, find_source
 from firmware_py.socket import ask
 from firmware_py.supervisor import Supervisor

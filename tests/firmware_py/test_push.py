@@ -16,7 +16,7 @@ from sshd_board import NVERB, Board, board
 
 from bank.build import build
 from bank.store import Store
-from firmware_py.errors import UserError
+from dsp.errors import UserError
 from firmware_py.install import Report
 from firmware_py.push import Ssh, boards, push
 from firmware_py.wire import Content

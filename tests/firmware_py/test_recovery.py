@@ -13,11 +13,11 @@ from pathlib import Path
 import jack as jack_client
 import pytest
 
+from dsp.errors import UserError
 from firmware_py import crashguard, jack
 from firmware_py.bench_recovery import FAULTS, ROOM, Ear, OwnPedal, cause
 from firmware_py.crashguard import CRASH_LOOP, CrashGuard
 from firmware_py.demo import private_pedal, wait_for_room
-from firmware_py.errors import UserError
 from firmware_py.jack import JackKeeper, sound_cards
 from firmware_py.jack_service import driver
 from firmware_py.settings import defaults

@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from firmware_py.errors import UserError
+from dsp.errors import UserError
 from firmware_py.settings_file import Settings, load_for_service, path, read, write
 
 

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from firmware_py.errors import UserError
+from dsp.errors import UserError
 from systemd.image import BOOT, MIB, STATE, write_disk
 from systemd.partitions import find, unpack_image
 from systemd.tree import Order, check, command_line

@@ -245,7 +245,7 @@ def attempt(work: Callable[[Path], None], data: Path, arm: Callable[[], None]) -
     """DONE or REFUSED (with one clear line); anything else that is raised ends as BROKEN."""
 
     def run() -> tuple[int, str]:
-        from firmware_py.errors import UserError
+        from dsp.errors import UserError
 
         arm()
         try:

@@ -1,0 +1,26 @@
+"""The errors that a person can mend. All packages stand on this one, so that each may raise them.
+
+A command prints such an error as one line and exits with its status; any other exception is a bug, and its traceback is logged.
+"""
+
+from __future__ import annotations
+
+
+class UserError(Exception):
+    """One line: what was wrong, where, and what to do. `status`: the exit status of the command."""
+
+    def __init__(self, message: str, status: int = 1) -> None:
+        super().__init__(message)
+        self.status = status
+
+
+class InvalidValue(UserError, ValueError):
+    """A value that a user gave is not one that it may be."""
+
+
+def reason(error: BaseException) -> str:
+    """What went wrong in one line: an OSError without its number, with the file."""
+    if isinstance(error, OSError) and error.strerror:
+        name = f"{error.filename}: " if error.filename is not None else ""
+        return f"{name}{error.strerror}"
+    return " ".join(str(error).split()) or type(error).__name__

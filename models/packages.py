@@ -1,0 +1,46 @@
+"""Python packages that are not there: how to install one into the environment that runs this."""
+
+from __future__ import annotations
+
+import importlib
+import os
+import shlex
+import sys
+from pathlib import Path
+from typing import Any
+
+from models.quiet import hushed
+
+NAMES = {"PIL": "pillow", "distributed": "dask[distributed]", "jack": "JACK-Client", "rtmidi": "python-rtmidi"}
+"""Modules whose package has another name."""
+CHECKOUT = Path(__file__).parents[1]
+
+
+def how_to_install(package: str) -> str:
+    """The command that installs a package of PyPI's into this environment."""
+    own = Path(sys.prefix, "bin/pip")
+    words = [str(own)] if own.exists() else [sys.executable, "-m", "pip"]
+    if not os.access(sys.prefix, os.W_OK):
+        words.insert(0, "sudo")
+    return shlex.join([*words, "install", package])
+
+
+def sees_debian() -> bool:
+    """Whether this environment imports Debian's packages, too."""
+    return any(Path(entry).name == "dist-packages" for entry in sys.path)
+
+
+def studio_import(name: str) -> Any:
+    """A module that only a desk has. Raises ImportError that says how to install it."""
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+    try:
+        with hushed():
+            return importlib.import_module(name)
+    except ModuleNotFoundError as error:
+        missing = error.name or name
+        remedy = how_to_install(NAMES.get(missing, missing))
+        if (CHECKOUT / "Makefile").exists():
+            remedy = f"make -C {shlex.quote(str(CHECKOUT))} studio"
+        raise ImportError(
+            f"this needs {missing}, which is not installed: `{remedy}` (on a desktop, not the pedal)"
+        ) from None
