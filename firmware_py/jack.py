@@ -3,6 +3,7 @@ process."""
 
 from __future__ import annotations
 
+import atexit
 import contextlib
 import os
 import re
@@ -22,6 +23,9 @@ from firmware_py.memory import hold_code
 
 STILL_S = 0.7
 """A jackd none of whose threads ran for so long is stopped, hung, or has lost its card: its driver runs once a period."""
+PATIENCE_MS = 600
+"""How long a synchronous jackd waits for its clients before it plays a block without them: ten times its option -t (jack2:
+DRIVER_TIMEOUT_FACTOR), for which it takes two blocks unless told, 53 ms of 128 frames in all. Shorter than STILL_S."""
 RETRY_S = 0.3
 REALTIME_PRIORITY = 70
 """Of JACK; its clients get a little less. Above the kernel's threaded interrupts, which have 50."""
@@ -94,8 +98,8 @@ class JackServer:
         own_log: bool = True,
     ) -> None:
         """Starts jackd and returns when it answers. `synchronous`: the server waits for its clients, so that a late one costs time
-        and no samples. `own_log`: keeps what jackd says; else it goes where our own words go. Raises UserError with jackd's own
-        words if it does not come up within 10 s, and beforehand where a tool is missing."""
+        and no samples, up to PATIENCE_MS. `own_log`: keeps what jackd says; else it goes where our own words go. Raises UserError with
+        jackd's own words if it does not come up within 10 s, and beforehand where a tool is missing."""
         if missing := missing_tool():
             raise UserError(f"{missing[0]} is missing: {missing[1]}")
         command = [_tool("jackd")]
@@ -103,7 +107,7 @@ class JackServer:
             command += ["-n", name]
         command += ["-R", f"-P{REALTIME_PRIORITY}"] if realtime else ["-r"]
         if synchronous:
-            command.append("-S")
+            command += ["-S", "-t", str(PATIENCE_MS // 10)]
         command += ["--port-max", str(MAX_PORTS)]
         command += ["-d", *driver, "-r", str(rate_hz), "-p", str(block_frames)]
         self.name, self.command = name, command
@@ -111,31 +115,31 @@ class JackServer:
         self._turns, self._turned_s, self._looked_s = 0, time.monotonic(), 0.0
         environment = os.environ | {"JACK_NO_AUDIO_RESERVATION": "1"}
         environment.pop("NOTIFY_SOCKET", None)  # jackd would tell our keeper that it is ready, and mean itself
-        begun: list[subprocess.Popen[bytes] | OSError] = []
+        failed: list[OSError] = []
 
         def begin() -> None:
             try:
-                begun.append(
-                    subprocess.Popen(
-                        command,
-                        stdin=subprocess.DEVNULL,
-                        stdout=self._log or sys.stderr,
-                        stderr=self._log or sys.stderr,
-                        env=environment,
-                        start_new_session=True,
-                    )
+                self.process = subprocess.Popen(
+                    command,
+                    stdin=subprocess.DEVNULL,
+                    stdout=self._log or sys.stderr,
+                    stderr=self._log or sys.stderr,
+                    env=environment,
+                    start_new_session=True,
                 )
+                # It has a session of its own, and would keep the sound card for ever. Ctrl-C may come where nobody knows of it yet (in the
+                # start of this thread, or on the way to who is to keep it); Python waits for this thread before it ends.
+                atexit.register(self.stop)
             except OSError as error:
-                begun.append(error)
+                failed.append(error)
 
         # A thread of its own, for Ctrl-C reaches the main one: in the middle of this it would leave a process that nobody knows of.
         starter = threading.Thread(target=begin)
-        starter.start()
         try:
+            starter.start()
             starter.join()
-            if isinstance(begun[0], OSError):
-                raise begun[0]
-            self.process = begun[0]
+            if failed:
+                raise failed[0]
             deadline = time.monotonic() + 10
             while not is_running(name):
                 if self.process.poll() is not None or time.monotonic() > deadline:
@@ -143,18 +147,22 @@ class JackServer:
                     raise UserError(f"jackd did not start ({' '.join(command)}): {self.last_words()}")
                 time.sleep(0.05)
             hold_code(self.process.pid, JACK_CODE)
-        except BaseException:  # Ctrl-C, too: it has a session of its own, and would keep the sound card for ever
-            starter.join()
-            if not isinstance(begun[0], OSError):
-                self.process = begun[0]
+        except BaseException:
+            with contextlib.suppress(RuntimeError):  # it has not begun yet
+                starter.join()
+            if hasattr(self, "process"):
                 self.close()
             raise
 
     def log(self) -> str:
         if self._log is None:
             return ""
-        self._log.seek(0)
-        return self._log.read().decode(errors="replace")
+        descriptor = self._log.fileno()  # not by seek(): jackd writes where that goes
+        return os.pread(descriptor, os.fstat(descriptor).st_size, 0).decode(errors="replace")
+
+    def lost_blocks(self) -> int:
+        """How often it lost patience with its clients and played a block without them, synchronous as it was; with a log only."""
+        return self.log().count("SuspendRefNum error")
 
     def last_words(self) -> str:
         if self._log is None:
@@ -198,6 +206,7 @@ class JackServer:
                 self.process.wait(5)
             except subprocess.TimeoutExpired:
                 self.kill()
+        atexit.unregister(self.stop)
 
 
 def _voluntary_switches(pid: int) -> int:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import os
-import time
+import subprocess
 import types
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -13,6 +13,8 @@ from typing import Any
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from playing import send_midi
+from waiting import HANG_S, wait_until
 
 from device.board import Action, Change, Notice
 from device.controls import CONTROLS, check, find, to_value
@@ -241,7 +243,7 @@ def server(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[[], jack.JackSe
     started: list[jack.JackServer] = []
 
     def start() -> jack.JackServer:
-        started.append(jack.dummy(name))
+        started.append(jack.dummy(name, synchronous=True))
         return started[-1]
 
     yield start
@@ -251,38 +253,15 @@ def server(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[[], jack.JackSe
     jack.dummy(name).close()
 
 
-def poll_until(midi: Midi, wanted: Callable[[list[Event]], bool], seconds: float = 30) -> list[Event]:
+def poll_until(midi: Midi, wanted: Callable[[list[Event]], bool]) -> list[Event]:
     events: list[Event] = []
-    deadline = time.monotonic() + seconds
-    while not wanted(events):
-        assert time.monotonic() < deadline, f"only {events} came"
-        time.sleep(0.01)
-        events += midi.poll()
+
+    def come() -> bool:
+        events.extend(midi.poll())
+        return wanted(events)
+
+    wait_until(come, told=lambda: f"only {events} came")
     return events
-
-
-SENDER = """
-import os, sys, time, rtmidi
-out = rtmidi.MidiOut(rtmidi.API_UNIX_JACK, "keys")
-for _ in range(200):
-    names = [name for name in out.get_ports() if name == "nverb-midi:in"]
-    if names:
-        break
-    time.sleep(0.05)
-out.open_port(out.get_ports().index(names[0]), "out")
-time.sleep(0.3)
-for word in sys.argv[1:]:
-    out.send_message(list(bytes.fromhex(word)))
-time.sleep(0.3)
-os._exit(0)
-"""
-
-
-def send(*messages: str) -> None:
-    import subprocess
-    import sys
-
-    subprocess.run([sys.executable, "-c", SENDER, *messages], check=True, timeout=60, stderr=subprocess.DEVNULL)
 
 
 def test_through_jack_also_when_jack_dies_and_comes_back(server, midi: Midi) -> None:
@@ -290,7 +269,7 @@ def test_through_jack_also_when_jack_dies_and_comes_back(server, midi: Midi) -> 
     assert events == [Notice("MIDI: no JACK server answers; trying again")]
     first = server()
     poll_until(midi, lambda _: jack.is_running() and "nverb-midi:in" in jack_ports())
-    send("b05b00", "b05b7f", "c007")
+    send_midi("b05b00", "b05b7f", "c007")
     assert poll_until(midi, lambda events: len(events) >= 3) == [
         Change("mix", 0.0),
         Change("mix", to_value(find("mix"), 1.0)),
@@ -301,13 +280,11 @@ def test_through_jack_also_when_jack_dies_and_comes_back(server, midi: Midi) -> 
     assert "JACK" in told[0].text
     server()
     poll_until(midi, lambda _: "nverb-midi:in" in jack_ports())
-    send("b04000")
+    send_midi("b04000")
     assert poll_until(midi, bool) == [Change("freeze", 0.0)]
     midi.close()
 
 
 def jack_ports() -> list[str]:
-    import subprocess
-
-    done = subprocess.run(["jack_lsp"], capture_output=True, text=True, timeout=10, check=False)
+    done = subprocess.run(["jack_lsp"], capture_output=True, text=True, timeout=HANG_S, check=False)
     return done.stdout.splitlines()

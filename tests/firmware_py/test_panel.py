@@ -11,11 +11,11 @@ import struct
 import subprocess
 import sys
 import termios
-import time
 from collections.abc import Iterator
 from typing import Any
 
 import pytest
+from waiting import HANG_S, wait_until
 
 from device.controls import CONTROLS, find
 from firmware_py import panel
@@ -101,14 +101,11 @@ def nverb(*words: str) -> list[str]:
 def control_process() -> Iterator[None]:
     process = subprocess.Popen(nverb("control"), stdin=subprocess.DEVNULL)
     try:
-        deadline = time.monotonic() + 60
-        while subprocess.run(nverb("status"), capture_output=True, check=False).returncode:
-            assert process.poll() is None and time.monotonic() < deadline
-            time.sleep(0.1)
+        wait_until(lambda: subprocess.run(nverb("status"), capture_output=True, check=False).returncode == 0)
         yield
     finally:
         process.terminate()
-        process.wait(10)
+        process.wait(HANG_S)
 
 
 def test_in_a_terminal(control_process: None) -> None:
@@ -117,39 +114,32 @@ def test_in_a_terminal(control_process: None) -> None:
     fcntl.ioctl(follower, termios.TIOCSWINSZ, struct.pack("HHHH", 30, 100, 0, 0))
     shown = b""
 
-    def read(seconds: float) -> None:
+    def read() -> None:
         nonlocal shown
-        end = time.monotonic() + seconds
-        while time.monotonic() < end:
-            if select.select([leader], [], [], 0.05)[0]:
-                shown += os.read(leader, 65536)
+        while select.select([leader], [], [], 0)[0]:
+            shown += os.read(leader, 65536)
+
+    def values() -> dict[str, float]:
+        return dict(panel.ask({"do": "get"})["values"])
 
     process = subprocess.Popen(
         nverb("panel"), stdin=follower, stdout=follower, stderr=follower, env=os.environ | {"TERM": "xterm"}
     )
     try:
-        deadline = time.monotonic() + 30
-        while b"leave" not in shown and time.monotonic() < deadline:
-            read(0.1)
+        wait_until(lambda: b"leave" in shown, tend=read, told=lambda: shown)
         os.write(leader, b"\x1bOC" * 3 + b"b")
-        values: dict[str, float] = {}
-        while values.get("bypass") != 1 and time.monotonic() < deadline:
-            read(0.2)
-            values = panel.ask({"do": "get"})["values"]
+        wait_until(lambda: values()["bypass"] == 1, tend=read, told=lambda: shown)
+        x = values()["x"]
         os.write(leader, b"q")
-        while process.poll() is None and time.monotonic() < deadline:
-            read(0.1)
+        wait_until(lambda: process.poll() is not None, tend=read, told=lambda: shown)
         assert process.poll() == 0
-        read(0.1)
+        read()
     finally:
         process.kill()
         process.wait()
         os.close(leader)
         os.close(follower)
-    assert values["x"] == pytest.approx(
-        4.5 + 3 * 0.18, abs=0.05
-    )  # the simulated pot, just switched on, may still settle
-    assert values["bypass"] == 1
+    assert x == pytest.approx(4.5 + 3 * 0.18, abs=0.05)  # the simulated pot, just switched on, may still settle
     text = re.sub(rb"\x1b\[[0-9;?]*[a-zA-Z]", b"", shown).decode()
     assert "NO AUDIO" in text and "Pre-delay" in text
 

@@ -1,0 +1,146 @@
+"""What the live tests of a whole pedal share: waiting until what was set sounds, and takes of sounds that are played through it.
+
+The pedal's jackd waits for its clients: a machine that is busy with other things makes a sound late, and does not change it. Where
+even that patience was not enough (firmware_py.jack.PATIENCE_MS), jackd tells, and the sound is played again.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import jack
+import numpy as np
+from numpy.typing import NDArray
+from waiting import wait_until
+
+from firmware_py.bench_recovery import Ear
+from firmware_py.demo import Player
+from firmware_py.socket import ask
+from firmware_py.supervisor import Supervisor
+
+RATE_HZ = 48000
+TAKES = 10
+SMOOTH_S = 0.3
+"""Longer than any parameter takes to its new value."""
+
+
+def status() -> dict[str, Any]:
+    found: dict[str, Any] = ask({"do": "status"}, timeout_s=60)["status"]
+    return found
+
+
+def settle(pedal: Supervisor, seconds: float = SMOOTH_S) -> None:
+    """Waits until all that was set sounds: for so many seconds of sound no room has begun, and none was fading."""
+    serial, since = -1, 0
+
+    def quiet() -> bool:
+        nonlocal serial, since
+        audio = status()["audio"]
+        if audio is None:
+            return False
+        if audio["fading"] or audio["playing_serial"] != serial or audio["blocks"] < since:
+            serial, since = audio["playing_serial"], audio["blocks"]
+        return bool((audio["blocks"] - since) * audio["block_frames"] > seconds * audio["rate_hz"])
+
+    wait_until(quiet, tend=pedal.tend)
+
+
+def set_controls(pedal: Supervisor, **values: float) -> None:
+    """Sets and waits until all of it sounds."""
+    ask({"do": "set", "values": values})
+    settle(pedal)
+
+
+def sine(seconds: float) -> NDArray[np.float32]:
+    wave = 0.25 * np.sin(2 * np.pi * 1000 * np.arange(int(seconds * RATE_HZ)) / RATE_HZ)
+    return np.repeat(wave[:, None], 2, axis=1).astype(np.float32)
+
+
+def roughness(heard: NDArray[np.float32]) -> NDArray[np.float64]:
+    """Of a steady 1 kHz sine: what is not as its neighbours predict."""
+    x = heard[:, 0].astype(float)
+    return np.abs(x[2:] - 2 * np.cos(2 * np.pi * 1000 / RATE_HZ) * x[1:-1] + x[:-2])
+
+
+class Take:
+    """One playing of a sound through the pedal."""
+
+    def __init__(self, pedal: Supervisor) -> None:
+        self._pedal, self._jackd, self._ear = pedal, pedal.jack, Ear()
+        assert self._jackd is not None
+        self._before = self._state()
+
+    def _state(self) -> tuple[int, int]:
+        """The audio process that plays, and the blocks that jackd has played without it."""
+        self._ear.heartbeat()
+        assert self._ear.port is not None and self._jackd is not None
+        return self._ear.port.meters()["pid"], self._jackd.lost_blocks()
+
+    @property
+    def goes_on(self) -> bool:
+        return self._pedal.jack is self._jackd
+
+    @property
+    def undisturbed(self) -> bool:
+        return self.goes_on and self._state() == self._before
+
+
+def take(
+    pedal: Supervisor,
+    sound: NDArray[np.floating[Any]],
+    *,
+    prepare: Callable[[], object] | None = None,
+    during: Sequence[Callable[[], object]] = (),
+    every_s: float = 0.1,
+    tend: bool = True,
+) -> NDArray[np.float32]:
+    """Plays `sound` (frames, 2) through the pedal; what came back, aligned (the loop through two JACK clients takes a block).
+
+    `during`: what is done meanwhile, from the first second of sound on, with `every_s` of it between; the take ends half a second after
+    the last. `prepare`: what comes before each take.
+    """
+    for _ in range(TAKES):
+        if prepare is not None:
+            prepare()
+        this = Take(pedal)
+        player = Player(os.environ["JACK_DEFAULT_SERVER"], np.asarray(sound, np.float32))
+        try:
+            player.start(2)
+            at = RATE_HZ
+            for act in during:
+                _play_to(at, player, this, pedal.tend if tend else None)
+                act()
+                at = player.position + int(every_s * RATE_HZ)
+            end = player.position + RATE_HZ // 2 if during else len(sound)
+            assert end <= len(sound), "the sound was over before all was done"
+            _play_to(end, player, this, pedal.tend if tend else None)
+        finally:
+            player.close()
+        if this.undisturbed:
+            return player.recording[player.block_frames : end]
+        if tend:
+            settle(pedal)
+    raise AssertionError(f"the machine was too busy: of {TAKES} takes JACK played none with the pedal in each block")
+
+
+def _play_to(frame: int, player: Player, this: Take, tend: Callable[[], object] | None) -> None:
+    wait_until(lambda: player.position >= frame or not this.goes_on, tend=tend, told=lambda: "JACK took no more blocks")
+
+
+def send_midi(*messages: str) -> None:
+    """Plays them into the pedal, one a block, as a keyboard on the same JACK server; each in hexadecimal digits."""
+    left = [bytes.fromhex(message) for message in messages]
+    client = jack.Client("keys", servername=os.environ["JACK_DEFAULT_SERVER"], no_start_server=True)
+    out = client.midi_outports.register("out")
+
+    def play(_frames: int) -> None:
+        out.clear_buffer()
+        if left and out.is_connected_to("nverb-midi:in"):  # in force, not only asked for
+            out.write_midi_event(0, left.pop(0))
+
+    client.set_process_callback(play)
+    with client:
+        client.connect(out, "nverb-midi:in")
+        wait_until(lambda: not left)
