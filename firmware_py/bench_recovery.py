@@ -136,8 +136,15 @@ def _alike(now: dict[str, float], before: dict[str, float]) -> bool:
     )
 
 
-def cause(victims: Victims, fault: Callable[[Victims], None], name: str, *, settle_s: float = SETTLE_S) -> Recovery:
-    """Causes a fault and waits until all has been as before for `settle_s`. Raises UserError if it is not within GIVE_UP_S."""
+def cause(
+    victims: Victims,
+    fault: Callable[[Victims], None],
+    name: str,
+    *,
+    settle_s: float = SETTLE_S,
+    give_up_s: float = GIVE_UP_S,
+) -> Recovery:
+    """Causes a fault and waits until all has been as before for `settle_s`. Raises UserError if it is not within `give_up_s`."""
     ear = Ear()
     ear.heartbeat()
     values = controls()
@@ -147,7 +154,7 @@ def cause(victims: Victims, fault: Callable[[Victims], None], name: str, *, sett
     gap_ns, room_ns, last_ns = 0, 0, before_ns
     asked_ns, quiet_since = fault_ns, 0.0
     same = False
-    while time.monotonic_ns() - fault_ns < GIVE_UP_S * 1e9:
+    while time.monotonic_ns() - fault_ns < give_up_s * 1e9:
         victims.tend()
         time.sleep(0.001)
         (blocks, heard_ns), now_ns = ear.heartbeat(), time.monotonic_ns()
@@ -171,7 +178,7 @@ def cause(victims: Victims, fault: Callable[[Victims], None], name: str, *, sett
                 continue
             break
     else:
-        raise UserError(f"{name}: the pedal was not as before within {GIVE_UP_S:g} s")
+        raise UserError(f"{name}: the pedal was not as before within {give_up_s:g} s")
     moved = gap_ns > 100e6
     return Recovery(name, gap_ns / 1e9, (room_ns - fault_ns) / 1e9 if moved else 0.0, same)
 

@@ -13,11 +13,11 @@ from typing import Any
 import jack
 import numpy as np
 from numpy.typing import NDArray
-from waiting import wait_until
+from waiting import HANG_S, wait_until
 
+from firmware_py import socket
 from firmware_py.bench_recovery import Ear
 from firmware_py.demo import Player
-from firmware_py.socket import ask
 from firmware_py.supervisor import Supervisor
 
 RATE_HZ = 48000
@@ -26,9 +26,13 @@ SMOOTH_S = 0.3
 """Longer than any parameter takes to its new value."""
 
 
+def ask(request: dict[str, Any]) -> dict[str, Any]:
+    """What the running pedal answers."""
+    return socket.ask(request, timeout_s=HANG_S)
+
+
 def status() -> dict[str, Any]:
-    found: dict[str, Any] = ask({"do": "status"}, timeout_s=60)["status"]
-    return found
+    return dict(ask({"do": "status"})["status"])
 
 
 def settle(pedal: Supervisor, seconds: float = SMOOTH_S) -> None:

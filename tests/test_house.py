@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from waiting import HANG_S
 
 from firmware_py import cli
 
@@ -76,7 +77,7 @@ def test_imports_run_one_way(package: str) -> None:
 def loaded(statement: str) -> set[str]:
     """Top-level packages in a fresh interpreter after a statement."""
     script = f"{statement}\nimport sys\nprint(*sorted({{name.split('.')[0] for name in sys.modules}}))"
-    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True, timeout=120)
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True, timeout=HANG_S)
     return set(done.stdout.split("\n")[-2].split())
 
 

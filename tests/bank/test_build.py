@@ -8,13 +8,13 @@ import resource
 import signal
 import subprocess
 import sys
-import time
 from collections.abc import Iterator
 from pathlib import Path
 
 import dense_model
 import numpy as np
 import pytest
+from waiting import HANG_S, wait_until
 
 from bank.format import Bank, BankError, Waveform, write
 from bank.stepped import SteppedBank
@@ -80,12 +80,10 @@ def cluster(tmp_path: Path) -> Iterator[str]:
         **quiet,  # type: ignore[call-overload]
     )
     try:
-        deadline = time.monotonic() + 60
-        while not address_file.exists() and time.monotonic() < deadline:
-            time.sleep(0.1)
+        wait_until(address_file.exists)
         found = re.search(r'"address": "(tcp://[^"]+)"', address_file.read_text())
         assert found
-        _await_worker(found[1], deadline)
+        _await_worker(found[1])
         yield found[1]
     finally:
         for process in (worker, scheduler):
@@ -93,11 +91,11 @@ def cluster(tmp_path: Path) -> Iterator[str]:
             process.wait()
 
 
-def _await_worker(address: str, deadline: float) -> None:
+def _await_worker(address: str) -> None:
     from distributed import Client
 
-    with Client(address, timeout=60, set_as_default=False) as client:
-        client.wait_for_workers(1, timeout=max(deadline - time.monotonic(), 1))
+    with Client(address, timeout=HANG_S, set_as_default=False) as client:
+        client.wait_for_workers(1, timeout=HANG_S)
 
 
 @pytest.mark.filterwarnings("default")
@@ -272,5 +270,5 @@ def test_an_interrupted_build_ends_at_once_and_leaves_nothing(model: Path, tmp_p
     assert build.stderr is not None
     assert "1 of 64000" in build.stderr.readline()
     os.killpg(build.pid, signal.SIGINT)
-    assert "Traceback" not in build.communicate(timeout=60)[1]
+    assert "Traceback" not in build.communicate(timeout=HANG_S)[1]
     assert build.returncode == -signal.SIGINT and not list(tmp_path.iterdir())

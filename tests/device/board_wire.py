@@ -1,18 +1,10 @@
-"""What several tests of the board hold in their hands: a clock that they turn, and hands for a simulated board."""
+"""What several tests of the board hold in their hands: a simulated board, scanned by a clock that they turn."""
 
 from __future__ import annotations
 
+from clock import Clock
+
 from device.board import Board, Change, Event, Notice
-
-
-class Clock:
-    """Seconds that pass only when told."""
-
-    def __init__(self) -> None:
-        self.now = 100.0
-
-    def __call__(self) -> float:
-        return self.now
 
 
 def scan_for(board: Board, clock: Clock, seconds: float) -> list[Event]:

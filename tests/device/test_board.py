@@ -5,7 +5,8 @@ import os
 import shutil
 
 import pytest
-from board_wire import Clock, last, notices, scan_for
+from board_wire import last, notices, scan_for
+from clock import Clock
 from gpiozero import Device
 from gpiozero.pins.mock import MockFactory
 

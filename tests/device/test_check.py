@@ -4,7 +4,8 @@ import json
 import re
 
 import pytest
-from board_wire import Clock, last, scan_for
+from board_wire import last, scan_for
+from clock import Clock
 
 from device import check
 from device.board import Board

@@ -5,7 +5,7 @@ import random
 from itertools import pairwise
 
 import pytest
-from board_wire import Clock
+from clock import Clock
 from hypothesis import given
 from hypothesis import strategies as st
 

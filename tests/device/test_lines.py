@@ -4,7 +4,8 @@ import sys
 import types
 
 import pytest
-from board_wire import Clock, last, scan_for
+from board_wire import last, scan_for
+from clock import Clock
 from gpiozero import Device
 from gpiozero.pins.mock import MockFactory
 

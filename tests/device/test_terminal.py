@@ -6,7 +6,8 @@ import sys
 import termios
 
 import pytest
-from board_wire import Clock, last, scan_for
+from board_wire import last, scan_for
+from clock import Clock
 
 from device.board import Action, Board
 from device.controls import CONTROLS

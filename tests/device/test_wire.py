@@ -13,7 +13,8 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from board_wire import Clock, last, notices, scan_for
+from board_wire import last, notices, scan_for
+from clock import Clock
 from gpiozero import Device
 from gpiozero.pins.mock import MockFactory
 from test_adc import FakeI2c

@@ -13,6 +13,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from waiting import HANG_S
 
 from dsp import _engine
 
@@ -213,5 +214,5 @@ def test_two_threads_under_thread_sanitizer(tmp_path: Path) -> None:
          Path(__file__).with_name("port_stress.c"), *sources, "-lm", "-lpthread"],
         check=True, capture_output=True, text=True,
     )  # fmt: skip
-    done = subprocess.run(["setarch", "-R", program], check=False, capture_output=True, text=True, timeout=120)
+    done = subprocess.run(["setarch", "-R", program], check=False, capture_output=True, text=True, timeout=HANG_S)
     assert done.returncode == 0, done.stderr[:4000]

@@ -13,6 +13,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
+from waiting import wait_until
 
 from dsp import _engine
 
@@ -72,26 +73,25 @@ def messages(heard: socket.socket) -> list[bytes]:
 
 
 def test_it_feeds_the_watchdog_while_blocks_come(memory: mmap.mmap, port: _engine.Port, keeper: socket.socket) -> None:
-    heard: list[bytes] = []
+    def heard() -> list[bytes]:
+        assert port.watch([signal.SIGUSR1], 0.5, keeper.getsockname(), 0.05) == 0
+        return messages(keeper)
+
     with blocks_come(memory):
-        for _ in range(50):  # on a busy machine our blocks may falter
-            assert port.watch([signal.SIGUSR1], 0.5, keeper.getsockname(), 0.05) == 0
-            heard += messages(keeper)
-            if heard:
-                break
-    assert set(heard) == {b"WATCHDOG=1"}
+        assert set(wait_until(heard)) == {b"WATCHDOG=1"}  # on a busy machine our blocks may falter
 
 
 def test_an_abstract_address_is_one_too(memory: mmap.mmap, port: _engine.Port) -> None:
     with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as heard:
         heard.bind("")  # Linux chooses one
         heard.setblocking(False)
+
+        def found() -> list[bytes]:
+            assert port.watch([signal.SIGUSR1], 0.5, "@" + heard.getsockname()[1:].decode(), 0.05) == 0
+            return messages(heard)
+
         with blocks_come(memory):
-            found = any(
-                port.watch([signal.SIGUSR1], 0.5, "@" + heard.getsockname()[1:].decode(), 0.05) == 0 and messages(heard)
-                for _ in range(50)
-            )
-        assert found
+            assert set(wait_until(found)) == {b"WATCHDOG=1"}
 
 
 @pytest.mark.parametrize("pace", [0.0, 0.5, 2.0], ids=["stands still", "JACK's block doubled", "JACK's block halved"])

@@ -9,10 +9,11 @@ import shutil
 import socket
 import subprocess
 import sys
-import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+
+from waiting import HANG_S, wait_until
 
 NVERB = f"{sys.executable} -m firmware_py.cli"
 
@@ -35,7 +36,7 @@ class Board:
             input=stdin,
             capture_output=True,
             check=False,
-            timeout=60,
+            timeout=HANG_S,
         )
 
 
@@ -96,13 +97,13 @@ def board(folder: Path) -> Iterator[Board]:
         [sshd, "-D", "-e", "-f", folder / "sshd_config", *options], stdout=log, stderr=log, env=environment
     )
     try:
-        deadline = time.monotonic() + 20
-        while True:
+
+        def answers() -> bool:
+            assert process.poll() is None, (folder / "log").read_text()
             with socket.socket() as probe:
-                if probe.connect_ex(("127.0.0.1", port)) == 0:
-                    break
-            assert process.poll() is None and time.monotonic() < deadline, (folder / "log").read_text()
-            time.sleep(0.05)
+                return probe.connect_ex(("127.0.0.1", port)) == 0
+
+        wait_until(answers)
         yield Board(folder, data, port, config)
     finally:
         process.terminate()

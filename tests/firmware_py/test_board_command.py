@@ -9,10 +9,10 @@ import select
 import signal
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import pytest
+from waiting import HANG_S, wait_until
 
 COMMAND = [sys.executable, "-m", "firmware_py.cli", "board"]
 
@@ -25,7 +25,7 @@ def data(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 def board(*words: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
-        [*COMMAND, *words], stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=60, check=False
+        [*COMMAND, *words], stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=HANG_S, check=False
     )
 
 
@@ -62,20 +62,17 @@ class Terminal:
         self.text = ""
 
     def until(self, text: str) -> None:
-        deadline = time.monotonic() + 30
-        while text not in self.text:
-            assert time.monotonic() < deadline, self.text
-            if select.select([self._file], [], [], 0.1)[0]:
-                try:
-                    self.text += os.read(self._file, 65536).decode(errors="replace")
-                except OSError:  # the other end is closed
-                    assert text in self.text, self.text
+        wait_until(lambda: text in self.text, tend=self._read, told=lambda: self.text)
+
+    def _read(self) -> None:
+        if select.select([self._file], [], [], 0)[0]:
+            self.text += os.read(self._file, 65536).decode(errors="replace")
 
     def type(self, keys: str) -> None:
         os.write(self._file, keys.encode())
 
     def close(self) -> int:
-        status = self.process.wait(30)
+        status = self.process.wait(HANG_S)
         os.close(self._file)
         return status
 
@@ -90,15 +87,11 @@ def _spawn(*words: str) -> tuple[subprocess.Popen[bytes], int]:
 def test_calibration_walks_through_the_ends_and_keeps_them(data: Path) -> None:
     terminal = Terminal("calibrate", "sim")
     terminal.until("to the right")
-    for keys in ("qwert" * 12, "qwert" * 12, "qwert" * 12, "qwert" * 12):
-        terminal.type(keys)
-        time.sleep(0.1)
+    terminal.type("qwert" * 48)
     terminal.until("width 100%")
     terminal.type("\n")
     terminal.until("to the left")
-    for keys in ("asfg" * 15,) * 4:  # y, on d, stays where it is
-        terminal.type(keys)
-        time.sleep(0.1)
+    terminal.type("asfg" * 60)  # y, on d, stays where it is
     terminal.until("width   0%")
     terminal.type("\n")
     terminal.until("kept")

@@ -8,6 +8,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from waiting import HANG_S
 
 
 def completions(line: str) -> list[str]:
@@ -24,7 +25,7 @@ def completions(line: str) -> list[str]:
         env=os.environ | {"PATH": f"{folder}:{os.environ['PATH']}"},
         capture_output=True,
         text=True,
-        timeout=60,
+        timeout=HANG_S,
         check=True,
     )
     return [word.strip() for word in done.stdout.split("\n") if word.strip()]

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import os
 import shutil
-import time
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from clock import Clock
 
 from device.board import Action, Board, Change
 from device.controls import CONTROLS, NOT_KEPT, find
@@ -50,10 +50,31 @@ class FakeDoor:
     def close(self) -> None: ...
 
 
+class ClockModule(Clock):
+    """The module `time` of those who wait: a pause is over at once, and the clock has gone on by it."""
+
+    monotonic = perf_counter = Clock.__call__
+
+    def monotonic_ns(self) -> int:
+        return round(1e9 * self.now)
+
+    def sleep(self, seconds: float) -> None:
+        self.now += seconds
+
+
+@pytest.fixture
+def clock(monkeypatch: pytest.MonkeyPatch) -> ClockModule:
+    clock = ClockModule()
+    for user in ("control", "lights"):
+        monkeypatch.setattr(f"firmware_py.{user}.time", clock)
+    return clock
+
+
 class Pedal:
-    def __init__(self) -> None:
+    def __init__(self, clock: ClockModule) -> None:
+        self.clock = clock
         self.control = Control(settings.defaults(), BuiltInRooms(), "")
-        self.board = Board.open("sim")
+        self.board = Board.open("sim", clock=clock)
         module._settle(self.board, self.control.values)
         self.control.attach(self.board)
         self.door = FakeDoor()
@@ -68,15 +89,14 @@ class Pedal:
         self.control.scan()
 
     def scan_for(self, seconds: float) -> None:
-        until = time.monotonic() + seconds
-        while time.monotonic() < until:
+        for _ in range(round(seconds / self.board.scan_s)):
+            self.clock.sleep(self.board.scan_s)
             self.control.scan()
-            time.sleep(self.board.scan_s)
 
 
 @pytest.fixture
-def pedal() -> Iterator[Pedal]:
-    pedal = Pedal()
+def pedal(clock: ClockModule) -> Iterator[Pedal]:
+    pedal = Pedal(clock)
     yield pedal
     pedal.board.close()
 
@@ -160,19 +180,18 @@ def test_the_startup_preset_plays_when_there_was_no_session(pedal: Pedal, folder
     assert pedal.values["mix"] == 12
 
 
-def test_a_converter_that_comes_late_after_power_on_still_sets_its_controls(folders: Path) -> None:
+def test_a_converter_that_comes_late_after_power_on_still_sets_its_controls(folders: Path, clock: ClockModule) -> None:
     pedal = Control(settings.defaults(), BuiltInRooms(), "")
-    with Board.open("sim") as board:
+    with Board.open("sim", clock=clock) as board:
         assert board.simulation is not None
         board.simulation.turn("x", 1.0)
         board.simulation.chips[0].present = False
         board.scan()
         pedal.attach(board, knobs_rule=True)
         board.simulation.chips[0].present = True
-        until = time.monotonic() + 3
-        while time.monotonic() < until and pedal.values["x"] != 9:
+        for _ in range(600):
+            clock.sleep(0.005)
             pedal.scan()
-            time.sleep(0.005)
     assert pedal.values["x"] == 9
 
 
@@ -191,8 +210,8 @@ def test_the_bypass_switch_reaches_the_engine(pedal: Pedal) -> None:
 def test_taps_from_any_door_set_the_predelay(pedal: Pedal) -> None:
     for _ in range(3):
         pedal.orders(Action("tap"))
-        time.sleep(0.06)
-    assert 55 < pedal.values["predelay"] < 100
+        pedal.clock.sleep(0.06)
+    assert pedal.values["predelay"] == pytest.approx(60)
 
 
 def port_of(control: Control, block_frames: int = 128) -> object:
@@ -231,13 +250,13 @@ def test_frozen_the_room_holds_whatever_moves_the_knobs_and_whatever_dies(pedal:
 
 
 class FakePort:
-    def __init__(self) -> None:
+    def __init__(self, clock: ClockModule) -> None:
         self.now = {
             "limited": 0,
             "input_peak": (0.1, 0.1),
             "output_peak": (0.2, 0.3),
             "worst_ns": 5,
-            "heartbeat_ns": time.monotonic_ns(),
+            "heartbeat_ns": clock.monotonic_ns(),
         }
 
     def meters(self, take: bool = False) -> dict[str, object]:
@@ -252,9 +271,9 @@ class FakePort:
     [({}, False), ({"limited": 3}, True), ({"input_peak": (1.0, 0.0)}, True), ({"output_peak": (0.0, 1.2)}, True)],
 )
 def test_the_clip_light_and_the_peaks_of_status_see_the_same_samples(pedal: Pedal, meters, clip: bool) -> None:
-    port, lights = FakePort(), Lights()
+    port, lights = FakePort(pedal.clock), Lights()
     port.now |= meters
-    lights.look(pedal.board, port, time.monotonic(), room_fault=False)
+    lights.look(pedal.board, port, pedal.clock.now, room_fault=False)
     pedal.scan_for(0.05)
     assert pedal.board.simulation.leds["clip"].lit is clip
     seen = lights.peaks(port.meters(take=True))
@@ -265,10 +284,10 @@ def test_the_clip_light_and_the_peaks_of_status_see_the_same_samples(pedal: Peda
 
 
 def test_faults_of_others_reach_the_board(pedal: Pedal, monkeypatch: pytest.MonkeyPatch) -> None:
-    lights, port = Lights(), FakePort()
+    lights, port = Lights(), FakePort(pedal.clock)
     told: dict[str, bool] = {}
     monkeypatch.setattr(pedal.board, "set_fault", lambda kind, present: told.update({kind: present}))
-    later = time.monotonic() + 60
+    later = pedal.clock.now + 60
     lights.look(pedal.board, port, later, room_fault=True)
     assert told == {"room": True, "storage": False, "audio": False}
     port.now["heartbeat_ns"] -= 10**9

@@ -15,6 +15,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from waiting import HANG_S
 
 from firmware_py import boot, crashguard, doctor
 from firmware_py.control import Control
@@ -33,7 +34,7 @@ def folders(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 def nverb(*words: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
-        [sys.executable, "-m", "firmware_py.cli", *words], capture_output=True, text=True, timeout=60, check=False
+        [sys.executable, "-m", "firmware_py.cli", *words], capture_output=True, text=True, timeout=HANG_S, check=False
     )
 
 

@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import soundfile
+from numpy.typing import NDArray
 
 from dsp.synthesis import Synthesiser
 from firmware_py import jack
@@ -27,11 +28,14 @@ except (ModelError, OSError) as error:
 @pytest.fixture(scope="module")
 def room(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The decoder's own room at x 6, y 3, z 5, as a stereo recording at another rate, with 10 ms of silence before it."""
-    decoded = DECODER.energy_map(*(-2 + 4 * knob / 9 for knob in (6, 3, 5)))
-    ir = Synthesiser(44100, decoded.grid)(decoded)
     path = tmp_path_factory.mktemp("irs") / "room.wav"
-    soundfile.write(path, np.pad(ir, ((0, 0), (441, 0))).T, 44100, subtype="FLOAT")
+    soundfile.write(path, np.pad(ir_at(6, 3, 5), ((0, 0), (441, 0))).T, 44100, subtype="FLOAT")
     return path
+
+
+def ir_at(*knobs: float) -> NDArray[np.float32]:
+    decoded = DECODER.energy_map(*(-2 + 4 * knob / 9 for knob in knobs))
+    return Synthesiser(44100, decoded.grid)(decoded)
 
 
 def test_a_decoders_own_room_is_found_again(room: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -90,8 +94,10 @@ def test_errors_are_one_line(
 
 
 @pytest.mark.live
-def test_play_without_a_file_goes_through_jack(room: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_play_without_a_file_goes_through_jack(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Through a real server: one at the sound's rate, and one at another, to which it is resampled."""
+    room = tmp_path / "small.wav"
+    soundfile.write(room, ir_at(0, 3, 5)[:, :22050].T, 44100, subtype="FLOAT")
     click = tmp_path / "click.wav"
     soundfile.write(click, np.r_[0.5, np.zeros(999)].astype(np.float32), RATE_HZ, subtype="FLOAT")
     for rate_hz in (RATE_HZ, 44100):

@@ -9,11 +9,10 @@ from typing import Any
 
 import numpy as np
 import pytest
-from playing import RATE_HZ, roughness, send_midi, set_controls, sine, status, take
+from playing import RATE_HZ, ask, roughness, send_midi, set_controls, sine, status, take
 from waiting import HANG_S, wait_until
 
 from firmware_py.demo import private_pedal, wait_for_room
-from firmware_py.socket import ask
 from firmware_py.supervisor import Supervisor
 
 pytestmark = pytest.mark.live

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import faulthandler
 import os
@@ -10,27 +11,27 @@ import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from socket import socket
 
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from playing import RATE_HZ, ask, roughness, settle, sine, status, take
+from waiting import HANG_S, wait_until
 
 from bank.build import build
 from bank.store import KEPT_SLOTS, Store, StoreError, slot_name
 from device.controls import find, to_position
 from dsp.errors import UserError
 from firmware_py import install, rooms, wire
-from firmware_py.demo import Player, private_pedal, wait_for_room
+from firmware_py.demo import private_pedal, wait_for_room
 from firmware_py.install import MAX_BYTES, Offer, Report, kind_of
 from firmware_py.presets import Preset, Presets, parse_presets, to_bytes
-from firmware_py.socket import ask
 from firmware_py.supervisor import Supervisor
 from models.generator import room_at
 
 pytestmark = pytest.mark.live
-
-RATE_HZ = 48000
 
 
 @pytest.fixture(scope="module")
@@ -403,16 +404,16 @@ def test_a_disk_that_fails_for_good_right_after_the_switch_is_told_with_what_is_
 
 def test_two_at_once_both_get_in(tmp_path: Path, files: dict[str, bytes]) -> None:
     code = (
-        "import sys; from pathlib import Path; sys.path[:0] = [sys.argv[1]]; from test_install import put;"
+        "import sys; from pathlib import Path; sys.path[:0] = eval(sys.argv[1]); from test_install import put;"
         "put(Path(sys.argv[2]), Path(sys.argv[3]).read_bytes(), Path(sys.argv[3]).name)"
     )
     for name in "abcd":
         (tmp_path / f"{name}.nvbank").write_bytes(files[name])
     running = [
-        subprocess.Popen([sys.executable, "-c", code, Path(__file__).parent, tmp_path, tmp_path / f"{name}.nvbank"])
+        subprocess.Popen([sys.executable, "-c", code, repr(sys.path), tmp_path, tmp_path / f"{name}.nvbank"])
         for name in "abcd"
     ]
-    assert [process.wait(120) for process in running] == [0, 0, 0, 0]
+    assert [process.wait(HANG_S) for process in running] == [0, 0, 0, 0]
     assert {row["name"] for row in install.listing(tmp_path)} == set("abcd")
     assert playing(tmp_path) in set("abcd")
 
@@ -425,7 +426,7 @@ def pedal(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Supervisor]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("NVERB_DATA_DIR", str(tmp_path_factory.mktemp("live")))
         with private_pedal(block_frames=256, rate_hz=RATE_HZ) as supervisor:
-            wait_for_room(supervisor)
+            wait_for_room(supervisor, HANG_S)
             yield supervisor
 
 
@@ -435,12 +436,12 @@ def nverb(*words: object, stdin: bytes = b"") -> subprocess.CompletedProcess[byt
         input=stdin,
         capture_output=True,
         check=False,
-        timeout=120,
+        timeout=HANG_S,
     )
 
 
 def room() -> dict[str, object]:
-    return ask({"do": "status"})["status"]["room"]
+    return dict(status()["room"])
 
 
 def test_the_running_pedal_changes_over_without_a_click(
@@ -448,29 +449,25 @@ def test_the_running_pedal_changes_over_without_a_click(
 ) -> None:
     ask({"do": "set", "values": {"gain": 0, "mix": 50, "fade": 50, "x": 2, "y": 6, "z": 3, "width": 1}})
     (tmp_path / "a.nvbank").write_bytes(files["a"])
-    sound = np.repeat(0.25 * np.sin(2 * np.pi * 1000 * np.arange(60 * RATE_HZ) / RATE_HZ)[:, None], 2, axis=1)
-    player = Player(os.environ["JACK_DEFAULT_SERVER"], sound.astype(np.float32))
-    try:
-        player.start(2)
-        time.sleep(1)
-        serial = ask({"do": "status"})["status"]["audio"]["playing_serial"]
-        begun = player.position
+    serial = 0
+
+    def install_another() -> None:
+        nonlocal serial
+        serial = status()["audio"]["playing_serial"]
         done = nverb("install", tmp_path / "a.nvbank")
         assert done.returncode == 0 and b"plays" in done.stdout, done.stderr
-        deadline = time.monotonic() + 20
-        while ask({"do": "status"})["status"]["audio"]["playing_serial"] == serial:
-            assert time.monotonic() < deadline
-            time.sleep(0.02)
-        time.sleep(0.5)
-        end = min(player.position, len(sound))
-    finally:
-        player.close()
+
+    def it_sounds() -> None:
+        wait_until(lambda: status()["audio"]["playing_serial"] != serial, tend=pedal.tend)
+
+    def built_in() -> None:
+        assert nverb("use", "built-in").returncode == 0
+        settle(pedal)
+
+    heard = take(pedal, sine(120), prepare=built_in, during=[install_another, it_sounds])
     assert str(room()["path"]).startswith("a@") and room()["bank"] == "bank a"
-    heard = player.recording[RATE_HZ // 2 : end, 0].astype(float)
-    assert end > begun and np.abs(heard).max() > 0.05
-    # A steady sine minus what its two neighbours predict: the bar of a 50 ms crossfade, as in test_pedal.
-    roughness = np.abs(heard[2:] - 2 * np.cos(2 * np.pi * 1000 / RATE_HZ) * heard[1:-1] + heard[:-2])
-    assert roughness[RATE_HZ // 2 :].max() < 5e-3
+    assert np.abs(heard).max() > 0.05
+    assert roughness(heard[RATE_HZ:]).max() < 5e-3  # the bar of a 50 ms crossfade, as in test_pedal
 
 
 def test_commands_reach_the_store_of_the_pedal_that_runs(pedal: Supervisor, files: dict[str, bytes]) -> None:
@@ -511,7 +508,7 @@ def test_a_member_of_the_group_installs_as_the_pedal_and_a_stranger_does_not(
 
     def member(of: int, *words: str, stdin: bytes) -> subprocess.CompletedProcess[bytes]:
         return subprocess.run(
-            [sys.executable, "-c", code, str(of), *words], input=stdin, capture_output=True, check=False, timeout=60
+            [sys.executable, "-c", code, str(of), *words], input=stdin, capture_output=True, check=False, timeout=HANG_S
         )
 
     done = member(group, "install", "--name", "from the group", "-", stdin=files["d"])
@@ -527,17 +524,14 @@ def test_a_member_of_the_group_installs_as_the_pedal_and_a_stranger_does_not(
 
 def sounding() -> tuple[int, int]:
     """The audio process, and the number of the room that it plays."""
-    audio = ask({"do": "status"})["status"]["audio"]
+    audio = status()["audio"]
     return audio["pid"], audio["playing_serial"]
 
 
 def wait_until_another_sounds(pedal: Supervisor, before: tuple[int, int]) -> None:
     """Another room than then, from the same audio process."""
-    deadline = time.monotonic() + 30
-    while sounding()[1] == before[1]:
-        assert time.monotonic() < deadline
-        time.sleep(0.02)
-    assert wait_for_room(pedal)["audio"]["pid"] == before[0]
+    wait_until(lambda: sounding()[1] != before[1], tend=pedal.tend)
+    assert wait_for_room(pedal, HANG_S)["audio"]["pid"] == before[0]
 
 
 def test_a_model_is_switched_to_and_rolled_back_while_it_plays(pedal: Supervisor, files: dict[str, bytes]) -> None:
@@ -550,7 +544,7 @@ def test_a_model_is_switched_to_and_rolled_back_while_it_plays(pedal: Supervisor
         (("rollback", "model"), "decoder@", "nverb rooms"),
         (("use", "a"), "a@", "bank a"),
     ):
-        before = wait_for_room(pedal)["audio"]
+        before = wait_for_room(pedal, HANG_S)["audio"]
         done = nverb(*words)
         assert done.returncode == 0 and b"plays" in done.stdout, done.stderr
         wait_until_another_sounds(pedal, (before["pid"], before["playing_serial"]))
@@ -569,7 +563,7 @@ def test_a_pushed_profile_takes_effect_while_it_plays(pedal: Supervisor) -> None
         nonlocal turn
         turn = turn % 100 + 1
         ask({"do": "set", "values": {"width": 0.03 * turn, "predelay": turn}})
-        return name in ask({"do": "status"})["status"]["board"]["apart"]
+        return name in status()["board"]["apart"]
 
     assert knob_of("width") and not knob_of("predelay")
     values = ask({"do": "get"})["values"]
@@ -577,10 +571,7 @@ def test_a_pushed_profile_takes_effect_while_it_plays(pedal: Supervisor) -> None
         changed = profile.replace('control = "width"', 'control = "predelay"').encode()
         done = nverb("install", "--kind", "profile", "--name", "sim", "-", stdin=changed)
         assert done.returncode == 0 and b"sim kept" in done.stdout, done.stderr
-        deadline = time.monotonic() + 20
-        while not knob_of("predelay"):
-            assert time.monotonic() < deadline
-            time.sleep(0.05)
+        wait_until(lambda: knob_of("predelay"), tend=pedal.tend)
         assert not knob_of("width")
         bad = nverb("install", "--kind", "profile", "--name", "sim", "-", stdin=b"knob = 3\n")
         assert bad.returncode == 1 and bad.stderr.count(b"\n") == 1, bad
@@ -606,14 +597,14 @@ def test_clients_that_stall_or_leave_do_not_hold_the_knobs_up(pedal: Supervisor,
     assert ask({"do": "set", "values": {"mix": 33}})["values"]["mix"] == 33
     for connection in stalled:
         connection.close()
-    deadline = time.monotonic() + 20
-    while True:
-        try:
-            connection = connect({"do": "store"})
-            break
-        except UserError:
-            assert time.monotonic() < deadline
-            time.sleep(0.1)
+
+    def granted() -> socket | None:
+        with contextlib.suppress(UserError):
+            return connect({"do": "store"})
+        return None
+
+    connection = wait_until(granted)
+    assert connection is not None
     connection.sendall(b'{"nverb": 1, "do": "install", "name": "x", "size": 1000000, "sha256": ""}\n')
     connection.close()
     assert ask({"do": "get", "names": ["mix"]})["values"]["mix"] == 33
@@ -636,7 +627,5 @@ def test_start_with_a_damaged_slot(pedal: Supervisor, files: dict[str, bytes]) -
     control.kill()
     control.wait()
     (Path(os.environ["NVERB_RUNTIME_DIR"]) / "session.json").unlink(missing_ok=True)
-    deadline = time.monotonic() + 60
-    while wait_for_room(pedal)["control"]["pid"] == old:
-        assert time.monotonic() < deadline
+    wait_until(lambda: wait_for_room(pedal, HANG_S)["control"]["pid"] != old)
     assert str(room()["path"]).startswith(("good@", "a@"))

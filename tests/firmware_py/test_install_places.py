@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 from test_install import playing, put, roll_back, use
+from waiting import HANG_S
 
 from bank.build import build
 from bank.store import Store
@@ -145,7 +146,7 @@ def test_a_clock_in_1970(tmp_path: Path, files: Path) -> None:
 
     def nverb(*words: object) -> subprocess.CompletedProcess[str]:
         command = [sys.executable, "-m", "firmware_py.cli", *map(str, words)]
-        done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False, timeout=120)
+        done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False, timeout=HANG_S)
         for path in [data, *data.rglob("*")]:  # what the kernel of that board would have written
             if path != signers:
                 os.utime(path, (3600, 3600), follow_symlinks=False)

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import socket
-import time
 from collections.abc import Iterator
 
 import pytest
+from waiting import wait_until
 
 from device.board import Action, Change, Notice
 from device.controls import find, to_value
@@ -43,9 +43,12 @@ def send(port: int, address: str, value: object) -> None:
 
 def events(osc: Osc, count: int) -> list[Event]:
     found: list[Event] = []
-    deadline = time.monotonic() + 10
-    while len(found) < count and time.monotonic() < deadline:
-        found += osc.poll()
+
+    def come() -> bool:
+        found.extend(osc.poll())
+        return len(found) >= count
+
+    wait_until(come, told=lambda: f"only {found} came")
     return found
 
 

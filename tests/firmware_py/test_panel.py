@@ -100,8 +100,13 @@ def nverb(*words: str) -> list[str]:
 @pytest.fixture
 def control_process() -> Iterator[None]:
     process = subprocess.Popen(nverb("control"), stdin=subprocess.DEVNULL)
+
+    def answers() -> bool:
+        assert process.poll() is None
+        return subprocess.run(nverb("status"), capture_output=True, check=False).returncode == 0
+
     try:
-        wait_until(lambda: subprocess.run(nverb("status"), capture_output=True, check=False).returncode == 0)
+        wait_until(answers)
         yield
     finally:
         process.terminate()

@@ -14,7 +14,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from playing import RATE_HZ, roughness, set_controls, settle, sine, status, take
+from playing import RATE_HZ, ask, roughness, set_controls, settle, sine, status, take
 from scipy.signal import fftconvolve
 from waiting import HANG_S, wait_until
 
@@ -24,7 +24,6 @@ from firmware_py import jack
 from firmware_py.demo import private_pedal, wait_for_room
 from firmware_py.rooms import RoomMaker, find_source
 from firmware_py.settings import load_session
-from firmware_py.socket import ask
 from firmware_py.supervisor import Supervisor
 
 pytestmark = pytest.mark.live

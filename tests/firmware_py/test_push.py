@@ -13,6 +13,7 @@ from pathlib import Path
 
 import pytest
 from sshd_board import NVERB, Board, board
+from waiting import HANG_S
 
 from bank.build import build
 from bank.store import Store
@@ -54,7 +55,7 @@ def nverb(*words: object) -> subprocess.CompletedProcess[str]:
         capture_output=True,
         text=True,
         check=False,
-        timeout=120,
+        timeout=HANG_S,
     )
 
 

@@ -6,12 +6,13 @@ from __future__ import annotations
 import os
 import shutil
 import signal
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 import jack as jack_client
 import pytest
+from playing import ask, status
+from waiting import HANG_S, wait_until
 
 from dsp.errors import UserError
 from firmware_py import crashguard, jack
@@ -20,9 +21,8 @@ from firmware_py.crashguard import CRASH_LOOP, CrashGuard
 from firmware_py.demo import private_pedal, wait_for_room
 from firmware_py.jack import JackKeeper, sound_cards
 from firmware_py.jack_service import driver
-from firmware_py.settings import defaults
+from firmware_py.settings import defaults, load_session
 from firmware_py.settings_file import Settings
-from firmware_py.socket import ask
 from firmware_py.supervisor import Supervisor
 
 pytestmark = pytest.mark.live
@@ -31,19 +31,16 @@ pytestmark = pytest.mark.live
 @pytest.fixture(scope="module")
 def pedal() -> Iterator[Supervisor]:
     with private_pedal(block_frames=128, synchronous=False) as supervisor:
-        wait_for_room(supervisor)
+        wait_for_room(supervisor, HANG_S)
         yield supervisor
 
 
 @pytest.mark.parametrize("name", FAULTS)
 def test_after_each_fault_the_same_room_plays_with_the_same_knobs(pedal: Supervisor, name: str) -> None:
     ask({"do": "set", "values": ROOM})
-    wait_for_room(pedal)
-    deadline = time.monotonic() + 1
-    while time.monotonic() < deadline:  # the session is kept twice a second
-        pedal.tend()
-        time.sleep(0.02)
-    recovery = cause(OwnPedal(pedal), FAULTS[name], name, settle_s=0.5)
+    wait_for_room(pedal, HANG_S)
+    wait_until(lambda: load_session(0).values == ask({"do": "get"})["values"], tend=pedal.tend)
+    recovery = cause(OwnPedal(pedal), FAULTS[name], name, settle_s=0.5, give_up_s=HANG_S)
     assert recovery.same
     assert not crashguard.safe_start_reason()
 
@@ -53,26 +50,19 @@ def kill_young(pedal: Supervisor, name: str) -> None:
     for _ in range(CRASH_LOOP):
         victim = OwnPedal(pedal).pid(name)
         starts = next(child for child in pedal.children if child.name == name)
-        wait_until(pedal, lambda starts=starts: starts.ready)
+        wait_until(lambda starts=starts: starts.ready, tend=pedal.tend)
         os.kill(victim, signal.SIGKILL)
         wait_until(
-            pedal, lambda starts=starts, victim=victim: starts.process is not None and starts.process.pid != victim
+            lambda starts=starts, victim=victim: starts.process is not None and starts.process.pid != victim,
+            tend=pedal.tend,
         )
-
-
-def wait_until(pedal: Supervisor, true: Callable[[], bool], timeout_s: float = 60) -> None:
-    deadline = time.monotonic() + timeout_s
-    while not true():
-        assert time.monotonic() < deadline
-        pedal.tend()
-        time.sleep(0.02)
 
 
 @pytest.mark.parametrize("frames", [1024, 64, 128])
 def test_at_another_block_size_of_jack_the_old_process_plays_no_block(pedal: Supervisor, frames: int) -> None:
     """pyo writes past its buffers in each block that is larger than the first was. The blocks are counted while jackd waits for the last of
     its clients to be ready, when no block can be under way, and again when another process plays."""
-    wait_for_room(pedal)
+    wait_for_room(pedal, HANG_S)
     counted: list[int] = []
     before = Ear()
     before.heartbeat()
@@ -89,8 +79,8 @@ def test_at_another_block_size_of_jack_the_old_process_plays_no_block(pedal: Sup
     client.blocksize = frames
     client.deactivate()
     client.close()
-    wait_until(pedal, lambda: ask({"do": "status"})["status"]["audio"]["block_frames"] == frames)
-    assert wait_for_room(pedal)["audio"]["block_frames"] == frames
+    wait_until(lambda: status()["audio"]["block_frames"] == frames, tend=pedal.tend)
+    assert wait_for_room(pedal, HANG_S)["audio"]["block_frames"] == frames
     assert counted == [port.meters()["blocks"]]
     assert not crashguard.safe_start_reason()
 
@@ -111,17 +101,17 @@ def test_without_jacks_tools_no_server_is_left_to_itself(tmp_path: Path, monkeyp
 @pytest.mark.parametrize("name", ["audio", "control"])
 def test_a_crash_loop_ends_in_a_safe_start(name: str) -> None:
     with private_pedal(block_frames=128, synchronous=False) as pedal:
-        wait_for_room(pedal)
+        wait_for_room(pedal, HANG_S)
         ask({"do": "set", "values": ROOM})
         kill_young(pedal, name)
-        wait_until(pedal, lambda: bool(crashguard.safe_start_reason()))
-        status = wait_for_room(pedal)
-        wait_until(pedal, lambda: ask({"do": "status"})["status"]["room"]["bank"] == "built-in")
-        status = ask({"do": "status"})["status"]
-        assert f"{name} process died" in status["safe_start"]
-        assert status["controls"]["x"] == pytest.approx(defaults()["x"], abs=0.1)  # knobs may fine-tune
+        wait_until(crashguard.safe_start_reason, tend=pedal.tend)
+        wait_for_room(pedal, HANG_S)
+        wait_until(lambda: status()["room"]["bank"] == "built-in", tend=pedal.tend)
+        now = status()
+        assert f"{name} process died" in now["safe_start"]
+        assert now["controls"]["x"] == pytest.approx(defaults()["x"], abs=0.1)  # knobs may fine-tune
         ask({"do": "bank", "path": ""})  # choosing rooms ends it
-        assert not ask({"do": "status"})["status"]["safe_start"]
+        assert not status()["safe_start"]
 
 
 @pytest.fixture
@@ -171,32 +161,24 @@ def test_the_keeper_waits_for_a_card_and_takes_it_back(capfd: pytest.CaptureFixt
 
     keeper = JackKeeper(start)
     try:
-        tend(keeper, lambda: bool(keeper.trouble))
+        wait_until(lambda: bool(keeper.trouble), tend=keeper.tend)
         assert keeper.server is None and "waiting for a sound card" in keeper.trouble
         card_is_there = True
-        tend(keeper, lambda: keeper.server is not None and keeper.settled)
+        wait_until(lambda: keeper.server is not None and keeper.settled, tend=keeper.tend)
         first = keeper.server
         assert first is not None and not keeper.trouble
         card_is_there = False
         os.kill(first.process.pid, signal.SIGSTOP)  # as when ALSA's card is gone: alive, and no period comes any more
-        tend(keeper, lambda: "waiting" in keeper.trouble)
+        wait_until(lambda: "waiting" in keeper.trouble, tend=keeper.tend)
         assert first.process.poll() is not None
         card_is_there = True
-        tend(keeper, lambda: keeper.server is not None and keeper.settled)
+        wait_until(lambda: keeper.server is not None and keeper.settled, tend=keeper.tend)
         assert keeper.server is not first and jack.is_running(name)
     finally:
         keeper.close()
     assert (
         capfd.readouterr().err.count("waiting for a sound card") == 2
     )  # told once each time, not three times a second
-
-
-def tend(keeper: JackKeeper, until: Callable[[], bool]) -> None:
-    deadline = time.monotonic() + 60
-    while not until():
-        assert time.monotonic() < deadline
-        keeper.tend()
-        time.sleep(0.02)
 
 
 def test_a_jackd_that_cannot_start_is_told_and_tried_again() -> None:
@@ -208,7 +190,7 @@ def test_a_jackd_that_cannot_start_is_told_and_tried_again() -> None:
         raise UserError("no such device")
 
     keeper = JackKeeper(start)
-    tend(keeper, lambda: tries >= 3)
+    wait_until(lambda: tries >= 3, tend=keeper.tend)
     assert keeper.trouble == "no such device"
     keeper.close()
 

@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from waiting import HANG_S
 
 from dsp.errors import UserError
 from firmware_py.settings_file import Settings, load_for_service, path, read, write
@@ -100,7 +101,7 @@ def nverb(*words: str, data: Path) -> subprocess.CompletedProcess[str]:
         env=os.environ | {"NVERB_DATA_DIR": str(data)},
         capture_output=True,
         text=True,
-        timeout=60,
+        timeout=HANG_S,
         check=False,
     )
 

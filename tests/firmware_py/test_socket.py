@@ -15,6 +15,7 @@ from typing import Any
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from waiting import HANG_S
 
 from device.controls import CONTROLS
 from firmware_py.control import Control
@@ -67,7 +68,7 @@ def answering(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Answering]:
 def exchange(line: bytes) -> dict[str, Any] | None:
     """The answer to one line; None if the client was dropped."""
     with socket.socket(socket.AF_UNIX) as client:
-        client.settimeout(10)
+        client.settimeout(HANG_S)
         try:
             client.connect(os.fspath(socket_path()))
             client.sendall(line + b"\n")
@@ -130,13 +131,13 @@ def test_more_clients_than_it_takes(answering: Answering) -> None:
     idle = []
     for _ in range(3 * MAX_CLIENTS):
         client = socket.socket(socket.AF_UNIX)
-        client.settimeout(10)
+        client.settimeout(HANG_S)
         with contextlib.suppress(BlockingIOError):  # the queue is full: dropped by the kernel
             client.connect(os.fspath(socket_path()))
         idle.append(client)
     for client in idle:
         client.close()
-    assert ask({"do": "get"})["ok"]
+    assert ask({"do": "get"}, timeout_s=HANG_S)["ok"]
 
 
 def test_a_client_that_reads_nothing_holds_nobody_up(answering: Answering) -> None:
@@ -148,7 +149,7 @@ def test_a_client_that_reads_nothing_holds_nobody_up(answering: Answering) -> No
                 deaf.sendall(b'{"do": "status"}\n')
         except OSError:
             pass
-        assert ask({"do": "get"})["ok"]
+        assert ask({"do": "get"}, timeout_s=HANG_S)["ok"]
 
 
 def test_nobody_else_may_come_in(answering: Answering) -> None:

@@ -12,6 +12,7 @@ from multiprocessing.connection import Connection
 from pathlib import Path
 
 import pytest
+from waiting import HANG_S, wait_until
 
 from models.cores import WorkerLost, on_all_cores
 
@@ -79,7 +80,7 @@ def test_a_worker_that_dies_at_birth_is_told() -> None:
         "from multiprocessing import set_executable; from models.cores import on_all_cores; "
         "set_executable('/bin/false'); list(on_all_cores(max, bytes(1_000_000), range(2)))"
     )
-    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=False, timeout=60)
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=False, timeout=HANG_S)
     assert "WorkerLost: a worker process was killed" in done.stderr
 
 
@@ -103,10 +104,13 @@ def test_ctrl_c_ends_all_at_once(tmp_path: Path) -> None:
         start_new_session=True,
         env=os.environ | {"PYTHONPATH": os.pathsep.join([str(Path(__file__).parent), *sys.path])},
     )
-    while not begun.exists():
+
+    def works() -> bool:
         assert parent.poll() is None
-        time.sleep(0.01)
+        return begun.exists()
+
+    wait_until(works)
     os.killpg(parent.pid, signal.SIGINT)
-    told = parent.communicate(timeout=60)[1]  # ends when the last process that has it open does
+    told = parent.communicate(timeout=HANG_S)[1]  # ends when the last process that has it open does
     assert parent.returncode == -signal.SIGINT
     assert told.count("Traceback") == 1 and told.rstrip().endswith("KeyboardInterrupt"), told
