@@ -23,7 +23,6 @@ import shutil
 import subprocess
 import sys
 import tempfile
-import time
 from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
@@ -42,6 +41,7 @@ FAULTS = {
 CRASHED, REFUSED, DONE, BROKEN = 137, 1, 0, 70
 POINTS = ((0.0, 0.0, 0.0), (1.3, -0.4, -2.0))
 HERE = Path(__file__).parent
+sys.path.append(str(HERE.parent.parent))  # as pytest does
 
 
 @dataclass
@@ -398,29 +398,20 @@ def power_cuts(bench: Bench, scenario: str, every: int = 1) -> Outcome:
 
 def heard(source: object) -> float:
     """Starts a pedal on what NVERB_DATA_DIR holds: how far, in dB of the peak, what an impulse makes it play is from this bank's room."""
-    from firmware_py.demo import Player, private_pedal, wait_for_room
-    from firmware_py.rooms import RoomMaker
-    from firmware_py.socket import ask
+    from playing import RATE_HZ, ask, set_controls, take
+    from waiting import HANG_S
 
-    rate_hz = 48000
-    start = rate_hz // 4  # JACK connects within some blocks
-    impulse = np.zeros((start + rate_hz, 2), np.float32)
-    impulse[start] = 0.25
-    with private_pedal(block_frames=256, rate_hz=rate_hz) as pedal:
-        wait_for_room(pedal)
-        ask({"do": "set", "values": {"gain": 0.0, "mix": 100.0, "limiter": 0.0}})
-        time.sleep(0.5)  # smoothed
+    from firmware_py.demo import private_pedal, wait_for_room
+    from firmware_py.rooms import RoomMaker
+
+    impulse = np.zeros((RATE_HZ, 2), np.float32)
+    impulse[0] = 0.25
+    with private_pedal(block_frames=256, rate_hz=RATE_HZ) as pedal:
+        wait_for_room(pedal, HANG_S)
+        set_controls(pedal, gain=0.0, mix=100.0, limiter=0.0)
         values = ask({"do": "get"})["values"]
-        player = Player(os.environ["JACK_DEFAULT_SERVER"], impulse)
-        try:
-            player.start(2)
-            while not player.done:
-                pedal.tend()
-                time.sleep(0.02)
-        finally:
-            player.close()
-    ir = 0.25 * RoomMaker(source, rate_hz, 10 * rate_hz).ir(values)[:2].T  # type: ignore[arg-type]
-    got = player.recording[start + player.block_frames :][:rate_hz]  # the loop through two JACK clients takes one block
+        got = take(pedal, impulse)
+    ir = 0.25 * RoomMaker(source, RATE_HZ, 10 * RATE_HZ).ir(values)[:2].T  # type: ignore[arg-type]
     want = np.zeros_like(got)
     want[: len(ir)] = ir[: len(got)]
     return float(20 * np.log10(np.abs(got - want).max() / np.abs(want).max() + 1e-30))
