@@ -220,15 +220,14 @@ def supply_check() -> Result:
 
 
 def midi_check() -> Result:
-    from firmware_py.midi import usual_api
-    from firmware_py.midi_ports import missing
+    from firmware_py.midi_support import missing_package, usual_api
     from firmware_py.socket import ask
 
     wanted = settings_file.load_for_service()[0].midi
     if wanted == "off":
         return Result("MIDI", "ok", "off in the settings")
     if importlib.util.find_spec("rtmidi") is None:
-        found, _, remedy = missing().partition(": ")
+        found, _, remedy = missing_package().partition(": ")
         return Result("MIDI", "hint", f"{found}, which is not installed", remedy)
     try:
         midi = ask({"do": "midi"})["midi"]

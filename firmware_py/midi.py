@@ -301,8 +301,3 @@ class Midi:
             self._process.wait()
         self._process = None
         self._rest = b""
-
-
-def usual_api() -> str:
-    """ALSA's sequencer where there is one, else no MIDI."""
-    return "alsa" if os.path.exists("/dev/snd/seq") else "off"

@@ -27,7 +27,7 @@ import time
 from typing import Any
 
 from firmware_py.errors import keep_stderr_harmless
-from models.packages import how_to_install, sees_debian
+from firmware_py.midi_support import missing_package
 
 CLIENT = "nverb-midi"
 POLL_S = 0.004
@@ -36,16 +36,6 @@ RESCAN_S, LIFE_S = 1.0, 3.0
 PR_SET_PDEATHSIG = 1
 LONGEST = 3
 """Bytes of the messages that a pedal is steered by; longer ones (system exclusive) are none of its business."""
-
-
-def missing() -> str:
-    """Why rtmidi cannot be imported, with the remedy. PyPI has wheels up to Python 3.12; Debian 13 has a package."""
-    remedy = how_to_install("python-rtmidi")
-    if sees_debian():
-        remedy = "sudo apt-get install python3-rtmidi"
-    elif sys.version_info >= (3, 13):
-        remedy = f"sudo apt-get install g++ pkg-config python3-dev libasound2-dev libjack-jackd2-dev, then {remedy}"
-    return f"MIDI needs the package python-rtmidi: {remedy}"
 
 
 def is_plug(api: str, name: str) -> bool:
@@ -125,7 +115,7 @@ def main(api: str) -> int:
 
         ports = Ports(rtmidi, api)
     except ImportError:
-        tell([f"! {missing()}"])
+        tell([f"! {missing_package()}"])
         return 1
     except rtmidi.RtMidiError:
         remedy = {

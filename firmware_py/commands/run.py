@@ -85,7 +85,7 @@ def _add_doors(parser: argparse.ArgumentParser) -> None:
 def _midi_api(choice: str) -> str:
     if choice != "auto":
         return choice
-    from firmware_py.midi import usual_api
+    from firmware_py.midi_support import usual_api
 
     return usual_api()
 

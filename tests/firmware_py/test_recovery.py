@@ -76,7 +76,9 @@ def test_at_another_block_size_of_jack_the_old_process_plays_no_block(pedal: Sup
             counted.append(port.meters()["blocks"])
 
     client.set_blocksize_callback(told)
-    with contextlib.suppress(jack_client.JackError):  # jackd takes it in, and says that it failed where that took it long
+    with contextlib.suppress(
+        jack_client.JackError
+    ):  # jackd takes it in, and says that it failed where that took it long
         client.activate()
     client.blocksize = frames
     client.deactivate()
