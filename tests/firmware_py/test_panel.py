@@ -125,7 +125,7 @@ def test_in_a_terminal(control_process: None) -> None:
             shown += os.read(leader, 65536)
 
     def values() -> dict[str, float]:
-        return dict(panel.ask({"do": "get"})["values"])
+        return dict(panel.ask({"do": "get"}, timeout_s=HANG_S)["values"])
 
     process = subprocess.Popen(
         nverb("panel"), stdin=follower, stdout=follower, stderr=follower, env=os.environ | {"TERM": "xterm"}

@@ -9,6 +9,7 @@ import signal
 import subprocess
 import sys
 import tempfile
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -53,6 +54,25 @@ def test_turning_every_room_knob_while_it_plays_does_not_click(pedal: Supervisor
     acts = [lambda values=values: ask({"do": "set", "values": values}) for values in turns]
     got = take(pedal, sine(60), during=acts)
     assert roughness(got[RATE_HZ // 2 :]).max() < 5e-3
+
+
+def test_a_late_client_costs_time_and_no_sound_and_jackd_tells_where_it_gave_up(pedal: Supervisor) -> None:
+    set_controls(pedal, gain=0, mix=30)
+    assert pedal.jack is not None
+
+    def hold_up() -> None:
+        late = status()["audio"]["pid"]
+        os.kill(late, signal.SIGSTOP)
+        time.sleep(0.2)
+        os.kill(late, signal.SIGCONT)
+
+    got = take(pedal, sine(60), during=[hold_up])
+    assert roughness(got[RATE_HZ // 2 :]).max() < 1e-3
+    lost, gone = pedal.jack.lost_blocks(), status()["audio"]["pid"]
+    os.kill(gone, signal.SIGSTOP)
+    wait_until(lambda: pedal.jack and pedal.jack.lost_blocks() > lost)
+    os.kill(gone, signal.SIGCONT)
+    wait_for_room(pedal, HANG_S)
 
 
 def test_killing_the_control_process_leaves_the_sound_and_its_successor_takes_over(pedal: Supervisor) -> None:
@@ -136,12 +156,12 @@ def test_a_second_process_is_refused(pedal: Supervisor, command: str) -> None:
     assert "already running" in done.stderr.splitlines()[-1]
 
 
-def wait_until_it_plays(run: subprocess.Popen[bytes]) -> None:
+def wait_until_it_plays(run: subprocess.Popen[bytes], log: Path = Path(os.devnull)) -> None:
     def plays() -> bool:
-        assert run.poll() is None
+        assert run.poll() is None, log.read_text()
         return "playing" in nverb("status").stdout
 
-    wait_until(plays)
+    wait_until(plays, told=log.read_text)
 
 
 def test_run_plays_refuses_a_second_one_and_leaves_nothing_behind(tmp_path: Path) -> None:
@@ -160,7 +180,7 @@ def test_run_plays_refuses_a_second_one_and_leaves_nothing_behind(tmp_path: Path
                 stderr=log,
             )
         try:
-            wait_until_it_plays(run)
+            wait_until_it_plays(run, tmp_path / "log")
             pids = {status()[name]["pid"] for name in ("audio", "control")}
             second = nverb("run", "--dummy")
             assert second.returncode == 1
