@@ -114,6 +114,8 @@ def run() -> None:
     if not (sys.stdin.isatty() and sys.stdout.isatty()):
         raise UserError("the panel needs a terminal; `nverb status --json` is for programs")
     ask({"do": "status"})  # no pedal: told before the screen is taken
+    for name in ("LINES", "COLUMNS"):  # a size that a parent exported; curses would believe it, not the terminal
+        os.environ.pop(name, None)
     os.environ.setdefault("ESCDELAY", "25")  # ms: Esc leaves at once, over ssh too
     curses.wrapper(_loop)
 
