@@ -25,6 +25,7 @@ from firmware_py import boot, crashguard, errors
 from firmware_py.blocksize import leave_at_new_size
 from firmware_py.memory import lock_pages, one_arena
 from firmware_py.notify import Notifier
+from firmware_py.paths import jack_socket
 from firmware_py.signals import stop_signals
 
 if TYPE_CHECKING:
@@ -123,15 +124,10 @@ def _quiet() -> Iterator[None]:
             os.close(descriptor)
 
 
-def _jack_socket() -> str:
-    """Where jackd of this user listens (jack2: common/JackConstants.h, linux/JackPlatformPlug_os.h)."""
-    return f"/dev/shm/jack_{os.environ.get('JACK_DEFAULT_SERVER', 'default')}_{os.getuid()}_0"
-
-
 def _jack_identity() -> str:
     """Another text for each jackd that was started. pyo may crash when its server dies: that is not its fault."""
     try:
-        info = os.stat(_jack_socket())
+        info = os.stat(jack_socket())
         return f"{info.st_ino}.{info.st_ctime_ns}"
     except OSError:
         return "-"
@@ -148,7 +144,7 @@ def _jack_comes(stop: set[signal.Signals], notifier: Notifier) -> bool:
         with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as knock:
             knock.settimeout(0.5)
             try:
-                knock.connect(_jack_socket())
+                knock.connect(jack_socket())
                 return True
             except OSError:
                 pass

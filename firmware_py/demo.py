@@ -155,6 +155,10 @@ class Player:
         self.client.close()
 
 
+_running: list[str] = []
+"""The JACK servers of private pedals that run."""
+
+
 @contextmanager
 def private_pedal(
     *,
@@ -170,7 +174,9 @@ def private_pedal(
     `as_service`: real-time priority, as far as this user may have it, and locked memory. Sets NVERB_RUNTIME_DIR and
     JACK_DEFAULT_SERVER of this process for its life.
     """
-    name = f"nverb-{os.getpid()}"
+    # By number: JACK knows eight names on a machine, also of servers that died, until one of the name comes again.
+    name = f"nverb-{os.getpid()}-{len(_running)}"
+    _running.append(name)
     runtime = tempfile.mkdtemp(prefix="nverb-", dir="/dev/shm")
     before = {key: os.environ.get(key) for key in ("NVERB_RUNTIME_DIR", "JACK_DEFAULT_SERVER")}
     os.environ.update(NVERB_RUNTIME_DIR=runtime, JACK_DEFAULT_SERVER=name)
@@ -192,6 +198,7 @@ def private_pedal(
     finally:
         if supervisor is not None:
             supervisor.stop()
+        _running.remove(name)
         for key, value in before.items():
             if value is None:
                 os.environ.pop(key, None)

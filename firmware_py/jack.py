@@ -9,6 +9,8 @@ import os
 import re
 import resource
 import shutil
+import socket
+import struct
 import subprocess
 import sys
 import tempfile
@@ -20,6 +22,7 @@ from pathlib import Path
 from dsp.errors import UserError
 from firmware_py.errors import say
 from firmware_py.memory import hold_code
+from firmware_py.paths import jack_socket
 
 STILL_S = 0.7
 """A jackd none of whose threads ran for so long is stopped, hung, or has lost its card: its driver runs once a period."""
@@ -99,7 +102,7 @@ class JackServer:
     ) -> None:
         """Starts jackd and returns when it answers. `synchronous`: the server waits for its clients, so that a late one costs time
         and no samples, up to PATIENCE_MS. `own_log`: keeps what jackd says; else it goes where our own words go. Raises UserError with
-        jackd's own words if it does not come up within 10 s, and beforehand where a tool is missing."""
+        jackd's own words if it does not come up within 10 s, where another one has the name, and beforehand where a tool is missing."""
         if missing := missing_tool():
             raise UserError(f"{missing[0]} is missing: {missing[1]}")
         command = [_tool("jackd")]
@@ -146,6 +149,10 @@ class JackServer:
                     self.stop()
                     raise UserError(f"jackd did not start ({' '.join(command)}): {self.last_words()}")
                 time.sleep(0.05)
+            if (other := _listener(name)) not in (None, self.process.pid):
+                raise UserError(
+                    f"another jackd of this name runs already (process {other})"
+                )  # ours has left, or is about to
             hold_code(self.process.pid, JACK_CODE)
         except BaseException:
             with contextlib.suppress(RuntimeError):  # it has not begun yet
@@ -176,7 +183,7 @@ class JackServer:
     def trouble(self) -> str:
         """What is wrong with it; empty if it lives and its driver runs. To be asked again and again: it compares."""
         if not self.alive():
-            return f"jackd is gone ({self.last_words()})"
+            return f"jackd is gone, with status {self.process.returncode} ({self.last_words()})"
         now, turns = time.monotonic(), _voluntary_switches(self.process.pid)
         if (
             turns != self._turns or now - self._looked_s > STILL_S / 2
@@ -207,6 +214,17 @@ class JackServer:
             except subprocess.TimeoutExpired:
                 self.kill()
         atexit.unregister(self.stop)
+
+
+def _listener(server: str | None) -> int | None:
+    """The process that is the JACK server of that name; None where that cannot be seen."""
+    try:
+        with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as knock:
+            knock.settimeout(1)
+            knock.connect(jack_socket(server))
+            return int(struct.unpack("iII", knock.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, 12))[0])
+    except OSError:
+        return None
 
 
 def _voluntary_switches(pid: int) -> int:

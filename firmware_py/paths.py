@@ -113,3 +113,9 @@ def lock(name: str, what: str) -> BinaryIO:
     file.write(f"{os.getpid()}\n".encode())
     file.flush()
     return file
+
+
+def jack_socket(server: str | None = None) -> str:
+    """Where the jackd of that name (None: the default one) listens for this user (jack2: common/JackConstants.h,
+    linux/JackPlatformPlug_os.h)."""
+    return f"/dev/shm/jack_{server or os.environ.get('JACK_DEFAULT_SERVER') or 'default'}_{os.getuid()}_0"

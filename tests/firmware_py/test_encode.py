@@ -107,6 +107,7 @@ def test_play_without_a_file_goes_through_jack(tmp_path: Path, monkeypatch: pyte
         try:
             assert main(["encode", str(room), "--knobs-only", "--play", str(click)]) == 0
         finally:
+            print(server.log())
             server.close()
 
 

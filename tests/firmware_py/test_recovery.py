@@ -102,6 +102,18 @@ def test_without_jacks_tools_no_server_is_left_to_itself(tmp_path: Path, monkeyp
     assert not jack.is_running(name)
 
 
+def test_a_jackd_whose_name_another_has_is_none_of_ours() -> None:
+    """It leaves by itself, a moment after the other has answered in its place."""
+    name = f"nverb-twice-{os.getpid()}"
+    first = jack.dummy(name)
+    try:
+        with pytest.raises(UserError, match=f"another jackd.*{first.process.pid}|did not start"):
+            jack.dummy(name)
+        assert first.alive() and jack.is_running(name)
+    finally:
+        first.close()
+
+
 @pytest.mark.parametrize("name", ["audio", "control"])
 def test_a_crash_loop_ends_in_a_safe_start(name: str) -> None:
     with private_pedal(block_frames=128, synchronous=False) as pedal:
