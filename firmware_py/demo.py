@@ -83,8 +83,10 @@ class Player:
         """`sound`: float32 (frames, 2). Raises UserError if the server does not answer."""
         import jack as client_library
 
+        # JACK's way to a client is a socket of the client's name alone: of two that open at once, on two servers, one would fail.
+        name = f"nverb-player-{os.getpid()}"
         try:
-            self.client = client_library.Client("nverb-player", servername=server, no_start_server=True)
+            self.client = client_library.Client(name, servername=server, no_start_server=True)
         except client_library.JackError as error:
             raise UserError(f"JACK server {server}: {error}") from None
         self.block_frames = int(self.client.blocksize)

@@ -136,7 +136,7 @@ def _play_to(frame: int, player: Player, this: Take, tend: Callable[[], object] 
 def send_midi(*messages: str) -> None:
     """Plays them into the pedal, one a block, as a keyboard on the same JACK server; each in hexadecimal digits."""
     left = [bytes.fromhex(message) for message in messages]
-    client = jack.Client("keys", servername=os.environ["JACK_DEFAULT_SERVER"], no_start_server=True)
+    client = jack.Client(f"keys-{os.getpid()}", servername=os.environ["JACK_DEFAULT_SERVER"], no_start_server=True)
     out = client.midi_outports.register("out")
 
     def play(_frames: int) -> None:

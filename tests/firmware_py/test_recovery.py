@@ -69,7 +69,8 @@ def test_at_another_block_size_of_jack_the_old_process_plays_no_block(pedal: Sup
     before.heartbeat()
     assert before.port is not None
     port = before.port
-    client = jack_client.Client("size", servername=os.environ["JACK_DEFAULT_SERVER"], no_start_server=True)
+    name, server = f"size-{os.getpid()}", os.environ["JACK_DEFAULT_SERVER"]
+    client = jack_client.Client(name, servername=server, no_start_server=True)
 
     def told(size: int) -> None:  # also when activated
         if size != port.block_frames:
