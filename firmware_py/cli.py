@@ -12,8 +12,8 @@ import time
 from collections.abc import Callable, Sequence
 
 from dsp.errors import UserError, reason
-from firmware_py.completion import complete
-from firmware_py.errors import keep_stderr_harmless
+from firmware_py.commands.completion import complete
+from firmware_py.base.log import keep_stderr_harmless
 
 COMMANDS = (
     "run",

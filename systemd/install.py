@@ -16,7 +16,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from dsp.errors import UserError
-from firmware_py.jack import missing_tool
+from firmware_py.jack.server import missing_tool
 
 FILES = {
     "nverb.target": "etc/systemd/system/nverb.target",
@@ -139,7 +139,7 @@ def _prepare(say: Say) -> None:
     """Opens the rooms that come with nverb as the pedal's user: what has to be made for them is made now, not at the first start."""
     say("opening the rooms that come with nverb")
     done = subprocess.run(
-        [sys.executable, "-c", "from firmware_py.rooms import find_source; find_source()"],
+        [sys.executable, "-c", "from firmware_py.rooms.source import find_source; find_source()"],
         env=os.environ | {"NVERB_DATA_DIR": "/var/lib/nverb", "HOME": "/var/lib/nverb"},
         user="nverb",
         group="nverb",

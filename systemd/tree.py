@@ -131,7 +131,7 @@ def make(order: Order, image: Path) -> Layout:
 
 def check(order: Order) -> None:
     """All that can be known to be wrong before the work begins. Raises UserError."""
-    from firmware_py import settings_file
+    from firmware_py.state import settings as settings_file
 
     if not order.source.exists():
         raise UserError(f"{order.source}: no such folder or file")

@@ -1,7 +1,7 @@
 """What the live tests of a whole pedal share: waiting until what was set sounds, and takes of sounds that are played through it.
 
 The pedal's jackd waits for its clients: a machine that is busy with other things makes a sound late, and does not change it. Where
-even that patience was not enough (firmware_py.jack.PATIENCE_MS), jackd tells, and the sound is played again.
+even that patience was not enough (firmware_py.jack.server.PATIENCE_MS), jackd tells, and the sound is played again.
 """
 
 from __future__ import annotations
@@ -15,10 +15,10 @@ import numpy as np
 from numpy.typing import NDArray
 from waiting import HANG_S, wait_until
 
-from firmware_py import socket
-from firmware_py.bench_recovery import Ear
-from firmware_py.demo import Player
-from firmware_py.supervisor import Supervisor
+from firmware_py.link import client as socket
+from firmware_py.bench.recovery import Ear
+from firmware_py.desk.demo import Player
+from firmware_py.desk.supervisor import Supervisor
 
 RATE_HZ = 48000
 TAKES = 10

@@ -83,12 +83,12 @@ def loaded(statement: str) -> set[str]:
 
 def test_the_audio_process_loads_pyo_and_the_kernel_only() -> None:
     """All that it loads is locked in memory."""
-    assert not loaded("import firmware_py.audio, firmware_py.mailbox, dsp.graph") & NOT_IN_AUDIO
+    assert not loaded("import firmware_py.audio.process, firmware_py.link.mailbox, dsp.graph") & NOT_IN_AUDIO
 
 
 @pytest.mark.parametrize(
     "statement",
-    ["import firmware_py.control", "from firmware_py.cli import build_parser\nbuild_parser()"],
+    ["import firmware_py.control.pedal", "from firmware_py.cli import build_parser\nbuild_parser()"],
     ids=["control process", "command line"],
 )
 def test_desk_packages_stay_off_the_board(statement: str) -> None:
@@ -99,7 +99,7 @@ def test_desk_packages_stay_off_the_board(statement: str) -> None:
     "statement",
     [
         "from firmware_py.cli import build_parser\nbuild_parser()",
-        "from firmware_py.status import complete\ncomplete({'version': ''})",
+        "from firmware_py.desk.screen import complete\ncomplete({'version': ''})",
     ],
     ids=["--help", "status"],
 )

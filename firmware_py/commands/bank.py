@@ -87,7 +87,7 @@ def add_parsers(subparsers: Any) -> None:
 
 @contextmanager
 def _bar(what: str) -> Iterator[Callable[[int, int], None]]:
-    from firmware_py.progress import Bar
+    from firmware_py.base.progress import Bar
 
     bar = Bar()
     try:
@@ -99,7 +99,7 @@ def _bar(what: str) -> Iterator[Callable[[int, int], None]]:
 def _build(args: argparse.Namespace) -> int:
     from bank.build import build, build_from_model
     from dsp.errors import UserError
-    from firmware_py.paths import model_path
+    from firmware_py.base.paths import model_path
     from models.decoder import Decoder
     from models.generator import room_at
 
@@ -191,7 +191,7 @@ def _verify(args: argparse.Namespace) -> int:
 
 def _import(args: argparse.Namespace) -> int:
     from bank.folder import import_folder
-    from firmware_py.paths import model_path
+    from firmware_py.base.paths import model_path
 
     with _bar("recordings") as progress:
         taken = import_folder(
@@ -220,8 +220,8 @@ def _export(args: argparse.Namespace) -> int:
 
 def _map(args: argparse.Namespace) -> int:
     from bank.picture import draw_cube
-    from firmware_py.paths import model_path
-    from firmware_py.rooms import find_source
+    from firmware_py.base.paths import model_path
+    from firmware_py.rooms.source import find_source
 
     source = find_source(model_path(args.bank) if args.bank else None)
     with _bar("rooms") as progress:

@@ -61,7 +61,7 @@ def add_parsers(subparsers: Any) -> None:
 
 
 def _kernel(args: argparse.Namespace) -> int:
-    from firmware_py import bench_kernel
+    from firmware_py.bench import kernel as bench_kernel
 
     if args.plan:
         rows = bench_kernel.plan(args.block, round(48 * args.ir_ms), args.inputs)
@@ -73,7 +73,7 @@ def _kernel(args: argparse.Namespace) -> int:
 
 
 def _pedal(args: argparse.Namespace) -> int:
-    from firmware_py.bench_pedal import measure
+    from firmware_py.bench.pedal import measure
 
     figures = measure(block_frames=args.block, storm_s=args.storm_seconds, show=not args.json)
     if args.json:

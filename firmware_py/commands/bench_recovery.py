@@ -1,4 +1,4 @@
-"""`nverb bench recovery`: see firmware_py.bench_recovery."""
+"""`nverb bench recovery`: see firmware_py.bench.recovery."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ def add_recovery_bench(parts: Any) -> None:
 
 
 def _recovery(args: argparse.Namespace) -> int:
-    from firmware_py.bench_recovery import measure
+    from firmware_py.bench.recovery import measure
 
     figures = measure(service=args.service, show=not args.json)
     if args.json:

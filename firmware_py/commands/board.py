@@ -57,7 +57,7 @@ def add_parsers(subparsers: Any) -> None:
 def _picture(args: argparse.Namespace) -> int:
     from device import profile, wiring
     from dsp.errors import UserError
-    from firmware_py.paths import data_dir
+    from firmware_py.base.paths import data_dir
     from models.files import write_atomically
 
     board = profile.load(_named(args), data_dir())
@@ -74,7 +74,7 @@ def _picture(args: argparse.Namespace) -> int:
 
 def _list(_: argparse.Namespace) -> int:
     from device import profile
-    from firmware_py.paths import data_dir
+    from firmware_py.base.paths import data_dir
 
     for name, path in profile.paths(data_dir()).items():
         try:
@@ -90,7 +90,7 @@ def _show(args: argparse.Namespace) -> int:
     from device.board import load_calibration
     from device.controls import describe_range
     from device.profile import load
-    from firmware_py.paths import data_dir
+    from firmware_py.base.paths import data_dir
 
     profile = load(_named(args), data_dir())
     ends, complaint = load_calibration(data_dir(), profile.name)
@@ -117,7 +117,7 @@ def _show(args: argparse.Namespace) -> int:
 
 
 def _named(args: argparse.Namespace) -> str:
-    from firmware_py import settings_file
+    from firmware_py.state import settings as settings_file
 
     return args.profile or settings_file.load().profile
 
@@ -125,7 +125,7 @@ def _named(args: argparse.Namespace) -> str:
 def _copy(args: argparse.Namespace) -> int:
     from device.profile import find_path, load
     from dsp.errors import UserError
-    from firmware_py.paths import data_dir
+    from firmware_py.base.paths import data_dir
 
     source = find_path(args.profile, data_dir())
     load(str(source))
@@ -146,7 +146,7 @@ def _open(name: str) -> Board:
     """The board, for us alone. A pedal that runs holds its lines and bus."""
     from device.board import Board
     from device.profile import load
-    from firmware_py.paths import data_dir, lock
+    from firmware_py.base.paths import data_dir, lock
 
     if not load(name, data_dir()).is_simulated:
         _open.held = lock("control", "the pedal")  # type: ignore[attr-defined]
@@ -184,7 +184,7 @@ def _calibrate(args: argparse.Namespace) -> int:
     from device.board import read_calibrations
     from device.profile import load
     from dsp.errors import UserError
-    from firmware_py.paths import data_dir
+    from firmware_py.base.paths import data_dir
 
     profile = load(_named(args), data_dir())
     kept = read_calibrations(data_dir())
@@ -212,7 +212,7 @@ def _keep(calibrations: dict[str, dict[str, list[float]]]) -> None:
     import json
 
     from device.board import CALIBRATION
-    from firmware_py.paths import data_dir
+    from firmware_py.base.paths import data_dir
     from models.files import write_atomically
 
     data = json.dumps(calibrations, indent=1).encode()

@@ -21,7 +21,7 @@ def add_parsers(subparsers: Any) -> None:
 
 
 def _doctor(args: argparse.Namespace) -> int:
-    from firmware_py import doctor
+    from firmware_py.desk import doctor
 
     results = doctor.boot_report() if args.boot else [check() for check in doctor.CHECKS]
     if args.json:

@@ -36,7 +36,7 @@ def add_parsers(subparsers: Any) -> None:
 
 def _encode(args: argparse.Namespace) -> int:
     from dsp.errors import UserError
-    from firmware_py.encode import keep, locate, play, side_by_side
+    from firmware_py.desk.encode import keep, locate, play, side_by_side
 
     if args.output and not args.play:
         raise UserError("-o goes with --play IN.wav")
@@ -51,9 +51,9 @@ def _encode(args: argparse.Namespace) -> int:
         if args.output:
             keep(args.output, sound, rate_hz)
     if args.preset:
-        from firmware_py.paths import data_dir
-        from firmware_py.presets import Presets
-        from firmware_py.settings import defaults
+        from firmware_py.base.paths import data_dir
+        from firmware_py.state.presets import Presets
+        from firmware_py.state.session import defaults
 
         bank = os.fspath(args.decoder.resolve()) if args.decoder else ""
         Presets(data_dir()).save(args.preset, defaults() | found.values, bank)

@@ -34,7 +34,7 @@ def add_parsers(subparsers: Any) -> None:
 
 
 def _ask(**request: Any) -> dict[str, Any]:
-    from firmware_py.socket import ask
+    from firmware_py.link.client import ask
 
     answer: dict[str, Any] = ask({"do": "midi"} | request)["midi"]
     return answer

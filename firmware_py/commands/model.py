@@ -75,7 +75,7 @@ def _add_eval(parts: Any) -> None:
 def _own_rooms(folders: list[Path]) -> Any:
     """Prepared rooms of all folders, told file by file where there is something to tell."""
     from bank.prepare import prepare
-    from firmware_py.progress import Bar
+    from firmware_py.base.progress import Bar
 
     bar = Bar()
     rooms = []
@@ -96,7 +96,7 @@ def _own_rooms(folders: list[Path]) -> Any:
 
 def _train(args: argparse.Namespace) -> int:
     from bank.prepare import packed
-    from firmware_py.progress import Bar
+    from firmware_py.base.progress import Bar
     from models import evaluate, report, train
     from models.packages import studio_import
 
@@ -129,7 +129,7 @@ def _train(args: argparse.Namespace) -> int:
 
 
 def _eval(args: argparse.Namespace) -> int:
-    from firmware_py.progress import Bar
+    from firmware_py.base.progress import Bar
     from models import axes, evaluate
     from models.decoder import SHIPPED, Decoder, Encoder
 

@@ -73,7 +73,7 @@ def add_parsers(parts: Any) -> None:
 
 
 def _import(args: argparse.Namespace) -> int:
-    from firmware_py.paths import model_path
+    from firmware_py.base.paths import model_path
     from models.container import write
     from models.files import require_space
     from models.plugin import import_model
@@ -95,7 +95,7 @@ def _import(args: argparse.Namespace) -> int:
 
 
 def _info(args: argparse.Namespace) -> int:
-    from firmware_py.paths import model_path
+    from firmware_py.base.paths import model_path
     from models.container import Network, NoRuntime, read
     from models.probe import prove
 
@@ -124,7 +124,7 @@ def _info(args: argparse.Namespace) -> int:
 def _decode(args: argparse.Namespace) -> int:
     import numpy as np
 
-    from firmware_py.paths import model_path, write_atomically
+    from firmware_py.base.paths import model_path, write_atomically
     from models.decoder import Decoder
 
     decoder = Decoder.open(model_path(args.model))
@@ -142,7 +142,7 @@ def _decode(args: argparse.Namespace) -> int:
 
 def _encode(args: argparse.Namespace) -> int:
     from bank.recording import mono, read_recording
-    from firmware_py.paths import model_path
+    from firmware_py.base.paths import model_path
     from models.decoder import PluginEncoder
     from models.reference import RATE_HZ
 
@@ -155,9 +155,9 @@ def _encode(args: argparse.Namespace) -> int:
 def _traverse(args: argparse.Namespace) -> int:
     from bank.picture import draw_walk
     from dsp.errors import UserError
-    from firmware_py.paths import model_path
-    from firmware_py.progress import Bar
-    from firmware_py.rooms import find_source
+    from firmware_py.base.paths import model_path
+    from firmware_py.base.progress import Bar
+    from firmware_py.rooms.source import find_source
 
     if not 2 <= args.frames <= 2000:
         raise UserError(f"--frames {args.frames}: from 2 to 2000")

@@ -43,8 +43,8 @@ def add_parsers(subparsers: Any) -> None:
 
 
 def _presets() -> Any:
-    from firmware_py.paths import data_dir
-    from firmware_py.presets import Presets
+    from firmware_py.base.paths import data_dir
+    from firmware_py.state.presets import Presets
 
     return Presets(data_dir())
 
@@ -59,7 +59,7 @@ def _list(_: argparse.Namespace) -> int:
 
 
 def _save(args: argparse.Namespace) -> int:
-    from firmware_py.socket import ask
+    from firmware_py.link.client import ask
 
     status = ask({"do": "status"})["status"]
     presets = _presets()
@@ -71,14 +71,14 @@ def _save(args: argparse.Namespace) -> int:
 
 
 def _load(args: argparse.Namespace) -> int:
-    from firmware_py.socket import ask
+    from firmware_py.link.client import ask
 
     print(f"{ask({'do': 'preset', 'load': args.name})['preset']} plays")
     return 0
 
 
 def _step(args: argparse.Namespace) -> int:
-    from firmware_py.socket import ask
+    from firmware_py.link.client import ask
 
     print(f"{ask({'do': 'preset', 'step': args.by})['preset']} plays")
     return 0
@@ -96,7 +96,7 @@ def _show(args: argparse.Namespace) -> int:
 
 def _export(args: argparse.Namespace) -> int:
     from dsp.errors import UserError
-    from firmware_py.presets import to_bytes
+    from firmware_py.state.presets import to_bytes
     from models.files import write_atomically
 
     kept = _presets()

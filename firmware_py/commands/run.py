@@ -85,7 +85,7 @@ def _add_doors(parser: argparse.ArgumentParser) -> None:
 def _midi_api(choice: str) -> str:
     if choice != "auto":
         return choice
-    from firmware_py.midi_support import usual_api
+    from firmware_py.base.midi_support import usual_api
 
     return usual_api()
 
@@ -105,7 +105,7 @@ def _engine_arguments(args: argparse.Namespace) -> list[str]:
 def _settle(args: argparse.Namespace, *, service: bool = False) -> None:
     """What was not asked for is as the settings file says. A bad file stops a command, but not a service: see load_for_service."""
     from dsp.errors import UserError
-    from firmware_py import settings_file
+    from firmware_py.state import settings as settings_file
 
     if service:
         settings, trouble = settings_file.load_for_service()
@@ -138,10 +138,10 @@ def _settle(args: argparse.Namespace, *, service: bool = False) -> None:
 def _run(args: argparse.Namespace) -> int:
     from device.profile import load
     from dsp.errors import UserError
-    from firmware_py import jack
-    from firmware_py.paths import data_dir, lock
-    from firmware_py.rooms import find_source
-    from firmware_py.supervisor import Child, Supervisor, command
+    from firmware_py.jack import server as jack
+    from firmware_py.base.paths import data_dir, lock
+    from firmware_py.rooms.source import find_source
+    from firmware_py.desk.supervisor import Child, Supervisor, command
 
     _settle(args)
     server = os.environ.get("JACK_DEFAULT_SERVER")
@@ -191,7 +191,7 @@ def _run(args: argparse.Namespace) -> int:
 
 
 def _demo(args: argparse.Namespace) -> int:
-    from firmware_py.demo import play
+    from firmware_py.desk.demo import play
 
     _settle(args)
     if not 2 <= args.seconds <= 600:
@@ -211,8 +211,8 @@ def _demo(args: argparse.Namespace) -> int:
 
 
 def _audio(args: argparse.Namespace) -> int:
-    from firmware_py import audio
-    from firmware_py.paths import lock
+    from firmware_py.audio import process as audio
+    from firmware_py.base.paths import lock
 
     _settle(args, service=True)
     held = lock("audio", "an audio process")
@@ -230,8 +230,8 @@ def _audio(args: argparse.Namespace) -> int:
 
 
 def _jack(args: argparse.Namespace) -> int:
-    from firmware_py.jack_service import run
-    from firmware_py.paths import lock
+    from firmware_py.jack.service import run
+    from firmware_py.base.paths import lock
 
     held = lock("jack", "nverb jack")
     run()
@@ -240,8 +240,8 @@ def _jack(args: argparse.Namespace) -> int:
 
 
 def _control(args: argparse.Namespace) -> int:
-    from firmware_py.control import run
-    from firmware_py.paths import lock
+    from firmware_py.control.pedal import run
+    from firmware_py.base.paths import lock
 
     _settle(args, service=True)
     held = lock("control", "a control process")

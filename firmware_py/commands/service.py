@@ -56,7 +56,7 @@ def _uninstall(args: argparse.Namespace) -> int:
 
 
 def _show(args: argparse.Namespace) -> int:
-    from firmware_py import settings_file
+    from firmware_py.state import settings as settings_file
 
     values = dataclasses.asdict(settings_file.load())
     if args.json:
@@ -70,8 +70,8 @@ def _show(args: argparse.Namespace) -> int:
 
 def _change(args: argparse.Namespace) -> int:
     from device.profile import load
-    from firmware_py import settings_file
-    from firmware_py.paths import data_dir
+    from firmware_py.state import settings as settings_file
+    from firmware_py.base.paths import data_dir
 
     new = settings_file.parse(args.values)
     before = settings_file.load()
@@ -85,7 +85,7 @@ def _change(args: argparse.Namespace) -> int:
 
 
 def _reset(_: argparse.Namespace) -> int:
-    from firmware_py import settings_file
+    from firmware_py.state import settings as settings_file
 
     settings_file.write(settings_file.Settings())
     print("all settings have their defaults")
@@ -94,7 +94,7 @@ def _reset(_: argparse.Namespace) -> int:
 
 
 def _how_to_take_effect() -> None:
-    from firmware_py.paths import SERVICE_DATA, data_dir
+    from firmware_py.base.paths import SERVICE_DATA, data_dir
 
     command = "sudo systemctl restart nverb.target" if data_dir() == SERVICE_DATA else "stop and start `nverb run`"
     print(f"takes effect with the next start: {command}")

@@ -32,7 +32,7 @@ def bank() -> dict[str, str]:
 
 def decoder() -> tuple[dict[str, str] | None, str]:
     """None, and what the player is told: no TFLite runtime here, and the pedal plays from the bank."""
-    from firmware_py.rooms import find_source
+    from firmware_py.rooms.source import find_source
     from models.decoder import Decoder
 
     said: list[str] = []
@@ -45,7 +45,7 @@ def decoder() -> tuple[dict[str, str] | None, str]:
 def room_ir() -> str:
     """The IR that a player hears at a place off the bank's grid: from the decoder, or where there is none from the bank."""
     from dsp.synthesis import Synthesiser
-    from firmware_py.rooms import find_source
+    from firmware_py.rooms.source import find_source
 
     return packed(Synthesiser(RATE_HZ)(find_source(say=lambda _: None).energy_map(0.5, -0.5, 1.0)))
 
@@ -70,7 +70,7 @@ def resampled() -> str:
 def kernel_db() -> float:
     """Live graph (pyo, our callable, kernel) against a convolution in float64: error relative to the peak."""
     from dsp.graph import OfflineGraph
-    from firmware_py.settings import defaults, engine_params
+    from firmware_py.state.session import defaults, engine_params
 
     chance = np.random.default_rng(7)
     impulse = np.ascontiguousarray(chance.standard_normal((2, 12000)) * np.exp(-np.arange(12000) / 3000), np.float32)

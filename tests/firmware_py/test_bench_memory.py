@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from dsp.errors import UserError
-from firmware_py.commands.bench_memory import footprint_mib, table
+from firmware_py.bench.memory import footprint_mib, table
 
 MIB = 1 << 20
 

@@ -14,14 +14,15 @@ from device.board import Action, Board, Change
 from device.controls import CONTROLS, NOT_KEPT, find
 from device.profile import PACKAGED
 from dsp._engine import PARAMS
-from firmware_py import control as module
-from firmware_py import mailbox, settings
-from firmware_py.boardslot import BoardSlot
-from firmware_py.control import Control
-from firmware_py.doors import Event, Named, Program
-from firmware_py.lights import Lights
-from firmware_py.presets import PresetError, Presets
-from firmware_py.rooms import BuiltInRooms, RoomMaker
+from firmware_py.control import pedal as module
+from firmware_py.link import mailbox
+from firmware_py.state import session as settings
+from firmware_py.control.board_slot import BoardSlot
+from firmware_py.control.pedal import Control
+from firmware_py.control.inputs import Event, Named, Program
+from firmware_py.control.leds import Lights
+from firmware_py.state.presets import PresetError, Presets
+from firmware_py.rooms.source import BuiltInRooms, RoomMaker
 
 
 @pytest.fixture(autouse=True)

@@ -12,10 +12,10 @@ import soundfile
 from numpy.typing import NDArray
 
 from dsp.synthesis import Synthesiser
-from firmware_py import jack
+from firmware_py.jack import server as jack
 from firmware_py.cli import main
-from firmware_py.paths import data_dir
-from firmware_py.presets import Presets
+from firmware_py.base.paths import data_dir
+from firmware_py.state.presets import Presets
 from models.decoder import Decoder, ModelError
 
 RATE_HZ = 48000

@@ -12,8 +12,8 @@ import pytest
 from playing import RATE_HZ, ask, roughness, send_midi, set_controls, sine, status, take
 from waiting import HANG_S, wait_until
 
-from firmware_py.demo import private_pedal, wait_for_room
-from firmware_py.supervisor import Supervisor
+from firmware_py.desk.demo import private_pedal, wait_for_room
+from firmware_py.desk.supervisor import Supervisor
 
 pytestmark = pytest.mark.live
 
@@ -33,8 +33,8 @@ def until(pedal: Supervisor, wanted: Callable[[dict[str, Any]], bool]) -> dict[s
 
 
 def test_midi_moves_controls_plays_presets_and_is_learnt(pedal: Supervisor) -> None:
-    from firmware_py.paths import data_dir
-    from firmware_py.presets import Presets
+    from firmware_py.base.paths import data_dir
+    from firmware_py.state.presets import Presets
 
     values = ask({"do": "get"})["values"]
     Presets(data_dir()).save("live", values | {"mix": 62.5})

@@ -21,14 +21,16 @@ from playing import RATE_HZ, ask, roughness, settle, sine, status, take
 from waiting import HANG_S, wait_until
 
 from bank.build import build
-from bank.store import KEPT_SLOTS, Store, StoreError, slot_name
+from firmware_py.state.store import KEPT_SLOTS, Store, StoreError, slot_name
 from device.controls import find, to_position
 from dsp.errors import UserError
-from firmware_py import install, rooms, wire
-from firmware_py.demo import private_pedal, wait_for_room
-from firmware_py.install import MAX_BYTES, Offer, Report, kind_of
-from firmware_py.presets import Preset, Presets, parse_presets, to_bytes
-from firmware_py.supervisor import Supervisor
+from firmware_py.install import installer as install
+from firmware_py.rooms import source as rooms
+from firmware_py.install import protocol as wire
+from firmware_py.desk.demo import private_pedal, wait_for_room
+from firmware_py.install.installer import MAX_BYTES, Offer, Report, kind_of
+from firmware_py.state.presets import Preset, Presets, parse_presets, to_bytes
+from firmware_py.desk.supervisor import Supervisor
 from models.generator import room_at
 
 pytestmark = pytest.mark.live
@@ -209,7 +211,7 @@ def test_a_bank_that_makes_no_sound_or_is_damaged_within_is_refused(tmp_path: Pa
 
 
 def test_a_trial_that_crashes_hangs_or_eats_the_memory_harms_nobody() -> None:
-    from firmware_py import trial
+    from firmware_py.install import trial
 
     def crash() -> None:
         faulthandler.disable()
@@ -381,7 +383,7 @@ def test_a_disk_that_fails_for_good_right_after_the_switch_is_told_with_what_is_
 
         def fail() -> None:
             patch.setattr(os, "symlink", broken)
-            patch.setattr("bank.store.sync_folder", broken)
+            patch.setattr("firmware_py.state.store.sync_folder", broken)
 
         def then_fail(old: Path, new: Path) -> None:
             rename(old, new)
@@ -495,7 +497,7 @@ def test_a_member_of_the_group_installs_as_the_pedal_and_a_stranger_does_not(
     group = 12345
     code = (
         "import os, sys; import argparse, json, select, socket; from firmware_py import cli, wire, install, progress, paths, trust;"
-        "from firmware_py import socket as s; import bank.store; cli.build_parser();"
+        "from firmware_py import socket as s; import firmware_py.state.store; cli.build_parser();"
         "g = int(sys.argv[1]);"
         "os.geteuid() or (os.setgroups([g] if g else []), os.setresgid(65534, 65534, 65534), os.setresuid(65534, 65534, 65534));"
         "sys.exit(cli.main(sys.argv[2:]))"
@@ -588,7 +590,7 @@ def test_a_pushed_profile_takes_effect_while_it_plays(pedal: Supervisor) -> None
 
 
 def test_clients_that_stall_or_leave_do_not_hold_the_knobs_up(pedal: Supervisor, files: dict[str, bytes]) -> None:
-    from firmware_py.socket import connect
+    from firmware_py.link.client import connect
 
     stalled = []
     with pytest.raises(UserError, match="installations are running"):

@@ -8,12 +8,12 @@ import sys
 
 import pytest
 
-from firmware_py.jack import JACK_CODE
-from firmware_py.memory import IDLE_LIBRARIES
+from firmware_py.jack.server import JACK_CODE
+from firmware_py.base.memory import IDLE_LIBRARIES
 
 PROGRAM = """
 import mmap, os, re, tempfile
-from firmware_py.memory import lock_pages
+from firmware_py.base.memory import lock_pages
 with tempfile.NamedTemporaryFile(dir="/dev/shm") as spared, tempfile.NamedTemporaryFile(dir="/dev/shm") as other:
     maps = []
     for file in (spared, other):
@@ -82,7 +82,7 @@ def test_what_the_callback_may_enter_is_not_idle(path: str, idle: bool) -> None:
 
 HOLDING = """
 import re, subprocess
-from firmware_py.memory import hold_code
+from firmware_py.base.memory import hold_code
 other = subprocess.Popen(["sleep", "60"])
 try:
     while "sleep" not in open(f"/proc/{other.pid}/maps").read():

@@ -11,8 +11,8 @@ from waiting import wait_until
 from device.board import Action, Change, Notice
 from device.controls import find, to_value
 from dsp.errors import UserError
-from firmware_py.doors import Event, Named, Program
-from firmware_py.osc import Osc
+from firmware_py.control.inputs import Event, Named, Program
+from firmware_py.control.osc import Osc
 
 udp_client = pytest.importorskip("pythonosc.udp_client")
 

@@ -18,8 +18,8 @@ import pytest
 from waiting import HANG_S, wait_until
 
 from device.controls import CONTROLS, find
-from firmware_py import panel
-from firmware_py.settings import defaults
+from firmware_py.desk import panel
+from firmware_py.state.session import defaults
 
 pytestmark = pytest.mark.live
 

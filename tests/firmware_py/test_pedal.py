@@ -21,11 +21,11 @@ from waiting import HANG_S, wait_until
 
 from device.controls import find, to_position
 from dsp.errors import UserError
-from firmware_py import jack
-from firmware_py.demo import private_pedal, wait_for_room
-from firmware_py.rooms import RoomMaker, find_source
-from firmware_py.settings import load_session
-from firmware_py.supervisor import Supervisor
+from firmware_py.jack import server as jack
+from firmware_py.desk.demo import private_pedal, wait_for_room
+from firmware_py.rooms.source import RoomMaker, find_source
+from firmware_py.state.session import load_session
+from firmware_py.desk.supervisor import Supervisor
 
 pytestmark = pytest.mark.live
 
@@ -239,7 +239,7 @@ def test_ctrl_c_anywhere_in_the_start_of_jackd_leaves_none(interrupted: str) -> 
         import os, sys
         from threading import Thread
         from time import sleep as hold
-        from firmware_py import jack
+        from firmware_py.jack import server as jack
         def stop():
             raise KeyboardInterrupt
         {interrupted}
@@ -307,7 +307,7 @@ def test_without_jack_the_audio_process_says_so_and_leaves() -> None:
 def test_a_hostile_client_gets_an_error_and_the_pedal_goes_on(pedal: Supervisor, line: bytes) -> None:
     import socket as sockets
 
-    from firmware_py.socket import socket_path
+    from firmware_py.link.client import socket_path
 
     with sockets.socket(sockets.AF_UNIX) as client:
         client.settimeout(HANG_S)
@@ -321,7 +321,7 @@ def test_a_hostile_client_gets_an_error_and_the_pedal_goes_on(pedal: Supervisor,
 def test_a_client_that_never_ends_its_line_is_dropped(pedal: Supervisor) -> None:
     import socket as sockets
 
-    from firmware_py.socket import MAX_LINE, socket_path
+    from firmware_py.link.client import MAX_LINE, socket_path
 
     with sockets.socket(sockets.AF_UNIX) as client:
         client.settimeout(HANG_S)

@@ -15,7 +15,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from device.controls import CONTROLS
-from firmware_py.presets import KEPT, MAX_PRESETS, PresetError, Presets
+from firmware_py.state.presets import KEPT, MAX_PRESETS, PresetError, Presets
 
 VALUES = {control.name: control.default for control in CONTROLS}
 
@@ -28,7 +28,7 @@ def presets(tmp_path) -> Presets:
 def test_what_is_saved_is_loaded_by_another_process(presets: Presets, tmp_path) -> None:
     presets.save("Great Hall", VALUES | {"x": 1 / 3, "freeze": 1.0}, "/banks/halls")
     code = (
-        "import sys, json; from pathlib import Path; from firmware_py.presets import Presets;"
+        "import sys, json; from pathlib import Path; from firmware_py.state.presets import Presets;"
         "p = Presets(Path(sys.argv[1])).load('great hall'); print(json.dumps(vars(p)))"
     )
     shown = subprocess.run([sys.executable, "-c", code, tmp_path], capture_output=True, check=True, text=True).stdout
@@ -132,7 +132,7 @@ def test_values_of_another_version_are_left_out_not_fatal(presets: Presets) -> N
     table = json.loads(presets.path.read_text())
     table.pop("sha256")
     table["presets"][0]["values"] |= {"sparkle": 3, "predelay": 1e9}
-    from firmware_py.presets import _digest
+    from firmware_py.state.presets import _digest
 
     presets.path.write_text(json.dumps(table | {"sha256": _digest(table)}))
     assert presets.load("a").values == {"mix": 10.0}
@@ -143,7 +143,7 @@ def test_a_writer_killed_at_any_moment_leaves_a_whole_file(tmp_path) -> None:
     presets = Presets(tmp_path)
     presets.save("steady", VALUES)
     code = (
-        "import sys, itertools; from pathlib import Path; from firmware_py.presets import Presets;"
+        "import sys, itertools; from pathlib import Path; from firmware_py.state.presets import Presets;"
         "p = Presets(Path(sys.argv[1])); print('go', flush=True);"
         "[p.save('busy', {'mix': n % 100}) for n in itertools.count()]"
     )

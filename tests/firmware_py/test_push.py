@@ -16,11 +16,11 @@ from sshd_board import NVERB, Board, board
 from waiting import HANG_S
 
 from bank.build import build
-from bank.store import Store
+from firmware_py.state.store import Store
 from dsp.errors import UserError
-from firmware_py.install import Report
-from firmware_py.push import Ssh, boards, push
-from firmware_py.wire import Content
+from firmware_py.install.installer import Report
+from firmware_py.install.push import Ssh, boards, push
+from firmware_py.install.protocol import Content
 from models.generator import room_at
 
 
@@ -247,7 +247,7 @@ def test_without_nverb_on_the_desk(one: Board, files: Path) -> None:
 
 def test_profiles_and_presets_are_pushed_too(one: Board, tmp_path: Path) -> None:
     from device.profile import PACKAGED
-    from firmware_py.presets import Preset, Presets, to_bytes
+    from firmware_py.state.presets import Preset, Presets, to_bytes
 
     shutil.copy(PACKAGED / "sim.toml", tmp_path / "mine.toml")
     assert nverb("push", *one.options, "localhost", "profile", tmp_path / "mine.toml").returncode == 0

@@ -16,15 +16,16 @@ from playing import ask, status
 from waiting import HANG_S, wait_until
 
 from dsp.errors import UserError
-from firmware_py import crashguard, jack
-from firmware_py.bench_recovery import FAULTS, ROOM, Ear, OwnPedal, cause
-from firmware_py.crashguard import CRASH_LOOP, CrashGuard
-from firmware_py.demo import private_pedal, wait_for_room
-from firmware_py.jack import JackKeeper, sound_cards
-from firmware_py.jack_service import driver
-from firmware_py.settings import defaults, load_session
-from firmware_py.settings_file import Settings
-from firmware_py.supervisor import Supervisor
+from firmware_py.base import crashguard
+from firmware_py.jack import server as jack
+from firmware_py.bench.recovery import FAULTS, ROOM, Ear, OwnPedal, cause
+from firmware_py.base.crashguard import CRASH_LOOP, CrashGuard
+from firmware_py.desk.demo import private_pedal, wait_for_room
+from firmware_py.jack.server import JackKeeper, sound_cards
+from firmware_py.jack.service import driver
+from firmware_py.state.session import defaults, load_session
+from firmware_py.state.settings import Settings
+from firmware_py.desk.supervisor import Supervisor
 
 pytestmark = pytest.mark.live
 

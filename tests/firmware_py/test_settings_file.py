@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from waiting import HANG_S
 
 from dsp.errors import UserError
-from firmware_py.settings_file import Settings, load_for_service, path, read, write
+from firmware_py.state.settings import Settings, load_for_service, path, read, write
 
 
 @pytest.fixture
@@ -84,7 +84,7 @@ def test_no_bytes_get_through(tmp_path_factory: pytest.TempPathFactory, data: by
     )
 )
 def test_whatever_is_accepted_is_in_range(tmp_path_factory: pytest.TempPathFactory, table: dict[str, object]) -> None:
-    from firmware_py.settings_file import checked
+    from firmware_py.state.settings import checked
 
     try:
         used = checked(table, "table")

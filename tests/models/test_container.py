@@ -15,9 +15,9 @@ import numpy as np
 import pytest
 
 from firmware_py.cli import main
-from firmware_py.control import Control
-from firmware_py.rooms import find_source
-from firmware_py.settings import defaults
+from firmware_py.control.pedal import Control
+from firmware_py.rooms.source import find_source
+from firmware_py.state.session import defaults
 from models import container, reference
 from models.decoder import Decoder
 

@@ -12,7 +12,7 @@ import scipy.stats
 from bank.format import Bank
 from dsp import acoustics
 from dsp.synthesis import Synthesiser
-from firmware_py.rooms import find_source
+from firmware_py.rooms.source import find_source
 from models import container, evaluate, generator, measures
 from models.container import GOLDEN_TOLERANCE, NoRuntime
 from models.decoder import SHIPPED, Decoder, Encoder

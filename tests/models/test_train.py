@@ -10,9 +10,9 @@ import pytest
 import soundfile
 
 from dsp.synthesis import Synthesiser
-from firmware_py import progress
+from firmware_py.base import progress
 from firmware_py.cli import main
-from firmware_py.rooms import find_source
+from firmware_py.rooms.source import find_source
 from models import container
 from models.decoder import Decoder, Encoder
 

@@ -92,7 +92,7 @@ class Bench:
             (data / "store/incoming" / f"{digest(self.new)}.part").write_bytes(self.new.read_bytes()[:100_000])
 
         def many(data: Path) -> None:
-            from bank.store import KEPT_SLOTS, Store
+            from firmware_py.state.store import KEPT_SLOTS, Store
 
             for number in range(KEPT_SLOTS + 1):
                 slot = Store(data).root / "slots" / f"spare{number}.{number:064x}.nvbank"
@@ -146,8 +146,8 @@ def digest(path: Path) -> str:
 
 
 def perform(request: dict[str, object], data: Path, path: Path | None = None) -> None:
-    from firmware_py import wire
-    from firmware_py.install import CHUNK, Report
+    from firmware_py.install import protocol as wire
+    from firmware_py.install.installer import CHUNK, Report
 
     def chunks(at: int) -> Iterator[bytes]:
         content = path.read_bytes() if path else b""
@@ -168,7 +168,7 @@ def use(name: str, data: Path) -> None:
 
 
 def remove(name: str, data: Path) -> None:
-    from bank.store import Store
+    from firmware_py.state.store import Store
 
     if any(slot.name == name for slot in Store(data).slots()):
         perform({"do": "remove", "name": name}, data)
@@ -178,7 +178,7 @@ def remove(name: str, data: Path) -> None:
 
 def back_to(data: Path, name: str) -> None:
     """A rollback, unless one that met a fault has come so far already: another would undo it."""
-    from bank.store import Store
+    from firmware_py.state.store import Store
 
     playing = Store(data).current().playing
     if playing is None or playing.name != name:
@@ -196,7 +196,8 @@ def keep_preset(data: Path, mix: float) -> None:
 
 def hurry(bench: Bench) -> None:
     """What a trial computes is shared by all forks, and it makes one room: it changes no file, so that no fault can meet it."""
-    from firmware_py import rooms, trial
+    from firmware_py.rooms import source as rooms
+    from firmware_py.install import trial
 
     rooms.Synthesiser = functools.cache(rooms.Synthesiser)  # type: ignore[misc,assignment]
     check = trial.check
@@ -282,7 +283,7 @@ def fresh(template: Path, data: Path) -> None:
 
 def playing(bench: Bench, data: Path) -> tuple[str, list[str]]:
     """What the pedal would play after a start on this data folder, and what it complains of."""
-    from firmware_py import rooms
+    from firmware_py.rooms import source as rooms
 
     complaints: list[str] = []
     os.environ["NVERB_DATA_DIR"] = str(data)
@@ -401,8 +402,8 @@ def heard(source: object) -> float:
     from playing import RATE_HZ, ask, set_controls, take
     from waiting import HANG_S
 
-    from firmware_py.demo import private_pedal, wait_for_room
-    from firmware_py.rooms import RoomMaker
+    from firmware_py.desk.demo import private_pedal, wait_for_room
+    from firmware_py.rooms.source import RoomMaker
 
     impulse = np.zeros((RATE_HZ, 2), np.float32)
     impulse[0] = 0.25
@@ -421,7 +422,7 @@ def sounds(bench: Bench, scenario: str, points: int) -> Outcome:
     """A kill at `points` (even) calls of a scenario, from the first to the last, half of them beside the switch; each time a whole
     pedal starts on what is left, and plays the old or the new."""
     from bank.format import Bank
-    from firmware_py import rooms
+    from firmware_py.rooms import source as rooms
 
     faults, outcome = Faults(), Outcome()
     before, work, allowed, finally_plays = bench.scenario(scenario)

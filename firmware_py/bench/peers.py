@@ -1,0 +1,105 @@
+"""Peers that Python programs use, timed block by block, each in a process of its own: `python -m firmware_py.bench.peers NAME BLOCK PACED`.
+
+Prints median, 99.9th percentile and largest time of a block in microseconds. The bench alone runs this.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+
+import numpy as np
+
+TAPS, RATE_HZ, SECONDS = 97536, 48000, 2.0
+
+
+def make_ir() -> np.ndarray:
+    noise = np.random.default_rng(1).uniform(-0.02, 0.02, (2, TAPS))
+    return (noise * np.exp(-6.9 * np.arange(TAPS) / TAPS)).astype(np.float32)
+
+
+def nverb(block: int) -> Callable[[], object]:
+    from dsp import _engine
+
+    kernel = _engine.Kernel(_engine.plan(block, TAPS, 2), 720)
+    kernel.load(make_ir())
+    sound, out = np.full((2, block), 0.1, np.float32), np.empty((2, block), np.float32)
+    return lambda: kernel.process(sound, out)
+
+
+def numpy(block: int) -> Callable[[], object]:
+    """Uniform partitions, bins first, one batched matrix product over all partitions: the best of three that NumPy can do."""
+    ir = make_ir()
+    partitions = -(-TAPS // block)
+    padded = np.zeros((2, partitions * block), np.float32)
+    padded[:, :TAPS] = ir
+    spectra = np.fft.rfft(padded.reshape(2, partitions, block), 2 * block).astype(np.complex64)
+    filters = np.ascontiguousarray(spectra.transpose(0, 2, 1))[:, :, None, :]
+    line = np.zeros((2, block + 1, 2 * partitions), np.complex64)  # each spectrum twice: no wrap
+    frame = np.full((2, 2 * block), 0.1, np.float32)
+    at = 0
+
+    def process() -> object:
+        nonlocal at
+        frame[:, :block] = frame[:, block:]
+        at = (at - 1) % partitions
+        line[:, :, at] = line[:, :, at + partitions] = np.fft.rfft(frame)
+        product = np.matmul(filters, line[:, :, at : at + partitions, None])[:, :, 0, 0]
+        return np.fft.irfft(product)[:, block:].astype(np.float32)
+
+    return process
+
+
+def pedalboard(block: int) -> Callable[[], object]:
+    import pedalboard as board
+
+    convolution = board.Convolution(make_ir(), 1.0, RATE_HZ)  # type: ignore[arg-type,unused-ignore]
+    sound = np.full((2, block), 0.1, np.float32)
+    return lambda: convolution.process(sound, RATE_HZ, buffer_size=block, reset=False)
+
+
+def pyo(block: int) -> Callable[[], object]:
+    """CvlVerb with partitions of one block, in a server without sound card."""
+    os.environ["PYO_GUI_WX"] = "0"
+    import pyo as library
+    import soundfile
+
+    server = library.Server(sr=RATE_HZ, nchnls=2, ichnls=2, buffersize=block, duplex=1, audio="manual", verbosity=0)
+    server.boot()
+    with tempfile.NamedTemporaryFile(suffix=".wav") as file:
+        soundfile.write(file.name, make_ir().T, RATE_HZ, subtype="FLOAT")
+        verb = library.CvlVerb(library.Noise(mul=[0.1, 0.1]), impulse=file.name, size=block, bal=1).out()
+    server.start()
+
+    def process(_: object = verb) -> object:
+        return server.process()
+
+    return process
+
+
+PEERS = {"nverb": nverb, "numpy": numpy, "pedalboard": pedalboard, "pyo": pyo}
+
+
+def main(name: str, block: int, paced: bool) -> None:
+    process = PEERS[name](block)
+    for _ in range(50):
+        process()
+    blocks, taken = int(SECONDS * RATE_HZ / block), []
+    start = time.perf_counter()
+    for i in range(blocks):
+        if paced:
+            time.sleep(max(0.0, start + i * block / RATE_HZ - time.perf_counter()))
+        elif time.perf_counter() - start > 2 * SECONDS:
+            break  # slower than real time
+        began = time.perf_counter()
+        process()
+        taken.append(1e6 * (time.perf_counter() - began))
+    print(f"{np.median(taken):.3f} {np.quantile(taken, 0.999):.3f} {max(taken):.3f}", flush=True)
+    os._exit(0)  # pyo's threads are not waited for
+
+
+if __name__ == "__main__":
+    main(sys.argv[1], int(sys.argv[2]), sys.argv[3] == "1")

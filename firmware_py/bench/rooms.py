@@ -1,0 +1,103 @@
+"""`nverb bench rooms`: what a new room costs the control process: decode, shape, synthesise, transform; and what memory it takes."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+STEPS = ("decode", "shape", "synthesise", "spectra")
+
+
+def add_rooms_bench(parts: Any) -> None:
+    parser = parts.add_parser(
+        "rooms",
+        help="a new room, from latent to spectra: time of each step, memory",
+        description="Random points of the knobs' cube, one core. Times are of the processor, not of the clock: other programs' work does "
+        "not count, but slows the caches. The longest rooms last as long as the map (4 s).",
+    )
+    parser.add_argument(
+        "--model", type=Path, metavar="FILE", help="bank or model (default: the one that comes with nverb)"
+    )
+    parser.add_argument("--rate", type=int, default=48_000, help="Hz (default: %(default)s)")
+    parser.add_argument("--block", type=int, default=128, help="frames in a block (default: %(default)s)")
+    parser.add_argument("--rooms", type=int, default=200, help="how many rooms (default: %(default)s)")
+    parser.add_argument("--json", action="store_true", help="for programs")
+    parser.add_argument("--child", action="store_true", help=argparse.SUPPRESS)
+    parser.set_defaults(handler=_rooms)
+
+
+def _rooms(args: argparse.Namespace) -> int:
+    if args.child:
+        print(json.dumps(measure(args.model, args.rate, args.block, args.rooms)))
+        return 0
+    # A process of its own, so that its memory is what a control process needs for rooms, and not the bench's.
+    command = [sys.executable, "-m", "firmware_py.cli", "bench", "rooms", "--child", "--rate", str(args.rate)]
+    command += ["--block", str(args.block), "--rooms", str(args.rooms)]
+    if args.model:
+        command += ["--model", str(args.model)]
+    done = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=False)
+    if done.returncode:
+        return done.returncode
+    figures = json.loads(done.stdout)
+    if args.json:
+        print(json.dumps(figures, indent=2))
+        return 0
+    print(f"{figures['source']}, {args.rate} Hz stereo, {args.rooms} rooms of {figures['mean_s']:.2f} s on average")
+    print(f"{'':12}{'median':>9}{'p90':>9}{'longest':>9}  ms of one core")
+    for name in (*STEPS, "all"):
+        print(f"{name:12}" + "".join(f"{figures[name][column]:9.2f}" for column in ("median", "p90", "max")))
+    print(f"memory: {figures['rss_mb']:.0f} MB resident at most")
+    return 0
+
+
+def measure(path: Path | None, rate_hz: int, block_frames: int, rooms: int) -> dict[str, Any]:
+    """Times in ms by step: median, p90, max; `rss_mb`: the most that this process held."""
+    import resource
+
+    import numpy as np
+
+    from dsp import _engine
+    from dsp.shaping import Shape, shape_map
+    from dsp.synthesis import Synthesiser
+    from firmware_py.base.memory import hold_freed_memory
+    from firmware_py.rooms.source import find_source
+
+    hold_freed_memory()
+    source = find_source(path)
+    shape = Shape(decay=0.999, tilt_db=0.01)  # the whole work of shaping, and as long a room
+    layout = _engine.plan(block_frames, 4 * rate_hz + rate_hz // 4, 1)
+    kernel = _engine.Kernel(layout)
+    random = np.random.default_rng(0)
+    synthesise = Synthesiser(rate_hz, source.energy_map(0.0, 0.0, 0.0).grid)
+    while synthesise.prepare():  # as the control process does when it is idle
+        pass
+    times, seconds = [], []
+    for point in random.uniform(-2, 2, (rooms, 3)):
+        marks = [time.process_time()]
+        room = source.energy_map(*(float(v) for v in point))
+        marks.append(time.process_time())
+        room = shape_map(room, shape)
+        marks.append(time.process_time())
+        ir = synthesise(room)
+        marks.append(time.process_time())
+        kernel.load(ir)
+        marks.append(time.process_time())
+        kernel = _engine.Kernel(layout)  # one that plays would be fading now, and takes no other IR meanwhile
+        times.append(np.diff(marks))
+        seconds.append(ir.shape[1] / rate_hz)
+    table = 1000 * np.array(times)
+    table = np.concatenate([table, table.sum(axis=1, keepdims=True)], axis=1)
+    figures: dict[str, Any] = {"source": source.name, "mean_s": float(np.mean(seconds))}
+    for name, column in zip((*STEPS, "all"), table.T, strict=True):
+        figures[name] = {
+            "median": float(np.median(column)),
+            "p90": float(np.quantile(column, 0.9)),
+            "max": float(column.max()),
+        }
+    figures["rss_mb"] = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+    return figures

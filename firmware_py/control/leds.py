@@ -1,0 +1,71 @@
+"""What the LEDs of the board show of the sound: clipping, and faults that the board itself cannot see. Control process."""
+
+from __future__ import annotations
+
+import os
+import time
+from typing import TYPE_CHECKING, Any
+
+from firmware_py.base.paths import data_dir
+
+if TYPE_CHECKING:
+    from device.board import Board
+    from dsp._engine import Port
+
+FULL_SCALE = 0.999
+"""A peak from here on has met the converter's end."""
+SILENT_S, START_S = 0.5, 10.0
+STORAGE_S = 5.0
+SPARE_BYTES = 1 << 20
+
+
+class Lights:
+    """`look` drives the board's lights; `peaks` gives what `nverb status` shows, for the meters' peaks are there only once."""
+
+    def __init__(self) -> None:
+        self._limited = 0
+        self._held: dict[str, list[float]] = {"input_peak": [0.0, 0.0], "output_peak": [0.0, 0.0]}
+        self._worst_ns = 0
+        self._begun = time.monotonic()
+        self._next_storage = 0.0
+        self._storage_fault = False
+
+    def look(self, board: Board, port: Port | None, now: float, *, room_fault: bool) -> None:
+        """Every 50 ms or so. now: time.monotonic()."""
+        board.set_fault("room", room_fault)
+        board.set_fault("storage", self._storage(now))
+        if port is None:
+            board.set_fault("audio", now - self._begun > START_S)
+            return
+        meters = port.meters(take=True)
+        silent = (time.monotonic_ns() - meters["heartbeat_ns"]) > SILENT_S * 1e9
+        board.set_fault("audio", silent and now - self._begun > START_S)
+        limited, self._limited = meters["limited"] > self._limited, meters["limited"]
+        if limited or max(*meters["input_peak"], *meters["output_peak"]) >= FULL_SCALE:
+            board.light("clip")
+        self._hold(meters)
+
+    def peaks(self, meters: dict[str, Any]) -> dict[str, Any]:
+        """These meters (taken just now) with the peaks since the last call of this."""
+        self._hold(meters)
+        full = meters | self._held | {"worst_ns": self._worst_ns}
+        self._held = {name: [0.0, 0.0] for name in self._held}
+        self._worst_ns = 0
+        return full
+
+    def _hold(self, meters: dict[str, Any]) -> None:
+        for name, held in self._held.items():
+            self._held[name] = [max(pair) for pair in zip(held, meters[name], strict=True)]
+        self._worst_ns = max(self._worst_ns, meters["worst_ns"])
+
+    def _storage(self, now: float) -> bool:
+        """Whether the data folder cannot take a preset: read-only, or full."""
+        if now >= self._next_storage:
+            self._next_storage = now + STORAGE_S
+            try:
+                folder = data_dir()
+                room = os.statvfs(folder)
+                self._storage_fault = not os.access(folder, os.W_OK) or room.f_bavail * room.f_frsize < SPARE_BYTES
+            except Exception:
+                self._storage_fault = True
+        return self._storage_fault

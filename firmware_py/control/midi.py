@@ -1,0 +1,303 @@
+"""MIDI: controllers to controls, program changes to presets. Control process; the ports themselves are firmware_py.control.midi_ports'.
+
+What is understood, on one channel or on all:
+
+| message                  | does                                                                                   |
+|--------------------------|----------------------------------------------------------------------------------------|
+| control change B0 CC VV  | moves the control that CC belongs to: VV / 127 of its travel, by its law; a switch is on from 64 |
+| the same, CC + 32        | the low seven bits for a control on CC 0..31, as the MIDI standard pairs them: 16 384 steps |
+| program change C0 NN     | plays preset NN + 1 of `nverb preset list`                                              |
+
+Which CC belongs to what: the table of controls says (column `cc`), until another is learnt. Presses (CC from 64) may also be "preset
+next", "preset previous" and "tap". What was learnt is kept in the data folder, written as a whole:
+
+    midi.json   {"version": 1, "channel": null or 1..16, "cc": {"mix": 20, "preset next": 21, "gain": null}}
+                cc holds what differs from the table; null: no CC
+"""
+
+from __future__ import annotations
+
+import contextlib
+import difflib
+import json
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from device.board import Action, Change, Notice
+from device.controls import CONTROLS, find, to_value
+from device.profile import ACTIONS
+from firmware_py.control.inputs import Event, Program
+from firmware_py.base.paths import write_atomically
+
+APIS = ("alsa", "jack")
+LEARN_S = 30.0
+RESTART_S = 2.0
+MAX_BYTES = 65_536
+HIGHEST_CC = 119
+"""From 120 on they are channel mode messages: all sound off, all notes off."""
+
+
+class MidiMap:
+    """Which CC belongs to what: the table's, and what was learnt. Every change is kept at once."""
+
+    def __init__(self, folder: Path) -> None:
+        self.path = folder / "midi.json"
+        self.channel: int | None = None
+        """1..16, or None for all."""
+        self._learnt: dict[str, int | None] = {}
+        self.complaint = ""
+        """A line for the log if the file made no sense; the table's CCs hold then."""
+        try:
+            self._read()
+        except FileNotFoundError:
+            pass
+        except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
+            self.channel, self._learnt = None, {}
+            reason = str(error) if isinstance(error, OSError) else "makes no sense"
+            self.complaint = f"{self.path}: {reason}: the usual MIDI controllers hold; learn yours again"
+
+    def _read(self) -> None:
+        with open(self.path, "rb") as file:
+            table = json.loads(file.read(MAX_BYTES))
+        channel = table["channel"]
+        if channel is not None and (type(channel) is not int or not 1 <= channel <= 16):
+            raise ValueError
+        for name, cc in table["cc"].items():
+            if cc is not None and (type(cc) is not int or not 0 <= cc <= HIGHEST_CC):
+                raise ValueError
+            with contextlib.suppress(ValueError):  # a control of another version of the pedal
+                self._learnt[target(name)] = cc
+        self.channel = channel
+
+    def _keep(self) -> None:
+        data = json.dumps({"version": 1, "channel": self.channel, "cc": self._learnt}, indent=1).encode()
+        write_atomically(self.path, lambda file: file.write(data))
+
+    def ccs(self) -> dict[str, int]:
+        """All that have one."""
+        table: dict[str, int | None] = {control.name: control.cc for control in CONTROLS}
+        return {name: cc for name, cc in (table | self._learnt).items() if cc is not None}
+
+    def by_cc(self) -> dict[int, str]:
+        return {cc: name for name, cc in self.ccs().items()}
+
+    def assign(self, name: str, cc: int) -> list[str]:
+        """Gives this CC to a control or action; whom it was taken from. Raises ValueError."""
+        name = target(name)
+        if type(cc) is not int or not 0 <= cc <= HIGHEST_CC:
+            raise ValueError(f"controller {cc}: they go from 0 to {HIGHEST_CC}")
+        robbed = [other for other, its in self.ccs().items() if its == cc and other != name]
+        for other in robbed:
+            self._learnt[other] = None
+        self._learnt[name] = cc
+        self._keep()
+        return robbed
+
+    def forget(self, name: str | None) -> None:
+        """Back to the table's CC, for one or (None) for all. A CC that somebody else has learnt stays there. Raises ValueError."""
+        if name is None:
+            self._learnt.clear()
+        else:
+            name = target(name)
+            self._learnt.pop(name, None)
+            usual = self.ccs().get(name)
+            if sum(cc == usual for cc in self.ccs().values()) > 1 and usual is not None:
+                self._learnt[name] = None
+        self._keep()
+
+    def set_channel(self, channel: int | None) -> None:
+        """Raises ValueError."""
+        if channel is not None and (type(channel) is not int or not 1 <= channel <= 16):
+            raise ValueError(f"MIDI channel {channel}: 1 to 16, or all")
+        self.channel = channel
+        self._keep()
+
+
+def target(name: str) -> str:
+    """The name of a control, or of an action of a footswitch. Raises ValueError naming the nearest."""
+    words = " ".join(name.lower().split())
+    if words in ACTIONS:
+        return words
+    try:
+        return find(name).name
+    except ValueError as error:
+        near = difflib.get_close_matches(words[:64], ACTIONS, n=1)
+        raise ValueError(f"no control {name[:64]!r}: did you mean {near[0]!r}?" if near else str(error)) from None
+
+
+class Midi:
+    """The door (see firmware_py.control.inputs). api: "alsa" or "jack"."""
+
+    def __init__(self, api: str, folder: Path) -> None:
+        self._api = api
+        self._map = MidiMap(folder)
+        self._names = self._map.by_cc()
+        self._ports: list[str] = []
+        self._process: subprocess.Popen[bytes] | None = None
+        self._next_start = 0.0
+        self._rest = b""
+        self._fault = ""
+        self._learning: str | None = None
+        self._learn_until = 0.0
+        self._learnt: dict[str, Any] | None = None
+        self._high: dict[int, int] = {}  # by CC 0..31: the upper seven bits last seen
+        self._last = ""
+
+    def poll(self) -> list[Event]:
+        events: list[Event] = []
+        if self._map.complaint:
+            events.append(Notice(self._map.complaint))
+            self._map.complaint = ""
+        data = self._read(events)
+        if data:
+            *lines, self._rest = (self._rest + data).split(b"\n")
+            self._rest = self._rest[-256:]
+            for line in lines:
+                self._take(line.decode("utf-8", "replace"), events)
+        return events
+
+    def _read(self, events: list[Event]) -> bytes:
+        if self._process is None:
+            now = time.monotonic()
+            if now < self._next_start:
+                return b""
+            self._next_start = now + RESTART_S
+            self._process = subprocess.Popen(
+                [sys.executable, "-m", "firmware_py.control.midi_ports", self._api],
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.DEVNULL,  # ALSA's and JACK's libraries write there whatever they like
+            )
+            assert self._process.stdout is not None
+            os.set_blocking(self._process.stdout.fileno(), False)
+        assert self._process.stdout is not None
+        try:
+            data = os.read(self._process.stdout.fileno(), 4096)
+        except BlockingIOError:
+            return b""
+        if not data:  # it has left
+            self._end()
+            events += [Notice(f"MIDI: {name} has gone") for name in self._ports]
+            self._ports.clear()
+        return data
+
+    def _take(self, line: str, events: list[Event]) -> None:
+        kind, text = line[:2], line[2:]
+        if kind == "+ ":
+            self._ports.append(text)
+            self._fault = ""
+            events.append(Notice(f"MIDI: listening to {text}"))
+        elif kind == "- " and text in self._ports:
+            self._ports.remove(text)
+            events.append(Notice(f"MIDI: {text} has gone"))
+        elif kind == "! ":
+            if text != self._fault:
+                events.append(Notice(f"MIDI: {text}; trying again"))
+            self._fault = text
+        else:
+            try:
+                message = bytes.fromhex(line)
+            except ValueError:
+                return
+            if message:
+                events += self.message(message)
+
+    def message(self, message: bytes) -> list[Event]:
+        """What follows from one message, status byte first."""
+        self._fault = ""
+        if self._map.channel is not None and message[0] & 0x0F != self._map.channel - 1:
+            return []
+        match message[0] & 0xF0, len(message):
+            case 0xB0, 3:
+                return self._controller(message[1], message[2])
+            case 0xC0, 2:
+                self._last = f"program {message[1] + 1}"
+                return [Program(message[1])]
+        return []
+
+    def _controller(self, cc: int, value: int) -> list[Event]:
+        if self._learning is not None and cc <= HIGHEST_CC:
+            return self._learn(cc)
+        name, position = self._names.get(cc), value / 127
+        if name is None and 32 <= cc < 64 and cc - 32 in self._high:
+            name, position = self._names.get(cc - 32), (self._high[cc - 32] << 7 | value) / 16383
+        if name is None:
+            return []
+        if cc < 32:
+            self._high[cc] = value
+        self._last = f"CC {cc} = {value}: {name}"
+        if name in ACTIONS:
+            return [Action(name)] if value >= 64 else []
+        control = find(name)
+        return [Change(name, to_value(control, float(value >= 64) if control.is_switch else position))]
+
+    def _learn(self, cc: int) -> list[Event]:
+        name, self._learning = self._learning, None
+        assert name is not None
+        if time.monotonic() > self._learn_until:
+            return []
+        try:
+            robbed = self._map.assign(name, cc)
+        except OSError as error:
+            self._learnt = {"error": f"{self._map.path}: {error.strerror}: nothing was learnt"}
+            return [Notice(f"MIDI: {self._learnt['error']}")]
+        self._changed()
+        self._learnt = {"name": name, "cc": cc, "from": robbed}
+        return []
+
+    def _changed(self) -> None:
+        self._names = self._map.by_cc()
+        self._high.clear()
+
+    def answer(self, request: Mapping[str, Any]) -> dict[str, Any]:
+        """The socket's requests about MIDI; see firmware_py.link.client. Raises ValueError, OSError: then nothing is changed."""
+        if "learn" in request:
+            self._learnt = None
+            self._learning = None if request["learn"] is None else target(str(request["learn"]))
+            self._learn_until = time.monotonic() + LEARN_S
+        elif "assign" in request:
+            self._map.assign(str(request["assign"]), request["cc"])
+        elif "forget" in request:
+            self._map.forget(None if request["forget"] is None else str(request["forget"]))
+        elif "channel" in request:
+            self._map.set_channel(request["channel"])
+        self._changed()
+        if self._learning is not None and time.monotonic() > self._learn_until:
+            self._learning = None
+        return {
+            "api": self._api,
+            "ports": list(self._ports),
+            "fault": self._fault,
+            "channel": self._map.channel,
+            "cc": self._map.ccs(),
+            "learning": self._learning,
+            "learnt": self._learnt,
+            "last": self._last,
+        }
+
+    def describe(self) -> str:
+        ports = ", ".join(self._ports) or "no plug; connect to nverb-midi:in"
+        channel = "all channels" if self._map.channel is None else f"channel {self._map.channel}"
+        last = f"; last: {self._last}" if self._last else ""
+        return f"MIDI by {self._api}, {channel}: {self._fault or ports}{last}"
+
+    def close(self) -> None:
+        if self._process is not None:
+            self._process.terminate()
+            self._end()
+
+    def _end(self) -> None:
+        assert self._process is not None and self._process.stdout is not None
+        self._process.stdout.close()
+        try:
+            self._process.wait(1)
+        except subprocess.TimeoutExpired:
+            self._process.kill()
+            self._process.wait()
+        self._process = None
+        self._rest = b""

@@ -1,0 +1,112 @@
+"""OSC (Open Sound Control 1.0) over UDP, for phones, tablets and patches. Optional: needs the package python-osc.
+
+| address                          | arguments                                                 | does                        |
+|----------------------------------|-----------------------------------------------------------|-----------------------------|
+| /nverb/set/NAME                  | a number in the control's unit, text ("2 kHz") or T, F    | sets a control              |
+| /nverb/turn/NAME                 | 0 to 1                                                    | turns it, by its law        |
+| /nverb/preset                    | a name, or a number from 1                                | plays a preset              |
+| /nverb/preset/next, .../previous, /nverb/tap | none, or not 0 (a button's release is 0)      | as a footswitch             |
+
+Whoever can send to the port can turn the knobs and no more. It is bound to this machine alone unless another address is named.
+What makes no sense is told in the log, once a second at most.
+"""
+
+from __future__ import annotations
+
+import socket
+import time
+
+from device.board import Action, Change, Notice
+from device.controls import check, find, parse, to_value
+from dsp.errors import UserError
+from firmware_py.control.inputs import Event, Named, Program
+from models.packages import how_to_install
+
+MAX_BYTES = 4096
+MAX_PACKETS = 64
+"""In one look: a flood does not hold the knobs up."""
+TELL_S = 1.0
+
+
+class Osc:
+    """The door (see firmware_py.control.inputs). where: PORT or ADDRESS:PORT. Raises UserError: no package, a bad or taken port."""
+
+    def __init__(self, where: str) -> None:
+        try:
+            from pythonosc.osc_packet import OscPacket
+        except ImportError:
+            raise UserError(f"OSC needs the package python-osc: {how_to_install('python-osc')}") from None
+        self._packet = OscPacket
+        host, _, port = where.rpartition(":")
+        self._host = host.strip("[]") or "127.0.0.1"
+        if not port.isdecimal() or not 1 <= int(port) <= 65535:
+            raise UserError(f"--osc {where}: write PORT or ADDRESS:PORT, such as 9000 or 0.0.0.0:9000")
+        self._port = int(port)
+        try:
+            family = socket.getaddrinfo(self._host, self._port, type=socket.SOCK_DGRAM)[0][0]
+            self._socket = socket.socket(family, socket.SOCK_DGRAM)
+        except OSError as error:
+            raise UserError(f"--osc {where}: {error.strerror or error}: write an address of this machine") from None
+        try:
+            self._socket.bind((self._host, self._port))
+        except OSError as error:
+            self._socket.close()
+            raise UserError(f"--osc {where}: {error.strerror or error}: choose another") from None
+        self._socket.setblocking(False)
+        self._told_at = -TELL_S
+        self._taken = 0
+
+    def poll(self) -> list[Event]:
+        events: list[Event] = []
+        for _ in range(MAX_PACKETS):
+            try:
+                data = self._socket.recv(MAX_BYTES)
+            except OSError:  # nothing there
+                break
+            try:
+                for timed in self._packet(data).messages:
+                    event = self._understand(timed.message.address, timed.message.params)
+                    if event is not None:
+                        events.append(event)
+                        self._taken += 1
+            except Exception as error:  # from anywhere on the network: the library raises many kinds
+                now = time.monotonic()
+                if now - self._told_at >= TELL_S:
+                    self._told_at = now
+                    reason = " ".join(str(error).split())[:200] or type(error).__name__
+                    events.append(Notice(f"OSC: {reason}"))
+        return events
+
+    def _understand(self, address: str, values: list[object]) -> Event | None:
+        match address.split("/"):
+            case ["", "nverb", "set", name]:
+                control = find(name)
+                value = _one(address, values)
+                if isinstance(value, str):
+                    return Change(control.name, parse(control, value))
+                return Change(control.name, check(control, float(value)))
+            case ["", "nverb", "turn", name]:
+                control, value = find(name), _one(address, values)
+                if isinstance(value, str) or not 0 <= value <= 1:
+                    raise ValueError(f"{address} {value}: from 0 to 1")
+                return Change(control.name, to_value(control, float(value)))
+            case ["", "nverb", "preset"]:
+                value = _one(address, values)
+                return Named(value) if isinstance(value, str) else Program(int(value) - 1)
+            case ["", "nverb", "preset", "next" | "previous" as way]:
+                return Action(f"preset {way}") if not values or values[0] else None
+            case ["", "nverb", "tap"]:
+                return Action("tap") if not values or values[0] else None
+        raise ValueError(f"no address {address[:64]!r}: /nverb/set/NAME, /nverb/turn/NAME, /nverb/preset, /nverb/tap")
+
+    def describe(self) -> str:
+        return f"OSC at {self._host} port {self._port}: {self._taken} taken"
+
+    def close(self) -> None:
+        self._socket.close()
+
+
+def _one(address: str, values: list[object]) -> float | str:
+    if len(values) != 1 or not isinstance(values[0], (int, float, str)):
+        raise ValueError(f"{address}: takes one number or text")
+    return values[0]

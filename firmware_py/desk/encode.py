@@ -1,0 +1,152 @@
+"""Finding a recorded room on the knobs, and hearing both one after the other."""
+
+from __future__ import annotations
+
+import math
+import tempfile
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import soundfile
+from numpy.typing import NDArray
+
+from bank.recording import at_rate, read_recording
+from bank.sound import sound_format, write_sound
+from device.controls import check, find
+from dsp.acoustics import OCTAVES_HZ, measure
+from dsp.analysis import analyse
+from dsp.errors import UserError
+from dsp.synthesis import Synthesiser
+from firmware_py.rooms.source import COLOURS, KNOB_STEPS, LATENT_HIGH, LATENT_LOW
+from models.decoder import SHIPPED, Decoder, Encoder
+from models.evaluate import differences
+
+RATE_HZ = 48_000
+"""At which both rooms are measured."""
+PAUSE_S = 0.5
+
+
+@dataclass(frozen=True)
+class Found:
+    """Where a recording lies, and how far off. Per octave of dsp.acoustics.OCTAVES_HZ; NaN where a recording does not tell."""
+
+    values: dict[str, float]
+    """x, y, z as knobs have them, and the colours."""
+    decay_error_db: float
+    """Mean distance of the decay curves, over all octaves, down to -60 dB."""
+    octave_error_db: NDArray[np.float64]
+    t30_s: NDArray[np.float64]
+    found_t30_s: NDArray[np.float64]
+
+    @property
+    def t30_error_percent(self) -> NDArray[np.float64]:
+        return np.asarray(100 * (self.found_t30_s / self.t30_s - 1))
+
+    def as_json(self) -> dict[str, Any]:
+        def numbers(values: NDArray[np.float64]) -> list[float | None]:
+            return [round(float(v), 4) if math.isfinite(v) else None for v in values]
+
+        return {
+            "values": self.values,
+            "decay_error_db": round(self.decay_error_db, 3),
+            "octaves_hz": list(OCTAVES_HZ),
+            "decay_error_db_per_octave": numbers(self.octave_error_db),
+            "t30_s": numbers(self.t30_s),
+            "found_t30_s": numbers(self.found_t30_s),
+            "t30_error_percent": numbers(self.t30_error_percent),
+        }
+
+
+def locate(ir_path: Path, *, decoder_path: Path | None, encoder_path: Path | None, colours: bool = True) -> Found:
+    """The place of a recording: that of its loudest channel, for a sum would comb what lies between the microphones.
+
+    Raises RecordingError, ModelError (NoRuntime where no TFLite runtime is installed), OSError.
+    """
+    samples, rate_hz = read_recording(ir_path)
+    loudest = samples[int(np.argmax((samples.astype(np.float64) ** 2).sum(axis=1)))]
+    ir = at_rate(loudest[None], rate_hz, RATE_HZ)[0]
+    decoder = Decoder.open(decoder_path or SHIPPED / "decoder.nvmodel")
+    if decoder.description.kind != "rooms":
+        raise UserError(
+            f"{decoder_path}: an imported plug-in model; `nverb encode` finds places in our own models only"
+        )
+    encoder = Encoder.open(encoder_path or SHIPPED / "encoder.nvmodel")
+    room = analyse(ir, RATE_HZ)
+    # Knobs and colours reach as far as the models were trained on.
+    latent, _ = encoder.encode(room, decoder, limit=LATENT_HIGH, latents=8 if colours else 3)
+    values = {}
+    for name, place in zip(("x", "y", "z"), latent, strict=False):
+        knob = (float(place) - LATENT_LOW) / (LATENT_HIGH - LATENT_LOW) * KNOB_STEPS
+        values[name] = check(find(name), round(min(max(knob, 0.0), KNOB_STEPS), 3))
+    for name, place in zip(COLOURS, latent[3:], strict=False):
+        values[name] = check(find(name), round(float(place), 3))
+    decoded = decoder.energy_map(float(latent[0]), float(latent[1]), float(latent[2]), latent[3:].tolist())
+    copy = Synthesiser(RATE_HZ, decoded.grid)(decoded, 0.0)[0]
+    true, heard = measure(ir, RATE_HZ), measure(copy, RATE_HZ, start=0)
+    per_octave = np.asarray(differences(heard, true)[0], np.float64)
+    return Found(values, float(np.nanmean(per_octave)), per_octave, true.t30_s, heard.t30_s)
+
+
+def side_by_side(
+    play_path: Path, ir_path: Path, found: Found, decoder_path: Path | None
+) -> tuple[NDArray[np.float32], int]:
+    """The sound in the recorded room, a pause, the sound in the room that was found: float32 (frames, 2), and its rate in Hz.
+
+    Wet sound only, both through the pedal's graph and at its level of rooms. Raises UserError, OSError.
+    """
+    from firmware_py.desk.render import render
+    from firmware_py.state.session import defaults
+
+    values = defaults() | {"mix": 100.0, "gain": 0.0, "limiter": 0.0}
+    rooms: list[tuple[dict[str, float], Path | None]] = [(values, ir_path), (values | found.values, None)]
+    parts = []
+    with tempfile.TemporaryDirectory() as folder:
+        for number, (controls, ir) in enumerate(rooms):
+            out = Path(folder) / f"{number}.wav"
+            render(
+                play_path,
+                out,
+                controls,
+                ir_path=ir,
+                raw_ir=False,
+                bank_path=decoder_path or SHIPPED / "decoder.nvmodel",
+                block_frames=128,
+                rate_hz=None,
+            )
+            sound, rate_hz = soundfile.read(out, dtype="float32")
+            parts += [sound, np.zeros((int(PAUSE_S * rate_hz), 2), np.float32)]
+    return np.concatenate(parts[:-1]), rate_hz
+
+
+def keep(path: Path, sound: NDArray[np.float32], rate_hz: int) -> None:
+    """Writes the sound to a file; softer where its format would clip. Raises ValueError for a name of no known format, OSError."""
+    peak = float(np.abs(sound).max(initial=0))
+    if sound_format(path)[1] != "FLOAT" and peak > 1:
+        sound = sound / np.float32(peak)
+    write_sound(path, rate_hz, sound.shape[1], lambda file: file.write(sound))
+
+
+def play(sound: NDArray[np.float32], rate_hz: int, server: str | None) -> None:
+    """Plays a sound through JACK to the sound card; returns when it is over. Raises UserError where it cannot."""
+    import soxr
+
+    from firmware_py.jack import server as jack
+
+    if not jack.is_running(server):
+        raise UserError("no JACK server runs here to play through: write a file with -o OUT.wav")
+    from firmware_py.desk.demo import Player
+
+    player = Player(server or "default", sound)
+    at_hz = player.client.samplerate
+    if at_hz != rate_hz:
+        player.close()
+        player = Player(server or "default", soxr.resample(sound, rate_hz, at_hz))
+    try:
+        player.start_to(["system:playback_1", "system:playback_2"])
+        while not player.done:
+            time.sleep(0.05)
+    finally:
+        player.close()

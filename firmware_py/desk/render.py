@@ -1,0 +1,174 @@
+"""Rendering a file through the pedal's graph on pyo's manual server."""
+
+from __future__ import annotations
+
+import math
+import os
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import soundfile
+import soxr
+from numpy.typing import NDArray
+
+from bank.recording import at_rate, read_recording, why_unreadable
+from bank.sound import sound_format, write_sound
+from dsp.errors import UserError
+from dsp.graph import OfflineGraph
+from dsp.shaping import Shape
+from firmware_py.rooms.source import RoomMaker, find_source, shape_of
+from firmware_py.state.session import engine_params
+
+Floats = NDArray[np.float32]
+MAX_IR_S = 10.0
+CHUNK_FRAMES = 65536
+
+
+def _blocks(source: soundfile.SoundFile, rate_hz: int, block_frames: int) -> Iterator[Floats]:
+    """The file at `rate_hz` in blocks (block_frames, channels); the last one is shorter. Streams: memory does not grow."""
+    resampler = None
+    if source.samplerate != rate_hz:
+        resampler = soxr.ResampleStream(source.samplerate, rate_hz, source.channels, dtype="float32", quality="VHQ")
+    rest = np.zeros((0, source.channels), np.float32)
+    while True:
+        chunk = source.read(CHUNK_FRAMES, dtype="float32", always_2d=True)
+        last = len(chunk) < CHUNK_FRAMES
+        if resampler is not None:
+            chunk = resampler.resample_chunk(chunk, last=last)
+        rest = np.concatenate([rest, chunk])
+        whole = len(rest) // block_frames * block_frames
+        for at in range(0, whole, block_frames):
+            yield rest[at : at + block_frames]
+        rest = rest[whole:]
+        if last:
+            yield rest
+            return
+
+
+def render(
+    input_path: Path,
+    output_path: Path,
+    values: dict[str, float],
+    *,
+    ir_path: Path | None,
+    raw_ir: bool,
+    bank_path: Path | None,
+    block_frames: int,
+    rate_hz: int | None,
+) -> str:
+    """Renders and returns a one-line report. `values`: all controls, checked. Raises UserError, BankError, ValueError, OSError; the
+    output is then as it was before."""
+    if not output_path.parent.is_dir():
+        raise UserError(f"{output_path.parent}: no such folder")
+    _, subtype = sound_format(output_path)
+    if output_path.exists() and input_path.exists() and output_path.samefile(input_path):
+        raise UserError(f"{output_path} is the input, too: choose another name")
+    try:
+        source = soundfile.SoundFile(os.fsencode(input_path))
+    except soundfile.LibsndfileError as error:
+        raise UserError(f"{input_path}: {why_unreadable(input_path, error)}") from None
+    with source:
+        if source.channels > 2:
+            raise UserError(f"{input_path}: {source.channels} channels; the pedal has one or two inputs")
+        if source.frames == 0:
+            raise UserError(f"{input_path}: it has no samples")
+        rate_hz = rate_hz or source.samplerate
+        notes = []
+        if source.samplerate != rate_hz:
+            notes.append(f"{input_path.name} resampled from {source.samplerate} to {rate_hz} Hz")
+        if ir_path is not None:
+            ir, said = _recorded_ir(ir_path, rate_hz)
+            notes += said
+            ir = _shaped_recording(ir, values, rate_hz, raw_ir)
+        else:
+            ir = RoomMaker(find_source(bank_path), rate_hz, round(MAX_IR_S * rate_hz)).ir(values)
+        inputs = 2 if len(ir) == 4 else source.channels
+        graph = OfflineGraph(
+            rate_hz=rate_hz, block_frames=block_frames, max_taps=ir.shape[1], inputs=inputs, ir_channels=len(ir)
+        )
+        try:
+            graph.port.set_params(engine_params(values))
+            graph.port.load_ir(ir)
+            graph.start()
+            tail = ir.shape[1] - 1 + math.ceil(values["predelay"] * rate_hz / 1000)
+            meter = _Meter(source, rate_hz)
+
+            def write(sink: soundfile.SoundFile) -> None:
+                for out in _through(graph, _blocks(source, rate_hz, block_frames), tail, inputs):
+                    sink.write(out)
+                    meter.look(out)
+
+            write_sound(output_path, rate_hz, 2, write)
+        finally:
+            graph.close()
+    meter.close()
+    if meter.peak > 1:
+        clipped = "" if subtype in ("FLOAT", "DOUBLE") else ", clipped there"
+        notes.append(f"peaks at {20 * math.log10(meter.peak):+.1f} dBFS{clipped}: lower gain, or --set limiter=on")
+    for note in notes:
+        print(f"nverb render: {note}", file=sys.stderr)
+    return f"{output_path}: {meter.frames} frames, 2 channels, {rate_hz} Hz, room of {ir.shape[1] / rate_hz:.2f} s"
+
+
+def _through(graph: OfflineGraph, blocks: Iterator[Floats], tail: int, inputs: int) -> Iterator[Floats]:
+    """Blocks and then `tail` frames of silence through the graph; as many frames come out as went in."""
+    frames = graph.port.block_frames
+    block = np.zeros((frames, inputs), np.float32)
+    owed = 0
+    for part in blocks:
+        if len(part) == frames:
+            yield graph.process(part)
+        else:
+            block[: len(part)] = part  # the last one: silence begins within it
+            owed = len(part) + tail
+    while owed > 0:
+        out = graph.process(block)
+        yield out[:owed]
+        owed -= frames
+        block[:] = 0
+
+
+def _recorded_ir(path: Path, rate_hz: int) -> tuple[Floats, list[str]]:
+    ir, ir_rate_hz = read_recording(path)
+    notes = []
+    if ir_rate_hz != rate_hz:
+        notes.append(f"{path.name} resampled from {ir_rate_hz} to {rate_hz} Hz")
+    ir = at_rate(ir, ir_rate_hz, rate_hz)
+    if ir.shape[1] > MAX_IR_S * rate_hz:
+        raise UserError(f"{path}: {ir.shape[1] / rate_hz:.1f} s long; the longest room is {MAX_IR_S:g} s: cut it")
+    return ir, notes
+
+
+def _shaped_recording(ir: Floats, values: dict[str, float], rate_hz: int, raw: bool) -> Floats:
+    """The recording under the room controls; under their defaults sample for sample. `raw`: at the energy that it has in its file."""
+    if raw and shape_of(values) == Shape() and values["width"] == 1:
+        return ir
+    shaped = RoomMaker(None, rate_hz, round(MAX_IR_S * rate_hz)).recorded(ir, values)
+    if not raw:
+        return shaped
+    energy = [float(np.einsum("ct,ct->", x, x, dtype=np.float64)) for x in (ir, shaped)]
+    return np.asarray(shaped * np.float32(math.sqrt(energy[0] / energy[1])))
+
+
+class _Meter:
+    """Peak, length and (on a terminal) progress."""
+
+    def __init__(self, source: soundfile.SoundFile, rate_hz: int) -> None:
+        self.peak, self.frames = 0.0, 0
+        self._total = max(1, source.frames * rate_hz // source.samplerate)
+        self._shown = -1
+        self._terminal = sys.stderr.isatty()
+
+    def look(self, out: Floats) -> None:
+        self.frames += len(out)
+        self.peak = max(self.peak, float(np.abs(out).max(initial=0)))
+        percent = min(100, 100 * self.frames // self._total)
+        if self._terminal and percent != self._shown:
+            self._shown = percent
+            print(f"\rrendering {percent:3d} %", end="", file=sys.stderr, flush=True)
+
+    def close(self) -> None:
+        if self._terminal:
+            print("\r" + " " * 20 + "\r", end="", file=sys.stderr, flush=True)

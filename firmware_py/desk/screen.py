@@ -1,0 +1,140 @@
+"""How the pedal is, on one screen."""
+
+from __future__ import annotations
+
+import contextlib
+import math
+from typing import Any
+
+from dsp import _engine
+
+FLOOR_DB = -120.0
+
+
+def decibels(amplitude: float) -> float:
+    """Amplitude to dBFS, rounded to 0.1, no lower than -120."""
+    return round(max(20 * math.log10(amplitude), FLOOR_DB), 1) if amplitude > 0 else FLOOR_DB
+
+
+class Load:
+    """Mean load of the audio callback over about the last second, as a share of the block period."""
+
+    def __init__(self) -> None:
+        self.mean = 0.0
+        self._at = 0.0
+        self._blocks = self._busy_ns = 0
+
+    def look(self, port: _engine.Port, now: float) -> None:
+        if now - self._at < 1:
+            return
+        meters = port.meters()
+        blocks, busy_ns = meters["blocks"] - self._blocks, meters["busy_ns"] - self._busy_ns
+        if blocks > 0 and busy_ns >= 0:
+            self.mean = busy_ns * 1e-9 * port.rate_hz / (blocks * port.block_frames)
+        self._at, self._blocks, self._busy_ns = now, meters["blocks"], meters["busy_ns"]
+
+
+def meter(db: float, width: int = 24) -> str:
+    """A bar for -60..0 dBFS."""
+    full = round(width * min(max((db + 60) / 60, 0), 1))
+    return "#" * full + "." * (width - full)
+
+
+def machine_line(status: dict[str, Any]) -> str:
+    """The board itself in some words, such as `54 °C, under-voltage now`; empty if it says nothing."""
+    machine = status["machine"]
+    words = [] if machine["temperature_c"] is None else [f"{machine['temperature_c']:.0f} °C"]
+    return ", ".join(words + machine["warnings"])
+
+
+def hands(status: dict[str, Any]) -> list[str]:
+    """The lines about what turns the controls: presets, the board, MIDI and OSC."""
+    lines = [f"preset   {status['preset'].removeprefix('preset ')}"] if status["preset"] else []
+    board = status["board"]
+    if board is not None:
+        lines.append(f"knobs    {board['profile']}" + ("" if board["faults"] else ", no fault"))
+        lines += [f"         FAULT {text}" for text in board["faults"].values()]
+        for name, distance in board["apart"].items():
+            way = "right" if distance > 0 else "left"
+            lines.append(f"         knob {name}: turn it {abs(distance):.0%} to the {way} to take over")
+    return lines + [f"door     {text}" for text in status["doors"]]
+
+
+def complete(status: dict[str, Any]) -> dict[str, Any]:
+    """A status from the socket with what the asking process can see itself, so that the control process need not look it up:
+    `slots`, the installed banks and models, those in use last first, and `versions` of what the pedal is made of."""
+    from importlib.metadata import PackageNotFoundError, version
+    from platform import python_version
+
+    from firmware_py.state.store import Store
+    from dsp.errors import UserError
+    from firmware_py.base.paths import data_dir
+
+    versions = {"nverb": status["version"], "python": python_version()}
+    for name in ("numpy", "pyo", "ai-edge-litert", "tflite-runtime"):
+        with contextlib.suppress(PackageNotFoundError):
+            versions[name] = version(name)
+    slots = []
+    with contextlib.suppress(UserError, OSError):
+        store = Store(data_dir())
+        state = store.current()
+        slots = [
+            {
+                "kind": slot.kind,
+                "reference": slot.reference,
+                "in_use": slot in state.slots.values(),
+                "plays": slot == state.playing,
+            }
+            for slot in store.slots()
+        ]
+    return status | {"slots": slots, "versions": versions}
+
+
+def rooms_title(room: dict[str, Any]) -> str:
+    """What the builder called the bank that plays; its own name beside that, where it is another one."""
+    name, slot = str(room["bank"]), str(room["path"])
+    slot = slot.partition("@")[0] if "@" in slot and "/" not in slot else ""
+    return f"{slot} ({name})" if slot and slot != name else name
+
+
+def screen(status: dict[str, Any]) -> str:
+    """The text of `nverb status`; `status` as `complete` gives it."""
+    from device import controls
+
+    audio, room = status["audio"], status["room"]
+    lines = [f"nverb {status['version']}, kernel for {status['simd']}"]
+    if status["safe_start"]:
+        lines.append(f"SAFE     {status['safe_start']}; built-in rooms, until you choose a bank or a preset")
+    if audio is None:
+        lines.append("audio    not running: no sound until it is (`nverb run`, or see its log)")
+    else:
+        state = "playing" if audio["alive"] else "NOT PLAYING (no block for 0.5 s)"
+        lines += [
+            f"audio    {state}, {audio['block_frames']} frames at {audio['rate_hz']} Hz, process {audio['pid']}",
+            f"load     {100 * audio['load']:.1f} % mean, {100 * audio['worst_load']:.1f} % worst since last asked",
+            f"late     {audio['late_blocks']} of {audio['blocks']} blocks",
+        ]
+        for name in ("input", "output"):
+            for side, db in zip("LR", audio[f"{name}_db"], strict=True):
+                lines.append(f"{name + ' ' + side:8} {meter(db)} {db:6.1f} dBFS")
+        if audio["limited_samples"] or audio["nonfinite_samples"] or audio["offset_blocks"]:
+            lines.append(
+                f"guard    {audio['limited_samples']} samples limited, {audio['nonfinite_samples']} not finite, "
+                f"{audio['offset_blocks']} blocks with a standing offset"
+            )
+    lines.append(
+        f"room     bank {rooms_title(room)}, made in {room['made_in_ms']:.1f} ms"
+        + (f"; {room['fault']}" if room["fault"] else "")
+    )
+    if machine_line(status):
+        lines.append(f"board    {machine_line(status)}")
+    lines.append(f"control  process {status['control']['pid']}, up {status['control']['up_s']:.0f} s")
+    installed = [f"{slot['kind']} {slot['reference']}{' (plays)' if slot['plays'] else ''}" for slot in status["slots"]]
+    if installed:
+        lines.append(f"slots    {', '.join(installed)}")
+    lines.append(f"made of  {', '.join(f'{name} {number}' for name, number in status['versions'].items())}")
+    lines += hands(status)
+    values = [f"{c.name} {controls.format(c, status['controls'][c.name])}" for c in controls.CONTROLS]
+    column = max(len(v) for v in values) + 2
+    lines += ["".join(v.ljust(column) for v in values[i : i + 4]).rstrip() for i in range(0, len(values), 4)]
+    return "\n".join(lines)

@@ -1,0 +1,176 @@
+"""Runs the pedal's processes and starts again what dies: JACK (if it is ours), the audio process, the control process.
+
+On a board systemd does this (systemd/); this is for a desk, the demo and the tests, and gives the same guarantees: what dies is
+started again, and what hangs (says nothing to its notify socket for WATCHDOG_S) is killed first. The processes know nothing of it:
+each can be killed at any time, and the others go on.
+"""
+
+from __future__ import annotations
+
+import os
+import select
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+from firmware_py.base.log import say
+from firmware_py.jack.server import JackKeeper, JackServer
+from firmware_py.base.paths import runtime_dir
+from firmware_py.base.signals import stop_signals
+
+WATCHDOG_S = {"audio": 1.5, "control": 5.0}
+"""As in the units. The control process may be busy with loading a model; nobody hears it hang."""
+START_S = 60.0
+"""Longest that a process may take until it is ready."""
+LONGEST_PAUSE_S = 1.0
+STABLE_S = 5.0
+
+
+@dataclass
+class Child:
+    """A process that shall be running. The pause before a new start grows while it keeps dying young."""
+
+    name: str
+    command: list[str]
+    environment: dict[str, str] = field(default_factory=dict)
+    inherit_stdin: bool = False
+    process: subprocess.Popen[bytes] | None = None
+    started: float = 0.0
+    pause_s: float = 0.0
+    starts: int = 0
+
+    notify: socket.socket | None = None
+    heard: float = 0.0
+    tended: float = 0.0
+    ready: bool = False
+    killed: bool = False
+
+    def tend(self, now: float) -> None:
+        """Starts the process if it is not running and its pause is over; kills it if it hangs."""
+        if self.process is not None:
+            self._listen(now)
+            status = self.process.poll()
+            if status is None:
+                patience_s = WATCHDOG_S.get(self.name, START_S) if self.ready else START_S
+                if now - self.tended > patience_s / 2:
+                    self.heard = now  # it may be us who stood still
+                self.tended = now
+                if now - self.heard > patience_s and not self.killed:
+                    self.killed = True
+                    say("", f"{self.name} hangs; killing it")
+                    self.process.kill()
+                return
+            lived = now - self.started
+            self.process = None
+            self.pause_s = 0.0 if lived > STABLE_S else min(max(2 * self.pause_s, 0.1), LONGEST_PAUSE_S)
+            why = f"killed by signal {-status}" if status < 0 else f"left with status {status}"
+            say("", f"{self.name} {why}; starting it again")
+            self.started = now
+        if now - self.started >= self.pause_s or self.starts == 0:
+            self.process = subprocess.Popen(
+                self.command,
+                stdin=None if self.inherit_stdin else subprocess.DEVNULL,
+                env=os.environ | self.environment | self._notify_environment(),
+            )
+            self.started = self.heard = now
+            self.ready = self.killed = False
+            self.starts += 1
+
+    def _notify_environment(self) -> dict[str, str]:
+        """A new notify socket for each start: what a dead one said is not heard."""
+        path = runtime_dir() / f"notify-{self.name}"
+        path.unlink(missing_ok=True)
+        if self.notify is not None:
+            self.notify.close()
+        self.notify = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM | socket.SOCK_CLOEXEC | socket.SOCK_NONBLOCK)
+        self.notify.bind(os.fspath(path))
+        watchdog_us = round(1e6 * WATCHDOG_S.get(self.name, 0))
+        return {"NOTIFY_SOCKET": os.fspath(path), "WATCHDOG_USEC": f"{watchdog_us}"}
+
+    def _listen(self, now: float) -> None:
+        while self.notify is not None:
+            try:
+                message = self.notify.recv(4096)
+            except BlockingIOError:
+                return
+            self.heard = now
+            self.ready = self.ready or b"READY=1" in message
+
+    def stop(self) -> None:
+        if self.process is not None and self.process.poll() is None:
+            self.process.terminate()
+
+    def join(self, timeout_s: float) -> None:
+        if self.process is None:
+            return
+        try:
+            self.process.wait(timeout_s)
+        except subprocess.TimeoutExpired:
+            self.process.kill()
+            self.process.wait()
+        if self.notify is not None:
+            self.notify.close()
+            (runtime_dir() / f"notify-{self.name}").unlink(missing_ok=True)
+
+
+class Supervisor:
+    """`start_jack`: makes a JACK server of ours, or None if there is one that is not ours to tend. It is started here, and a
+    UserError of its goes to the caller; a later one is tried again."""
+
+    def __init__(self, children: list[Child], start_jack: Callable[[], JackServer | None] | None) -> None:
+        self.children = children
+        self._keeper = JackKeeper(start_jack) if start_jack else None
+        if self._keeper is not None and start_jack is not None:
+            self._keeper.server = start_jack()
+
+    @property
+    def jack(self) -> JackServer | None:
+        return self._keeper.server if self._keeper else None
+
+    def tend(self) -> None:
+        """One look at everything."""
+        if self._keeper is not None:
+            self._keeper.tend()
+        for child in self.children:
+            child.tend(time.monotonic())
+
+    def run(self) -> None:
+        """Tends everything until SIGINT, SIGTERM or SIGHUP, or until the control process is left with status 0 (its user quit)."""
+        reader, writer = os.pipe()
+        os.set_blocking(writer, False)
+        signal.set_wakeup_fd(writer)
+        stop = False
+
+        def on_signal(number: int, _frame: object) -> None:
+            nonlocal stop
+            stop = stop or number != signal.SIGCHLD
+
+        for number in (*stop_signals(), signal.SIGCHLD):
+            signal.signal(number, on_signal)
+        try:
+            while not stop:
+                self.tend()
+                if select.select([reader], [], [], 0.2)[0]:
+                    os.read(reader, 4096)
+                stop = stop or any(
+                    c.inherit_stdin and c.process is not None and c.process.poll() == 0 for c in self.children
+                )
+        finally:
+            self.stop()
+
+    def stop(self) -> None:
+        for child in reversed(self.children):
+            child.stop()
+        for child in reversed(self.children):
+            child.join(3)
+        if self._keeper is not None:
+            self._keeper.close()
+
+
+def command(*words: str) -> list[str]:
+    """The command line of one of our own commands, run by this Python."""
+    return [sys.executable, "-m", "firmware_py.cli", *words]

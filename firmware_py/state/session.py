@@ -1,0 +1,99 @@
+"""Values of controls: from command lines, and between the control process's lives."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from device.controls import CONTROLS, check, find, parse
+from dsp.errors import UserError
+from firmware_py.base.paths import runtime_dir, write_atomically
+
+
+def parse_assignments(words: Iterable[str]) -> dict[str, float]:
+    """`["x=3", "lowpass=on"]` -> `{"x": 3.0, "lowpass": 1.0}`. Raises UserError or ValueError naming the word and the remedy."""
+    values = {}
+    for word in words:
+        name, equals, text = word.partition("=")
+        if not equals:
+            raise UserError(f"{word!r}: write NAME=VALUE, such as mix=40")
+        control = find(name.strip())
+        values[control.name] = parse(control, text)
+    return values
+
+
+def defaults() -> dict[str, float]:
+    return {control.name: control.default for control in CONTROLS}
+
+
+def engine_params(values: dict[str, float]) -> list[float]:
+    """The port's parameters, in its order, from values of controls."""
+    named = {
+        "gain_db": values["gain"],
+        "mix": values["mix"] / 100,
+        "predelay_ms": values["predelay"],
+        "lowpass_on": values["lowpass"],
+        "lowpass_hz": values["lowpass_hz"],
+        "highpass_on": values["highpass"],
+        "highpass_hz": values["highpass_hz"],
+        "bypass": values["bypass"],
+        "trails": values["trails"],
+        "limiter_on": values["limiter"],
+        "fade_ms": values["fade"],
+    }
+    from dsp._engine import PARAMS
+
+    return [named[name] for name in PARAMS]
+
+
+def _session_path() -> Path:
+    return runtime_dir() / "session.json"
+
+
+class Session(NamedTuple):
+    """What a restarted control process needs to go on as before. In memory only: presets are what lasts."""
+
+    values: dict[str, float]
+    sounding: dict[str, float]
+    """Those of the room that sounds: others than `values` while the room is frozen."""
+    bank: str | None = None
+    generation: int | None = None
+    """Of the store: rooms that were installed since then go before `bank`."""
+    preset: str | None = None
+    resumed: bool = True
+    """False: there was no session, the pedal has just been switched on."""
+
+
+def save_session(session: Session) -> None:
+    data = json.dumps(session._asdict()).encode()
+    write_atomically(_session_path(), lambda file: file.write(data), durable=False)
+
+
+def load_session(generation: int | None) -> Session:
+    """What the last control process left, with defaults for what is missing or makes no sense; no bank (None) if the store is at
+    another generation now."""
+    try:
+        data = json.loads(_session_path().read_bytes()[:65536])
+        values, sounding = _sane(data["values"]), _sane(data.get("sounding", {}))
+        bank, preset = data["bank"], data.get("preset")
+        return Session(
+            values,
+            sounding,
+            bank if isinstance(bank, str) and data["generation"] == generation else None,
+            generation,
+            preset if isinstance(preset, str) else None,
+        )
+    except (OSError, ValueError, KeyError, TypeError, AttributeError):
+        return Session(defaults(), defaults(), resumed=False)
+
+
+def _sane(table: dict[str, Any]) -> dict[str, float]:
+    values = defaults()
+    for name, value in table.items():
+        try:
+            values[name] = check(find(name), float(value))
+        except (ValueError, TypeError):
+            continue
+    return values

@@ -1,0 +1,177 @@
+"""The settings file: what a builder sets once about the machine, as against what a player turns. `settings.toml` in the data folder.
+
+    version = 1
+    profile = "pi-mcp3008"
+    card = "hw:sndrpihifiberry"
+    block_frames = 64
+
+| key               | value                                                                   | unless given |
+|-------------------|-------------------------------------------------------------------------|--------------|
+| version           | of this table; a file of another one is refused                         | must be there |
+| profile           | the board: name of a profile                                            | "sim"        |
+| card              | "auto" (the first that plays and records), "dummy" (none) or ALSA's name, "hw:..." | "auto" |
+| block_frames      | JACK's period: a power of two, 16..1024                                 | 128          |
+| rate_hz           | sampling rate, 8000..192000                                             | 48000        |
+| periods           | JACK's periods in the card's buffer, 2..8                               | 2            |
+| capture_channels  | of the card that JACK opens, 0..32; 0: all that it has                  | 0            |
+| playback_channels | the same                                                                | 0            |
+| inputs            | of the pedal: 1 or 2                                                    | 2            |
+| max_ir_s          | longest room in seconds, 0.1..10                                        | 6.0          |
+| midi              | "auto" (ALSA where there is its sequencer), "alsa", "jack" or "off"      | "auto"       |
+| osc               | "off", or the UDP port that listens to OSC: "9000", "0.0.0.0:9000"        | "off"        |
+
+A file is taken whole or not at all: with one bad value nothing of it counts. JACK, the audio process and the control process read
+it when they start; a service whose file is bad says so and plays with the defaults.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import difflib
+import os
+import tomllib
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from dsp.errors import UserError
+from firmware_py.base.paths import data_dir, write_atomically
+
+VERSION = 1
+_MAX_BYTES = 65_536
+_FORBIDDEN = "\"'\\\n\r\t\0"
+
+
+@dataclass(frozen=True)
+class Settings:
+    profile: str = "sim"
+    card: str = "auto"
+    block_frames: int = 128
+    rate_hz: int = 48000
+    periods: int = 2
+    capture_channels: int = 0
+    playback_channels: int = 0
+    inputs: int = 2
+    max_ir_s: float = 6.0
+    midi: str = "auto"
+    osc: str = "off"
+
+
+HELP = {
+    "profile": "the board: a profile's name, see `nverb board list`",
+    "card": '"auto", "dummy" (no sound card) or ALSA\'s name such as "hw:1", see `aplay -l`',
+    "block_frames": "JACK's period, a power of two from 16 to 1024",
+    "rate_hz": "sampling rate, 8000 to 192000",
+    "periods": "JACK's periods in the card's buffer, 2 to 8",
+    "capture_channels": "of the card that JACK opens, 0 to 32; 0: all",
+    "playback_channels": "of the card that JACK opens, 0 to 32; 0: all",
+    "inputs": "input channels of the pedal, 1 or 2",
+    "max_ir_s": "longest room in seconds, 0.1 to 10",
+    "midi": '"auto" (ALSA where there is its sequencer), "alsa", "jack" or "off"',
+    "osc": '"off" or [ADDRESS:]PORT; without ADDRESS from this machine only',
+}
+_RANGES = {
+    "rate_hz": (8000, 192000),
+    "periods": (2, 8),
+    "capture_channels": (0, 32),
+    "playback_channels": (0, 32),
+    "inputs": (1, 2),
+    "max_ir_s": (0.1, 10),
+}
+
+
+def path() -> Path:
+    return data_dir() / "settings.toml"
+
+
+def checked(values: Mapping[str, Any], where: str) -> Settings:
+    """Settings from values by name. Raises UserError, which names `where`, the key and the remedy."""
+    known = [field.name for field in dataclasses.fields(Settings)]
+    for name, value in values.items():
+        if name not in known:
+            near = difflib.get_close_matches(name, known, n=1, cutoff=0.4)
+            raise UserError(
+                f"{where}: unknown key {name!r}: {f'did you mean {near[0]}?' if near else 'there are ' + ', '.join(known)}"
+            )
+        default = getattr(Settings, name)
+        kinds: tuple[type, ...] = (int, float) if isinstance(default, float) else (type(default),)
+        if type(value) not in kinds:
+            kind = {str: "text", int: "a whole number", float: "a number"}[type(default)]
+            raise UserError(f"{where}: {name} = {value!r}: must be {kind} ({HELP[name]})")
+        low, high = _RANGES.get(name, (value, value))
+        if (
+            not low <= value <= high
+            or (name == "block_frames" and value not in (16, 32, 64, 128, 256, 512, 1024))
+            or (name == "card" and not (value in ("auto", "dummy") or value.startswith(("hw:", "plughw:"))))
+            or (name == "midi" and value not in ("auto", "alsa", "jack", "off"))
+            or (name == "osc" and value != "off" and not value.rpartition(":")[2].isdecimal())
+            or (isinstance(value, str) and (not 0 < len(value) <= 200 or any(c in value for c in _FORBIDDEN)))
+        ):
+            raise UserError(f"{where}: {name} = {value!r}: {HELP[name]}")
+    taken: dict[str, Any] = {name: float(value) if name == "max_ir_s" else value for name, value in values.items()}
+    return Settings(**taken)
+
+
+def read(file: Path) -> Settings:
+    """The settings of that file; the defaults if there is none. Raises UserError, OSError; takes no part of a bad file."""
+    try:
+        with open(file, "rb") as opened:
+            data = opened.read(_MAX_BYTES + 1)
+    except FileNotFoundError:
+        return Settings()
+    if len(data) > _MAX_BYTES:
+        raise UserError(f"{file}: larger than {_MAX_BYTES} bytes: not a settings file")
+    try:
+        table = tomllib.loads(data.decode())
+    except (ValueError, RecursionError) as error:
+        raise UserError(f"{file}: {error}; mend it, or `nverb settings reset`") from None
+    version = table.pop("version", None)
+    if type(version) is not int:
+        raise UserError(f"{file}: version is missing: begin the file with version = {VERSION}")
+    if version != VERSION:
+        what = "newer than this nverb: update nverb" if version > VERSION else "older than any that was released"
+        raise UserError(f"{file}: version {version} is {what}, or go back to the defaults with `nverb settings reset`")
+    return checked(table, os.fspath(file))
+
+
+def load() -> Settings:
+    """The settings in use. Raises UserError, OSError."""
+    return read(path())
+
+
+def load_for_service() -> tuple[Settings, str]:
+    """The settings in use; on a bad file the defaults, for a pedal must play, and what is wrong with it."""
+    try:
+        return load(), ""
+    except (UserError, OSError) as error:
+        return Settings(), f"{error}; playing with the default settings"
+
+
+def write(settings: Settings) -> None:
+    """Keeps the settings: those that differ from the defaults. Whole or not at all, there after a power cut. Raises OSError."""
+    lines = [
+        "# Settings of the pedal: `nverb settings` shows them all, `nverb settings set NAME=VALUE` changes them.",
+        f"version = {VERSION}",
+    ]
+    for name, value in dataclasses.asdict(settings).items():
+        if value != getattr(Settings, name):
+            lines.append(f"{name} = " + (f'"{value}"' if isinstance(value, str) else f"{value}"))
+    data = ("\n".join(lines) + "\n").encode()
+    write_atomically(path(), lambda file: file.write(data))
+
+
+def parse(words: list[str]) -> dict[str, Any]:
+    """`["card=hw:1", "block_frames=64"]` -> values by name, numbers where the setting is one. Raises UserError."""
+    values: dict[str, Any] = {}
+    for word in words:
+        name, equals, text = word.partition("=")
+        name = name.strip()
+        if not equals:
+            raise UserError(f"{word!r}: write NAME=VALUE, such as card=hw:1")
+        kind = type(getattr(Settings, name, ""))
+        try:
+            values[name] = int(text) if kind is int else float(text) if kind is float else text.strip()
+        except ValueError:
+            raise UserError(f"{name}={text}: {HELP[name]}") from None
+    return values
