@@ -102,7 +102,7 @@ acceptance-readers: $(VENV)/.test
 
 # The installer under every fault at every call, power cuts, and a pedal started on what a kill left.
 acceptance-push: $(VENV)/.test
-	@$(BIN)/python tests/firmware_py/faults/sweep.py --all
+	@$(BIN)/python tests/firmware_py/install/faults/sweep.py --all
 
 lint: $(VENV)/.test ## style and types
 	@$(BIN)/ruff check --quiet . && $(BIN)/ruff format --check --quiet .

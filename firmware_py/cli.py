@@ -12,20 +12,21 @@ import time
 from collections.abc import Callable, Sequence
 
 from dsp.errors import UserError, reason
-from firmware_py.commands.completion import complete
 from firmware_py.base.log import keep_stderr_harmless
+from firmware_py.base.version import version
+from firmware_py.commands.completion import complete
 
 COMMANDS = (
     "run",
-    "steer",
-    "see",
+    "controls",
+    "panel",
     "render",
     "encode",
     "bank",
     "model",
     "board",
     "preset",
-    "store",
+    "install",
     "midi",
     "service",
     "image",
@@ -35,21 +36,11 @@ COMMANDS = (
 """Modules of firmware_py.commands, in the order of `nverb --help`."""
 ALONE = (
     dict.fromkeys(("jack", "audio", "control"), "run")
-    | dict.fromkeys(("set", "get", "status"), "steer")
+    | dict.fromkeys(("set", "get", "status"), "controls")
     | {"preset": "preset"}
 )
 """Commands whose module is loaded alone: those that start at power-on and stay, to which the others would cost time and 2 MB each, and
 those that scripts and hands call often, for which loading the others is most of the time on a small board."""
-
-
-def version() -> str:
-    from importlib.metadata import PackageNotFoundError
-    from importlib.metadata import version as installed
-
-    try:
-        return installed("nverb")
-    except PackageNotFoundError:
-        return "unknown (not installed)"
 
 
 class _Version(argparse.Action):

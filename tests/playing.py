@@ -15,10 +15,10 @@ import numpy as np
 from numpy.typing import NDArray
 from waiting import HANG_S, wait_until
 
-from firmware_py.link import client as socket
 from firmware_py.bench.recovery import Ear
-from firmware_py.desk.demo import Player
+from firmware_py.desk.player import Player
 from firmware_py.desk.supervisor import Supervisor
+from firmware_py.link import client as socket
 
 RATE_HZ = 48000
 TAKES = 10

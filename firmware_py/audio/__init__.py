@@ -1,1 +1,1 @@
-""""""
+"""The audio process. Its imports are locked in memory: nothing heavy."""

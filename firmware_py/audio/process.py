@@ -21,10 +21,9 @@ import time
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
-from firmware_py.base import boot
-from firmware_py.base import crashguard
-from firmware_py.base import log as errors
 from firmware_py.audio.block_size import leave_at_new_size
+from firmware_py.base import boot, crashguard
+from firmware_py.base import log as errors
 from firmware_py.base.memory import lock_pages, one_arena
 from firmware_py.base.notify import Notifier
 from firmware_py.base.paths import jack_socket

@@ -53,3 +53,13 @@ class Bar:
 def _duration(seconds: float) -> str:
     whole = int(seconds)
     return f"{whole // 60}:{whole % 60:02d} min" if whole >= 60 else f"{whole} s"
+
+
+class Report:
+    """Hears how it goes. This one keeps silent."""
+
+    def progress(self, stage: str, done: int, total: int) -> None:
+        """`done` of `total` bytes; 0 of 0 when a stage begins that counts none."""
+
+    def note(self, text: str) -> None:
+        """Something that the user should know, though it goes on."""

@@ -1,1 +1,1 @@
-""""""
+"""What `nverb bench` measures. Nothing that is measured imports it."""

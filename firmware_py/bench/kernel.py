@@ -26,7 +26,7 @@ from dsp.errors import UserError
 from firmware_py.state.settings import Settings
 from models.packages import how_to_install
 
-DSP = Path(__file__).parents[1] / "dsp"
+DSP = Path(__file__).parents[2] / "dsp"
 TAPS, RATE_HZ = 97536, 48000
 """2.03 s, as long as the reference plug-in's IRs."""
 BLOCKS = (64, 128, 256)

@@ -12,7 +12,7 @@ from typing import Any, Protocol
 LSB = 1 / 1024
 
 
-def add_knobs_bench(subparsers: Any) -> None:
+def add_parser(subparsers: Any) -> None:
     parser = subparsers.add_parser(
         "knobs",
         help="knob filters: jitter at rest, lag in a turn, clicks, cost; the cost of scanning eight channels",

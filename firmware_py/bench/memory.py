@@ -18,7 +18,7 @@ SETTLE_S = 12.0
 """In which the control process makes the carriers and windows of rooms to come."""
 
 
-def add_memory_bench(parts: Any) -> None:
+def add_parser(parts: Any) -> None:
     parser = parts.add_parser(
         "memory",
         help="memory of JACK, audio and control process under the service's conditions",
@@ -51,7 +51,7 @@ def measure(pids: dict[str, list[int]] | None) -> dict[str, Any]:
 
 def _of_own_pedal() -> dict[str, Counter[str]]:
     from firmware_py.bench.pedal import knob_storm
-    from firmware_py.desk.demo import private_pedal, wait_for_room
+    from firmware_py.desk.private_pedal import private_pedal, wait_for_room
 
     with private_pedal(synchronous=False, as_service=True) as pedal:
         wait_for_room(pedal)

@@ -13,11 +13,13 @@ from typing import Any
 import numpy as np
 
 from dsp.errors import UserError
-from firmware_py.desk.demo import Player, clip_path, private_pedal, read_clip, wait_for_room
-from firmware_py.link.mailbox import Mailbox
-from firmware_py.rooms.source import RoomMaker, find_source
-from firmware_py.link.client import ask
+from firmware_py.desk.player import Player, clip_path, read_clip
+from firmware_py.desk.private_pedal import private_pedal, wait_for_room
 from firmware_py.desk.supervisor import Supervisor
+from firmware_py.link.client import ask
+from firmware_py.link.mailbox import Mailbox
+from firmware_py.rooms.maker import RoomMaker
+from firmware_py.rooms.source import find_source
 
 RATE_HZ = 48000
 

@@ -19,7 +19,7 @@ RATE_HZ = 48000
 GIVE_UP_S = 20.0
 
 
-def add_push_bench(parts: Any) -> None:
+def add_parser(parts: Any) -> None:
     parser = parts.add_parser(
         "push",
         help="a bank and a model installed on a pedal that plays: from arrival to the new room",
@@ -55,7 +55,7 @@ def _push(args: argparse.Namespace) -> int:
 def measure(*, turns: int, block_frames: int) -> dict[str, Any]:
     """Times in ms, by kind. Raises UserError if the pedal refuses, or does not play what it said it plays."""
     from bank.build import build
-    from firmware_py.desk.demo import private_pedal, wait_for_room
+    from firmware_py.desk.private_pedal import private_pedal, wait_for_room
     from firmware_py.link.client import ask
     from models.decoder import SHIPPED
     from models.generator import room_at
@@ -113,11 +113,12 @@ def _own_data() -> Iterator[Path]:
 def _install(path: Path, values: dict[str, float]) -> dict[str, Any]:
     """Hands a file to the pedal, and waits until its room sounds."""
     from dsp.errors import UserError
-    from firmware_py.install import protocol as wire
-    from firmware_py.install.installer import Report
-    from firmware_py.link.mailbox import Mailbox
-    from firmware_py.rooms.source import RoomMaker, find_source
+    from firmware_py.base.progress import Report
+    from firmware_py.install import desk_end
     from firmware_py.link.client import ask
+    from firmware_py.link.mailbox import Mailbox
+    from firmware_py.rooms.maker import RoomMaker
+    from firmware_py.rooms.source import find_source
 
     control = ask({"do": "status"})["status"]["control"]["pid"]
 
@@ -140,11 +141,11 @@ def _install(path: Path, values: dict[str, float]) -> dict[str, Any]:
     serial = port.meters()["playing_serial"]
     file = os.open(path, os.O_RDONLY)
     try:
-        content, clock = wire.Content.of(file, lambda *_: None), Clock()
+        content, clock = desk_end.Content.of(file, lambda *_: None), Clock()
         request = {"do": "install", "name": path.name, "size": content.size, "sha256": content.sha256}
-        with wire.board() as channel:
+        with desk_end.board() as channel:
             assert channel is not None
-            wire.deliver(channel, request, clock, content)
+            desk_end.deliver(channel, request, clock, content)
     finally:
         os.close(file)
     deadline = time.monotonic() + GIVE_UP_S
@@ -175,9 +176,9 @@ def _cpu_ms(pid: int) -> float:
 
 
 def _ask_store(request: dict[str, Any]) -> None:
-    from firmware_py.install import protocol as wire
-    from firmware_py.install.installer import Report
+    from firmware_py.base.progress import Report
+    from firmware_py.install import desk_end
 
-    with wire.board() as channel:
+    with desk_end.board() as channel:
         assert channel is not None
-        wire.deliver(channel, request, Report())
+        desk_end.deliver(channel, request, Report())

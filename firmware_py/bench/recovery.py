@@ -20,10 +20,10 @@ from typing import Any, NamedTuple, Protocol
 from device.controls import find, to_position
 from dsp import _engine
 from dsp.errors import UserError
-from firmware_py.desk.demo import private_pedal, wait_for_room
 from firmware_py.base.paths import running_dir
-from firmware_py.link.client import ask
+from firmware_py.desk.private_pedal import private_pedal, wait_for_room
 from firmware_py.desk.supervisor import Supervisor
+from firmware_py.link.client import ask
 
 BAR_S = 3.0
 GIVE_UP_S = 30.0

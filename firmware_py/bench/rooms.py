@@ -13,7 +13,7 @@ from typing import Any
 STEPS = ("decode", "shape", "synthesise", "spectra")
 
 
-def add_rooms_bench(parts: Any) -> None:
+def add_parser(parts: Any) -> None:
     parser = parts.add_parser(
         "rooms",
         help="a new room, from latent to spectra: time of each step, memory",

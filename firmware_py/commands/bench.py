@@ -7,14 +7,8 @@ import importlib
 import json
 from typing import Any
 
-# (module of firmware_py.commands, its function): each adds one `nverb bench NAME`.
-PARTS = (
-    ("bench_knobs", "add_knobs_bench"),
-    ("bench_rooms", "add_rooms_bench"),
-    ("bench_recovery", "add_recovery_bench"),
-    ("bench_memory", "add_memory_bench"),
-    ("bench_push", "add_push_bench"),
-)
+PARTS = ("knobs", "rooms", "memory", "push")
+"""Modules of firmware_py.bench whose `add_parser` adds one `nverb bench NAME`."""
 
 
 def add_parsers(subparsers: Any) -> None:
@@ -56,8 +50,17 @@ def add_parsers(subparsers: Any) -> None:
     kernel.add_argument("--inputs", type=int, default=2, choices=(1, 2), help="with --plan (default: %(default)s)")
     kernel.set_defaults(handler=_kernel)
 
-    for module, function in PARTS:
-        getattr(importlib.import_module(f"firmware_py.commands.{module}"), function)(parts)
+    recovery = parts.add_parser(
+        "recovery",
+        help="kill and hang each process, change JACK's block size: how long the sound is away, whether all is back",
+        description="Runs a pedal of its own on JACK's dummy driver. Takes about two minutes.",
+    )
+    recovery.add_argument("--service", action="store_true", help="do it to the pedal that systemd runs here (as root)")
+    recovery.add_argument("--json", action="store_true", help="for programs")
+    recovery.set_defaults(handler=_recovery)
+
+    for name in PARTS:
+        importlib.import_module(f"firmware_py.bench.{name}").add_parser(parts)
 
 
 def _kernel(args: argparse.Namespace) -> int:
@@ -76,6 +79,15 @@ def _pedal(args: argparse.Namespace) -> int:
     from firmware_py.bench.pedal import measure
 
     figures = measure(block_frames=args.block, storm_s=args.storm_seconds, show=not args.json)
+    if args.json:
+        print(json.dumps(figures, indent=2))
+    return 0
+
+
+def _recovery(args: argparse.Namespace) -> int:
+    from firmware_py.bench.recovery import measure
+
+    figures = measure(service=args.service, show=not args.json)
     if args.json:
         print(json.dumps(figures, indent=2))
     return 0

@@ -41,8 +41,8 @@ def _epilog() -> str:
 
 def _set(args: argparse.Namespace) -> int:
     from device import controls
-    from firmware_py.state.session import parse_assignments
     from firmware_py.link.client import ask
+    from firmware_py.state.session import parse_assignments
 
     answer = ask({"do": "set", "values": parse_assignments(args.values)})
     for name, value in answer["values"].items():
@@ -64,8 +64,8 @@ def _get(args: argparse.Namespace) -> int:
 
 
 def _status(args: argparse.Namespace) -> int:
-    from firmware_py.link.client import ask
     from firmware_py.desk.screen import complete, screen
+    from firmware_py.link.client import ask
 
     status = complete(ask({"do": "status"})["status"])
     print(json.dumps(status) if args.json else screen(status))

@@ -11,8 +11,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from firmware_py.install.installer import Report
-    from firmware_py.install.protocol import Content
+    from firmware_py.base.progress import Report
+    from firmware_py.install.desk_end import Content
 
 KINDS = ("bank", "model", "preset", "profile")
 
@@ -82,14 +82,16 @@ def add_parsers(subparsers: Any) -> None:
     remover.add_argument("name", metavar="NAME", help="NAME, NAME@HASH or HASH as `nverb list` shows them")
     remover.set_defaults(handler=_use, do="remove")
 
-    store = subparsers.add_parser("store")  # no help: for programs. What a push runs on the board; see firmware_py.install.protocol
+    store = subparsers.add_parser(
+        "store"
+    )  # no help: for programs. What a push runs on the board; see firmware_py.install.protocol
     store.add_argument("--here", action="store_true")
     store.set_defaults(handler=_store)
 
 
 def _install(args: argparse.Namespace) -> int:
-    from firmware_py.install.installer import STDIN, open_input
-    from firmware_py.install.protocol import Content
+    from firmware_py.install.desk_end import Content
+    from firmware_py.install.receive import STDIN, open_input
 
     is_stdin = args.file == "-"
     file = sys.stdin.fileno() if is_stdin else open_input(Path(args.file))
@@ -127,9 +129,10 @@ def _signature(named: Path | None, file: Path | None) -> str:
 def _push(args: argparse.Namespace) -> int:
     from dsp.errors import UserError
     from firmware_py.install import signatures as trust
-    from firmware_py.install.installer import HEAD, kind_of, open_input
-    from firmware_py.install.push import Ssh, boards, push
-    from firmware_py.install.protocol import Content
+    from firmware_py.install.desk_end import Content
+    from firmware_py.install.inventory import Ssh, boards
+    from firmware_py.install.push import push
+    from firmware_py.install.receive import HEAD, kind_of, open_input
 
     if args.port is not None and not 1 <= args.port <= 65535:
         raise UserError(f"--port {args.port}: from 1 to 65535")
@@ -181,44 +184,44 @@ def _rollback(args: argparse.Namespace) -> int:
 
 
 def _store(args: argparse.Namespace) -> int:
+    from firmware_py.base.paths import data_dir
+    from firmware_py.install import board_end, desk_end
     from firmware_py.install import protocol as wire
     from firmware_py.install.installer import become_owner
-    from firmware_py.base.paths import data_dir
     from firmware_py.link.client import connect
 
     if not args.here:
         connection = connect({"do": "store"})
         if connection is not None:
             with connection:
-                wire.relay(connection)
+                desk_end.relay(connection)
             return 0
-    wire.behave()
+    board_end.behave()
     channel = wire.Channel(sys.stdin.fileno(), sys.stdout.fileno())
     data = data_dir()
     become_owner(data)
-    return wire.serve(channel, data)
+    return board_end.serve(channel, data)
 
 
 def _carry_out(request: dict[str, Any], report: Report, content: Content | None = None) -> dict[str, Any]:
     """By the pedal that runs here, as its own user; if none runs, by this process."""
-    from firmware_py.install import protocol as wire
-    from firmware_py.install.installer import become_owner
     from firmware_py.base.paths import data_dir
+    from firmware_py.install import board_end, desk_end
+    from firmware_py.install.installer import become_owner
 
-    with wire.board() as channel:
+    with desk_end.board() as channel:
         if channel is not None:
-            return wire.deliver(channel, request, report, content)
+            return desk_end.deliver(channel, request, report, content)
     data = data_dir()
     become_owner(data)
     chunks = content.chunks if content is not None else lambda _: iter(())
-    return wire.perform(request, chunks, data=data, report=report)
+    return board_end.perform(request, chunks, data=data, report=report)
 
 
 @contextlib.contextmanager
 def _shown() -> Iterator[Report]:
     """Progress as a bar on stderr; notes as lines there."""
-    from firmware_py.install.installer import Report
-    from firmware_py.base.progress import Bar
+    from firmware_py.base.progress import Bar, Report
 
     class Shown(Report):
         def __init__(self) -> None:

@@ -138,10 +138,11 @@ def _settle(args: argparse.Namespace, *, service: bool = False) -> None:
 def _run(args: argparse.Namespace) -> int:
     from device.profile import load
     from dsp.errors import UserError
-    from firmware_py.jack import server as jack
     from firmware_py.base.paths import data_dir, lock
+    from firmware_py.base.process import command
+    from firmware_py.desk.supervisor import Child, Supervisor
+    from firmware_py.jack import server as jack
     from firmware_py.rooms.source import find_source
-    from firmware_py.desk.supervisor import Child, Supervisor, command
 
     _settle(args)
     server = os.environ.get("JACK_DEFAULT_SERVER")
@@ -230,8 +231,8 @@ def _audio(args: argparse.Namespace) -> int:
 
 
 def _jack(args: argparse.Namespace) -> int:
-    from firmware_py.jack.service import run
     from firmware_py.base.paths import lock
+    from firmware_py.jack.service import run
 
     held = lock("jack", "nverb jack")
     run()
@@ -240,8 +241,8 @@ def _jack(args: argparse.Namespace) -> int:
 
 
 def _control(args: argparse.Namespace) -> int:
-    from firmware_py.control.pedal import run
     from firmware_py.base.paths import lock
+    from firmware_py.control.process import run
 
     _settle(args, service=True)
     held = lock("control", "a control process")

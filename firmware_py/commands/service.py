@@ -70,8 +70,8 @@ def _show(args: argparse.Namespace) -> int:
 
 def _change(args: argparse.Namespace) -> int:
     from device.profile import load
-    from firmware_py.state import settings as settings_file
     from firmware_py.base.paths import data_dir
+    from firmware_py.state import settings as settings_file
 
     new = settings_file.parse(args.values)
     before = settings_file.load()

@@ -1,1 +1,1 @@
-""""""
+"""The control process: board, MIDI and OSC in, rooms and parameters out, presets, answers to commands."""

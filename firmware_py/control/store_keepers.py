@@ -10,7 +10,7 @@ import socket
 import subprocess
 
 from dsp.errors import UserError
-from firmware_py.desk.supervisor import command
+from firmware_py.base.process import command
 
 MAX_AT_ONCE = 4
 

@@ -1,1 +1,1 @@
-""""""
+"""What runs at a desk: supervisor, demo, render, encode, panel, doctor."""

@@ -13,10 +13,9 @@ from typing import Literal, NamedTuple
 
 from device import health
 from dsp.errors import UserError
-from firmware_py.base import boot
-from firmware_py.base import crashguard
-from firmware_py.state import settings as settings_file
+from firmware_py.base import boot, crashguard
 from firmware_py.base.paths import data_dir, running_dir
+from firmware_py.state import settings as settings_file
 from models.packages import how_to_install
 
 

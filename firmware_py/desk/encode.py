@@ -137,7 +137,7 @@ def play(sound: NDArray[np.float32], rate_hz: int, server: str | None) -> None:
 
     if not jack.is_running(server):
         raise UserError("no JACK server runs here to play through: write a file with -o OUT.wav")
-    from firmware_py.desk.demo import Player
+    from firmware_py.desk.player import Player
 
     player = Player(server or "default", sound)
     at_hz = player.client.samplerate

@@ -10,8 +10,8 @@ from typing import Any
 
 from device.controls import CONTROLS, Control, find, format, to_position, to_value
 from dsp.errors import UserError
-from firmware_py.link.client import ask
 from firmware_py.desk.screen import machine_line, meter, rooms_title
+from firmware_py.link.client import ask
 
 REFRESH_S = 0.1
 STEP, FINE_STEP = 0.02, 0.002

@@ -18,8 +18,9 @@ from bank.sound import sound_format, write_sound
 from dsp.errors import UserError
 from dsp.graph import OfflineGraph
 from dsp.shaping import Shape
-from firmware_py.rooms.source import RoomMaker, find_source, shape_of
-from firmware_py.state.session import engine_params
+from firmware_py.link.params import engine_params
+from firmware_py.rooms.maker import RoomMaker, shape_of
+from firmware_py.rooms.source import find_source
 
 Floats = NDArray[np.float32]
 MAX_IR_S = 10.0

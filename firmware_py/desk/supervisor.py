@@ -12,15 +12,15 @@ import select
 import signal
 import socket
 import subprocess
-import sys
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from firmware_py.base.log import say
-from firmware_py.jack.server import JackKeeper, JackServer
 from firmware_py.base.paths import runtime_dir
 from firmware_py.base.signals import stop_signals
+from firmware_py.jack.keeper import JackKeeper
+from firmware_py.jack.server import JackServer
 
 WATCHDOG_S = {"audio": 1.5, "control": 5.0}
 """As in the units. The control process may be busy with loading a model; nobody hears it hang."""
@@ -169,8 +169,3 @@ class Supervisor:
             child.join(3)
         if self._keeper is not None:
             self._keeper.close()
-
-
-def command(*words: str) -> list[str]:
-    """The command line of one of our own commands, run by this Python."""
-    return [sys.executable, "-m", "firmware_py.cli", *words]

@@ -20,7 +20,7 @@ import numpy as np
 from dsp.errors import InvalidValue
 
 if TYPE_CHECKING:
-    from firmware_py.rooms.source import RoomMaker
+    from firmware_py.rooms.maker import RoomMaker
 
 MAX_WALL_S = 60.0
 MAX_CPU_S = 40
@@ -47,7 +47,8 @@ _warm: list[RoomMaker] = []
 def prepare() -> None:
     """Makes what all trials need, while the file is still coming in."""
     from device.controls import CONTROLS
-    from firmware_py.rooms.source import BuiltInRooms, RoomMaker
+    from firmware_py.rooms.maker import RoomMaker
+    from firmware_py.rooms.source import BuiltInRooms
 
     if not _warm:
         _warm.append(RoomMaker(BuiltInRooms(), RATE_HZ, 10 * RATE_HZ))

@@ -1,1 +1,1 @@
-""""""
+"""JACK: its server, its keeper, its service."""

@@ -16,11 +16,9 @@ import sys
 import tempfile
 import threading
 import time
-from collections.abc import Callable
 from pathlib import Path
 
 from dsp.errors import UserError
-from firmware_py.base.log import say
 from firmware_py.base.memory import hold_code
 from firmware_py.base.paths import jack_socket
 
@@ -29,7 +27,6 @@ STILL_S = 0.7
 PATIENCE_MS = 600
 """How long a synchronous jackd waits for its clients before it plays a block without them: ten times its option -t (jack2:
 DRIVER_TIMEOUT_FACTOR), for which it takes two blocks unless told, 53 ms of 128 frames in all. Shorter than STILL_S."""
-RETRY_S = 0.3
 REALTIME_PRIORITY = 70
 """Of JACK; its clients get a little less. Above the kernel's threaded interrupts, which have 50."""
 ASOUND = Path("/proc/asound")
@@ -236,65 +233,6 @@ def _voluntary_switches(pid: int) -> int:
         except (OSError, TypeError):
             pass  # a thread that has just ended
     return total
-
-
-class JackKeeper:
-    """Keeps a JACK server running: starts it again when it dies, stands still or loses its sound card, as soon as there is one.
-
-    `start`: starts a server; None while there is no sound card. A UserError of its is told once, and tried again.
-    """
-
-    def __init__(self, start: Callable[[], JackServer | None]) -> None:
-        self._start = start
-        self._starting: threading.Thread | None = None
-        self._next_try_s = 0.0
-        self.server: JackServer | None = None
-        self.trouble = ""
-        """Why there is no server; empty when one runs."""
-
-    def tend(self) -> None:
-        """One look at the server. Never waits: a start may take seconds, and happens in a thread of its own."""
-        if self._starting is not None:
-            if self._starting.is_alive():
-                return
-            self._starting = None
-            self._next_try_s = time.monotonic() + RETRY_S
-        if self.server is not None:
-            trouble = self.server.trouble()
-            if not trouble:
-                return
-            self._tell(f"{trouble}; starting it again")
-            self.server.kill()
-            self.server.close()
-            self.server = None
-            self._next_try_s = 0
-        if time.monotonic() >= self._next_try_s:
-            self._starting = threading.Thread(target=self._try, name="jackd start", daemon=True)
-            self._starting.start()
-
-    @property
-    def settled(self) -> bool:
-        """False while the first or another start is under way."""
-        return self._starting is None
-
-    def close(self) -> None:
-        if self._starting is not None:
-            self._starting.join()
-        if self.server is not None:
-            self.server.close()
-            self.server = None
-
-    def _try(self) -> None:
-        try:
-            self.server = self._start()
-            self._tell("" if self.server else "waiting for a sound card that plays and records")
-        except UserError as error:
-            self._tell(str(error))
-
-    def _tell(self, trouble: str) -> None:
-        if trouble and trouble != self.trouble:
-            say("", trouble)
-        self.trouble = trouble
 
 
 def dummy(

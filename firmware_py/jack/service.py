@@ -13,12 +13,13 @@ from typing import Any
 
 from dsp.errors import UserError
 from firmware_py.base import boot
-from firmware_py.state import settings as settings_file
 from firmware_py.base.log import say
-from firmware_py.jack.server import JackKeeper, JackServer, sound_cards
 from firmware_py.base.notify import Notifier
-from firmware_py.state.settings import Settings
 from firmware_py.base.signals import stop_signals
+from firmware_py.jack.keeper import JackKeeper
+from firmware_py.jack.server import JackServer, sound_cards
+from firmware_py.state import settings as settings_file
+from firmware_py.state.settings import Settings
 
 LOOK_S = 0.1
 SAFER: tuple[dict[str, Any], ...] = (

@@ -1,1 +1,1 @@
-""""""
+"""Between the processes: mailbox, the socket's client, engine parameters."""

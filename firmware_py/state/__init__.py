@@ -1,1 +1,1 @@
-""""""
+"""What survives a restart: store, presets, settings, session."""

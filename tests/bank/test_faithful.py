@@ -14,7 +14,8 @@ import soundfile
 from bank.faithful import TAPS, griffin_lim
 from bank.format import Bank
 from firmware_py.cli import main
-from firmware_py.rooms.source import RoomMaker, find_source
+from firmware_py.rooms.maker import RoomMaker
+from firmware_py.rooms.source import find_source
 from firmware_py.state.session import defaults
 
 pytestmark = pytest.mark.studio

@@ -24,7 +24,8 @@ from hypothesis import strategies as st
 from bank.build import build
 from bank.format import HEADER_BYTES, Bank, BankError, Waveform, write
 from dsp.energymap import EnergyMap, Grid
-from firmware_py.rooms.source import RoomMaker, find_source
+from firmware_py.rooms.maker import RoomMaker
+from firmware_py.rooms.source import find_source
 from firmware_py.state.session import defaults
 from models import container
 

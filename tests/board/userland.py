@@ -62,8 +62,8 @@ TESTS = [
     "tests/device/test_health.py",
     "tests/device/test_lines.py",
     "tests/device/test_wire.py",
-    "tests/firmware_py/test_control.py",
-    "tests/firmware_py/test_rooms.py",
+    "tests/firmware_py/control/test_control.py",
+    "tests/firmware_py/rooms/test_rooms.py",
 ]
 """What boards differ in, and what needs no package that is only for desks."""
 WANTED_FILES = (

@@ -21,11 +21,12 @@ from waiting import HANG_S, wait_until
 
 from device.controls import find, to_position
 from dsp.errors import UserError
-from firmware_py.jack import server as jack
-from firmware_py.desk.demo import private_pedal, wait_for_room
-from firmware_py.rooms.source import RoomMaker, find_source
-from firmware_py.state.session import load_session
+from firmware_py.desk.private_pedal import private_pedal, wait_for_room
 from firmware_py.desk.supervisor import Supervisor
+from firmware_py.jack import server as jack
+from firmware_py.rooms.maker import RoomMaker
+from firmware_py.rooms.source import find_source
+from firmware_py.state.session import load_session
 
 pytestmark = pytest.mark.live
 

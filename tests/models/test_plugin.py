@@ -15,7 +15,8 @@ import soundfile
 
 from dsp.synthesis import Synthesiser
 from firmware_py.cli import main
-from firmware_py.rooms.source import RoomMaker, find_source
+from firmware_py.rooms.maker import RoomMaker
+from firmware_py.rooms.source import find_source
 from firmware_py.state.session import defaults
 from models import container, reference
 from models.decoder import Decoder, PluginEncoder

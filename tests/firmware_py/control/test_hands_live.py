@@ -12,7 +12,7 @@ import pytest
 from playing import RATE_HZ, ask, roughness, send_midi, set_controls, sine, status, take
 from waiting import HANG_S, wait_until
 
-from firmware_py.desk.demo import private_pedal, wait_for_room
+from firmware_py.desk.private_pedal import private_pedal, wait_for_room
 from firmware_py.desk.supervisor import Supervisor
 
 pytestmark = pytest.mark.live

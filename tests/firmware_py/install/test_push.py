@@ -16,11 +16,12 @@ from sshd_board import NVERB, Board, board
 from waiting import HANG_S
 
 from bank.build import build
-from firmware_py.state.store import Store
 from dsp.errors import UserError
-from firmware_py.install.installer import Report
-from firmware_py.install.push import Ssh, boards, push
-from firmware_py.install.protocol import Content
+from firmware_py.base.progress import Report
+from firmware_py.install.desk_end import Content
+from firmware_py.install.inventory import Ssh, boards
+from firmware_py.install.push import push
+from firmware_py.state.store import Store
 from models.generator import room_at
 
 

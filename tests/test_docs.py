@@ -6,7 +6,7 @@ from device.controls import CONTROLS, markdown
 from device.lines import FAULTS
 from device.profile import ACTIONS, LED_SHOWS, paths
 
-DOCS = Path(__file__).parents[2] / "docs"
+DOCS = Path(__file__).parents[1] / "docs"
 
 
 def test_the_table_of_controls_is_current() -> None:

@@ -14,7 +14,8 @@ from bank.format import Bank, Waveform
 from bank.format import write as write_bank
 from bank.recording import weights_at
 from firmware_py.cli import main
-from firmware_py.rooms.source import BuiltInRooms, RoomMaker
+from firmware_py.rooms.maker import RoomMaker
+from firmware_py.rooms.source import BuiltInRooms
 from firmware_py.state.session import defaults
 from models.generator import room_at
 

@@ -1,7 +1,7 @@
 """Faults at every call by which an installer changes the disk: after each, the pedal must start and play the old or the new, whole.
 
-    python tests/firmware_py/faults/sweep.py --all        every scenario, call and fault (some minutes; `make acceptance-push`)
-    python tests/firmware_py/faults/sweep.py --quick      what `make test` runs
+    python tests/firmware_py/install/faults/sweep.py --all        every scenario, call and fault (some minutes; `make acceptance-push`)
+    python tests/firmware_py/install/faults/sweep.py --quick      what `make test` runs
 
 Starts itself anew with faults.c preloaded. Each case is a fork of one warm process, on a data folder of its own, that meets one
 fault and ends. Then, without faults: the rooms are opened by the door that the pedal uses at start (`installed_rooms`), which must
@@ -146,8 +146,9 @@ def digest(path: Path) -> str:
 
 
 def perform(request: dict[str, object], data: Path, path: Path | None = None) -> None:
-    from firmware_py.install import protocol as wire
-    from firmware_py.install.installer import CHUNK, Report
+    from firmware_py.base.progress import Report
+    from firmware_py.install import board_end
+    from firmware_py.install.receive import CHUNK
 
     def chunks(at: int) -> Iterator[bytes]:
         content = path.read_bytes() if path else b""
@@ -155,7 +156,7 @@ def perform(request: dict[str, object], data: Path, path: Path | None = None) ->
         for begin in range(at, len(content), step):
             yield content[begin : begin + step]
 
-    wire.perform(request, chunks, data=data, report=Report())
+    board_end.perform(request, chunks, data=data, report=Report())
 
 
 def install(path: Path, data: Path, *, pipe: bool = False) -> None:
@@ -196,8 +197,8 @@ def keep_preset(data: Path, mix: float) -> None:
 
 def hurry(bench: Bench) -> None:
     """What a trial computes is shared by all forks, and it makes one room: it changes no file, so that no fault can meet it."""
-    from firmware_py.rooms import source as rooms
     from firmware_py.install import trial
+    from firmware_py.rooms import source as rooms
 
     rooms.Synthesiser = functools.cache(rooms.Synthesiser)  # type: ignore[misc,assignment]
     check = trial.check
@@ -402,8 +403,8 @@ def heard(source: object) -> float:
     from playing import RATE_HZ, ask, set_controls, take
     from waiting import HANG_S
 
-    from firmware_py.desk.demo import private_pedal, wait_for_room
-    from firmware_py.rooms.source import RoomMaker
+    from firmware_py.desk.private_pedal import private_pedal, wait_for_room
+    from firmware_py.rooms.maker import RoomMaker
 
     impulse = np.zeros((RATE_HZ, 2), np.float32)
     impulse[0] = 0.25

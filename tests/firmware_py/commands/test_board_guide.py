@@ -12,7 +12,7 @@ import pytest
 
 from firmware_py.cli import build_parser
 
-ROOT = Path(__file__).parents[2]
+ROOT = Path(__file__).parents[3]
 
 
 @pytest.fixture(scope="module")

@@ -21,16 +21,17 @@ from playing import RATE_HZ, ask, roughness, settle, sine, status, take
 from waiting import HANG_S, wait_until
 
 from bank.build import build
-from firmware_py.state.store import KEPT_SLOTS, Store, StoreError, slot_name
 from device.controls import find, to_position
 from dsp.errors import UserError
-from firmware_py.install import installer as install
-from firmware_py.rooms import source as rooms
-from firmware_py.install import protocol as wire
-from firmware_py.desk.demo import private_pedal, wait_for_room
-from firmware_py.install.installer import MAX_BYTES, Offer, Report, kind_of
-from firmware_py.state.presets import Preset, Presets, parse_presets, to_bytes
+from firmware_py.base.progress import Report
+from firmware_py.desk.private_pedal import private_pedal, wait_for_room
 from firmware_py.desk.supervisor import Supervisor
+from firmware_py.install import desk_end, receive
+from firmware_py.install import installer as install
+from firmware_py.install.receive import MAX_BYTES, Offer, kind_of
+from firmware_py.rooms import source as rooms
+from firmware_py.state.presets import Preset, Presets, parse_presets, to_bytes
+from firmware_py.state.store import KEPT_SLOTS, Store, StoreError, slot_name
 from models.generator import room_at
 
 pytestmark = pytest.mark.live
@@ -317,15 +318,15 @@ def test_a_file_swapped_while_it_is_installed(tmp_path: Path, files: dict[str, b
     """What was opened is installed, whatever lies at the path by then; what changes in place is refused."""
     path = tmp_path / "in.nvbank"
     path.write_bytes(files["a"])
-    file = install.open_input(path)
-    content = wire.Content.of(file, lambda *_: None)
+    file = receive.open_input(path)
+    content = desk_end.Content.of(file, lambda *_: None)
     (tmp_path / "other").write_bytes(files["b"])
     os.replace(tmp_path / "other", path)
     put(tmp_path, b"".join(content.chunks(0)), "in.nvbank", size=content.size, sha256=content.sha256)
     assert Store(tmp_path).current().playing.path.read_bytes() == files["a"]
     os.close(file)
-    file = install.open_input(path)
-    content = wire.Content.of(file, lambda *_: None)
+    file = receive.open_input(path)
+    content = desk_end.Content.of(file, lambda *_: None)
     path.write_bytes(files["c"])
     with pytest.raises(UserError, match="send it again"):
         put(tmp_path, b"".join(content.chunks(0)), "in.nvbank", size=content.size, sha256=content.sha256)
@@ -340,7 +341,7 @@ def test_a_full_disk_makes_room_or_says_so(tmp_path: Path, files: dict[str, byte
 
     def nearly_full(_: object) -> object:
         used = sum(path.stat().st_size for path in (tmp_path / "store" / "slots").iterdir())
-        free = install.RESERVE + 3 * len(files["a"]) - used
+        free = receive.RESERVE + 3 * len(files["a"]) - used
         return os.statvfs_result((1, 1, 0, 0, max(free, 0), *tuple(before)[5:]))
 
     monkeypatch.setattr(os, "statvfs", nearly_full)

@@ -14,15 +14,16 @@ from device.board import Action, Board, Change
 from device.controls import CONTROLS, NOT_KEPT, find
 from device.profile import PACKAGED
 from dsp._engine import PARAMS
-from firmware_py.control import pedal as module
-from firmware_py.link import mailbox
-from firmware_py.state import session as settings
+from firmware_py.control import process
 from firmware_py.control.board_slot import BoardSlot
-from firmware_py.control.pedal import Control
 from firmware_py.control.inputs import Event, Named, Program
 from firmware_py.control.leds import Lights
+from firmware_py.control.pedal import Control
+from firmware_py.link import mailbox
+from firmware_py.rooms.maker import RoomMaker
+from firmware_py.rooms.source import BuiltInRooms
+from firmware_py.state import session as settings
 from firmware_py.state.presets import PresetError, Presets
-from firmware_py.rooms.source import BuiltInRooms, RoomMaker
 
 
 @pytest.fixture(autouse=True)
@@ -66,7 +67,7 @@ class ClockModule(Clock):
 @pytest.fixture
 def clock(monkeypatch: pytest.MonkeyPatch) -> ClockModule:
     clock = ClockModule()
-    for user in ("control", "lights"):
+    for user in ("control.pedal", "control.process", "control.leds"):
         monkeypatch.setattr(f"firmware_py.{user}.time", clock)
     return clock
 
@@ -76,7 +77,7 @@ class Pedal:
         self.clock = clock
         self.control = Control(settings.defaults(), BuiltInRooms(), "")
         self.board = Board.open("sim", clock=clock)
-        module._settle(self.board, self.control.values)
+        process._settle(self.board, self.control.values)
         self.control.attach(self.board)
         self.door = FakeDoor()
         self.control.doors.append(self.door)

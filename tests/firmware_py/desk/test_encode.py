@@ -12,9 +12,9 @@ import soundfile
 from numpy.typing import NDArray
 
 from dsp.synthesis import Synthesiser
-from firmware_py.jack import server as jack
-from firmware_py.cli import main
 from firmware_py.base.paths import data_dir
+from firmware_py.cli import main
+from firmware_py.jack import server as jack
 from firmware_py.state.presets import Presets
 from models.decoder import Decoder, ModelError
 

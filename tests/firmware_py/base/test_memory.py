@@ -8,8 +8,8 @@ import sys
 
 import pytest
 
-from firmware_py.jack.server import JACK_CODE
 from firmware_py.base.memory import IDLE_LIBRARIES
+from firmware_py.jack.server import JACK_CODE
 
 PROGRAM = """
 import mmap, os, re, tempfile

@@ -15,12 +15,13 @@ from test_install import playing, put, roll_back, use
 from waiting import HANG_S
 
 from bank.build import build
-from firmware_py.state.store import Store
 from dsp.errors import UserError
+from firmware_py.base.progress import Report
 from firmware_py.install import installer as install
+from firmware_py.install.receive import Offer
 from firmware_py.rooms import source as rooms
-from firmware_py.install.installer import Offer, Report
 from firmware_py.state.presets import Presets
+from firmware_py.state.store import Store
 from models.generator import room_at
 
 

@@ -1,0 +1,13 @@
+"""The installed version."""
+
+from __future__ import annotations
+
+
+def version() -> str:
+    from importlib.metadata import PackageNotFoundError
+    from importlib.metadata import version as installed
+
+    try:
+        return installed("nverb")
+    except PackageNotFoundError:
+        return "unknown (not installed)"

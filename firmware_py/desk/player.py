@@ -1,0 +1,138 @@
+"""A JACK client that plays a clip through the pedal and records what comes out."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from bank.recording import why_unreadable
+from dsp.errors import UserError
+
+Floats = NDArray[np.float32]
+
+
+# (share of the demo's length, control, position of its knob 0..1): between two lines of a control its knob turns evenly.
+CONNECTING_S = 0.3
+
+
+def clip_path() -> Path:
+    """A recorded clip that comes with pyo (its SNDS_PATH), found without importing pyo: only the audio process does."""
+    from importlib.util import find_spec
+
+    spec = find_spec("pyo")
+    if spec is None or spec.origin is None:
+        raise UserError("pyo is not installed: `make run` installs it")
+    return Path(spec.origin).parent / "lib" / "snds" / "accord.aif"
+
+
+def read_clip(path: Path, rate_hz: int, seconds: float) -> Floats:
+    """The clip again and again with a pause after each, as players try a pedal: float32 (frames, 2), peak -6 dBFS."""
+    import soundfile
+    import soxr
+
+    try:
+        sound, clip_rate_hz = soundfile.read(path, dtype="float32", always_2d=True)
+    except soundfile.LibsndfileError as error:
+        raise UserError(f"{path}: {why_unreadable(path, error)}") from None
+    if not len(sound) or not np.isfinite(sound).all() or not np.abs(sound).max():
+        raise UserError(f"{path}: silent, empty or not finite; choose another clip")
+    sound = soxr.resample(sound, clip_rate_hz, rate_hz)[: int(4 * rate_hz), [0, -1]]
+    fade = np.linspace(1, 0, int(0.01 * rate_hz), dtype=np.float32)[:, None]
+    sound[-len(fade) :] *= fade[-len(sound) :]
+    period = len(sound) + int(1.5 * rate_hz)
+    out = np.zeros((int(seconds * rate_hz), 2), np.float32)
+    for start in range(0, len(out), period):
+        part = out[start : start + len(sound)]
+        part[:] = sound[: len(part)]
+    return out * np.float32(0.5 / np.abs(sound).max())
+
+
+class Player:
+    """A JACK client that plays one sound into the pedal and records what comes back.
+
+    With the server in synchronous mode no sample is lost: what it records is what the pedal did, late by one block (the loop
+    through two clients) and no more.
+    """
+
+    def __init__(self, server: str, sound: Floats) -> None:
+        """`sound`: float32 (frames, 2). Raises UserError if the server does not answer."""
+        import jack as client_library
+
+        # JACK's way to a client is a socket of the client's name alone: of two that open at once, on two servers, one would fail.
+        name = f"nverb-player-{os.getpid()}"
+        try:
+            self.client = client_library.Client(name, servername=server, no_start_server=True)
+        except client_library.JackError as error:
+            raise UserError(f"JACK server {server}: {error}") from None
+        self.block_frames = int(self.client.blocksize)
+        padding = -len(sound) % self.block_frames
+        self._sound = np.concatenate([sound, np.zeros((padding, 2), np.float32)])
+        self.recording = np.zeros_like(self._sound)
+        self.position = 0
+        self.playing = False
+        self.xruns = self._cycles = 0
+        self._out: list[Any] = [self.client.outports.register(f"out_{c + 1}") for c in range(2)]
+        self._in: list[Any] = [self.client.inports.register(f"in_{c + 1}") for c in range(2)]
+        self.client.set_process_callback(self._process)
+        self.client.set_xrun_callback(self._on_xrun)
+
+    def _process(self, frames: int) -> None:
+        self._cycles += 1
+        at = self.position
+        active = self.playing and at < len(self._sound)
+        for c in range(2):
+            self._out[c].get_array()[:] = self._sound[at : at + frames, c] if active else 0
+            if active:
+                self.recording[at : at + frames, c] = self._in[c].get_array()
+        if active:
+            self.position = at + frames
+
+    def _on_xrun(self, _delayed_us: float) -> None:
+        self.xruns += 1
+
+    def start(self, inputs: int) -> None:
+        """Connects to the pedal and begins to play. Raises UserError if the pedal's ports are not there."""
+        import jack as client_library
+
+        self.client.activate()
+        try:
+            for c in range(2):
+                if c < inputs:
+                    self.client.connect(self._out[c], f"nverb:input_{c + 1}")
+                self.client.connect(f"nverb:output_{c + 1}", self._in[c])
+        except client_library.JackError as error:
+            raise UserError(f"cannot connect to the pedal's JACK ports: {error}") from None
+        self._begin()
+
+    def start_to(self, ports: Sequence[str]) -> None:
+        """Connects to these two ports alone and begins to play. Raises UserError if they are not there."""
+        import jack as client_library
+
+        self.client.activate()
+        try:
+            for own, port in zip(self._out, ports, strict=True):
+                self.client.connect(own, port)
+        except client_library.JackError as error:
+            raise UserError(f"cannot connect to JACK's ports {', '.join(ports)}: {error}") from None
+        self._begin()
+
+    def _begin(self) -> None:
+        """Plays once the connections are in force: JACK answers before that, and takes them up one by one in the cycles that follow."""
+        cycles, until = self._cycles, time.monotonic() + CONNECTING_S
+        while time.monotonic() < until or (self._cycles - cycles < 16 and time.monotonic() < until + 2):
+            time.sleep(0.01)
+        self.playing = True
+
+    @property
+    def done(self) -> bool:
+        return self.position >= len(self._sound)
+
+    def close(self) -> None:
+        self.client.deactivate()
+        self.client.close()

@@ -1,0 +1,131 @@
+"""The sending end of a push: what a desk's `nverb push` and `nverb install` say."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import select
+import socket
+import sys
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import Any
+
+from dsp.errors import UserError
+from firmware_py.base.progress import Report
+from firmware_py.install.protocol import VERSION, Channel, _plain
+from firmware_py.install.receive import CHUNK, Chunks
+
+
+@dataclass(frozen=True)
+class Content:
+    """A file open for reading (`size` and `sha256` as it was then), or a pipe: `size` None."""
+
+    file: int
+    size: int | None
+    sha256: str
+
+    @classmethod
+    def of(cls, file: int, progress: Callable[[str, int, int], None]) -> Content:
+        """Reads a regular file once, for its hash."""
+        import hashlib
+
+        size, digest, at = os.fstat(file).st_size, hashlib.sha256(), 0
+        while part := os.pread(file, CHUNK, at):
+            digest.update(part)
+            at += len(part)
+            progress("reading", at, max(size, at))
+        return cls(file, at, digest.hexdigest())
+
+    def chunks(self, at: int) -> Chunks:
+        if self.size is None:
+            while part := os.read(self.file, CHUNK):
+                yield part
+        else:
+            while at < self.size and (part := os.pread(self.file, min(CHUNK, self.size - at), at)):
+                at += len(part)
+                yield part
+
+
+def deliver(
+    channel: Channel, request: dict[str, Any], report: Report, content: Content | None = None
+) -> dict[str, Any]:
+    """Says a request to a board, and sends the content when it asks for it; its last line. Raises UserError with the board's own, or
+    when the connection breaks (ConnectionLost)."""
+    try:
+        channel.send({"nverb": VERSION} | request)
+        while (message := channel.line()) is not None:
+            if "have" in message and content is not None:
+                _send(channel, content, int(message["have"]), report)
+                content = None
+            elif "stage" in message:
+                report.progress(str(message["stage"]), int(message.get("done", 0)), int(message.get("of", 0)))
+            elif "note" in message:
+                report.note(_plain(message["note"]))
+            elif message.get("ok"):
+                return message
+            elif "error" in message:
+                raise UserError(_plain(message["error"]))
+    except (BrokenPipeError, ConnectionResetError):
+        pass
+    raise ConnectionLost("the connection broke off")
+
+
+class ConnectionLost(UserError):
+    """The other side is gone without a last word. had_begun: some of the file was sent."""
+
+    def __init__(self, message: str, had_begun: bool = False) -> None:
+        super().__init__(message)
+        self.had_begun = had_begun
+
+
+def _send(channel: Channel, content: Content, at: int, report: Report) -> None:
+    for part in content.chunks(at):
+        if channel.has_word():  # a refusal: there is no use in more
+            return
+        try:
+            channel.write(part)
+        except (BrokenPipeError, ConnectionResetError):
+            return  # why stands in the line that comes
+        at += len(part)
+        report.progress("sending", at, content.size or at)
+    if content.size is None:
+        channel.end()
+
+
+@contextlib.contextmanager
+def board() -> Iterator[Channel | None]:
+    """A channel to the pedal that runs here, which does the work as its own user; None if none runs. Raises UserError."""
+    from firmware_py.link.client import connect
+
+    connection = connect({"do": "store"})
+    if connection is None:
+        yield None
+        return
+    with connection:
+        number = connection.fileno()
+        yield Channel(number, number, lambda: connection.shutdown(socket.SHUT_WR), idle_s=None)
+
+
+def relay(connection: socket.socket) -> None:
+    """Copies stdin to the connection and the connection to stdout, until that ends."""
+    here = sys.stdin.fileno()
+    sources = [here, connection.fileno()]
+    while True:
+        ready, _, _ = select.select(sources, [], [])
+        if connection.fileno() in ready:
+            data = connection.recv(CHUNK)
+            if not data:
+                return
+            sys.stdout.buffer.write(data)
+            sys.stdout.buffer.flush()
+        if here in ready:
+            data = os.read(here, CHUNK)
+            try:
+                if data:
+                    connection.sendall(data)
+                else:
+                    sources.remove(here)
+                    connection.shutdown(socket.SHUT_WR)
+            except (BrokenPipeError, ConnectionResetError):
+                sources = [connection.fileno()]  # its last word is still to come
