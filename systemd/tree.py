@@ -131,7 +131,7 @@ def make(order: Order, image: Path) -> Layout:
 
 def check(order: Order) -> None:
     """All that can be known to be wrong before the work begins. Raises UserError."""
-    from firmware_py.state import settings as settings_file
+    from firmware_py.state import settings
 
     if not order.source.exists():
         raise UserError(f"{order.source}: no such folder or file")
@@ -151,8 +151,8 @@ def check(order: Order) -> None:
         raise UserError(f"user {order.user}: there is one already; take another name")
     if order.key and not re.match(r"(ssh|ecdsa|sk)-\S+ [A-Za-z0-9+/=]+", order.key):
         raise UserError("that is no ssh public key: give the file that ends in .pub")
-    values = settings_file.parse(list(order.settings))
-    settings_file.checked(values, "settings")
+    values = settings.parse(list(order.settings))
+    settings.checked(values, "settings")
     if not 16 <= order.data_mib <= 65536 or not 0 <= order.spare_mib <= 65536:
         raise UserError("data partition: 16 to 65536 MiB; spare: 0 to 65536 MiB")
 

@@ -22,8 +22,7 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
 from firmware_py.audio.block_size import leave_at_new_size
-from firmware_py.base import boot, crashguard
-from firmware_py.base import log as errors
+from firmware_py.base import boot, crashguard, log
 from firmware_py.base.memory import lock_pages, one_arena
 from firmware_py.base.notify import Notifier
 from firmware_py.base.paths import jack_socket
@@ -51,7 +50,7 @@ DEFAULT_PARAMS = {
 
 
 def say(text: str) -> None:
-    errors.say("audio", text)
+    log.say("audio", text)
 
 
 def run(*, client: str, inputs: int, max_ir_s: float, connect: bool, lock: bool) -> int:

@@ -117,9 +117,9 @@ def _show(args: argparse.Namespace) -> int:
 
 
 def _named(args: argparse.Namespace) -> str:
-    from firmware_py.state import settings as settings_file
+    from firmware_py.state import settings
 
-    return args.profile or settings_file.load().profile
+    return args.profile or settings.load().profile
 
 
 def _copy(args: argparse.Namespace) -> int:

@@ -128,7 +128,7 @@ def _signature(named: Path | None, file: Path | None) -> str:
 
 def _push(args: argparse.Namespace) -> int:
     from dsp.errors import UserError
-    from firmware_py.install import signatures as trust
+    from firmware_py.install import signatures
     from firmware_py.install.desk_end import Content
     from firmware_py.install.inventory import Ssh, boards
     from firmware_py.install.push import push
@@ -144,7 +144,7 @@ def _push(args: argparse.Namespace) -> int:
         raise UserError(f"{args.file}: is a {kind}, not a {args.kind}")
     with _shown() as report:
         content = Content.of(file, report.progress)
-        signature = trust.sign(args.sign, file) if args.sign else _signature(args.signature, args.file)
+        signature = signatures.sign(args.sign, file) if args.sign else _signature(args.signature, args.file)
         request = _offer(args.name or args.file.name, args.kind, content, signature)
         outcomes = push(targets, request, content, report)
     width = max(len(outcome.board) for outcome in outcomes)
@@ -185,8 +185,7 @@ def _rollback(args: argparse.Namespace) -> int:
 
 def _store(args: argparse.Namespace) -> int:
     from firmware_py.base.paths import data_dir
-    from firmware_py.install import board_end, desk_end
-    from firmware_py.install import protocol as wire
+    from firmware_py.install import board_end, desk_end, protocol
     from firmware_py.install.installer import become_owner
     from firmware_py.link.client import connect
 
@@ -197,7 +196,7 @@ def _store(args: argparse.Namespace) -> int:
                 desk_end.relay(connection)
             return 0
     board_end.behave()
-    channel = wire.Channel(sys.stdin.fileno(), sys.stdout.fileno())
+    channel = protocol.Channel(sys.stdin.fileno(), sys.stdout.fileno())
     data = data_dir()
     become_owner(data)
     return board_end.serve(channel, data)

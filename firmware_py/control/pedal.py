@@ -15,8 +15,7 @@ from device.board import Action, Board, Change, Notice
 from device.controls import check, find, parse
 from dsp._engine import simd
 from dsp.errors import UserError, reason
-from firmware_py.base import boot, crashguard
-from firmware_py.base import log as errors
+from firmware_py.base import boot, crashguard, log
 from firmware_py.base.paths import data_dir
 from firmware_py.control.inputs import Door, Event, Named, Program, Shut
 from firmware_py.control.leds import Lights
@@ -38,7 +37,7 @@ SESSION_S = 0.5
 
 
 def say(text: str) -> None:
-    errors.say("control", text)
+    log.say("control", text)
 
 
 class Control:

@@ -32,10 +32,6 @@ MOVES = (
 )  # fmt: skip
 
 
-_running: list[str] = []
-"""The JACK servers of private pedals that run."""
-
-
 def play(
     *,
     out: Path,

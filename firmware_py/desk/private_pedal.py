@@ -12,10 +12,12 @@ from typing import Any
 
 from dsp.errors import UserError
 from firmware_py.base.process import command
-from firmware_py.desk.demo import _running
 from firmware_py.desk.supervisor import Child, Supervisor
-from firmware_py.jack import server as jack
+from firmware_py.jack import server
 from firmware_py.link.client import ask
+
+_running: list[str] = []
+"""The JACK servers of private pedals that run."""
 
 
 @contextmanager
@@ -40,7 +42,7 @@ def private_pedal(
     before = {key: os.environ.get(key) for key in ("NVERB_RUNTIME_DIR", "JACK_DEFAULT_SERVER")}
     os.environ.update(NVERB_RUNTIME_DIR=runtime, JACK_DEFAULT_SERVER=name)
     supervisor = None
-    realtime = as_service and jack.take_limits()
+    realtime = as_service and server.take_limits()
     if not as_service:
         audio_arguments = ("--no-lock", *audio_arguments)
     try:
@@ -49,7 +51,7 @@ def private_pedal(
                 Child("audio", command("audio", "--no-connect", *audio_arguments)),
                 Child("control", command("control", *control_arguments)),
             ],
-            lambda: jack.dummy(
+            lambda: server.dummy(
                 name, block_frames=block_frames, rate_hz=rate_hz, synchronous=synchronous, realtime=realtime
             ),
         )

@@ -10,7 +10,7 @@ from typing import Any
 
 from dsp.errors import UserError
 from firmware_py.base.progress import Report
-from firmware_py.install import installer as install
+from firmware_py.install import installer
 from firmware_py.install.protocol import VERSION, Channel, _plain
 from firmware_py.install.receive import Chunks, Offer
 from firmware_py.state.store import KINDS
@@ -78,16 +78,16 @@ def perform(request: dict[str, Any], receive: Callable[[int], Chunks], *, data: 
             if sha256 and not (len(sha256) == 64 and set(sha256) <= set("0123456789abcdef")):
                 raise UserError(f"no SHA-256: {sha256[:80]!r}")
             offer = Offer(name, kind or "", size, sha256, str(request.get("signature", "")))
-            return {"text": install.install(offer, receive, data=data, report=report, live=take_over)}
+            return {"text": installer.install(offer, receive, data=data, report=report, live=take_over)}
         case "use":
-            return {"text": install.use(name, kind, data=data, report=report, live=take_over)}
+            return {"text": installer.use(name, kind, data=data, report=report, live=take_over)}
         case "rollback" if kind in KINDS:
             assert kind is not None
-            return {"text": install.roll_back(kind, data=data, report=report, live=take_over)}
+            return {"text": installer.roll_back(kind, data=data, report=report, live=take_over)}
         case "remove":
-            return {"text": install.remove(name, kind, data=data)}
+            return {"text": installer.remove(name, kind, data=data)}
         case "list":
-            return {"text": "", "rows": install.listing(data)}
+            return {"text": "", "rows": installer.listing(data)}
     raise UserError(f"unknown request {request.get('do')!r:.40}: update nverb here")
 
 

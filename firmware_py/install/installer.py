@@ -40,9 +40,9 @@ def install(
     live: has the running pedal play what the store has in force; how that went, in words, or its refusal as UserError. Raises
     UserError or ValueError: what was in force is so then, or the message says that it is not, as the disk failed for good just then.
     """
-    from firmware_py.install import signatures as trust
+    from firmware_py.install import signatures
 
-    if trust.is_required(data) and not offer.signature:
+    if signatures.is_required(data) and not offer.signature:
         raise UserError(
             f"{offer.name}: this board takes signed files only, and it is not signed: "
             "sign it with `ssh-keygen -Y sign -n nverb -f KEY FILE`, or push it with --sign KEY"
@@ -52,9 +52,9 @@ def install(
         store.make()
         known = store.with_hash(offer.sha256) if offer.sha256 else None
         if known is not None and known.kind == (offer.kind or known.kind) and _is_whole(known):
-            if trust.is_required(data):
+            if signatures.is_required(data):
                 with open(known.path, "rb") as file:
-                    trust.verify(data, file.fileno(), offer.signature)
+                    signatures.verify(data, file.fileno(), offer.signature)
             for _ in receive(known.path.stat().st_size):
                 raise UserError(f"{offer.name}: more came than was announced")
             with store.changing():
@@ -66,8 +66,8 @@ def install(
             os.posix_fadvise(file, 0, 0, os.POSIX_FADV_DONTNEED)  # so that what is read back comes from the disk
             if hash_of(file) != digest:
                 raise UserError(f"{offer.name}: the disk gives back other bytes than were written: it may be failing")
-            if trust.is_required(data):
-                report.note(f"signed by {trust.verify(data, file, offer.signature)}")
+            if signatures.is_required(data):
+                report.note(f"signed by {signatures.verify(data, file, offer.signature)}")
             if kind in KINDS:
                 _try(path, offer.name, report)
                 name = offer.name if offer.name != STDIN else _own_name(path, kind)

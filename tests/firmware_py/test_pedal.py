@@ -23,7 +23,7 @@ from device.controls import find, to_position
 from dsp.errors import UserError
 from firmware_py.desk.private_pedal import private_pedal, wait_for_room
 from firmware_py.desk.supervisor import Supervisor
-from firmware_py.jack import server as jack
+from firmware_py.jack import server
 from firmware_py.rooms.maker import RoomMaker
 from firmware_py.rooms.source import find_source
 from firmware_py.state.session import load_session
@@ -191,7 +191,7 @@ def test_run_plays_refuses_a_second_one_and_leaves_nothing_behind(tmp_path: Path
             run.terminate()
             assert run.wait(HANG_S) == 0
         assert not [pid for pid in pids if os.path.exists(f"/proc/{pid}")]
-        assert not jack.is_running(os.environ["JACK_DEFAULT_SERVER"])
+        assert not server.is_running(os.environ["JACK_DEFAULT_SERVER"])
 
 
 def own_jackds() -> list[int]:
@@ -231,8 +231,8 @@ def test_stopped_while_jackd_starts_it_leaves_no_jackd_on_the_card(number: signa
     [
         "Thread.start = lambda self, start=Thread.start: (start(self), hold(0.3), stop())",  # jackd is there by then
         "Thread.start = lambda self, start=Thread.start: stop()",
-        "jack.is_running = lambda _: stop()",
-        "jack.hold_code = lambda *_: None",  # and on the way to who is to keep it
+        "server.is_running = lambda _: stop()",
+        "server.hold_code = lambda *_: None",  # and on the way to who is to keep it
     ],
 )
 def test_ctrl_c_anywhere_in_the_start_of_jackd_leaves_none(interrupted: str) -> None:
@@ -240,11 +240,11 @@ def test_ctrl_c_anywhere_in_the_start_of_jackd_leaves_none(interrupted: str) -> 
         import os, sys
         from threading import Thread
         from time import sleep as hold
-        from firmware_py.jack import server as jack
+        from firmware_py.jack import server
         def stop():
             raise KeyboardInterrupt
         {interrupted}
-        jack.dummy(os.environ["JACK_DEFAULT_SERVER"])
+        server.dummy(os.environ["JACK_DEFAULT_SERVER"])
         stop()"""
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("JACK_DEFAULT_SERVER", f"nverb-early-{os.getpid()}")
@@ -289,7 +289,7 @@ def test_without_a_pedal_commands_say_so() -> None:
 
 
 def test_without_jack_the_audio_process_says_so_and_leaves() -> None:
-    program = "from firmware_py import audio, cli; audio.JACK_WAIT_S = 0.2; cli.main(['audio'])"
+    program = "from firmware_py import cli; from firmware_py.audio import process as audio; audio.JACK_WAIT_S = 0.2; cli.main(['audio'])"
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("JACK_DEFAULT_SERVER", "nobody")
         patch.setenv("NVERB_RUNTIME_DIR", os.environ["NVERB_RUNTIME_DIR"] + "/nojack")

@@ -497,8 +497,9 @@ def test_a_member_of_the_group_installs_as_the_pedal_and_a_stranger_does_not(
 ) -> None:
     group = 12345
     code = (
-        "import os, sys; import argparse, json, select, socket; from firmware_py import cli, wire, install, progress, paths, trust;"
-        "from firmware_py import socket as s; import firmware_py.state.store; cli.build_parser();"
+        "import os, sys; import argparse, json, select, socket; from firmware_py import cli;"
+        "from firmware_py.install import board_end, desk_end, installer, signatures; from firmware_py.base import paths, progress;"
+        "from firmware_py.link import client as s; import firmware_py.state.store; cli.build_parser();"
         "g = int(sys.argv[1]);"
         "os.geteuid() or (os.setgroups([g] if g else []), os.setresgid(65534, 65534, 65534), os.setresuid(65534, 65534, 65534));"
         "sys.exit(cli.main(sys.argv[2:]))"

@@ -17,9 +17,9 @@ from waiting import HANG_S
 from bank.build import build
 from dsp.errors import UserError
 from firmware_py.base.progress import Report
-from firmware_py.install import installer as install
+from firmware_py.install import installer
 from firmware_py.install.receive import Offer
-from firmware_py.rooms import source as rooms
+from firmware_py.rooms import source
 from firmware_py.state.presets import Presets
 from firmware_py.state.store import Store
 from models.generator import room_at
@@ -98,14 +98,14 @@ def test_a_disk_that_is_full_at_any_stage(
     pieces = lambda at: (content[begin : begin + 10_000] for begin in range(at, len(content), 10_000))  # noqa: E731
     offer = Offer("b.nvbank", size=len(content))
     try:
-        install.install(offer, pieces, data=data, report=Filler(), live=lambda: "plays")
+        installer.install(offer, pieces, data=data, report=Filler(), live=lambda: "plays")
         assert playing(data) == "b"
     except UserError as error:
         assert playing(data) == "a"
         assert "nverb remove" in str(error) and "\n" not in str(error)
     monkeypatch.setenv("NVERB_DATA_DIR", os.fspath(data))
     complaints: list[str] = []
-    assert rooms.installed_rooms(complaints.append)[0].name == f"bank {playing(data)}" and not complaints
+    assert source.installed_rooms(complaints.append)[0].name == f"bank {playing(data)}" and not complaints
     for path in data.glob("filler*"):
         path.unlink()
     put(data, content, "b.nvbank")
@@ -122,7 +122,7 @@ def test_a_read_only_disk(disk: tuple[Path, Mount], files: Path, monkeypatch: py
         lambda: put(data, (files / "a.nvbank").read_bytes(), "a.nvbank"),
         lambda: use(data, "a"),
         lambda: roll_back(data),
-        lambda: install.remove("a", None, data=data),
+        lambda: installer.remove("a", None, data=data),
     ):
         with pytest.raises(UserError, match="read-only") as caught:
             what()
@@ -130,8 +130,8 @@ def test_a_read_only_disk(disk: tuple[Path, Mount], files: Path, monkeypatch: py
         assert playing(data) == "b"
     with pytest.raises((UserError, OSError), match=r"[Rr]ead-only"):
         Presets(data).save("mine", {"mix": 10.0}, "")
-    assert [row["name"] for row in install.listing(data)] == ["b", "a"]
-    assert rooms.installed_rooms(pytest.fail)[0].name == "bank b"
+    assert [row["name"] for row in installer.listing(data)] == ["b", "a"]
+    assert source.installed_rooms(pytest.fail)[0].name == "bank b"
     mount("remount,rw")
     roll_back(data)
     assert playing(data) == "a"

@@ -41,7 +41,7 @@ FAULTS = {
 CRASHED, REFUSED, DONE, BROKEN = 137, 1, 0, 70
 POINTS = ((0.0, 0.0, 0.0), (1.3, -0.4, -2.0))
 HERE = Path(__file__).parent
-sys.path.append(str(HERE.parent.parent))  # as pytest does
+sys.path += [str(HERE.parents[3]), str(HERE.parents[2])]  # as pytest does: the packages, then the tests
 
 
 @dataclass
@@ -198,9 +198,9 @@ def keep_preset(data: Path, mix: float) -> None:
 def hurry(bench: Bench) -> None:
     """What a trial computes is shared by all forks, and it makes one room: it changes no file, so that no fault can meet it."""
     from firmware_py.install import trial
-    from firmware_py.rooms import source as rooms
+    from firmware_py.rooms import maker
 
-    rooms.Synthesiser = functools.cache(rooms.Synthesiser)  # type: ignore[misc,assignment]
+    maker.Synthesiser = functools.cache(maker.Synthesiser)  # type: ignore[misc,assignment]
     check = trial.check
     trial.check = lambda path, *, rooms=(), whole=True: check(path, rooms=((4.5, 4.5, 4.5),), whole=whole)  # type: ignore[assignment]
     trial.check(bench.old)
@@ -284,11 +284,11 @@ def fresh(template: Path, data: Path) -> None:
 
 def playing(bench: Bench, data: Path) -> tuple[str, list[str]]:
     """What the pedal would play after a start on this data folder, and what it complains of."""
-    from firmware_py.rooms import source as rooms
+    from firmware_py.rooms import source
 
     complaints: list[str] = []
     os.environ["NVERB_DATA_DIR"] = str(data)
-    source, reference = rooms.installed_rooms(complaints.append)
+    source, reference = source.installed_rooms(complaints.append)
     if not reference:
         return "built-in", complaints
     return bench.which(source), complaints
@@ -423,7 +423,7 @@ def sounds(bench: Bench, scenario: str, points: int) -> Outcome:
     """A kill at `points` (even) calls of a scenario, from the first to the last, half of them beside the switch; each time a whole
     pedal starts on what is left, and plays the old or the new."""
     from bank.format import Bank
-    from firmware_py.rooms import source as rooms
+    from firmware_py.rooms import source
 
     faults, outcome = Faults(), Outcome()
     before, work, allowed, finally_plays = bench.scenario(scenario)
@@ -446,7 +446,7 @@ def sounds(bench: Bench, scenario: str, points: int) -> Outcome:
         plays = kill(at)
         where = f"{scenario}, killed at call {at} of {last}"
         source = (
-            Bank.open(getattr(bench, plays)) if plays in ("old", "new") else rooms.installed_rooms(lambda _: None)[0]
+            Bank.open(getattr(bench, plays)) if plays in ("old", "new") else source.installed_rooms(lambda _: None)[0]
         )
         error_db = heard(source)
         outcome.cases[f"sounds as {plays}"] += 1
