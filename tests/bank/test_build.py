@@ -212,6 +212,7 @@ def _limited(size: int, arguments: list[str]) -> subprocess.CompletedProcess[str
         capture_output=True,
         text=True,
         check=False,
+        env=os.environ | {"PYTHONDONTWRITEBYTECODE": "1"},  # a truncated .pyc breaks the next run
         preexec_fn=limit,
     )
 
