@@ -16,7 +16,6 @@ from collections.abc import Callable
 from pathlib import Path
 
 from dsp.errors import UserError
-from firmware_py.jack.server import missing_tool
 
 FILES = {
     "nverb.target": "etc/systemd/system/nverb.target",
@@ -44,6 +43,8 @@ KEPT_VERSIONS = 2
 SOURCE = Path(__file__).parent
 
 Say = Callable[[str], None]
+MissingTool = Callable[[], tuple[str, str] | None]
+"""A program that the pedal needs and this system lacks, with the command that installs it; None if all are there."""
 
 
 def place_files(root: Path) -> None:
@@ -57,8 +58,9 @@ def place_files(root: Path) -> None:
         os.replace(new, path)
 
 
-def install(root: Path, *, start: bool, say: Say) -> None:
+def install(root: Path, *, start: bool, missing_tool: MissingTool, prepare: str, say: Say) -> None:
     """Installs, and starts the pedal if `start` and systemd runs here. `root`: "/", or the tree of an image that is being made.
+    `prepare`: a Python program that the pedal's user runs once after the installation.
 
     Raises UserError, OSError.
     """
@@ -85,7 +87,7 @@ def install(root: Path, *, start: bool, say: Say) -> None:
     _run("systemctl", *where, "enable", *UNITS)
     say("installed: user nverb, nverb.target, /var/lib/nverb")
     if not where:
-        _prepare(say)
+        _prepare(prepare, say)
         if systemd_runs():
             _run("systemctl", "daemon-reload")
             _run("udevadm", "control", "--reload", needed=False)
@@ -135,11 +137,11 @@ def systemd_runs() -> bool:
     return Path("/run/systemd/system").is_dir()
 
 
-def _prepare(say: Say) -> None:
+def _prepare(program: str, say: Say) -> None:
     """Opens the rooms that come with nverb as the pedal's user: what has to be made for them is made now, not at the first start."""
     say("opening the rooms that come with nverb")
     done = subprocess.run(
-        [sys.executable, "-c", "from firmware_py.rooms.source import find_source; find_source()"],
+        [sys.executable, "-c", program],
         env=os.environ | {"NVERB_DATA_DIR": "/var/lib/nverb", "HOME": "/var/lib/nverb"},
         user="nverb",
         group="nverb",

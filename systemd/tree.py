@@ -23,7 +23,7 @@ import shutil
 import subprocess
 import time
 import uuid
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -33,6 +33,8 @@ from systemd.image import BOOT, BOOT_FSTAB, ESP, FAT, MIB, STATE, Layout, fstab,
 from systemd.partitions import unpack_image
 
 Say = Callable[[str], None]
+CheckSettings = Callable[[Sequence[str]], object]
+"""Raises UserError for settings (NAME=VALUE) that `nverb settings set` would reject."""
 
 PACKAGES = ("jackd2", "libsndfile1", "alsa-utils", "python3-venv", "overlayroot", "busybox")
 """What the pedal needs, and what a read-only system does: overlayroot's script in the initrd needs busybox's grep, but does not say so."""
@@ -89,12 +91,12 @@ class Order:
     say: Say = field(default=print, compare=False)
 
 
-def make(order: Order, image: Path) -> Layout:
+def make(order: Order, image: Path, check_settings: CheckSettings) -> Layout:
     """Makes the disk image; `image` appears when it is whole. Raises UserError, OSError; nothing is changed then."""
     if os.geteuid() != 0:
         raise UserError("the files of a system belong to many users: put sudo before it")
     require("mke2fs", "sfdisk", "mformat", "mcopy", "unshare", "chroot", "xz")
-    check(order)
+    check(order, check_settings)
     if not image.parent.is_dir():
         raise UserError(f"{image.parent}: no such folder")
     scratch = image.with_name(f".{image.name}.tree")
@@ -129,10 +131,8 @@ def make(order: Order, image: Path) -> Layout:
         _remove(scratch)
 
 
-def check(order: Order) -> None:
+def check(order: Order, check_settings: CheckSettings) -> None:
     """All that can be known to be wrong before the work begins. Raises UserError."""
-    from firmware_py.state import settings
-
     if not order.source.exists():
         raise UserError(f"{order.source}: no such folder or file")
     if not order.wheels.is_dir() or len(list(order.wheels.glob("nverb-*.whl"))) != 1:
@@ -151,8 +151,7 @@ def check(order: Order) -> None:
         raise UserError(f"user {order.user}: there is one already; take another name")
     if order.key and not re.match(r"(ssh|ecdsa|sk)-\S+ [A-Za-z0-9+/=]+", order.key):
         raise UserError("that is no ssh public key: give the file that ends in .pub")
-    values = settings.parse(list(order.settings))
-    settings.checked(values, "settings")
+    check_settings(order.settings)
     if not 16 <= order.data_mib <= 65536 or not 0 <= order.spare_mib <= 65536:
         raise UserError("data partition: 16 to 65536 MiB; spare: 0 to 65536 MiB")
 

@@ -21,9 +21,9 @@ MAY_IMPORT = {
     "bank": {"bank", "models", "dsp"},
     "device": {"device", "models", "dsp"},
     "firmware_py": {"firmware_py", "device", "bank", "models", "dsp", "systemd"},
-    "systemd": {"systemd", "firmware_py", "device", "bank", "models", "dsp"},
+    "systemd": {"systemd", "device", "bank", "models", "dsp"},
 }
-"""firmware_py -> device, bank -> models -> dsp."""
+"""firmware_py -> systemd -> device, bank -> models -> dsp."""
 DESK_ONLY = {
     "scipy",
     "librosa",

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import os
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -71,6 +72,13 @@ def add_parsers(subparsers: Any) -> None:
     parser.set_defaults(handler=_image)
 
 
+def check_settings(values: Sequence[str]) -> None:
+    """Raises UserError for settings (NAME=VALUE) that `nverb settings set` would reject."""
+    from firmware_py import settings_file
+
+    settings_file.checked(settings_file.parse(list(values)), "settings")
+
+
 def _image(args: argparse.Namespace) -> int:
     from systemd.tree import Order, make
 
@@ -92,7 +100,7 @@ def _image(args: argparse.Namespace) -> int:
         verbose=args.verbose,
         say=say,
     )
-    made = make(order, args.output.absolute())
+    made = make(order, args.output.absolute(), check_settings)
     if "SUDO_UID" in os.environ:
         os.chown(args.output, int(os.environ["SUDO_UID"]), int(os.environ["SUDO_GID"]))
     print(

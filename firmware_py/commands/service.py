@@ -42,9 +42,12 @@ def add_parsers(subparsers: Any) -> None:
 
 
 def _install(args: argparse.Namespace) -> int:
+    from firmware_py.jack import missing_tool
     from systemd.install import install
 
-    install(args.root.absolute(), start=not args.no_start, say=print)
+    opens_rooms = "from firmware_py.rooms import find_source; find_source()"
+    root, start = args.root.absolute(), not args.no_start
+    install(root, start=start, missing_tool=missing_tool, prepare=opens_rooms, say=print)
     return 0
 
 

@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 
 from dsp.errors import UserError
+from firmware_py.commands.image import check_settings
 from systemd.image import BOOT, MIB, STATE, write_disk
 from systemd.partitions import find, unpack_image
 from systemd.tree import Order, check, command_line
@@ -168,9 +169,9 @@ def test_what_is_wrong_is_told_before_the_work_begins(
     tree: Path, wheels: Path, wrong: dict[str, object], told: str
 ) -> None:
     right = {"source": tree, "wheels": wheels, "settings": ("card=hw:0",), "key": "ssh-ed25519 AAAA me"}
-    check(Order(**right))  # type: ignore[arg-type]
+    check(Order(**right), check_settings)  # type: ignore[arg-type]
     with pytest.raises(UserError, match=told):
-        check(Order(**(right | wrong)))  # type: ignore[arg-type]
+        check(Order(**(right | wrong)), check_settings)  # type: ignore[arg-type]
 
 
 def test_the_command_fails_in_one_line_and_leaves_nothing(tree: Path, wheels: Path, tmp_path: Path) -> None:
