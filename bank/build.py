@@ -7,10 +7,8 @@ from functools import lru_cache
 from itertools import product
 from pathlib import Path
 
-import numpy as np
-
-from bank.format import MAX_STEPS, BankError, encode_room, room_bytes, write
-from bank.team import shared_out
+from bank.cluster import distribute
+from bank.format import MAX_STEPS, BankError, axis_points, encode_room, room_bytes, write
 from dsp.energymap import EnergyMap, Grid
 from models.container import parse
 from models.decoder import Decoder
@@ -61,7 +59,7 @@ def build_from_model(
     points = list(grid_points(steps))
     require_space(path, steps**3 * room_bytes(Grid()))
     slices = [points[at : at + SLICE] for at in range(0, len(points), SLICE)]
-    drawn = (room for some in shared_out(_draw, model, slices, scheduler) for room in some)
+    drawn = (room for some in distribute(_draw, model, slices, scheduler) for room in some)
     _write(path, drawn, steps, name, -2.0, 2.0, progress)
 
 
@@ -69,7 +67,7 @@ def grid_points(steps: int, low: float = -2.0, high: float = 2.0) -> Iterator[Po
     """Points of a cubic grid, x slowest, z fastest. Raises ValueError for steps beyond 1 .. 64."""
     if not 1 <= steps <= MAX_STEPS:
         raise ValueError(f"a grid of {steps} steps: from 1 to {MAX_STEPS}")
-    axis = np.linspace(low, high, steps).tolist() if steps > 1 else [(low + high) / 2]
+    axis = axis_points(steps, low, high)
     return product(axis, axis, axis)
 
 

@@ -13,8 +13,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bank.build import Point, Progress, decoder_of, grid_points
+from bank.cluster import distribute
 from bank.format import BankError, Waveform, write
-from bank.team import shared_out
 from dsp.synthesis import FAITHFUL_PEAK
 from models import reference
 from models.container import parse
@@ -57,7 +57,7 @@ def build_faithful(
     decoder_of(model)
     tasks = [(number, point, iterations) for number, point in enumerate(points)]
     waveforms = []
-    for number, pair in enumerate(shared_out(_pair, model, tasks, scheduler)):
+    for number, pair in enumerate(distribute(_pair, model, tasks, scheduler)):
         for side, samples in zip("LR", pair, strict=True):
             waveforms.append(Waveform(f"{number:04d}{side}", reference.RATE_HZ, points[number], samples[None]))
         if progress:

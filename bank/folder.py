@@ -12,7 +12,7 @@ from typing import TextIO
 import numpy as np
 from numpy.typing import NDArray
 
-from bank.format import Bank, BankError, Waveform, write
+from bank.format import Bank, BankError, Waveform, axis_points, write
 from bank.recording import RecordingError, mono, read_recording
 from bank.sound import write_sound
 from dsp.analysis import analyse
@@ -70,9 +70,9 @@ def import_folder(
         raise BankError(f"{folder}: holds no recording that can be used")
     if not places and not find:
         taken.sort(key=_decay_s)
-        spread = np.linspace(-2, 2, len(taken)) if len(taken) > 1 else np.zeros(1)
+        spread = axis_points(len(taken), -2.0, 2.0)
         taken = [
-            Waveform(w.name, w.rate_hz, (float(x), 0.0, 0.0), w.samples) for w, x in zip(taken, spread, strict=True)
+            Waveform(w.name, w.rate_hz, (x, 0.0, 0.0), w.samples) for w, x in zip(taken, spread, strict=True)
         ]
     write(path, name=folder.resolve().name, waveforms=taken)
     return len(taken)
@@ -156,15 +156,13 @@ def export_folder(bank: Bank, folder: Path, *, rate_hz: int, progress: Callable[
             progress(len(rows), total)
     if bank.steps:
         synthesise = Synthesiser(rate_hz, bank.grid)
-        axis = (
-            np.linspace(bank.low, bank.high, bank.steps) if bank.steps > 1 else np.array([(bank.low + bank.high) / 2])
-        )
+        axis = axis_points(bank.steps, bank.low, bank.high)
         for i, x in enumerate(axis):
             for j, y in enumerate(axis):
                 for k, z in enumerate(axis):
                     name = f"room {i:02d} {j:02d} {k:02d}.wav"
                     write_wav(name, synthesise(bank.energy_map(x, y, z)), rate_hz)
-                    rows.append((name, float(x), float(y), float(z)))
+                    rows.append((name, x, y, z))
                     if progress:
                         progress(len(rows), total)
     table = io.StringIO(newline="")

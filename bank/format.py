@@ -73,6 +73,11 @@ def _aligned(n: int) -> int:
     return (n + ALIGN - 1) // ALIGN * ALIGN
 
 
+def axis_points(steps: int, low: float, high: float) -> list[float]:
+    """Grid points of one axis, evenly spaced from `low` to `high`; a single one is in the middle."""
+    return np.linspace(low, high, steps).tolist() if steps > 1 else [(low + high) / 2]
+
+
 def room_bytes(grid: Grid) -> int:
     return 8 + grid.bands * (1 + grid.frames)
 

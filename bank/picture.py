@@ -57,8 +57,7 @@ class Figures:
 
 def figures(room: EnergyMap) -> Figures:
     """What the pictures show of a room."""
-    level = room.level_db[None]
-    direct = np.full((1, room.grid.bands), -300.0, np.float32) if room.direct_db is None else room.direct_db[None]
+    level, direct = _batch(room)
     t30 = measures.acoustics(level, direct, room.grid).t30_s[0, 3:5]
     y = float(measures.knobs(level, direct, room.grid)[0, 1])
     energy = float(
@@ -69,6 +68,13 @@ def figures(room: EnergyMap) -> Figures:
         float(measures.BRIGHTNESS_CENTRE * np.exp(measures.BRIGHTNESS_STEP * y)),
         float(10 * np.log10(max(energy, 1e-30))),
     )
+
+
+def _batch(room: EnergyMap) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+    """A room as `models.measures` takes it: level_db (1, bands, frames), direct_db (1, bands)."""
+    if room.direct_db is None:
+        return room.level_db[None], np.full((1, room.grid.bands), -300.0, np.float32)
+    return room.level_db[None], room.direct_db[None]
 
 
 def rooms_of(source: Any) -> Room:
@@ -233,8 +239,7 @@ def _page(left: Any, middle: Any, right: Any, point: NDArray[np.float64], room: 
     ticks = [hz for hz in (100, 1000, 10_000) if hz < grid.edge_hz[-1]]
     left.set_yticks(np.interp(ticks, grid.edge_hz, np.arange(grid.bands + 1)), [f"{hz:g}" for hz in ticks])
     left.set(xlabel="s", ylabel="Hz", xlim=(0, min(2.0, grid.duration_s)))
-    direct = np.full((1, grid.bands), -300.0, np.float32) if room.direct_db is None else room.direct_db[None]
-    energy = measures.octave_energy(room.level_db[None], direct, grid)
+    energy = measures.octave_energy(*_batch(room), grid)
     curves = measures.decay_curves_db(*energy)[0, 2:8:2, 1:]
     middle.clear()
     for curve, label in zip(curves, ("250", "1k", "4k"), strict=True):

@@ -24,3 +24,8 @@ def reason(error: BaseException) -> str:
         name = f"{error.filename}: " if error.filename is not None else ""
         return f"{name}{error.strerror}"
     return " ".join(str(error).split()) or type(error).__name__
+
+
+def first_line(error: BaseException) -> str:
+    """The first line of an error's text, at most 160 characters; its type's name if it has none."""
+    return (str(error).strip().splitlines() or [type(error).__name__])[0][:160]

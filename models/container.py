@@ -30,9 +30,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dsp.energymap import Grid
-from dsp.errors import InvalidValue
+from dsp.errors import InvalidValue, first_line
 from models.files import write_atomically
-from models.quiet import hushed
+from models.suppress import suppress_output
 
 MAGIC = b"NVMODEL\0"
 FORMAT_VERSION = 1
@@ -89,11 +89,6 @@ class Description:
     def grid(self) -> Grid:
         """The grid of the maps that this model decodes to."""
         return Grid(self.bands, self.frames, self.lowest_hz, self.highest_hz, self.first_frame_s, self.duration_s)
-
-
-def grid_fields(grid: Grid) -> dict[str, Any]:
-    """A grid as fields of a `Description`."""
-    return asdict(grid)
 
 
 _BOUNDS: dict[str, tuple[float, float]] = {
@@ -267,12 +262,12 @@ class Network:
         description = model.description
         interpreter_class = _interpreter_class()
         try:
-            with hushed():  # it announces its delegate
+            with suppress_output():  # it announces its delegate
                 self._interpreter = interpreter_class(model_content=model.network, num_threads=1)
                 self._interpreter.allocate_tensors()
             inputs, outputs = self._interpreter.get_input_details(), self._interpreter.get_output_details()
         except (ValueError, RuntimeError, OSError) as error:
-            raise ModelError(f"{where}: TFLite refuses its network ({_first_line(error)})") from None
+            raise ModelError(f"{where}: TFLite refuses its network ({first_line(error)})") from None
         for what, tensors, size in (("input", inputs, description.inputs), ("output", outputs, description.outputs)):
             if len(tensors) != 1 or tensors[0]["dtype"] is not np.float32 or int(np.prod(tensors[0]["shape"])) != size:
                 raise ModelError(f"{where}: its network must have one float32 {what} of {size} values")
@@ -294,11 +289,7 @@ class Network:
             self._interpreter.invoke()
             result = self._interpreter.get_tensor(self._out).ravel()
         except (ValueError, RuntimeError) as error:
-            raise ModelError(f"{self._where}: TFLite cannot run its network ({_first_line(error)})") from None
+            raise ModelError(f"{self._where}: TFLite cannot run its network ({first_line(error)})") from None
         if len(result) != self._outputs:
             raise ModelError(f"{self._where}: its network gives {len(result)} values, not {self._outputs}")
         return cast("NDArray[np.float32]", result)
-
-
-def _first_line(error: BaseException) -> str:
-    return (str(error).strip().splitlines() or [type(error).__name__])[0][:120]

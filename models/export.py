@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from dsp.energymap import Grid
 from models.container import Description, ModelFile, Network
 from models.packages import studio_import
-from models.quiet import hushed
+from models.suppress import suppress_output
 
 Floats = NDArray[np.float32]
 
@@ -46,7 +46,7 @@ def convert(function: Callable[[Any], Any], inputs: tuple[int, ...], quantisatio
         for example in examples:
             yield [example.reshape(inputs).astype(np.float32)]
 
-    with hushed():
+    with suppress_output():
         converter = tf.lite.TFLiteConverter.from_concrete_functions([signature.get_concrete_function()])
         if quantisation != "float32":
             converter.optimizations = [tf.lite.Optimize.DEFAULT]
@@ -88,7 +88,7 @@ def run_network(network: bytes, inputs: Floats, outputs: int) -> Floats:
     """Outputs (n, outputs) of a TFLite network for inputs (n, ...)."""
     from ai_edge_litert.interpreter import Interpreter
 
-    with hushed():
+    with suppress_output():
         interpreter = Interpreter(model_content=network, num_threads=1)
         interpreter.allocate_tensors()
     entry, leave = interpreter.get_input_details()[0], interpreter.get_output_details()[0]

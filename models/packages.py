@@ -9,7 +9,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from models.quiet import hushed
+from models.suppress import suppress_output
 
 NAMES = {"PIL": "pillow", "distributed": "dask[distributed]", "jack": "JACK-Client", "rtmidi": "python-rtmidi"}
 """Modules whose package has another name."""
@@ -34,7 +34,7 @@ def studio_import(name: str) -> Any:
     """A module that only a desk has. Raises ImportError that says how to install it."""
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     try:
-        with hushed():
+        with suppress_output():
             return importlib.import_module(name)
     except ModuleNotFoundError as error:
         missing = error.name or name

@@ -22,10 +22,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from dsp.errors import first_line
 from models import reference
 from models.container import ModelError, ModelFile
 from models.packages import studio_import
-from models.quiet import hushed
+from models.suppress import suppress_output
 
 Floats = NDArray[np.float32]
 
@@ -117,16 +118,16 @@ def load(path: Path) -> Any:
         with h5py.File(path, "r") as file:
             text = file.attrs.get("model_config")
     except (OSError, RuntimeError, ValueError, KeyError) as error:
-        raise ModelError(f"{path}: not an HDF5 file, or one that was cut short ({_first_line(error)})") from None
+        raise ModelError(f"{path}: not an HDF5 file, or one that was cut short ({first_line(error)})") from None
     if text is None:
         raise ModelError(f"{path}: holds no network (no model_config): save the whole model, not its weights alone")
     _check_description(path, text)
     keras = studio_import("keras")
     try:
-        with hushed():
+        with suppress_output():
             network = keras.models.load_model(path, compile=False, safe_mode=True)
     except Exception as error:  # whatever Keras makes of a file that is not as it should be
-        raise ModelError(f"{path}: Keras cannot read it ({_first_line(error)})") from None
+        raise ModelError(f"{path}: Keras cannot read it ({first_line(error)})") from None
     shapes = getattr(network, "input_shape", None), getattr(network, "output_shape", None)
     wanted = ((None, *LATENT_SHAPE), (None, *PICTURE_SHAPE))
     if shapes not in (wanted, wanted[::-1]):
@@ -155,7 +156,7 @@ def _check_description(path: Path, text: Any) -> None:
     except ModelError:
         raise
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
-        raise ModelError(f"{path}: its description is damaged ({_first_line(error)})") from None
+        raise ModelError(f"{path}: its description is damaged ({first_line(error)})") from None
     if not count:
         raise ModelError(f"{path}: has no layers")
 
@@ -175,7 +176,7 @@ def frozen(network: Any) -> Callable[[Any], Any]:
     tf = studio_import("tensorflow")
     freeze = studio_import("tensorflow.python.framework.convert_to_constants").convert_variables_to_constants_v2
     signature = tf.TensorSpec((1, *network.input_shape[1:]), tf.float32)
-    with hushed():
+    with suppress_output():
         constant = freeze(tf.function(lambda values: network(values, training=False)).get_concrete_function(signature))
     return lambda values: constant(tf.convert_to_tensor(values))[0]
 
@@ -194,7 +195,3 @@ def encoder_probes() -> Floats:
     synthesise = Synthesiser(reference.RATE_HZ)
     points = np.random.default_rng(7).uniform(-2, 2, (32, 3))
     return np.stack([reference.spectrogram(synthesise(room_at(*point))[0]).ravel() for point in points])
-
-
-def _first_line(error: BaseException) -> str:
-    return (str(error).strip().splitlines() or [type(error).__name__])[0][:160]

@@ -22,10 +22,10 @@ from numpy.typing import NDArray
 from dsp.energymap import DEFAULT_GRID
 from models import container, generator, measures
 from models.container import ModelFile
-from models.cores import on_all_cores
 from models.files import write_atomically
 from models.packages import studio_import
-from models.quiet import hushed
+from models.suppress import suppress_output
+from models.workers import on_all_cores
 
 Floats = NDArray[np.float32]
 Halves = NDArray[np.float16]
@@ -207,7 +207,7 @@ class Checkpoint:
             return 0
         try:
             self.history = json.loads(self._notes.read_text())
-            with hushed():
+            with suppress_output():
                 self._model.load_weights(self._weights)
             return len(self.history["loss"])
         except (OSError, ValueError, KeyError, TypeError) as error:
@@ -220,7 +220,7 @@ class Checkpoint:
         for name, value in losses.items():
             self.history.setdefault(name, []).append(float(value))
         temporary = self._weights.with_name("new.weights.h5")
-        with hushed():
+        with suppress_output():
             self._model.save_weights(temporary)
         os.replace(temporary, self._weights)
         write_atomically(self._notes, lambda file: file.write(json.dumps(self.history).encode()), durable=False)

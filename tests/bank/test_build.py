@@ -111,7 +111,7 @@ def test_a_cluster_builds_the_same_bank(model: Path, cluster: str, tmp_path: Pat
 def test_no_cluster_is_told(
     model: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("bank.team.CONNECT_S", 1)
+    monkeypatch.setattr("bank.cluster.CONNECT_S", 1)
     path = tmp_path / "rooms.nvbank"
     path.write_bytes(b"the bank that was there")
     arguments = [

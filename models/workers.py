@@ -1,8 +1,9 @@
-"""Work shared out among all cores of this machine.
+"""Runs a function over many tasks on all cores of this machine.
 
-Not concurrent.futures' pool: its workers share one pipe for what they answer, of which the parent holds both ends, so a worker
-that is killed while it writes there (Ctrl-C ends them, and so does the kernel when memory runs out) leaves the parent reading
-for ever. Here each worker has a pipe of its own, whose far end the worker alone holds: its death is the end of the file.
+concurrent.futures' pool is not used: its workers share one pipe for their answers, and the parent
+holds both ends of it. If a worker is killed while it writes (by Ctrl-C, or by the kernel when
+memory runs out), the parent blocks in a read for ever. Here each worker has its own pipe and is the
+only process that holds the far end, so the parent reads an end of file when the worker dies.
 """
 
 from __future__ import annotations
@@ -23,14 +24,16 @@ Work = Callable[[Any, Any], Any]
 
 
 class WorkerLost(ChildProcessError):
-    """A worker process ended before its work did."""
+    """A worker process ended before its work was done."""
 
     def __init__(self) -> None:
-        super().__init__("a worker process was killed: too little memory? Close other programs, or take fewer steps")
+        super().__init__(
+            "a worker process was killed: too little memory? Close other programs, or take fewer steps"
+        )
 
 
 def _serve(pipe: Connection) -> None:
-    """A worker's life: an answer to each task, until the parent hangs up."""
+    """A worker's main function: answers tasks until the parent closes the pipe."""
     with suppress(EOFError, ConnectionError):
         work, common = pipe.recv()
         while True:
@@ -45,18 +48,18 @@ def _answer(work: Work, common: Any, task: Any) -> tuple[bool, Any]:
         return False, error
 
 
-def _received(pipe: Connection) -> tuple[bool, Any]:
+def _receive(pipe: Connection) -> tuple[bool, Any]:
     try:
         answer: tuple[bool, Any] = pipe.recv()
-    except (EOFError, OSError):  # the latter in the middle of an answer
+    except (EOFError, OSError):  # OSError: the pipe ended in the middle of an answer
         raise WorkerLost from None
     return answer
 
 
-class _Crew:
-    """Processes, each led by a thread of its own, so that none waits for whoever takes the answers."""
+class _Pool:
+    """Worker processes. A thread drives each, so that no worker waits for the caller."""
 
-    # Spawned: a forked child of a process with a TFLite runtime in it may hang.
+    # Spawned: a forked child of a process that has loaded a TFLite runtime may hang.
     _context = get_context("spawn")
 
     def __init__(self, workers: int, work: Work, common: Any, tasks: Sequence[Any]) -> None:
@@ -66,41 +69,44 @@ class _Crew:
         for numbered in enumerate(tasks):
             self._waiting.put(numbered)
         self._processes: list[SpawnProcess] = []
-        self._dismissed = False
-        resource_tracker.ensure_running()  # started by a worker's start, it would let SIGINT through again
-        self._threads = [Thread(target=self._lead, daemon=True) for _ in range(workers)]
+        self._stopped = False
+        # Started here: a tracker that starts with the first worker would unblock SIGINT.
+        resource_tracker.ensure_running()
+        self._threads = [Thread(target=self._drive, daemon=True) for _ in range(workers)]
 
     def start(self) -> None:
         for thread in self._threads:
             thread.start()
 
-    def _lead(self) -> None:
-        # Inherited by the worker: Ctrl-C reaches all of a terminal's processes, and the parent ends the work.
+    def _drive(self) -> None:
+        # Inherited by the worker: Ctrl-C reaches all processes of a terminal, and the parent stops
+        # the workers.
         signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGINT])
         number = -1
         try:
             pipe, far_end = self._context.Pipe()
             with pipe:
                 with far_end:
-                    # The work follows: what is given to start() the parent writes to a pipe of which it holds both ends again.
+                    # The work is sent after the start: arguments of start() go through a pipe of
+                    # which the parent holds both ends.
                     process = self._context.Process(target=_serve, args=(far_end,), daemon=True)
                     process.start()
                 self._processes.append(process)
                 pipe.send((self._work, self._common))
-                while not self._dismissed:
+                while not self._stopped:
                     number, task = self._waiting.get_nowait()
                     pipe.send(task)
-                    self.answers.put((number, *_received(pipe)))
+                    self.answers.put((number, *_receive(pipe)))
         except Empty:
             return
         except ConnectionError:
             self.answers.put((number, False, WorkerLost()))
-        except Exception as error:  # it did not start, or the task or its answer does not go through a pipe
+        except Exception as error:  # the start failed, or a task or answer cannot be pickled
             self.answers.put((number, False, error))
 
-    def dismiss(self) -> None:
-        """Ends the processes, at once, whatever they are at: there is nothing in them to lose."""
-        self._dismissed = True
+    def stop(self) -> None:
+        """Kills the workers, busy or not: they hold no state."""
+        self._stopped = True
         for thread in self._threads:
             while thread.is_alive():
                 for process in list(self._processes):
@@ -111,25 +117,26 @@ class _Crew:
 
 
 def on_all_cores(work: Work, common: Any, tasks: Sequence[Any]) -> Iterator[Any]:
-    """Yields `work(common, task)` for each task, in their order; the workers go on meanwhile.
+    """Yields `work(common, task)` for each task, in their order. The workers run ahead.
 
-    `work`: a function of a module; `common`: given to each worker once. On one core no process is started. Where the caller is
-    interrupted or stops taking, the workers end at once. Raises what `work` raised; WorkerLost.
+    `work`: a function at the top level of a module; `common`: sent to each worker once. On one core
+    no process is started. If the caller is interrupted or closes the iterator, the workers are
+    killed. Raises what `work` raised, and WorkerLost.
     """
     workers = min(len(os.sched_getaffinity(0)), len(tasks))
     if workers < 2:
         yield from (work(common, task) for task in tasks)
         return
-    crew = _Crew(workers, work, common, tasks)
+    pool = _Pool(workers, work, common, tasks)
     early: dict[int, Any] = {}
     try:
-        crew.start()
+        pool.start()
         for wanted in range(len(tasks)):
             while wanted not in early:
-                number, done, answer = crew.answers.get()
+                number, done, answer = pool.answers.get()
                 if not done:
                     raise answer
                 early[number] = answer
             yield early.pop(wanted)
     finally:
-        crew.dismiss()
+        pool.stop()

@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 from waiting import HANG_S, wait_until
 
-from models.cores import WorkerLost, on_all_cores
+from models.workers import WorkerLost, on_all_cores
 
 needs_workers = pytest.mark.skipif(len(os.sched_getaffinity(0)) < 2, reason="one core: no worker processes")
 
@@ -77,7 +77,7 @@ def test_a_killed_worker_is_told(when: str) -> None:
 def test_a_worker_that_dies_at_birth_is_told() -> None:
     """As when a signal goes to all processes while they start, with more for it to read than a pipe holds."""
     program = (
-        "from multiprocessing import set_executable; from models.cores import on_all_cores; "
+        "from multiprocessing import set_executable; from models.workers import on_all_cores; "
         "set_executable('/bin/false'); list(on_all_cores(max, bytes(1_000_000), range(2)))"
     )
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=False, timeout=HANG_S)
@@ -96,7 +96,7 @@ def test_who_takes_no_more_ends_the_workers() -> None:
 def test_ctrl_c_ends_all_at_once(tmp_path: Path) -> None:
     """Pressed while the workers are in the middle of a task that would take ten minutes, it reaches the whole process group."""
     begun = tmp_path / "begun"
-    program = f"from test_cores import _endless, on_all_cores; list(on_all_cores(_endless, {str(begun)!r}, range(2)))"
+    program = f"from test_workers import _endless, on_all_cores; list(on_all_cores(_endless, {str(begun)!r}, range(2)))"
     parent = subprocess.Popen(
         [sys.executable, "-c", program],
         stderr=subprocess.PIPE,

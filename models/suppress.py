@@ -1,4 +1,4 @@
-"""Packages that talk too much."""
+"""Suppresses the output of packages that print pages of it."""
 
 from __future__ import annotations
 
@@ -6,9 +6,11 @@ import os
 import warnings
 
 
-class hushed:
-    """What is written to stderr in this block (TensorFlow: pages, from C) and Python's warnings are not shown. What matters must be
-    raised."""
+class suppress_output:
+    """Discards Python's warnings and all that is written to stderr in this block, by C code too.
+
+    TensorFlow prints pages to stderr. Exceptions are raised as usual.
+    """
 
     def __enter__(self) -> None:
         self._warnings = warnings.catch_warnings()
