@@ -10,6 +10,7 @@ from pathlib import Path
 from bank.cluster import distribute
 from bank.format import MAX_STEPS, BankError, axis_points, encode_room, room_bytes, write
 from dsp.energymap import EnergyMap, Grid
+from dsp.errors import InvalidValue
 from models.container import parse
 from models.decoder import Decoder
 from models.files import require_space
@@ -34,7 +35,7 @@ def build(
 ) -> None:
     """Writes steps ** 3 rooms, evenly spaced on three axes from `low` to `high`. `progress(done, of)` is called for each.
 
-    Raises ValueError for steps beyond 1 .. 64, OSError.
+    Raises InvalidValue for steps beyond 1 .. 64, OSError.
     """
     points = list(grid_points(steps, low, high))
     require_space(path, len(points) * room_bytes(Grid()))
@@ -53,7 +54,7 @@ def build_from_model(
 ) -> None:
     """The same with the rooms of a model file's decoder (`model`: its bytes), drawn by all cores or by a Dask cluster's workers.
 
-    Raises ModelError, BankError, ValueError, OSError; a bank that was there is then untouched.
+    Raises ModelError, BankError, InvalidValue, OSError; a bank that was there is then untouched.
     """
     decoder_of(model)  # what is wrong with it is told before anybody is put to work
     points = list(grid_points(steps))
@@ -64,9 +65,9 @@ def build_from_model(
 
 
 def grid_points(steps: int, low: float = -2.0, high: float = 2.0) -> Iterator[Point]:
-    """Points of a cubic grid, x slowest, z fastest. Raises ValueError for steps beyond 1 .. 64."""
+    """Points of a cubic grid, x slowest, z fastest. Raises InvalidValue for steps beyond 1 .. 64."""
     if not 1 <= steps <= MAX_STEPS:
-        raise ValueError(f"a grid of {steps} steps: from 1 to {MAX_STEPS}")
+        raise InvalidValue(f"a grid of {steps} steps: from 1 to {MAX_STEPS}")
     axis = axis_points(steps, low, high)
     return product(axis, axis, axis)
 

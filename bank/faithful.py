@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from bank.build import Point, Progress, decoder_of, grid_points
 from bank.cluster import distribute
 from bank.format import BankError, Waveform, write
+from dsp.errors import InvalidValue
 from dsp.synthesis import FAITHFUL_PEAK
 from models import reference
 from models.container import parse
@@ -43,14 +44,14 @@ def build_faithful(
     """Writes the bank of an imported plug-in decoder (`model`: the model file's bytes): 3.5 s of one core for each waveform and 1000
     iterations. The same model and arguments make the same waveforms.
 
-    Raises ModelError, BankError, ValueError, ImportError without librosa, OSError; a bank that was there is then untouched.
+    Raises ModelError, BankError, InvalidValue, ImportError without librosa, OSError; a bank that was there is then untouched.
     """
     if parse(model, "the model").description.kind != "plug-in":
         raise BankError(
             "a faithful bank is made of the plug-in's decoder: `nverb model import decoder.hdf5` makes a model of it"
         )
     if not 1 <= iterations <= 100_000:
-        raise ValueError(f"{iterations} iterations: from 1 to 100000")
+        raise InvalidValue(f"{iterations} iterations: from 1 to 100000")
     points = list(grid_points(steps))
     require_space(path, 2 * len(points) * 4 * TAPS)
     studio_import("librosa")

@@ -130,10 +130,10 @@ def _read_places(path: Path) -> dict[str, Place]:
             try:
                 name, x, y, z = row
                 place = (float(x), float(y), float(z))
-                if not all(math.isfinite(v) and abs(v) <= 1e6 for v in place):
-                    raise ValueError("a coordinate is out of range")
             except ValueError as error:
                 raise BankError(f"{path}, line {number}: {error}; write name,x,y,z") from None
+            if not all(math.isfinite(v) and abs(v) <= 1e6 for v in place):
+                raise BankError(f"{path}, line {number}: a coordinate is out of range; write name,x,y,z")
             places[name] = place
     return places
 

@@ -7,6 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO
 
+from dsp.errors import InvalidValue
 from models.files import write_atomically
 
 if TYPE_CHECKING:
@@ -14,13 +15,13 @@ if TYPE_CHECKING:
 
 
 def sound_format(path: Path) -> tuple[str, str]:
-    """Format and sample format that a file's name asks for, as libsndfile calls them. Raises ValueError."""
+    """Format and sample format that a file's name asks for, as libsndfile calls them. Raises InvalidValue."""
     import soundfile
 
     extension = path.suffix[1:].upper()
     subtype = soundfile.default_subtype(extension) if extension in soundfile.available_formats() else None
     if subtype is None:
-        raise ValueError(f"{path}: choose a name that ends in .wav or .flac")
+        raise InvalidValue(f"{path}: choose a name that ends in .wav or .flac")
     return extension, "FLOAT" if extension == "WAV" else subtype
 
 
@@ -35,7 +36,7 @@ def write_sound(
 ) -> None:
     """Replaces `path` by the sound that `write` writes to the open file that it is given.
 
-    Raises ValueError for a format that is none or does not take the sound, OSError; the old file is then untouched.
+    Raises InvalidValue for a format that is none or does not take the sound, OSError; the old file is then untouched.
     """
     import soundfile
 
@@ -50,7 +51,7 @@ def write_sound(
                 write(sink)
         except soundfile.LibsndfileError as error:
             if not lost:
-                raise ValueError(f"{path}: {error.error_string.strip().rstrip('.')}; choose .wav") from None
+                raise InvalidValue(f"{path}: {error.error_string.strip().rstrip('.')}; choose .wav") from None
         except AssertionError:  # it wrote less than it was given
             if not lost:
                 raise

@@ -10,6 +10,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from dsp.errors import InvalidValue
+
 Floats = NDArray[np.float64]
 
 OCTAVES_HZ = (63.0, 125.0, 250.0, 500.0, 1000.0, 2000.0, 4000.0, 8000.0)
@@ -63,11 +65,13 @@ def measure(ir: NDArray[np.float32], rate_hz: int, *, start: int | None = None) 
     Early, late and direct parts are cut out before they are filtered: no filter's delay moves energy over the limits. Background noise
     is estimated at the end of the IR (`noise_power`), taken away, and the integration ends where the decay sinks into it.
 
-    Raises ValueError for an IR that is not one-dimensional or has no energy.
+    Raises ValueError for an IR that is not one-dimensional, InvalidValue for one without energy.
     """
     sound = np.asarray(ir, np.float64)
-    if sound.ndim != 1 or not np.abs(sound).max(initial=0.0) > 0:
-        raise ValueError("acoustics are measured on one channel with sound in it")
+    if sound.ndim != 1:
+        raise ValueError(f"an IR of shape {sound.shape}: acoustics are measured on one channel")
+    if not np.abs(sound).max(initial=0.0) > 0:
+        raise InvalidValue("the IR is silent: there is nothing to measure")
     sound = sound[onset(ir) if start is None else start :]
     pad = int(_PAD_S * rate_hz)
     frames = 1 << (len(sound) + 2 * pad - 1).bit_length()

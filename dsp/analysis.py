@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from dsp.acoustics import DIRECT_S, onset, without_noise
 from dsp.energymap import DEFAULT_GRID, FLOOR_DB, EnergyMap, Grid, hz_to_erb
+from dsp.errors import InvalidValue
 
 Floats = NDArray[np.float32]
 
@@ -42,11 +43,14 @@ def analyse(
 ) -> EnergyMap:
     """The map of a mono IR, float32 (taps,). `start`: its onset, else it is looked for. `clean`: take background noise away.
 
-    Bands beyond the rate's Nyquist frequency are at the floor. Raises ValueError for silence or more than one channel.
+    Bands beyond the rate's Nyquist frequency are at the floor. Raises InvalidValue for silence, ValueError
+    for more than one channel.
     """
     sound = np.asarray(ir, np.float64)
-    if sound.ndim != 1 or not np.abs(sound).max(initial=0.0) > 0:
-        raise ValueError("a map is made of one channel with sound in it")
+    if sound.ndim != 1:
+        raise ValueError(f"an IR of shape {sound.shape}: a map is made of one channel")
+    if not np.abs(sound).max(initial=0.0) > 0:
+        raise InvalidValue("the IR is silent: no map can be made of it")
     sound = sound[onset(ir) if start is None else start :]
     direct = int(DIRECT_S * rate_hz)
     fade = np.zeros(len(sound))

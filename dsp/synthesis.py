@@ -20,6 +20,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dsp.energymap import DEFAULT_GRID, EnergyMap, Grid, hz_to_erb
+from dsp.errors import InvalidValue
 from dsp.flat import Carrier, flatten
 
 Floats = NDArray[np.float32]
@@ -274,7 +275,7 @@ class Synthesiser:
     def __init__(self, rate_hz: int, grid: Grid = DEFAULT_GRID, seed: int = 1) -> None:
         """`rate_hz`: 8 000 .. 192 000. Bands above its Nyquist frequency are left out."""
         if not 8000 <= rate_hz <= 192000:
-            raise ValueError(f"rate_hz = {rate_hz}: from 8000 to 192000")
+            raise InvalidValue(f"rate_hz = {rate_hz}: from 8000 to 192000")
         self.rate_hz, self.grid = rate_hz, grid
         self._carriers = _carriers(rate_hz, grid.bands, grid.lowest_hz, grid.highest_hz, seed)
         self._longest = self._steps(grid.duration_s)
@@ -406,11 +407,11 @@ def correlation(hz: NDArray[np.float64], width: float) -> NDArray[np.float64]:
 def normalise(ir: Floats) -> Floats:
     """The IR (channels, taps) at the level of every room: IR_ENERGY in the mean of its outputs, no sample above PEAK_BOUND.
 
-    A four-channel IR has two paths to each output. Raises ValueError for an IR without energy.
+    A four-channel IR has two paths to each output. Raises InvalidValue for an IR without energy.
     """
     energy = float(np.einsum("ct,ct->", ir, ir, dtype=np.float64)) / min(len(ir), 2)
     if not energy > 0:
-        raise ValueError("the IR is silent: it has no energy to normalise")
+        raise InvalidValue("the IR is silent: it has no energy to normalise")
     peak = float(np.abs(ir).max())
     gain = min(np.sqrt(IR_ENERGY / energy), PEAK_BOUND / peak)
     return np.ascontiguousarray(ir * np.float32(gain), np.float32)

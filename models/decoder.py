@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dsp.energymap import FLOOR_DB, EnergyMap
+from dsp.errors import InvalidValue
 from models import container, measures, probe, reference
 from models.container import Description, ModelError, ModelFile, Network, NoRuntime
 
@@ -83,13 +84,13 @@ class Decoder:
 
     def picture(self, latent: Sequence[float]) -> NDArray[np.float32]:
         """The network's own output at a latent of 3 values (own models: up to 8; the rest is 0), each in -3 .. 3, as a picture: the
-        plug-in's (513, 128) values, or levels in dB (bands, frames). Raises ValueError."""
+        plug-in's (513, 128) values, or levels in dB (bands, frames). Raises InvalidValue."""
         if not 3 <= len(latent) <= self.description.inputs:
             most = self.description.inputs
-            raise ValueError(f"{len(latent)} latents: {self.name} takes {f'3 to {most}' if most > 3 else '3'}")
+            raise InvalidValue(f"{len(latent)} latents: {self.name} takes {f'3 to {most}' if most > 3 else '3'}")
         for value in latent:
             if not abs(value) <= LATENT_LIMIT:
-                raise ValueError(f"a latent of {value:g}: from {-LATENT_LIMIT:g} to {LATENT_LIMIT:g}")
+                raise InvalidValue(f"a latent of {value:g}: from {-LATENT_LIMIT:g} to {LATENT_LIMIT:g}")
         values = self.decode(np.pad(np.asarray(latent, np.float32), (0, self.description.inputs - len(latent))))
         if self.description.kind == "plug-in":
             return values.reshape(reference.BINS, reference.FRAMES)

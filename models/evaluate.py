@@ -127,7 +127,7 @@ def curves_db(room: EnergyMap) -> Table:
 
 
 def original(name: str, ir: Floats, rate_hz: int) -> Original:
-    """A recorded mono IR as an original: from its onset on, as long as a map at most. Raises ValueError for silence."""
+    """A recorded mono IR as an original: from its onset on, as long as a map at most. Raises InvalidValue for silence."""
     begin = acoustics.onset(ir)
     sound = np.ascontiguousarray(ir[begin : begin + int(DEFAULT_GRID.duration_s * rate_hz)])
     return Original(name, sound, rate_hz, analyse(sound, rate_hz, start=0))
@@ -174,7 +174,7 @@ def _limited(db: Table) -> Table:
 
 
 @dataclass(frozen=True)
-class Result:
+class CodecResult:
     """What a codec made of a set of originals: `table` float64 (rooms, figures, octaves) of absolute differences."""
 
     codec: str
@@ -207,7 +207,7 @@ def evaluate(
     codecs: Sequence[Codec],
     what: str,
     progress: Callable[[int], None] = lambda done: None,
-) -> list[Result]:
+) -> list[CodecResult]:
     """Every original through every codec."""
     synthesisers: dict[Grid, Synthesiser] = {}
     names: list[str] = []
@@ -220,7 +220,7 @@ def evaluate(
             table.append(differences(acoustics.measure(synthesise(room, width=0.0)[0], RATE_HZ, start=0), wanted))
         names.append(each.name)
         progress(len(names))
-    return [Result(codec.name, what, names, np.stack(table)) for codec, table in zip(codecs, tables, strict=True)]
+    return [CodecResult(codec.name, what, names, np.stack(table)) for codec, table in zip(codecs, tables, strict=True)]
 
 
 BLOCK_S = 0.1
@@ -335,7 +335,7 @@ def onset_rise_ms(ir: Floats, rate_hz: int) -> float:
     return float((peak - np.argmax(level >= 0.1 * level[peak])) * 1000.0 / rate_hz)
 
 
-def as_json(results: Sequence[Result], alone: Table | None, axes: Axes | None = None) -> dict[str, object]:
+def as_json(results: Sequence[CodecResult], alone: Table | None, axes: Axes | None = None) -> dict[str, object]:
     """All figures, for programs."""
 
     def plain(values: Table) -> list[float | None]:
@@ -358,7 +358,7 @@ def as_json(results: Sequence[Result], alone: Table | None, axes: Axes | None = 
     }
 
 
-def as_text(results: Sequence[Result], alone: Table | None, axes: Axes | None = None) -> list[str]:
+def as_text(results: Sequence[CodecResult], alone: Table | None, axes: Axes | None = None) -> list[str]:
     """Tables for people: all models side by side, set by set."""
     lines = []
     for what in dict.fromkeys(result.what for result in results):

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dsp.energymap import Grid
-from models.container import Description, ModelFile, Network
+from models.container import Description, ModelError, ModelFile, Network
 from models.packages import studio_import
 from models.suppress import suppress_output
 
@@ -130,7 +130,7 @@ def smallest_within(
     """Tries every quantisation but those of `leave_out`, reports each, and returns the smallest with a mean error of `bound` or less
     (in `unit`).
 
-    Raises ValueError if even float32 is not within it: then the conversion is wrong.
+    Raises ModelError if even float32 is not within it: then the conversion is wrong.
     """
     report(f"{'weights':28} {'bytes':>10} {'mean error':>11} {'worst':>10}")
     good: list[Attempt] = []
@@ -150,7 +150,7 @@ def smallest_within(
         if within:
             good.append(tried)
     if not good:
-        raise ValueError(f"no quantisation stays within {bound:g} {unit} of the float network")
+        raise ModelError(f"no quantisation stays within {bound:g} {unit} of the float network")
     return min(good, key=lambda tried: len(tried.network))
 
 

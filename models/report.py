@@ -38,7 +38,7 @@ def write(
     trained: Trained,
     progress: Callable[[str, int, int, str], None],
     rooms: int = ROOMS,
-) -> list[evaluate.Result]:
+) -> list[evaluate.CodecResult]:
     """Measures the trained model on `rooms` held-out rooms and writes the report; the results. Raises OSError."""
     decoder, encoder = Decoder.of(trained.decoder, "decoder"), Encoder.of(trained.encoder, "encoder")
     drawn = generator.draw(rooms, generator.HELD_OUT_SEED)
@@ -107,7 +107,7 @@ def _losses(history: dict[str, list[float]]) -> Any:
     return figure
 
 
-def _table(result: evaluate.Result) -> str:
+def _table(result: evaluate.CodecResult) -> str:
     heads = "".join(f"<th>{centre:g} Hz</th>" for centre in OCTAVES_HZ)
     rows = []
     for figure, name in enumerate(evaluate.FIGURES):

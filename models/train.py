@@ -20,6 +20,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dsp.energymap import DEFAULT_GRID
+from dsp.errors import InvalidValue, first_line
 from models import container, generator, measures
 from models.container import ModelFile
 from models.files import write_atomically
@@ -36,7 +37,7 @@ _CHUNK = 500
 
 
 @dataclass(frozen=True)
-class Settings:
+class TrainSettings:
     """What a training is asked for.
 
     `rooms`: drawn by the generator (a twelfth as many of the knobs' cube come on top); `epochs`: passes over all; `hidden`,
@@ -52,7 +53,7 @@ class Settings:
     seed: int = 1
 
     def check(self) -> None:
-        """Raises ValueError for settings that cannot be trained with."""
+        """Raises InvalidValue for settings that cannot be trained with."""
         for name, low, high in (
             ("rooms", 256, 2_000_000),
             ("epochs", 1, 10_000),
@@ -63,9 +64,9 @@ class Settings:
         ):
             value = getattr(self, name)
             if not low <= value <= high:
-                raise ValueError(f"{name} = {value}: from {low} to {high}")
+                raise InvalidValue(f"{name} = {value}: from {low} to {high}")
         if self.components > self.rooms // 2:
-            raise ValueError(f"components = {self.components}: at most half the number of rooms ({self.rooms})")
+            raise InvalidValue(f"components = {self.components}: at most half the number of rooms ({self.rooms})")
 
 
 def _draw_chunk(_: None, task: tuple[int, int]) -> Halves:
@@ -94,23 +95,23 @@ class Trained:
     decoder: ModelFile
     encoder: ModelFile
     history: dict[str, list[float]]
-    settings: Settings
+    settings: TrainSettings
 
 
-def start(folder: Path, settings: Settings, *, resume: bool) -> Settings:
+def start(folder: Path, settings: TrainSettings, *, resume: bool) -> TrainSettings:
     """Makes the training folder, or with `resume` reads what that training was asked for.
 
-    Raises ValueError where there is nothing to resume, OSError.
+    Raises InvalidValue where there is nothing to resume, OSError.
     """
     notes = folder / "training" / "settings.json"
     if resume:
         try:
             said = json.loads(notes.read_text())
-            settings = Settings(**said)
+            settings = TrainSettings(**said)
         except FileNotFoundError:
-            raise ValueError(f"{folder}: no training to resume there; leave --resume out to begin one") from None
+            raise InvalidValue(f"{folder}: no training to resume there; leave --resume out to begin one") from None
         except (ValueError, TypeError):
-            raise ValueError(f"{notes}: damaged; begin the training anew without --resume") from None
+            raise InvalidValue(f"{notes}: damaged; begin the training anew without --resume") from None
         settings.check()
         return settings
     settings.check()
@@ -125,7 +126,7 @@ def start(folder: Path, settings: Settings, *, resume: bool) -> Settings:
 
 def train(
     folder: Path,
-    settings: Settings,
+    settings: TrainSettings,
     *,
     own: Halves | None = None,
     progress: Progress,
@@ -134,7 +135,7 @@ def train(
 ) -> Trained:
     """Trains (on from the checkpoint with `resume`) and exports. `own`: packed maps of the user's IRs, mixed into the drawn rooms.
 
-    Nothing outside `folder`/training is written. Raises OSError; ValueError when a checkpoint does not fit.
+    Nothing outside `folder`/training is written. Raises OSError; InvalidValue when a checkpoint does not fit.
     """
     keras = studio_import("keras")
     studio_import("tensorflow")
@@ -202,7 +203,7 @@ class Checkpoint:
         self.history: dict[str, list[float]] = {}
 
     def restore(self) -> int:
-        """Loads the last state; how many epochs it has behind it. Raises ValueError when there is none or it does not fit."""
+        """Loads the last state; how many epochs it has behind it. Raises InvalidValue when there is none or it does not fit."""
         if not self._weights.exists():
             return 0
         try:
@@ -211,8 +212,8 @@ class Checkpoint:
                 self._model.load_weights(self._weights)
             return len(self.history["loss"])
         except (OSError, ValueError, KeyError, TypeError) as error:
-            raise ValueError(
-                f"{self._weights}: does not fit ({str(error).splitlines()[0]:.80}); begin the training anew without --resume"
+            raise InvalidValue(
+                f"{self._weights}: does not fit ({first_line(error)}); begin the training anew without --resume"
             ) from None
 
     def save(self, losses: dict[str, float]) -> None:

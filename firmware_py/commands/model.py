@@ -109,7 +109,7 @@ def _train(args: argparse.Namespace) -> int:
     }
     if args.resume and asked:
         raise UserError("--resume goes on with what the training was begun with: leave the other numbers out")
-    settings = train.start(args.output, train.Settings(**asked), resume=args.resume)
+    settings = train.start(args.output, train.TrainSettings(**asked), resume=args.resume)
     own = packed(_own_rooms(args.folder)) if args.folder else None
     bar = Bar()
 

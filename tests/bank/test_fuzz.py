@@ -24,6 +24,7 @@ from hypothesis import strategies as st
 from bank.build import build
 from bank.format import HEADER_BYTES, Bank, BankError, Waveform, write
 from dsp.energymap import EnergyMap, Grid
+from dsp.errors import InvalidValue
 from firmware_py.rooms.maker import RoomMaker
 from firmware_py.rooms.source import find_source
 from firmware_py.state.session import defaults
@@ -126,7 +127,7 @@ def banks(folder: Path) -> list[bytes]:
 
 
 def play(path: Path) -> None:
-    """As the pedal does, and all else that reads a bank. BankError and ValueError are answers; anything else is a fault."""
+    """As the pedal does, and all else that reads a bank. BankError and InvalidValue are answers; anything else is a fault."""
     try:
         bank = Bank.open(path)
         if bank.waveforms:
@@ -142,7 +143,7 @@ def play(path: Path) -> None:
         bank.verify()
     except BankError as error:
         assert str(path) in str(error) and "\n" not in str(error)
-    except ValueError:
+    except InvalidValue:
         pass
 
 
