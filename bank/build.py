@@ -8,14 +8,14 @@ from itertools import product
 from pathlib import Path
 
 from bank.cluster import distribute
-from bank.format import MAX_STEPS, BankError, axis_points, encode_room, room_bytes, write
+from bank.format import MAX_STEPS, BankError, Point, axis_points, encode_room, room_bytes, write
 from dsp.energymap import EnergyMap, Grid
 from dsp.errors import InvalidValue
 from models.container import parse
 from models.decoder import Decoder
 from models.files import require_space
+from models.latent import LATENT_HIGH, LATENT_LOW
 
-Point = tuple[float, float, float]
 Progress = Callable[[int, int], None]
 Room = Callable[[float, float, float], EnergyMap]
 
@@ -29,8 +29,8 @@ def build(
     *,
     steps: int = 10,
     name: str,
-    low: float = -2.0,
-    high: float = 2.0,
+    low: float = LATENT_LOW,
+    high: float = LATENT_HIGH,
     progress: Progress | None = None,
 ) -> None:
     """Writes steps ** 3 rooms, evenly spaced on three axes from `low` to `high`. `progress(done, of)` is called for each.
@@ -61,10 +61,10 @@ def build_from_model(
     require_space(path, steps**3 * room_bytes(Grid()))
     slices = [points[at : at + SLICE] for at in range(0, len(points), SLICE)]
     drawn = (room for some in distribute(_draw, model, slices, scheduler) for room in some)
-    _write(path, drawn, steps, name, -2.0, 2.0, progress)
+    _write(path, drawn, steps, name, LATENT_LOW, LATENT_HIGH, progress)
 
 
-def grid_points(steps: int, low: float = -2.0, high: float = 2.0) -> Iterator[Point]:
+def grid_points(steps: int, low: float = LATENT_LOW, high: float = LATENT_HIGH) -> Iterator[Point]:
     """Points of a cubic grid, x slowest, z fastest. Raises InvalidValue for steps beyond 1 .. 64."""
     if not 1 <= steps <= MAX_STEPS:
         raise InvalidValue(f"a grid of {steps} steps: from 1 to {MAX_STEPS}")

@@ -12,9 +12,9 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from bank.build import Point, Progress, decoder_of, grid_points
+from bank.build import Progress, decoder_of, grid_points
 from bank.cluster import distribute
-from bank.format import BankError, Waveform, write
+from bank.format import BankError, Point, Waveform, write
 from dsp.errors import InvalidValue
 from dsp.synthesis import FAITHFUL_PEAK
 from models import reference

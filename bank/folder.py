@@ -12,15 +12,15 @@ from typing import TextIO
 import numpy as np
 from numpy.typing import NDArray
 
-from bank.format import Bank, BankError, Waveform, axis_points, write
+from bank.format import Bank, BankError, Point, Waveform, axis_points, write
 from bank.recording import RecordingError, mono, read_recording
 from bank.sound import write_sound
 from dsp.analysis import analyse
 from dsp.synthesis import Synthesiser
 from models.files import require_space, write_atomically
+from models.latent import LATENT_HIGH, LATENT_LOW
 
-Place = tuple[float, float, float]
-Finder = Callable[[NDArray[np.float32], int], Place]
+Finder = Callable[[NDArray[np.float32], int], Point]
 
 SOUND_FILES = (".wav", ".flac", ".aif", ".aiff", ".ogg")
 COORDINATES = "coordinates.csv"
@@ -70,7 +70,7 @@ def import_folder(
         raise BankError(f"{folder}: holds no recording that can be used")
     if not places and not find:
         taken.sort(key=_decay_s)
-        spread = axis_points(len(taken), -2.0, 2.0)
+        spread = axis_points(len(taken), LATENT_LOW, LATENT_HIGH)
         taken = [
             Waveform(w.name, w.rate_hz, (x, 0.0, 0.0), w.samples) for w, x in zip(taken, spread, strict=True)
         ]
@@ -83,8 +83,8 @@ def _finder(encoder: Path | None, report: Callable[[str], None]) -> Finder | Non
     from models.decoder import Decoder, Encoder, ModelError, PluginEncoder
     from models.reference import RATE_HZ
 
-    def bounded(latent: NDArray[np.float32]) -> Place:
-        x, y, z = (float(value) for value in np.clip(latent[:3], -2.0, 2.0))
+    def bounded(latent: NDArray[np.float32]) -> Point:
+        x, y, z = (float(value) for value in np.clip(latent[:3], LATENT_LOW, LATENT_HIGH))
         return x, y, z
 
     if encoder is not None:
@@ -99,10 +99,10 @@ def _finder(encoder: Path | None, report: Callable[[str], None]) -> Finder | Non
         )
         return None
 
-    def find(samples: NDArray[np.float32], rate_hz: int) -> Place:
+    def find(samples: NDArray[np.float32], rate_hz: int) -> Point:
         # One channel, the loudest: a sum of two would comb what lies between the microphones.
         loudest = samples[int(np.argmax((samples**2).sum(axis=1)))]
-        return bounded(own.encode(analyse(loudest, rate_hz), decoder, limit=2.0)[0])
+        return bounded(own.encode(analyse(loudest, rate_hz), decoder, limit=LATENT_HIGH)[0])
 
     return find
 
@@ -120,7 +120,7 @@ def _rows(file: TextIO, path: Path) -> Iterator[list[str]]:
         raise BankError(f"{path}: is no CSV file ({error}); write lines of name,x,y,z") from None
 
 
-def _read_places(path: Path) -> dict[str, Place]:
+def _read_places(path: Path) -> dict[str, Point]:
     places = {}
     # A spreadsheet begins its UTF-8 with a mark; what is not UTF-8 is a file's name as the folder has it.
     with open(path, newline="", encoding="utf-8-sig", errors="surrogateescape") as file:

@@ -35,8 +35,10 @@ from numpy.typing import NDArray
 from dsp.energymap import EnergyMap, Grid
 from dsp.errors import InvalidValue
 from models.files import write_atomically
+from models.latent import LATENT_HIGH, LATENT_LOW
 
 Floats = NDArray[np.float32]
+Point = tuple[float, float, float]
 
 MAGIC = b"nverbank"
 VERSION = 1
@@ -65,7 +67,7 @@ class Waveform:
 
     name: str
     rate_hz: int
-    at: tuple[float, float, float]
+    at: Point
     samples: Floats
 
 
@@ -97,8 +99,8 @@ def write(
     name: str,
     rooms: Sequence[bytes] = (),
     steps: int = 0,
-    low: float = -2.0,
-    high: float = 2.0,
+    low: float = LATENT_LOW,
+    high: float = LATENT_HIGH,
     grid: Grid | None = None,
     waveforms: Sequence[Waveform] = (),
     interleaved: int = 0,

@@ -23,24 +23,25 @@ from dsp.energymap import EnergyMap
 from models import measures, reference
 from models.container import Description
 from models.files import require_space, write_atomically
+from models.latent import LATENT_HIGH, LATENT_LOW
 from models.packages import studio_import
 
 Progress = Callable[[int, int], None]
 Room = Callable[[float, float, float], EnergyMap]
 
-LOW, HIGH = -2.0, 2.0
+LOW, HIGH = LATENT_LOW, LATENT_HIGH
 SLICES, POINTS = 5, 13
 """Slices along Z, and points along X and Y of each."""
 STOPS = (
     (0, 0, 0),
-    (2, 0, 0),
-    (-2, 0, 0),
+    (HIGH, 0, 0),
+    (LOW, 0, 0),
     (0, 0, 0),
-    (0, 2, 0),
-    (0, -2, 0),
+    (0, HIGH, 0),
+    (0, LOW, 0),
     (0, 0, 0),
-    (0, 0, 2),
-    (0, 0, -2),
+    (0, 0, HIGH),
+    (0, 0, LOW),
     (0, 0, 0),
 )
 """The walk: out and back along each axis, through the middle."""

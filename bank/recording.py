@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
+from bank.format import Point
 from dsp.errors import InvalidValue
 
 if TYPE_CHECKING:
@@ -84,7 +85,7 @@ PLATEAU = 0.05
 
 
 def weights_at(
-    places: Sequence[tuple[float, float, float]], point: tuple[float, float, float]
+    places: Sequence[Point], point: Point
 ) -> list[tuple[float, int]]:
     """Weights, which add to 1, and indices of the one or two recordings that sound at a point; the greater weight first.
 

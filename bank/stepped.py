@@ -17,12 +17,11 @@ from numpy.typing import NDArray
 
 from bank.format import Bank, BankError
 from dsp.synthesis import FAITHFUL_PEAK
+from models.latent import KNOB_STEPS
 
 Floats = NDArray[np.float32]
 
 CONVERTED_HZ = (32_000, 44_100, 48_000, 96_000)
-KNOB_STEPS = 9.0
-"""Knobs go from 0 to this."""
 
 
 class SteppedBank:

@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 
 from models import measures
 from models.decoder import Decoder
+from models.latent import KNOBS, LATENT_HIGH, LATENT_LOW
 
 LINES, POINTS = 40, 16
 SHORTEST = 1.0
@@ -28,14 +29,14 @@ class Axes:
 def measure(decoder: Decoder, seed: int = 0) -> Axes:
     """Decodes points on LINES random lines, all colours 0, and measures the rooms (`models.measures.knobs`)."""
     random = np.random.default_rng(seed)
-    found: list[list[float]] = [[], [], []]
+    found: list[list[float]] = [[] for _ in range(KNOBS)]
     for _ in range(LINES):
-        begin, end = random.uniform(-2.0, 2.0, (2, 3))
+        begin, end = random.uniform(LATENT_LOW, LATENT_HIGH, (2, KNOBS))
         points = begin + (end - begin) * np.linspace(0.0, 1.0, POINTS)[:, None]
         rooms = [decoder.energy_map(float(point[0]), float(point[1]), float(point[2])) for point in points]
         packed = np.concatenate([measures.pack_map(room) for room in rooms])
         quantities = measures.knobs(*measures.unpack(packed))
-        for axis in range(3):
+        for axis in range(KNOBS):
             if abs(end[axis] - begin[axis]) >= SHORTEST:
                 found[axis].append(spearman(points[:, axis], quantities[:, axis]))
     return Axes(np.array([np.mean(each) for each in found]), np.array([np.min(each) for each in found]))

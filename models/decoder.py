@@ -15,15 +15,12 @@ from dsp.energymap import FLOOR_DB, EnergyMap
 from dsp.errors import InvalidValue
 from models import container, measures, probe, reference
 from models.container import Description, ModelError, ModelFile, Network, NoRuntime
+from models.latent import KNOBS, LATENT_LIMIT, LATENTS
 
 __all__ = ["SHIPPED", "Decoder", "Encoder", "ModelError", "NoRuntime", "PluginEncoder"]
 
 SHIPPED = Path(__file__).parent / "shipped"
 """Holds decoder.nvmodel and encoder.nvmodel, which come with nverb."""
-
-COLOURS = 5
-LATENT_LIMIT = 3.0
-"""Latents are clipped to +- this."""
 
 NO_DIRECT_DB = -45.0
 """A decoded direct sound below this, under the whole room's energy, is none."""
@@ -59,7 +56,7 @@ class Decoder:
         if description.kind not in ("rooms", "plug-in"):
             raise ModelError(f"{path}: a model of kind {description.kind!r} decodes no rooms")
         if description.kind == "rooms":
-            fits = description.inputs == 3 + COLOURS and description.outputs == description.bands * (
+            fits = description.inputs == LATENTS and description.outputs == description.bands * (
                 description.frames + 1
             )
         else:
@@ -73,7 +70,7 @@ class Decoder:
     @property
     def colours(self) -> int:
         """How many colour latents there are beyond X, Y and Z."""
-        return self.description.inputs - 3
+        return self.description.inputs - KNOBS
 
     def decode(self, latent: Sequence[float] | NDArray[np.float32]) -> NDArray[np.float32]:
         """The network's own output, float32 (outputs,), at a latent (inputs,): packed map (dB) or the plug-in's (513 * 128)."""
@@ -85,7 +82,7 @@ class Decoder:
     def picture(self, latent: Sequence[float]) -> NDArray[np.float32]:
         """The network's own output at a latent of 3 values (own models: up to 8; the rest is 0), each in -3 .. 3, as a picture: the
         plug-in's (513, 128) values, or levels in dB (bands, frames). Raises InvalidValue."""
-        if not 3 <= len(latent) <= self.description.inputs:
+        if not KNOBS <= len(latent) <= self.description.inputs:
             most = self.description.inputs
             raise InvalidValue(f"{len(latent)} latents: {self.name} takes {f'3 to {most}' if most > 3 else '3'}")
         for value in latent:
@@ -104,10 +101,10 @@ class Decoder:
     def energy_map(self, x: float, y: float, z: float, colour: Sequence[float] | None = None) -> EnergyMap:
         """The room at a point; `colour`: up to `colours` further latents, 0 where left out. Each coordinate in -2..2."""
         latent = np.zeros(self.description.inputs, np.float32)
-        latent[:3] = x, y, z
+        latent[:KNOBS] = x, y, z
         if colour is not None:
             given = np.asarray(colour, np.float32)[: self.colours]
-            latent[3 : 3 + len(given)] = given
+            latent[KNOBS : KNOBS + len(given)] = given
         values = self.decode(latent)
         if not np.isfinite(values).all():
             raise ModelError(f"the model {self.name} decodes ({x:g}, {y:g}, {z:g}) to values that are not finite")
@@ -165,7 +162,7 @@ class Encoder:
         about = model.description
         if about.kind != "room encoder":
             raise ModelError(f"{path}: a model of kind {about.kind!r} encodes no rooms")
-        if (about.inputs, about.outputs) != (measures.POOLED_VALUES, 3 + COLOURS):
+        if (about.inputs, about.outputs) != (measures.POOLED_VALUES, LATENTS):
             raise ModelError(f"{path}: {about.inputs} values to {about.outputs} is not the shape of its kind")
         return cls(Network(model, path))
 
@@ -174,10 +171,10 @@ class Encoder:
         level, direct = measures.unpack(packed)
         measured = measures.squash(measures.knobs(level, direct)[0])
         heard = LATENT_LIMIT * np.tanh(self._network(measures.pooled_db(level, direct)[0]) / LATENT_LIMIT)
-        return np.concatenate([measured, heard[3:]]).astype(np.float32)
+        return np.concatenate([measured, heard[KNOBS:]]).astype(np.float32)
 
     def encode(
-        self, room: EnergyMap, decoder: Decoder, limit: float = LATENT_LIMIT, rounds: int = 20, latents: int = 8
+        self, room: EnergyMap, decoder: Decoder, limit: float = LATENT_LIMIT, rounds: int = 20, latents: int = LATENTS
     ) -> tuple[NDArray[np.float32], float]:
         """Latents (8,) within +-`limit` whose decoded room is nearest to `room`, and the decay curves' mean error in dB.
 
@@ -188,8 +185,8 @@ class Encoder:
         """
         packed = measures.pack_map(room)
         guess = np.clip(self.guess(packed), -limit, limit)
-        plain = guess * (np.arange(len(guess)) < 3)
-        starts = (guess, plain) if latents > 3 else (plain,)
+        plain = guess * (np.arange(len(guess)) < KNOBS)
+        starts = (guess, plain) if latents > KNOBS else (plain,)
         fits = [_fit(_Target(packed), decoder, start, limit, rounds, latents) for start in starts]
         return min(fits, key=lambda fit: fit[1])
 

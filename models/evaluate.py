@@ -22,11 +22,12 @@ from dsp.synthesis import Synthesiser
 from models import generator, measures
 from models.axes import QUANTITIES, Axes
 from models.decoder import Decoder, Encoder
+from models.latent import KNOBS, LATENT_HIGH, LATENT_LOW, LATENTS
+from models.measures import RATE_HZ
 
 Floats = NDArray[np.float32]
 Table = NDArray[np.float64]
 
-RATE_HZ = 48_000
 CURVE_BOTTOM_DB = -60.0
 """Decay curves are compared down to here."""
 RATIO_LIMIT_DB = 25.0
@@ -59,7 +60,7 @@ class Codec(Protocol):
 class OwnCodec:
     """The model's decoder, by the encoder's guess and its fit; `latents` 8, or 3 for the knobs alone (no colour)."""
 
-    def __init__(self, decoder: Decoder, encoder: Encoder, latents: int = 8) -> None:
+    def __init__(self, decoder: Decoder, encoder: Encoder, latents: int = LATENTS) -> None:
         self._decoder, self._encoder, self._latents = decoder, encoder, latents
         self.name = f"{decoder.name}, {latents} latents"
         self.found: list[Floats] = []
@@ -82,7 +83,7 @@ class SearchCodec:
     def __init__(self, decoder: Decoder, steps: int = 11, progress: Callable[[int, int], None] | None = None) -> None:
         self._decoder = decoder
         self.name = f"{decoder.name}, 3 latents"
-        axis = np.linspace(-2.0, 2.0, steps)
+        axis = np.linspace(LATENT_LOW, LATENT_HIGH, steps)
         self._points = np.stack(np.meshgrid(axis, axis, axis, indexing="ij"), -1).reshape(-1, 3)
         self._step = float(axis[1] - axis[0])
         table = []
@@ -100,10 +101,10 @@ class SearchCodec:
         step = self._step / 2
         while step > 0.04:
             moved = False
-            for axis in range(3):
+            for axis in range(KNOBS):
                 for sign in (-1.0, 1.0):
                     point = best.copy()
-                    point[axis] = np.clip(point[axis] + sign * step, -2.0, 2.0)
+                    point[axis] = np.clip(point[axis] + sign * step, LATENT_LOW, LATENT_HIGH)
                     tried = np.abs(curves_db(decode(self._decoder, point)) - wanted)[heard].mean()
                     if tried < error:
                         best, error, moved = point, float(tried), True

@@ -16,15 +16,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dsp.energymap import DEFAULT_GRID, FLOOR_DB, EnergyMap, Grid
+from models.latent import KNOBS, LATENT_HIGH, LATENT_LOW
 
 HELD_OUT_SEED = 1 << 32
 """Rooms for measuring are drawn with seeds from here on; training rooms with lower ones."""
 
 Array = NDArray[np.float64]
 Draws = dict[str, Array]
-
-LATENT_LIMIT = 2.0
-"""Knob axes run from -LATENT_LIMIT to +LATENT_LIMIT."""
 
 SPEED_OF_SOUND_M_S = 343.0
 
@@ -390,7 +388,7 @@ def _swelling(random: np.random.Generator, rooms: int) -> Draws:
 
 
 def _knobs(random: np.random.Generator, rooms: int) -> Draws:
-    return knob_values(*random.uniform(-1.2 * LATENT_LIMIT, 1.2 * LATENT_LIMIT, (3, rooms)))
+    return knob_values(*random.uniform(1.2 * LATENT_LOW, 1.2 * LATENT_HIGH, (KNOBS, rooms)))
 
 
 KINDS = {
@@ -434,11 +432,11 @@ def draw(rooms: int, seed: int, kind: str | None = None) -> RoomParameters:
 
 def knob_values(x: Array, y: Array, z: Array) -> Draws:
     """Fields of the rooms that the knobs stand for; each argument in -2..2. X decay, Y brightness, Z early character."""
-    late = np.maximum((z + 2.0) / 4.0, 0.0)  # 0 dry and sparse .. 1 swelling
+    late = np.maximum((z - LATENT_LOW) / (LATENT_HIGH - LATENT_LOW), 0.0)  # 0 dry and sparse .. 1 swelling
     decay_s = 5.0 ** (x / 2.0)
     return {
         "decay_s": decay_s,
-        "size_m": 2.0 * 12.0 ** ((x + 2.0) / 4.0),
+        "size_m": 2.0 * 12.0 ** ((x - LATENT_LOW) / (LATENT_HIGH - LATENT_LOW)),
         "bass_ratio": 1.1 * 1.25 ** (-y / 2.0),
         "treble_ratio": 0.36 * 3.0 ** (y / 2.0),
         "tilt_db": -2.2 + 1.1 * y,
@@ -458,6 +456,6 @@ def room_at(x: float, y: float, z: float) -> EnergyMap:
     sound and sparse reflections into a dense field that swells. Coordinates outside -2..2 are clipped. Called to build
     the starter bank.
     """
-    point = np.clip([[x], [y], [z]], -LATENT_LIMIT, LATENT_LIMIT)
+    point = np.clip([[x], [y], [z]], LATENT_LOW, LATENT_HIGH)
     level_db, direct_db = energy_maps(parameters(1, **knob_values(*point)))
     return EnergyMap(level_db[0], DEFAULT_GRID, direct_db[0])

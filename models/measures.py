@@ -14,8 +14,18 @@ from numpy.typing import NDArray
 
 from dsp.acoustics import OCTAVES_HZ, decay_time_s, octave_response
 from dsp.energymap import DEFAULT_GRID, EnergyMap, Grid
+from models.latent import LATENT_HIGH, LATENT_LOW
 
 Floats = NDArray[np.float32]
+
+RATE_HZ = 48_000
+"""Rate of the octave filters behind a map's figures, and of the IRs that `models.evaluate` measures."""
+
+PACKED_VALUES = DEFAULT_GRID.bands * (DEFAULT_GRID.frames + 1)
+"""Values of a packed map: all cells, then the direct sound's bands."""
+
+MIDDLE_OCTAVES, TREBLE_OCTAVES = slice(3, 6), (6, 7)
+"""Indices into OCTAVES_HZ: 500, 1000 and 2000 Hz; 4000 and 8000 Hz."""
 
 MODEL_FLOOR_DB = -110.0
 """Lowest level a network sees, under a room's whole energy. Its output is spread from below -90 down to FLOOR_DB."""
@@ -38,7 +48,7 @@ def octave_matrix(grid: Grid = DEFAULT_GRID) -> Floats:
     points = 16
     share = (np.arange(points) + 0.5) / points
     hz = grid.edge_hz[:-1, None] + np.diff(grid.edge_hz)[:, None] * share
-    response = np.stack([octave_response(hz, centre, 48_000) for centre in OCTAVES_HZ])
+    response = np.stack([octave_response(hz, centre, RATE_HZ) for centre in OCTAVES_HZ])
     return np.asarray((np.abs(response) ** 2).mean(axis=2), np.float32)
 
 
@@ -124,8 +134,8 @@ def _decay_times_s(curve_db: Floats, time_s: NDArray[np.float64], top_db: float,
 
 def squash(knob: Floats) -> Floats:
     """Knob quantities as latents: themselves in +-2, beyond that slowly towards +-3."""
-    beyond = np.maximum(np.abs(knob) - 2.0, 0.0)
-    return np.asarray(np.clip(knob, -2.0, 2.0) + np.sign(knob) * beyond / (1.0 + beyond), np.float32)
+    beyond = np.maximum(np.abs(knob) - LATENT_HIGH, 0.0)
+    return np.asarray(np.clip(knob, LATENT_LOW, LATENT_HIGH) + np.sign(knob) * beyond / (1.0 + beyond), np.float32)
 
 
 def knobs(level_db: Floats, direct_db: Floats, grid: Grid = DEFAULT_GRID) -> Floats:
@@ -135,11 +145,12 @@ def knobs(level_db: Floats, direct_db: Floats, grid: Grid = DEFAULT_GRID) -> Flo
     take its gradient (`models.network.knobs`, the same formula in TensorFlow).
     """
     direct, frames = octave_energy(level_db, direct_db, grid)
-    middle = frames[:, 3:6].sum(axis=1)
+    middle = frames[:, MIDDLE_OCTAVES].sum(axis=1)
     middle_s = _soft_decay_s(middle, grid)
-    treble_s = np.sqrt(_soft_decay_s(frames[:, 6], grid) * _soft_decay_s(frames[:, 7], grid))
+    low, high = (_soft_decay_s(frames[:, octave], grid) for octave in TREBLE_OCTAVES)
+    treble_s = np.sqrt(low * high)
     early_part = np.clip((EARLY_SHARE * middle_s[:, None] - grid.frame_edge_s[:-1]) / grid.frame_s, 0.0, 1.0)
-    early = direct[:, 3:6].sum(axis=1) + (early_part * middle).sum(axis=1)
+    early = direct[:, MIDDLE_OCTAVES].sum(axis=1) + (early_part * middle).sum(axis=1)
     late = ((1.0 - early_part) * middle).sum(axis=1)
     balance_db = 10.0 * np.log10(np.maximum(early, 1e-12) / np.maximum(late, 1e-12))
     return np.stack(

@@ -19,12 +19,9 @@ from numpy.typing import NDArray
 
 from dsp.energymap import DEFAULT_GRID
 from models import measures
+from models.latent import KNOBS, LATENT_HIGH, LATENT_LIMIT, LATENT_LOW, LATENTS
 
-KNOBS, LATENTS = 3, 8
-LATENT_BOUND = 3.0
-"""Latents of training rooms lie in +-3; knobs and colours reach +-2."""
-
-VALUES = DEFAULT_GRID.bands * (DEFAULT_GRID.frames + 1)
+VALUES = measures.PACKED_VALUES
 POOLED = measures.POOLED_VALUES
 
 _FRAME_S = DEFAULT_GRID.frame_s.astype(np.float32)
@@ -75,14 +72,14 @@ def build_decoder(hidden: int, components: int) -> keras.Sequential:
 
 
 def bound(latent: Any) -> Any:
-    """Squeezes latents into +-LATENT_BOUND; nearly the identity in +-1."""
-    return LATENT_BOUND * tf.tanh(latent / LATENT_BOUND)
+    """Squeezes latents into +-LATENT_LIMIT; nearly the identity in +-1."""
+    return LATENT_LIMIT * tf.tanh(latent / LATENT_LIMIT)
 
 
 def squash(knob: Any) -> Any:
     """`measures.squash` with gradients."""
-    beyond = tf.maximum(tf.abs(knob) - 2.0, 0.0)
-    return tf.clip_by_value(knob, -2.0, 2.0) + tf.sign(knob) * beyond / (1.0 + beyond)
+    beyond = tf.maximum(tf.abs(knob) - LATENT_HIGH, 0.0)
+    return tf.clip_by_value(knob, LATENT_LOW, LATENT_HIGH) + tf.sign(knob) * beyond / (1.0 + beyond)
 
 
 def octave_energy(packed: Any) -> tuple[Any, Any]:
@@ -117,11 +114,12 @@ def decay_curves_db(direct: Any, frames: Any) -> Any:
 
 def knobs(direct: Any, frames: Any) -> Any:
     """`measures.knobs` of octave energies, with gradients; (n, 3)."""
-    middle = tf.reduce_sum(frames[:, 3:6], 1)
+    middle = tf.reduce_sum(frames[:, measures.MIDDLE_OCTAVES], 1)
     middle_s = _soft_decay_s(middle)
-    treble_s = tf.sqrt(_soft_decay_s(frames[:, 6]) * _soft_decay_s(frames[:, 7]))
+    low, high = (_soft_decay_s(frames[:, octave]) for octave in measures.TREBLE_OCTAVES)
+    treble_s = tf.sqrt(low * high)
     part = tf.clip_by_value((measures.EARLY_SHARE * middle_s[:, None] - _EDGE_S) / _FRAME_S, 0.0, 1.0)
-    early = tf.reduce_sum(direct[:, 3:6], 1) + tf.reduce_sum(part * middle, 1)
+    early = tf.reduce_sum(direct[:, measures.MIDDLE_OCTAVES], 1) + tf.reduce_sum(part * middle, 1)
     late = tf.reduce_sum((1.0 - part) * middle, 1)
     balance_db = _DB * (tf.math.log(tf.maximum(early, 1e-12)) - tf.math.log(tf.maximum(late, 1e-12)))
     return tf.stack(
@@ -210,7 +208,7 @@ class RoomModel(keras.Model):  # type: ignore[misc]
         guess = bound(self.encoder(heard, training=training))
         colour = guess[:, KNOBS:]
         latent = tf.concat([measured, colour], 1)
-        point = tf.random.uniform((self.cube_points, KNOBS), -2.0, 2.0)
+        point = tf.random.uniform((self.cube_points, KNOBS), LATENT_LOW, LATENT_HIGH)
         tint = tf.random.normal((self.cube_points, LATENTS - KNOBS)) * tf.cast(
             tf.random.uniform((self.cube_points, 1)) < 0.5, tf.float32
         )

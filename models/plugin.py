@@ -25,6 +25,7 @@ from numpy.typing import NDArray
 from dsp.errors import first_line
 from models import reference
 from models.container import ModelError, ModelFile
+from models.latent import KNOBS, LATENT_HIGH, LATENT_LOW
 from models.packages import studio_import
 from models.suppress import suppress_output
 
@@ -59,7 +60,7 @@ def import_model(
     path: Path,
     name: str,
     *,
-    db_range: float = 120.0,
+    db_range: float = reference.DB_RANGES[0],
     repaired: bool = True,
     report: Callable[[str], None] = print,
 ) -> Imported:
@@ -183,8 +184,8 @@ def frozen(network: Any) -> Callable[[Any], Any]:
 
 def decoder_probes() -> Floats:
     """Latents (n, 3) to measure at: a 4 x 4 x 4 grid over the cube and 32 random points within it."""
-    grid = np.array(list(product(np.linspace(-2, 2, 4), repeat=3)))
-    return np.concatenate([grid, np.random.default_rng(7).uniform(-2, 2, (32, 3))]).astype(np.float32)
+    grid = np.array(list(product(np.linspace(LATENT_LOW, LATENT_HIGH, 4), repeat=KNOBS)))
+    return np.concatenate([grid, np.random.default_rng(7).uniform(LATENT_LOW, LATENT_HIGH, (32, KNOBS))]).astype(np.float32)
 
 
 def encoder_probes() -> Floats:
@@ -193,5 +194,5 @@ def encoder_probes() -> Floats:
     from models.generator import room_at
 
     synthesise = Synthesiser(reference.RATE_HZ)
-    points = np.random.default_rng(7).uniform(-2, 2, (32, 3))
+    points = np.random.default_rng(7).uniform(LATENT_LOW, LATENT_HIGH, (32, KNOBS))
     return np.stack([reference.spectrogram(synthesise(room_at(*point))[0]).ravel() for point in points])

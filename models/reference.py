@@ -81,7 +81,7 @@ def magnitude_db(values: NDArray[np.float32], db_range: float) -> NDArray[np.flo
     return np.asarray((np.clip(values, 0.0, 1.0) - 1.0) * db_range, np.float32)
 
 
-def energy_map(values: NDArray[np.float32], db_range: float = 120.0, repaired: bool = True) -> EnergyMap:
+def energy_map(values: NDArray[np.float32], db_range: float = DB_RANGES[0], repaired: bool = True) -> EnergyMap:
     """The decoder's output (513, 128) as a room on `GRID`, 0 .. 8 kHz, about 2 s, without a separate direct sound."""
     if repaired:
         values = repair(values, db_range)

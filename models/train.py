@@ -24,6 +24,7 @@ from dsp.errors import InvalidValue, first_line
 from models import container, generator, measures
 from models.container import ModelFile
 from models.files import write_atomically
+from models.latent import KNOBS, LATENT_HIGH, LATENT_LOW, LATENTS
 from models.packages import studio_import
 from models.suppress import suppress_output
 from models.workers import on_all_cores
@@ -78,7 +79,7 @@ def draw_packed(rooms: int, seed: int, progress: Progress | None = None) -> Halv
     """Packed maps of drawn rooms, (rooms, values) float16, on all cores; the same for the same arguments."""
     # Each chunk has a seed of its own, far from those of other trainings.
     tasks = [(min(_CHUNK, rooms - at), seed * 4096 + at // _CHUNK) for at in range(0, rooms, _CHUNK)]
-    packed = np.empty((rooms, DEFAULT_GRID.bands * (DEFAULT_GRID.frames + 1)), np.float16)
+    packed = np.empty((rooms, measures.PACKED_VALUES), np.float16)
     at = 0
     for part in on_all_cores(_draw_chunk, None, tasks):
         packed[at : at + len(part)] = part
@@ -254,7 +255,6 @@ class Checkpoint:
 def export(model: Any, name: str, examples: Floats, tell: Callable[[str], None]) -> tuple[ModelFile, ModelFile]:
     """Decoder and encoder as model files: the smallest quantisation within MEAN_ERROR_DB of the network as trained."""
     from models import export as export_tools
-    from models.network import LATENTS, POOLED, VALUES
 
     random = np.random.default_rng(0)
     probes = cube_points(512, random)
@@ -268,13 +268,13 @@ def export(model: Any, name: str, examples: Floats, tell: Callable[[str], None])
         leave_out=export_tools.NOT_DENSE_ON_OLD,
     )
     common: dict[str, Any] = {"db_range": 120.0, "repaired": False}
-    decoder = export_tools.model_file(name, "rooms", chosen, probes, DEFAULT_GRID, outputs=VALUES, **common)
+    decoder = export_tools.model_file(name, "rooms", chosen, probes, DEFAULT_GRID, outputs=measures.PACKED_VALUES, **common)
     heard = measures.pooled_db(*measures.unpack(examples))
     function = export_tools.dense_function(model.encoder)
     tell("encoder")
     chosen = export_tools.smallest_within(
         MEAN_ERROR_DB,
-        lambda way: export_tools.attempt(function, (1, POOLED), way, heard, heard),
+        lambda way: export_tools.attempt(function, (1, measures.POOLED_VALUES), way, heard, heard),
         tell,
         leave_out=export_tools.NOT_DENSE_ON_OLD,
     )
@@ -287,8 +287,8 @@ MEAN_ERROR_DB = 0.05
 
 def cube_points(points: int, random: np.random.Generator) -> Floats:
     """Latents over the whole cube, (points, 8): knobs anywhere in +-2, half of them with colours, a preset's in +-2, too."""
-    latents = random.uniform(-2.0, 2.0, (points, 8))
-    latents[: points // 2, 3:] = 0.0
+    latents = random.uniform(LATENT_LOW, LATENT_HIGH, (points, LATENTS))
+    latents[: points // 2, KNOBS:] = 0.0
     return random.permutation(latents).astype(np.float32)
 
 

@@ -20,9 +20,10 @@ from dsp.acoustics import OCTAVES_HZ, measure
 from dsp.analysis import analyse
 from dsp.errors import UserError
 from dsp.synthesis import Synthesiser
-from firmware_py.rooms.source import COLOURS, KNOB_STEPS, LATENT_HIGH, LATENT_LOW
+from firmware_py.rooms.source import COLOURS
 from models.decoder import SHIPPED, Decoder, Encoder
 from models.evaluate import differences
+from models.latent import KNOB_STEPS, LATENT_HIGH, LATENT_LOW
 
 RATE_HZ = 48_000
 """At which both rooms are measured."""
@@ -133,7 +134,7 @@ def play(sound: NDArray[np.float32], rate_hz: int, server: str | None) -> None:
     """Plays a sound through JACK to the sound card; returns when it is over. Raises UserError where it cannot."""
     import soxr
 
-    from firmware_py.jack import server as jack
+    from firmware_py.jack.server import server as jack
 
     if not jack.is_running(server):
         raise UserError("no JACK server runs here to play through: write a file with -o OUT.wav")
