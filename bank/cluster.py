@@ -38,9 +38,7 @@ def _on_cluster(
         with suppress_output():
             client = distributed.Client(scheduler, timeout=CONNECT_S, set_as_default=False)
     except (OSError, ValueError, TypeError) as error:  # TypeError: an address without a port
-        raise BankError(
-            f"no Dask scheduler answers at {scheduler} ({first_line(error)})"
-        ) from None
+        raise BankError(f"no Dask scheduler answers at {scheduler} ({first_line(error)})") from None
     try:
         if not client.scheduler_info()["workers"]:
             raise BankError(

@@ -60,10 +60,18 @@ def build_faithful(
     waveforms = []
     for number, pair in enumerate(distribute(_pair, model, tasks, scheduler)):
         for side, samples in zip("LR", pair, strict=True):
-            waveforms.append(Waveform(f"{number:04d}{side}", reference.RATE_HZ, points[number], samples[None]))
+            waveforms.append(
+                Waveform(f"{number:04d}{side}", reference.RATE_HZ, points[number], samples[None])
+            )
         if progress:
             progress(len(waveforms), 2 * len(points))
-    write(path, name=name, waveforms=waveforms, interleaved=steps, comment=f"Griffin-Lim, {iterations} iterations")
+    write(
+        path,
+        name=name,
+        waveforms=waveforms,
+        interleaved=steps,
+        comment=f"Griffin-Lim, {iterations} iterations",
+    )
 
 
 def _pair(model: bytes, task: tuple[int, Point, int]) -> tuple[Floats, Floats]:
@@ -74,7 +82,12 @@ def _pair(model: bytes, task: tuple[int, Point, int]) -> tuple[Floats, Floats]:
     right = left + chance.normal(0.0, RIGHT_SPREAD, 3)
     seeds = chance.integers(0, 2**31, 2)
     first, second = (
-        griffin_lim(decoder.played_picture(latent.tolist()), decoder.description.db_range, iterations, int(seed))
+        griffin_lim(
+            decoder.played_picture(latent.tolist()),
+            decoder.description.db_range,
+            iterations,
+            int(seed),
+        )
         for latent, seed in zip((left, right), seeds, strict=True)
     )
     return first, second

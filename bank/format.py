@@ -25,7 +25,7 @@ import math
 import mmap
 import os
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -110,30 +110,13 @@ def write(
 
     `interleaved`: the waveforms are the plug-in's grid of this many steps an axis, see `bank.stepped`.
     """
-    grid = grid or Grid()
-    description: dict[str, Any] = {
+    description = {
         "name": name,
         "comment": comment,
         "interleaved": interleaved,
         "axes": {"steps": steps, "low": low, "high": high},
-        "grid": {
-            "bands": grid.bands,
-            "frames": grid.frames,
-            "lowest_hz": grid.lowest_hz,
-            "highest_hz": grid.highest_hz,
-            "first_frame_s": grid.first_frame_s,
-            "duration_s": grid.duration_s,
-        },
-        "waveforms": [
-            {
-                "name": w.name,
-                "rate_hz": w.rate_hz,
-                "channels": len(w.samples),
-                "taps": w.samples.shape[1],
-                "at": list(w.at),
-            }
-            for w in waveforms
-        ],
+        "grid": asdict(grid or Grid()),
+        "waveforms": [_about(waveform) for waveform in waveforms],
     }
     text = json.dumps(description, sort_keys=True).encode()
     rooms_at = _aligned(HEADER_BYTES + len(text))
@@ -161,6 +144,17 @@ def write(
     write_atomically(path, write_parts)
 
 
+def _about(waveform: Waveform) -> dict[str, Any]:
+    """A waveform's entry in the description."""
+    return {
+        "name": waveform.name,
+        "rate_hz": waveform.rate_hz,
+        "channels": len(waveform.samples),
+        "taps": waveform.samples.shape[1],
+        "at": list(waveform.at),
+    }
+
+
 class Bank:
     """An open bank. Use `Bank.open`; rooms are read from the map when they are asked for."""
 
@@ -174,22 +168,47 @@ class Bank:
             self._fail(f"has version {header['version']}, this nverb reads {VERSION}: update nverb")
         size, length = int(header["size"]), int(header["description"])
         if size != len(memory):
-            self._fail(f"should have {size} bytes and has {len(memory)}: it was cut short, copy it again")
+            self._fail(
+                f"should have {size} bytes and has {len(memory)}: it was cut short, copy it again"
+            )
         rooms_at, waveforms_at = int(header["rooms"]), int(header["waveforms"])
         data_end = size - DIGEST_BYTES
-        if length > MAX_DESCRIPTION or not HEADER_BYTES + length <= rooms_at <= waveforms_at <= data_end:
+        if (
+            length > MAX_DESCRIPTION
+            or not HEADER_BYTES + length <= rooms_at <= waveforms_at <= data_end
+        ):
             self._fail("has a damaged header: copy it again")
         try:
-            self._describe(json.loads(memory[HEADER_BYTES : HEADER_BYTES + length]), rooms_at, waveforms_at, data_end)
-        except (KeyError, TypeError, ValueError, OverflowError, RecursionError, AttributeError) as error:
+            self._describe(
+                json.loads(memory[HEADER_BYTES : HEADER_BYTES + length]),
+                rooms_at,
+                waveforms_at,
+                data_end,
+            )
+        except (
+            KeyError,
+            TypeError,
+            ValueError,
+            OverflowError,
+            RecursionError,
+            AttributeError,
+        ) as error:
             if isinstance(error, BankError):
                 raise
-            self._fail(f"has a damaged description ({type(error).__name__}: {error}): copy it again")
+            self._fail(
+                f"has a damaged description ({type(error).__name__}: {error}): copy it again"
+            )
 
-    def _describe(self, description: dict[str, Any], rooms_at: int, waveforms_at: int, data_end: int) -> None:
+    def _describe(
+        self, description: dict[str, Any], rooms_at: int, waveforms_at: int, data_end: int
+    ) -> None:
         self.name, self.comment = str(description["name"])[:200], str(description["comment"])[:2000]
         axes = description["axes"]
-        self.steps, self.low, self.high = _whole(axes["steps"], 0, MAX_STEPS), float(axes["low"]), float(axes["high"])
+        self.steps, self.low, self.high = (
+            _whole(axes["steps"], 0, MAX_STEPS),
+            float(axes["low"]),
+            float(axes["high"]),
+        )
         if not (math.isfinite(self.low) and math.isfinite(self.high) and self.low < self.high):
             raise ValueError("axes")
         field = description["grid"]
@@ -203,28 +222,37 @@ class Bank:
         )
         if rooms_at + self.steps**3 * room_bytes(self.grid) > waveforms_at:
             self._fail("has fewer rooms than it says: copy it again")
-        rooms = np.frombuffer(self._memory, np.uint8, self.steps**3 * room_bytes(self.grid), rooms_at)
+        rooms = np.frombuffer(
+            self._memory, np.uint8, self.steps**3 * room_bytes(self.grid), rooms_at
+        )
         self._rooms = rooms.reshape(self.steps**3, room_bytes(self.grid))
         self.waveforms: list[Waveform] = []
-        at = waveforms_at
-        for entry in description["waveforms"][: MAX_WAVEFORMS + 1]:
-            channels, taps = _whole(entry["channels"], 1, 4), _whole(entry["taps"], 1, MAX_TAPS)
-            if channels == 3 or at + 4 * channels * taps > data_end or len(self.waveforms) == MAX_WAVEFORMS:
-                self._fail("has waveforms that do not fit into it: copy it again")
-            samples = np.frombuffer(self._memory, "<f4", channels * taps, at).reshape(channels, taps)
-            x, y, z = (_real(v, -1e6, 1e6) for v in entry["at"])
-            self.waveforms.append(
-                Waveform(str(entry["name"])[:200], _whole(entry["rate_hz"], 1000, 400_000), (x, y, z), samples)
-            )
-            at += _aligned(4 * channels * taps)
+        self._read_waveforms(description["waveforms"], waveforms_at, data_end)
         self.interleaved = _whole(description.get("interleaved", 0), 0, MAX_STEPS)
         if self.interleaved and (
             len(self.waveforms) != 2 * self.interleaved**3
-            or any(len(w.samples) != 1 or w.rate_hz != self.waveforms[0].rate_hz for w in self.waveforms)
+            or any(
+                len(w.samples) != 1 or w.rate_hz != self.waveforms[0].rate_hz
+                for w in self.waveforms
+            )
         ):
             self._fail("says it is the plug-in's grid and has not its waveforms: copy it again")
         if not self.steps and not self.waveforms:
             self._fail("is empty: it has neither rooms nor recordings")
+
+    def _read_waveforms(self, entries: list[Any], at: int, data_end: int) -> None:
+        for entry in entries[: MAX_WAVEFORMS + 1]:
+            channels, taps = _whole(entry["channels"], 1, 4), _whole(entry["taps"], 1, MAX_TAPS)
+            end = at + 4 * channels * taps
+            if channels == 3 or end > data_end or len(self.waveforms) == MAX_WAVEFORMS:
+                self._fail("has waveforms that do not fit into it: copy it again")
+            samples = np.frombuffer(self._memory, "<f4", channels * taps, at)
+            x, y, z = (_real(v, -1e6, 1e6) for v in entry["at"])
+            name, rate_hz = str(entry["name"])[:200], _whole(entry["rate_hz"], 1000, 400_000)
+            self.waveforms.append(
+                Waveform(name, rate_hz, (x, y, z), samples.reshape(channels, taps))
+            )
+            at = _aligned(end)
 
     @classmethod
     def open(cls, path: Path | str) -> Bank:
@@ -232,7 +260,9 @@ class Bank:
         path = Path(path)
         with open(path, "rb") as file:
             if os.fstat(file.fileno()).st_size < HEADER_BYTES + DIGEST_BYTES:
-                raise BankError(f"{path}: is not an nverb bank; `nverb bank build` or `nverb bank import` makes one")
+                raise BankError(
+                    f"{path}: is not an nverb bank; `nverb bank build` or `nverb bank import` makes one"
+                )
             return cls(path, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ))
 
     @property
@@ -268,7 +298,9 @@ class Bank:
         span = max(self.steps - 1, 1)
         whole, share = [], []
         for value in (x, y, z):
-            place = min(max((value - self.low) / (self.high - self.low), 0.0), 1.0) * (self.steps - 1)
+            place = min(max((value - self.low) / (self.high - self.low), 0.0), 1.0) * (
+                self.steps - 1
+            )
             low = min(int(place), max(span - 1, 0))
             whole.append(low)
             share.append(place - low)
@@ -282,11 +314,17 @@ class Bank:
                 index = index * self.steps + min(whole[axis] + upper, self.steps - 1)
             if weight > 0:
                 cells, has_direct = self._room(index)
-                levels = cells * np.float32(weight) if levels is None else levels + cells * np.float32(weight)
+                levels = (
+                    cells * np.float32(weight)
+                    if levels is None
+                    else levels + cells * np.float32(weight)
+                )
                 direct += weight * has_direct
         assert levels is not None
         level = np.ascontiguousarray(levels[:, 1:])
-        return EnergyMap(level, self.grid, np.ascontiguousarray(levels[:, 0]) if direct > 0 else None)
+        return EnergyMap(
+            level, self.grid, np.ascontiguousarray(levels[:, 0]) if direct > 0 else None
+        )
 
     def nearest(self, x: float, y: float, z: float) -> Waveform:
         """The recording that lies nearest. Raises BankError where there is none."""

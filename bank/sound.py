@@ -19,7 +19,9 @@ def sound_format(path: Path) -> tuple[str, str]:
     import soundfile
 
     extension = path.suffix[1:].upper()
-    subtype = soundfile.default_subtype(extension) if extension in soundfile.available_formats() else None
+    subtype = (
+        soundfile.default_subtype(extension) if extension in soundfile.available_formats() else None
+    )
     if subtype is None:
         raise InvalidValue(f"{path}: choose a name that ends in .wav or .flac")
     return extension, "FLOAT" if extension == "WAV" else subtype
@@ -45,13 +47,20 @@ def write_sound(
 
     def through(file: BinaryIO) -> None:
         # libsndfile calls back to write. What is raised there, by a full disk or by Ctrl-C, cannot pass through it.
-        before, sys.unraisablehook = sys.unraisablehook, lambda what: lost.append(what.exc_value or OSError(path))
+        before, sys.unraisablehook = (
+            sys.unraisablehook,
+            lambda what: lost.append(what.exc_value or OSError(path)),
+        )
         try:
-            with soundfile.SoundFile(file, "w", rate_hz, channels, subtype=subtype or usual, format=extension) as sink:
+            with soundfile.SoundFile(
+                file, "w", rate_hz, channels, subtype=subtype or usual, format=extension
+            ) as sink:
                 write(sink)
         except soundfile.LibsndfileError as error:
             if not lost:
-                raise InvalidValue(f"{path}: {error.error_string.strip().rstrip('.')}; choose .wav") from None
+                raise InvalidValue(
+                    f"{path}: {error.error_string.strip().rstrip('.')}; choose .wav"
+                ) from None
         except AssertionError:  # it wrote less than it was given
             if not lost:
                 raise

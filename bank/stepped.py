@@ -31,7 +31,9 @@ class SteppedBank:
         if not bank.interleaved:
             raise BankError(f"{bank.path}: is not the plug-in's kind of bank")
         self._bank, self._rate_hz = bank, rate_hz
-        self._channel = lru_cache(maxsize=16)(self._convert)  # a turn of one knob comes back to the same few
+        self._channel = lru_cache(maxsize=16)(
+            self._convert
+        )  # a turn of one knob comes back to the same few
 
     def pair(self, x: float, y: float, z: float, width: float) -> tuple[int, int]:
         """Which waveforms are left and right at knob positions 0 .. 9, to the nearest step, and a width -4 .. 4."""
@@ -63,7 +65,9 @@ class SteppedBank:
         if resampling and self._rate_hz in CONVERTED_HZ and self._rate_hz != waveform.rate_hz:
             import soxr
 
-            samples = np.asarray(soxr.resample(samples, waveform.rate_hz, self._rate_hz, "VHQ"), np.float32)
+            samples = np.asarray(
+                soxr.resample(samples, waveform.rate_hz, self._rate_hz, "VHQ"), np.float32
+            )
         peak = float(np.abs(samples).max())
         if not peak > 0:
             raise BankError(f"{self._bank.path}: waveform {waveform.name} is silent")

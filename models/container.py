@@ -88,7 +88,14 @@ class Description:
     @property
     def grid(self) -> Grid:
         """The grid of the maps that this model decodes to."""
-        return Grid(self.bands, self.frames, self.lowest_hz, self.highest_hz, self.first_frame_s, self.duration_s)
+        return Grid(
+            self.bands,
+            self.frames,
+            self.lowest_hz,
+            self.highest_hz,
+            self.first_frame_s,
+            self.duration_s,
+        )
 
 
 _BOUNDS: dict[str, tuple[float, float]] = {
@@ -156,7 +163,9 @@ def read(path: Path) -> ModelFile:
 def parse(data: bytes, path: str) -> ModelFile:
     """A model file's bytes, checked; `path` is what messages call them. Raises ModelError."""
     if len(data) < _HEAD.size or not data.startswith(MAGIC):
-        raise ModelError(f"{path}: not an nverb model file (make one with `nverb model train` or `nverb model import`)")
+        raise ModelError(
+            f"{path}: not an nverb model file (make one with `nverb model train` or `nverb model import`)"
+        )
     _, version, length, digest = _HEAD.unpack_from(data)
     if version != FORMAT_VERSION:
         raise ModelError(
@@ -164,7 +173,9 @@ def parse(data: bytes, path: str) -> ModelFile:
         )
     body = memoryview(data)[_HEAD.size :]
     if length > min(MAX_DESCRIPTION, len(body)):
-        raise ModelError(f"{path}: the description is said to be {length} bytes, more than there are")
+        raise ModelError(
+            f"{path}: the description is said to be {length} bytes, more than there are"
+        )
     if hashlib.sha256(body).digest() != digest:
         raise ModelError(f"{path}: damaged or cut short (its checksum does not fit): copy it again")
     description = _description(path, bytes(body[:length]))
@@ -177,12 +188,16 @@ def parse(data: bytes, path: str) -> ModelFile:
     if length + sum(sizes) != len(body):
         raise ModelError(f"{path}: the sizes in its description do not add up to the file's")
     starts = [length + sum(sizes[:part]) for part in range(len(sizes))]
-    network, inputs, index, outputs = (bytes(body[at : at + size]) for at, size in zip(starts, sizes, strict=True))
+    network, inputs, index, outputs = (
+        bytes(body[at : at + size]) for at, size in zip(starts, sizes, strict=True)
+    )
     if network[4:8] != b"TFL3":
         raise ModelError(f"{path}: its network is not TFLite")
     golden_index = np.frombuffer(index, "<u4")
     golden_inputs = np.frombuffer(inputs, "<f4").reshape(description.golden, description.inputs)
-    golden_outputs = np.frombuffer(outputs, "<f4").reshape(description.golden, description.golden_outputs)
+    golden_outputs = np.frombuffer(outputs, "<f4").reshape(
+        description.golden, description.golden_outputs
+    )
     if golden_index.max() >= description.outputs:
         raise ModelError(f"{path}: a golden vector lies beyond the outputs")
     if not (np.isfinite(golden_inputs).all() and np.isfinite(golden_outputs).all()):
@@ -203,15 +218,25 @@ def _description(path: str, text: bytes) -> Description:
     for name, (low, high) in _BOUNDS.items():
         value = said[name]
         whole = name not in ("lowest_hz", "highest_hz", "first_frame_s", "duration_s", "db_range")
-        if isinstance(value, bool) or not isinstance(value, int if whole else (int, float)) or not low <= value <= high:
+        if (
+            isinstance(value, bool)
+            or not isinstance(value, int if whole else (int, float))
+            or not low <= value <= high
+        ):
             raise ModelError(
                 f"{path}: {name} is {value!r:.40}; it must be {'a whole number ' if whole else ''}from {low:g} to {high:g}"
             )
     for name in ("name", "kind", "quantisation"):
-        if not isinstance(said[name], str) or not 0 < len(said[name]) <= 80 or not said[name].isprintable():
+        if (
+            not isinstance(said[name], str)
+            or not 0 < len(said[name]) <= 80
+            or not said[name].isprintable()
+        ):
             raise ModelError(f"{path}: {name} must be text of 1 to 80 characters")
     if said["kind"] not in KINDS:
-        raise ModelError(f"{path}: a model of kind {said['kind']!r}; this nverb knows {', '.join(KINDS)}")
+        raise ModelError(
+            f"{path}: a model of kind {said['kind']!r}; this nverb knows {', '.join(KINDS)}"
+        )
     if not isinstance(said["repaired"], bool):
         raise ModelError(f"{path}: repaired must be true or false")
     figures = said["figures"]
@@ -265,12 +290,24 @@ class Network:
             with suppress_output():  # it announces its delegate
                 self._interpreter = interpreter_class(model_content=model.network, num_threads=1)
                 self._interpreter.allocate_tensors()
-            inputs, outputs = self._interpreter.get_input_details(), self._interpreter.get_output_details()
+            inputs, outputs = (
+                self._interpreter.get_input_details(),
+                self._interpreter.get_output_details(),
+            )
         except (ValueError, RuntimeError, OSError) as error:
             raise ModelError(f"{where}: TFLite refuses its network ({first_line(error)})") from None
-        for what, tensors, size in (("input", inputs, description.inputs), ("output", outputs, description.outputs)):
-            if len(tensors) != 1 or tensors[0]["dtype"] is not np.float32 or int(np.prod(tensors[0]["shape"])) != size:
-                raise ModelError(f"{where}: its network must have one float32 {what} of {size} values")
+        for what, tensors, size in (
+            ("input", inputs, description.inputs),
+            ("output", outputs, description.outputs),
+        ):
+            if (
+                len(tensors) != 1
+                or tensors[0]["dtype"] is not np.float32
+                or int(np.prod(tensors[0]["shape"])) != size
+            ):
+                raise ModelError(
+                    f"{where}: its network must have one float32 {what} of {size} values"
+                )
         self._in, self._out = inputs[0]["index"], outputs[0]["index"]
         self._in_shape = tuple(int(length) for length in inputs[0]["shape"])
         self._where, self._outputs = where, description.outputs
@@ -285,11 +322,17 @@ class Network:
     def __call__(self, values: NDArray[np.float32]) -> NDArray[np.float32]:
         """One input, float32 (inputs,) -> one output, float32 (outputs,). Raises ModelError for a network that fails as it runs."""
         try:
-            self._interpreter.set_tensor(self._in, np.asarray(values, np.float32).reshape(self._in_shape))
+            self._interpreter.set_tensor(
+                self._in, np.asarray(values, np.float32).reshape(self._in_shape)
+            )
             self._interpreter.invoke()
             result = self._interpreter.get_tensor(self._out).ravel()
         except (ValueError, RuntimeError) as error:
-            raise ModelError(f"{self._where}: TFLite cannot run its network ({first_line(error)})") from None
+            raise ModelError(
+                f"{self._where}: TFLite cannot run its network ({first_line(error)})"
+            ) from None
         if len(result) != self._outputs:
-            raise ModelError(f"{self._where}: its network gives {len(result)} values, not {self._outputs}")
+            raise ModelError(
+                f"{self._where}: its network gives {len(result)} values, not {self._outputs}"
+            )
         return cast("NDArray[np.float32]", result)

@@ -42,7 +42,9 @@ class Decoder:
         self._grid = description.grid
 
     @classmethod
-    def open(cls, path: Path | str = SHIPPED / "decoder.nvmodel", *, trusted: bool = False) -> Decoder:
+    def open(
+        cls, path: Path | str = SHIPPED / "decoder.nvmodel", *, trusted: bool = False
+    ) -> Decoder:
         """Opens and self-checks a model file. Raises ModelError (NoRuntime without a TFLite runtime), OSError.
 
         `trusted`: it was opened before, as a slot of the store was at its trial; else a child process opens it first.
@@ -60,7 +62,9 @@ class Decoder:
                 description.frames + 1
             )
         else:
-            fits = description.inputs == 3 and description.outputs == reference.BINS * reference.FRAMES
+            fits = (
+                description.inputs == 3 and description.outputs == reference.BINS * reference.FRAMES
+            )
         if not fits:
             raise ModelError(
                 f"{path}: {description.inputs} latents to {description.outputs} values is not the shape of its kind"
@@ -76,7 +80,9 @@ class Decoder:
         """The network's own output, float32 (outputs,), at a latent (inputs,): packed map (dB) or the plug-in's (513 * 128)."""
         point = np.clip(np.asarray(latent, np.float32), -LATENT_LIMIT, LATENT_LIMIT)
         if point.shape != (self.description.inputs,):
-            raise ValueError(f"the model {self.name} has {self.description.inputs} latents, not {point.size}")
+            raise ValueError(
+                f"the model {self.name} has {self.description.inputs} latents, not {point.size}"
+            )
         return self._network(point)
 
     def picture(self, latent: Sequence[float]) -> NDArray[np.float32]:
@@ -84,11 +90,17 @@ class Decoder:
         plug-in's (513, 128) values, or levels in dB (bands, frames). Raises InvalidValue."""
         if not KNOBS <= len(latent) <= self.description.inputs:
             most = self.description.inputs
-            raise InvalidValue(f"{len(latent)} latents: {self.name} takes {f'3 to {most}' if most > 3 else '3'}")
+            raise InvalidValue(
+                f"{len(latent)} latents: {self.name} takes {f'3 to {most}' if most > 3 else '3'}"
+            )
         for value in latent:
             if not abs(value) <= LATENT_LIMIT:
-                raise InvalidValue(f"a latent of {value:g}: from {-LATENT_LIMIT:g} to {LATENT_LIMIT:g}")
-        values = self.decode(np.pad(np.asarray(latent, np.float32), (0, self.description.inputs - len(latent))))
+                raise InvalidValue(
+                    f"a latent of {value:g}: from {-LATENT_LIMIT:g} to {LATENT_LIMIT:g}"
+                )
+        values = self.decode(
+            np.pad(np.asarray(latent, np.float32), (0, self.description.inputs - len(latent)))
+        )
         if self.description.kind == "plug-in":
             return values.reshape(reference.BINS, reference.FRAMES)
         return np.asarray(measures.unpack(values[None], self._grid)[0][0])
@@ -96,9 +108,15 @@ class Decoder:
     def played_picture(self, latent: Sequence[float]) -> NDArray[np.float32]:
         """The same of a plug-in's decoder as it is played: its blip repaired, if the model file says so."""
         values = self.picture(latent)
-        return reference.repair(values, self.description.db_range) if self.description.repaired else values
+        return (
+            reference.repair(values, self.description.db_range)
+            if self.description.repaired
+            else values
+        )
 
-    def energy_map(self, x: float, y: float, z: float, colour: Sequence[float] | None = None) -> EnergyMap:
+    def energy_map(
+        self, x: float, y: float, z: float, colour: Sequence[float] | None = None
+    ) -> EnergyMap:
         """The room at a point; `colour`: up to `colours` further latents, 0 where left out. Each coordinate in -2..2."""
         latent = np.zeros(self.description.inputs, np.float32)
         latent[:KNOBS] = x, y, z
@@ -107,10 +125,14 @@ class Decoder:
             latent[KNOBS : KNOBS + len(given)] = given
         values = self.decode(latent)
         if not np.isfinite(values).all():
-            raise ModelError(f"the model {self.name} decodes ({x:g}, {y:g}, {z:g}) to values that are not finite")
+            raise ModelError(
+                f"the model {self.name} decodes ({x:g}, {y:g}, {z:g}) to values that are not finite"
+            )
         if self.description.kind == "plug-in":
             return reference.energy_map(
-                values.reshape(reference.BINS, reference.FRAMES), self.description.db_range, self.description.repaired
+                values.reshape(reference.BINS, reference.FRAMES),
+                self.description.db_range,
+                self.description.repaired,
             )
         level, direct = measures.unpack(values[None], self._grid)
         present = 10.0 * np.log10(measures.power(direct[0]).sum()) > NO_DIRECT_DB
@@ -137,7 +159,9 @@ class PluginEncoder:
         if about.kind != "plug-in encoder":
             raise ModelError(f"{path}: a model of kind {about.kind!r}, not a plug-in encoder")
         if (about.inputs, about.outputs) != (reference.BINS * reference.FRAMES, 3):
-            raise ModelError(f"{path}: {about.inputs} values to {about.outputs} is not the shape of its kind")
+            raise ModelError(
+                f"{path}: {about.inputs} values to {about.outputs} is not the shape of its kind"
+            )
         return cls(Network(model, str(path)))
 
     def encode(self, ir: NDArray[np.float32]) -> NDArray[np.float32]:
@@ -163,18 +187,27 @@ class Encoder:
         if about.kind != "room encoder":
             raise ModelError(f"{path}: a model of kind {about.kind!r} encodes no rooms")
         if (about.inputs, about.outputs) != (measures.POOLED_VALUES, LATENTS):
-            raise ModelError(f"{path}: {about.inputs} values to {about.outputs} is not the shape of its kind")
+            raise ModelError(
+                f"{path}: {about.inputs} values to {about.outputs} is not the shape of its kind"
+            )
         return cls(Network(model, path))
 
     def guess(self, packed: NDArray[np.float32]) -> NDArray[np.float32]:
         """Latents (8,) of one packed map (1, values): X, Y, Z as measured, the colours from the network."""
         level, direct = measures.unpack(packed)
         measured = measures.squash(measures.knobs(level, direct)[0])
-        heard = LATENT_LIMIT * np.tanh(self._network(measures.pooled_db(level, direct)[0]) / LATENT_LIMIT)
+        heard = LATENT_LIMIT * np.tanh(
+            self._network(measures.pooled_db(level, direct)[0]) / LATENT_LIMIT
+        )
         return np.concatenate([measured, heard[KNOBS:]]).astype(np.float32)
 
     def encode(
-        self, room: EnergyMap, decoder: Decoder, limit: float = LATENT_LIMIT, rounds: int = 20, latents: int = LATENTS
+        self,
+        room: EnergyMap,
+        decoder: Decoder,
+        limit: float = LATENT_LIMIT,
+        rounds: int = 20,
+        latents: int = LATENTS,
     ) -> tuple[NDArray[np.float32], float]:
         """Latents (8,) within +-`limit` whose decoded room is nearest to `room`, and the decay curves' mean error in dB.
 
@@ -227,11 +260,18 @@ def _early_db(direct: NDArray[np.float32], frames: NDArray[np.float32]) -> NDArr
     energy = direct[0][:, None] + np.concatenate(
         [np.zeros_like(frames[0][:, :1]), np.cumsum(frames[0], axis=1)], axis=1
     )
-    return np.asarray(10.0 * np.log10(np.maximum(energy / np.maximum(energy[:, -1:], 1e-30), 1e-7)), np.float32)
+    return np.asarray(
+        10.0 * np.log10(np.maximum(energy / np.maximum(energy[:, -1:], 1e-30), 1e-7)), np.float32
+    )
 
 
 def _fit(
-    target: _Target, decoder: Decoder, start: NDArray[np.float32], limit: float, rounds: int, latents: int
+    target: _Target,
+    decoder: Decoder,
+    start: NDArray[np.float32],
+    limit: float,
+    rounds: int,
+    latents: int,
 ) -> tuple[NDArray[np.float32], float]:
     latent = start.astype(np.float64)
     residual = target.residual(decoder.decode(latent.astype(np.float32)))
@@ -241,13 +281,14 @@ def _fit(
         for axis in range(latents):
             moved = latent.copy()
             moved[axis] += step if latent[axis] < 0 else -step
-            jacobian[:, axis] = (target.residual(decoder.decode(moved.astype(np.float32))) - residual) / (
-                moved - latent
-            )[axis]
+            jacobian[:, axis] = (
+                target.residual(decoder.decode(moved.astype(np.float32))) - residual
+            ) / (moved - latent)[axis]
         gradient, normal = jacobian.T @ residual, jacobian.T @ jacobian
         for _ in range(5):
             change = np.linalg.solve(
-                normal + damping * (np.diag(np.diag(normal)) + 1e-3 * np.eye(len(latent))), -gradient
+                normal + damping * (np.diag(np.diag(normal)) + 1e-3 * np.eye(len(latent))),
+                -gradient,
             )
             tried = np.clip(latent + change, -limit, limit)
             new = target.residual(decoder.decode(tried.astype(np.float32)))

@@ -33,7 +33,9 @@ class Attempt:
     worst_error: float
 
 
-def convert(function: Callable[[Any], Any], inputs: tuple[int, ...], quantisation: str, examples: Floats) -> bytes:
+def convert(
+    function: Callable[[Any], Any], inputs: tuple[int, ...], quantisation: str, examples: Floats
+) -> bytes:
     """A TensorFlow function of one tensor of shape `inputs` as TFLite, float32 in and out.
 
     `examples` (n, *inputs[1:]) set the ranges of the activations. The function's weights must be constants. Raises ValueError
@@ -47,7 +49,9 @@ def convert(function: Callable[[Any], Any], inputs: tuple[int, ...], quantisatio
             yield [example.reshape(inputs).astype(np.float32)]
 
     with suppress_output():
-        converter = tf.lite.TFLiteConverter.from_concrete_functions([signature.get_concrete_function()])
+        converter = tf.lite.TFLiteConverter.from_concrete_functions(
+            [signature.get_concrete_function()]
+        )
         if quantisation != "float32":
             converter.optimizations = [tf.lite.Optimize.DEFAULT]
         if quantisation == "float16":
@@ -71,7 +75,13 @@ def dense_function(layers: Any) -> Callable[[Any], Any]:
     for layer in layers.layers:
         if hasattr(layer, "kernel"):
             kernel = layer.rounded() if hasattr(layer, "rounded") else layer.kernel
-            steps.append((tf.constant(np.asarray(kernel)), tf.constant(np.asarray(layer.bias)), layer.activation))
+            steps.append(
+                (
+                    tf.constant(np.asarray(kernel)),
+                    tf.constant(np.asarray(layer.bias)),
+                    layer.activation,
+                )
+            )
         else:
             steps.append((None, None, layer))
 
@@ -94,7 +104,9 @@ def run_network(network: bytes, inputs: Floats, outputs: int) -> Floats:
     entry, leave = interpreter.get_input_details()[0], interpreter.get_output_details()[0]
     result = np.empty((len(inputs), outputs), np.float32)
     for row, values in enumerate(inputs):
-        interpreter.set_tensor(entry["index"], np.asarray(values, np.float32).reshape(entry["shape"]))
+        interpreter.set_tensor(
+            entry["index"], np.asarray(values, np.float32).reshape(entry["shape"])
+        )
         interpreter.invoke()
         result[row] = interpreter.get_tensor(leave["index"]).ravel()
     return result
@@ -115,7 +127,9 @@ def attempt(
     """
     tf = studio_import("tensorflow")
     network = convert(function, shape, quantisation, examples)
-    exact = np.concatenate([np.asarray(function(tf.constant(probe.reshape(shape)))).reshape(1, -1) for probe in probes])
+    exact = np.concatenate(
+        [np.asarray(function(tf.constant(probe.reshape(shape)))).reshape(1, -1) for probe in probes]
+    )
     error = np.abs(post(run_network(network, probes, exact.shape[1])) - post(exact)) * unit
     return Attempt(quantisation, network, float(error.mean()), float(error.max()))
 
@@ -171,7 +185,9 @@ def model_file(
 ) -> ModelFile:
     """A model file around a converted network; golden vectors from the first `golden` of `probes`."""
     inputs = probes[:golden].reshape(min(golden, len(probes)), -1).astype(np.float32)
-    index = np.unique(np.linspace(0, outputs - 1, min(golden_outputs, outputs)).round().astype(np.uint32))
+    index = np.unique(
+        np.linspace(0, outputs - 1, min(golden_outputs, outputs)).round().astype(np.uint32)
+    )
     description = Description(
         name=name,
         kind=kind,
@@ -184,7 +200,8 @@ def model_file(
         **asdict(grid),
         db_range=db_range,
         repaired=repaired,
-        figures={f"mean_error_{unit}": chosen.mean_error, f"worst_error_{unit}": chosen.worst_error} | (figures or {}),
+        figures={f"mean_error_{unit}": chosen.mean_error, f"worst_error_{unit}": chosen.worst_error}
+        | (figures or {}),
     )
     expected = run_network(chosen.network, inputs, outputs)[:, index]
     made = ModelFile(description, chosen.network, inputs, index, expected)

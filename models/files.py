@@ -10,7 +10,9 @@ from pathlib import Path
 from typing import BinaryIO
 
 
-def write_atomically(path: Path, write: Callable[[BinaryIO], object], *, durable: bool = True) -> None:
+def write_atomically(
+    path: Path, write: Callable[[BinaryIO], object], *, durable: bool = True
+) -> None:
     """Replaces `path` by what `write` writes: whole or not at all, and (if `durable`) there after a power cut.
 
     The new content goes to a file beside it, which is renamed when it is whole. In a folder that a group shares (set-group-ID and

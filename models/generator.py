@@ -29,7 +29,9 @@ SPEED_OF_SOUND_M_S = 343.0
 _REFLECTION_TIME = np.array([0.55, 0.8, 1.1, 1.35, 1.75, 2.1, 2.6, 3.2, 3.9, 4.8, 5.9, 7.3])
 """Arrival of the early reflections after the direct sound, in mean free times: gaps under one, as in a box room."""
 
-_REFLECTION_DB = np.array([-1.0, -3.0, -2.5, -4.5, -4.0, -6.0, -5.5, -7.5, -7.0, -9.0, -10.0, -12.0])
+_REFLECTION_DB = np.array(
+    [-1.0, -3.0, -2.5, -4.5, -4.0, -6.0, -5.5, -7.5, -7.0, -9.0, -10.0, -12.0]
+)
 """Their energies; alternating, as strong and weak walls are."""
 
 
@@ -125,8 +127,12 @@ PLAIN = {
 
 def parameters(rooms: int, **values: Array) -> RoomParameters:
     """`rooms` rooms: PLAIN ones but for `values`, each a number or an array of shape (rooms,)."""
-    named = {field.name: values.get(field.name, PLAIN[field.name]) for field in fields(RoomParameters)}
-    return RoomParameters(**{name: np.broadcast_to(np.asarray(value, float), rooms) for name, value in named.items()})
+    named = {
+        field.name: values.get(field.name, PLAIN[field.name]) for field in fields(RoomParameters)
+    }
+    return RoomParameters(
+        **{name: np.broadcast_to(np.asarray(value, float), rooms) for name, value in named.items()}
+    )
 
 
 def decay_curve_s(room: RoomParameters, grid: Grid = DEFAULT_GRID) -> Array:
@@ -149,10 +155,14 @@ def decay_curve_s(room: RoomParameters, grid: Grid = DEFAULT_GRID) -> Array:
 
 def _soft_ramp(octaves: Array) -> Array:
     """max(octaves, 0) with a corner rounded over about an octave, 0 at -1 and below."""
-    return np.where(octaves > 0.5, octaves, np.where(octaves < -0.5, 0.0, 0.5 * (octaves + 0.5) ** 2))
+    return np.where(
+        octaves > 0.5, octaves, np.where(octaves < -0.5, 0.0, 0.5 * (octaves + 0.5) ** 2)
+    )
 
 
-def energy_maps(room: RoomParameters, grid: Grid = DEFAULT_GRID) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+def energy_maps(
+    room: RoomParameters, grid: Grid = DEFAULT_GRID
+) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
     """Draws rooms: (level_db, direct_db), float32, shapes (rooms, bands, frames) and (rooms, bands).
 
     Levels as in `EnergyMap`, with the energy of each whole room, direct sound and all, at 0 dB; nothing lies lower than
@@ -178,7 +188,9 @@ def energy_maps(room: RoomParameters, grid: Grid = DEFAULT_GRID) -> tuple[NDArra
         diffuse = first + 10.0 ** (room.late_db / 10.0)[:, None, None] * late
     diffuse = diffuse * spectrum[:, :, None] * _shape(room, grid)
 
-    tail = (diffuse[:, middle] * length).sum(axis=1)  # (rooms,), energy at 1 kHz: what direct and early levels refer to
+    tail = (diffuse[:, middle] * length).sum(
+        axis=1
+    )  # (rooms,), energy at 1 kHz: what direct and early levels refer to
     flat = bandwidth * low / (bandwidth * low)[:, middle, None]
     direct = per_band(tail * 10.0 ** (room.direct_db / 10.0)) * flat
     direct = np.where(per_band(room.direct_db) > -60.0, direct, 0.0)
@@ -219,7 +231,10 @@ def _shape(room: RoomParameters, grid: Grid) -> Array:
     delay = room.dispersion_s[:, None] * np.minimum(grid.centre_hz / 4000.0, 1.5) ** 2
     turn = (time[None, None, :] - delay[:, :, None]) / room.echo_s[:, None, None]
     pulse = np.cos(np.pi * turn) ** 8 / 0.2734375
-    blur = np.clip(1.0 - 1.5 * grid.frame_s / room.echo_s[:, None], 0.0, 1.0) * room.echo_depth[:, None]
+    blur = (
+        np.clip(1.0 - 1.5 * grid.frame_s / room.echo_s[:, None], 0.0, 1.0)
+        * room.echo_depth[:, None]
+    )
     # Each passage of a dispersing spring arrives more spread out than the last.
     spread = np.exp(-np.abs(room.dispersion_s / room.echo_s)[:, None] * time / room.echo_s[:, None])
     depth = (blur * spread)[:, None, :]
@@ -378,12 +393,18 @@ def _swelling(random: np.random.Generator, rooms: int) -> Draws:
     draws = _draw_common(random, rooms, (0.4, 8.0), (3.0, 20.0))
     reverse = random.random(rooms) < 0.25
     return draws | {
-        "direct_db": np.where(random.random(rooms) < 0.7, -90.0, random.uniform(-25.0, -5.0, rooms)),
+        "direct_db": np.where(
+            random.random(rooms) < 0.7, -90.0, random.uniform(-25.0, -5.0, rooms)
+        ),
         "early_db": random.uniform(-40.0, -12.0, rooms),
         "smear": _log_uniform(random, rooms, 0.5, 1.5),
-        "onset_s": np.minimum(_log_uniform(random, rooms, 0.01, 0.25) * draws["decay_s"] ** 0.6, 1.0),
+        "onset_s": np.minimum(
+            _log_uniform(random, rooms, 0.01, 0.25) * draws["decay_s"] ** 0.6, 1.0
+        ),
         "onset_power": _log_uniform(random, rooms, 0.8, 2.5),
-        "swell_s": np.where(reverse, np.minimum(random.uniform(0.05, 0.5, rooms) * draws["decay_s"], 1.5), 0.0),
+        "swell_s": np.where(
+            reverse, np.minimum(random.uniform(0.05, 0.5, rooms) * draws["decay_s"], 1.5), 0.0
+        ),
     }
 
 
@@ -419,8 +440,14 @@ def draw(rooms: int, seed: int, kind: str | None = None) -> RoomParameters:
     random = np.random.default_rng(seed)
     names = list(KINDS) if kind is None else [kind]
     share = np.array([KINDS[name][1] for name in names]) if kind is None else np.ones(1)
-    counts = np.bincount(random.choice(len(names), rooms, p=share / share.sum()), minlength=len(names))
-    drawn = [parameters(int(n), **KINDS[name][0](random, int(n))) for name, n in zip(names, counts, strict=True) if n]
+    counts = np.bincount(
+        random.choice(len(names), rooms, p=share / share.sum()), minlength=len(names)
+    )
+    drawn = [
+        parameters(int(n), **KINDS[name][0](random, int(n)))
+        for name, n in zip(names, counts, strict=True)
+        if n
+    ]
     order = random.permutation(rooms)
     return RoomParameters(
         **{
@@ -432,7 +459,9 @@ def draw(rooms: int, seed: int, kind: str | None = None) -> RoomParameters:
 
 def knob_values(x: Array, y: Array, z: Array) -> Draws:
     """Fields of the rooms that the knobs stand for; each argument in -2..2. X decay, Y brightness, Z early character."""
-    late = np.maximum((z - LATENT_LOW) / (LATENT_HIGH - LATENT_LOW), 0.0)  # 0 dry and sparse .. 1 swelling
+    late = np.maximum(
+        (z - LATENT_LOW) / (LATENT_HIGH - LATENT_LOW), 0.0
+    )  # 0 dry and sparse .. 1 swelling
     decay_s = 5.0 ** (x / 2.0)
     return {
         "decay_s": decay_s,

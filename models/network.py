@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 
 from dsp.energymap import DEFAULT_GRID
 from models import measures
-from models.latent import KNOBS, LATENT_HIGH, LATENT_LIMIT, LATENT_LOW, LATENTS
+from models.latent import COLOURS, KNOBS, LATENT_HIGH, LATENT_LIMIT, LATENT_LOW, LATENTS
 
 VALUES = measures.PACKED_VALUES
 POOLED = measures.POOLED_VALUES
@@ -87,7 +87,9 @@ def octave_energy(packed: Any) -> tuple[Any, Any]:
     grid = DEFAULT_GRID
     level = tf.reshape(packed[:, : grid.bands * grid.frames], (-1, grid.bands, grid.frames))
     octaves = tf.constant(measures.octave_matrix())
-    direct = tf.matmul(tf.exp(packed[:, grid.bands * grid.frames :] / _DB), octaves, transpose_b=True)
+    direct = tf.matmul(
+        tf.exp(packed[:, grid.bands * grid.frames :] / _DB), octaves, transpose_b=True
+    )
     return direct, tf.einsum("ob,nbf->nof", octaves, tf.exp(level / _DB) * _FRAME_S)
 
 
@@ -97,10 +99,13 @@ def pooled_db(packed: Any) -> Any:
     bands, frames = grid.bands // measures.POOLED_BANDS, grid.frames // measures.POOLED_FRAMES
     level = tf.reshape(packed[:, : grid.bands * grid.frames], (-1, grid.bands, grid.frames))
     energy = tf.reshape(
-        tf.exp(level / _DB) * _FRAME_S, (-1, bands, measures.POOLED_BANDS, frames, measures.POOLED_FRAMES)
+        tf.exp(level / _DB) * _FRAME_S,
+        (-1, bands, measures.POOLED_BANDS, frames, measures.POOLED_FRAMES),
     )
     energy = tf.reduce_sum(energy, (2, 4)) / _FRAME_S.reshape(frames, -1).sum(axis=1)
-    direct = tf.reshape(tf.exp(packed[:, grid.bands * grid.frames :] / _DB), (-1, bands, measures.POOLED_BANDS))
+    direct = tf.reshape(
+        tf.exp(packed[:, grid.bands * grid.frames :] / _DB), (-1, bands, measures.POOLED_BANDS)
+    )
     both = tf.concat([tf.reshape(energy, (-1, bands * frames)), tf.reduce_sum(direct, 2)], 1)
     return _DB * tf.math.log(tf.maximum(both, 10.0 ** (measures.MODEL_FLOOR_DB / 10.0)))
 
@@ -118,14 +123,19 @@ def knobs(direct: Any, frames: Any) -> Any:
     middle_s = _soft_decay_s(middle)
     low, high = (_soft_decay_s(frames[:, octave]) for octave in measures.TREBLE_OCTAVES)
     treble_s = tf.sqrt(low * high)
-    part = tf.clip_by_value((measures.EARLY_SHARE * middle_s[:, None] - _EDGE_S) / _FRAME_S, 0.0, 1.0)
+    part = tf.clip_by_value(
+        (measures.EARLY_SHARE * middle_s[:, None] - _EDGE_S) / _FRAME_S, 0.0, 1.0
+    )
     early = tf.reduce_sum(direct[:, measures.MIDDLE_OCTAVES], 1) + tf.reduce_sum(part * middle, 1)
     late = tf.reduce_sum((1.0 - part) * middle, 1)
-    balance_db = _DB * (tf.math.log(tf.maximum(early, 1e-12)) - tf.math.log(tf.maximum(late, 1e-12)))
+    balance_db = _DB * (
+        tf.math.log(tf.maximum(early, 1e-12)) - tf.math.log(tf.maximum(late, 1e-12))
+    )
     return tf.stack(
         [
             2.0 * tf.math.log(middle_s) / np.log(measures.DECAY_BASE),
-            tf.math.log(treble_s / middle_s / measures.BRIGHTNESS_CENTRE) / measures.BRIGHTNESS_STEP,
+            tf.math.log(treble_s / middle_s / measures.BRIGHTNESS_CENTRE)
+            / measures.BRIGHTNESS_STEP,
             (measures.EARLY_CENTRE_DB - balance_db) / measures.EARLY_STEP_DB,
         ],
         1,
@@ -138,7 +148,9 @@ def _soft_decay_s(frames: Any) -> Any:
     weight = tf.stop_gradient(_FRAME_S * tf.sigmoid(-5.0 - curve) * tf.sigmoid(curve + 25.0))
     weight /= tf.reduce_sum(weight, 1, keepdims=True)
     time = _EDGE_S - tf.reduce_sum(weight * _EDGE_S, 1, keepdims=True)
-    slope = tf.reduce_sum(weight * time * curve, 1) / tf.maximum(tf.reduce_sum(weight * time**2, 1), 1e-12)
+    slope = tf.reduce_sum(weight * time * curve, 1) / tf.maximum(
+        tf.reduce_sum(weight * time**2, 1), 1e-12
+    )
     return 60.0 / tf.maximum(-slope, 3.0)
 
 
@@ -159,12 +171,19 @@ class RoomModel(keras.Model):  # type: ignore[misc]
     | colour    | 0.05   | colours have mean 0, variance 1, no correlation, and are 0 for the rooms of the cube        |
     """
 
-    def __init__(self, hidden: int = 256, components: int = 72, cube_points: int = 48, **options: Any) -> None:
+    def __init__(
+        self, hidden: int = 256, components: int = 72, cube_points: int = 48, **options: Any
+    ) -> None:
         super().__init__(**options)
         self.hidden, self.component_count, self.cube_points = hidden, components, cube_points
         self.encoder, self.decoder = build_encoder(), build_decoder(hidden, components)
-        self.means = {name: keras.metrics.Mean(name) for name in ("loss", "decay", "early", "cells", "axes", "colour")}
-        cells = np.diff(DEFAULT_GRID.edge_hz).reshape(-1, measures.POOLED_BANDS).sum(axis=1)[:, None]
+        self.means = {
+            name: keras.metrics.Mean(name)
+            for name in ("loss", "decay", "early", "cells", "axes", "colour")
+        }
+        cells = (
+            np.diff(DEFAULT_GRID.edge_hz).reshape(-1, measures.POOLED_BANDS).sum(axis=1)[:, None]
+        )
         cells = cells * _FRAME_S.reshape(-1, measures.POOLED_FRAMES).sum(axis=1)
         # A recording's energy in a cell of bandwidth B and length T is chi-square with about 2 B T degrees of freedom.
         self._noise_db = np.zeros(POOLED, np.float32)
@@ -200,50 +219,73 @@ class RoomModel(keras.Model):  # type: ignore[misc]
         measured = squash(knobs(direct, frames))
         heard = pooled_db(packed)
         if training:
-            # Half of the rooms sound as recordings do: noisy in each cell, and with a floor under them.
-            noisy = tf.cast(tf.random.uniform((tf.shape(heard)[0], 1)) < 0.5, tf.float32)
-            heard += noisy * tf.random.normal(tf.shape(heard)) * self._noise_db
-            floor = tf.random.uniform((tf.shape(heard)[0], 1), -110.0, -65.0)
-            heard = tf.maximum(heard, measures.MODEL_FLOOR_DB + noisy * (floor - measures.MODEL_FLOOR_DB))
+            heard = self._with_noise(heard)
         guess = bound(self.encoder(heard, training=training))
         colour = guess[:, KNOBS:]
         latent = tf.concat([measured, colour], 1)
         point = tf.random.uniform((self.cube_points, KNOBS), LATENT_LOW, LATENT_HIGH)
-        tint = tf.random.normal((self.cube_points, LATENTS - KNOBS)) * tf.cast(
+        tint = tf.random.normal((self.cube_points, COLOURS)) * tf.cast(
             tf.random.uniform((self.cube_points, 1)) < 0.5, tf.float32
         )
-        decoded = self.decoder(tf.concat([latent, tf.concat([point, tint], 1)], 0), training=training)
+        decoded = self.decoder(
+            tf.concat([latent, tf.concat([point, tint], 1)], 0), training=training
+        )
         got, in_cube = decoded[: -self.cube_points], decoded[-self.cube_points :]
 
         got_direct, got_frames = octave_energy(got)
         got_curve = decay_curves_db(got_direct, got_frames)
         decay = _weighted_mean(got_curve - curve, tf.sigmoid((curve + 61.0) / 1.0))
-        early_db, got_early_db = (self._early_db(*pair) for pair in ((direct, frames), (got_direct, got_frames)))
+        early_db, got_early_db = (
+            self._early_db(*pair) for pair in ((direct, frames), (got_direct, got_frames))
+        )
         early = _weighted_mean(got_early_db - early_db, tf.sigmoid((early_db + 25.0) / 2.0))
 
+        cells = self._cells_loss(got, packed)
+        reached = knobs(*octave_energy(in_cube))
+        axes = tf.reduce_mean(tf.abs(reached - point)) + tf.reduce_mean(
+            tf.abs(guess[:, :KNOBS] - measured)
+        )
+
+        colour_loss = self._colour_loss(colour, from_cube)
+        return {
+            "loss": decay + 0.3 * early + 0.15 * cells + 0.3 * axes + 0.05 * colour_loss,
+            "decay": decay,
+            "early": early,
+            "cells": cells,
+            "axes": axes,
+            "colour": colour_loss,
+        }
+
+    def _with_noise(self, heard: Any) -> Any:
+        """Pooled levels (n, POOLED) as recordings have them, for half of the rooms: noise in each cell, and a noise floor."""
+        noisy = tf.cast(tf.random.uniform((tf.shape(heard)[0], 1)) < 0.5, tf.float32)
+        heard += noisy * tf.random.normal(tf.shape(heard)) * self._noise_db
+        floor = tf.random.uniform((tf.shape(heard)[0], 1), -110.0, -65.0)
+        return tf.maximum(
+            heard, measures.MODEL_FLOOR_DB + noisy * (floor - measures.MODEL_FLOOR_DB)
+        )
+
+    @staticmethod
+    def _cells_loss(got: Any, packed: Any) -> Any:
         grid = DEFAULT_GRID
         split = grid.bands * grid.frames
         level = tf.reshape(packed[:, :split], (-1, grid.bands, grid.frames))
         loudest = tf.reduce_max(level, 2, keepdims=True)
         audible = tf.reshape(0.02 + tf.sigmoid((level - loudest + 75.0) / 4.0), (-1, split))
         cells = _weighted_mean(got[:, :split] - packed[:, :split], audible)
-        cells += 0.2 * _weighted_mean(
-            got[:, split:] - packed[:, split:], 0.05 + tf.sigmoid((packed[:, split:] + 70.0) / 4.0)
-        )
+        audible_direct = 0.05 + tf.sigmoid((packed[:, split:] + 70.0) / 4.0)
+        return cells + 0.2 * _weighted_mean(got[:, split:] - packed[:, split:], audible_direct)
 
-        reached = knobs(*octave_energy(in_cube))
-        axes = tf.reduce_mean(tf.abs(reached - point)) + tf.reduce_mean(tf.abs(guess[:, :KNOBS] - measured))
-
+    @staticmethod
+    def _colour_loss(colour: Any, from_cube: Any) -> Any:
         other = 1.0 - from_cube[:, None]
         count = tf.reduce_sum(other) + 1.0
         centre = tf.reduce_sum(colour * other, 0) / count
         spread = (colour - centre) * other
         covariance = tf.matmul(spread, spread, transpose_a=True) / count
-        tint_loss = tf.reduce_sum((covariance - tf.eye(LATENTS - KNOBS)) ** 2) + tf.reduce_sum(centre**2)
-        tint_loss += 4.0 * tf.reduce_sum(from_cube[:, None] * tf.abs(colour)) / (tf.reduce_sum(from_cube) + 1.0)
-
-        loss = decay + 0.3 * early + 0.15 * cells + 0.3 * axes + 0.05 * tint_loss
-        return {"loss": loss, "decay": decay, "early": early, "cells": cells, "axes": axes, "colour": tint_loss}
+        loss = tf.reduce_sum((covariance - tf.eye(COLOURS)) ** 2) + tf.reduce_sum(centre**2)
+        in_cube = tf.reduce_sum(from_cube[:, None] * tf.abs(colour))
+        return loss + 4.0 * in_cube / (tf.reduce_sum(from_cube) + 1.0)
 
     @staticmethod
     def _early_db(direct: Any, frames: Any) -> Any:
@@ -269,4 +311,8 @@ class RoomModel(keras.Model):  # type: ignore[misc]
         return {name: mean.result() for name, mean in self.means.items()}
 
     def get_config(self) -> dict[str, Any]:
-        return {"hidden": self.hidden, "components": self.component_count, "cube_points": self.cube_points}
+        return {
+            "hidden": self.hidden,
+            "components": self.component_count,
+            "cube_points": self.cube_points,
+        }

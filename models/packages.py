@@ -11,7 +11,12 @@ from typing import Any
 
 from models.suppress import suppress_output
 
-NAMES = {"PIL": "pillow", "distributed": "dask[distributed]", "jack": "JACK-Client", "rtmidi": "python-rtmidi"}
+NAMES = {
+    "PIL": "pillow",
+    "distributed": "dask[distributed]",
+    "jack": "JACK-Client",
+    "rtmidi": "python-rtmidi",
+}
 """Modules whose package has another name."""
 CHECKOUT = Path(__file__).parents[1]
 

@@ -35,7 +35,9 @@ def prove(path: Path) -> None:
                 check=False,
             )
         except subprocess.TimeoutExpired:
-            raise container.ModelError(f"{path}: its network does not come to an end: do not use it") from None
+            raise container.ModelError(
+                f"{path}: its network does not come to an end: do not use it"
+            ) from None
         except OSError:
             return
     if done.returncode < 0:
@@ -47,7 +49,11 @@ def prove(path: Path) -> None:
 
 def main() -> int:
     """The child."""
-    limits = ((resource.RLIMIT_CPU, SECONDS), (resource.RLIMIT_AS, MEMORY), (resource.RLIMIT_CORE, 0))
+    limits = (
+        (resource.RLIMIT_CPU, SECONDS),
+        (resource.RLIMIT_AS, MEMORY),
+        (resource.RLIMIT_CORE, 0),
+    )
     for limit, value in limits:
         with contextlib.suppress(ValueError, OSError):  # a lower limit is in force already
             resource.setrlimit(limit, (value, value))

@@ -40,7 +40,10 @@ def write(
     rooms: int = ROOMS,
 ) -> list[evaluate.CodecResult]:
     """Measures the trained model on `rooms` held-out rooms and writes the report; the results. Raises OSError."""
-    decoder, encoder = Decoder.of(trained.decoder, "decoder"), Encoder.of(trained.encoder, "encoder")
+    decoder, encoder = (
+        Decoder.of(trained.decoder, "decoder"),
+        Encoder.of(trained.encoder, "encoder"),
+    )
     drawn = generator.draw(rooms, generator.HELD_OUT_SEED)
     codecs = [evaluate.OwnCodec(decoder, encoder), evaluate.OwnCodec(decoder, encoder, 3)]
     results = evaluate.evaluate(
@@ -65,7 +68,8 @@ def write(
         *[_table(result) for result in results],
         "<p>Rank correlation of the axes with what they stand for, along random lines, mean (worst line): "
         + "; ".join(
-            f"{q} {m:.3f} ({w:.3f})" for q, m, w in zip(axes.QUANTITIES, meaning.mean, meaning.worst, strict=True)
+            f"{q} {m:.3f} ({w:.3f})"
+            for q, m, w in zip(axes.QUANTITIES, meaning.mean, meaning.worst, strict=True)
         )
         + ".</p>",
         "<h2>Reconstructions</h2><p>One room of each kind, unseen: the drawn map, the decoded one, their decay at 125 Hz, 1 and 4 kHz "
@@ -97,7 +101,10 @@ def _losses(history: dict[str, list[float]]) -> Any:
         for key, style in ((name, "-"), (f"val_{name}", "--")):
             if values := history.get(key):
                 plot.semilogy(
-                    np.arange(1, len(values) + 1), values, style, label="held-out" if "val" in key else "training"
+                    np.arange(1, len(values) + 1),
+                    values,
+                    style,
+                    label="held-out" if "val" in key else "training",
                 )
         plot.set_title(label, fontsize=9)
         plot.set_xlabel("epoch", fontsize=8)
@@ -112,7 +119,9 @@ def _table(result: evaluate.CodecResult) -> str:
     rows = []
     for figure, name in enumerate(evaluate.FIGURES):
         values = [result.overall()[figure], *result.per_octave()[figure]]
-        cells = "".join(f"<td>{'&ndash;' if np.isnan(value) else f'{value:.2f}'}</td>" for value in values)
+        cells = "".join(
+            f"<td>{'&ndash;' if np.isnan(value) else f'{value:.2f}'}</td>" for value in values
+        )
         rows.append(f"<tr><td>{name}</td>{cells}</tr>")
     return (
         f"<table><tr><th>{html.escape(result.codec)}, {len(result.names)} rooms</th><th>all</th>{heads}</tr>"
@@ -135,13 +144,21 @@ def _reconstructions(codec: evaluate.OwnCodec) -> Any:
         for plot, shown, what in ((row[0], room, "drawn"), (row[1], again, "decoded")):
             packed = measures.unpack(measures.pack_map(shown))[0][0]
             plot.pcolormesh(
-                grid.frame_centre_s, grid.centre_hz, packed, vmin=top - 80, vmax=top, cmap="magma", shading="nearest"
+                grid.frame_centre_s,
+                grid.centre_hz,
+                packed,
+                vmin=top - 80,
+                vmax=top,
+                cmap="magma",
+                shading="nearest",
             )
             plot.set(xscale="log", yscale="log", xlim=(0.002, 4.0))
             plot.set_title(f"{kind}, {what}", fontsize=8)
             plot.tick_params(labelsize=7)
         for shown, style in ((room, "--"), (again, "-")):
-            curves = measures.decay_curves_db(*measures.octave_energy(*measures.unpack(measures.pack_map(shown))))[0]
+            curves = measures.decay_curves_db(
+                *measures.octave_energy(*measures.unpack(measures.pack_map(shown)))
+            )[0]
             for octave, colour in ((1, "tab:blue"), (4, "tab:green"), (6, "tab:red")):
                 row[2].plot(times, curves[octave], style, color=colour, lw=1)
         row[2].set(ylim=(-65, 2), xlim=(0, 4.0))

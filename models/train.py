@@ -67,18 +67,22 @@ class TrainSettings:
             if not low <= value <= high:
                 raise InvalidValue(f"{name} = {value}: from {low} to {high}")
         if self.components > self.rooms // 2:
-            raise InvalidValue(f"components = {self.components}: at most half the number of rooms ({self.rooms})")
+            raise InvalidValue(
+                f"components = {self.components}: at most half the number of rooms ({self.rooms})"
+            )
 
 
 def _draw_chunk(_: None, task: tuple[int, int]) -> Halves:
     rooms, seed = task
-    return measures.pack(*generator.energy_maps(generator.draw(rooms, seed))).astype(np.float16)
+    return _packed(generator.draw(rooms, seed))
 
 
 def draw_packed(rooms: int, seed: int, progress: Progress | None = None) -> Halves:
     """Packed maps of drawn rooms, (rooms, values) float16, on all cores; the same for the same arguments."""
     # Each chunk has a seed of its own, far from those of other trainings.
-    tasks = [(min(_CHUNK, rooms - at), seed * 4096 + at // _CHUNK) for at in range(0, rooms, _CHUNK)]
+    tasks = [
+        (min(_CHUNK, rooms - at), seed * 4096 + at // _CHUNK) for at in range(0, rooms, _CHUNK)
+    ]
     packed = np.empty((rooms, measures.PACKED_VALUES), np.float16)
     at = 0
     for part in on_all_cores(_draw_chunk, None, tasks):
@@ -110,9 +114,13 @@ def start(folder: Path, settings: TrainSettings, *, resume: bool) -> TrainSettin
             said = json.loads(notes.read_text())
             settings = TrainSettings(**said)
         except FileNotFoundError:
-            raise InvalidValue(f"{folder}: no training to resume there; leave --resume out to begin one") from None
+            raise InvalidValue(
+                f"{folder}: no training to resume there; leave --resume out to begin one"
+            ) from None
         except (ValueError, TypeError):
-            raise InvalidValue(f"{notes}: damaged; begin the training anew without --resume") from None
+            raise InvalidValue(
+                f"{notes}: damaged; begin the training anew without --resume"
+            ) from None
         settings.check()
         return settings
     settings.check()
@@ -143,27 +151,14 @@ def train(
     from models.network import RoomModel
 
     keras.utils.set_random_seed(settings.seed)
-    packed = draw_packed(settings.rooms, settings.seed, progress)
-    cube = draw_cube(max(64, settings.rooms // 12), settings.seed)
-    if own is not None and len(own):
-        # Own rooms weigh a quarter of all, however few they are.
-        packed = np.concatenate([packed, np.resize(own, (max(len(own), settings.rooms // 3), own.shape[1]))])
-    from_cube = np.concatenate([np.zeros(len(packed), np.float32), np.ones(len(cube), np.float32)])
-    packed = np.concatenate([packed, cube])
-    test = measures.pack(
-        *generator.energy_maps(generator.draw(min(1000, settings.rooms // 8), generator.HELD_OUT_SEED + 1))
-    ).astype(np.float16)
+    packed, from_cube = _training_rooms(settings, own, progress)
+    test = _packed(generator.draw(min(1000, settings.rooms // 8), generator.HELD_OUT_SEED + 1))
 
     model = RoomModel(settings.hidden, settings.components)
     some = np.random.default_rng(settings.seed).permutation(len(packed))[:4000]
     model.start_basis(packed[some].astype(np.float32))
     steps = -(-len(packed) // settings.batch)
-    total = steps * settings.epochs
-    schedule = keras.optimizers.schedules.CosineDecay(
-        settings.rate / 20, total - total // 20, alpha=0.1, warmup_target=settings.rate, warmup_steps=total // 20
-    )
-    # XLA takes two thirds of the processor's time, after some seconds of compiling that a small training does not earn back.
-    model.compile(optimizer=keras.optimizers.Adam(schedule), jit_compile=len(packed) * settings.epochs > 200_000)
+    _compile(model, settings, steps, len(packed))
     model.losses_of(packed[:8], from_cube[:8], training=False)
     model.built = True
     model.optimizer.build(model.trainable_variables)
@@ -171,7 +166,8 @@ def train(
     first = checkpoint.restore() if resume else 0
     tell(
         f"{len(packed)} rooms, {steps} steps an epoch; decoder of {model.decoder.count_params()} weights, "
-        f"encoder of {model.encoder.count_params()}" + (f"; going on after epoch {first}" if first else "")
+        f"encoder of {model.encoder.count_params()}"
+        + (f"; going on after epoch {first}" if first else "")
     )
     if first < settings.epochs:
         model.fit(
@@ -185,13 +181,50 @@ def train(
             verbose=0,
             callbacks=[checkpoint.callback(progress, steps)],
         )
-    decoder, encoder = export(model, folder.resolve().name, packed[some[:256]].astype(np.float32), tell)
+    decoder, encoder = export(
+        model, folder.resolve().name, packed[some[:256]].astype(np.float32), tell
+    )
     return Trained(decoder, encoder, checkpoint.history, settings)
+
+
+def _compile(model: Any, settings: TrainSettings, steps: int, rooms: int) -> None:
+    """Adam, with a cosine schedule over all epochs of `steps` steps and a warm-up over the first twentieth."""
+    keras = studio_import("keras")
+    total = steps * settings.epochs
+    schedule = keras.optimizers.schedules.CosineDecay(
+        settings.rate / 20,
+        total - total // 20,
+        alpha=0.1,
+        warmup_target=settings.rate,
+        warmup_steps=total // 20,
+    )
+    # XLA cuts the time of a step to two thirds, but compiles for some seconds: not worth it for a small training.
+    jit_compile = rooms * settings.epochs > 200_000
+    model.compile(optimizer=keras.optimizers.Adam(schedule), jit_compile=jit_compile)
+
+
+def _training_rooms(
+    settings: TrainSettings, own: Halves | None, progress: Progress
+) -> tuple[Halves, Floats]:
+    """Packed maps (rooms, values) to train on, and for each 1.0 if it is a room of the cube, else 0.0."""
+    packed = draw_packed(settings.rooms, settings.seed, progress)
+    cube = draw_cube(max(64, settings.rooms // 12), settings.seed)
+    if own is not None and len(own):
+        # Own rooms are repeated until they are at least a quarter of all.
+        packed = np.concatenate(
+            [packed, np.resize(own, (max(len(own), settings.rooms // 3), own.shape[1]))]
+        )
+    from_cube = np.concatenate([np.zeros(len(packed), np.float32), np.ones(len(cube), np.float32)])
+    return np.concatenate([packed, cube]), from_cube
 
 
 def draw_cube(rooms: int, seed: int) -> Halves:
     """Packed maps of the knobs' cube."""
-    return measures.pack(*generator.energy_maps(generator.draw(rooms, seed * 4096 + 4095, "knobs"))).astype(np.float16)
+    return _packed(generator.draw(rooms, seed * 4096 + 4095, "knobs"))
+
+
+def _packed(rooms: generator.RoomParameters) -> Halves:
+    return measures.pack(*generator.energy_maps(rooms)).astype(np.float16)
 
 
 class Checkpoint:
@@ -225,7 +258,9 @@ class Checkpoint:
         with suppress_output():
             self._model.save_weights(temporary)
         os.replace(temporary, self._weights)
-        write_atomically(self._notes, lambda file: file.write(json.dumps(self.history).encode()), durable=False)
+        write_atomically(
+            self._notes, lambda file: file.write(json.dumps(self.history).encode()), durable=False
+        )
 
     def callback(self, progress: Progress, steps: int) -> Any:
         """A Keras callback that saves after each epoch and shows each step."""
@@ -240,19 +275,24 @@ class Checkpoint:
 
             def on_train_batch_end(self, batch: int, logs: Any = None) -> None:
                 if batch % 16 == 15:
-                    progress("training", self._epoch * steps + batch + 1, checkpoint._epochs * steps, self._remark)
+                    progress(
+                        "training",
+                        self._epoch * steps + batch + 1,
+                        checkpoint._epochs * steps,
+                        self._remark,
+                    )
 
             def on_epoch_end(self, epoch: int, logs: Any = None) -> None:
                 checkpoint.save(logs)
-                self._remark = (
-                    f"epoch {epoch + 1} of {checkpoint._epochs}, held-out decay error {logs['val_decay']:.2f} dB"
-                )
+                self._remark = f"epoch {epoch + 1} of {checkpoint._epochs}, held-out decay error {logs['val_decay']:.2f} dB"
                 progress("training", (epoch + 1) * steps, checkpoint._epochs * steps, self._remark)
 
         return Watch()
 
 
-def export(model: Any, name: str, examples: Floats, tell: Callable[[str], None]) -> tuple[ModelFile, ModelFile]:
+def export(
+    model: Any, name: str, examples: Floats, tell: Callable[[str], None]
+) -> tuple[ModelFile, ModelFile]:
     """Decoder and encoder as model files: the smallest quantisation within MEAN_ERROR_DB of the network as trained."""
     from models import export as export_tools
 
@@ -263,12 +303,16 @@ def export(model: Any, name: str, examples: Floats, tell: Callable[[str], None])
     tell("decoder")
     chosen = export_tools.smallest_within(
         MEAN_ERROR_DB,
-        lambda way: export_tools.attempt(function, (1, LATENTS), way, np.concatenate([probes, latents]), probes),
+        lambda way: export_tools.attempt(
+            function, (1, LATENTS), way, np.concatenate([probes, latents]), probes
+        ),
         tell,
         leave_out=export_tools.NOT_DENSE_ON_OLD,
     )
     common: dict[str, Any] = {"db_range": 120.0, "repaired": False}
-    decoder = export_tools.model_file(name, "rooms", chosen, probes, DEFAULT_GRID, outputs=measures.PACKED_VALUES, **common)
+    decoder = export_tools.model_file(
+        name, "rooms", chosen, probes, DEFAULT_GRID, outputs=measures.PACKED_VALUES, **common
+    )
     heard = measures.pooled_db(*measures.unpack(examples))
     function = export_tools.dense_function(model.encoder)
     tell("encoder")
@@ -278,7 +322,9 @@ def export(model: Any, name: str, examples: Floats, tell: Callable[[str], None])
         tell,
         leave_out=export_tools.NOT_DENSE_ON_OLD,
     )
-    encoder = export_tools.model_file(name, "room encoder", chosen, heard, DEFAULT_GRID, outputs=LATENTS, **common)
+    encoder = export_tools.model_file(
+        name, "room encoder", chosen, heard, DEFAULT_GRID, outputs=LATENTS, **common
+    )
     return decoder, encoder
 
 

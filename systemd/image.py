@@ -89,7 +89,9 @@ def write_disk(
             options = ("-O", "^has_journal", "-m", "0")
             parts.append((LINUX, _ext4(tree, scratch / "root", root_mib, ROOT_LABEL, *options)))
             # The state holds few bytes and is written through: a journal is what makes a power cut harmless.
-            data = _ext4(state.aside, scratch / "data", data_mib, DATA_LABEL, "-O", "has_journal", "-m", "0")
+            data = _ext4(
+                state.aside, scratch / "data", data_mib, DATA_LABEL, "-O", "has_journal", "-m", "0"
+            )
             parts.append((LINUX, data))
         finally:
             state.put_back()
@@ -132,7 +134,9 @@ class _Aside:
 def require(*tools: str) -> None:
     for tool in tools:
         if shutil.which(tool) is None:
-            raise UserError(f"{tool} is missing: sudo apt-get install e2fsprogs fdisk mtools xz-utils")
+            raise UserError(
+                f"{tool} is missing: sudo apt-get install e2fsprogs fdisk mtools xz-utils"
+            )
 
 
 def _assemble(parts: list[tuple[str, Path]], image: Path, disk_id: int | None) -> None:
@@ -150,7 +154,15 @@ def _assemble(parts: list[tuple[str, Path]], image: Path, disk_id: int | None) -
         file.truncate(at * MIB)
     _run("sfdisk", "--quiet", image, text=table)
     for (_, path), place in zip(parts, places, strict=True):
-        _run("dd", f"if={path}", f"of={image}", "bs=1M", f"seek={place}", "conv=notrunc,sparse", "status=none")
+        _run(
+            "dd",
+            f"if={path}",
+            f"of={image}",
+            "bs=1M",
+            f"seek={place}",
+            "conv=notrunc,sparse",
+            "status=none",
+        )
         path.unlink()
 
 

@@ -74,7 +74,9 @@ def install(root: Path, *, start: bool, missing_tool: MissingTool, prepare: str,
         )
     for tool in ("systemctl", "systemd-sysusers", "systemd-tmpfiles"):
         if shutil.which(tool) is None:
-            raise UserError(f"{tool} is missing: nverb's service needs systemd (use `nverb run` without)")
+            raise UserError(
+                f"{tool} is missing: nverb's service needs systemd (use `nverb run` without)"
+            )
     if missing := missing_tool():
         raise UserError(f"{missing[0]} is missing: {missing[1]}")
     place_files(root)
@@ -83,7 +85,12 @@ def install(root: Path, *, start: bool, missing_tool: MissingTool, prepare: str,
     _link(root / COMMAND, Path("/") / PREFIX / "current/bin/nverb")
     where = [] if root == Path("/") else [f"--root={root}"]
     _run("systemd-sysusers", *where, f"/{FILES['sysusers.conf']}" if where else "nverb.conf")
-    _run("systemd-tmpfiles", *where, "--create", f"/{FILES['tmpfiles.conf']}" if where else "nverb.conf")
+    _run(
+        "systemd-tmpfiles",
+        *where,
+        "--create",
+        f"/{FILES['tmpfiles.conf']}" if where else "nverb.conf",
+    )
     _run("systemctl", *where, "enable", *UNITS)
     say("installed: user nverb, nverb.target, /var/lib/nverb")
     if not where:
@@ -153,12 +160,18 @@ def _prepare(program: str, say: Say) -> None:
         check=False,
     )
     if done.returncode:
-        say(f"that failed, the first start will say more: {(done.stderr.splitlines() or ['?'])[-1]}")
+        say(
+            f"that failed, the first start will say more: {(done.stderr.splitlines() or ['?'])[-1]}"
+        )
 
 
 def _forget_old_versions(root: Path, current: str, say: Say) -> None:
-    versions = [path for path in (root / PREFIX).iterdir() if path.is_dir() and not path.is_symlink()]
-    old = sorted((p for p in versions if p.name != current), key=lambda p: p.stat().st_mtime, reverse=True)
+    versions = [
+        path for path in (root / PREFIX).iterdir() if path.is_dir() and not path.is_symlink()
+    ]
+    old = sorted(
+        (p for p in versions if p.name != current), key=lambda p: p.stat().st_mtime, reverse=True
+    )
     for path in old[KEPT_VERSIONS - 1 :]:
         shutil.rmtree(path, ignore_errors=True)
     for path in old[: KEPT_VERSIONS - 1]:
@@ -190,4 +203,6 @@ def _run(*words: str, needed: bool = True) -> None:
             raise UserError(f"{words[0]} is missing") from None
         return
     if done.returncode and needed:
-        raise UserError(f"{' '.join(words)}: {' / '.join(done.stderr.split(chr(10)))[:500].strip(' /')}")
+        raise UserError(
+            f"{' '.join(words)}: {' / '.join(done.stderr.split(chr(10)))[:500].strip(' /')}"
+        )

@@ -29,9 +29,16 @@ def unpack_image(image: Path, target: Path) -> None:
         if image.name.endswith(".xz"):
             raw = Path(scratch, "image")
             with open(raw, "wb") as file:
-                done = subprocess.run(["xz", "-dc", os.fspath(image)], stdout=file, stderr=subprocess.PIPE, check=False)
+                done = subprocess.run(
+                    ["xz", "-dc", os.fspath(image)],
+                    stdout=file,
+                    stderr=subprocess.PIPE,
+                    check=False,
+                )
             if done.returncode:
-                raise UserError(f"{image}: {done.stderr.decode(errors='replace').strip()}: download it again")
+                raise UserError(
+                    f"{image}: {done.stderr.decode(errors='replace').strip()}: download it again"
+                )
         fat, linux = find(image, raw)
         _copy_linux(image, raw, linux, target)
         if fat is not None:
@@ -48,12 +55,16 @@ def unpack_image(image: Path, target: Path) -> None:
             ]
             done = subprocess.run(words, capture_output=True, check=False)
             if done.returncode:
-                raise UserError(f"{image}: its FAT partition: {done.stderr.decode(errors='replace').strip()}")
+                raise UserError(
+                    f"{image}: its FAT partition: {done.stderr.decode(errors='replace').strip()}"
+                )
 
 
 def find(image: Path, raw: Path) -> tuple[dict[str, Any] | None, dict[str, Any]]:
     """The FAT and the Linux partition of an MBR, as `sfdisk --json` has them. `image`: its name for errors. Raises UserError."""
-    done = subprocess.run(["sfdisk", "--json", os.fspath(raw)], capture_output=True, text=True, check=False)
+    done = subprocess.run(
+        ["sfdisk", "--json", os.fspath(raw)], capture_output=True, text=True, check=False
+    )
     table = json.loads(done.stdout)["partitiontable"] if done.returncode == 0 else {}
     if table.get("label") != "dos":
         raise UserError(f"{image}: has no MBR with partitions: is it an OS image for a card?")
@@ -77,8 +88,20 @@ def _copy_linux(image: Path, raw: Path, row: dict[str, Any], target: Path) -> No
     """In a mount namespace of its own: the mount and its loop device go with it."""
     options = f"ro,noload,loop,offset={row['start'] * SECTOR},sizelimit={row['size'] * SECTOR}"
     script = 'mount -t ext4 -o "$1" "$2" /mnt && cp -a /mnt/. "$3"'
-    words = ["unshare", "--mount", "sh", "-euc", script, "sh", options, os.fspath(raw.absolute()), os.fspath(target)]
+    words = [
+        "unshare",
+        "--mount",
+        "sh",
+        "-euc",
+        script,
+        "sh",
+        options,
+        os.fspath(raw.absolute()),
+        os.fspath(target),
+    ]
     done = subprocess.run(words, capture_output=True, text=True, check=False)
     if done.returncode:
         lines = done.stderr.strip().splitlines() or ["?"]
-        raise UserError(f"{image}: its Linux partition: {lines[0]} (no loop device? sudo modprobe loop)")
+        raise UserError(
+            f"{image}: its Linux partition: {lines[0]} (no loop device? sudo modprobe loop)"
+        )

@@ -29,7 +29,19 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from dsp.errors import UserError
-from systemd.image import BOOT, BOOT_FSTAB, ESP, FAT, MIB, STATE, Layout, fstab, partition, require, write_disk
+from systemd.image import (
+    BOOT,
+    BOOT_FSTAB,
+    ESP,
+    FAT,
+    MIB,
+    STATE,
+    Layout,
+    fstab,
+    partition,
+    require,
+    write_disk,
+)
 from systemd.partitions import unpack_image
 
 Say = Callable[[str], None]
@@ -179,8 +191,13 @@ class System:
         elif source.name.endswith((".img", ".img.xz")):
             unpack_image(source, self.root)
         else:
-            raise UserError(f"{source}: must be a folder, .tar, .img or .img.xz with a whole system")
-        if not (self.root / "etc/debian_version").is_file() or not (self.root / "usr/bin/systemctl").exists():
+            raise UserError(
+                f"{source}: must be a folder, .tar, .img or .img.xz with a whole system"
+            )
+        if (
+            not (self.root / "etc/debian_version").is_file()
+            or not (self.root / "usr/bin/systemctl").exists()
+        ):
             raise UserError(f"{source}: holds no Debian or Raspberry Pi OS with systemd")
         self.run("true", what="running the system's programs here")
 
@@ -220,7 +237,9 @@ class System:
         order = self._order
         self._place("etc/hostname", f"{order.hostname}\n")
         hosts = self.root / "etc/hosts"
-        kept = [line for line in _lines(hosts) if not line.startswith("127.0.1.1")] or ["127.0.0.1 localhost"]
+        kept = [line for line in _lines(hosts) if not line.startswith("127.0.1.1")] or [
+            "127.0.0.1 localhost"
+        ]
         self._place("etc/hosts", "\n".join([*kept, f"127.0.1.1 {order.hostname}"]) + "\n")
         # An image is one pedal: what tells machines apart is made with it, for a read-only system could not keep its own.
         self._place("etc/machine-id", f"{uuid.uuid4().hex}\n", mode=0o444)
@@ -228,6 +247,35 @@ class System:
         if dbus.is_file() and not dbus.is_symlink():
             dbus.unlink()
             dbus.symlink_to("/etc/machine-id")
+        self._add_user()
+        if not any(
+            (self.root / name).exists()
+            for name in ("usr/sbin/NetworkManager", "sbin/ifup", "usr/sbin/dhcpcd")
+        ):
+            self._place("etc/systemd/network/80-wired.network", WIRED)
+            self.run(
+                "systemctl -q enable systemd-networkd 2>/dev/null || true",
+                what="switching the network on",
+            )
+        if order.added is not None:
+            _tool(
+                "cp",
+                "-a",
+                "--no-preserve=ownership",
+                f"{order.added}/.",
+                self.root,
+                what=f"adding {order.added}",
+            )
+        settings = shlex.join(order.settings)
+        self.run(
+            f"chown -R nverb:nverb /{STATE}; cd /; "
+            + (f"umask 007; setpriv --reuid nverb --regid nverb --clear-groups env NVERB_DATA_DIR=/{STATE} HOME=/{STATE} "
+               f"/opt/nverb/current/bin/nverb settings set {settings}" if settings else ""),
+            what="settings",
+        )  # fmt: skip
+
+    def _add_user(self) -> None:
+        order = self._order
         self.run(
             "rm -f /etc/ssh/ssh_host_*; [ ! -x /usr/bin/ssh-keygen ] || ssh-keygen -q -A; "
             f"getent passwd {order.user} >/dev/null || useradd -m -s /bin/bash {order.user}; "
@@ -245,19 +293,11 @@ class System:
                 KEY=order.key.strip(),
             )
             if (self.root / "etc/sudoers.d").is_dir():
-                self._place(f"etc/sudoers.d/010_{order.user}", f"{order.user} ALL=(ALL) NOPASSWD: ALL\n", mode=0o440)
-        if not any((self.root / name).exists() for name in ("usr/sbin/NetworkManager", "sbin/ifup", "usr/sbin/dhcpcd")):
-            self._place("etc/systemd/network/80-wired.network", WIRED)
-            self.run("systemctl -q enable systemd-networkd 2>/dev/null || true", what="switching the network on")
-        if order.added is not None:
-            _tool("cp", "-a", "--no-preserve=ownership", f"{order.added}/.", self.root, what=f"adding {order.added}")
-        settings = shlex.join(order.settings)
-        self.run(
-            f"chown -R nverb:nverb /{STATE}; cd /; "
-            + (f"umask 007; setpriv --reuid nverb --regid nverb --clear-groups env NVERB_DATA_DIR=/{STATE} HOME=/{STATE} "
-               f"/opt/nverb/current/bin/nverb settings set {settings}" if settings else ""),
-            what="settings",
-        )  # fmt: skip
+                self._place(
+                    f"etc/sudoers.d/010_{order.user}",
+                    f"{order.user} ALL=(ALL) NOPASSWD: ALL\n",
+                    mode=0o440,
+                )
 
     def make_bootable(self) -> None:
         for name, text in FILES.items():
@@ -271,7 +311,10 @@ class System:
         self.run("update-initramfs -u -k all", what="making the initrd")
         cmdline = self.root / BOOT / "cmdline.txt"
         if self._has_firmware():
-            self._place(f"{BOOT}/cmdline.txt", command_line(" ".join(_lines(cmdline)), self.root_name) + "\n")
+            self._place(
+                f"{BOOT}/cmdline.txt",
+                command_line(" ".join(_lines(cmdline)), self.root_name) + "\n",
+            )
         else:
             self._make_efi()
         self._place("etc/fstab", fstab(self.disk_id, 3) + BOOT_FSTAB)
@@ -286,7 +329,9 @@ class System:
             "dpkg --print-architecture; /usr/bin/python3 -c 'import sys; print(sys.version_info >= (3, 13))'; "
             "apt-cache pkgnames python3-soxr"
         )
-        architecture, no_rtmidi, *names = self.run(script, what="asking for architecture and Python").split()
+        architecture, no_rtmidi, *names = self.run(
+            script, what="asking for architecture and Python"
+        ).split()
         if architecture == "armhf":
             soxr = [name for name in names if name == "python3-soxr"]
             return ["python3-numpy", "python3-cffi", "python3-rtmidi", *soxr]
@@ -298,7 +343,9 @@ class System:
     def _make_efi(self) -> None:
         boot = self.root / "boot"
         kernels = [
-            path for path in boot.glob("vmlinuz-*") if (boot / path.name.replace("vmlinuz", "initrd.img")).is_file()
+            path
+            for path in boot.glob("vmlinuz-*")
+            if (boot / path.name.replace("vmlinuz", "initrd.img")).is_file()
         ]
         if not kernels:
             raise UserError(
@@ -349,7 +396,9 @@ class System:
             script,
         ]
         with self._no_services():
-            return _tool(*words, what=what, env=clean | kept | environment, show=self._order.verbose)
+            return _tool(
+                *words, what=what, env=clean | kept | environment, show=self._order.verbose
+            )
 
     @contextmanager
     def _no_services(self) -> Iterator[None]:
@@ -387,7 +436,9 @@ def command_line(words: str, root: str) -> str:
         r"root=.*|rootfstype=.*|rootwait|rw|ro|resize|fsck\.repair=.*|init=.*|systemd\.run\S*|overlayroot=.*|panic=.*"
     )
     kept = [word for word in words.split() if not dropped.fullmatch(word)]
-    return " ".join([*kept, f"root={root}", "rootfstype=ext4", "rootwait", "fsck.repair=yes", "panic=10"])
+    return " ".join(
+        [*kept, f"root={root}", "rootfstype=ext4", "rootwait", "fsck.repair=yes", "panic=10"]
+    )
 
 
 def _lines(path: Path) -> list[str]:
@@ -399,7 +450,9 @@ def _remove(folder: Path) -> None:
     subprocess.run(["rm", "-rf", "--one-file-system", os.fspath(folder)], check=True)
 
 
-def _tool(*words: str | Path, what: str, env: dict[str, str] | None = None, show: bool = False) -> str:
+def _tool(
+    *words: str | Path, what: str, env: dict[str, str] | None = None, show: bool = False
+) -> str:
     done = subprocess.run(
         [os.fspath(word) for word in words],
         stdin=subprocess.DEVNULL,
@@ -415,9 +468,12 @@ def _tool(*words: str | Path, what: str, env: dict[str, str] | None = None, show
     if done.returncode:
         lines = [line.strip() for line in done.stdout.splitlines() if line.strip()]
         why = next(
-            (line for line in reversed(lines) if line.startswith(("E:", "ERROR", "nverb"))), lines[-1] if lines else ""
+            (line for line in reversed(lines) if line.startswith(("E:", "ERROR", "nverb"))),
+            lines[-1] if lines else "",
         )
         if "Exec format error" in done.stdout:
             why = "this machine cannot run the board's programs: sudo apt-get install qemu-user-static"
-        raise UserError(f"{what}: {why or f'status {done.returncode}'}{'' if show else ' (--verbose shows all of it)'}")
+        raise UserError(
+            f"{what}: {why or f'status {done.returncode}'}{'' if show else ' (--verbose shows all of it)'}"
+        )
     return done.stdout

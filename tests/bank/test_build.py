@@ -41,7 +41,9 @@ def test_a_bank_holds_the_models_rooms(model: Path, tmp_path: Path) -> None:
     bank.verify()
     assert (bank.steps, bank.name, bank.grid) == (3, "small", reference.GRID)
     for point in [(-2, -2, -2), (0, 2, -2), (2, 0, 0), (2, 2, 2)]:
-        np.testing.assert_allclose(bank.energy_map(*point).level_db, decoder.energy_map(*point).level_db, atol=0.2501)
+        np.testing.assert_allclose(
+            bank.energy_map(*point).level_db, decoder.energy_map(*point).level_db, atol=0.2501
+        )
 
 
 @pytest.fixture
@@ -103,7 +105,23 @@ def _await_worker(address: str) -> None:
 def test_a_cluster_builds_the_same_bank(model: Path, cluster: str, tmp_path: Path) -> None:
     here, there = tmp_path / "here.nvbank", tmp_path / "there.nvbank"
     assert main(["bank", "build", "--model", str(model), "--grid", "3", "-o", str(here)]) == 0
-    assert main(["bank", "build", "--model", str(model), "--grid", "3", "-o", str(there), "--scheduler", cluster]) == 0
+    assert (
+        main(
+            [
+                "bank",
+                "build",
+                "--model",
+                str(model),
+                "--grid",
+                "3",
+                "-o",
+                str(there),
+                "--scheduler",
+                cluster,
+            ]
+        )
+        == 0
+    )
     assert here.read_bytes() == there.read_bytes()
 
 
@@ -127,7 +145,9 @@ def test_no_cluster_is_told(
         "tcp://127.0.0.1:9",
     ]
     assert main(arguments) == 1
-    assert re.fullmatch(r"nverb: no Dask scheduler answers at tcp://127\.0\.0\.1:9 .*\n", capsys.readouterr().err)
+    assert re.fullmatch(
+        r"nverb: no Dask scheduler answers at tcp://127\.0\.0\.1:9 .*\n", capsys.readouterr().err
+    )
     assert path.read_bytes() == b"the bank that was there"
 
 
@@ -136,7 +156,12 @@ def marked(tmp_path: Path) -> Bank:
     """A bank of the plug-in's full size whose waveforms tell their number: a pulse of height 1 at sample 10, and one at 11 that is it."""
     path = tmp_path / "marked.nvbank"
     waveforms = [
-        Waveform(str(n), 16_000, (0.0, 0.0, 0.0), np.array([[0] * 10 + [1.0, (n + 1) / 4000]], np.float32))
+        Waveform(
+            str(n),
+            16_000,
+            (0.0, 0.0, 0.0),
+            np.array([[0] * 10 + [1.0, (n + 1) / 4000]], np.float32),
+        )
         for n in range(2000)
     ]
     write(path, name="marked", waveforms=waveforms, interleaved=10)
@@ -184,7 +209,9 @@ def test_errors_are_one_line(
     (tmp_path / "text").write_text("no model" * 100)
     names = {"NONE": tmp_path / "none.nvmodel", "TEXT": tmp_path / "text", "MODEL": model}
     output = [] if "-o" in arguments else ["-o", str(tmp_path / "out")]
-    assert main(["bank", "build", *(str(names.get(word, word)) for word in arguments), *output]) == 1
+    assert (
+        main(["bank", "build", *(str(names.get(word, word)) for word in arguments), *output]) == 1
+    )
     error = capsys.readouterr().err
     assert told in error and error.count("\n") == 1
     assert not (tmp_path / "out").exists()
@@ -195,7 +222,9 @@ def test_an_interleaved_bank_must_have_its_waveforms(tmp_path: Path) -> None:
     write(tmp_path / "bad.nvbank", name="bad", waveforms=waveforms, interleaved=2)
     with pytest.raises(BankError, match="plug-in's grid"):
         Bank.open(tmp_path / "bad.nvbank")
-    waveforms = [Waveform("one", 16_000, (0.0, 0.0, 0.0), np.full((1, 20), np.inf, np.float32))] * 16
+    waveforms = [
+        Waveform("one", 16_000, (0.0, 0.0, 0.0), np.full((1, 20), np.inf, np.float32))
+    ] * 16
     write(tmp_path / "inf.nvbank", name="inf", waveforms=waveforms, interleaved=2)
     with pytest.raises(BankError, match="not finite"):
         SteppedBank(Bank.open(tmp_path / "inf.nvbank"), 48_000).ir(0, 0, 0, 0, True)
@@ -218,7 +247,9 @@ def _limited(size: int, arguments: list[str]) -> subprocess.CompletedProcess[str
 
 
 @pytest.mark.parametrize("size", [0, 100, 40_000, 66_000])
-def test_a_write_that_fails_leaves_the_old_bank_and_nothing_else(model: Path, tmp_path: Path, size: int) -> None:
+def test_a_write_that_fails_leaves_the_old_bank_and_nothing_else(
+    model: Path, tmp_path: Path, size: int
+) -> None:
     path = tmp_path / "rooms.nvbank"
     assert main(["bank", "build", "--grid", "1", "-o", str(path)]) == 0
     old = path.read_bytes()
@@ -230,9 +261,13 @@ def test_a_write_that_fails_leaves_the_old_bank_and_nothing_else(model: Path, tm
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="mounts a small file system")
-def test_a_full_disk_is_told_before_the_work(model: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_full_disk_is_told_before_the_work(
+    model: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     if subprocess.run(
-        ["mount", "-t", "tmpfs", "-o", "size=300k", "tmpfs", tmp_path], capture_output=True, check=False
+        ["mount", "-t", "tmpfs", "-o", "size=300k", "tmpfs", tmp_path],
+        capture_output=True,
+        check=False,
     ).returncode:
         pytest.skip("may not mount here")
     try:

@@ -28,7 +28,19 @@ def faithful(tmp_path_factory: pytest.TempPathFactory) -> Path:
     path = tmp_path_factory.mktemp("bank") / "faithful.nvbank"
     assert (
         main(
-            ["bank", "build", "--model", str(model), "--grid", "2", "--faithful", "--iterations", "3", "-o", str(path)]
+            [
+                "bank",
+                "build",
+                "--model",
+                str(model),
+                "--grid",
+                "2",
+                "--faithful",
+                "--iterations",
+                "3",
+                "-o",
+                str(path),
+            ]
         )
         == 0
     )
@@ -55,7 +67,9 @@ def test_griffin_lim_comes_near_the_picture() -> None:
     wanted /= wanted.max()
     picture = 1 + 20 * np.log10(np.maximum(wanted, 1e-6)) / 120
     sound = griffin_lim(picture.astype(np.float32), 120.0, 60, seed=3)
-    _, _, spectrum = scipy.signal.stft(sound, nperseg=1024, noverlap=768, boundary="even", padded=False)
+    _, _, spectrum = scipy.signal.stft(
+        sound, nperseg=1024, noverlap=768, boundary="even", padded=False
+    )
     got = np.abs(spectrum)
     got *= (got * wanted).sum() / (got**2).sum()
     assert 20 * np.log10(np.linalg.norm(got - wanted) / np.linalg.norm(wanted)) < -12
@@ -78,7 +92,13 @@ def test_resampling_rules(faithful: Path, rate_hz: int, resampling: int, convert
     source = find_source(faithful)
     assert isinstance(source, Bank)
     maker = RoomMaker(source, rate_hz, 480_000)
-    values = defaults() | {"x": 9.0, "y": 0.0, "z": 0.0, "width": 1.0, "resampling": float(resampling)}
+    values = defaults() | {
+        "x": 9.0,
+        "y": 0.0,
+        "z": 0.0,
+        "width": 1.0,
+        "resampling": float(resampling),
+    }
     ir = maker.ir(values)
     for row, waveform in zip(ir, source.waveforms[8:10], strict=True):
         assert np.abs(row).max() == pytest.approx(10 ** (-12 / 20), rel=1e-5)
@@ -86,7 +106,9 @@ def test_resampling_rules(faithful: Path, rate_hz: int, resampling: int, convert
             np.testing.assert_allclose(row, waveform.samples[0], rtol=1e-6)
             continue
         divisor = np.gcd(rate_hz, 16_000)
-        truth = scipy.signal.resample_poly(waveform.samples[0].astype(float), rate_hz // divisor, 16_000 // divisor)
+        truth = scipy.signal.resample_poly(
+            waveform.samples[0].astype(float), rate_hz // divisor, 16_000 // divisor
+        )
         size = min(len(truth), len(row))
         assert abs(len(truth) - len(row)) <= 2
         low = slice(0, int(7000 / rate_hz * size))
@@ -103,7 +125,17 @@ def test_the_rendered_pedal_plays_the_faithful_bank(faithful: Path, tmp_path: Pa
     settings = ["x=0", "y=9", "z=9", "width=1", "mix=100", "gain=0", "predelay=0"]
     arguments = [word for setting in settings for word in ("--set", setting)]
     assert (
-        main(["render", str(tmp_path / "in.wav"), str(tmp_path / "out.wav"), "--bank", str(faithful), *arguments]) == 0
+        main(
+            [
+                "render",
+                str(tmp_path / "in.wav"),
+                str(tmp_path / "out.wav"),
+                "--bank",
+                str(faithful),
+                *arguments,
+            ]
+        )
+        == 0
     )
     got = soundfile.read(tmp_path / "out.wav", dtype="float32")[0].T
     for row, waveform in zip(got, Bank.open(faithful).waveforms[6:8], strict=True):

@@ -40,18 +40,26 @@ STEADY = settings(
 )
 
 numbers = st.one_of(
-    st.sampled_from([0, -1, 1, 2, 3, 64, 65, 2**15, 2**31 - 1, 2**31, 2**32, 2**63 - 1, 2**63, 2**64, 10**400]),
-    st.sampled_from([0.0, -0.0, 1e-320, 0.5, 1e308, -1e308, float("nan"), float("inf"), float("-inf")]),
+    st.sampled_from(
+        [0, -1, 1, 2, 3, 64, 65, 2**15, 2**31 - 1, 2**31, 2**32, 2**63 - 1, 2**63, 2**64, 10**400]
+    ),
+    st.sampled_from(
+        [0.0, -0.0, 1e-320, 0.5, 1e308, -1e308, float("nan"), float("inf"), float("-inf")]
+    ),
     st.integers(),
     st.floats(),
 )
 values = st.recursive(
     st.one_of(st.none(), st.booleans(), numbers, st.text(max_size=30)),
-    lambda inner: st.one_of(st.lists(inner, max_size=4), st.dictionaries(st.text(max_size=8), inner, max_size=4)),
+    lambda inner: st.one_of(
+        st.lists(inner, max_size=4), st.dictionaries(st.text(max_size=8), inner, max_size=4)
+    ),
     max_leaves=8,
 )
 edges64 = st.one_of(
-    st.sampled_from([0, 1, 63, 64, 2**31, 2**32 - 1, 2**32, 2**63 - 1, 2**63, 2**64 - 1, 2**64 - 64]),
+    st.sampled_from(
+        [0, 1, 63, 64, 2**31, 2**32 - 1, 2**32, 2**63 - 1, 2**63, 2**64 - 1, 2**64 - 64]
+    ),
     st.integers(0, 2**64 - 1),
     st.integers(0, 4096),
 )
@@ -63,7 +71,9 @@ def damage(draw: st.DrawFn, length: int) -> list[tuple[str, int, int]]:
     return draw(
         st.lists(
             st.tuples(
-                st.sampled_from(["set", "set", "flip", "cut", "insert"]), st.integers(0, length), st.integers(0, 255)
+                st.sampled_from(["set", "set", "flip", "cut", "insert"]),
+                st.integers(0, length),
+                st.integers(0, 255),
             ),
             min_size=1,
             max_size=6,
@@ -86,7 +96,13 @@ def damaged(data: bytes, changes: list[tuple[str, int, int]]) -> bytes:
 def paths_into(tree: Any, path: tuple[Any, ...] = ()) -> list[tuple[Any, ...]]:
     """Ways to everything in a JSON tree, the leaves and what holds them."""
     found = [path] if path else []
-    items = tree.items() if isinstance(tree, dict) else enumerate(tree) if isinstance(tree, list) else ()
+    items = (
+        tree.items()
+        if isinstance(tree, dict)
+        else enumerate(tree)
+        if isinstance(tree, list)
+        else ()
+    )
     for key, inner in items:
         found += paths_into(inner, (*path, key))
     return found
@@ -119,7 +135,8 @@ def banks(folder: Path) -> list[bytes]:
 
     build(folder / "rooms", room, steps=2, name="rooms")
     own = [
-        Waveform(str(c), 48_000, (c, 0.0, -c), chance.standard_normal((c, 40)).astype(np.float32)) for c in (1, 2, 4)
+        Waveform(str(c), 48_000, (c, 0.0, -c), chance.standard_normal((c, 40)).astype(np.float32))
+        for c in (1, 2, 4)
     ]
     write(folder / "own", name="own", waveforms=own)
     write(folder / "plug-in", name="plug-in", waveforms=own[:1] * 2, interleaved=1)
@@ -172,7 +189,9 @@ def test_banks_with_hostile_headers(data: st.DataObject, banks: list[bytes], fol
 
 @STEADY
 @given(data=st.data())
-def test_banks_with_hostile_descriptions(data: st.DataObject, banks: list[bytes], folder: Path) -> None:
+def test_banks_with_hostile_descriptions(
+    data: st.DataObject, banks: list[bytes], folder: Path
+) -> None:
     good = data.draw(st.sampled_from(banks))
     length = int.from_bytes(good[12:16], "little")
     description = json.loads(good[HEADER_BYTES : HEADER_BYTES + length])
@@ -185,7 +204,13 @@ def test_banks_with_hostile_descriptions(data: st.DataObject, banks: list[bytes]
     rest = good[old_rooms_at:]
     header = bytearray(good[:HEADER_BYTES])
     struct.pack_into(
-        "<IQQQ", header, 12, len(text), rooms_at + len(rest), rooms_at, rooms_at + old_waveforms_at - old_rooms_at
+        "<IQQQ",
+        header,
+        12,
+        len(text),
+        rooms_at + len(rest),
+        rooms_at,
+        rooms_at + old_waveforms_at - old_rooms_at,
     )
     path = folder / "described"
     path.write_bytes(bytes(header) + text.ljust(rooms_at - HEADER_BYTES, b"\0") + rest)
@@ -230,8 +255,12 @@ def test_models_with_hostile_descriptions(data: st.DataObject, model: bytes) -> 
         path_in = data.draw(st.sampled_from(paths_into(description)))
         description = changed(description, path_in, data.draw(values), data.draw(st.booleans()))
     text = json.dumps(description).encode()
-    said = data.draw(st.sampled_from([len(text)] * 6 + [0, len(text) + 1, 2**16, 2**16 + 1, 2**32 - 1]))
-    look_at(sealed(model[:12] + struct.pack("<I", said) + model[16:48] + text + model[48 + length :]))
+    said = data.draw(
+        st.sampled_from([len(text)] * 6 + [0, len(text) + 1, 2**16, 2**16 + 1, 2**32 - 1])
+    )
+    look_at(
+        sealed(model[:12] + struct.pack("<I", said) + model[16:48] + text + model[48 + length :])
+    )
 
 
 def test_networks_changed_under_a_fitting_checksum(model: bytes, folder: Path) -> None:

@@ -39,7 +39,13 @@ class Layer:
     weights: dict[str, Array]
 
 
-def write(path: Path, layers: list[Layer], input_shape: tuple[int, int, int], *, keras_version: str = "2.1.5") -> None:
+def write(
+    path: Path,
+    layers: list[Layer],
+    input_shape: tuple[int, int, int],
+    *,
+    keras_version: str = "2.1.5",
+) -> None:
     """A functional model, each layer fed by the one before."""
     described: list[dict[str, Any]] = [
         {
@@ -100,7 +106,9 @@ def decoder(seed: int = 1) -> list[Layer]:
             "kernel": scale * chance.standard_normal((*kernel, filters, channels)),
             "bias": 0.5 * np.ones(filters) if last else 0.1 * chance.standard_normal(filters),
         }
-        layers.append(_convolution(number, "Conv2DTranspose", kernel, stride, padding, filters, weights))
+        layers.append(
+            _convolution(number, "Conv2DTranspose", kernel, stride, padding, filters, weights)
+        )
         if not last:
             layers += _after(number, filters, chance)
         channels = filters
@@ -125,7 +133,13 @@ def encoder(seed: int = 1) -> list[Layer]:
 
 
 def _convolution(
-    number: int, kind: str, kernel: Any, stride: Any, padding: str, filters: int, weights: dict[str, Array]
+    number: int,
+    kind: str,
+    kernel: Any,
+    stride: Any,
+    padding: str,
+    filters: int,
+    weights: dict[str, Array],
 ) -> Layer:
     config = {
         "filters": filters,
@@ -136,7 +150,12 @@ def _convolution(
         "activation": "linear",
         "use_bias": True,
     }
-    return Layer(f"{'conv2d_transpose' if kind == 'Conv2DTranspose' else 'conv2d'}_{number}", kind, config, weights)
+    return Layer(
+        f"{'conv2d_transpose' if kind == 'Conv2DTranspose' else 'conv2d'}_{number}",
+        kind,
+        config,
+        weights,
+    )
 
 
 def _after(number: int, filters: int, chance: np.random.Generator) -> list[Layer]:
@@ -161,15 +180,21 @@ def decode(layers: list[Layer], z: Array) -> Array:
         if layer.kind == "LeakyReLU":
             image = np.where(image > 0, image, SLOPE * image)
         elif layer.kind == "BatchNormalization":
-            image = (image - w["moving_mean"]) / np.sqrt(w["moving_variance"] + EPSILON) * w["gamma"] + w["beta"]
+            image = (image - w["moving_mean"]) / np.sqrt(w["moving_variance"] + EPSILON) * w[
+                "gamma"
+            ] + w["beta"]
         else:
             (kh, kw), (sh, sw) = layer.config["kernel_size"], layer.config["strides"]
             high, wide, _ = image.shape
             full = np.zeros((sh * (high - 1) + kh, sw * (wide - 1) + kw, layer.config["filters"]))
             for i in range(kh):
                 for j in range(kw):
-                    full[i : i + sh * high : sh, j : j + sw * wide : sw] += image @ w["kernel"][i, j].T
+                    full[i : i + sh * high : sh, j : j + sw * wide : sw] += (
+                        image @ w["kernel"][i, j].T
+                    )
             if layer.config["padding"] == "same":
-                full = full[: sh * high, : sw * wide]  # of what sticks out the later half is cut, here a column at most
+                full = full[
+                    : sh * high, : sw * wide
+                ]  # of what sticks out the later half is cut, here a column at most
             image = full + w["bias"]
     return image[:, :, 0]

@@ -49,7 +49,9 @@ def described(change: Callable[[dict[str, Any]], object]) -> Bytes:
         description = json.loads(data[48 : 48 + length])
         change(description)
         text = json.dumps(description).encode()
-        return sealed(data[:12] + struct.pack("<I", len(text)) + data[16:48] + text + data[48 + length :])
+        return sealed(
+            data[:12] + struct.pack("<I", len(text)) + data[16:48] + text + data[48 + length :]
+        )
 
     return make
 
@@ -71,20 +73,38 @@ CASES: dict[str, tuple[Bytes, str]] = {
     "cut short": (lambda data: data[:-1000], "damaged or cut short"),
     "cut to its head": (lambda data: data[:48], "more than there are"),
     "cut within the head": (lambda data: data[:20], "not an nverb model file"),
-    "one bit": (lambda data: data[:9000] + bytes([data[9000] ^ 1]) + data[9001:], "damaged or cut short"),
-    "newer": (lambda data: data[:8] + struct.pack("<I", 2) + data[12:], "model format 2, this nverb reads 1: update"),
+    "one bit": (
+        lambda data: data[:9000] + bytes([data[9000] ^ 1]) + data[9001:],
+        "damaged or cut short",
+    ),
+    "newer": (
+        lambda data: data[:8] + struct.pack("<I", 2) + data[12:],
+        "model format 2, this nverb reads 1: update",
+    ),
     "not TFLite": (network(lambda one: b"\x1c\0\0\0ONNX" + one[8:]), "not TFLite"),
-    "TFLite in name only": (network(lambda one: one[:8] + bytes(len(one) - 8)), "TFLite refuses its network"),
+    "TFLite in name only": (
+        network(lambda one: one[:8] + bytes(len(one) - 8)),
+        "TFLite refuses its network",
+    ),
     "missing field": (described(lambda about: about.pop("db_range")), "lacks db_range"),
-    "another kind": (described(lambda about: about.update(kind="rooms of tomorrow")), "a model of kind"),
+    "another kind": (
+        described(lambda about: about.update(kind="rooms of tomorrow")),
+        "a model of kind",
+    ),
     "sizes that overflow": (
         described(lambda about: about.update(network_bytes=2**63)),
         "network_bytes is 9223372036854775808",
     ),
     "sizes that do not fit": (described(lambda about: about.update(golden=3)), "do not add up"),
-    "wrong inputs": (described(lambda about: about.update(inputs=2, golden=3)), "add up|shape of its kind"),
+    "wrong inputs": (
+        described(lambda about: about.update(inputs=2, golden=3)),
+        "add up|shape of its kind",
+    ),
     "text for a number": (described(lambda about: about.update(frames="128")), "frames is '128'"),
-    "not a number": (described(lambda about: about.update(duration_s=float("nan"))), "duration_s is nan"),
+    "not a number": (
+        described(lambda about: about.update(duration_s=float("nan"))),
+        "duration_s is nan",
+    ),
     "other answers": (golden, "other answers"),
 }
 
@@ -123,17 +143,33 @@ def test_the_pedal_plays_on_from_what_it_has(case: str, good: Path, tmp_path: Pa
     assert control.status()["room"] == before and before["bank"] == "dense"
 
 
-def test_a_network_of_another_shape_than_its_kind(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_network_of_another_shape_than_its_kind(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     _model(tmp_path / "four.nvmodel", inputs=4)
     assert (
-        main(["model", "decode", str(tmp_path / "four.nvmodel"), "--z", "0", "0", "0", "-o", str(tmp_path / "map.npy")])
+        main(
+            [
+                "model",
+                "decode",
+                str(tmp_path / "four.nvmodel"),
+                "--z",
+                "0",
+                "0",
+                "0",
+                "-o",
+                str(tmp_path / "map.npy"),
+            ]
+        )
         == 1
     )
     assert "not the shape of its kind" in capsys.readouterr().err
     assert not (tmp_path / "map.npy").exists()
 
 
-def test_a_write_that_fails_leaves_the_old_model(good: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_write_that_fails_leaves_the_old_model(
+    good: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     path = tmp_path / "kept.nvmodel"
     path.write_bytes(good.read_bytes())
 
@@ -189,7 +225,10 @@ def test_a_network_that_kills_its_runtime_kills_a_child(
     monkeypatch.setenv("PYTHONPATH", str(tmp_path))
     if "while" in what:
         monkeypatch.setattr("models.probe.SECONDS", 1)
-    assert main(["model", "decode", str(good), "--z", "0", "0", "0", "-o", str(tmp_path / "map.npy")]) == 1
+    assert (
+        main(["model", "decode", str(good), "--z", "0", "0", "0", "-o", str(tmp_path / "map.npy")])
+        == 1
+    )
     error = capsys.readouterr().err
     assert told in error and error.startswith(f"nverb: {good}: ") and error.count("\n") == 1
     with pytest.raises(container.ModelError):

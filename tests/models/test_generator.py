@@ -23,7 +23,9 @@ def test_a_seed_gives_the_same_rooms_and_another_gives_others() -> None:
 @pytest.mark.parametrize("kind", KINDS)
 def test_each_kind_draws_whole_rooms_within_the_documented_ranges(kind: str) -> None:
     rooms = generator.draw(60, 1, kind)
-    table = re.findall(r"\| (\w+) +\|[^|]*\| *(-?[\d.]+) \.\. (-?[\d.]+)", RoomParameters.__doc__ or "")
+    table = re.findall(
+        r"\| (\w+) +\|[^|]*\| *(-?[\d.]+) \.\. (-?[\d.]+)", RoomParameters.__doc__ or ""
+    )
     assert {name for name, *_ in table} == {field.name for field in fields(RoomParameters)}
     if kind != "knobs":  # the cube reaches a fifth beyond the knobs
         for name, low, high in table:
@@ -33,14 +35,18 @@ def test_each_kind_draws_whole_rooms_within_the_documented_ranges(kind: str) -> 
             assert values.min() >= float(low) - slack and values.max() <= float(high) + slack, name
     level, direct = generator.energy_maps(rooms)
     assert np.isfinite(level).all() and np.isfinite(direct).all()
-    energy = (measures.power(level) * DEFAULT_GRID.frame_s).sum(axis=(1, 2)) + measures.power(direct).sum(axis=1)
+    energy = (measures.power(level) * DEFAULT_GRID.frame_s).sum(axis=(1, 2)) + measures.power(
+        direct
+    ).sum(axis=1)
     assert np.abs(10 * np.log10(energy)).max() < 0.01  # a whole room has 0 dB
     assert (level.max(axis=(1, 2)) - level.min(axis=(1, 2))).max() <= -FLOOR_DB + 1e-3
 
 
 def test_kinds_differ_in_what_makes_them() -> None:
     def middle(kind: str) -> np.ndarray:
-        return np.median(measures.knobs(*generator.energy_maps(generator.draw(80, 2, kind))), axis=0)
+        return np.median(
+            measures.knobs(*generator.energy_maps(generator.draw(80, 2, kind))), axis=0
+        )
 
     assert middle("cathedral")[0] > middle("hall")[0] > middle("studio")[0]
     assert middle("swelling")[2] > middle("plate")[2] > middle("outdoor slap")[2]
@@ -51,7 +57,13 @@ def test_kinds_differ_in_what_makes_them() -> None:
 def test_a_plain_decay_has_its_time_in_every_band(decay_s: float) -> None:
     """T60 is the line's slope: exp(-ln(10^6) t / T60), in each band of a map that is nothing but a decay."""
     rooms = generator.parameters(
-        1, decay_s=decay_s, bass_ratio=1.0, treble_ratio=1.0, direct_db=-90.0, early_db=-60.0, onset_s=1e-4
+        1,
+        decay_s=decay_s,
+        bass_ratio=1.0,
+        treble_ratio=1.0,
+        direct_db=-90.0,
+        early_db=-60.0,
+        onset_s=1e-4,
     )
     level = generator.energy_maps(rooms)[0][0]
     time = DEFAULT_GRID.frame_centre_s

@@ -58,7 +58,9 @@ def trained(recordings: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple
     said = io.StringIO()
     with pytest.MonkeyPatch.context() as patch, contextlib.redirect_stdout(said):
         patch.setattr(progress, "Bar", CutOff)
-        assert main(["model", "train", "-o", str(folder), *SMALL, "--folder", str(recordings)]) == 130
+        assert (
+            main(["model", "train", "-o", str(folder), *SMALL, "--folder", str(recordings)]) == 130
+        )
     assert not (folder / "decoder.nvmodel").exists()
     assert main(["model", "train", "-o", str(folder), "--resume", "--folder", str(recordings)]) == 0
     return folder, said.getvalue()
@@ -85,7 +87,10 @@ def test_the_trained_model_plays_and_encodes(trained: tuple[Path, str]) -> None:
     room = source.energy_map(0.5, -0.5, 0.0)
     ir = Synthesiser(48_000)(room)
     assert ir.shape[0] == 2 and np.isfinite(ir).all() and np.abs(ir).max() > 0.01
-    decoder, encoder = Decoder.open(folder / "decoder.nvmodel"), Encoder.open(folder / "encoder.nvmodel")
+    decoder, encoder = (
+        Decoder.open(folder / "decoder.nvmodel"),
+        Encoder.open(folder / "encoder.nvmodel"),
+    )
     latent, error_db = encoder.encode(room, decoder)
     assert latent.shape == (8,) and error_db < 1.0  # the room is its own
 
@@ -101,7 +106,13 @@ def test_the_report_has_losses_pictures_and_octaves(trained: tuple[Path, str]) -
     assert page.count("data:image/png;base64,") == 2
     assert all(
         part in page
-        for part in ("<h2>Losses", "<h2>Acoustics per octave", "<h2>Reconstructions", "<th>63 Hz", "<td>T30 %")
+        for part in (
+            "<h2>Losses",
+            "<h2>Acoustics per octave",
+            "<h2>Reconstructions",
+            "<th>63 Hz",
+            "<td>T30 %",
+        )
     )
 
 
@@ -111,13 +122,30 @@ def test_eval_prints_all_octaves_and_a_folder(
     folder, _ = trained
     plugin = str(folder / "decoder.nvmodel")
     assert (
-        main(["model", "eval", str(folder), "--rooms", "2", "--folder", str(recordings), "--plugin", plugin, "--json"])
+        main(
+            [
+                "model",
+                "eval",
+                str(folder),
+                "--rooms",
+                "2",
+                "--folder",
+                str(recordings),
+                "--plugin",
+                plugin,
+                "--json",
+            ]
+        )
         == 0
     )
     told = json.loads(capsys.readouterr().out)
-    assert [each["rooms"] for each in told["models"]] == ["held-out rooms"] * 3 + [str(recordings)] * 3
+    assert [each["rooms"] for each in told["models"]] == ["held-out rooms"] * 3 + [
+        str(recordings)
+    ] * 3
     assert all(len(row) == 8 for each in told["models"] for row in each["per_octave"].values())
-    assert told["models"][0]["overall"]["EDC dB"] < told["models"][1]["overall"]["EDC dB"]  # 8 latents hold more than 3
+    assert (
+        told["models"][0]["overall"]["EDC dB"] < told["models"][1]["overall"]["EDC dB"]
+    )  # 8 latents hold more than 3
     assert set(told["synthesis"]) == {"band energy dB", "T30 %", "buzz dB", "onset rise ms"}
 
 
@@ -131,7 +159,13 @@ def test_what_cannot_be_trained_is_told_and_leaves_the_model(
     soundfile.write(silent / "a.wav", np.zeros(48_000), 48_000)
     refusals = {
         ("-o", str(tmp_path / "none"), "--resume"): "no training to resume",
-        ("-o", str(tmp_path / "new"), *SMALL, "--folder", str(silent)): "holds no recording that can be used",
+        (
+            "-o",
+            str(tmp_path / "new"),
+            *SMALL,
+            "--folder",
+            str(silent),
+        ): "holds no recording that can be used",
         ("-o", str(tmp_path / "new"), "--rooms", "3"): "rooms = 3: from 256",
         ("-o", str(folder), "--resume", "--rooms", "300"): "leave the other numbers out",
         ("-o", str(folder), *SMALL, "--folder", str(tmp_path / "nowhere")): "no such folder",

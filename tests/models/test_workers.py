@@ -16,7 +16,9 @@ from waiting import HANG_S, wait_until
 
 from models.workers import WorkerLost, on_all_cores
 
-needs_workers = pytest.mark.skipif(len(os.sched_getaffinity(0)) < 2, reason="one core: no worker processes")
+needs_workers = pytest.mark.skipif(
+    len(os.sched_getaffinity(0)) < 2, reason="one core: no worker processes"
+)
 
 
 def _squared(common: int, task: int) -> int:
@@ -80,7 +82,9 @@ def test_a_worker_that_dies_at_birth_is_told() -> None:
         "from multiprocessing import set_executable; from models.workers import on_all_cores; "
         "set_executable('/bin/false'); list(on_all_cores(max, bytes(1_000_000), range(2)))"
     )
-    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=False, timeout=HANG_S)
+    done = subprocess.run(
+        [sys.executable, "-c", program], capture_output=True, text=True, check=False, timeout=HANG_S
+    )
     assert "WorkerLost: a worker process was killed" in done.stderr
 
 

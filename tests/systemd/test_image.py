@@ -40,7 +40,10 @@ def tree(tmp_path: Path) -> Path:
 
 def listing(root: Path) -> dict[str, tuple[int, bytes]]:
     return {
-        str(path.relative_to(root)): (path.stat().st_mode, path.read_bytes() if path.is_file() else b"")
+        str(path.relative_to(root)): (
+            path.stat().st_mode,
+            path.read_bytes() if path.is_file() else b"",
+        )
         for path in sorted(root.rglob("*"))
     }
 
@@ -62,7 +65,9 @@ def partition(image: Path, number: int, scratch: Path) -> Path:
 
 
 def debugfs(part: Path, command: str) -> str:
-    return subprocess.run(["debugfs", "-R", command, part], capture_output=True, text=True, check=True).stdout
+    return subprocess.run(
+        ["debugfs", "-R", command, part], capture_output=True, text=True, check=True
+    ).stdout
 
 
 def test_each_part_of_the_tree_is_on_its_partition(tree: Path, tmp_path: Path) -> None:
@@ -76,12 +81,24 @@ def test_each_part_of_the_tree_is_on_its_partition(tree: Path, tmp_path: Path) -
     system, data = partition(image, 2, tmp_path), partition(image, 3, tmp_path)
     assert debugfs(system, "cat /etc/hostname") == "pedal\n"
     assert debugfs(data, "cat /presets.json") == "{}"
-    assert "presets.json" not in debugfs(system, f"ls /{STATE}") and "cmdline" not in debugfs(system, f"ls /{BOOT}")
-    assert "Mode:  02770" in debugfs(data, "stat /") or "Mode:  02770" in debugfs(system, f"stat /{STATE}")
-    boot = subprocess.run(["mtype", "-i", f"{image}@@1M", "::/cmdline.txt"], capture_output=True, text=True, check=True)
+    assert "presets.json" not in debugfs(system, f"ls /{STATE}") and "cmdline" not in debugfs(
+        system, f"ls /{BOOT}"
+    )
+    assert "Mode:  02770" in debugfs(data, "stat /") or "Mode:  02770" in debugfs(
+        system, f"stat /{STATE}"
+    )
+    boot = subprocess.run(
+        ["mtype", "-i", f"{image}@@1M", "::/cmdline.txt"],
+        capture_output=True,
+        text=True,
+        check=True,
+    )
     assert boot.stdout == "root=PARTUUID=0-02\n"
     for part in (system, data):
-        assert subprocess.run(["e2fsck", "-fn", part], capture_output=True, check=False).returncode == 0
+        assert (
+            subprocess.run(["e2fsck", "-fn", part], capture_output=True, check=False).returncode
+            == 0
+        )
     assert listing(tree) == before
     assert {path.name for path in tmp_path.iterdir()} == {"tree", "pedal.img", "part2", "part3"}
 
@@ -111,7 +128,9 @@ def test_an_os_image_is_read_back(tree: Path, tmp_path: Path) -> None:
     except UserError as error:
         pytest.skip(f"cannot mount here: {error}")
     found = {name: text for name, (_, text) in listing(target).items() if "lost+found" not in name}
-    assert found == {name: text for name, (_, text) in before.items() if not name.startswith(f"{STATE}/")}
+    assert found == {
+        name: text for name, (_, text) in before.items() if not name.startswith(f"{STATE}/")
+    }
     assert "os.img" not in {path.name for path in tmp_path.iterdir()}
 
 
@@ -120,7 +139,9 @@ def test_images_that_would_not_start_are_refused(tree: Path, tmp_path: Path) -> 
     write_disk(tree, image, data_mib=8, slack_mib=8)
     assert find(image, image)[0] is None
     with open(image, "r+b") as file:
-        file.seek(256 * 512)  # where a BeagleBone's ROM looks for its boot loader (AM335x manual, 26.1.8.5.5)
+        file.seek(
+            256 * 512
+        )  # where a BeagleBone's ROM looks for its boot loader (AM335x manual, 26.1.8.5.5)
         file.write(b"MLO")
     with pytest.raises(UserError, match="boot loader before its first partition"):
         find(image, image)
@@ -130,7 +151,9 @@ def test_images_that_would_not_start_are_refused(tree: Path, tmp_path: Path) -> 
 
 
 TRIXIE = "console=serial0,115200 console=tty1 root=PARTUUID=4e639091-02 rootfstype=ext4 fsck.repair=yes rootwait resize"
-BOOKWORM = TRIXIE.replace(" resize", " quiet init=/usr/lib/raspberrypi-sys-mods/firstboot cfg80211.ieee80211_regdom=DE")
+BOOKWORM = TRIXIE.replace(
+    " resize", " quiet init=/usr/lib/raspberrypi-sys-mods/firstboot cfg80211.ieee80211_regdom=DE"
+)
 """As RPi-Distro's pi-gen and raspberrypi-sys-mods have them."""
 
 
@@ -140,7 +163,9 @@ def test_the_first_boot_of_raspberry_pi_os_is_left_out(words: str) -> None:
     found = command_line(words, "PARTUUID=12345678-02").split()
     assert not {word for word in found if word.startswith("init=")} and "resize" not in found
     assert [word for word in found if word.startswith("root=")] == ["root=PARTUUID=12345678-02"]
-    assert not {"ro", "rw"} & set(found) and found.count("rootwait") == 1 and "console=tty1" in found
+    assert (
+        not {"ro", "rw"} & set(found) and found.count("rootwait") == 1 and "console=tty1" in found
+    )
     assert command_line(" ".join(found), "PARTUUID=12345678-02").split().count("panic=10") == 1
 
 
@@ -168,19 +193,29 @@ def wheels(tmp_path: Path) -> Path:
 def test_what_is_wrong_is_told_before_the_work_begins(
     tree: Path, wheels: Path, wrong: dict[str, object], told: str
 ) -> None:
-    right = {"source": tree, "wheels": wheels, "settings": ("card=hw:0",), "key": "ssh-ed25519 AAAA me"}
+    right = {
+        "source": tree,
+        "wheels": wheels,
+        "settings": ("card=hw:0",),
+        "key": "ssh-ed25519 AAAA me",
+    }
     check(Order(**right), check_settings)  # type: ignore[arg-type]
     with pytest.raises(UserError, match=told):
         check(Order(**(right | wrong)), check_settings)  # type: ignore[arg-type]
 
 
-def test_the_command_fails_in_one_line_and_leaves_nothing(tree: Path, wheels: Path, tmp_path: Path) -> None:
+def test_the_command_fails_in_one_line_and_leaves_nothing(
+    tree: Path, wheels: Path, tmp_path: Path
+) -> None:
     """This tree holds no Debian."""
     key = tmp_path / "key.pub"
     key.write_text("ssh-ed25519 AAAA me\n")
     words = ["image", tree, "-o", tmp_path / "pedal.img", "--wheels", wheels, "--key", key]
     done = subprocess.run(
-        [sys.executable, "-m", "firmware_py.cli", *words], capture_output=True, text=True, check=False
+        [sys.executable, "-m", "firmware_py.cli", *words],
+        capture_output=True,
+        text=True,
+        check=False,
     )
     assert done.returncode == 1 and "Traceback" not in done.stderr
     last = done.stderr.splitlines()[-1]

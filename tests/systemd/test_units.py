@@ -13,7 +13,9 @@ import pytest
 
 from systemd.install import FILES, place_files
 
-pytestmark = pytest.mark.skipif(shutil.which("systemd-analyze") is None, reason="apt-get install systemd")
+pytestmark = pytest.mark.skipif(
+    shutil.which("systemd-analyze") is None, reason="apt-get install systemd"
+)
 
 SERVICES = ("nverb-jack", "nverb-audio", "nverb-control")
 BAR = 1.0
@@ -69,7 +71,9 @@ def test_the_sandbox_is_closed(units: Path, name: str) -> None:
         text=True,
         check=False,
     )
-    open_doors = [row["name"] for row in json.loads(done.stdout) if row["exposure"] not in (None, "", "0")]
+    open_doors = [
+        row["name"] for row in json.loads(done.stdout) if row["exposure"] not in (None, "", "0")
+    ]
     told = subprocess.run(
         ["systemd-analyze", "security", "--offline=true", f"./{name}.service"],
         cwd=units,
@@ -106,5 +110,7 @@ def test_installing_from_elsewhere_is_refused_with_the_way_to_do_it() -> None:
         text=True,
         check=False,
     )
-    assert done.returncode == 1 and "sudo make install" in done.stderr and done.stderr.count("\n") == 1
+    assert (
+        done.returncode == 1 and "sudo make install" in done.stderr and done.stderr.count("\n") == 1
+    )
     assert not Path("/nonexistent").exists()
