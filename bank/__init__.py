@@ -1,1 +1,1 @@
-"""IR banks: the file format, reading by memory map, building, importing and exporting folders of recordings."""
+"""IR banks: the file format, building, import and export of folders of recordings, playback."""

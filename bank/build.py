@@ -1,4 +1,4 @@
-"""Drawing a bank: the same bytes each time from the same rooms."""
+"""Builds banks of rooms. The same rooms give the same bytes."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ Progress = Callable[[int, int], None]
 Room = Callable[[float, float, float], EnergyMap]
 
 SLICE = 20
-"""Rooms in a task: some tenths of a second's work."""
+"""Rooms in a task: some tenths of a second of work."""
 
 
 def build(
@@ -33,9 +33,10 @@ def build(
     high: float = LATENT_HIGH,
     progress: Progress | None = None,
 ) -> None:
-    """Writes steps ** 3 rooms, evenly spaced on three axes from `low` to `high`. `progress(done, of)` is called for each.
+    """Write a bank of steps ** 3 rooms, evenly spaced from `low` to `high` on each axis.
 
-    Raises InvalidValue for steps beyond 1 .. 64, OSError.
+    `progress(done, of)` is called after each room. Raises InvalidValue for steps outside 1 .. 64,
+    OSError.
     """
     points = list(grid_points(steps, low, high))
     require_space(path, len(points) * room_bytes(Grid()))
@@ -52,11 +53,13 @@ def build_from_model(
     scheduler: str | None = None,
     progress: Progress | None = None,
 ) -> None:
-    """The same with the rooms of a model file's decoder (`model`: its bytes), drawn by all cores or by a Dask cluster's workers.
+    """Write a bank of the rooms that a model file's decoder makes.
 
-    Raises ModelError, BankError, InvalidValue, OSError; a bank that was there is then untouched.
+    `model`: the bytes of the file. The work runs on all cores, or on the workers of the Dask
+    scheduler at `scheduler`. Raises ModelError, BankError, InvalidValue, OSError; an existing bank
+    stays unchanged then.
     """
-    decoder_of(model)  # what is wrong with it is told before anybody is put to work
+    decoder_of(model)  # a bad model is rejected before the workers start
     points = list(grid_points(steps))
     require_space(path, steps**3 * room_bytes(Grid()))
     slices = [points[at : at + SLICE] for at in range(0, len(points), SLICE)]
@@ -65,7 +68,9 @@ def build_from_model(
 
 
 def grid_points(steps: int, low: float = LATENT_LOW, high: float = LATENT_HIGH) -> Iterator[Point]:
-    """Points of a cubic grid, x slowest, z fastest. Raises InvalidValue for steps beyond 1 .. 64."""
+    """Points of a cubic grid, x slowest, z fastest. Raises InvalidValue for steps beyond 1 ..
+    64.
+    """
     if not 1 <= steps <= MAX_STEPS:
         raise InvalidValue(f"a grid of {steps} steps: from 1 to {MAX_STEPS}")
     axis = axis_points(steps, low, high)

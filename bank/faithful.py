@@ -1,8 +1,10 @@
-"""The plug-in's own bank: waveforms at 16 kHz whose phases Griffin & Lim's iteration found, two at each point of the grid.
+"""The plug-in's own bank: waveforms at 16 kHz, phases by the Griffin-Lim iteration, a stereo pair
+at each point of the grid.
 
-Left and right are interleaved: waveform 2 * (steps ** 2 * x + steps * y + z) is the left channel at grid point (x, y, z), the one
-behind it the right: of a latent off by N(0, 0.01) in each dimension, and of other random phases to begin with. Ten steps make the
-plug-in's 2000. `bank.stepped` plays them. Desktop only: librosa.
+Left and right are interleaved: waveform 2 * (steps ** 2 * x + steps * y + z) is the left channel at
+grid point (x, y, z), the next one the right channel. The right channel is made from the left one's
+latent plus N(0, 0.01) in each dimension, and starts from other random phases. Ten steps give the
+plug-in's 2000 waveforms. `bank.stepped` plays them. Desktop only: librosa.
 """
 
 from __future__ import annotations
@@ -41,10 +43,13 @@ def build_faithful(
     scheduler: str | None = None,
     progress: Progress | None = None,
 ) -> None:
-    """Writes the bank of an imported plug-in decoder (`model`: the model file's bytes): 3.5 s of one core for each waveform and 1000
-    iterations. The same model and arguments make the same waveforms.
+    """Write the bank of an imported plug-in decoder.
 
-    Raises ModelError, BankError, InvalidValue, ImportError without librosa, OSError; a bank that was there is then untouched.
+    `model`: the bytes of the model file. Takes 3.5 s of one core for each waveform at 1000
+    iterations. The same model and arguments give the same waveforms.
+
+    Raises ModelError, BankError, InvalidValue, OSError, and ImportError without librosa; an
+    existing bank stays unchanged then.
     """
     if parse(model, "the model").description.kind != "plug-in":
         raise BankError(
@@ -94,9 +99,10 @@ def _pair(model: bytes, task: tuple[int, Point, int]) -> tuple[Floats, Floats]:
 
 
 def griffin_lim(picture: Floats, db_range: float, iterations: int, seed: int) -> Floats:
-    """A waveform, float32 (TAPS,) with a peak of FAITHFUL_PEAK, whose spectrogram is near `picture` (513, 128).
+    """A waveform whose spectrogram is close to `picture`: float32 (TAPS,), peak FAITHFUL_PEAK.
 
-    D. W. Griffin, J. S. Lim, Signal estimation from modified short-time Fourier transform, 1984; without the later momentum.
+    `picture`: (513, 128), 0 .. 1. D. W. Griffin, J. S. Lim, Signal estimation from modified
+    short-time Fourier transform, 1984; without momentum, which came later.
     """
     librosa = studio_import("librosa")
     magnitude = 10.0 ** ((picture.astype(np.float64) - 1.0) * db_range / 20.0)

@@ -1,4 +1,4 @@
-"""Folders of recordings into a bank, and back."""
+"""Imports folders of recordings as banks, and exports banks as folders."""
 
 from __future__ import annotations
 
@@ -35,12 +35,17 @@ def import_folder(
     report: Callable[[str], None],
     progress: Callable[[int, int], None] | None = None,
 ) -> int:
-    """Writes a bank of the folder's recordings; how many. `report` gets a line for each file that cannot be taken.
+    """Write a bank of the folder's recordings. Returns how many.
 
-    Places: `coordinates`, a CSV of name,x,y,z (else the folder's coordinates.csv), else where an encoder finds them (`encoder`, an
-    imported plug-in encoder; else our own), else, where no encoder can run, spread along x by their decay, which is reported.
+    `report` gets a line for each file that is left out. The recordings are placed by the first of
+    these that is available:
 
-    Raises BankError if none can be taken, ModelError for an `encoder` that cannot be used, OSError.
+    1. `coordinates`, a CSV file of name,x,y,z; or coordinates.csv in the folder
+    2. `encoder`, an imported plug-in encoder
+    3. nverb's own encoder
+    4. decay time, spread along x; this is reported
+
+    Raises BankError if no file can be used, ModelError for a bad `encoder`, OSError.
     """
     if not folder.is_dir():
         raise BankError(f"{folder}: no such folder")
@@ -80,7 +85,7 @@ def import_folder(
 
 
 def _finder(encoder: Path | None, report: Callable[[str], None]) -> Finder | None:
-    """What finds a recording's place, by the encoder; None, reported, where ours cannot run."""
+    """A function that places a recording with an encoder. None, reported, if ours cannot run."""
     from models.decoder import Decoder, Encoder, ModelError, PluginEncoder
     from models.reference import RATE_HZ
 
@@ -101,7 +106,7 @@ def _finder(encoder: Path | None, report: Callable[[str], None]) -> Finder | Non
         return None
 
     def find(samples: NDArray[np.float32], rate_hz: int) -> Point:
-        # One channel, the loudest: a sum of two would comb what lies between the microphones.
+        # Use the loudest channel: the sum of two microphones is comb-filtered.
         loudest = samples[int(np.argmax((samples**2).sum(axis=1)))]
         return bounded(own.encode(analyse(loudest, rate_hz), decoder, limit=LATENT_HIGH)[0])
 
@@ -109,7 +114,7 @@ def _finder(encoder: Path | None, report: Callable[[str], None]) -> Finder | Non
 
 
 def _decay_s(waveform: Waveform) -> float:
-    """When 99.9 % of the energy is through."""
+    """The time by which 99.9 % of the energy has arrived."""
     energy = np.cumsum((waveform.samples.astype(np.float64) ** 2).sum(axis=0))
     return float(np.searchsorted(energy, 0.999 * energy[-1]) / waveform.rate_hz)
 
@@ -123,7 +128,7 @@ def _rows(file: TextIO, path: Path) -> Iterator[list[str]]:
 
 def _read_places(path: Path) -> dict[str, Point]:
     places = {}
-    # A spreadsheet begins its UTF-8 with a mark; what is not UTF-8 is a file's name as the folder has it.
+    # Spreadsheets begin UTF-8 with a byte order mark. Names that are not UTF-8 keep their bytes.
     with open(path, newline="", encoding="utf-8-sig", errors="surrogateescape") as file:
         for number, row in enumerate(_rows(file, path), 1):
             if not row or row[:1] == ["name"]:
@@ -144,8 +149,10 @@ def _read_places(path: Path) -> dict[str, Point]:
 def export_folder(
     bank: Bank, folder: Path, *, rate_hz: int, progress: Callable[[int, int], None] | None = None
 ) -> int:
-    """Writes the bank's recordings as they are, and its rooms synthesised at `rate_hz`, as 32-bit float WAV files with a
-    coordinates.csv; how many. Raises OSError."""
+    """Write recordings unchanged and rooms synthesised at `rate_hz`, with a coordinates.csv.
+
+    The files are WAV, 32-bit float. Returns how many. Raises OSError.
+    """
 
     def write_wav(name: str, samples: NDArray[np.float32], at_hz: int) -> None:
         write_sound(

@@ -1,20 +1,23 @@
-"""The bank file: a grid of rooms as energy maps, recorded IRs as waveforms, or both; read through a memory map.
+"""The bank file: a grid of rooms as energy maps, recorded IRs as waveforms, or both.
 
-Little endian. Every field is checked against its bounds and the file's size before it is used.
+Read through a memory map. Little endian. Every field is checked against its bounds and the file's
+size before it is used.
 
     offset  bytes  field
          0      8  magic "nverbank"
          8      4  version, 1
-        12      4  bytes of the description, at most 1 MiB
-        16      8  bytes of the whole file
+        12      4  size of the description in bytes, at most 1 MiB
+        16      8  size of the file in bytes
         24      8  offset of the rooms, a multiple of 64
         32      8  offset of the waveforms, a multiple of 64
         40     24  0
-        64     ..  description, UTF-8 JSON: name, comment, axes, grid, list of waveforms, interleaved (see `write`)
-        ..     ..  rooms, x slowest, z fastest; each a float32 floor in dB, a float32 1 or 0 (is there a direct sound?), and
-                   (bands, 1 + frames) bytes, the direct sound first, then the frames: byte b is b / 2 dB above the floor
-        ..     ..  waveforms: float32 (channels, taps), each from a multiple of 64 on
-      last     32  SHA-256 of all that precedes
+        64     ..  description, UTF-8 JSON: name, comment, axes, grid, list of waveforms,
+                   interleaved (see `write`)
+        ..     ..  rooms, x slowest, z fastest; each a float32 floor in dB, a float32 1 or 0 (with
+                   or without direct sound), and (bands, 1 + frames) bytes, the direct sound first,
+                   then the frames: byte b is b / 2 dB above the floor
+        ..     ..  waveforms: float32 (channels, taps), each at a multiple of 64
+      last     32  SHA-256 of all bytes before it
 """
 
 from __future__ import annotations
@@ -58,12 +61,12 @@ STEP_DB = 0.5
 
 
 class BankError(InvalidValue):
-    """A file that is no bank, or a damaged one. The message names the file, what is wrong and what to do."""
+    """The file is no bank, or damaged. The message names the file, the problem and the remedy."""
 
 
 @dataclass(frozen=True)
 class Waveform:
-    """A recorded IR: `samples` float32 (1, 2 or 4 channels, taps) at `rate_hz`; `at` its place on the axes."""
+    """A recorded IR: `samples` float32 (1, 2 or 4 channels, taps) at `rate_hz`; `at`: its place."""
 
     name: str
     rate_hz: int
@@ -76,7 +79,7 @@ def _aligned(n: int) -> int:
 
 
 def axis_points(steps: int, low: float, high: float) -> list[float]:
-    """Grid points of one axis, evenly spaced from `low` to `high`; a single one is in the middle."""
+    """Grid points of an axis, evenly spaced from `low` to `high`; a single one is in the middle."""
     return np.linspace(low, high, steps).tolist() if steps > 1 else [(low + high) / 2]
 
 
@@ -85,7 +88,7 @@ def room_bytes(grid: Grid) -> int:
 
 
 def encode_room(room: EnergyMap) -> bytes:
-    """A room as the file holds it: within 0.25 dB over the 127.5 dB below its loudest cell."""
+    """A room as the file stores it: within 0.25 dB over the 127.5 dB below its loudest cell."""
     direct = np.full(room.grid.bands, -1e9) if room.direct_db is None else room.direct_db
     cells = np.concatenate([direct[:, None], room.level_db], axis=1)
     floor = float(cells.max()) - 255 * STEP_DB
@@ -106,9 +109,10 @@ def write(
     interleaved: int = 0,
     comment: str = "",
 ) -> None:
-    """Writes a bank, whole or not at all. `rooms`: encoded, steps ** 3 of them. Raises OSError (the old file stays).
+    """Write a bank atomically. Raises OSError; an existing file stays unchanged then.
 
-    `interleaved`: the waveforms are the plug-in's grid of this many steps an axis, see `bank.stepped`.
+    `rooms`: steps ** 3 rooms from `encode_room`. `interleaved`: the waveforms are the plug-in's
+    grid with this many steps per axis, see `bank.stepped`.
     """
     description = {
         "name": name,
@@ -156,7 +160,7 @@ def _about(waveform: Waveform) -> dict[str, Any]:
 
 
 class Bank:
-    """An open bank. Use `Bank.open`; rooms are read from the map when they are asked for."""
+    """An open bank. Use `Bank.open`; rooms are read from the memory map on demand."""
 
     def __init__(self, path: Path, memory: mmap.mmap) -> None:
         self.path = path
@@ -256,7 +260,9 @@ class Bank:
 
     @classmethod
     def open(cls, path: Path | str) -> Bank:
-        """Opens a bank: its structure is checked, its hash is not (see `verify`). Raises BankError, OSError."""
+        """Open a bank and check its structure, but not its hash (`verify`). Raises BankError,
+        OSError.
+        """
         path = Path(path)
         with open(path, "rb") as file:
             if os.fstat(file.fileno()).st_size < HEADER_BYTES + DIGEST_BYTES:
@@ -267,20 +273,20 @@ class Bank:
 
     @property
     def digest(self) -> bytes:
-        """The SHA-256 that the file says is its own."""
+        """The SHA-256 that the file states."""
         return self._memory[-DIGEST_BYTES:]
 
     def _fail(self, what: str) -> None:
         raise BankError(f"{self.path}: {what}")
 
     def verify(self) -> None:
-        """Checks every byte against the hash. Raises BankError."""
+        """Check every byte against the hash. Raises BankError."""
         view = memoryview(self._memory)
         if hashlib.sha256(view[:-DIGEST_BYTES]).digest() != bytes(view[-DIGEST_BYTES:]):
             self._fail("its contents do not match its SHA-256: it is damaged, copy it again")
 
     def _room(self, index: int) -> tuple[Floats, float]:
-        """Levels (bands, 1 + frames) in dB, direct sound first, and whether there is one (0 or 1)."""
+        """Levels (bands, 1 + frames) in dB, direct sound first, and 1 if there is one, else 0."""
         raw = self._rooms[index]
         floor, direct = np.frombuffer(raw[:8].tobytes(), "<f4")
         if not (math.isfinite(floor) and abs(floor) < 1000):
@@ -289,9 +295,10 @@ class Bank:
         return cells.astype(np.float32) * np.float32(STEP_DB) + floor, float(direct > 0.5)
 
     def energy_map(self, x: float, y: float, z: float) -> EnergyMap:
-        """The room at a point of the axes (clamped to their ends): trilinear in dB between the eight around it. Control process.
+        """The room at a point of the axes: trilinear in dB between the eight rooms around it.
 
-        Raises BankError for a bank of recordings only.
+        Coordinates are clamped to the ends of the axes. Called in the control process. Raises
+        BankError for a bank without rooms.
         """
         if not self.steps:
             self._fail("holds recordings only: no rooms to walk through")
@@ -327,7 +334,7 @@ class Bank:
         )
 
     def nearest(self, x: float, y: float, z: float) -> Waveform:
-        """The recording that lies nearest. Raises BankError where there is none."""
+        """The recording nearest to the point. Raises BankError for a bank without recordings."""
         if not self.waveforms:
             self._fail("holds no recordings")
         return min(self.waveforms, key=lambda w: math.dist(w.at, (x, y, z)))

@@ -1,10 +1,13 @@
-"""Pictures of what a bank or a model holds: the latent cube in slices, and a walk through it. Desktop only: matplotlib.
+"""Pictures of a bank or a model: the latent cube in slices, and a walk through it.
 
-| quantity   | what                                                                                                    |
-|------------|---------------------------------------------------------------------------------------------------------|
-| T30        | reverberation time, s: ISO 3382-1, mean of the octaves 500 and 1000 Hz                                    |
-| brightness | decay time at 4 and 8 kHz over that of the middle octaves (what the Y knob sets)                          |
-| level      | energy of the room's map against the median of those shown, dB: before the pedal makes all equally loud   |
+Desktop only: matplotlib.
+
+| quantity   | what                                                                              |
+|------------|-----------------------------------------------------------------------------------|
+| T30        | reverberation time, s: ISO 3382-1, mean of the octaves 500 and 1000 Hz            |
+| brightness | decay time at 4 and 8 kHz over that of the middle octaves (the Y knob)            |
+| level      | energy of the room's map against the median of those shown, dB; before the pedal  |
+|            | makes all rooms equally loud                                                      |
 """
 
 from __future__ import annotations
@@ -31,7 +34,7 @@ Room = Callable[[float, float, float], EnergyMap]
 
 LOW, HIGH = LATENT_LOW, LATENT_HIGH
 SLICES, POINTS = 5, 13
-"""Slices along Z, and points along X and Y of each."""
+"""Slices along Z, and points along X and Y in each slice."""
 STOPS = (
     (0, 0, 0),
     (HIGH, 0, 0),
@@ -49,7 +52,7 @@ STOPS = (
 
 @dataclass(frozen=True)
 class Figures:
-    """One room: T30 in s (NaN where it does not decay by 35 dB), brightness, level in dB."""
+    """One room: T30 in s (NaN if it does not decay by 35 dB), brightness, level in dB."""
 
     t30_s: float
     brightness: float
@@ -57,7 +60,7 @@ class Figures:
 
 
 def figures(room: EnergyMap) -> Figures:
-    """What the pictures show of a room."""
+    """The figures that the pictures show of a room."""
     level, direct = _batch(room)
     t30 = measures.acoustics(level, direct, room.grid).t30_s[0, 3:5]
     y = float(measures.knobs(level, direct, room.grid)[0, 1])
@@ -80,7 +83,10 @@ def _batch(room: EnergyMap) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
 
 
 def rooms_of(source: Any) -> Room:
-    """The room at a latent point, of a bank or decoder: the plug-in's waveforms, too, each analysed into a map."""
+    """A function from a latent point to the room there, of a bank or a decoder.
+
+    For a bank without rooms: the nearest waveform, analysed into a map.
+    """
     if isinstance(source, Bank) and not source.steps:
 
         def nearest(x: float, y: float, z: float) -> EnergyMap:
@@ -95,9 +101,10 @@ def rooms_of(source: Any) -> Room:
 def draw_cube(
     source: Any, path: Path, progress: Progress | None = None
 ) -> dict[str, NDArray[np.float64]]:
-    """Writes a PNG of the cube: T30, brightness and level over X and Y at SLICES values of Z; of own recordings, where each lies.
+    """Write a PNG of the cube: T30, brightness and level over X and Y at SLICES values of Z.
 
-    Returns what is drawn, each (slices, y, x), or (recordings,). Raises BankError, ModelError, OSError, ImportError.
+    Of a bank of own recordings: a map of where they are. Returns the values drawn, each
+    (slices, y, x) or (recordings,). Raises BankError, ModelError, OSError, ImportError.
     """
     require_space(path, 0)
     recordings = isinstance(source, Bank) and not source.steps and not source.interleaved
@@ -144,7 +151,7 @@ def _slices(name: str, table: dict[str, NDArray[np.float64]]) -> Any:
                 cmap="viridis",
                 aspect="equal",
             )
-            axis.set_facecolor("0.85")  # shows where there is no figure
+            axis.set_facecolor("0.85")  # shows where there is no value
             if number == 0:
                 axis.set_title(f"z = {z:g}", fontsize=9)
             if number == len(table) - 1:
@@ -184,7 +191,7 @@ def draw_walk(
     per_second: float = 12.0,
     progress: Progress | None = None,
 ) -> None:
-    """Writes a GIF of a walk along X, Y and Z: the room's energy over frequency and time, its decay, and where it is.
+    """Write a GIF of a walk along X, Y and Z: energy over frequency and time, decay, position.
 
     Raises BankError, ModelError, OSError, ImportError.
     """
@@ -210,7 +217,7 @@ def draw_walk(
 
 
 def draw_spectrogram(values: NDArray[np.float32], about: Description, path: Path) -> None:
-    """Writes a PNG of a network's own output (`Decoder.picture`): levels over time and frequency."""
+    """Write a PNG of a network's raw output (`Decoder.picture`): levels over time and frequency."""
     figure = _figure((7.0, 4.0))
     axis = figure.subplots()
     if about.kind == "plug-in":
@@ -228,7 +235,7 @@ def draw_spectrogram(values: NDArray[np.float32], about: Description, path: Path
 
 
 def walk(frames: int) -> NDArray[np.float64]:
-    """Points (frames, 3) along STOPS, evenly paced: equal steps are equal distances."""
+    """Points (frames, 3) along STOPS at equal distances."""
     stops = np.array(STOPS, float)
     length = np.concatenate([[0.0], np.cumsum(np.linalg.norm(np.diff(stops, axis=0), axis=1))])
     at = np.linspace(0.0, length[-1], frames, endpoint=False)
@@ -292,7 +299,7 @@ def _figure(size: tuple[float, float]) -> Any:
 
 
 def _range(values: NDArray[np.float64]) -> tuple[float, float]:
-    """Ends of the colour scale: without those few that would take it all."""
+    """Ends of the colour scale: the quantiles 5 % and 95 %, so that outliers do not stretch it."""
     finite = values[np.isfinite(values)]
     if not len(finite):
         return 0.0, 1.0

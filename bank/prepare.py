@@ -1,7 +1,9 @@
-"""A folder of recorded IRs as rooms to train on: what the reference plug-in's tools did to theirs, on energy maps.
+"""Prepares a folder of recorded IRs as rooms to train on.
 
-Any rate and channel count; each channel is a room. An IR below SHORTEST_S is left out, one above LONGEST_S is shortened, and both are
-told. Each room also comes stretched in time and shifted in pitch: a map needs no resampler for that, only other axes.
+As the reference plug-in's tools did, but on energy maps. Any rate and channel count; each channel
+is a room. An IR shorter than SHORTEST_S is left out, one longer than LONGEST_S is cut; both are
+reported. Each room is also stretched in time and shifted in pitch: on a map that is a change of
+axes and needs no resampler.
 """
 
 from __future__ import annotations
@@ -22,13 +24,13 @@ from dsp.energymap import DEFAULT_GRID, FLOOR_DB, EnergyMap, hz_to_erb
 SHORTEST_S, LONGEST_S = 0.5, 6.0
 """The plug-in's limits, seconds from the onset to the end of the file."""
 STRETCHES = (0.8, 0.9, 1.1, 1.2)
-"""Speeds, as the plug-in's tool had them: 0.8 makes a room a quarter longer."""
+"""Speeds of the plug-in's tool: 0.8 makes a room a quarter longer."""
 SEMITONES = (-2, -1, 1, 2)
 
 
 @dataclass(frozen=True)
 class Prepared:
-    """Rooms of a folder, and what became of each file: (file, what is to be told; "" where it was simply taken)."""
+    """Rooms of a folder, and for each file: path, remark ("" if there is none), used or not."""
 
     rooms: list[EnergyMap]
     names: list[str]
@@ -36,14 +38,17 @@ class Prepared:
 
     @property
     def taken(self) -> int:
-        """How many files gave rooms."""
+        """The number of files that gave rooms."""
         return sum(1 for *_, taken in self.files if taken)
 
 
 def prepare(
     folder: Path, *, augment: bool, progress: Callable[[int, int], None] | None = None
 ) -> Prepared:
-    """Rooms of all recordings in `folder` and the folders below it. Raises RecordingError if there is not one, OSError."""
+    """Rooms of all recordings in `folder` and its subfolders.
+
+    Raises RecordingError if no recording can be used, OSError.
+    """
     if not folder.is_dir():
         raise RecordingError(f"{folder}: no such folder")
     paths = sorted(path for path in folder.rglob("*") if path.suffix.lower() in SOUND_FILES)
@@ -88,11 +93,11 @@ def prepare(
 
 
 def stretched(room: EnergyMap, speed: float) -> EnergyMap:
-    """The room played at `speed` without a change of pitch: its decay times are divided by it."""
+    """The room played at `speed` without a change of pitch: decay times are divided by `speed`."""
     centre = room.grid.frame_centre_s
     inside = np.minimum(centre * speed, centre[-1])
     level = np.stack([np.interp(inside, centre, row) for row in room.level_db])
-    # Past the last frame the slope of the last quarter goes on.
+    # Beyond the last frame, continue with the slope of the last quarter.
     beyond = np.maximum(centre * speed - centre[-1], 0.0)
     quarter = int(np.searchsorted(centre, 0.75 * centre[-1]))
     slope = (room.level_db[:, -1] - room.level_db[:, quarter]) / (centre[-1] - centre[quarter])
@@ -101,7 +106,7 @@ def stretched(room: EnergyMap, speed: float) -> EnergyMap:
 
 
 def shifted(room: EnergyMap, semitones: float) -> EnergyMap:
-    """The room with all its frequencies moved by `semitones`; its times stay."""
+    """The room with all frequencies moved by `semitones`; its times stay."""
     erb = hz_to_erb(room.grid.centre_hz)
     source = hz_to_erb(room.grid.centre_hz / 2 ** (semitones / 12))
     level = np.stack([np.interp(source, erb, column) for column in room.level_db.T], axis=1)
@@ -118,7 +123,7 @@ def _floored(level: NDArray[np.float64]) -> NDArray[np.float32]:
 
 
 def packed(rooms: list[EnergyMap]) -> NDArray[np.float16]:
-    """Rooms on DEFAULT_GRID as training takes them, float16 (rooms, values)."""
+    """Rooms on DEFAULT_GRID in the format of the training, float16 (rooms, values)."""
     from models.measures import pack_map
 
     assert all(room.grid == DEFAULT_GRID for room in rooms)

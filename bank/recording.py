@@ -1,4 +1,4 @@
-"""Reading recorded IRs, with all that can be wrong with them."""
+"""Reads recorded IRs and checks them."""
 
 from __future__ import annotations
 
@@ -21,11 +21,11 @@ MAX_SECONDS, MAX_RATE_HZ = 60.0, 192_000
 
 
 class RecordingError(InvalidValue):
-    """A file that cannot serve as an IR. The message names the file, what is wrong and what to do."""
+    """The file cannot be used as an IR. The message names the file, the problem and the remedy."""
 
 
 def why_unreadable(path: Path, error: soundfile.LibsndfileError) -> str:
-    """What is wrong with a file that libsndfile would not open, in words that lead to the remedy."""
+    """Why libsndfile could not open a file, in words that lead to the remedy."""
     if not path.exists():
         return "no such file"
     if path.is_dir():
@@ -36,7 +36,10 @@ def why_unreadable(path: Path, error: soundfile.LibsndfileError) -> str:
 
 
 def read_recording(path: Path, *, any_channels: bool = False) -> tuple[NDArray[np.float32], int]:
-    """The samples, float32 (1, 2 or 4 channels, or any number; taps), and their rate in Hz. Raises RecordingError."""
+    """The samples, float32 (channels, taps), and their rate in Hz. Raises RecordingError.
+
+    1, 2 or 4 channels, or any number with `any_channels`.
+    """
     import soundfile
 
     try:
@@ -79,7 +82,7 @@ def mono(samples: NDArray[np.float32], rate_hz: int, to_rate_hz: int) -> NDArray
 
 
 def at_rate(samples: NDArray[np.float32], rate_hz: int, to_rate_hz: int) -> NDArray[np.float32]:
-    """An IR (channels, taps) resampled as a filter, not as a sound: with more taps a second each is smaller, for the same gain."""
+    """An IR (channels, taps) resampled as a filter: scaled by the ratio of the rates."""
     import soxr
 
     if rate_hz == to_rate_hz:
@@ -91,14 +94,15 @@ def at_rate(samples: NDArray[np.float32], rate_hz: int, to_rate_hz: int) -> NDAr
 
 
 PLATEAU = 0.05
-"""A recording with less weight than this is not heard: around each place lies a patch where its recording plays alone."""
+"""A recording of less weight than this is silent: near its place each recording plays alone."""
 
 
 def weights_at(places: Sequence[Point], point: Point) -> list[tuple[float, int]]:
-    """Weights, which add to 1, and indices of the one or two recordings that sound at a point; the greater weight first.
+    """Weights and indices of the one or two recordings that play at a point, greater weight first.
 
-    Inverse distances that reach zero at the third nearest place (Franke and Little's weights, as in modified Shepard
-    interpolation), so that nothing jumps where the second and the third nearest change places.
+    The weights add to 1. They are inverse distances that reach zero at the third nearest place
+    (Franke and Little's weights, as in modified Shepard interpolation), so the sound does not jump
+    where the second and the third nearest change places.
     """
     order = sorted(range(len(places)), key=lambda i: math.dist(places[i], point))
     distances = [math.dist(places[i], point) for i in order[:3]]

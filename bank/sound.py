@@ -1,4 +1,4 @@
-"""Writing sound files: whole or not at all, in any format that libsndfile writes."""
+"""Writes sound files atomically, in any format that libsndfile writes."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 
 def sound_format(path: Path) -> tuple[str, str]:
-    """Format and sample format that a file's name asks for, as libsndfile calls them. Raises InvalidValue."""
+    """Format and sample format for a file's name, in libsndfile's terms. Raises InvalidValue."""
     import soundfile
 
     extension = path.suffix[1:].upper()
@@ -36,9 +36,10 @@ def write_sound(
     subtype: str | None = None,
     durable: bool = True,
 ) -> None:
-    """Replaces `path` by the sound that `write` writes to the open file that it is given.
+    """Replace `path` atomically by the sound that `write` writes to the open file it is given.
 
-    Raises InvalidValue for a format that is none or does not take the sound, OSError; the old file is then untouched.
+    Raises InvalidValue for a format that is unknown or cannot hold the sound, OSError; the old file
+    stays unchanged then.
     """
     import soundfile
 
@@ -46,7 +47,8 @@ def write_sound(
     lost: list[BaseException] = []
 
     def through(file: BinaryIO) -> None:
-        # libsndfile calls back to write. What is raised there, by a full disk or by Ctrl-C, cannot pass through it.
+        # libsndfile writes through a callback. An exception there (full disk, Ctrl-C) cannot pass
+        # through C, so it is caught and raised again below.
         before, sys.unraisablehook = (
             sys.unraisablehook,
             lambda what: lost.append(what.exc_value or OSError(path)),
@@ -61,7 +63,7 @@ def write_sound(
                 raise InvalidValue(
                     f"{path}: {error.error_string.strip().rstrip('.')}; choose .wav"
                 ) from None
-        except AssertionError:  # it wrote less than it was given
+        except AssertionError:  # soundfile wrote fewer frames than it was given
             if not lost:
                 raise
         finally:

@@ -1,10 +1,12 @@
-"""Playing the plug-in's bank as the plug-in does: ten steps an axis, width as a neighbour, resampling on or off.
+"""Plays the plug-in's bank like the plug-in: ten steps per axis, width as a neighbour in the bank,
+resampling on or off.
 
     left  = 2 * (steps ** 2 * x + steps * y + z)      x, y, z the knobs' steps, from 0
-    right = left + width, kept within the bank        width -4 .. 4, whole
+    right = left + width, clamped to the bank         width -4 .. 4, an integer
 
-The waveforms are converted to the engine's rate when resampling is on and the rate is one of CONVERTED_HZ; else they are used
-sample for sample: a shorter, brighter room. Each channel is then scaled to a peak of -12 dBFS.
+With resampling on, and an engine rate in CONVERTED_HZ, the waveforms are resampled to that rate.
+Otherwise their samples are used unchanged: a shorter, brighter room. Each channel is then scaled to
+a peak of -12 dBFS.
 """
 
 from __future__ import annotations
@@ -25,7 +27,7 @@ CONVERTED_HZ = (32_000, 44_100, 48_000, 96_000)
 
 
 class SteppedBank:
-    """An interleaved bank at one engine rate. Control process and renderer."""
+    """An interleaved bank at one engine rate. Used by the control process and the renderer."""
 
     def __init__(self, bank: Bank, rate_hz: int) -> None:
         if not bank.interleaved:
@@ -33,10 +35,13 @@ class SteppedBank:
         self._bank, self._rate_hz = bank, rate_hz
         self._channel = lru_cache(maxsize=16)(
             self._convert
-        )  # a turn of one knob comes back to the same few
+        )  # turning one knob returns to the same few waveforms
 
     def pair(self, x: float, y: float, z: float, width: float) -> tuple[int, int]:
-        """Which waveforms are left and right at knob positions 0 .. 9, to the nearest step, and a width -4 .. 4."""
+        """Indices of the left and right waveform at knob positions 0 .. 9 and a width of -4 .. 4.
+
+        Each is rounded to the nearest step.
+        """
         steps = self._bank.interleaved
         place = 0
         for knob in (x, y, z):

@@ -1,4 +1,7 @@
-"""Do X, Y and Z mean what they say? Rank correlation of each with its quantity along random lines through the knobs' cube."""
+"""Measures whether X, Y and Z control their quantities.
+
+Rank correlation of each axis with its quantity along random lines through the knobs' cube.
+"""
 
 from __future__ import annotations
 
@@ -13,21 +16,27 @@ from models.latent import KNOBS, LATENT_HIGH, LATENT_LOW
 
 LINES, POINTS = 40, 16
 SHORTEST = 1.0
-"""A line counts for an axis along which it runs at least this far (the cube is 4 wide)."""
+"""A line counts for an axis if it runs at least this far along it (the cube is 4 wide)."""
 
 QUANTITIES = ("X: decay time", "Y: brightness", "Z: early character")
 
 
 @dataclass(frozen=True)
 class Axes:
-    """Spearman's rank correlation of each axis with its quantity, float64 (3,): mean and worst over the lines."""
+    """Spearman's rank correlation of each axis with its quantity, float64 (3,).
+
+    `mean` and `worst` over the lines.
+    """
 
     mean: NDArray[np.float64]
     worst: NDArray[np.float64]
 
 
 def measure(decoder: Decoder, seed: int = 0) -> Axes:
-    """Decodes points on LINES random lines, all colours 0, and measures the rooms (`models.measures.knobs`)."""
+    """Decode points on LINES random lines and measure the rooms with `models.measures.knobs`.
+
+    All colours are 0.
+    """
     random = np.random.default_rng(seed)
     found: list[list[float]] = [[] for _ in range(KNOBS)]
     for _ in range(LINES):

@@ -1,4 +1,4 @@
-"""The model file `.nvmodel`: one TFLite network with what is needed to use it and to know that it runs right.
+"""The model file `.nvmodel`: a TFLite network, its description and vectors to verify it.
 
     offset  bytes  what
     0       8      "NVMODEL" and a zero byte
@@ -6,12 +6,14 @@
     12      4      length J of the description, at most MAX_DESCRIPTION
     16      32     SHA-256 of all that follows
     48      J      description, JSON in UTF-8: the fields of `Description`
-    48+J    T      the network, a TFLite FlatBuffer; T = description's network_bytes, at most MAX_NETWORK
+    48+J    T      the network, a TFLite FlatBuffer; T = description's network_bytes, at most
+                   MAX_NETWORK
     ...     4 G I  golden inputs, float32 (G, I); G = golden, I = inputs
-    ...     4 P    which outputs the golden ones are, uint32 (P,); P = golden_outputs
+    ...     4 P    indices of the golden outputs, uint32 (P,); P = golden_outputs
     ...     4 G P  golden outputs, float32 (G, P); the file ends here
 
-Golden vectors come from the machine that made the file; `Network` runs them before the model is used.
+Golden vectors come from the machine that made the file; `Network` runs them before the model is
+used.
 """
 
 from __future__ import annotations
@@ -41,7 +43,9 @@ MAX_NETWORK = 64 << 20
 MAX_VALUES = 1 << 20
 MAX_GOLDEN = 64
 GOLDEN_TOLERANCE = 2e-3
-"""Golden outputs must be met within this part of the golden outputs' spread: runtimes round differently, by far less."""
+"""Largest mean error at the golden outputs, as a fraction of their spread. Runtimes round
+differently, by far less.
+"""
 
 KINDS = ("rooms", "room encoder", "plug-in", "plug-in encoder")
 
@@ -50,21 +54,27 @@ MAX_FILE = _HEAD.size + MAX_DESCRIPTION + MAX_NETWORK + 4 * MAX_VALUES
 
 
 class ModelError(InvalidValue):
-    """A model file that cannot be used: what is wrong with it, in one line that names the file."""
+    """A model file that cannot be used. The message is one line and names the file."""
 
 
 class NoRuntime(ModelError):
-    """Neither ai-edge-litert nor tflite-runtime is installed: the caller plays from a bank and says so."""
+    """Neither ai-edge-litert nor tflite-runtime is installed. The caller falls back to a bank."""
 
 
 @dataclass(frozen=True)
 class Description:
-    """What a model file says of its network.
+    """The description of a network in a model file.
 
-    `kind`: "rooms" (latents -> packed map, `models.measures.pack`), "room encoder" (pooled levels -> latents), "plug-in" (3 latents ->
-    513 x 128 values), "plug-in encoder" (513 x 128 -> 3 latents). `db_range`: what 0 .. 1 of a plug-in's output spans, dB.
-    `quantisation`: the name of the way the weights are stored. `repaired`: the plug-in's blip is taken out when decoding. `figures`:
-    measured at export, such as "mean_error_db" against the float network.
+    | field        | what                                                                      |
+    |--------------|---------------------------------------------------------------------------|
+    | kind         | "rooms": latents -> packed map (`models.measures.pack`);                  |
+    |              | "room encoder": pooled levels -> latents;                                 |
+    |              | "plug-in": 3 latents -> 513 x 128 values;                                 |
+    |              | "plug-in encoder": 513 x 128 values -> 3 latents                          |
+    | db_range     | dB that 0 .. 1 of a plug-in's output spans                                |
+    | quantisation | how the weights are stored                                                |
+    | repaired     | the plug-in's blip is removed when decoding                               |
+    | figures      | measured at export, such as "mean_error_db" against the float network     |
     """
 
     name: str
@@ -132,7 +142,7 @@ class ModelFile:
 
 
 def write(path: Path, model: ModelFile) -> None:
-    """Writes a model file, whole or not at all, and durably. Raises OSError; a file that was there stays then."""
+    """Write a model file atomically and durably. Raises OSError; an existing file stays then."""
     text = json.dumps(asdict(model.description), sort_keys=True).encode()
     parts = (
         text,
@@ -147,13 +157,13 @@ def write(path: Path, model: ModelFile) -> None:
 
 
 def is_model(path: Path) -> bool:
-    """Does this file call itself a model? Raises OSError."""
+    """Whether the file has a model's magic number. Raises OSError."""
     with open(path, "rb") as file:
         return file.read(len(MAGIC)) == MAGIC
 
 
 def read(path: Path) -> ModelFile:
-    """Reads and checks a model file. Raises ModelError for a bad one, OSError when it cannot be read."""
+    """Read and check a model file. Raises ModelError for an invalid one, OSError."""
     with open(path, "rb") as file:
         if os.fstat(file.fileno()).st_size > MAX_FILE:
             raise ModelError(f"{path}: too large for a model file")
@@ -161,7 +171,7 @@ def read(path: Path) -> ModelFile:
 
 
 def parse(data: bytes, path: str) -> ModelFile:
-    """A model file's bytes, checked; `path` is what messages call them. Raises ModelError."""
+    """Check and parse a model file's bytes. Messages call them `path`. Raises ModelError."""
     if len(data) < _HEAD.size or not data.startswith(MAGIC):
         raise ModelError(
             f"{path}: not an nverb model file (make one with `nverb model train` or `nverb model import`)"
@@ -248,9 +258,9 @@ def _description(path: str, text: bytes) -> Description:
 
 
 def runtime_package() -> str | None:
-    """The package that brings a TFLite runtime to this Python; None where there is none: 32-bit Python 3.12 and newer.
+    """The package with a TFLite runtime for this Python; None on 32-bit Python 3.12 and newer.
 
-    Asked of Python itself: under a 32-bit system `uname` may tell of a 64-bit kernel.
+    Python is asked, not `uname`: a 32-bit system may run on a 64-bit kernel.
     """
     if sys.maxsize > 2**32:
         return "ai-edge-litert"
@@ -258,7 +268,7 @@ def runtime_package() -> str | None:
 
 
 def no_runtime() -> str:
-    """Why there is no TFLite runtime, and what could be done."""
+    """Why there is no TFLite runtime, and the remedy."""
     package = runtime_package()
     if package is None:
         return f"no TFLite runtime exists for a 32-bit Python {sys.version_info[0]}.{sys.version_info[1]}"
@@ -279,15 +289,15 @@ def _interpreter_class() -> Any:
 class Network:
     """A TFLite network with one float32 input and one float32 output; batch of one, one thread.
 
-    Raises NoRuntime without a runtime, ModelError when the network is not what its description says or gives other answers than
-    its golden vectors.
+    Raises NoRuntime without a runtime, and ModelError if the network does not match its description
+    or its golden vectors.
     """
 
     def __init__(self, model: ModelFile, where: str) -> None:
         description = model.description
         interpreter_class = _interpreter_class()
         try:
-            with suppress_output():  # it announces its delegate
+            with suppress_output():  # TFLite prints its delegate
                 self._interpreter = interpreter_class(model_content=model.network, num_threads=1)
                 self._interpreter.allocate_tensors()
             inputs, outputs = (
@@ -320,7 +330,10 @@ class Network:
                 )
 
     def __call__(self, values: NDArray[np.float32]) -> NDArray[np.float32]:
-        """One input, float32 (inputs,) -> one output, float32 (outputs,). Raises ModelError for a network that fails as it runs."""
+        """One input, float32 (inputs,) -> one output, float32 (outputs,).
+
+        Raises ModelError if the network fails.
+        """
         try:
             self._interpreter.set_tensor(
                 self._in, np.asarray(values, np.float32).reshape(self._in_shape)

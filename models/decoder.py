@@ -1,6 +1,7 @@
-"""Decoder and encoder runtimes: numpy and a TFLite runtime, nothing else. Runs in the control process.
+"""Decoder and encoder runtimes: NumPy and a TFLite runtime only. Used in the control process.
 
-A decoder answers "which room is at x, y, z"; the plug-in's decoder, imported by `nverb model import`, answers the same question.
+A decoder gives the room at x, y, z. The plug-in's decoder, imported by `nverb model import`, has
+the same interface.
 """
 
 from __future__ import annotations
@@ -20,10 +21,10 @@ from models.latent import KNOBS, LATENT_LIMIT, LATENTS
 __all__ = ["SHIPPED", "Decoder", "Encoder", "ModelError", "NoRuntime", "PluginEncoder"]
 
 SHIPPED = Path(__file__).parent / "shipped"
-"""Holds decoder.nvmodel and encoder.nvmodel, which come with nverb."""
+"""The folder of decoder.nvmodel and encoder.nvmodel, which come with nverb."""
 
 NO_DIRECT_DB = -45.0
-"""A decoded direct sound below this, under the whole room's energy, is none."""
+"""A decoded direct sound below this, relative to the energy of the room, is dropped."""
 
 
 def _read(path: Path, trusted: bool = False) -> ModelFile:
@@ -34,7 +35,7 @@ def _read(path: Path, trusted: bool = False) -> ModelFile:
 
 
 class Decoder:
-    """A room source: `energy_map(x, y, z)` by a network. One thread at a time."""
+    """A room source: `energy_map(x, y, z)` from a network. Not thread-safe."""
 
     def __init__(self, description: Description, network: Network, digest: bytes) -> None:
         self.description, self._network = description, network
@@ -45,9 +46,11 @@ class Decoder:
     def open(
         cls, path: Path | str = SHIPPED / "decoder.nvmodel", *, trusted: bool = False
     ) -> Decoder:
-        """Opens and self-checks a model file. Raises ModelError (NoRuntime without a TFLite runtime), OSError.
+        """Open and verify a model file. Raises ModelError (NoRuntime without a TFLite runtime),
+        OSError.
 
-        `trusted`: it was opened before, as a slot of the store was at its trial; else a child process opens it first.
+        `trusted`: the file was opened before, as slots of the store are at installation. Other
+        files are opened in a child process first.
         """
         return cls.of(_read(Path(path), trusted), str(path))
 
@@ -73,11 +76,14 @@ class Decoder:
 
     @property
     def colours(self) -> int:
-        """How many colour latents there are beyond X, Y and Z."""
+        """The number of colour latents, after X, Y and Z."""
         return self.description.inputs - KNOBS
 
     def decode(self, latent: Sequence[float] | NDArray[np.float32]) -> NDArray[np.float32]:
-        """The network's own output, float32 (outputs,), at a latent (inputs,): packed map (dB) or the plug-in's (513 * 128)."""
+        """The network's raw output, float32 (outputs,), at a latent (inputs,).
+
+        A packed map in dB, or the plug-in's 513 * 128 values.
+        """
         point = np.clip(np.asarray(latent, np.float32), -LATENT_LIMIT, LATENT_LIMIT)
         if point.shape != (self.description.inputs,):
             raise ValueError(
@@ -86,8 +92,11 @@ class Decoder:
         return self._network(point)
 
     def picture(self, latent: Sequence[float]) -> NDArray[np.float32]:
-        """The network's own output at a latent of 3 values (own models: up to 8; the rest is 0), each in -3 .. 3, as a picture: the
-        plug-in's (513, 128) values, or levels in dB (bands, frames). Raises InvalidValue."""
+        """The network's raw output as a picture.
+
+        `latent`: 3 values, for own models up to 8, each in -3 .. 3; missing ones are 0. Returns the
+        plug-in's (513, 128) values, or levels in dB (bands, frames). Raises InvalidValue.
+        """
         if not KNOBS <= len(latent) <= self.description.inputs:
             most = self.description.inputs
             raise InvalidValue(
@@ -106,7 +115,7 @@ class Decoder:
         return np.asarray(measures.unpack(values[None], self._grid)[0][0])
 
     def played_picture(self, latent: Sequence[float]) -> NDArray[np.float32]:
-        """The same of a plug-in's decoder as it is played: its blip repaired, if the model file says so."""
+        """`picture` of a plug-in's decoder as it is played: repaired if the model file says so."""
         values = self.picture(latent)
         return (
             reference.repair(values, self.description.db_range)
@@ -117,7 +126,10 @@ class Decoder:
     def energy_map(
         self, x: float, y: float, z: float, colour: Sequence[float] | None = None
     ) -> EnergyMap:
-        """The room at a point; `colour`: up to `colours` further latents, 0 where left out. Each coordinate in -2..2."""
+        """The room at a point, each coordinate in -2 .. 2.
+
+        `colour`: up to `colours` more latents; missing ones are 0.
+        """
         latent = np.zeros(self.description.inputs, np.float32)
         latent[:KNOBS] = x, y, z
         if colour is not None:
@@ -140,7 +152,7 @@ class Decoder:
 
 
 def _spread(level_db: NDArray[np.float32]) -> NDArray[np.float32]:
-    """What training kept above MODEL_FLOOR_DB goes down to silence again: 2.5 dB for each below -90."""
+    """Undo the floor of the training: below -90 dB each dB becomes 2.5 dB."""
     deep = level_db + 1.5 * np.minimum(level_db + 90.0, 0.0)
     return np.asarray(np.maximum(deep, level_db.max() + FLOOR_DB), np.float32)
 
@@ -153,7 +165,7 @@ class PluginEncoder:
 
     @classmethod
     def open(cls, path: Path | str) -> PluginEncoder:
-        """Opens and self-checks a model file of kind "plug-in encoder". Raises ModelError, NoRuntime, OSError."""
+        """Open and verify a "plug-in encoder" model file. Raises ModelError, NoRuntime, OSError."""
         model = _read(Path(path))
         about = model.description
         if about.kind != "plug-in encoder":
@@ -165,19 +177,19 @@ class PluginEncoder:
         return cls(Network(model, str(path)))
 
     def encode(self, ir: NDArray[np.float32]) -> NDArray[np.float32]:
-        """Latents (3,) of a mono IR at 16 kHz; its first 2.032 s count."""
+        """Latents (3,) of a mono IR at 16 kHz; only its first 2.032 s are used."""
         return self._network(reference.spectrogram(ir).ravel())
 
 
 class Encoder:
-    """Finds latents of a room: the network's guess, then a fit of the decoder's room to it."""
+    """Finds the latents of a room: an estimate by the network, then a fit of the decoder's room."""
 
     def __init__(self, network: Network) -> None:
         self._network = network
 
     @classmethod
     def open(cls, path: Path | str = SHIPPED / "encoder.nvmodel") -> Encoder:
-        """Opens and self-checks a model file of kind "room encoder". Raises ModelError, NoRuntime, OSError."""
+        """Open and verify a "room encoder" model file. Raises ModelError, NoRuntime, OSError."""
         return cls.of(_read(Path(path)), str(path))
 
     @classmethod
@@ -193,7 +205,9 @@ class Encoder:
         return cls(Network(model, path))
 
     def guess(self, packed: NDArray[np.float32]) -> NDArray[np.float32]:
-        """Latents (8,) of one packed map (1, values): X, Y, Z as measured, the colours from the network."""
+        """Latents (8,) of one packed map (1, values): X, Y, Z measured, the colours by the
+        network.
+        """
         level, direct = measures.unpack(packed)
         measured = measures.squash(measures.knobs(level, direct)[0])
         heard = LATENT_LIMIT * np.tanh(
@@ -209,12 +223,14 @@ class Encoder:
         rounds: int = 20,
         latents: int = LATENTS,
     ) -> tuple[NDArray[np.float32], float]:
-        """Latents (8,) within +-`limit` whose decoded room is nearest to `room`, and the decay curves' mean error in dB.
+        """Latents (8,) within +-`limit` whose room is nearest to `room`, and the remaining error.
 
-        `latents`: how many of them may be used, 3 for the knobs alone; the others stay 0.
+        The error is the mean over the decay curves, in dB. `latents`: the number of latents to use,
+        3 for the knobs alone; the others stay 0.
 
-        Levenberg-Marquardt on the octaves' decay curves, on the energy from the start on, and (weakly) on the spectrum over time;
-        the Jacobian by differences. From two starts: the guess, and the guess without colour.
+        Levenberg-Marquardt on the octaves' decay curves, on the cumulative energy, and with a low
+        weight on the spectrum over time; the Jacobian by differences. Two starts: the estimate, and
+        the estimate without colours.
         """
         packed = measures.pack_map(room)
         guess = np.clip(self.guess(packed), -limit, limit)
@@ -225,7 +241,7 @@ class Encoder:
 
 
 class _Target:
-    """A room as the residuals that a fit makes small."""
+    """A room, and the residuals of other rooms against it."""
 
     def __init__(self, packed: NDArray[np.float32]) -> None:
         level, direct = measures.unpack(packed)

@@ -1,8 +1,10 @@
-"""How well a model holds rooms: encoded, decoded, synthesised, and measured beside the original after ISO 3382-1.
+"""Measures how well a model reproduces rooms.
 
-    original (a recording, or a drawn room synthesised) -> map -> latents -> decoded map -> IR -> acoustics beside the original's
+A room is encoded, decoded, synthesised, and compared with the original after ISO 3382-1:
 
-NumPy and a TFLite runtime. `nverb model eval` and the training's report call it.
+    original (a recording, or a drawn room synthesised) -> map -> latents -> decoded map -> IR
+
+NumPy and a TFLite runtime. Called by `nverb model eval` and by the training's report.
 """
 
 from __future__ import annotations
@@ -29,18 +31,20 @@ Floats = NDArray[np.float32]
 Table = NDArray[np.float64]
 
 CURVE_BOTTOM_DB = -60.0
-"""Decay curves are compared down to here."""
+"""Decay curves are compared down to this level."""
 RATIO_LIMIT_DB = 25.0
-"""C50 and the direct-to-reverberant ratio are compared within +- this: beyond it nobody hears the weaker side."""
+"""C50 and the direct-to-reverberant ratio are limited to +- this before they are compared: beyond
+it the weaker side is inaudible.
+"""
 NO_DRR_DB = -24.0
-"""Where the original's direct sound lies lower than this it has none to compare."""
+"""If the original's direct sound is below this, it is not compared."""
 
 FIGURES = ("EDC dB", "T30 %", "EDT %", "C50 dB", "DRR dB")
 
 
 @dataclass(frozen=True)
 class Original:
-    """A room to be encoded: `ir` mono float32 (taps,) from its onset on, `rate_hz`, and its map."""
+    """A room to encode: `ir` mono float32 (taps,) from its onset on, `rate_hz`, and its map."""
 
     name: str
     ir: Floats
@@ -49,16 +53,16 @@ class Original:
 
 
 class Codec(Protocol):
-    """Something that brings a room back from a few numbers."""
+    """Reproduces a room from a few numbers."""
 
     name: str
 
     def __call__(self, room: EnergyMap) -> EnergyMap:
-        """The nearest room that it can make."""
+        """The nearest room that the codec can make."""
 
 
 class OwnCodec:
-    """The model's decoder, by the encoder's guess and its fit; `latents` 8, or 3 for the knobs alone (no colour)."""
+    """The model's encoder and decoder. `latents`: 8, or 3 for the knobs alone, without colours."""
 
     def __init__(self, decoder: Decoder, encoder: Encoder, latents: int = LATENTS) -> None:
         self._decoder, self._encoder, self._latents = decoder, encoder, latents
@@ -78,7 +82,10 @@ def decode(decoder: Decoder, latent: NDArray[np.floating[Any]]) -> EnergyMap:
 
 
 class SearchCodec:
-    """Any decoder of three latents, such as the plug-in's: the nearest decay curves of a table, then a search around it."""
+    """Any decoder of three latents, such as the plug-in's.
+
+    Takes the nearest decay curves of a table, then searches around that point.
+    """
 
     def __init__(
         self, decoder: Decoder, steps: int = 11, progress: Callable[[int, int], None] | None = None
@@ -119,7 +126,10 @@ _CURVE_S = np.arange(0.0, 4.0, 0.01)
 
 
 def curves_db(room: EnergyMap) -> Table:
-    """Decay curves of a map on any grid, (octaves, 400) at steps of 10 ms: to search by. Octaves above the grid are at 0 dB."""
+    """Decay curves of a map on any grid, (octaves, 400), in steps of 10 ms, for the search.
+
+    Octaves above the grid are at 0 dB.
+    """
     frames = measures.octave_matrix(room.grid) @ (
         measures.power(room.level_db) * room.grid.frame_s.astype(np.float32)
     )
@@ -134,7 +144,10 @@ def curves_db(room: EnergyMap) -> Table:
 
 
 def original(name: str, ir: Floats, rate_hz: int) -> Original:
-    """A recorded mono IR as an original: from its onset on, as long as a map at most. Raises InvalidValue for silence."""
+    """A recorded mono IR as an original: from its onset, at most as long as a map.
+
+    Raises InvalidValue for silence.
+    """
     begin = acoustics.onset(ir)
     sound = np.ascontiguousarray(ir[begin : begin + int(DEFAULT_GRID.duration_s * rate_hz)])
     return Original(name, sound, rate_hz, analyse(sound, rate_hz, start=0))
@@ -150,12 +163,15 @@ def held_out(rooms: generator.RoomParameters) -> Iterable[Original]:
 
 
 def room_has_direct(direct_db: Floats) -> bool:
-    """Whether a drawn room's direct sound is one: above -60 dB of its whole energy."""
+    """Whether a drawn room has a direct sound: above -60 dB of the room's energy."""
     return bool(10 * np.log10(measures.power(direct_db).sum()) > -60.0)
 
 
 def differences(measured: RoomAcoustics, wanted: RoomAcoustics) -> Table:
-    """|difference| of the FIGURES in each octave, float64 (figures, octaves): dB, or percent of the original's. NaN: not comparable."""
+    """|difference| of the FIGURES in each octave, float64 (figures, octaves).
+
+    In dB, or in percent of the original's; NaN if they cannot be compared.
+    """
     points = min(measured.curve_db.shape[1], wanted.curve_db.shape[1])
     result = np.full((len(FIGURES), len(OCTAVES_HZ)), np.nan)
     for row in range(len(OCTAVES_HZ)):
@@ -165,7 +181,7 @@ def differences(measured: RoomAcoustics, wanted: RoomAcoustics) -> Table:
             continue
         other = np.full(len(curve), measured.curve_db[row, -1])
         other[:points] = measured.curve_db[row, :points]
-        # Where the decoded room has ended, it counts as 20 dB below the range, not as minus infinity.
+        # Beyond its end the decoded room counts as 20 dB below the range, not as minus infinity.
         result[0, row] = np.abs(np.maximum(other, CURVE_BOTTOM_DB - 20.0) - curve)[heard].mean()
     with np.errstate(invalid="ignore"):
         result[1] = 100.0 * np.abs(measured.t30_s / wanted.t30_s - 1.0)
@@ -182,7 +198,10 @@ def _limited(db: Table) -> Table:
 
 @dataclass(frozen=True)
 class CodecResult:
-    """What a codec made of a set of originals: `table` float64 (rooms, figures, octaves) of absolute differences."""
+    """A codec's results for a set of originals.
+
+    `table`: float64 (rooms, figures, octaves) of absolute differences.
+    """
 
     codec: str
     what: str
@@ -190,7 +209,7 @@ class CodecResult:
     table: Table
 
     def per_octave(self) -> Table:
-        """(figures, octaves): medians of the times' errors in percent, means of those in dB; as the bars are set."""
+        """(figures, octaves): medians of errors in percent, means of errors in dB."""
         with np.errstate(all="ignore"):
             return np.stack(
                 [self._middle(self.table[:, figure], figure) for figure in range(len(FIGURES))]
@@ -209,7 +228,7 @@ class CodecResult:
     def _middle(values: Table, figure: int) -> Table:
         import warnings
 
-        with warnings.catch_warnings():  # an octave that no room reaches has no figure
+        with warnings.catch_warnings():  # NumPy warns about an octave in which no room has a figure
             warnings.simplefilter("ignore", RuntimeWarning)
             return np.asarray(
                 (np.nanmedian if "%" in FIGURES[figure] else np.nanmean)(values, axis=0)
@@ -222,7 +241,7 @@ def evaluate(
     what: str,
     progress: Callable[[int], None] = lambda done: None,
 ) -> list[CodecResult]:
-    """Every original through every codec."""
+    """Measure every original with every codec."""
     synthesisers: dict[Grid, Synthesiser] = {}
     names: list[str] = []
     tables: list[list[Table]] = [[] for _ in codecs]
@@ -245,10 +264,14 @@ def evaluate(
 
 
 BLOCK_S = 0.1
-"""The synthesis' energies are compared in blocks of this and pairs of bands: finer cells than this a narrow band cannot have."""
+"""The synthesis' energies are compared in blocks of this length and pairs of bands: a narrow band
+cannot resolve finer cells.
+"""
 CELL_BOTTOM_DB = -60.0
 STEEPEST_DB = 20.0
-"""Cells this far below the block before them are left out: the filters that measure narrow bands ring louder than that."""
+"""Cells this far below the block before them are left out: there the ringing of the filters that
+measure narrow bands is louder.
+"""
 
 SYNTHESIS_FIGURES = ("band energy dB", "T30 %", "buzz dB", "onset rise ms")
 
@@ -256,15 +279,17 @@ SYNTHESIS_FIGURES = ("band energy dB", "T30 %", "buzz dB", "onset rise ms")
 def synthesis(
     rooms: generator.RoomParameters, progress: Callable[[int], None] = lambda done: None
 ) -> Table:
-    """What the synthesis itself adds to drawn rooms: float64 (SYNTHESIS_FIGURES,), their medians (T30, rise) and means.
+    """The error of the synthesis itself on drawn rooms: float64 (SYNTHESIS_FIGURES,).
 
-    | figure      | what                                                                                                           |
-    |-------------|----------------------------------------------------------------------------------------------------------------|
-    | band energy | mean |difference| to the map's over all blocks of BLOCK_S and pairs of bands down to 60 dB under a room's loudest;
-    |             | without the direct sound, whose ringing in the measuring filters would hide what lies that far below it      |
-    | T30         | median |difference| to the decay of the map itself                                                            |
-    | buzz        | envelope's modulation at the frame rate, over that at its neighbours (`hop_buzz_db`)                          |
-    | onset rise  | from a tenth of the peak to the peak, of rooms whose direct sound is the loudest thing in them; the longest    |
+    | figure      | what                                                                         |
+    |-------------|------------------------------------------------------------------------------|
+    | band energy | mean |difference| to the map over all blocks of BLOCK_S and pairs of bands,  |
+    |             | down to 60 dB under a room's loudest cell; without the direct sound, whose   |
+    |             | ringing in the measuring filters masks such low levels                       |
+    | T30         | median |difference| to the decay of the map itself                           |
+    | buzz        | mean of `hop_buzz_db`: modulation of the envelope at the frame rate          |
+    | onset rise  | longest time from a tenth of the peak to the peak, over the rooms whose      |
+    |             | direct sound is their loudest part                                           |
     """
     synthesise = Synthesiser(RATE_HZ)
     levels, directs = generator.energy_maps(rooms)
@@ -295,9 +320,10 @@ def synthesis(
 
 
 def band_energy_errors_db(ir: Floats, rate_hz: int, room: EnergyMap) -> Table:
-    """|difference| between the energies of an IR and of its map, in blocks of BLOCK_S and pairs of bands; dB, (cells,).
+    """|difference| between the energies of an IR and of its map, dB, (cells,).
 
-    Without the map's last block, in which an IR that fills it is faded out, and cells that fall by STEEPEST_DB or more.
+    In blocks of BLOCK_S and pairs of bands. Leaves out the map's last block, in which a full-length
+    IR is faded out, and cells that fall by STEEPEST_DB or more.
     """
     grid = room.grid
     blocks = int(grid.duration_s / BLOCK_S)
@@ -328,10 +354,11 @@ def band_energy_errors_db(ir: Floats, rate_hz: int, room: EnergyMap) -> Table:
 
 
 def hop_buzz_db(ir: Floats, rate_hz: int, grid: Grid) -> float:
-    """How far the envelope's modulation once (to four times) a frame stands out of that at neighbouring rates; dB, 0: not at all.
+    """Modulation of the envelope at 1 to 4 times the frame rate, over that at nearby rates; dB.
 
-    The envelope of 500 .. 4000 Hz, freed of its decay, is read at 16 points of each frame, so that all frames are equally long.
-    NaN for an IR with fewer than 32 frames of 4 ms and more that are not 60 dB down.
+    0 means no buzz. The envelope of 500 .. 4000 Hz, divided by its trend, is read at 16 points per
+    frame, so that all frames have the same length. NaN for an IR with fewer than 32 frames that
+    last at least 4 ms and are less than 60 dB down.
     """
     spectrum = np.fft.rfft(ir.astype(np.float64))
     hz = np.fft.rfftfreq(len(ir), 1 / rate_hz)
@@ -346,7 +373,7 @@ def hop_buzz_db(ir: Floats, rate_hz: int, grid: Grid) -> float:
     edges = (grid.frame_edge_s[frames, None] + grid.frame_s[frames, None] * share).ravel()
     edges = np.append(edges, grid.frame_edge_s[frames[-1] + 1])
     envelope = np.diff(np.interp(edges * rate_hz, np.arange(len(total)), total)) / np.diff(edges)
-    # Freed of the decay by its own mean over five frames, which holds nothing that repeats with a frame.
+    # The trend is the mean over five frames: it contains nothing periodic in a frame.
     kernel = np.ones(5 * points) / (5 * points)
     trend = np.convolve(envelope, kernel, "same")
     keep = slice(3 * points, -3 * points)
@@ -374,7 +401,7 @@ def onset_rise_ms(ir: Floats, rate_hz: int) -> float:
 def as_json(
     results: Sequence[CodecResult], alone: Table | None, axes: Axes | None = None
 ) -> dict[str, object]:
-    """All figures, for programs."""
+    """All figures, as JSON."""
 
     def plain(values: Table) -> list[float | None]:
         return [None if np.isnan(value) else round(float(value), 4) for value in values]
@@ -405,7 +432,7 @@ def as_json(
 def as_text(
     results: Sequence[CodecResult], alone: Table | None, axes: Axes | None = None
 ) -> list[str]:
-    """Tables for people: all models side by side, set by set."""
+    """Tables of text: all models side by side, for each set of rooms."""
     lines = []
     for what in dict.fromkeys(result.what for result in results):
         rows = [result for result in results if result.what == what]

@@ -1,4 +1,7 @@
-"""Keras networks to TFLite model files, with the quantisation measured. Converting needs TensorFlow: desktop only."""
+"""Converts Keras networks to TFLite model files and measures the quantisation.
+
+Needs TensorFlow: desktop only.
+"""
 
 from __future__ import annotations
 
@@ -17,15 +20,22 @@ from models.suppress import suppress_output
 Floats = NDArray[np.float32]
 
 QUANTISATIONS = ("int8", "int8 weights", "int8 weights, int16 values", "float16", "float32")
-"""Smallest first. "int8": activations too. "int8 weights": activations rounded on the fly to 8 bits where a kernel does so."""
+"""Smallest first. "int8": activations too. "int8 weights": activations are rounded to 8 bits at run
+time by kernels that support it.
+"""
 
 NOT_DENSE_ON_OLD = ("int8 weights",)
-"""What tflite-runtime 2.14, the last for 32-bit ARM, cannot run for dense layers: FULLY_CONNECTED of version 12."""
+"""tflite-runtime 2.14, the last one for 32-bit ARM, cannot run these for dense layers: they need
+version 12 of FULLY_CONNECTED.
+"""
 
 
 @dataclass(frozen=True)
 class Attempt:
-    """One way to store a network: its size and its distance from the float one, in the output's units x `unit` of `smallest`."""
+    """A network stored in one quantisation, with its error against the float network.
+
+    The errors are in the output's units times the `unit` of `attempt`.
+    """
 
     quantisation: str
     network: bytes
@@ -36,10 +46,10 @@ class Attempt:
 def convert(
     function: Callable[[Any], Any], inputs: tuple[int, ...], quantisation: str, examples: Floats
 ) -> bytes:
-    """A TensorFlow function of one tensor of shape `inputs` as TFLite, float32 in and out.
+    """Convert a TensorFlow function of one tensor of shape `inputs` to TFLite, float32 in and out.
 
-    `examples` (n, *inputs[1:]) set the ranges of the activations. The function's weights must be constants. Raises ValueError
-    (RuntimeError from the converter) when the quantisation is not possible.
+    `examples` (n, *inputs[1:]) set the ranges of the activations. The function's weights must be
+    constants. Raises ValueError or the converter's RuntimeError if the quantisation is impossible.
     """
     tf = studio_import("tensorflow")
     signature = tf.function(function, input_signature=[tf.TensorSpec(inputs, tf.float32)])
@@ -69,7 +79,10 @@ def convert(
 
 
 def dense_function(layers: Any) -> Callable[[Any], Any]:
-    """A Keras Sequential of dense layers as a function with constant weights (as rounded, where the layer rounds them)."""
+    """A Keras Sequential of dense layers as a function with constant weights.
+
+    Weights are rounded if the layer rounds them.
+    """
     tf = studio_import("tensorflow")
     steps = []
     for layer in layers.layers:
@@ -87,7 +100,8 @@ def dense_function(layers: Any) -> Callable[[Any], Any]:
 
     def function(values: Any) -> Any:
         for kernel, bias, activation in steps:
-            # Not "+ bias": the converter would make that part of the matmul, where int16 values need 20 bytes for each bias.
+            # Not "+ bias": the converter would fuse it into the matmul, and with int16 values a
+            # fused bias takes 20 bytes per value.
             values = activation(values if kernel is None else tf.matmul(values, kernel) - (-bias))
         return values
 
@@ -121,9 +135,10 @@ def attempt(
     unit: float = 1.0,
     post: Callable[[Floats], Floats] = lambda values: values,
 ) -> Attempt:
-    """Converts and measures: mean and worst absolute difference from the float function over `probes`, times `unit`.
+    """Convert a network and measure its error.
 
-    `post` (such as a clip that every user of the output makes) goes over both before they are compared.
+    Mean and worst absolute difference from the float function over `probes`, times `unit`. `post`,
+    such as a clip that every user of the output applies, is applied to both before the comparison.
     """
     tf = studio_import("tensorflow")
     network = convert(function, shape, quantisation, examples)
@@ -141,10 +156,10 @@ def smallest_within(
     unit: str = "dB",
     leave_out: Sequence[str] = (),
 ) -> Attempt:
-    """Tries every quantisation but those of `leave_out`, reports each, and returns the smallest with a mean error of `bound` or less
-    (in `unit`).
+    """Try every quantisation but those in `leave_out`; return the smallest within `bound`.
 
-    Raises ModelError if even float32 is not within it: then the conversion is wrong.
+    `bound`: the largest mean error, in `unit`. Each attempt is reported. Raises ModelError if not
+    even float32 is within it: then the conversion is wrong.
     """
     report(f"{'weights':28} {'bytes':>10} {'mean error':>11} {'worst':>10}")
     good: list[Attempt] = []
@@ -183,7 +198,7 @@ def model_file(
     figures: dict[str, float] | None = None,
     unit: str = "db",
 ) -> ModelFile:
-    """A model file around a converted network; golden vectors from the first `golden` of `probes`."""
+    """A model file around a converted network; golden vectors from the first `golden` probes."""
     inputs = probes[:golden].reshape(min(golden, len(probes)), -1).astype(np.float32)
     index = np.unique(
         np.linspace(0, outputs - 1, min(golden_outputs, outputs)).round().astype(np.uint32)

@@ -1,4 +1,6 @@
-"""Writing files so that a power cut, a full disk or a kill leaves the old one or the new one, never half of either."""
+"""Writes files atomically: after a power cut, a full disk or a kill a file is the old or the new
+one.
+"""
 
 from __future__ import annotations
 
@@ -13,10 +15,11 @@ from typing import BinaryIO
 def write_atomically(
     path: Path, write: Callable[[BinaryIO], object], *, durable: bool = True
 ) -> None:
-    """Replaces `path` by what `write` writes: whole or not at all, and (if `durable`) there after a power cut.
+    """Replace `path` atomically by what `write` writes and, if `durable`, sync it to the disk.
 
-    The new content goes to a file beside it, which is renamed when it is whole. In a folder that a group shares (set-group-ID and
-    writable) the group may write the file, too. Raises OSError, which names `path`; the old file is then untouched.
+    The content goes to a temporary file in the same folder, which is then renamed. In a shared
+    folder (set-group-ID and group-writable) the file becomes group-writable. Raises OSError that
+    names `path`; the old file stays unchanged then.
     """
     require_file(path)
     temporary = path.with_name(f".{path.name}.{os.getpid()}.new")
@@ -31,7 +34,7 @@ def write_atomically(
         os.replace(temporary, path)
         if durable:
             sync_folder(path.parent)
-    except OSError as error:  # a failed write has no name, and nobody knows the temporary one
+    except OSError as error:  # a failed write names no file or the temporary one
         if error.filename is None or error.filename == os.fspath(temporary):
             error.filename, error.filename2 = os.fspath(path), None
         raise
@@ -40,13 +43,13 @@ def write_atomically(
 
 
 def is_shared(folder: Path) -> bool:
-    """A folder whose files several users of a group change by turns, as the pedal's and those who look after it do on a board."""
+    """Whether several users of a group write to this folder: set-group-ID and group-writable."""
     mode = folder.stat().st_mode
     return bool(mode & stat.S_ISGID and mode & stat.S_IWGRP)
 
 
 def sync_folder(path: Path) -> None:
-    """Makes the names in a folder last: what was made, renamed or removed in it is so after a power cut, too. Raises OSError."""
+    """Sync a folder, so that files created, renamed or removed in it stay so. Raises OSError."""
     folder = os.open(path, os.O_RDONLY | os.O_DIRECTORY)
     try:
         os.fsync(folder)
@@ -55,8 +58,10 @@ def sync_folder(path: Path) -> None:
 
 
 def require_file(path: Path) -> None:
-    """Raises OSError if `path` names anything else than a file in a folder that is there. A device, such as root's /dev/null, would
-    be gone once it was replaced."""
+    """Raises OSError unless `path` is a regular file or can become one.
+
+    A device, such as /dev/null, would be replaced by a file.
+    """
     if not path.parent.is_dir():
         raise FileNotFoundError(2, "no such folder", os.fspath(path.parent))
     if path.is_dir():
@@ -66,7 +71,9 @@ def require_file(path: Path) -> None:
 
 
 def require_space(path: Path, size: int) -> None:
-    """Raises OSError if `path` cannot be written with `size` bytes: before hours are spent on what would go there."""
+    """Raises OSError if `path` cannot be written with `size` bytes. Called before long
+    computations.
+    """
     require_file(path)
     if not os.access(path.parent, os.W_OK):
         raise PermissionError(13, "may not be written to", os.fspath(path.parent))

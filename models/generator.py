@@ -1,11 +1,12 @@
-"""Rooms drawn from a description: parameters of a room -> energy map, without rendering any audio.
+"""Draws rooms: parameters of a room -> energy map, without rendering audio.
 
-One formula serves every kind of space (`energy_maps`): a direct sound; early reflections, spaced by the size of the
-room; a diffuse field that builds up and decays with one slope or two in each band; and a shape over time for springs,
-slaps and gates. A room is a point in the space of `RoomParameters`.
+One formula serves every kind of space (`energy_maps`): a direct sound; early reflections, spaced by
+the size of the room; a diffuse field that builds up and decays with one or two slopes in each band;
+and a shape over time for springs, slaps and gates. A room is a point in the space of
+`RoomParameters`.
 
-`room_at` maps the three knobs to such a point by hand. It is what the starter bank is made of, and the reference for
-what X, Y and Z mean to a player.
+`room_at` maps the three knobs to such a point by formulas chosen by hand. The starter bank is made
+of it, and it defines what X, Y and Z mean to a player.
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ from dsp.energymap import DEFAULT_GRID, FLOOR_DB, EnergyMap, Grid
 from models.latent import KNOBS, LATENT_HIGH, LATENT_LOW
 
 HELD_OUT_SEED = 1 << 32
-"""Rooms for measuring are drawn with seeds from here on; training rooms with lower ones."""
+"""Seeds from here on are for rooms to measure with; training uses lower ones."""
 
 Array = NDArray[np.float64]
 Draws = dict[str, Array]
@@ -27,7 +28,9 @@ Draws = dict[str, Array]
 SPEED_OF_SOUND_M_S = 343.0
 
 _REFLECTION_TIME = np.array([0.55, 0.8, 1.1, 1.35, 1.75, 2.1, 2.6, 3.2, 3.9, 4.8, 5.9, 7.3])
-"""Arrival of the early reflections after the direct sound, in mean free times: gaps under one, as in a box room."""
+"""Arrival of the early reflections after the direct sound, in mean free times. The gaps are below
+one, as in a box-shaped room.
+"""
 
 _REFLECTION_DB = np.array(
     [-1.0, -3.0, -2.5, -4.5, -4.0, -6.0, -5.5, -7.5, -7.0, -9.0, -10.0, -12.0]
@@ -122,11 +125,11 @@ PLAIN = {
     "gate_fall_db_s": 500.0,
     "swell_s": 0.0,
 }
-"""A medium room without oddities: what a kind of room leaves unsaid."""
+"""A medium room: the default of each parameter."""
 
 
 def parameters(rooms: int, **values: Array) -> RoomParameters:
-    """`rooms` rooms: PLAIN ones but for `values`, each a number or an array of shape (rooms,)."""
+    """`rooms` rooms with the PLAIN parameters except `values`: numbers or arrays (rooms,)."""
     named = {
         field.name: values.get(field.name, PLAIN[field.name]) for field in fields(RoomParameters)
     }
@@ -138,8 +141,9 @@ def parameters(rooms: int, **values: Array) -> RoomParameters:
 def decay_curve_s(room: RoomParameters, grid: Grid = DEFAULT_GRID) -> Array:
     """T60 of the first slope in each band, shape (rooms, bands), seconds.
 
-    log T60 is a straight line in octaves from 1 kHz down to 125 Hz and up to 8 kHz and beyond, its corner rounded over
-    an octave, plus one period of cosine (`decay_bend`) and of sine (`decay_wave`) over eight octaves.
+    log T60 over octaves is two straight lines that meet at 1 kHz, through 125 Hz below and 8 kHz
+    above, with the corner rounded over an octave; plus one period of cosine (`decay_bend`) and of
+    sine (`decay_wave`) over eight octaves.
     """
     octave = np.log2(grid.centre_hz / 1000.0)
     below, above = _soft_ramp(-octave) / 3.0, _soft_ramp(octave) / 3.0
@@ -154,7 +158,7 @@ def decay_curve_s(room: RoomParameters, grid: Grid = DEFAULT_GRID) -> Array:
 
 
 def _soft_ramp(octaves: Array) -> Array:
-    """max(octaves, 0) with a corner rounded over about an octave, 0 at -1 and below."""
+    """max(octaves, 0) with the corner rounded over an octave, from -0.5 to 0.5."""
     return np.where(
         octaves > 0.5, octaves, np.where(octaves < -0.5, 0.0, 0.5 * (octaves + 0.5) ** 2)
     )
@@ -163,10 +167,11 @@ def _soft_ramp(octaves: Array) -> Array:
 def energy_maps(
     room: RoomParameters, grid: Grid = DEFAULT_GRID
 ) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-    """Draws rooms: (level_db, direct_db), float32, shapes (rooms, bands, frames) and (rooms, bands).
+    """Energy maps of rooms: level_db (rooms, bands, frames), direct_db (rooms, bands), float32.
 
-    Levels as in `EnergyMap`, with the energy of each whole room, direct sound and all, at 0 dB; nothing lies lower than
-    FLOOR_DB under a room's loudest cell. A room without direct sound has FLOOR_DB or less in direct_db.
+    Levels as in `EnergyMap`. The energy of each room, direct sound included, is 0 dB. The lowest
+    level is FLOOR_DB under the room's loudest cell. Without direct sound, direct_db is FLOOR_DB or
+    less.
     """
     edge, centre, length = grid.frame_edge_s, grid.frame_centre_s, grid.frame_s
     octave = np.log2(grid.centre_hz / 1000.0)
@@ -190,12 +195,12 @@ def energy_maps(
 
     tail = (diffuse[:, middle] * length).sum(
         axis=1
-    )  # (rooms,), energy at 1 kHz: what direct and early levels refer to
+    )  # (rooms,), energy at 1 kHz: the reference of direct and early levels
     flat = bandwidth * low / (bandwidth * low)[:, middle, None]
     direct = per_band(tail * 10.0 ** (room.direct_db / 10.0)) * flat
     direct = np.where(per_band(room.direct_db) > -60.0, direct, 0.0)
 
-    # The walls that let the field decay take as much from a reflection in the same time.
+    # The walls absorb from a reflection at the same rate as from the diffuse field.
     colour = per_band(tail * 10.0 ** (room.early_db / 10.0)) * spectrum / spectrum[:, middle, None]
     energy = diffuse + colour[:, :, None] * _reflections(room, grid)[:, None, :] * first
     energy *= _gate_and_swell(room, centre)[:, None, :]
@@ -218,7 +223,10 @@ def _decay(decay_s: Array, edge_s: Array, length_s: Array) -> Array:
 
 
 def _shape(room: RoomParameters, grid: Grid) -> Array:
-    """Build-up, echoes and dispersion: a factor of the diffuse field, shape (rooms, 1 or bands, frames)."""
+    """Build-up, echoes and dispersion as a factor of the diffuse field.
+
+    Shape (rooms, 1 or bands, frames).
+    """
     time = grid.frame_centre_s
     octave = np.log2(grid.centre_hz / 1000.0)
     onset_s = np.maximum(room.onset_s, 1e-4)[:, None]
@@ -227,7 +235,8 @@ def _shape(room: RoomParameters, grid: Grid) -> Array:
     onset = (-np.expm1(-time / onset_s[:, :, None])) ** room.onset_power[:, None, None]
     if not (room.echo_depth > 0.0).any():
         return np.asarray(onset)
-    # Echoes: a cosine to the 8th power, as loud on average as no echoes; they blur where frames outgrow the period.
+    # Echoes: a cosine to the 8th power with a mean of 1. They blur where frames outlast the
+    # period.
     delay = room.dispersion_s[:, None] * np.minimum(grid.centre_hz / 4000.0, 1.5) ** 2
     turn = (time[None, None, :] - delay[:, :, None]) / room.echo_s[:, None, None]
     pulse = np.cos(np.pi * turn) ** 8 / 0.2734375
@@ -235,16 +244,17 @@ def _shape(room: RoomParameters, grid: Grid) -> Array:
         np.clip(1.0 - 1.5 * grid.frame_s / room.echo_s[:, None], 0.0, 1.0)
         * room.echo_depth[:, None]
     )
-    # Each passage of a dispersing spring arrives more spread out than the last.
+    # A dispersing spring spreads the pulse more at each passage.
     spread = np.exp(-np.abs(room.dispersion_s / room.echo_s)[:, None] * time / room.echo_s[:, None])
     depth = (blur * spread)[:, None, :]
     return np.asarray(onset * (1.0 - depth + depth * pulse))
 
 
 def _reflections(room: RoomParameters, grid: Grid) -> Array:
-    """Early reflections of unit energy in all, as energy per second in each frame: shape (rooms, frames).
+    """Early reflections of unit total energy, as energy per second in each frame.
 
-    Each is a triangle over time, so that it glides from frame to frame as the size changes.
+    Shape (rooms, frames). Each reflection is a triangle over time, so it moves smoothly between
+    frames as the size changes.
     """
     number = np.arange(len(_REFLECTION_TIME))
     wander = 1.0 + 0.1 * np.sin(2.0 * np.pi * (room.pattern[:, None] + 0.382 * number))
@@ -264,7 +274,7 @@ def _gate_and_swell(room: RoomParameters, time: Array) -> Array:
     """A factor of everything but the direct sound, shape (rooms, frames)."""
     fall_db = np.maximum(time - room.gate_s[:, None], 0.0) * room.gate_fall_db_s[:, None]
     rise_s = room.swell_s[:, None]
-    # Rises as fast as the room decays, twice over, so that the fall at 1 kHz turns into its mirror image.
+    # Rises at twice the room's decay rate, so that the fall at 1 kHz becomes its mirror image.
     rise_db = np.minimum(time - rise_s, 0.0) * 120.0 / room.decay_s[:, None]
     return np.asarray(10.0 ** ((rise_db - fall_db) / 10.0))
 
@@ -276,9 +286,11 @@ def _log_uniform(random: np.random.Generator, rooms: int, low: float, high: floa
 def _draw_common(
     random: np.random.Generator, rooms: int, decay: tuple[float, float], size: tuple[float, float]
 ) -> Draws:
-    """What all kinds of room share: decay, its curve and spectrum, distance, early field, at times a weak second slope."""
+    """What all kinds of room share: decay, spectrum, distance, early field, a weak second slope."""
     decay_s = _log_uniform(random, rooms, *decay)
-    place = random.uniform(0.0, 1.0, rooms)  # how large for its kind; larger rooms decay longer
+    place = random.uniform(
+        0.0, 1.0, rooms
+    )  # size within the kind; large rooms decay longer
     longer = np.log(decay_s / decay[0]) / np.log(decay[1] / decay[0])
     treble_ratio = _log_uniform(random, rooms, 0.2, 1.1)
     distance = random.uniform(0.0, 1.0, rooms)  # 0 beside the source .. 1 far away
@@ -426,14 +438,17 @@ KINDS = {
     "swelling": (_swelling, 0.06),
     "knobs": (_knobs, 0.0),
 }
-"""Kinds of room: how one is drawn, and its share of a mixed draw. "knobs": the starter's cube and a fifth beyond it, drawn by name
-only; training wants it apart, for these are the rooms without colour."""
+"""Kinds of room: a function that draws them, and their share of a mixed draw.
+
+"knobs": the starter's cube and a fifth beyond it. Drawn by name only, as training treats these
+rooms separately: they have no colour.
+"""
 
 
 def draw(rooms: int, seed: int, kind: str | None = None) -> RoomParameters:
-    """`rooms` random rooms, of one kind or of all in their shares (shuffled); the same for the same arguments.
+    """`rooms` random rooms of one kind, or of all kinds in their shares, shuffled.
 
-    Raises ValueError for an unknown kind.
+    The same arguments give the same rooms. Raises ValueError for an unknown kind.
     """
     if kind is not None and kind not in KINDS:
         raise ValueError(f"no kind of room is called {kind!r}; there are {', '.join(KINDS)}")
@@ -458,7 +473,9 @@ def draw(rooms: int, seed: int, kind: str | None = None) -> RoomParameters:
 
 
 def knob_values(x: Array, y: Array, z: Array) -> Draws:
-    """Fields of the rooms that the knobs stand for; each argument in -2..2. X decay, Y brightness, Z early character."""
+    """Parameters of the rooms at knob latents, each in -2 .. 2: X decay, Y brightness, Z early
+    field.
+    """
     late = np.maximum(
         (z - LATENT_LOW) / (LATENT_HIGH - LATENT_LOW), 0.0
     )  # 0 dry and sparse .. 1 swelling
@@ -481,9 +498,9 @@ def knob_values(x: Array, y: Array, z: Array) -> Draws:
 def room_at(x: float, y: float, z: float) -> EnergyMap:
     """The starter room at a point of the knobs' cube: smooth in each coordinate.
 
-    T60 at 1 kHz is 5 ** (x / 2) s: 0.2 .. 5 s; y raises the treble's decay and the spectrum's tilt; z turns direct
-    sound and sparse reflections into a dense field that swells. Coordinates outside -2..2 are clipped. Called to build
-    the starter bank.
+    T60 at 1 kHz is 5 ** (x / 2) s: 0.2 .. 5 s; y raises the treble's decay and the spectrum's tilt;
+    z turns direct sound and sparse reflections into a dense field that swells. Coordinates are
+    clamped to -2 .. 2. Used to build the starter bank.
     """
     point = np.clip([[x], [y], [z]], LATENT_LOW, LATENT_HIGH)
     level_db, direct_db = energy_maps(parameters(1, **knob_values(*point)))

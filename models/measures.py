@@ -1,7 +1,7 @@
-"""What is measured on energy maps: decay curves and ISO 3382-1 figures per octave, and the three quantities behind X, Y and Z.
+"""Measures energy maps: decay curves, ISO 3382-1 figures per octave, the quantities of X, Y and Z.
 
-Everything works on many maps at once: `level_db` (..., bands, frames) and `direct_db` (..., bands), as in `EnergyMap`. What an IR's
-own figures are, `dsp.acoustics` measures.
+All functions take many maps at once: `level_db` (..., bands, frames) and `direct_db` (..., bands),
+as in `EnergyMap`. `dsp.acoustics` measures IRs.
 """
 
 from __future__ import annotations
@@ -28,23 +28,31 @@ MIDDLE_OCTAVES, TREBLE_OCTAVES = slice(3, 6), (6, 7)
 """Indices into OCTAVES_HZ: 500, 1000 and 2000 Hz; 4000 and 8000 Hz."""
 
 MODEL_FLOOR_DB = -110.0
-"""Lowest level a network sees, under a room's whole energy. Its output is spread from below -90 down to FLOOR_DB."""
+"""Lowest level that a network sees, relative to the energy of the room. The decoder expands levels
+below -90 dB to reach FLOOR_DB again.
+"""
 
 DECAY_BASE = 5.0
 """X = 2 log(T60) / log(DECAY_BASE): -2 .. 2 are 0.2 .. 5 s in the octaves 500, 1000 and 2000 Hz."""
 
 BRIGHTNESS_CENTRE, BRIGHTNESS_STEP = 0.5, 0.45
-"""Y = log(r / BRIGHTNESS_CENTRE) / BRIGHTNESS_STEP, r the T60 at 4000 and 8000 Hz (geometric mean) over that of the octaves
-500, 1000 and 2000 Hz together: -2 .. 2 are 0.2 .. 1.2."""
+"""Y = log(r / BRIGHTNESS_CENTRE) / BRIGHTNESS_STEP; r is the T60 at 4000 and 8000 Hz (geometric
+mean) over that of the octaves 500, 1000 and 2000 Hz together: -2 .. 2 are 0.2 .. 1.2.
+"""
 
 EARLY_SHARE, EARLY_CENTRE_DB, EARLY_STEP_DB = 0.04, -2.0, 5.0
-"""Z = (EARLY_CENTRE_DB - early balance) / EARLY_STEP_DB; the balance is 10 log10 of the energy before EARLY_SHARE x T60 (direct
-sound and all) over that after it: a pure exponential decay has -1.3 dB whatever its T60."""
+"""Z = (EARLY_CENTRE_DB - early balance) / EARLY_STEP_DB. The balance is 10 log10 of the energy
+before EARLY_SHARE x T60, direct sound included, over that after it. A purely exponential decay has
+-1.3 dB at any T60.
+"""
 
 
 @lru_cache(maxsize=8)
 def octave_matrix(grid: Grid = DEFAULT_GRID) -> Floats:
-    """Sums bands into octaves, float32 (octaves, bands): what each octave filter of `dsp.acoustics` lets through of each band's power."""
+    """Sums bands into octaves, float32 (octaves, bands).
+
+    Each value is the part of a band's power that passes an octave filter of `dsp.acoustics`.
+    """
     points = 16
     share = (np.arange(points) + 0.5) / points
     hz = grid.edge_hz[:-1, None] + np.diff(grid.edge_hz)[:, None] * share
@@ -53,7 +61,10 @@ def octave_matrix(grid: Grid = DEFAULT_GRID) -> Floats:
 
 
 def pack(level_db: Floats, direct_db: Floats | None) -> Floats:
-    """Maps as a network's vectors: float32 (maps, bands * frames + bands), whole energy at 0 dB, floor at MODEL_FLOOR_DB."""
+    """Maps as vectors for a network: float32 (maps, bands * frames + bands).
+
+    The energy of a room is at 0 dB, the floor at MODEL_FLOOR_DB.
+    """
     level = np.asarray(level_db, np.float32)
     level = level.reshape(-1, *level.shape[-2:])
     maps, bands, _ = level.shape
@@ -71,12 +82,12 @@ def pack(level_db: Floats, direct_db: Floats | None) -> Floats:
 
 
 def pack_map(room: EnergyMap) -> Floats:
-    """One map as a network's vector, float32 (1, values)."""
+    """One map as a vector for a network, float32 (1, values)."""
     return pack(room.level_db[None], None if room.direct_db is None else room.direct_db[None])
 
 
 def unpack(packed: Floats, grid: Grid = DEFAULT_GRID) -> tuple[Floats, Floats]:
-    """The reverse of `pack`: level_db (maps, bands, frames), direct_db (maps, bands)."""
+    """The inverse of `pack`: level_db (maps, bands, frames), direct_db (maps, bands)."""
     cells = grid.bands * grid.frames
     return packed[:, :cells].reshape(-1, grid.bands, grid.frames), packed[:, cells:]
 
@@ -91,7 +102,9 @@ def power(db: Floats) -> Floats:
 def octave_energy(
     level_db: Floats, direct_db: Floats, grid: Grid = DEFAULT_GRID
 ) -> tuple[Floats, Floats]:
-    """Energy in each octave: of the direct sound (maps, octaves) and of each frame (maps, octaves, frames)."""
+    """Energy in each octave: of the direct sound (maps, octaves), of each frame (maps, octaves,
+    frames).
+    """
     octaves = octave_matrix(grid)
     return power(direct_db) @ octaves.T, octaves @ (
         power(level_db) * grid.frame_s.astype(np.float32)
@@ -99,9 +112,11 @@ def octave_energy(
 
 
 def decay_curves_db(direct: Floats, frames: Floats) -> Floats:
-    """Backward-integrated decay (Schroeder 1965) at the frame edges, from the direct sound on: (maps, octaves, frames + 1), dB.
+    """Backward-integrated decay (Schroeder 1965) at the frame edges, (maps, octaves, frames + 1),
+    dB.
 
-    Index 0 holds all energy (0 dB), index 1 what is left without the direct sound, index 1 + i without frames 0 .. i - 1.
+    Index 0 is all energy (0 dB), index 1 excludes the direct sound, index 1 + i also excludes
+    frames 0 .. i - 1.
     """
     left = np.cumsum(frames[..., ::-1].astype(np.float64), axis=-1)[..., ::-1]
     curve = np.concatenate([left[..., :1] + direct[..., None], left], axis=-1)
@@ -112,7 +127,10 @@ def decay_curves_db(direct: Floats, frames: Floats) -> Floats:
 
 @dataclass(frozen=True)
 class Acoustics:
-    """ISO 3382-1 figures per octave, each (maps, octaves): seconds or dB. NaN where the decay does not reach far enough."""
+    """ISO 3382-1 figures per octave, each (maps, octaves), in seconds or dB.
+
+    NaN if the decay does not reach far enough.
+    """
 
     decay_db: Floats
     t30_s: Floats
@@ -122,7 +140,7 @@ class Acoustics:
 
 
 def acoustics(level_db: Floats, direct_db: Floats, grid: Grid = DEFAULT_GRID) -> Acoustics:
-    """T30 (-5 .. -35 dB), EDT (0 .. -10 dB), C50 and the direct-to-reverberant ratio of maps. Used by `nverb model eval`."""
+    """T30 (-5 .. -35 dB), EDT (0 .. -10 dB), C50 and the direct-to-reverberant ratio of maps."""
     direct, frames = octave_energy(level_db, direct_db, grid)
     curve = decay_curves_db(direct, frames)
     time = np.concatenate([[0.0], grid.frame_edge_s[:-1]])
@@ -152,7 +170,7 @@ def _decay_times_s(
 
 
 def squash(knob: Floats) -> Floats:
-    """Knob quantities as latents: themselves in +-2, beyond that slowly towards +-3."""
+    """Knob quantities as latents: unchanged within +-2, beyond that compressed towards +-3."""
     beyond = np.maximum(np.abs(knob) - LATENT_HIGH, 0.0)
     return np.asarray(
         np.clip(knob, LATENT_LOW, LATENT_HIGH) + np.sign(knob) * beyond / (1.0 + beyond), np.float32
@@ -160,10 +178,12 @@ def squash(knob: Floats) -> Floats:
 
 
 def knobs(level_db: Floats, direct_db: Floats, grid: Grid = DEFAULT_GRID) -> Floats:
-    """X, Y and Z of maps by their definitions above, float32 (maps, 3); not clipped to the knobs' range.
+    """X, Y and Z of maps by the definitions above, float32 (maps, 3); not clamped to the knobs'
+    range.
 
-    T60 here is a straight line through the decay without the direct sound, -5 to -25 dB, with soft ends, so that training can
-    take its gradient (`models.network.knobs`, the same formula in TensorFlow).
+    T60 is the slope of a line fitted to the decay without the direct sound, from -5 to -25 dB. The
+    ends of the fit have soft weights, so that training can take its gradient
+    (`models.network.knobs`, the same formula in TensorFlow).
     """
     direct, frames = octave_energy(level_db, direct_db, grid)
     middle = frames[:, MIDDLE_OCTAVES].sum(axis=1)
@@ -201,12 +221,15 @@ def _soft_decay_s(frames: Floats, grid: Grid) -> NDArray[np.float64]:
 
 
 POOLED_BANDS, POOLED_FRAMES = 4, 4
-"""The encoder sees the energy of 4 x 4 cells at a time: recordings are noisy in single ones."""
+"""The encoder gets the energy of 4 x 4 cells: single cells of recordings are noisy."""
 POOLED_VALUES = DEFAULT_GRID.bands // POOLED_BANDS * (DEFAULT_GRID.frames // POOLED_FRAMES + 1)
 
 
 def pooled_db(level_db: Floats, direct_db: Floats, grid: Grid = DEFAULT_GRID) -> Floats:
-    """The encoder's input, float32 (maps, bands / 4 * (frames / 4 + 1)): pooled levels, then the direct sound's; dB."""
+    """The encoder's input, float32 (maps, bands / 4 * (frames / 4 + 1)), dB.
+
+    Pooled levels, then the direct sound's.
+    """
     bands, frames = grid.bands // POOLED_BANDS, grid.frames // POOLED_FRAMES
     length = grid.frame_s.astype(np.float32)
     energy = (

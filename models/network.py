@@ -1,11 +1,13 @@
-"""The networks in Keras: encoder and decoder of rooms, their losses, and the export to TFLite. Desktop only.
+"""Encoder and decoder of rooms in Keras, and their losses. Desktop only.
 
-    pooled levels (16 x 33) -> encoder -> latent (8) -> decoder -> packed map (64 x 128 levels + 64 of the direct sound)
+    pooled levels (16 x 33) -> encoder -> latent (8) -> decoder -> packed map (64 x 129)
 
-The first three latents of a training room are not the encoder's: they are measured on the room (`models.measures.knobs`), so that X,
-Y and Z mean what they say by definition. The other five, the colour, are the encoder's, and zero for the rooms of the starter's cube.
-The decoder ends in a linear basis that begins as the principal components of the training rooms. Its weights are rounded to
-8 bits, one scale per output, in training already (straight-through gradients), so the export to int8 loses nothing of them.
+A packed map is 64 x 128 levels and 64 of the direct sound. The first three latents of a training
+room are measured on the room (`models.measures.knobs`), so X, Y and Z keep their definitions. The
+other five, the colours, come from the encoder, and are zero for the rooms of the starter's cube.
+The decoder ends in a linear basis that starts as the principal components of the training rooms.
+Its weights are rounded to 8 bits, one scale per output, during training (straight-through
+gradients), so the export to int8 does not change them.
 """
 
 from __future__ import annotations
@@ -31,10 +33,10 @@ _DB = float(10.0 / np.log(10.0))
 
 @keras.saving.register_keras_serializable("nverb")
 class RoundedDense(keras.layers.Dense):  # type: ignore[misc]
-    """A dense layer whose kernel is rounded to int8, one scale per output; gradients pass as if it were not."""
+    """A dense layer with its kernel rounded to int8, one scale per output; gradients ignore it."""
 
     def rounded(self) -> Any:
-        """The kernel as it works: multiples of (largest weight of the output) / 127."""
+        """The kernel as used: multiples of (largest weight of the output) / 127."""
         scale = tf.maximum(tf.reduce_max(tf.abs(self.kernel), axis=0), 1e-9) / 127.0
         return self.kernel + tf.stop_gradient(tf.round(self.kernel / scale) * scale - self.kernel)
 
@@ -72,7 +74,7 @@ def build_decoder(hidden: int, components: int) -> keras.Sequential:
 
 
 def bound(latent: Any) -> Any:
-    """Squeezes latents into +-LATENT_LIMIT; nearly the identity in +-1."""
+    """Compress latents into +-LATENT_LIMIT; nearly the identity within +-1."""
     return LATENT_LIMIT * tf.tanh(latent / LATENT_LIMIT)
 
 
@@ -160,15 +162,20 @@ def _weighted_mean(error: Any, weight: Any) -> Any:
 
 @keras.saving.register_keras_serializable("nverb")
 class RoomModel(keras.Model):  # type: ignore[misc]
-    """Encoder and decoder in training. Batches are (packed maps (n, VALUES) float16, from the cube (n,) float32 of 0 or 1).
+    """Encoder and decoder in training.
 
-    | loss      | weight | what                                                                                        |
-    |-----------|--------|---------------------------------------------------------------------------------------------|
-    | decay     | 1      | decay curves per octave, dB, as far as the room's own lies above -60 dB                     |
-    | early     | 0.3    | energy from the start on, per octave, dB: direct sound, C50                                 |
-    | cells     | 0.15   | every cell of the map, dB, mostly where it is less than 75 dB under its band's loudest      |
-    | axes      | 0.3    | knobs measured on decoded random points of the cube against the point; the encoder's guess  |
-    | colour    | 0.05   | colours have mean 0, variance 1, no correlation, and are 0 for the rooms of the cube        |
+    Batches are packed maps (n, VALUES), float16, and whether each is from the cube: (n,), float32,
+    0 or 1.
+
+    | loss   | weight | what                                                                      |
+    |--------|--------|---------------------------------------------------------------------------|
+    | decay  | 1      | decay curves per octave, dB, where the room's own is above -60 dB         |
+    | early  | 0.3    | cumulative energy per octave, dB: direct sound, C50                       |
+    | cells  | 0.15   | every cell of the map, dB, weighted to those less than 75 dB under the    |
+    |        |        | loudest of their band                                                     |
+    | axes   | 0.3    | knobs measured on decoded random points of the cube, against the point;   |
+    |        |        | and the encoder's X, Y, Z against the measured ones                       |
+    | colour | 0.05   | colours have mean 0, variance 1, no correlation, and are 0 in the cube    |
     """
 
     def __init__(
@@ -185,7 +192,8 @@ class RoomModel(keras.Model):  # type: ignore[misc]
             np.diff(DEFAULT_GRID.edge_hz).reshape(-1, measures.POOLED_BANDS).sum(axis=1)[:, None]
         )
         cells = cells * _FRAME_S.reshape(-1, measures.POOLED_FRAMES).sum(axis=1)
-        # A recording's energy in a cell of bandwidth B and length T is chi-square with about 2 B T degrees of freedom.
+        # The energy of a recording in a cell of bandwidth B and length T is chi-square with
+        # about 2 B T degrees of freedom.
         self._noise_db = np.zeros(POOLED, np.float32)
         self._noise_db[: cells.size] = (4.34 / np.sqrt(np.maximum(cells, 1.0))).ravel()
 
@@ -194,7 +202,9 @@ class RoomModel(keras.Model):  # type: ignore[misc]
         return list(self.means.values())
 
     def start_basis(self, packed: NDArray[np.float32]) -> None:
-        """Sets the last layer to the mean and the principal components of packed maps (scaled to unit variance)."""
+        """Set the last layer to mean and principal components of packed maps (scaled to unit
+        variance).
+        """
         mean = packed.mean(axis=0)
         centred = packed - mean
         _, vectors = np.linalg.eigh(centred @ centred.T / len(packed))
@@ -257,7 +267,11 @@ class RoomModel(keras.Model):  # type: ignore[misc]
         }
 
     def _with_noise(self, heard: Any) -> Any:
-        """Pooled levels (n, POOLED) as recordings have them, for half of the rooms: noise in each cell, and a noise floor."""
+        """Pooled levels (n, POOLED) with noise in each cell and a noise floor for half of the
+        rooms.
+
+        As in recordings.
+        """
         noisy = tf.cast(tf.random.uniform((tf.shape(heard)[0], 1)) < 0.5, tf.float32)
         heard += noisy * tf.random.normal(tf.shape(heard)) * self._noise_db
         floor = tf.random.uniform((tf.shape(heard)[0], 1), -110.0, -65.0)

@@ -1,4 +1,4 @@
-"""Python packages that are not there: how to install one into the environment that runs this."""
+"""Optional Python packages: importing them, and the command that installs a missing one."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ CHECKOUT = Path(__file__).parents[1]
 
 
 def how_to_install(package: str) -> str:
-    """The command that installs a package of PyPI's into this environment."""
+    """The command that installs a package from PyPI into this environment."""
     own = Path(sys.prefix, "bin/pip")
     words = [str(own)] if own.exists() else [sys.executable, "-m", "pip"]
     if not os.access(sys.prefix, os.W_OK):
@@ -31,12 +31,12 @@ def how_to_install(package: str) -> str:
 
 
 def sees_debian() -> bool:
-    """Whether this environment imports Debian's packages, too."""
+    """Whether this environment also imports Debian's packages."""
     return any(Path(entry).name == "dist-packages" for entry in sys.path)
 
 
 def studio_import(name: str) -> Any:
-    """A module that only a desk has. Raises ImportError that says how to install it."""
+    """Import a module of the studio packages. Raises ImportError with the command to install it."""
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     try:
         with suppress_output():

@@ -1,12 +1,13 @@
-"""The plug-in's networks, from Keras HDF5 to model files. Desktop only: h5py, Keras and TensorFlow.
+"""Imports the plug-in's networks from Keras HDF5. Desktop only: h5py, Keras and TensorFlow.
 
-| file         | input            | output           | what `import_model` makes of it                              |
-|--------------|------------------|------------------|--------------------------------------------------------------|
-| decoder.hdf5 | (1, 1, 3)        | (513, 128, 1)    | kind "plug-in": a room source like any other                 |
-| encoder.hdf5 | (513, 128, 1)    | (1, 1, 3)        | kind "plug-in encoder": `nverb model encode`, banks of own IRs |
+| file         | input         | output        | result of `import_model`                         |
+|--------------|---------------|---------------|--------------------------------------------------|
+| decoder.hdf5 | (1, 1, 3)     | (513, 128, 1) | kind "plug-in": a room source                    |
+| encoder.hdf5 | (513, 128, 1) | (1, 1, 3)     | kind "plug-in encoder": for `nverb model encode` |
+|              |               |               | and for banks of own IRs                         |
 
-An HDF5 file describes layers by name, and Keras would build whatever it names, code included (Lambda). So the description is
-checked before Keras sees it: known layers only, of sane sizes.
+An HDF5 file describes layers by name, and Keras builds any of them, including code (Lambda). So the
+description is checked first: only known layers of limited sizes.
 """
 
 from __future__ import annotations
@@ -37,7 +38,7 @@ BOUND_LATENT = 0.005
 """The same for an encoder, in latent units: about a hundredth of a step of the plug-in's knobs."""
 
 SEEN_DB = 10.0
-"""A blip that stands out by more than this is worth telling."""
+"""A blip that stands out by more than this is reported."""
 
 LATENT_SHAPE, PICTURE_SHAPE = (1, 1, 3), (reference.BINS, reference.FRAMES, 1)
 MAX_UNITS, MAX_LAYERS, MAX_FILE = 16_384, 500, 512 << 20
@@ -50,7 +51,7 @@ CONTAINERS = frozenset({"Functional", "Model", "Sequential"})
 
 @dataclass(frozen=True)
 class Imported:
-    """A model file ready to be written, and a line that says what became of it."""
+    """A model file to write, and a line that describes it."""
 
     file: ModelFile
     summary: str
@@ -64,10 +65,11 @@ def import_model(
     repaired: bool = True,
     report: Callable[[str], None] = print,
 ) -> Imported:
-    """Reads a decoder.hdf5 or encoder.hdf5, tries every quantisation (a table goes to `report`) and takes the smallest within bounds.
+    """Import a decoder.hdf5 or encoder.hdf5 in the smallest quantisation within bounds.
 
-    `db_range`: what 0 .. 1 of the spectrogram spans, dB; `repaired`: the blip is taken out when rooms are made. Minutes of one core.
-    Raises ModelError for a file that is no such network, ImportError without the studio packages, OSError.
+    `db_range`: dB that 0 .. 1 of the spectrogram spans; `repaired`: remove the blip when decoding.
+    `report` gets a table of all quantisations. Takes minutes of one core. Raises ModelError for an
+    unsuitable file, ImportError without the studio packages, OSError.
     """
     network = load(path)
     export = studio_import("models.export")
@@ -114,7 +116,10 @@ def import_model(
 
 
 def load(path: Path) -> Any:
-    """The Keras model of an HDF5 file with the plug-in's shapes. Raises ModelError, ImportError, OSError."""
+    """The Keras model of an HDF5 file with the plug-in's shapes.
+
+    Raises ModelError, ImportError, OSError.
+    """
     if path.is_dir():
         raise ModelError(f"{path}: a folder, not an HDF5 file")
     with open(path, "rb") as file:
@@ -137,7 +142,7 @@ def load(path: Path) -> Any:
     try:
         with suppress_output():
             network = keras.models.load_model(path, compile=False, safe_mode=True)
-    except Exception as error:  # whatever Keras makes of a file that is not as it should be
+    except Exception as error:  # Keras raises all kinds of exceptions on a bad file
         raise ModelError(f"{path}: Keras cannot read it ({first_line(error)})") from None
     shapes = getattr(network, "input_shape", None), getattr(network, "output_shape", None)
     wanted = ((None, *LATENT_SHAPE), (None, *PICTURE_SHAPE))
@@ -177,7 +182,7 @@ def _check_description(path: Path, text: Any) -> None:
 
 
 def _layers(model: Any) -> Iterator[Any]:
-    """All layers of a model's description, those of models within it included."""
+    """All layers of a model's description, including those of nested models."""
     layers = model["config"] if isinstance(model["config"], list) else model["config"]["layers"]
     for layer in layers:
         if layer["class_name"] in CONTAINERS:
@@ -203,7 +208,9 @@ def frozen(network: Any) -> Callable[[Any], Any]:
 
 
 def decoder_probes() -> Floats:
-    """Latents (n, 3) to measure at: a 4 x 4 x 4 grid over the cube and 32 random points within it."""
+    """Latents (n, 3) to measure at: a 4 x 4 x 4 grid over the cube and 32 random points within
+    it.
+    """
     grid = np.array(list(product(np.linspace(LATENT_LOW, LATENT_HIGH, 4), repeat=KNOBS)))
     return np.concatenate(
         [grid, np.random.default_rng(7).uniform(LATENT_LOW, LATENT_HIGH, (32, KNOBS))]
@@ -211,7 +218,7 @@ def decoder_probes() -> Floats:
 
 
 def encoder_probes() -> Floats:
-    """Spectrograms (n, 513 * 128) to measure at: rooms of the generator as the encoder would get them."""
+    """Spectrograms (n, 513 * 128) to measure at, of rooms of the generator."""
     from dsp.synthesis import Synthesiser
     from models.generator import room_at
 

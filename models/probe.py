@@ -1,8 +1,10 @@
-"""A model file opened in a process of its own first. A network under a fitting checksum may still crash the runtime that reads it (of
-1500 changed copies of one decoder 5 did, with SIGSEGV), run for ever or ask for all memory: that must end a child, not the pedal.
+"""Opens a model file in a child process first.
 
-`python -m models.probe` is the child: it reads a model file from stdin, runs its golden vectors and leaves with 0, whether they were
-met or an error was raised (the parent will see that error itself).
+A network with a valid checksum can still crash the runtime (5 of 1500 changed copies of one decoder
+did, with SIGSEGV), run for ever or allocate all memory. That must end a child, not the pedal.
+
+`python -m models.probe` is the child. It reads a model file from stdin, runs its golden vectors and
+exits with 0, even if an error was raised: the parent gets that error when it opens the file itself.
 """
 
 from __future__ import annotations
@@ -20,9 +22,10 @@ SECONDS, MEMORY = 30, 2 << 30
 
 
 def prove(path: Path) -> None:
-    """Raises ModelError if opening the model at `path` kills a child process, hangs or eats the memory; OSError if it cannot be read.
+    """Raises ModelError if opening the model at `path` crashes a child, hangs or takes all memory.
 
-    Some tenths of a second on a desktop. Where no child can be started nothing is known, and nothing raised.
+    Raises OSError if the file cannot be read. Takes some tenths of a second on a desktop. If no
+    child can be started, the check is skipped.
     """
     with open(path, "rb") as file:
         try:
@@ -48,14 +51,14 @@ def prove(path: Path) -> None:
 
 
 def main() -> int:
-    """The child."""
+    """The child process."""
     limits = (
         (resource.RLIMIT_CPU, SECONDS),
         (resource.RLIMIT_AS, MEMORY),
         (resource.RLIMIT_CORE, 0),
     )
     for limit, value in limits:
-        with contextlib.suppress(ValueError, OSError):  # a lower limit is in force already
+        with contextlib.suppress(ValueError, OSError):  # a lower limit is already set
             resource.setrlimit(limit, (value, value))
     try:
         data = sys.stdin.buffer.read(container.MAX_FILE + 1)

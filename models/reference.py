@@ -1,7 +1,8 @@
-"""The plug-in's decoder: what its output means. (Its HDF5 is read by `models.plugin`, on a desktop.)
+"""The plug-in's decoder: the meaning of its output. `models.plugin` imports its HDF5 file.
 
-Output v (513 frequency bins x 128 frames, about 0 .. 1) -> dB = (v - 1) * range, the magnitude of a 16 kHz IR's STFT: window 1024,
-hop 256, centred. The plug-in takes 120 for the range; its network was trained on spectrograms of 80.
+Output v (513 frequency bins x 128 frames, about 0 .. 1) -> dB = (v - 1) * range, the magnitude of a
+16 kHz IR's STFT: window 1024, hop 256, centred. The plug-in uses a range of 120; its network was
+trained on spectrograms with 80.
 """
 
 from __future__ import annotations
@@ -26,18 +27,21 @@ GRID = Grid(
     first_frame_s=HOP / RATE_HZ,
     duration_s=FRAMES * HOP / RATE_HZ,
 )
-"""Frames as long as the plug-in's hop; bands up to the 8 kHz where its rooms end."""
+"""Frames as long as the plug-in's hop; bands up to 8 kHz, the Nyquist frequency of its rooms."""
 
 BLIP_BINS, BLIP_FRAMES = slice(128, 157), slice(94, 109)
-"""Where the trained network has a spurious bright patch at many points of its cube."""
+"""A patch where the trained network is too bright at many points of its cube."""
 
 BLIP_DB = 3.0
-"""A cell of the patch is repaired when it stands out by more than this from what lies around it."""
+"""A cell of the patch is repaired if it exceeds the expected level by more than this."""
 
 
 @lru_cache(maxsize=1)
 def _band_matrix() -> NDArray[np.float32]:
-    """Shares of the bins in the bands, (bands, bins): by overlap in Hz, so that each bin between the outer edges counts once."""
+    """The share of each bin in each band, (bands, bins), by overlap in Hz.
+
+    Each bin between the outer edges has a total of 1.
+    """
     bin_hz = RATE_HZ / WINDOW
     low, high = GRID.edge_hz[:-1, None], GRID.edge_hz[1:, None]
     centre = np.arange(BINS) * bin_hz
@@ -46,9 +50,10 @@ def _band_matrix() -> NDArray[np.float32]:
 
 
 def spectrogram(ir: NDArray[np.float32]) -> NDArray[np.float32]:
-    """What the plug-in's encoder takes, (513, 128) in 0 .. 1, of a mono IR at 16 kHz, cut or filled with silence to 2.032 s.
+    """The input of the plug-in's encoder, (513, 128) in 0 .. 1, of a mono IR at 16 kHz.
 
-    Magnitudes of the centred STFT in dB, from the loudest down to 80 dB below it, stretched to 0 .. 1.
+    The IR is cut or zero-padded to 2.032 s. Magnitudes of the centred STFT in dB, from the loudest
+    down to 80 dB below it, scaled to 0 .. 1.
     """
     taps = (FRAMES - 1) * HOP
     padded = np.pad(ir[:taps].astype(np.float64), (0, max(0, taps - len(ir))))
@@ -62,9 +67,10 @@ def spectrogram(ir: NDArray[np.float32]) -> NDArray[np.float32]:
 
 
 def repair(values: NDArray[np.float32], db_range: float) -> NDArray[np.float32]:
-    """A copy of the decoder's output without the blip: cells of the patch that stand out become what their surroundings say.
+    """A copy of the decoder's output without the blip.
 
-    The expected level is a straight line, bin by bin, from the mean of the 6 frames before the patch to that of the 6 after it.
+    Cells of the patch that exceed the expected level are set to it: a line, for each bin, from the
+    mean of the 6 frames before the patch to that of the 6 frames after it.
     """
     before = values[BLIP_BINS, BLIP_FRAMES.start - 6 : BLIP_FRAMES.start].mean(
         axis=1, keepdims=True
@@ -81,14 +87,16 @@ def repair(values: NDArray[np.float32], db_range: float) -> NDArray[np.float32]:
 
 
 def magnitude_db(values: NDArray[np.float32], db_range: float) -> NDArray[np.float32]:
-    """STFT magnitudes in dB, (513, 128), from the decoder's output: clipped to 0 .. 1 as the plug-in's bank builder did not need to."""
+    """STFT magnitudes in dB, (513, 128), from the decoder's output, clipped to 0 .. 1."""
     return np.asarray((np.clip(values, 0.0, 1.0) - 1.0) * db_range, np.float32)
 
 
 def energy_map(
     values: NDArray[np.float32], db_range: float = DB_RANGES[0], repaired: bool = True
 ) -> EnergyMap:
-    """The decoder's output (513, 128) as a room on `GRID`, 0 .. 8 kHz, about 2 s, without a separate direct sound."""
+    """The decoder's output (513, 128) as a room on `GRID`: 0 .. 8 kHz, about 2 s, no direct
+    sound.
+    """
     if repaired:
         values = repair(values, db_range)
     power = 10.0 ** (magnitude_db(values, db_range) / 10.0)

@@ -1,4 +1,4 @@
-"""What a training came to, as one HTML file: loss curves, rooms beside their reconstructions, acoustics per octave. Desktop only."""
+"""Reports on a training as one HTML file: losses, reconstructed rooms, acoustics. Desktop only."""
 
 from __future__ import annotations
 
@@ -39,7 +39,10 @@ def write(
     progress: Callable[[str, int, int, str], None],
     rooms: int = ROOMS,
 ) -> list[evaluate.CodecResult]:
-    """Measures the trained model on `rooms` held-out rooms and writes the report; the results. Raises OSError."""
+    """Measure the trained model on `rooms` held-out rooms, write the report, return the results.
+
+    Raises OSError.
+    """
     decoder, encoder = (
         Decoder.of(trained.decoder, "decoder"),
         Encoder.of(trained.encoder, "encoder"),

@@ -1,10 +1,12 @@
-"""Training: rooms in, a folder with decoder.nvmodel, encoder.nvmodel and a report out. Desktop only (Keras).
+"""Trains on rooms; makes a folder with decoder.nvmodel, encoder.nvmodel and a report.
 
-NAME/decoder.nvmodel, NAME/encoder.nvmodel   the model; replaced together, at the end
-NAME/report.html                             what `models.report` tells of it
-NAME/training/settings.json                  what this training was asked for: `--resume` asks for the same
-NAME/training/history.json                   losses of each epoch so far
-NAME/training/checkpoint/                    weights, optimiser and epoch: what `--resume` goes on from
+Desktop only (Keras).
+
+    NAME/decoder.nvmodel, NAME/encoder.nvmodel   the model; replaced together, at the end
+    NAME/report.html                             written by `models.report`
+    NAME/training/settings.json                  settings of this training, for `--resume`
+    NAME/training/history.json                   losses of each epoch so far
+    NAME/training/checkpoint/                    weights, optimiser and epoch, for `--resume`
 """
 
 from __future__ import annotations
@@ -39,10 +41,11 @@ _CHUNK = 500
 
 @dataclass(frozen=True)
 class TrainSettings:
-    """What a training is asked for.
+    """Settings of a training.
 
-    `rooms`: drawn by the generator (a twelfth as many of the knobs' cube come on top); `epochs`: passes over all; `hidden`,
-    `components`: widths of the decoder; `seed` of rooms and weights; `rate`: highest learning rate.
+    `rooms`: number to draw, plus a twelfth of the knobs' cube; `epochs`: passes over all rooms;
+    `hidden`, `components`: widths of the decoder; `seed`: of rooms and weights; `rate`: highest
+    learning rate.
     """
 
     rooms: int = 48_000
@@ -54,7 +57,7 @@ class TrainSettings:
     seed: int = 1
 
     def check(self) -> None:
-        """Raises InvalidValue for settings that cannot be trained with."""
+        """Raises InvalidValue for settings out of range."""
         for name, low, high in (
             ("rooms", 256, 2_000_000),
             ("epochs", 1, 10_000),
@@ -78,8 +81,11 @@ def _draw_chunk(_: None, task: tuple[int, int]) -> Halves:
 
 
 def draw_packed(rooms: int, seed: int, progress: Progress | None = None) -> Halves:
-    """Packed maps of drawn rooms, (rooms, values) float16, on all cores; the same for the same arguments."""
-    # Each chunk has a seed of its own, far from those of other trainings.
+    """Packed maps of drawn rooms, (rooms, values) float16, computed on all cores.
+
+    The same arguments give the same maps.
+    """
+    # Each chunk has its own seed, far from those of other trainings.
     tasks = [
         (min(_CHUNK, rooms - at), seed * 4096 + at // _CHUNK) for at in range(0, rooms, _CHUNK)
     ]
@@ -95,7 +101,7 @@ def draw_packed(rooms: int, seed: int, progress: Progress | None = None) -> Halv
 
 @dataclass(frozen=True)
 class Trained:
-    """What a training ends with."""
+    """The result of a training."""
 
     decoder: ModelFile
     encoder: ModelFile
@@ -104,9 +110,9 @@ class Trained:
 
 
 def start(folder: Path, settings: TrainSettings, *, resume: bool) -> TrainSettings:
-    """Makes the training folder, or with `resume` reads what that training was asked for.
+    """Create the training folder, or with `resume` read the settings of that training.
 
-    Raises InvalidValue where there is nothing to resume, OSError.
+    Raises InvalidValue if there is nothing to resume, OSError.
     """
     notes = folder / "training" / "settings.json"
     if resume:
@@ -142,9 +148,10 @@ def train(
     tell: Callable[[str], None],
     resume: bool = False,
 ) -> Trained:
-    """Trains (on from the checkpoint with `resume`) and exports. `own`: packed maps of the user's IRs, mixed into the drawn rooms.
+    """Train, from the checkpoint with `resume`, and export.
 
-    Nothing outside `folder`/training is written. Raises OSError; InvalidValue when a checkpoint does not fit.
+    `own`: packed maps of the user's IRs, mixed into the drawn rooms. Writes only below
+    `folder`/training. Raises OSError; InvalidValue if a checkpoint does not fit.
     """
     keras = studio_import("keras")
     studio_import("tensorflow")
@@ -188,7 +195,9 @@ def train(
 
 
 def _compile(model: Any, settings: TrainSettings, steps: int, rooms: int) -> None:
-    """Adam, with a cosine schedule over all epochs of `steps` steps and a warm-up over the first twentieth."""
+    """Adam with a cosine schedule over all epochs of `steps` steps, warm-up over the first
+    twentieth.
+    """
     keras = studio_import("keras")
     total = steps * settings.epochs
     schedule = keras.optimizers.schedules.CosineDecay(
@@ -198,7 +207,8 @@ def _compile(model: Any, settings: TrainSettings, steps: int, rooms: int) -> Non
         warmup_target=settings.rate,
         warmup_steps=total // 20,
     )
-    # XLA cuts the time of a step to two thirds, but compiles for some seconds: not worth it for a small training.
+    # XLA cuts the processor time to two thirds, after some seconds of compilation that a small
+    # training does not recover.
     jit_compile = rooms * settings.epochs > 200_000
     model.compile(optimizer=keras.optimizers.Adam(schedule), jit_compile=jit_compile)
 
@@ -206,11 +216,13 @@ def _compile(model: Any, settings: TrainSettings, steps: int, rooms: int) -> Non
 def _training_rooms(
     settings: TrainSettings, own: Halves | None, progress: Progress
 ) -> tuple[Halves, Floats]:
-    """Packed maps (rooms, values) to train on, and for each 1.0 if it is a room of the cube, else 0.0."""
+    """Packed maps (rooms, values) to train on, and for each 1.0 if it is from the cube, else
+    0.0.
+    """
     packed = draw_packed(settings.rooms, settings.seed, progress)
     cube = draw_cube(max(64, settings.rooms // 12), settings.seed)
     if own is not None and len(own):
-        # Own rooms are repeated until they are at least a quarter of all.
+        # Repeat own rooms until they are at least a quarter of all.
         packed = np.concatenate(
             [packed, np.resize(own, (max(len(own), settings.rooms // 3), own.shape[1]))]
         )
@@ -228,7 +240,7 @@ def _packed(rooms: generator.RoomParameters) -> Halves:
 
 
 class Checkpoint:
-    """Weights, optimiser and losses after each epoch, so that a training can go on where it was cut off."""
+    """Saves weights, optimiser and losses after each epoch, to resume an interrupted training."""
 
     def __init__(self, folder: Path, model: Any, epochs: int) -> None:
         self._weights = folder / "checkpoint" / "model.weights.h5"
@@ -237,7 +249,10 @@ class Checkpoint:
         self.history: dict[str, list[float]] = {}
 
     def restore(self) -> int:
-        """Loads the last state; how many epochs it has behind it. Raises InvalidValue when there is none or it does not fit."""
+        """Load the last state. Returns the number of finished epochs, 0 without a checkpoint.
+
+        Raises InvalidValue if the checkpoint does not fit.
+        """
         if not self._weights.exists():
             return 0
         try:
@@ -251,7 +266,10 @@ class Checkpoint:
             ) from None
 
     def save(self, losses: dict[str, float]) -> None:
-        """Called after each epoch. Weights first: were it cut off between the two, an epoch is counted once less, no harm."""
+        """Save the state. Called after each epoch.
+
+        Weights first: if the process ends in between, the last epoch is repeated.
+        """
         for name, value in losses.items():
             self.history.setdefault(name, []).append(float(value))
         temporary = self._weights.with_name("new.weights.h5")
@@ -263,7 +281,7 @@ class Checkpoint:
         )
 
     def callback(self, progress: Progress, steps: int) -> Any:
-        """A Keras callback that saves after each epoch and shows each step."""
+        """A Keras callback that saves after each epoch and reports each step."""
         keras = studio_import("keras")
         checkpoint = self
 
@@ -293,7 +311,7 @@ class Checkpoint:
 def export(
     model: Any, name: str, examples: Floats, tell: Callable[[str], None]
 ) -> tuple[ModelFile, ModelFile]:
-    """Decoder and encoder as model files: the smallest quantisation within MEAN_ERROR_DB of the network as trained."""
+    """Decoder and encoder as model files in the smallest quantisation within MEAN_ERROR_DB."""
     from models import export as export_tools
 
     random = np.random.default_rng(0)
@@ -332,14 +350,14 @@ MEAN_ERROR_DB = 0.05
 
 
 def cube_points(points: int, random: np.random.Generator) -> Floats:
-    """Latents over the whole cube, (points, 8): knobs anywhere in +-2, half of them with colours, a preset's in +-2, too."""
+    """Latents over the cube, (points, 8): knobs in +-2, and in half of them colours in +-2."""
     latents = random.uniform(LATENT_LOW, LATENT_HIGH, (points, LATENTS))
     latents[: points // 2, KNOBS:] = 0.0
     return random.permutation(latents).astype(np.float32)
 
 
 def save(folder: Path, trained: Trained) -> list[Path]:
-    """Writes both model files, each whole or not at all. Raises OSError."""
+    """Write both model files, each atomically. Raises OSError."""
     paths = [folder / "decoder.nvmodel", folder / "encoder.nvmodel"]
     container.write(paths[0], trained.decoder)
     container.write(paths[1], trained.encoder)
