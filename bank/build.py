@@ -72,7 +72,7 @@ def grid_points(steps: int, low: float = LATENT_LOW, high: float = LATENT_HIGH) 
     64.
     """
     if not 1 <= steps <= MAX_STEPS:
-        raise InvalidValue(f"a grid of {steps} steps: from 1 to {MAX_STEPS}")
+        raise InvalidValue(f"a grid of {steps} steps: must be 1 to {MAX_STEPS}")
     axis = axis_points(steps, low, high)
     return product(axis, axis, axis)
 
@@ -101,7 +101,7 @@ def _write(
     grid: Grid | None = None
     for room, its_grid in drawn:
         if grid not in (None, its_grid):
-            raise BankError(f"{path}: rooms on different grids")
+            raise BankError(f"{path}: the rooms are on different grids")
         grid = its_grid
         rooms.append(room)
         if progress:

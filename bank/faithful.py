@@ -53,10 +53,11 @@ def build_faithful(
     """
     if parse(model, "the model").description.kind != "plug-in":
         raise BankError(
-            "a faithful bank is made of the plug-in's decoder: `nverb model import decoder.hdf5` makes a model of it"
+            "a faithful bank needs the plug-in's decoder as a model: "
+            "`nverb model import decoder.hdf5`"
         )
     if not 1 <= iterations <= 100_000:
-        raise InvalidValue(f"{iterations} iterations: from 1 to 100000")
+        raise InvalidValue(f"{iterations} iterations: must be 1 to 100000")
     points = list(grid_points(steps))
     require_space(path, 2 * len(points) * 4 * TAPS)
     studio_import("librosa")

@@ -54,7 +54,7 @@ def import_folder(
     require_space(path, 0)
     files = sorted(p for p in folder.iterdir() if p.suffix.lower() in SOUND_FILES)
     if not files:
-        raise BankError(f"{folder}: holds no recording that can be used")
+        raise BankError(f"{folder}: contains no usable recording")
     places = _read_places(coordinates) if coordinates else {}
     find = None if places else _finder(encoder, report)
     taken = []
@@ -72,7 +72,7 @@ def import_folder(
         if progress:
             progress(number, len(files))
     if not taken:
-        raise BankError(f"{folder}: holds no recording that can be used")
+        raise BankError(f"{folder}: contains no usable recording")
     if not places and not find:
         taken.sort(key=_decay_s)
         spread = axis_points(len(taken), LATENT_LOW, LATENT_HIGH)
@@ -101,7 +101,8 @@ def _finder(encoder: Path | None, report: Callable[[str], None]) -> Finder | Non
     except (ModelError, OSError) as error:
         reason = "none is installed" if isinstance(error, OSError) else str(error)
         report(
-            f"no encoder to place the recordings ({reason}): they are spread along x by their decay; give places in a CSV"
+            f"no encoder to place the recordings ({reason}): "
+            "they are spread along x by their decay; give their places in a CSV file"
         )
         return None
 
@@ -123,7 +124,7 @@ def _rows(file: TextIO, path: Path) -> Iterator[list[str]]:
     try:
         yield from csv.reader(file)
     except csv.Error as error:
-        raise BankError(f"{path}: is no CSV file ({error}); write lines of name,x,y,z") from None
+        raise BankError(f"{path}: is not a CSV file ({error}); write lines of name,x,y,z") from None
 
 
 def _read_places(path: Path) -> dict[str, Point]:

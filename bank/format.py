@@ -58,6 +58,7 @@ HEADER = np.dtype(
 HEADER_BYTES, ALIGN, DIGEST_BYTES = 64, 64, 32
 MAX_DESCRIPTION, MAX_STEPS, MAX_WAVEFORMS, MAX_TAPS = 1 << 20, 64, 10_000, 10 * 192_000
 STEP_DB = 0.5
+NOT_A_BANK = "is not an nverb bank; `nverb bank build` or `nverb bank import` makes one"
 
 
 class BankError(InvalidValue):
@@ -167,14 +168,12 @@ class Bank:
         self._memory = memory
         header = np.frombuffer(memory, HEADER, 1)[0]
         if header["magic"] != MAGIC:
-            self._fail("is not an nverb bank; `nverb bank build` or `nverb bank import` makes one")
+            self._fail(NOT_A_BANK)
         if header["version"] != VERSION:
             self._fail(f"has version {header['version']}, this nverb reads {VERSION}: update nverb")
         size, length = int(header["size"]), int(header["description"])
         if size != len(memory):
-            self._fail(
-                f"should have {size} bytes and has {len(memory)}: it was cut short, copy it again"
-            )
+            self._fail(f"has {len(memory)} bytes instead of {size}: it is truncated, copy it again")
         rooms_at, waveforms_at = int(header["rooms"]), int(header["waveforms"])
         data_end = size - DIGEST_BYTES
         if (
@@ -225,7 +224,7 @@ class Bank:
             duration_s=_real(field["duration_s"], 0.05, 60),
         )
         if rooms_at + self.steps**3 * room_bytes(self.grid) > waveforms_at:
-            self._fail("has fewer rooms than it says: copy it again")
+            self._fail("has fewer rooms than its description states: copy it again")
         rooms = np.frombuffer(
             self._memory, np.uint8, self.steps**3 * room_bytes(self.grid), rooms_at
         )
@@ -240,7 +239,7 @@ class Bank:
                 for w in self.waveforms
             )
         ):
-            self._fail("says it is the plug-in's grid and has not its waveforms: copy it again")
+            self._fail("is marked as the plug-in's grid but lacks its waveforms: copy it again")
         if not self.steps and not self.waveforms:
             self._fail("is empty: it has neither rooms nor recordings")
 
@@ -249,7 +248,7 @@ class Bank:
             channels, taps = _whole(entry["channels"], 1, 4), _whole(entry["taps"], 1, MAX_TAPS)
             end = at + 4 * channels * taps
             if channels == 3 or end > data_end or len(self.waveforms) == MAX_WAVEFORMS:
-                self._fail("has waveforms that do not fit into it: copy it again")
+                self._fail("has waveforms of an invalid size: copy it again")
             samples = np.frombuffer(self._memory, "<f4", channels * taps, at)
             x, y, z = (_real(v, -1e6, 1e6) for v in entry["at"])
             name, rate_hz = str(entry["name"])[:200], _whole(entry["rate_hz"], 1000, 400_000)
@@ -266,9 +265,7 @@ class Bank:
         path = Path(path)
         with open(path, "rb") as file:
             if os.fstat(file.fileno()).st_size < HEADER_BYTES + DIGEST_BYTES:
-                raise BankError(
-                    f"{path}: is not an nverb bank; `nverb bank build` or `nverb bank import` makes one"
-                )
+                raise BankError(f"{path}: {NOT_A_BANK}")
             return cls(path, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ))
 
     @property
@@ -283,7 +280,7 @@ class Bank:
         """Check every byte against the hash. Raises BankError."""
         view = memoryview(self._memory)
         if hashlib.sha256(view[:-DIGEST_BYTES]).digest() != bytes(view[-DIGEST_BYTES:]):
-            self._fail("its contents do not match its SHA-256: it is damaged, copy it again")
+            self._fail("does not match its SHA-256: it is damaged, copy it again")
 
     def _room(self, index: int) -> tuple[Floats, float]:
         """Levels (bands, 1 + frames) in dB, direct sound first, and 1 if there is one, else 0."""
@@ -301,7 +298,7 @@ class Bank:
         BankError for a bank without rooms.
         """
         if not self.steps:
-            self._fail("holds recordings only: no rooms to walk through")
+            self._fail("contains recordings only, no rooms")
         span = max(self.steps - 1, 1)
         whole, share = [], []
         for value in (x, y, z):
@@ -336,7 +333,7 @@ class Bank:
     def nearest(self, x: float, y: float, z: float) -> Waveform:
         """The recording nearest to the point. Raises BankError for a bank without recordings."""
         if not self.waveforms:
-            self._fail("holds no recordings")
+            self._fail("contains no recordings")
         return min(self.waveforms, key=lambda w: math.dist(w.at, (x, y, z)))
 
 

@@ -87,8 +87,8 @@ def prepare(
         if progress:
             progress(number, len(paths))
     if not rooms:
-        told = f"; the first of {len(files)}: {files[0][1]}" if files else ""
-        raise RecordingError(f"{folder}: holds no recording that can be used{told}")
+        first = f"; the first of {len(files)}: {files[0][1]}" if files else ""
+        raise RecordingError(f"{folder}: contains no usable recording{first}")
     return Prepared(rooms, names, files)
 
 

@@ -47,7 +47,8 @@ def read_recording(path: Path, *, any_channels: bool = False) -> tuple[NDArray[n
             channels, rate_hz, frames = file.channels, int(file.samplerate), int(file.frames)
             if channels not in (1, 2, 4) and not any_channels:
                 raise RecordingError(
-                    f"{path}: {channels} channels; an IR has 1, 2 or 4 (L to L, L to R, R to L, R to R)"
+                    f"{path}: {channels} channels; "
+                    "an IR has 1, 2 or 4 (L to L, L to R, R to L, R to R)"
                 )
             if not 1000 <= rate_hz <= MAX_RATE_HZ:
                 raise RecordingError(
@@ -55,7 +56,7 @@ def read_recording(path: Path, *, any_channels: bool = False) -> tuple[NDArray[n
                 )
             if frames > MAX_SECONDS * rate_hz:
                 raise RecordingError(
-                    f"{path}: {frames / rate_hz:.1f} s long; cut it to the IR itself"
+                    f"{path}: {frames / rate_hz:.1f} s long; cut it to at most {MAX_SECONDS:g} s"
                 )
             samples = file.read(dtype="float32", always_2d=True)
     except soundfile.LibsndfileError as error:
@@ -63,7 +64,7 @@ def read_recording(path: Path, *, any_channels: bool = False) -> tuple[NDArray[n
     if not len(samples):
         raise RecordingError(f"{path}: it has no samples; record or export it again")
     if not np.isfinite(samples).all():
-        raise RecordingError(f"{path}: it has samples that are NaN or not finite; export it again")
+        raise RecordingError(f"{path}: it has samples that are not finite; export it again")
     if not np.abs(samples).max():
         raise RecordingError(f"{path}: it is silent, all zero; choose another recording")
     return np.ascontiguousarray(samples.T), rate_hz

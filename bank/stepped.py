@@ -31,7 +31,7 @@ class SteppedBank:
 
     def __init__(self, bank: Bank, rate_hz: int) -> None:
         if not bank.interleaved:
-            raise BankError(f"{bank.path}: is not the plug-in's kind of bank")
+            raise BankError(f"{bank.path}: is not an interleaved bank, as the plug-in's is")
         self._bank, self._rate_hz = bank, rate_hz
         self._channel = lru_cache(maxsize=16)(
             self._convert
@@ -65,7 +65,8 @@ class SteppedBank:
         samples = waveform.samples[0]
         if not np.isfinite(samples).all():
             raise BankError(
-                f"{self._bank.path}: waveform {waveform.name} has samples that are not finite: copy the bank again"
+                f"{self._bank.path}: waveform {waveform.name} has samples that are not finite: "
+                "copy the bank again"
             )
         if resampling and self._rate_hz in CONVERTED_HZ and self._rate_hz != waveform.rate_hz:
             import soxr

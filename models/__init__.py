@@ -1,1 +1,1 @@
-"""Room models: the procedural generator, decoder and encoder runtimes, training, the shipped model."""
+"""Room models: the generator, decoder and encoder runtimes, training, the shipped model."""

@@ -174,20 +174,20 @@ def parse(data: bytes, path: str) -> ModelFile:
     """Check and parse a model file's bytes. Messages call them `path`. Raises ModelError."""
     if len(data) < _HEAD.size or not data.startswith(MAGIC):
         raise ModelError(
-            f"{path}: not an nverb model file (make one with `nverb model train` or `nverb model import`)"
+            f"{path}: not an nverb model file "
+            "(make one with `nverb model train` or `nverb model import`)"
         )
     _, version, length, digest = _HEAD.unpack_from(data)
     if version != FORMAT_VERSION:
         raise ModelError(
-            f"{path}: model format {version}, this nverb reads {FORMAT_VERSION}: update nverb or export the model again"
+            f"{path}: model format {version}, this nverb reads {FORMAT_VERSION}: "
+            "update nverb or export the model again"
         )
     body = memoryview(data)[_HEAD.size :]
     if length > min(MAX_DESCRIPTION, len(body)):
-        raise ModelError(
-            f"{path}: the description is said to be {length} bytes, more than there are"
-        )
+        raise ModelError(f"{path}: its description has {length} bytes, more than the file")
     if hashlib.sha256(body).digest() != digest:
-        raise ModelError(f"{path}: damaged or cut short (its checksum does not fit): copy it again")
+        raise ModelError(f"{path}: damaged or truncated (checksum mismatch): copy it again")
     description = _description(path, bytes(body[:length]))
     sizes = (
         description.network_bytes,
@@ -209,7 +209,7 @@ def parse(data: bytes, path: str) -> ModelFile:
         description.golden, description.golden_outputs
     )
     if golden_index.max() >= description.outputs:
-        raise ModelError(f"{path}: a golden vector lies beyond the outputs")
+        raise ModelError(f"{path}: a golden vector has an index beyond the outputs")
     if not (np.isfinite(golden_inputs).all() and np.isfinite(golden_outputs).all()):
         raise ModelError(f"{path}: a golden vector is not finite")
     return ModelFile(description, network, golden_inputs, golden_index, golden_outputs)
@@ -217,16 +217,16 @@ def parse(data: bytes, path: str) -> ModelFile:
 
 def _description(path: str, text: bytes) -> Description:
     try:
-        said = json.loads(text)
+        found = json.loads(text)
     except (ValueError, RecursionError):
         raise ModelError(f"{path}: its description is not JSON") from None
-    if not isinstance(said, dict):
+    if not isinstance(found, dict):
         raise ModelError(f"{path}: its description is not a JSON object")
-    missing = [field.name for field in fields(Description) if field.name not in said]
+    missing = [field.name for field in fields(Description) if field.name not in found]
     if missing:
         raise ModelError(f"{path}: its description lacks {', '.join(missing)}")
     for name, (low, high) in _BOUNDS.items():
-        value = said[name]
+        value = found[name]
         whole = name not in ("lowest_hz", "highest_hz", "first_frame_s", "duration_s", "db_range")
         if (
             isinstance(value, bool)
@@ -234,27 +234,28 @@ def _description(path: str, text: bytes) -> Description:
             or not low <= value <= high
         ):
             raise ModelError(
-                f"{path}: {name} is {value!r:.40}; it must be {'a whole number ' if whole else ''}from {low:g} to {high:g}"
+                f"{path}: {name} is {value!r:.40}; it must be "
+                f"{'a whole number ' if whole else ''}from {low:g} to {high:g}"
             )
     for name in ("name", "kind", "quantisation"):
         if (
-            not isinstance(said[name], str)
-            or not 0 < len(said[name]) <= 80
-            or not said[name].isprintable()
+            not isinstance(found[name], str)
+            or not 0 < len(found[name]) <= 80
+            or not found[name].isprintable()
         ):
             raise ModelError(f"{path}: {name} must be text of 1 to 80 characters")
-    if said["kind"] not in KINDS:
+    if found["kind"] not in KINDS:
         raise ModelError(
-            f"{path}: a model of kind {said['kind']!r}; this nverb knows {', '.join(KINDS)}"
+            f"{path}: a model of kind {found['kind']!r}; this nverb supports {', '.join(KINDS)}"
         )
-    if not isinstance(said["repaired"], bool):
+    if not isinstance(found["repaired"], bool):
         raise ModelError(f"{path}: repaired must be true or false")
-    figures = said["figures"]
+    figures = found["figures"]
     if not isinstance(figures, dict) or not all(
         isinstance(value, int | float) and math.isfinite(value) for value in figures.values()
     ):
         raise ModelError(f"{path}: figures must be numbers by name")
-    return Description(**{field.name: said[field.name] for field in fields(Description)})
+    return Description(**{field.name: found[field.name] for field in fields(Description)})
 
 
 def runtime_package() -> str | None:
@@ -271,7 +272,8 @@ def no_runtime() -> str:
     """Why there is no TFLite runtime, and the remedy."""
     package = runtime_package()
     if package is None:
-        return f"no TFLite runtime exists for a 32-bit Python {sys.version_info[0]}.{sys.version_info[1]}"
+        version = f"{sys.version_info[0]}.{sys.version_info[1]}"
+        return f"no TFLite runtime exists for a 32-bit Python {version}"
     return f"no TFLite runtime here (`{Path(sys.prefix, 'bin/pip')} install {package}` brings one)"
 
 
@@ -305,7 +307,7 @@ class Network:
                 self._interpreter.get_output_details(),
             )
         except (ValueError, RuntimeError, OSError) as error:
-            raise ModelError(f"{where}: TFLite refuses its network ({first_line(error)})") from None
+            raise ModelError(f"{where}: TFLite rejects its network ({first_line(error)})") from None
         for what, tensors, size in (
             ("input", inputs, description.inputs),
             ("output", outputs, description.outputs),
@@ -326,7 +328,8 @@ class Network:
             off = float(np.abs(self(given)[model.golden_index] - expected).mean())
             if not off <= GOLDEN_TOLERANCE * spread:
                 raise ModelError(
-                    f"{where}: this TFLite runtime gives other answers than the model's golden vectors (off by {off:.3g})"
+                    f"{where}: this TFLite runtime does not reproduce the model's golden vectors "
+                    f"(off by {off:.3g})"
                 )
 
     def __call__(self, values: NDArray[np.float32]) -> NDArray[np.float32]:
@@ -346,6 +349,6 @@ class Network:
             ) from None
         if len(result) != self._outputs:
             raise ModelError(
-                f"{self._where}: its network gives {len(result)} values, not {self._outputs}"
+                f"{self._where}: its network returns {len(result)} values, not {self._outputs}"
             )
         return cast("NDArray[np.float32]", result)

@@ -59,7 +59,7 @@ class Decoder:
         """The decoder of a model file that was read from `path`. Raises ModelError."""
         description = model.description
         if description.kind not in ("rooms", "plug-in"):
-            raise ModelError(f"{path}: a model of kind {description.kind!r} decodes no rooms")
+            raise ModelError(f"{path}: a model of kind {description.kind!r}, not a room decoder")
         if description.kind == "rooms":
             fits = description.inputs == LATENTS and description.outputs == description.bands * (
                 description.frames + 1
@@ -70,7 +70,8 @@ class Decoder:
             )
         if not fits:
             raise ModelError(
-                f"{path}: {description.inputs} latents to {description.outputs} values is not the shape of its kind"
+                f"{path}: {description.inputs} latents to {description.outputs} values "
+                "is the wrong shape for its kind"
             )
         return cls(description, Network(model, path), model.digest)
 
@@ -105,7 +106,7 @@ class Decoder:
         for value in latent:
             if not abs(value) <= LATENT_LIMIT:
                 raise InvalidValue(
-                    f"a latent of {value:g}: from {-LATENT_LIMIT:g} to {LATENT_LIMIT:g}"
+                    f"a latent of {value:g}: must be {-LATENT_LIMIT:g} to {LATENT_LIMIT:g}"
                 )
         values = self.decode(
             np.pad(np.asarray(latent, np.float32), (0, self.description.inputs - len(latent)))
@@ -172,7 +173,7 @@ class PluginEncoder:
             raise ModelError(f"{path}: a model of kind {about.kind!r}, not a plug-in encoder")
         if (about.inputs, about.outputs) != (reference.BINS * reference.FRAMES, 3):
             raise ModelError(
-                f"{path}: {about.inputs} values to {about.outputs} is not the shape of its kind"
+                f"{path}: {about.inputs} values to {about.outputs} is the wrong shape for its kind"
             )
         return cls(Network(model, str(path)))
 
@@ -197,10 +198,10 @@ class Encoder:
         """The encoder of a model file that was read from `path`. Raises ModelError."""
         about = model.description
         if about.kind != "room encoder":
-            raise ModelError(f"{path}: a model of kind {about.kind!r} encodes no rooms")
+            raise ModelError(f"{path}: a model of kind {about.kind!r}, not a room encoder")
         if (about.inputs, about.outputs) != (measures.POOLED_VALUES, LATENTS):
             raise ModelError(
-                f"{path}: {about.inputs} values to {about.outputs} is not the shape of its kind"
+                f"{path}: {about.inputs} values to {about.outputs} is the wrong shape for its kind"
             )
         return cls(Network(model, path))
 

@@ -173,8 +173,8 @@ def smallest_within(
             continue
         within = tried.mean_error <= bound
         report(
-            f"{quantisation:28} {len(tried.network):10d} {tried.mean_error:8.4f} {unit:2} {tried.worst_error:7.2f} {unit:2}"
-            + ("" if within else "   too far")
+            f"{quantisation:28} {len(tried.network):10d} {tried.mean_error:8.4f} {unit:2} "
+            f"{tried.worst_error:7.2f} {unit:2}" + ("" if within else "   too far")
         )
         if within:
             good.append(tried)

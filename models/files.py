@@ -76,11 +76,12 @@ def require_space(path: Path, size: int) -> None:
     """
     require_file(path)
     if not os.access(path.parent, os.W_OK):
-        raise PermissionError(13, "may not be written to", os.fspath(path.parent))
+        raise PermissionError(13, "is not writable", os.fspath(path.parent))
     free = shutil.disk_usage(path.parent).free
     if free < size:
         raise OSError(
             28,
-            f"needs {size / 1e6:.0f} MB and {free / 1e6:.0f} MB are free: make room, or write it elsewhere",
+            f"needs {size / 1e6:.0f} MB and {free / 1e6:.0f} MB are free: "
+            "free some space or choose another place",
             os.fspath(path),
         )

@@ -42,32 +42,32 @@ _REFLECTION_DB = np.array(
 class RoomParameters:
     """Rooms, one per element of each field; every field has shape (rooms,).
 
-    | field          | unit   | range         | what                                                               |
-    |----------------|--------|---------------|--------------------------------------------------------------------|
-    | decay_s        | s      | 0.05 .. 12    | T60 at 1 kHz of the first slope                                    |
-    | bass_ratio     |        | 0.3 .. 3      | T60 at 125 Hz over T60 at 1 kHz                                    |
-    | treble_ratio   |        | 0.08 .. 1.5   | T60 at 8 kHz over T60 at 1 kHz                                     |
-    | decay_bend     | nepers | -0.4 .. 0.4   | hump (+) or dip (-) of the T60 curve at 1 kHz against 63 and 16000 |
-    | decay_wave     | nepers | -0.3 .. 0.3   | T60 higher (+) around 4 kHz and lower around 250 Hz, or reverse    |
-    | tilt_db        | dB/oct | -8 .. 4       | slope of the diffuse field's spectrum about 1 kHz, at the onset    |
-    | low_cut_hz     | Hz     | 10 .. 600     | 2nd-order high-pass of everything: plates, springs, small boxes    |
-    | high_cut_hz    | Hz     | 1500 .. 30000 | 2nd-order low-pass of everything but the direct sound              |
-    | size_m         | m      | 0.3 .. 60     | mean free path 4 V / S: spaces the early reflections               |
-    | direct_db      | dB     | -90 .. 30     | direct over diffuse energy at 1 kHz; below -60: no direct sound    |
-    | early_db       | dB     | -60 .. 10     | early reflections over diffuse energy at 1 kHz                     |
-    | smear          |        | 0.05 .. 2     | width of a reflection against its spacing: sparse .. dense         |
-    | pattern        | turns  | 0 .. 1        | moves reflections against each other by up to a tenth              |
-    | onset_s        | s      | 0 .. 1.5      | build-up of the diffuse field, 1 - exp(-t / onset)                 |
-    | onset_slope    |        | 0 .. 1        | build-up at f takes (1 kHz / f) ** slope as long: slow bass        |
-    | onset_power    |        | 0.5 .. 4      | exponent of that build-up: soft (low) or late (high) swelling      |
-    | late_ratio     |        | 0.2 .. 6      | T60 of the second slope over that of the first                     |
-    | late_db        | dB     | -60 .. 0      | second slope under the first at t = 0; below -50: one slope        |
-    | echo_s         | s      | 0.01 .. 1     | period of a flutter, spring or slap echo                           |
-    | echo_depth     |        | 0 .. 1        | how much of the diffuse energy is in these echoes                  |
-    | dispersion_s   | s      | -0.05 .. 0.1  | delay of 4 kHz against DC at the first echo: springs (+)           |
-    | gate_s         | s      | 0.05 .. 100   | where the gate closes; > 10: no gate                               |
-    | gate_fall_db_s | dB/s   | 50 .. 3000    | how fast it does                                                   |
-    | swell_s        | s      | 0 .. 2        | up to here the level rises instead of falling (reverse); 0: no     |
+    | field          | unit   | range         | what                                               |
+    |----------------|--------|---------------|----------------------------------------------------|
+    | decay_s        | s      | 0.05 .. 12    | T60 at 1 kHz of the first slope                    |
+    | bass_ratio     |        | 0.3 .. 3      | T60 at 125 Hz over T60 at 1 kHz                    |
+    | treble_ratio   |        | 0.08 .. 1.5   | T60 at 8 kHz over T60 at 1 kHz                     |
+    | decay_bend     | nepers | -0.4 .. 0.4   | T60 at 1 kHz higher (+) than at 63 Hz and 16 kHz   |
+    | decay_wave     | nepers | -0.3 .. 0.3   | T60 higher (+) at 4 kHz, lower at 250 Hz           |
+    | tilt_db        | dB/oct | -8 .. 4       | slope of the diffuse spectrum about 1 kHz, at onset |
+    | low_cut_hz     | Hz     | 10 .. 600     | 2nd-order high-pass of all: plates, springs, boxes |
+    | high_cut_hz    | Hz     | 1500 .. 30000 | 2nd-order low-pass of all but the direct sound     |
+    | size_m         | m      | 0.3 .. 60     | mean free path 4 V / S: spaces early reflections   |
+    | direct_db      | dB     | -90 .. 30     | direct over diffuse energy, 1 kHz; < -60: none     |
+    | early_db       | dB     | -60 .. 10     | early reflections over diffuse energy at 1 kHz     |
+    | smear          |        | 0.05 .. 2     | width of a reflection over its spacing             |
+    | pattern        | turns  | 0 .. 1        | shifts reflections by up to a tenth                |
+    | onset_s        | s      | 0 .. 1.5      | build-up of the diffuse field, 1 - exp(-t / onset) |
+    | onset_slope    |        | 0 .. 1        | build-up takes (1 kHz / f) ** slope times as long  |
+    | onset_power    |        | 0.5 .. 4      | exponent of the build-up: soft (low), late (high)  |
+    | late_ratio     |        | 0.2 .. 6      | T60 of the second slope over the first             |
+    | late_db        | dB     | -60 .. 0      | second slope under the first at 0 s; < -50: none   |
+    | echo_s         | s      | 0.01 .. 1     | period of a flutter, spring or slap echo           |
+    | echo_depth     |        | 0 .. 1        | share of the diffuse energy in these echoes        |
+    | dispersion_s   | s      | -0.05 .. 0.1  | delay of 4 kHz to DC at the first echo: springs +  |
+    | gate_s         | s      | 0.05 .. 100   | time at which the gate closes; > 10: no gate       |
+    | gate_fall_db_s | dB/s   | 50 .. 3000    | slope of the closing gate                          |
+    | swell_s        | s      | 0 .. 2        | until then the level rises (reverse); 0: no swell  |
     """
 
     decay_s: Array
@@ -288,9 +288,7 @@ def _draw_common(
 ) -> Draws:
     """What all kinds of room share: decay, spectrum, distance, early field, a weak second slope."""
     decay_s = _log_uniform(random, rooms, *decay)
-    place = random.uniform(
-        0.0, 1.0, rooms
-    )  # size within the kind; large rooms decay longer
+    place = random.uniform(0.0, 1.0, rooms)  # size within the kind; large rooms decay longer
     longer = np.log(decay_s / decay[0]) / np.log(decay[1] / decay[0])
     treble_ratio = _log_uniform(random, rooms, 0.2, 1.1)
     distance = random.uniform(0.0, 1.0, rooms)  # 0 beside the source .. 1 far away
@@ -451,7 +449,7 @@ def draw(rooms: int, seed: int, kind: str | None = None) -> RoomParameters:
     The same arguments give the same rooms. Raises ValueError for an unknown kind.
     """
     if kind is not None and kind not in KINDS:
-        raise ValueError(f"no kind of room is called {kind!r}; there are {', '.join(KINDS)}")
+        raise ValueError(f"unknown kind of room {kind!r}; known kinds: {', '.join(KINDS)}")
     random = np.random.default_rng(seed)
     names = list(KINDS) if kind is None else [kind]
     share = np.array([KINDS[name][1] for name in names]) if kind is None else np.ones(1)

@@ -19,7 +19,7 @@ from models.latent import LATENT_HIGH, LATENT_LOW
 Floats = NDArray[np.float32]
 
 RATE_HZ = 48_000
-"""Rate of the octave filters behind a map's figures, and of the IRs that `models.evaluate` measures."""
+"""Rate of the octave filters, and of the IRs that `models.evaluate` measures."""
 
 PACKED_VALUES = DEFAULT_GRID.bands * (DEFAULT_GRID.frames + 1)
 """Values of a packed map: all cells, then the direct sound's bands."""

@@ -43,8 +43,9 @@ SEEN_DB = 10.0
 LATENT_SHAPE, PICTURE_SHAPE = (1, 1, 3), (reference.BINS, reference.FRAMES, 1)
 MAX_UNITS, MAX_LAYERS, MAX_FILE = 16_384, 500, 512 << 20
 LAYERS = (
-    "Activation Add Average AveragePooling2D BatchNormalization Concatenate Conv2D Conv2DTranspose Cropping2D Dense Dropout ELU Flatten "
-    "InputLayer LeakyReLU MaxPooling2D Multiply PReLU Permute ReLU Rescaling Reshape Softmax UpSampling2D ZeroPadding2D"
+    "Activation Add Average AveragePooling2D BatchNormalization Concatenate Conv2D Conv2DTranspose "
+    "Cropping2D Dense Dropout ELU Flatten InputLayer LeakyReLU MaxPooling2D Multiply PReLU Permute "
+    "ReLU Rescaling Reshape Softmax UpSampling2D ZeroPadding2D"
 )
 CONTAINERS = frozenset({"Functional", "Model", "Sequential"})
 
@@ -103,7 +104,8 @@ def import_model(
         golden=8 if decodes else 2,
         unit="db" if decodes else "latent",
     )
-    said = f"{chosen.quantisation}, {len(chosen.network)} bytes, mean error {chosen.mean_error:.4f} {unit_name}".rstrip()
+    error = f"mean error {chosen.mean_error:.4f} {unit_name}".rstrip()
+    summary = f"{chosen.quantisation}, {len(chosen.network)} bytes, {error}"
     if decodes:
         rooms = export.run_network(chosen.network, probes, file.description.outputs).reshape(
             -1, *PICTURE_SHAPE[:2]
@@ -111,8 +113,11 @@ def import_model(
         with_blip = sum(
             (room - reference.repair(room, db_range)).max() * db_range > SEEN_DB for room in rooms
         )
-        said += f"; {db_range:g} dB range; blip {'repaired' if repaired else 'kept'} (in {with_blip} of {len(rooms)} rooms tried)"
-    return Imported(file, said)
+        blip = "repaired" if repaired else "kept"
+        summary += (
+            f"; {db_range:g} dB range; blip {blip} (in {with_blip} of {len(rooms)} rooms tried)"
+        )
+    return Imported(file, summary)
 
 
 def load(path: Path) -> Any:
@@ -124,18 +129,17 @@ def load(path: Path) -> Any:
         raise ModelError(f"{path}: a folder, not an HDF5 file")
     with open(path, "rb") as file:
         if file.seek(0, 2) > MAX_FILE:
-            raise ModelError(f"{path}: too large for a network of the plug-in's")
+            raise ModelError(f"{path}: too large for the plug-in's network")
     h5py = studio_import("h5py")
     try:
         with h5py.File(path, "r") as file:
             text = file.attrs.get("model_config")
     except (OSError, RuntimeError, ValueError, KeyError) as error:
-        raise ModelError(
-            f"{path}: not an HDF5 file, or one that was cut short ({first_line(error)})"
-        ) from None
+        raise ModelError(f"{path}: not an HDF5 file, or truncated ({first_line(error)})") from None
     if text is None:
         raise ModelError(
-            f"{path}: holds no network (no model_config): save the whole model, not its weights alone"
+            f"{path}: contains no network (no model_config): "
+            "save the complete model, not only its weights"
         )
     _check_description(path, text)
     keras = studio_import("keras")
@@ -148,7 +152,8 @@ def load(path: Path) -> Any:
     wanted = ((None, *LATENT_SHAPE), (None, *PICTURE_SHAPE))
     if shapes not in (wanted, wanted[::-1]):
         raise ModelError(
-            f"{path}: takes {shapes[0]} and gives {shapes[1]}; a decoder takes (1, 1, 3) and gives (513, 128, 1), an encoder the reverse"
+            f"{path}: takes {shapes[0]} and gives {shapes[1]}; "
+            "a decoder takes (1, 1, 3) and gives (513, 128, 1), an encoder the reverse"
         )
     if not all(np.isfinite(weight).all() for weight in network.get_weights()):
         raise ModelError(f"{path}: has weights that are not finite")
@@ -164,7 +169,8 @@ def _check_description(path: Path, text: Any) -> None:
             kind, settings = layer["class_name"], layer["config"]
             if kind not in LAYERS.split():
                 raise ModelError(
-                    f"{path}: has a layer {str(kind)!r:.40}, which no network of the plug-in's has"
+                    f"{path}: has a layer {str(kind)!r:.40}, "
+                    "which the plug-in's networks do not use"
                 )
             for name in ("units", "filters"):
                 if not 0 <= int(settings.get(name) or 0) <= MAX_UNITS:

@@ -39,14 +39,14 @@ def prove(path: Path) -> None:
             )
         except subprocess.TimeoutExpired:
             raise container.ModelError(
-                f"{path}: its network does not come to an end: do not use it"
+                f"{path}: its network does not finish: do not use it"
             ) from None
         except OSError:
             return
     if done.returncode < 0:
         how = signal.Signals(-done.returncode).name
         raise container.ModelError(
-            f"{path}: its network crashes TFLite ({how}): damaged or made to harm, do not use it"
+            f"{path}: its network crashes TFLite ({how}): damaged or malicious, do not use it"
         )
 
 

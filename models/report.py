@@ -29,7 +29,8 @@ LOSSES = {
 ROOMS = 40
 
 STYLE = """body{font:15px/1.45 sans-serif;max-width:70em;margin:2em auto;padding:0 1em;color:#222}
-table{border-collapse:collapse;margin:1em 0}td,th{padding:.2em .7em;text-align:right;border-bottom:1px solid #ddd}
+table{border-collapse:collapse;margin:1em 0}
+td,th{padding:.2em .7em;text-align:right;border-bottom:1px solid #ddd}
 td:first-child,th:first-child{text-align:left}img{max-width:100%}"""
 
 
@@ -61,28 +62,34 @@ def write(
     parts = [
         f"<h1>Training of {html.escape(decoder.name)}</h1>",
         f"<p>{html.escape(settings)}.</p>",
-        f"<p>Decoder: {len(trained.decoder.network)} bytes, stored as {trained.decoder.description.quantisation}, mean error "
-        f"{figures['mean_error_db']:.4f} dB (worst {figures['worst_error_db']:.3f} dB) against the float network over the cube. "
-        f"Encoder: {len(trained.encoder.network)} bytes, {trained.encoder.description.quantisation}.</p>",
+        f"<p>Decoder: {len(trained.decoder.network)} bytes, stored as "
+        f"{trained.decoder.description.quantisation}, mean error "
+        f"{figures['mean_error_db']:.4f} dB (worst {figures['worst_error_db']:.3f} dB) "
+        "against the float network over the cube. "
+        f"Encoder: {len(trained.encoder.network)} bytes, "
+        f"{trained.encoder.description.quantisation}.</p>",
         "<h2>Losses</h2>",
         _picture(_losses(trained.history)),
-        "<h2>Acoustics per octave</h2><p>Rooms that training has not seen, encoded, decoded, synthesised, and measured beside the "
+        "<h2>Acoustics per octave</h2><p>Rooms that training has not seen, encoded, decoded, "
+        "synthesised, and compared with the "
         "original after ISO 3382-1. Errors in dB are means, errors in percent medians.</p>",
         *[_table(result) for result in results],
-        "<p>Rank correlation of the axes with what they stand for, along random lines, mean (worst line): "
+        "<p>Rank correlation of the axes with their quantities along random lines, "
+        "mean (worst line): "
         + "; ".join(
             f"{q} {m:.3f} ({w:.3f})"
             for q, m, w in zip(axes.QUANTITIES, meaning.mean, meaning.worst, strict=True)
         )
         + ".</p>",
-        "<h2>Reconstructions</h2><p>One room of each kind, unseen: the drawn map, the decoded one, their decay at 125 Hz, 1 and 4 kHz "
+        "<h2>Reconstructions</h2>"
+        "<p>One held-out room of each kind: the drawn map, the decoded one, "
+        "their decay at 125 Hz, 1 and 4 kHz "
         "(drawn dashed).</p>",
         _picture(_reconstructions(codecs[0])),
     ]
     page = (
-        f"<!doctype html><meta charset=utf-8><title>{html.escape(decoder.name)}</title><style>{STYLE}</style>"
-        + "\n".join(parts)
-        + "\n"
+        f"<!doctype html><meta charset=utf-8><title>{html.escape(decoder.name)}</title>"
+        f"<style>{STYLE}</style>" + "\n".join(parts) + "\n"
     )
     write_atomically(path, lambda file: file.write(page.encode()))
     return results
@@ -127,9 +134,8 @@ def _table(result: evaluate.CodecResult) -> str:
         )
         rows.append(f"<tr><td>{name}</td>{cells}</tr>")
     return (
-        f"<table><tr><th>{html.escape(result.codec)}, {len(result.names)} rooms</th><th>all</th>{heads}</tr>"
-        + "".join(rows)
-        + "</table>"
+        f"<table><tr><th>{html.escape(result.codec)}, {len(result.names)} rooms</th>"
+        f"<th>all</th>{heads}</tr>" + "".join(rows) + "</table>"
     )
 
 

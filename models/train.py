@@ -68,7 +68,7 @@ class TrainSettings:
         ):
             value = getattr(self, name)
             if not low <= value <= high:
-                raise InvalidValue(f"{name} = {value}: from {low} to {high}")
+                raise InvalidValue(f"{name} = {value}: must be {low} to {high}")
         if self.components > self.rooms // 2:
             raise InvalidValue(
                 f"components = {self.components}: at most half the number of rooms ({self.rooms})"
@@ -117,16 +117,14 @@ def start(folder: Path, settings: TrainSettings, *, resume: bool) -> TrainSettin
     notes = folder / "training" / "settings.json"
     if resume:
         try:
-            said = json.loads(notes.read_text())
-            settings = TrainSettings(**said)
+            stored = json.loads(notes.read_text())
+            settings = TrainSettings(**stored)
         except FileNotFoundError:
             raise InvalidValue(
-                f"{folder}: no training to resume there; leave --resume out to begin one"
+                f"{folder}: no training to resume; start one without --resume"
             ) from None
         except (ValueError, TypeError):
-            raise InvalidValue(
-                f"{notes}: damaged; begin the training anew without --resume"
-            ) from None
+            raise InvalidValue(f"{notes}: damaged; start again without --resume") from None
         settings.check()
         return settings
     settings.check()
@@ -172,9 +170,10 @@ def train(
     checkpoint = Checkpoint(folder / "training", model, settings.epochs)
     first = checkpoint.restore() if resume else 0
     tell(
-        f"{len(packed)} rooms, {steps} steps an epoch; decoder of {model.decoder.count_params()} weights, "
+        f"{len(packed)} rooms, {steps} steps per epoch; "
+        f"decoder of {model.decoder.count_params()} weights, "
         f"encoder of {model.encoder.count_params()}"
-        + (f"; going on after epoch {first}" if first else "")
+        + (f"; resuming after epoch {first}" if first else "")
     )
     if first < settings.epochs:
         model.fit(
@@ -262,7 +261,7 @@ class Checkpoint:
             return len(self.history["loss"])
         except (OSError, ValueError, KeyError, TypeError) as error:
             raise InvalidValue(
-                f"{self._weights}: does not fit ({first_line(error)}); begin the training anew without --resume"
+                f"{self._weights}: does not fit ({first_line(error)}); start again without --resume"
             ) from None
 
     def save(self, losses: dict[str, float]) -> None:
@@ -302,7 +301,10 @@ class Checkpoint:
 
             def on_epoch_end(self, epoch: int, logs: Any = None) -> None:
                 checkpoint.save(logs)
-                self._remark = f"epoch {epoch + 1} of {checkpoint._epochs}, held-out decay error {logs['val_decay']:.2f} dB"
+                self._remark = (
+                    f"epoch {epoch + 1} of {checkpoint._epochs}, "
+                    f"held-out decay error {logs['val_decay']:.2f} dB"
+                )
                 progress("training", (epoch + 1) * steps, checkpoint._epochs * steps, self._remark)
 
         return Watch()

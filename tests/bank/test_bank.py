@@ -126,7 +126,7 @@ def test_failed_writes_leave_the_old_bank(path: Path) -> None:
         (["bank", "info", "nothing"], "No such file"),
         (["bank", "verify", "TEXT"], "not an nverb bank"),
         (["bank", "build", "-o", "OUT", "--grid", "65"], "1 to 64"),
-        (["bank", "import", "EMPTY", "-o", "OUT"], "no recording"),
+        (["bank", "import", "EMPTY", "-o", "OUT"], "no usable recording"),
     ],
 )
 def test_errors_are_one_line(

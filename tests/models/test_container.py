@@ -70,12 +70,12 @@ def golden(data: bytes) -> bytes:
 
 
 CASES: dict[str, tuple[Bytes, str]] = {
-    "cut short": (lambda data: data[:-1000], "damaged or cut short"),
-    "cut to its head": (lambda data: data[:48], "more than there are"),
+    "cut short": (lambda data: data[:-1000], "damaged or truncated"),
+    "cut to its head": (lambda data: data[:48], "more than the file"),
     "cut within the head": (lambda data: data[:20], "not an nverb model file"),
     "one bit": (
         lambda data: data[:9000] + bytes([data[9000] ^ 1]) + data[9001:],
-        "damaged or cut short",
+        "damaged or truncated",
     ),
     "newer": (
         lambda data: data[:8] + struct.pack("<I", 2) + data[12:],
@@ -84,7 +84,7 @@ CASES: dict[str, tuple[Bytes, str]] = {
     "not TFLite": (network(lambda one: b"\x1c\0\0\0ONNX" + one[8:]), "not TFLite"),
     "TFLite in name only": (
         network(lambda one: one[:8] + bytes(len(one) - 8)),
-        "TFLite refuses its network",
+        "TFLite rejects its network",
     ),
     "missing field": (described(lambda about: about.pop("db_range")), "lacks db_range"),
     "another kind": (
@@ -98,14 +98,14 @@ CASES: dict[str, tuple[Bytes, str]] = {
     "sizes that do not fit": (described(lambda about: about.update(golden=3)), "do not add up"),
     "wrong inputs": (
         described(lambda about: about.update(inputs=2, golden=3)),
-        "add up|shape of its kind",
+        "add up|wrong shape",
     ),
     "text for a number": (described(lambda about: about.update(frames="128")), "frames is '128'"),
     "not a number": (
         described(lambda about: about.update(duration_s=float("nan"))),
         "duration_s is nan",
     ),
-    "other answers": (golden, "other answers"),
+    "other answers": (golden, "does not reproduce"),
 }
 
 
@@ -163,7 +163,7 @@ def test_a_network_of_another_shape_than_its_kind(
         )
         == 1
     )
-    assert "not the shape of its kind" in capsys.readouterr().err
+    assert "the wrong shape for its kind" in capsys.readouterr().err
     assert not (tmp_path / "map.npy").exists()
 
 
@@ -206,7 +206,7 @@ class Interpreter:
     [
         ("signal.raise_signal(signal.SIGSEGV)", "crashes TFLite (SIGSEGV)"),
         ("raise MemoryError", "crashes TFLite (SIGKILL)"),
-        ("while True: pass", "does not come to an end"),
+        ("while True: pass", "does not finish"),
     ],
 )
 def test_a_network_that_kills_its_runtime_kills_a_child(

@@ -132,7 +132,7 @@ def test_an_encoder_imports_and_encodes(
         librosa.resample(0.1 * tone, orig_sr=48_000, target_sr=16_000).astype(np.float32)
     )
     np.testing.assert_allclose(said, latent, atol=0.02)  # another resampler, 16-bit samples
-    with pytest.raises(container.ModelError, match="decodes no rooms"):
+    with pytest.raises(container.ModelError, match="not a room decoder"):
         Decoder.open(path)
 
 

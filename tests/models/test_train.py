@@ -165,7 +165,7 @@ def test_what_cannot_be_trained_is_told_and_leaves_the_model(
             *SMALL,
             "--folder",
             str(silent),
-        ): "holds no recording that can be used",
+        ): "contains no usable recording",
         ("-o", str(tmp_path / "new"), "--rooms", "3"): "rooms = 3: from 256",
         ("-o", str(folder), "--resume", "--rooms", "300"): "leave the other numbers out",
         ("-o", str(folder), *SMALL, "--folder", str(tmp_path / "nowhere")): "no such folder",

@@ -107,7 +107,7 @@ def test_a_model_rolls_back_to_the_bank_that_played_before(tmp_path: Path, files
     assert playing(tmp_path) == "decoder"
     install.roll_back("model", data=tmp_path, report=Report(), live=lambda: "plays")
     assert playing(tmp_path) == "a"
-    with pytest.raises(UserError, match="decodes no rooms"):
+    with pytest.raises(UserError, match="not a room decoder"):
         put(tmp_path, (SHIPPED / "encoder.nvmodel").read_bytes(), "encoder.nvmodel")
     assert playing(tmp_path) == "a"
 
