@@ -1,13 +1,13 @@
-"""Disk images of a pedal: a system that is never written, and one partition with all that the pedal keeps.
+"""Writes disk images of a pedal: a read-only system and one partition for all data of the pedal.
 
-| partition   | file system      | label      | mounted                                       |
-|-------------|------------------|------------|-----------------------------------------------|
-| 1 (if any)  | FAT32            | BOOT       | /boot/firmware, read-only                     |
-| 1 or 2      | ext4, no journal | nverb-root | /, read-only, a file system in memory over it |
-| last        | ext4             | nverb-data | /var/lib/nverb                                |
+| partition   | file system      | label      | mounted                           |
+|-------------|------------------|------------|-----------------------------------|
+| 1 (if any)  | FAT32            | BOOT       | /boot/firmware, read-only         |
+| 1 or 2      | ext4, no journal | nverb-root | /, read-only, with a tmpfs over it |
+| last        | ext4             | nverb-data | /var/lib/nverb                    |
 
-Nothing is mounted and no loop device is needed: file systems are filled while they are made (mke2fs -d, mcopy). What goes into the
-tree for a board of one's own: systemd/tree.py, `nverb image`.
+Needs no mount and no loop device: the file systems are created with their content (mke2fs -d,
+mcopy). systemd/tree.py makes the tree for a board (`nverb image`).
 """
 
 from __future__ import annotations
@@ -24,30 +24,37 @@ MIB = 1024 * 1024
 BOOT, STATE = "boot/firmware", "var/lib/nverb"
 BOOT_LABEL, ROOT_LABEL, DATA_LABEL = "BOOT", "nverb-root", "nverb-data"
 FAT, ESP, LINUX = "c", "ef", "83"
-"""Types of partitions in an MBR."""
+"""Partition types in an MBR."""
 MAY_FAIL = "nofail,x-systemd.device-timeout=30s,x-systemd.before=local-fs.target"
-"""Mounted before anything starts; but if it cannot be, the pedal plays all the same, the rooms that come with it."""
+"""Mounted before the services start. If the mount fails, the pedal still plays the rooms that come
+with nverb.
+"""
 BOOT_FSTAB = f"LABEL={BOOT_LABEL} /{BOOT} vfat ro,nosuid,nodev,noexec,umask=0022,nofail 0 2\n"
 
 
 def partition(disk_id: int, number: int) -> str:
-    """A partition as the kernel, the initrd and fstab know it, whatever the card reader is called. `disk_id`: as for write_disk."""
+    """The name of a partition for the kernel, the initrd and fstab, on any card reader.
+
+    `disk_id`: as for write_disk.
+    """
     return f"PARTUUID={disk_id:08x}-{number:02d}"
 
 
 def fstab(disk_id: int, number: int) -> str:
     """The lines of /etc/fstab for a disk whose data partition has this number.
 
-    Named by its place, not by its label: a partition whose content is lost is still there, so its mount fails at once, and the time to
-    wait for the device, which delays the sound where a card has no such partition, may be long enough for a slow board.
+    The partition is named by its place, not by its label. If its content is lost, the partition is
+    still there and the mount fails at once. So the device timeout, which delays the sound on a card
+    without such a partition, can be long enough for a slow board.
     """
-    return f"""# The system is mounted by the initrd, read-only, with a file system in memory over it: no line for /. This alone is kept:
-{partition(disk_id, number)} /{STATE} ext4 noatime,nosuid,nodev,commit=1,errors=remount-ro,{MAY_FAIL} 0 2
+    options = f"noatime,nosuid,nodev,commit=1,errors=remount-ro,{MAY_FAIL}"
+    return f"""# The initrd mounts / read-only with a tmpfs over it. Only this partition is written:
+{partition(disk_id, number)} /{STATE} ext4 {options} 0 2
 """
 
 
 class Layout(NamedTuple):
-    """What was written, in MiB."""
+    """Sizes of the partitions in MiB."""
 
     boot_mib: int
     root_mib: int
@@ -64,11 +71,11 @@ def write_disk(
     disk_id: int | None = None,
     boot_type: str = FAT,
 ) -> Layout:
-    """Writes the folder `tree`, a whole system owned as it shall be (so: as root), to the disk image `image`.
+    """Write the folder `tree`, a complete system with its owners (so: as root), to a disk image.
 
-    What lies in the tree's /var/lib/nverb goes to the data partition; with `boot_mib` its /boot/firmware goes to a FAT partition.
-    `slack_mib` of the system stay free. `disk_id`: what `partition` names its partitions by. The tree is left as it was. Raises UserError,
-    OSError; `image` is then as it was.
+    The tree's /var/lib/nverb goes to the data partition; with `boot_mib` its /boot/firmware goes to
+    a FAT partition. `slack_mib`: free space of the system; `disk_id`: see `partition`. The tree is
+    restored afterwards. Raises UserError, OSError; `image` stays unchanged then.
     """
     require("mke2fs", "sfdisk", *(("mformat", "mcopy") if boot_mib else ()))
     scratch = image.with_name(f".{image.name}.parts")
@@ -76,7 +83,8 @@ def write_disk(
     scratch.mkdir()
     try:
         parts = []
-        # mke2fs takes all of a folder: what goes elsewhere is moved out of it for that time.
+        # mke2fs takes the complete folder, so the content of other partitions is moved out
+        # meanwhile.
         state = _Aside(tree / STATE, scratch / "state")
         boot = _Aside(tree / BOOT, scratch / "boot") if boot_mib else None
         try:
@@ -88,7 +96,7 @@ def write_disk(
             root_mib = used_mib * 11 // 10 + slack_mib
             options = ("-O", "^has_journal", "-m", "0")
             parts.append((LINUX, _ext4(tree, scratch / "root", root_mib, ROOT_LABEL, *options)))
-            # The state holds few bytes and is written through: a journal is what makes a power cut harmless.
+            # The state is small and written synchronously; the journal protects it from power cuts.
             data = _ext4(
                 state.aside, scratch / "data", data_mib, DATA_LABEL, "-O", "has_journal", "-m", "0"
             )
@@ -97,16 +105,18 @@ def write_disk(
             state.put_back()
             if boot:
                 boot.put_back()
-        whole = scratch / "whole"
-        _assemble(parts, whole, disk_id)
-        os.replace(whole, image)
+        disk = scratch / "disk"
+        _assemble(parts, disk, disk_id)
+        os.replace(disk, image)
     finally:
         shutil.rmtree(scratch, ignore_errors=True)
     return Layout(boot_mib, root_mib, data_mib)
 
 
 class _Aside:
-    """A folder of the tree that is away while the rest is written: an empty one of the same owner and mode stands for it."""
+    """Moves a folder out of the tree for a while; an empty one of the same owner and mode
+    replaces it.
+    """
 
     def __init__(self, path: Path, aside: Path) -> None:
         self._path, self.aside = path, aside
@@ -140,7 +150,9 @@ def require(*tools: str) -> None:
 
 
 def _assemble(parts: list[tuple[str, Path]], image: Path, disk_id: int | None) -> None:
-    """An MBR (all that a Raspberry Pi's boot ROM reads) and the partitions, each from a whole MiB on."""
+    """Write an MBR (Raspberry Pi's boot ROM reads no other table) and the partitions,
+    MiB-aligned.
+    """
     table, at = "label: dos\n", 1
     if disk_id is not None:
         table += f"label-id: {disk_id:#010x}\n"

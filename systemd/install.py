@@ -1,8 +1,11 @@
-"""Puts the pedal into a system with systemd, and takes it out again. `sudo nverb service install`; `sudo make install` ends with it.
+"""Installs the pedal as a systemd service, and uninstalls it.
 
-The Python that runs this is the one that the services will run: a virtual environment below PREFIX, one for each version that was
-ever installed. The symlink `current` names the one in use, and changes by one rename: a failed installation changes nothing, and the
-version before is one command away (`sudo /opt/nverb/VERSION/bin/nverb service install`).
+Called by `sudo nverb service install`, the last step of `sudo make install`.
+
+The services use the Python that runs this: a virtual environment below PREFIX, one for each
+installed version. The symlink `current` names the one in use and is replaced by a rename. So a
+failed installation changes nothing, and one command goes back to the version before:
+`sudo /opt/nverb/VERSION/bin/nverb service install`.
 """
 
 from __future__ import annotations
@@ -44,11 +47,13 @@ SOURCE = Path(__file__).parent
 
 Say = Callable[[str], None]
 MissingTool = Callable[[], tuple[str, str] | None]
-"""A program that the pedal needs and this system lacks, with the command that installs it; None if all are there."""
+"""Returns a program that the pedal needs and this system lacks, with the command that installs it;
+None if nothing is missing.
+"""
 
 
 def place_files(root: Path) -> None:
-    """Writes units, rules and the rest below `root`. Raises OSError."""
+    """Write units, rules and the other FILES below `root`. Raises OSError."""
     for name, target in FILES.items():
         path = root / target
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -59,8 +64,10 @@ def place_files(root: Path) -> None:
 
 
 def install(root: Path, *, start: bool, missing_tool: MissingTool, prepare: str, say: Say) -> None:
-    """Installs, and starts the pedal if `start` and systemd runs here. `root`: "/", or the tree of an image that is being made.
-    `prepare`: a Python program that the pedal's user runs once after the installation.
+    """Install; start the pedal if `start` is set and systemd runs here.
+
+    `root`: "/", or the tree of an image. `prepare`: a Python program that the pedal's user runs
+    once after the installation.
 
     Raises UserError, OSError.
     """
@@ -69,13 +76,14 @@ def install(root: Path, *, start: bool, missing_tool: MissingTool, prepare: str,
     environment = Path(sys.prefix)
     if environment.parent != Path("/") / PREFIX:
         raise UserError(
-            f"nverb runs from {environment}: a service needs it in /{PREFIX}/VERSION, where the pedal's user can read it; "
+            f"nverb runs from {environment}: "
+            f"a service needs it in /{PREFIX}/VERSION, readable by the pedal's user; "
             "`sudo make install` does that, docs/service.md says how without make"
         )
     for tool in ("systemctl", "systemd-sysusers", "systemd-tmpfiles"):
         if shutil.which(tool) is None:
             raise UserError(
-                f"{tool} is missing: nverb's service needs systemd (use `nverb run` without)"
+                f"{tool} is missing: the service needs systemd (`nverb run` works without)"
             )
     if missing := missing_tool():
         raise UserError(f"{missing[0]} is missing: {missing[1]}")
@@ -102,14 +110,16 @@ def install(root: Path, *, start: bool, missing_tool: MissingTool, prepare: str,
             _run("udevadm", "trigger", *buses, needed=False)
             if start:
                 _run("systemctl", "restart", "--no-block", "nverb.target")
-                say("started: `nverb status` tells how it is, `nverb doctor` what the board needs")
+                say("started: `nverb status` shows its state, `nverb doctor` checks the board")
         else:
             say("systemd does not run here: the pedal starts when the system boots")
     _forget_old_versions(root, environment.name, say)
 
 
 def uninstall(*, purge: bool, say: Say) -> None:
-    """Takes out what install() put in. The state folder and the user stay, unless `purge`. Raises UserError, OSError."""
+    """Undo install(). The state folder and the user stay unless `purge`. Raises UserError,
+    OSError.
+    """
     _require_root()
     if systemd_runs():
         _run("systemctl", "disable", "--now", *UNITS, needed=False)
@@ -120,7 +130,7 @@ def uninstall(*, purge: bool, say: Say) -> None:
         path = Path("/") / target
         path.unlink(missing_ok=True)
         with contextlib.suppress(OSError):
-            path.parent.rmdir()  # if nobody else has anything in it
+            path.parent.rmdir()  # if it is empty
     shutil.rmtree("/etc/systemd/system/nverb-.service.d", ignore_errors=True)
     shutil.rmtree("/etc/systemd/system/nverb.target.wants", ignore_errors=True)
     if systemd_runs():
@@ -135,7 +145,8 @@ def uninstall(*, purge: bool, say: Say) -> None:
         say("removed: the service, its user, and all banks and presets in /var/lib/nverb")
     else:
         say(
-            "removed: the service. Banks and presets stay in /var/lib/nverb; `nverb service uninstall --purge` takes them, too"
+            "removed: the service. Banks and presets stay in /var/lib/nverb; "
+            "`nverb service uninstall --purge` removes them too"
         )
     shutil.rmtree(Path("/") / PREFIX, ignore_errors=True)  # last: this program runs from there
 
@@ -145,7 +156,7 @@ def systemd_runs() -> bool:
 
 
 def _prepare(program: str, say: Say) -> None:
-    """Opens the rooms that come with nverb as the pedal's user: what has to be made for them is made now, not at the first start."""
+    """Run `program` as the pedal's user, so that the first start does not have to do its work."""
     say("opening the rooms that come with nverb")
     done = subprocess.run(
         [sys.executable, "-c", program],
@@ -161,7 +172,8 @@ def _prepare(program: str, say: Say) -> None:
     )
     if done.returncode:
         say(
-            f"that failed, the first start will say more: {(done.stderr.splitlines() or ['?'])[-1]}"
+            "failed, the log of the first start has details: "
+            f"{(done.stderr.splitlines() or ['?'])[-1]}"
         )
 
 
@@ -176,12 +188,13 @@ def _forget_old_versions(root: Path, current: str, say: Say) -> None:
         shutil.rmtree(path, ignore_errors=True)
     for path in old[: KEPT_VERSIONS - 1]:
         say(
-            f"the version before is kept: sudo {Path('/') / PREFIX / path.name}/bin/nverb service install goes back to it"
+            "the version before is kept; to go back: "
+            f"sudo {Path('/') / PREFIX / path.name}/bin/nverb service install"
         )
 
 
 def _link(path: Path, target: Path) -> None:
-    """A symlink, swapped in by a rename."""
+    """Create or replace a symlink with a rename."""
     if path.exists() and not path.is_symlink():
         raise UserError(f"{path} is in the way: move it elsewhere")
     new = path.with_name(f".{path.name}.new")
@@ -192,7 +205,7 @@ def _link(path: Path, target: Path) -> None:
 
 def _require_root() -> None:
     if os.geteuid() != 0:
-        raise UserError("only root may change the system's services: put sudo before it")
+        raise UserError("only root may change the system's services: use sudo")
 
 
 def _run(*words: str, needed: bool = True) -> None:

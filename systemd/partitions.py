@@ -1,9 +1,11 @@
-"""The partitions of an OS image, such as Raspberry Pi OS Lite's, as one folder. As root: Linux's is mounted, read-only, by a loop device.
+"""Unpacks the partitions of an OS image, such as Raspberry Pi OS Lite, into one folder.
 
-| partition            | type                  | goes to         |
-|----------------------|-----------------------|-----------------|
-| the first with FAT   | 1, 4, 6, b, c, e, ef  | /boot/firmware  |
-| the largest of Linux | 83                    | /               |
+Needs root: the Linux partition is mounted read-only through a loop device.
+
+| partition           | type                 | goes to        |
+|---------------------|----------------------|----------------|
+| first with FAT      | 1, 4, 6, b, c, e, ef | /boot/firmware |
+| largest with Linux  | 83                   | /              |
 """
 
 from __future__ import annotations
@@ -23,7 +25,7 @@ _FAT_TYPES = ("1", "4", "6", "b", "c", "e", "ef")
 
 
 def unpack_image(image: Path, target: Path) -> None:
-    """Copies the files of an OS image (.img, .img.xz) into the folder `target`, with their owners. Raises UserError."""
+    """Copy the files of an OS image (.img, .img.xz) into `target` with owners. Raises UserError."""
     with tempfile.TemporaryDirectory(dir=target.parent) as scratch:
         raw = image
         if image.name.endswith(".xz"):
@@ -61,23 +63,27 @@ def unpack_image(image: Path, target: Path) -> None:
 
 
 def find(image: Path, raw: Path) -> tuple[dict[str, Any] | None, dict[str, Any]]:
-    """The FAT and the Linux partition of an MBR, as `sfdisk --json` has them. `image`: its name for errors. Raises UserError."""
+    """The FAT partition, if any, and the Linux partition of an MBR, as from `sfdisk --json`.
+
+    `image`: the name for messages. Raises UserError.
+    """
     done = subprocess.run(
         ["sfdisk", "--json", os.fspath(raw)], capture_output=True, text=True, check=False
     )
     table = json.loads(done.stdout)["partitiontable"] if done.returncode == 0 else {}
     if table.get("label") != "dos":
-        raise UserError(f"{image}: has no MBR with partitions: is it an OS image for a card?")
+        raise UserError(f"{image}: no MBR with partitions: is it an OS image for a card?")
     rows = [row for row in table.get("partitions", ()) if row["size"]]
     linux = [row for row in rows if row["type"] == "83"]
     if not linux:
-        raise UserError(f"{image}: no Linux partition in it")
+        raise UserError(f"{image}: no Linux partition")
     begin = min(row["start"] for row in rows)
     with open(raw, "rb") as file:
         file.seek(SECTOR)
         if any(file.read((begin - 1) * SECTOR)):
             raise UserError(
-                f"{image}: has a boot loader before its first partition (BeagleBone), which the new image would lack: "
+                f"{image}: has a boot loader before its first partition (BeagleBone), "
+                "which the new image would lack: "
                 "install nverb on the board itself, docs/board.md"
             )
     fat = next((row for row in rows if row["type"] in _FAT_TYPES), None)
@@ -85,7 +91,7 @@ def find(image: Path, raw: Path) -> tuple[dict[str, Any] | None, dict[str, Any]]
 
 
 def _copy_linux(image: Path, raw: Path, row: dict[str, Any], target: Path) -> None:
-    """In a mount namespace of its own: the mount and its loop device go with it."""
+    """Runs in its own mount namespace: the mount and its loop device end with the process."""
     options = f"ro,noload,loop,offset={row['start'] * SECTOR},sizelimit={row['size'] * SECTOR}"
     script = 'mount -t ext4 -o "$1" "$2" /mnt && cp -a /mnt/. "$3"'
     words = [

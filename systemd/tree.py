@@ -1,15 +1,18 @@
-"""A whole system with the pedal in it, as a folder that systemd/image.py writes to a disk: the work behind `nverb image`. As root.
+"""Makes a complete system with the pedal in a folder, for systemd/image.py. Run by `nverb image`.
 
-    source: folder, .tar, .img, .img.xz  ->  copy  ->  packages, wheels, `nverb service install`  ->  name, key, settings
-                                                                                        ->  read-only, and ready to boot
+    source: folder, .tar, .img, .img.xz -> copy -> packages, wheels, `nverb service install`
+                                        -> name, key, settings -> read-only and bootable
 
-Programs of the system run in the copy by chroot, in a mount namespace of their own: whatever happens, no mount is left behind. The
-system in memory over the read-only one is Debian's own `overlayroot`, which Raspberry Pi OS's raspi-config takes, too.
+Needs root. Programs of the system run in the copy by chroot in their own mount namespace, so no
+mount is left behind. The tmpfs over the read-only system is Debian's `overlayroot`, which
+Raspberry Pi OS's raspi-config also uses.
 
-| what boots                      | found by               | where its files go                                    |
-|---------------------------------|------------------------|-------------------------------------------------------|
-| Raspberry Pi firmware           | /boot/firmware has any | as they are; cmdline.txt names the new root            |
-| UEFI (PC, virtual machine, SBC) | a kernel in /boot      | systemd-boot, kernel and initrd on the FAT partition    |
+| boots with                      | found by                  | where its files go                 |
+|---------------------------------|---------------------------|------------------------------------|
+| Raspberry Pi firmware           | files in /boot/firmware   | unchanged; cmdline.txt names the   |
+|                                 |                           | new root                           |
+| UEFI (PC, virtual machine, SBC) | a kernel in /boot         | systemd-boot, kernel and initrd on |
+|                                 |                           | the FAT partition                  |
 """
 
 from __future__ import annotations
@@ -23,12 +26,12 @@ import shutil
 import subprocess
 import time
 import uuid
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from dsp.errors import UserError
+from systemd.chroot import Chroot, tool
 from systemd.image import (
     BOOT,
     BOOT_FSTAB,
@@ -49,46 +52,37 @@ CheckSettings = Callable[[Sequence[str]], object]
 """Raises UserError for settings (NAME=VALUE) that `nverb settings set` would reject."""
 
 PACKAGES = ("jackd2", "libsndfile1", "alsa-utils", "python3-venv", "overlayroot", "busybox")
-"""What the pedal needs, and what a read-only system does: overlayroot's script in the initrd needs busybox's grep, but does not say so."""
+"""Packages of the pedal, and of a read-only system. busybox: overlayroot's script in the initrd
+needs its grep but does not depend on it.
+"""
 EFI_PACKAGE = "systemd-boot-efi"
 MASKED = (
-    # These write to the system as if it stayed: here it would be memory, which is gone when it is full.
-    "apt-daily.timer", "apt-daily-upgrade.timer", "man-db.timer", "dpkg-db-backup.timer", "e2scrub_all.timer", "fstrim.timer",
-    "dphys-swapfile.service", "systemd-random-seed.service",
-    # Raspberry Pi OS's first boot: it would grow the system over the pedal's partition, and ask for a user on the screen.
-    "rpi-resize.service", "resize2fs_once.service", "regenerate_ssh_host_keys.service", "userconfig.service", "sshswitch.service",
+    # These write to the system. With a tmpfs over it they would fill the memory.
+    "apt-daily.timer", "apt-daily-upgrade.timer", "man-db.timer", "dpkg-db-backup.timer",
+    "e2scrub_all.timer", "fstrim.timer", "dphys-swapfile.service", "systemd-random-seed.service",
+    # Raspberry Pi OS's first boot grows the system over the pedal's partition and asks for a user
+    # on the screen.
+    "rpi-resize.service", "resize2fs_once.service", "regenerate_ssh_host_keys.service",
+    "userconfig.service", "sshswitch.service",
 )  # fmt: skip
 FILES = {
     "etc/overlayroot.local.conf": 'overlayroot="tmpfs:recurse=0"\noverlayroot_cfgdisk="disabled"\n',
-    "etc/systemd/journald.conf.d/nverb.conf": "# The log is in memory; 16 MB of it.\n[Journal]\nStorage=volatile\nRuntimeMaxUse=16M\n",
-    # trixie's Raspberry Pi OS: no swap file behind its compressed memory
+    "etc/systemd/journald.conf.d/nverb.conf": (
+        "# The log is in memory, up to 16 MB.\n[Journal]\nStorage=volatile\nRuntimeMaxUse=16M\n"
+    ),
+    # Raspberry Pi OS trixie: no swap file behind its compressed memory
     "etc/rpi/swap.conf.d/nverb.conf": "[Main]\nMechanism=zram\n",
 }
 WIRED = "[Match]\nType=ether\n[Network]\nDHCP=yes\nMulticastDNS=yes\n"
 _EFI = {"BOOTX64.EFI": "systemd-bootx64.efi", "BOOTAA64.EFI": "systemd-bootaa64.efi"}
 
-_CHROOT = r"""
-R=$1
-for d in proc dev sys tmp run; do mkdir -p "$R/$d"; done
-for d in proc dev sys; do mount --rbind /$d "$R/$d"; done
-mount -t tmpfs -o mode=1777 tmpfs "$R/tmp"
-mount -t tmpfs -o mode=755 tmpfs "$R/run"
-mkdir -m 1777 "$R/run/lock"
-mkdir "$R/tmp/wheels"; mount --bind "$2" "$R/tmp/wheels"
-[ ! -d "$R/boot/firmware" ] || mount --bind "$R/boot/firmware" "$R/boot/firmware"
-t=$(chroot "$R" readlink -m /etc/resolv.conf)
-if [ -e /etc/resolv.conf ]; then
-  mkdir -p "$(dirname "$R$t")"; [ -e "$R$t" ] || : > "$R$t"
-  mount --bind /etc/resolv.conf "$R$t"
-fi
-cd /
-exec chroot "$R" /bin/sh -euc "$3"
-"""
-
 
 @dataclass(frozen=True)
 class Order:
-    """What the image shall hold. `settings`: NAME=VALUE as for `nverb settings set`; `key`: the text of an ssh public key."""
+    """What goes into the image.
+
+    `settings`: NAME=VALUE as for `nverb settings set`; `key`: the text of an ssh public key.
+    """
 
     source: Path
     wheels: Path
@@ -104,9 +98,12 @@ class Order:
 
 
 def make(order: Order, image: Path, check_settings: CheckSettings) -> Layout:
-    """Makes the disk image; `image` appears when it is whole. Raises UserError, OSError; nothing is changed then."""
+    """Make the disk image; `image` appears when it is complete.
+
+    Raises UserError, OSError; nothing is changed then.
+    """
     if os.geteuid() != 0:
-        raise UserError("the files of a system belong to many users: put sudo before it")
+        raise UserError("the files of a system belong to many users: use sudo")
     require("mke2fs", "sfdisk", "mformat", "mcopy", "unshare", "chroot", "xz")
     check(order, check_settings)
     if not image.parent.is_dir():
@@ -144,12 +141,13 @@ def make(order: Order, image: Path, check_settings: CheckSettings) -> Layout:
 
 
 def check(order: Order, check_settings: CheckSettings) -> None:
-    """All that can be known to be wrong before the work begins. Raises UserError."""
+    """Check the order before the work begins. Raises UserError."""
     if not order.source.exists():
         raise UserError(f"{order.source}: no such folder or file")
     if not order.wheels.is_dir() or len(list(order.wheels.glob("nverb-*.whl"))) != 1:
         raise UserError(
-            f"{order.wheels}: must be a folder with one nverb-*.whl and all that it needs: make board-wheels"
+            f"{order.wheels}: must be a folder with one nverb-*.whl and its dependencies: "
+            "make board-wheels"
         )
     if order.added is not None and not order.added.is_dir():
         raise UserError(f"{order.added}: no such folder")
@@ -158,21 +156,22 @@ def check(order: Order, check_settings: CheckSettings) -> None:
         ("user", order.user, r"[a-z_][a-z0-9_-]{0,31}"),
     ):
         if not re.fullmatch(pattern, name):
-            raise UserError(f"{name!r} is no {what}: small letters, digits and -")
+            raise UserError(f"{name!r} is not a {what}: use lower-case letters, digits and -")
     if order.user in ("root", "nverb"):
-        raise UserError(f"user {order.user}: there is one already; take another name")
+        raise UserError(f"user {order.user}: this user exists already; choose another name")
     if order.key and not re.match(r"(ssh|ecdsa|sk)-\S+ [A-Za-z0-9+/=]+", order.key):
-        raise UserError("that is no ssh public key: give the file that ends in .pub")
+        raise UserError("not an ssh public key: give the file that ends in .pub")
     check_settings(order.settings)
     if not 16 <= order.data_mib <= 65536 or not 0 <= order.spare_mib <= 65536:
         raise UserError("data partition: 16 to 65536 MiB; spare: 0 to 65536 MiB")
 
 
-class System:
-    """The system's folder, and the steps that make a pedal of it, in their order."""
+class System(Chroot):
+    """The folder of the system, and the steps that make a pedal of it, in their order."""
 
     def __init__(self, root: Path, order: Order) -> None:
-        self.root, self._order = root, order
+        super().__init__(root, order.wheels, order.verbose)
+        self._order = order
         self.disk_id = secrets.randbits(32) | 1
         self.boot_type = FAT
 
@@ -184,21 +183,21 @@ class System:
         source = self._order.source
         self.root.mkdir()
         if source.is_dir():
-            _tool("cp", "-a", "--reflink=auto", f"{source}/.", self.root, what=f"copying {source}")
+            tool("cp", "-a", "--reflink=auto", f"{source}/.", self.root, what=f"copying {source}")
         elif re.search(r"\.tar(\.\w+)?$", source.name):
-            _tool("tar", "-xpf", source, "--numeric-owner", "--xattrs", "--xattrs-include=*", "-C", self.root,
-                  what=f"unpacking {source}")  # fmt: skip
+            tool("tar", "-xpf", source, "--numeric-owner", "--xattrs", "--xattrs-include=*",
+                 "-C", self.root, what=f"unpacking {source}")  # fmt: skip
         elif source.name.endswith((".img", ".img.xz")):
             unpack_image(source, self.root)
         else:
             raise UserError(
-                f"{source}: must be a folder, .tar, .img or .img.xz with a whole system"
+                f"{source}: must be a folder, .tar, .img or .img.xz with a complete system"
             )
         if (
             not (self.root / "etc/debian_version").is_file()
             or not (self.root / "usr/bin/systemctl").exists()
         ):
-            raise UserError(f"{source}: holds no Debian or Raspberry Pi OS with systemd")
+            raise UserError(f"{source}: contains no Debian or Raspberry Pi OS with systemd")
         self.run("true", what="running the system's programs here")
 
     def install_packages(self) -> None:
@@ -208,12 +207,13 @@ class System:
         if not self._has_firmware():
             wanted.append(EFI_PACKAGE)
         wanted += self._instead_of_wheels()
-        script = f"for p in {' '.join(wanted)}; do dpkg-query -W -f '${{Status}}' $p 2>/dev/null | grep -q 'ok installed' || echo $p; done"
+        installed = "dpkg-query -W -f '${Status}' $p 2>/dev/null | grep -q 'ok installed'"
+        script = f"for p in {' '.join(wanted)}; do {installed} || echo $p; done"
         missing = self.run(script, what="looking for packages").split()
         if missing:
             self._apt(missing)
         if not (self.root / "usr/bin/jack_lsp").exists():
-            self._apt(["jack-example-tools"])  # from Debian 13 on a package of its own
+            self._apt(["jack-example-tools"])  # a separate package since Debian 13
 
     def _apt(self, packages: list[str]) -> None:
         names = " ".join(packages)
@@ -228,21 +228,23 @@ class System:
         options = "--system-site-packages" if self._instead_of_wheels() else ""
         self.run(
             f"rm -rf {place}; umask 022; /usr/bin/python3 -m venv {options} {place}; "
-            f"{place}/bin/pip install -q --disable-pip-version-check --no-index --find-links /tmp/wheels /tmp/wheels/{wheel.name}; "
+            f"{place}/bin/pip install -q --disable-pip-version-check --no-index "
+            f"--find-links /tmp/wheels /tmp/wheels/{wheel.name}; "
             f"touch {place}/complete; {place}/bin/nverb service install",
             what=f"installing {wheel.name}",
         )
 
     def settle(self) -> None:
         order = self._order
-        self._place("etc/hostname", f"{order.hostname}\n")
+        self.place("etc/hostname", f"{order.hostname}\n")
         hosts = self.root / "etc/hosts"
         kept = [line for line in _lines(hosts) if not line.startswith("127.0.1.1")] or [
             "127.0.0.1 localhost"
         ]
-        self._place("etc/hosts", "\n".join([*kept, f"127.0.1.1 {order.hostname}"]) + "\n")
-        # An image is one pedal: what tells machines apart is made with it, for a read-only system could not keep its own.
-        self._place("etc/machine-id", f"{uuid.uuid4().hex}\n", mode=0o444)
+        self.place("etc/hosts", "\n".join([*kept, f"127.0.1.1 {order.hostname}"]) + "\n")
+        # Each image is one pedal, so its identity is created here: a read-only system cannot store
+        # it.
+        self.place("etc/machine-id", f"{uuid.uuid4().hex}\n", mode=0o444)
         dbus = self.root / "var/lib/dbus/machine-id"
         if dbus.is_file() and not dbus.is_symlink():
             dbus.unlink()
@@ -252,13 +254,13 @@ class System:
             (self.root / name).exists()
             for name in ("usr/sbin/NetworkManager", "sbin/ifup", "usr/sbin/dhcpcd")
         ):
-            self._place("etc/systemd/network/80-wired.network", WIRED)
+            self.place("etc/systemd/network/80-wired.network", WIRED)
             self.run(
                 "systemctl -q enable systemd-networkd 2>/dev/null || true",
-                what="switching the network on",
+                what="enabling the network",
             )
         if order.added is not None:
-            _tool(
+            tool(
                 "cp",
                 "-a",
                 "--no-preserve=ownership",
@@ -269,7 +271,8 @@ class System:
         settings = shlex.join(order.settings)
         self.run(
             f"chown -R nverb:nverb /{STATE}; cd /; "
-            + (f"umask 007; setpriv --reuid nverb --regid nverb --clear-groups env NVERB_DATA_DIR=/{STATE} HOME=/{STATE} "
+            + (f"umask 007; setpriv --reuid nverb --regid nverb --clear-groups "
+               f"env NVERB_DATA_DIR=/{STATE} HOME=/{STATE} "
                f"/opt/nverb/current/bin/nverb settings set {settings}" if settings else ""),
             what="settings",
         )  # fmt: skip
@@ -279,21 +282,25 @@ class System:
         self.run(
             "rm -f /etc/ssh/ssh_host_*; [ ! -x /usr/bin/ssh-keygen ] || ssh-keygen -q -A; "
             f"getent passwd {order.user} >/dev/null || useradd -m -s /bin/bash {order.user}; "
-            f"for g in nverb audio sudo gpio spi i2c; do ! getent group $g >/dev/null || usermod -aG $g {order.user}; done",
+            "for g in nverb audio sudo gpio spi i2c; do "
+            f"! getent group $g >/dev/null || usermod -aG $g {order.user}; done",
             what=f"making the user {order.user}",
         )
         if order.key:
-            # The account has no password: who has the key is its owner, for sudo too.
+            # The account has no password: the owner of the key may do everything, sudo included.
             self.run(
-                f"h=$(getent passwd {order.user} | cut -d: -f6); install -d -m 700 -o {order.user} -g {order.user} $h/.ssh; "
-                f"printf '%s\\n' \"$KEY\" > $h/.ssh/authorized_keys; chown {order.user}: $h/.ssh/authorized_keys; "
+                f"h=$(getent passwd {order.user} | cut -d: -f6); "
+                f"install -d -m 700 -o {order.user} -g {order.user} $h/.ssh; "
+                "printf '%s\\n' \"$KEY\" > $h/.ssh/authorized_keys; "
+                f"chown {order.user}: $h/.ssh/authorized_keys; "
                 "chmod 600 $h/.ssh/authorized_keys; systemctl -q enable ssh; "
-                f"[ ! -d /etc/sudoers.d ] || install -m 440 /dev/null /etc/sudoers.d/010_{order.user}",
+                "[ ! -d /etc/sudoers.d ] || "
+                f"install -m 440 /dev/null /etc/sudoers.d/010_{order.user}",
                 what="placing the key",
                 KEY=order.key.strip(),
             )
             if (self.root / "etc/sudoers.d").is_dir():
-                self._place(
+                self.place(
                     f"etc/sudoers.d/010_{order.user}",
                     f"{order.user} ALL=(ALL) NOPASSWD: ALL\n",
                     mode=0o440,
@@ -303,34 +310,40 @@ class System:
         for name, text in FILES.items():
             if name.startswith("etc/rpi/") and not (self.root / "etc/rpi").is_dir():
                 continue
-            self._place(name, text)
+            self.place(name, text)
         if (self.root / "etc/cloud").is_dir():
-            self._place("etc/cloud/cloud-init.disabled", "")
-        self.run(f"systemctl -q mask {' '.join(MASKED)} 2>/dev/null", what="masking what writes")
-        # overlayroot lies in the initrd, but its package does not make it anew.
+            self.place("etc/cloud/cloud-init.disabled", "")
+        self.run(
+            f"systemctl -q mask {' '.join(MASKED)} 2>/dev/null", what="masking services that write"
+        )
+        # overlayroot runs in the initrd, but its package does not rebuild it.
         self.run("update-initramfs -u -k all", what="making the initrd")
         cmdline = self.root / BOOT / "cmdline.txt"
         if self._has_firmware():
-            self._place(
+            self.place(
                 f"{BOOT}/cmdline.txt",
                 command_line(" ".join(_lines(cmdline)), self.root_name) + "\n",
             )
         else:
             self._make_efi()
-        self._place("etc/fstab", fstab(self.disk_id, 3) + BOOT_FSTAB)
+        self.place("etc/fstab", fstab(self.disk_id, 3) + BOOT_FSTAB)
 
     def boot_mib(self) -> int:
         used = sum(path.stat().st_size for path in (self.root / BOOT).rglob("*") if path.is_file())
         return max(128, used * 5 // 4 // MIB + 64)
 
     def _instead_of_wheels(self) -> list[str]:
-        """Debian's packages for what PyPI has no wheel of; the pedal's environment sees them. As APT_WHEELS in the Makefile."""
+        """Debian's packages for modules without a wheel on PyPI, as APT_WHEELS in the Makefile.
+
+        The pedal's environment sees them.
+        """
         script = (
-            "dpkg --print-architecture; /usr/bin/python3 -c 'import sys; print(sys.version_info >= (3, 13))'; "
+            "dpkg --print-architecture; "
+            "/usr/bin/python3 -c 'import sys; print(sys.version_info >= (3, 13))'; "
             "apt-cache pkgnames python3-soxr"
         )
         architecture, no_rtmidi, *names = self.run(
-            script, what="asking for architecture and Python"
+            script, what="reading architecture and Python version"
         ).split()
         if architecture == "armhf":
             soxr = [name for name in names if name == "python3-soxr"]
@@ -349,8 +362,9 @@ class System:
         ]
         if not kernels:
             raise UserError(
-                f"{self._order.source}: no kernel with an initrd in its /boot, and no Raspberry Pi firmware: "
-                "mmdebstrap --include=linux-image-arm64 (or -amd64), or begin with an OS image"
+                f"{self._order.source}: no kernel with an initrd in its /boot, "
+                "and no Raspberry Pi firmware: "
+                "mmdebstrap --include=linux-image-arm64 (or -amd64), or start from an OS image"
             )
         kernel = max(kernels, key=lambda path: [int(n) for n in re.findall(r"\d+", path.name)])
         loaders = self.root / "usr/lib/systemd/boot/efi"
@@ -361,76 +375,24 @@ class System:
                 shutil.copyfile(loaders / source, target / "EFI/BOOT" / name)
         if not list((target / "EFI/BOOT").iterdir()):
             raise UserError(
-                f"{EFI_PACKAGE} has no boot loader for this architecture: begin with an OS image for the board"
+                f"{EFI_PACKAGE} has no boot loader for this architecture: "
+                "start from an OS image for the board"
             )
         shutil.copyfile(kernel, target / "vmlinuz")
         shutil.copyfile(boot / kernel.name.replace("vmlinuz", "initrd.img"), target / "initrd.img")
-        self._place(f"{BOOT}/loader/loader.conf", "timeout 0\n")
+        self.place(f"{BOOT}/loader/loader.conf", "timeout 0\n")
         options = command_line("quiet", self.root_name)
         entry = f"title nverb\nlinux /vmlinuz\ninitrd /initrd.img\noptions {options}\n"
-        self._place(f"{BOOT}/loader/entries/nverb.conf", entry)
+        self.place(f"{BOOT}/loader/entries/nverb.conf", entry)
         self.boot_type = ESP
-
-    def run(self, script: str, *, what: str, **environment: str) -> str:
-        """Runs a shell script in the system; what it printed. Raises UserError."""
-        clean = {
-            "PATH": "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin",
-            "LC_ALL": "C.UTF-8",
-            "HOME": "/root",
-            "DEBIAN_FRONTEND": "noninteractive",
-        }
-        kept = {
-            name: os.environ[name]
-            for name in ("http_proxy", "https_proxy", "no_proxy", "QEMU_CPU")
-            if name in os.environ
-        }
-        words: list[str | Path] = [
-            "unshare",
-            "--mount",
-            "sh",
-            "-euc",
-            _CHROOT,
-            "sh",
-            self.root,
-            self._order.wheels.absolute(),
-            script,
-        ]
-        with self._no_services():
-            return _tool(
-                *words, what=what, env=clean | kept | environment, show=self._order.verbose
-            )
-
-    @contextmanager
-    def _no_services(self) -> Iterator[None]:
-        """While packages are installed no service starts (Debian policy manual, policy-rc.d)."""
-        path = self.root / "usr/sbin/policy-rc.d"
-        if os.path.lexists(path) or not path.parent.is_dir():
-            yield
-            return
-        path.write_text("#!/bin/sh\nexit 101\n")
-        path.chmod(0o755)
-        try:
-            yield
-        finally:
-            path.unlink(missing_ok=True)
-
-    def _place(self, name: str, text: str, *, mode: int = 0o644) -> None:
-        """Writes a file of the system. A symlink in it may point anywhere, this machine's own files too: none is followed."""
-        path = self.root / name
-        path.parent.mkdir(parents=True, exist_ok=True)
-        if not path.parent.resolve().is_relative_to(self.root.resolve()):
-            raise UserError(f"{name}: lies outside of the system: {path.parent.resolve()}")
-        new = path.with_name(f".{path.name}.new")
-        new.write_text(text)
-        new.chmod(mode)
-        os.replace(new, path)
 
 
 def command_line(words: str, root: str) -> str:
-    """The kernel's command line of a system on partition `root`, never written to; `words`: what it was before.
+    """The kernel command line of a system on the read-only partition `root`.
 
-    fsck.repair: whatever state a power cut left the data partition in, it is mended without a question, so that the board starts.
-    Neither ro nor rw is in it: a root is read-only unless told otherwise, and told `ro` overlayroot makes its memory read-only, too.
+    `words`: the command line before. fsck.repair: the data partition is repaired without a question
+    after a power cut, so that the board starts. It contains neither ro nor rw: the root is
+    read-only by default, and with `ro` overlayroot makes its tmpfs read-only too.
     """
     dropped = re.compile(
         r"root=.*|rootfstype=.*|rootwait|rw|ro|resize|fsck\.repair=.*|init=.*|systemd\.run\S*|overlayroot=.*|panic=.*"
@@ -446,34 +408,5 @@ def _lines(path: Path) -> list[str]:
 
 
 def _remove(folder: Path) -> None:
-    """Deletes a folder, and nothing that is mounted in it."""
+    """Delete a folder, but nothing that is mounted in it."""
     subprocess.run(["rm", "-rf", "--one-file-system", os.fspath(folder)], check=True)
-
-
-def _tool(
-    *words: str | Path, what: str, env: dict[str, str] | None = None, show: bool = False
-) -> str:
-    done = subprocess.run(
-        [os.fspath(word) for word in words],
-        stdin=subprocess.DEVNULL,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-        errors="replace",
-        env=env,
-        check=False,
-    )
-    if show and done.stdout:
-        print(done.stdout, end="", flush=True)
-    if done.returncode:
-        lines = [line.strip() for line in done.stdout.splitlines() if line.strip()]
-        why = next(
-            (line for line in reversed(lines) if line.startswith(("E:", "ERROR", "nverb"))),
-            lines[-1] if lines else "",
-        )
-        if "Exec format error" in done.stdout:
-            why = "this machine cannot run the board's programs: sudo apt-get install qemu-user-static"
-        raise UserError(
-            f"{what}: {why or f'status {done.returncode}'}{'' if show else ' (--verbose shows all of it)'}"
-        )
-    return done.stdout

@@ -184,7 +184,7 @@ def wheels(tmp_path: Path) -> Path:
         ({"wheels": Path("/")}, "make board-wheels"),
         ({"settings": ("card=nonsense",)}, "aplay -l"),
         ({"settings": ("crad=hw:0",)}, "did you mean card"),
-        ({"hostname": "a b"}, "no host name"),
+        ({"hostname": "a b"}, "not a host name"),
         ({"user": "root"}, "another name"),
         ({"key": "-----BEGIN OPENSSH PRIVATE KEY-----"}, "ends in .pub"),
         ({"data_mib": 1}, "16 to"),
@@ -219,5 +219,5 @@ def test_the_command_fails_in_one_line_and_leaves_nothing(
     )
     assert done.returncode == 1 and "Traceback" not in done.stderr
     last = done.stderr.splitlines()[-1]
-    assert "holds no Debian" in last if os.geteuid() == 0 else "sudo" in last
+    assert "contains no Debian" in last if os.geteuid() == 0 else "sudo" in last
     assert {path.name for path in tmp_path.iterdir()} == {"tree", "wheels", "key.pub"}
