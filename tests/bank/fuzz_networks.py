@@ -1,7 +1,8 @@
-"""Changed networks under a fitting checksum, opened one by one in child processes: `python fuzz_networks.py FILE.nvmodel --count 5000`.
+"""Opens mutated networks with valid checksums, each in a child process.
 
-Prints what became of them. The exit status is 1 if one raised what it should not. TFLite itself does crash on a few in a thousand:
-`models.probe` is there for that, and opens a model that is new in such a child, too.
+`python fuzz_networks.py FILE.nvmodel --count 5000` prints the outcomes. The exit status is 1 if an
+exception other than ModelError was raised. TFLite itself crashes on a few in a thousand; for that
+reason `models.probe` opens new models in a child process, too.
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ from models import container
 
 HEAD = 48
 EDGE = 6000
-"""Bytes at either end of a network where its structure lies, rather than its weights."""
+"""Bytes at either end of a network: mostly structure, not weights."""
 SECONDS, MEMORY = 30, 4 << 30
 
 
@@ -57,7 +58,7 @@ def outcome(data: bytes) -> str:
     _, ended = os.waitpid(child, 0)
     if os.WIFSIGNALED(ended):
         return signal.Signals(os.WTERMSIG(ended)).name
-    return ("taken", "another exception", "refused", "too large")[os.WEXITSTATUS(ended)]
+    return ("loaded", "another exception", "rejected", "too large")[os.WEXITSTATUS(ended)]
 
 
 def main() -> int:

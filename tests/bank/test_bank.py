@@ -1,4 +1,4 @@
-"""Banks: round trips, interpolation against scipy, damage, and the command line."""
+"""Banks: round trips, interpolation against SciPy, damaged files, the command line."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def path(tmp_path: Path) -> Path:
     return tmp_path / "rooms.nvbank"
 
 
-def test_rooms_come_back_within_half_a_step(path: Path) -> None:
+def test_bank_returns_rooms_within_half_a_step(path: Path) -> None:
     bank = Bank.open(path)
     bank.verify()
     got = bank.energy_map(-2, 0, 2)
@@ -41,7 +41,7 @@ def test_rooms_come_back_within_half_a_step(path: Path) -> None:
 
 
 def test_interpolation_is_trilinear_and_clamped(path: Path) -> None:
-    """Against scipy's interpolator, to the quantisation of 0.25 dB."""
+    """Against SciPy's interpolator, to the quantisation of 0.25 dB."""
     bank = Bank.open(path)
     truth = RegularGridInterpolator((AXIS, AXIS, AXIS), LEVELS)
     for point in [*RNG.uniform(-2, 2, (20, 3)), (5, -5, 0.3)]:
@@ -49,12 +49,12 @@ def test_interpolation_is_trilinear_and_clamped(path: Path) -> None:
         np.testing.assert_allclose(bank.energy_map(*point).level_db, expected[:, 1:], atol=0.26)
 
 
-def test_the_same_rooms_make_the_same_bytes(path: Path, tmp_path: Path) -> None:
+def test_build_is_reproducible(path: Path, tmp_path: Path) -> None:
     build(tmp_path / "again.nvbank", room, steps=3, name="test")
     assert (tmp_path / "again.nvbank").read_bytes() == path.read_bytes()
 
 
-def test_one_flipped_byte_is_found(path: Path) -> None:
+def test_verify_detects_one_flipped_bit(path: Path) -> None:
     good = path.read_bytes()
     chance = random.Random(1)
     for at in [*range(0, 64, 7), *(chance.randrange(len(good)) for _ in range(100)), len(good) - 1]:
@@ -63,7 +63,7 @@ def test_one_flipped_byte_is_found(path: Path) -> None:
             Bank.open(path).verify()
 
 
-def test_a_bank_cut_short_is_refused(path: Path) -> None:
+def test_open_rejects_truncated_bank(path: Path) -> None:
     good = path.read_bytes()
     for length in (0, 1, 63, 64, 96, 200, 1000, len(good) // 2, len(good) - 1):
         path.write_bytes(good[:length])
@@ -71,8 +71,8 @@ def test_a_bank_cut_short_is_refused(path: Path) -> None:
             Bank.open(path)
 
 
-def test_damaged_banks_are_read_or_refused(path: Path) -> None:
-    """3 000 banks with changes in header and description: nothing but BankError comes out."""
+def test_damaged_bank_raises_only_bank_error(path: Path) -> None:
+    """3 000 banks with changes in header and description raise nothing but BankError."""
     good = path.read_bytes()
     chance = random.Random(2)
     refused = 0
@@ -90,7 +90,7 @@ def test_damaged_banks_are_read_or_refused(path: Path) -> None:
     assert refused > 1000
 
 
-def test_import_and_export_give_the_samples_back(tmp_path: Path) -> None:
+def test_export_returns_imported_samples(tmp_path: Path) -> None:
     source = tmp_path / "irs"
     source.mkdir()
     sounds = {f"{c}.wav": RNG.standard_normal((500, c)).astype(np.float32) for c in (1, 2, 4)}
@@ -108,7 +108,7 @@ def test_import_and_export_give_the_samples_back(tmp_path: Path) -> None:
         )
 
 
-def test_failed_writes_leave_the_old_bank(path: Path) -> None:
+def test_failed_build_keeps_old_bank(path: Path) -> None:
     old = path.read_bytes()
 
     def fails(x: float, _y: float, _z: float) -> EnergyMap:
@@ -121,7 +121,7 @@ def test_failed_writes_leave_the_old_bank(path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("arguments", "told"),
+    ("arguments", "message"),
     [
         (["bank", "info", "nothing"], "No such file"),
         (["bank", "verify", "TEXT"], "not an nverb bank"),
@@ -129,13 +129,13 @@ def test_failed_writes_leave_the_old_bank(path: Path) -> None:
         (["bank", "import", "EMPTY", "-o", "OUT"], "no usable recording"),
     ],
 )
-def test_errors_are_one_line(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str], arguments: list[str], told: str
+def test_command_errors_are_one_line(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], arguments: list[str], message: str
 ) -> None:
     (tmp_path / "text").write_text("no bank" * 100)
     (tmp_path / "empty").mkdir()
     names = {"TEXT": tmp_path / "text", "EMPTY": tmp_path / "empty", "OUT": tmp_path / "out"}
     assert main([str(names.get(word, word)) for word in arguments]) == 1
     error = capsys.readouterr().err
-    assert told in error and error.count("\n") == 1
+    assert message in error and error.count("\n") == 1
     assert not (tmp_path / "out").exists()

@@ -1,4 +1,4 @@
-"""Banks of a model, by all cores and by a Dask cluster; interleaved ones, played."""
+"""Banks of a model, built on all cores and on a Dask cluster; playback of interleaved banks."""
 
 from __future__ import annotations
 
@@ -33,8 +33,8 @@ def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return path
 
 
-def test_a_bank_holds_the_models_rooms(model: Path, tmp_path: Path) -> None:
-    """At its grid points, to half a step of its 8-bit dB."""
+def test_build_from_model_matches_decoder(model: Path, tmp_path: Path) -> None:
+    """At its grid points, to half a step of the 8-bit levels."""
     path = tmp_path / "rooms.nvbank"
     assert main(["bank", "build", "--model", str(model), "--grid", "3", "-o", str(path)]) == 0
     bank, decoder = Bank.open(path), Decoder.open(model)
@@ -48,7 +48,7 @@ def test_a_bank_holds_the_models_rooms(model: Path, tmp_path: Path) -> None:
 
 @pytest.fixture
 def cluster(tmp_path: Path) -> Iterator[str]:
-    """A Dask scheduler and a worker, each a process of its own."""
+    """A Dask scheduler and a worker, each in its own process."""
     address_file = tmp_path / "scheduler.json"
     quiet = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL, "start_new_session": True}
     where = ["--host", "127.0.0.1"]
@@ -102,7 +102,7 @@ def _await_worker(address: str) -> None:
 
 
 @pytest.mark.filterwarnings("default")
-def test_a_cluster_builds_the_same_bank(model: Path, cluster: str, tmp_path: Path) -> None:
+def test_cluster_builds_identical_bank(model: Path, cluster: str, tmp_path: Path) -> None:
     here, there = tmp_path / "here.nvbank", tmp_path / "there.nvbank"
     assert main(["bank", "build", "--model", str(model), "--grid", "3", "-o", str(here)]) == 0
     assert (
@@ -126,7 +126,7 @@ def test_a_cluster_builds_the_same_bank(model: Path, cluster: str, tmp_path: Pat
 
 
 @pytest.mark.filterwarnings("default")
-def test_no_cluster_is_told(
+def test_missing_scheduler_is_reported(
     model: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("bank.cluster.CONNECT_S", 1)
@@ -153,7 +153,9 @@ def test_no_cluster_is_told(
 
 @pytest.fixture
 def marked(tmp_path: Path) -> Bank:
-    """A bank of the plug-in's full size whose waveforms tell their number: a pulse of height 1 at sample 10, and one at 11 that is it."""
+    """A bank of the plug-in's full size. The waveforms encode their numbers: a pulse of height 1 at
+    sample 10, and one at sample 11 proportional to the number.
+    """
     path = tmp_path / "marked.nvbank"
     waveforms = [
         Waveform(
@@ -172,8 +174,11 @@ def _numbers(ir: np.ndarray) -> list[int]:
     return [round(float(row[11] / row[10]) * 4000) - 1 for row in ir]
 
 
-def test_the_pedal_steps_and_widens_as_the_plugin(marked: Bank) -> None:
-    """index = 200 x + 20 y + 2 z; right = left + width, kept within the bank. Every step of the cube, every width."""
+def test_stepped_bank_selects_waveforms_like_plugin(marked: Bank) -> None:
+    """index = 200 x + 20 y + 2 z; right = left + width, clamped to the bank.
+
+    At every step of the cube and every width.
+    """
     maker = RoomMaker(find_source(marked.path), 48_000, 480_000)
     assert maker.ir(defaults()).shape[0] == 2
     stepped = SteppedBank(marked, 16_000)
@@ -192,7 +197,7 @@ def test_the_pedal_steps_and_widens_as_the_plugin(marked: Bank) -> None:
 
 
 @pytest.mark.parametrize(
-    ("arguments", "told"),
+    ("arguments", "message"),
     [
         (["--faithful"], "--faithful goes with --model"),
         (["--scheduler", "x"], "--scheduler goes with --model"),
@@ -203,8 +208,12 @@ def test_the_pedal_steps_and_widens_as_the_plugin(marked: Bank) -> None:
         (["--model", "MODEL", "--grid", "2", "-o", "/nowhere/out.nvbank"], "no such folder"),
     ],
 )
-def test_errors_are_one_line(
-    model: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], arguments: list[str], told: str
+def test_command_errors_are_one_line(
+    model: Path,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    arguments: list[str],
+    message: str,
 ) -> None:
     (tmp_path / "text").write_text("no model" * 100)
     names = {"NONE": tmp_path / "none.nvmodel", "TEXT": tmp_path / "text", "MODEL": model}
@@ -213,11 +222,11 @@ def test_errors_are_one_line(
         main(["bank", "build", *(str(names.get(word, word)) for word in arguments), *output]) == 1
     )
     error = capsys.readouterr().err
-    assert told in error and error.count("\n") == 1
+    assert message in error and error.count("\n") == 1
     assert not (tmp_path / "out").exists()
 
 
-def test_an_interleaved_bank_must_have_its_waveforms(tmp_path: Path) -> None:
+def test_open_rejects_incomplete_interleaved_bank(tmp_path: Path) -> None:
     waveforms = [Waveform("one", 16_000, (0.0, 0.0, 0.0), np.ones((1, 20), np.float32))] * 15
     write(tmp_path / "bad.nvbank", name="bad", waveforms=waveforms, interleaved=2)
     with pytest.raises(BankError, match="plug-in's grid"):
@@ -231,7 +240,7 @@ def test_an_interleaved_bank_must_have_its_waveforms(tmp_path: Path) -> None:
 
 
 def _limited(size: int, arguments: list[str]) -> subprocess.CompletedProcess[str]:
-    """`nverb` in a process that may not write files beyond `size` bytes: what a full disk does, at a place of our choosing."""
+    """Run `nverb` with a file size limit of `size` bytes, which fails like a full disk."""
 
     def limit() -> None:
         resource.setrlimit(resource.RLIMIT_FSIZE, (size, size))
@@ -247,7 +256,7 @@ def _limited(size: int, arguments: list[str]) -> subprocess.CompletedProcess[str
 
 
 @pytest.mark.parametrize("size", [0, 100, 40_000, 66_000])
-def test_a_write_that_fails_leaves_the_old_bank_and_nothing_else(
+def test_failed_write_keeps_old_bank_and_no_other_file(
     model: Path, tmp_path: Path, size: int
 ) -> None:
     path = tmp_path / "rooms.nvbank"
@@ -261,7 +270,7 @@ def test_a_write_that_fails_leaves_the_old_bank_and_nothing_else(
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="mounts a small file system")
-def test_a_full_disk_is_told_before_the_work(
+def test_full_disk_is_reported_before_the_build(
     model: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     if subprocess.run(
@@ -277,14 +286,16 @@ def test_a_full_disk_is_told_before_the_work(
         capsys.readouterr()
         for more in ([], ["--model", str(model)], ["--model", str(model), "--faithful"]):
             assert main(["bank", "build", *more, "--grid", "6", "-o", str(path)]) == 1
-            told = capsys.readouterr().err
-            assert re.fullmatch(rf"nverb: {path}: needs \d+ MB and 0 MB are free: .*\n", told), told
+            error = capsys.readouterr().err
+            assert re.fullmatch(rf"nverb: {path}: needs \d+ MB and 0 MB are free: .*\n", error), (
+                error
+            )
         assert path.read_bytes() == old and [one.name for one in tmp_path.iterdir()] == [path.name]
     finally:
         subprocess.run(["umount", tmp_path], check=True)
 
 
-def test_an_interrupted_build_ends_at_once_and_leaves_nothing(model: Path, tmp_path: Path) -> None:
+def test_interrupted_build_ends_at_once_and_leaves_no_file(model: Path, tmp_path: Path) -> None:
     path = tmp_path / "rooms.nvbank"
     build = subprocess.Popen(
         [

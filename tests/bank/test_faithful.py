@@ -1,4 +1,4 @@
-"""Banks of the plug-in's own kind (Griffin-Lim, librosa): built, resampled and played."""
+"""Banks of the plug-in's kind (Griffin-Lim, librosa): building, resampling, playback."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ def faithful(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return path
 
 
-def test_a_faithful_bank_is_the_plugins(faithful: Path) -> None:
+def test_faithful_bank_has_plugin_layout(faithful: Path) -> None:
     bank = Bank.open(faithful)
     bank.verify()
     assert bank.interleaved == 2 and len(bank.waveforms) == 16
@@ -57,11 +57,14 @@ def test_a_faithful_bank_is_the_plugins(faithful: Path) -> None:
         x, y, z = (2 if number // 2 >> bit & 1 else -2 for bit in (2, 1, 0))
         assert waveform.at == (x, y, z)
     left, right = (waveform.samples[0].astype(float) for waveform in bank.waveforms[:2])
-    assert abs(np.corrcoef(left, right)[0, 1]) < 0.3  # other phases
+    assert abs(np.corrcoef(left, right)[0, 1]) < 0.3  # different phases
 
 
-def test_griffin_lim_comes_near_the_picture() -> None:
-    """Of a picture that a sound has, the iteration finds a sound with nearly that picture: spectral convergence below -12 dB."""
+def test_griffin_lim_approximates_the_spectrogram() -> None:
+    """From the spectrogram of a sound it finds a sound with nearly that spectrogram.
+
+    Spectral convergence below -12 dB.
+    """
     decay = np.exp(-np.arange(TAPS) / 4000) * np.random.default_rng(5).standard_normal(TAPS)
     wanted = np.abs(librosa.stft(decay, n_fft=1024, hop_length=256, pad_mode="reflect"))
     wanted /= wanted.max()
@@ -87,8 +90,13 @@ def test_griffin_lim_comes_near_the_picture() -> None:
         (48_000, 0, False),
     ],
 )
-def test_resampling_rules(faithful: Path, rate_hz: int, resampling: int, converted: bool) -> None:
-    """Converted: against scipy's polyphase resampler, -40 dB below 7 kHz. Else sample for sample. A peak of -12 dBFS both ways."""
+def test_stepped_bank_resamples_only_at_listed_rates(
+    faithful: Path, rate_hz: int, resampling: int, converted: bool
+) -> None:
+    """Converted waveforms against SciPy's polyphase resampler: -40 dB below 7 kHz.
+
+    Otherwise the samples are unchanged. The peak is -12 dBFS in both cases.
+    """
     source = find_source(faithful)
     assert isinstance(source, Bank)
     maker = RoomMaker(source, rate_hz, 480_000)
@@ -117,8 +125,8 @@ def test_resampling_rules(faithful: Path, rate_hz: int, resampling: int, convert
         assert 20 * np.log10(np.linalg.norm(got - gain * wanted) / np.linalg.norm(got)) < -40
 
 
-def test_the_rendered_pedal_plays_the_faithful_bank(faithful: Path, tmp_path: Path) -> None:
-    """Through the pedal's own graph: a unit pulse comes back as the bank's waveforms."""
+def test_render_plays_faithful_bank(faithful: Path, tmp_path: Path) -> None:
+    """Through the pedal's graph, a unit pulse gives the bank's waveforms."""
     pulse = np.zeros(2000, np.float32)
     pulse[0] = 1
     soundfile.write(tmp_path / "in.wav", pulse, 16_000, subtype="FLOAT")

@@ -1,6 +1,8 @@
-"""The readers of banks and models under files that chance and malice have changed: they are read or refused, nothing else.
+"""Fuzzes the readers of banks and models with random and hostile changes: a file is read or
+rejected.
 
-The budgets are fixed, so that each run tries the same files; NVERB_FUZZ_READERS multiplies them, as `make acceptance-readers` does.
+The budgets and the seeds are fixed, so that each run tries the same files; NVERB_FUZZ_READERS
+multiplies the budgets, as `make acceptance-readers` does.
 """
 
 from __future__ import annotations
@@ -67,7 +69,7 @@ edges64 = st.one_of(
 
 @st.composite
 def damage(draw: st.DrawFn, length: int) -> list[tuple[str, int, int]]:
-    """Up to six changes of bytes, cuts and insertions in a file of `length` bytes."""
+    """Up to six changed bytes, cuts and insertions in a file of `length` bytes."""
     return draw(
         st.lists(
             st.tuples(
@@ -94,7 +96,7 @@ def damaged(data: bytes, changes: list[tuple[str, int, int]]) -> bytes:
 
 
 def paths_into(tree: Any, path: tuple[Any, ...] = ()) -> list[tuple[Any, ...]]:
-    """Ways to everything in a JSON tree, the leaves and what holds them."""
+    """Paths to all nodes of a JSON tree, inner ones and leaves."""
     found = [path] if path else []
     items = (
         tree.items()
@@ -127,7 +129,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def banks(folder: Path) -> list[bytes]:
-    """One of each kind: rooms, recordings, the plug-in's."""
+    """One bank of each kind: rooms, recordings, the plug-in's."""
     chance = np.random.default_rng(1)
 
     def room(x: float, y: float, z: float) -> EnergyMap:
@@ -144,7 +146,10 @@ def banks(folder: Path) -> list[bytes]:
 
 
 def play(path: Path) -> None:
-    """As the pedal does, and all else that reads a bank. BankError and InvalidValue are answers; anything else is a fault."""
+    """Use a bank as the pedal does, and call all other readers.
+
+    BankError and InvalidValue are accepted; any other exception fails the test.
+    """
     try:
         bank = Bank.open(path)
         if bank.waveforms:
@@ -152,9 +157,7 @@ def play(path: Path) -> None:
         if bank.steps:
             room = bank.energy_map(0.1, 5.0, -0.3)
             assert np.isfinite(room.level_db).all()
-        if (
-            bank.grid == GRID
-        ):  # another one is the synthesiser's business; its cost is what the installer's trial bounds
+        if bank.grid == GRID:  # the cost of other grids is bounded by the installer's trial
             ir = RoomMaker(find_source(path), 8000, 80_000).ir(defaults())
             assert np.isfinite(ir).all()
         bank.verify()
@@ -166,7 +169,9 @@ def play(path: Path) -> None:
 
 @STEADY
 @given(data=st.data())
-def test_damaged_banks(data: st.DataObject, banks: list[bytes], folder: Path) -> None:
+def test_reader_survives_damaged_banks(
+    data: st.DataObject, banks: list[bytes], folder: Path
+) -> None:
     good = data.draw(st.sampled_from(banks))
     path = folder / "damaged"
     path.write_bytes(damaged(good, data.draw(damage(len(good)))))
@@ -175,7 +180,9 @@ def test_damaged_banks(data: st.DataObject, banks: list[bytes], folder: Path) ->
 
 @STEADY
 @given(data=st.data())
-def test_banks_with_hostile_headers(data: st.DataObject, banks: list[bytes], folder: Path) -> None:
+def test_reader_survives_hostile_bank_headers(
+    data: st.DataObject, banks: list[bytes], folder: Path
+) -> None:
     good = bytearray(data.draw(st.sampled_from(banks)))
     good[8:16] = struct.pack(
         "<II", data.draw(st.sampled_from([0, 1, 1, 1, 1, 2, 2**32 - 1])), data.draw(edges64) % 2**32
@@ -189,7 +196,7 @@ def test_banks_with_hostile_headers(data: st.DataObject, banks: list[bytes], fol
 
 @STEADY
 @given(data=st.data())
-def test_banks_with_hostile_descriptions(
+def test_reader_survives_hostile_bank_descriptions(
     data: st.DataObject, banks: list[bytes], folder: Path
 ) -> None:
     good = data.draw(st.sampled_from(banks))
@@ -231,13 +238,13 @@ def look_at(data: bytes) -> None:
 
 
 def sealed(data: bytes) -> bytes:
-    """With a checksum that fits: what malice would write."""
+    """Set a valid checksum, as an attacker would."""
     return data[:16] + hashlib.sha256(data[48:]).digest() + data[48:]
 
 
 @STEADY
 @given(data=st.data())
-def test_damaged_models(data: st.DataObject, model: bytes) -> None:
+def test_reader_survives_damaged_models(data: st.DataObject, model: bytes) -> None:
     where = data.draw(st.sampled_from([48, 1200, len(model)]))
     changes = data.draw(damage(where))
     spoilt = damaged(model, changes)
@@ -248,23 +255,23 @@ def test_damaged_models(data: st.DataObject, model: bytes) -> None:
 
 @STEADY
 @given(data=st.data())
-def test_models_with_hostile_descriptions(data: st.DataObject, model: bytes) -> None:
+def test_reader_survives_hostile_model_descriptions(data: st.DataObject, model: bytes) -> None:
     length = int.from_bytes(model[12:16], "little")
     description = json.loads(model[48 : 48 + length])
     for _ in range(data.draw(st.integers(1, 3))):
         path_in = data.draw(st.sampled_from(paths_into(description)))
         description = changed(description, path_in, data.draw(values), data.draw(st.booleans()))
     text = json.dumps(description).encode()
-    said = data.draw(
+    stated = data.draw(
         st.sampled_from([len(text)] * 6 + [0, len(text) + 1, 2**16, 2**16 + 1, 2**32 - 1])
     )
     look_at(
-        sealed(model[:12] + struct.pack("<I", said) + model[16:48] + text + model[48 + length :])
+        sealed(model[:12] + struct.pack("<I", stated) + model[16:48] + text + model[48 + length :])
     )
 
 
-def test_networks_changed_under_a_fitting_checksum(model: bytes, folder: Path) -> None:
-    """TFLite itself under 60 changed networks, each in a process of its own: taken, refused, or contained."""
+def test_mutated_networks_raise_only_model_error(model: bytes, folder: Path) -> None:
+    """TFLite on 60 mutated networks, each in its own process: loaded, rejected or contained."""
     script = Path(__file__).with_name("fuzz_networks.py")
     done = subprocess.run(
         [sys.executable, script, folder / "model", "--first", "1", "--count", str(60 * LONGER)],

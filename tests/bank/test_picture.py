@@ -1,4 +1,4 @@
-"""Pictures of the cube and the walk: what they show against rooms of known decay, and what files come out."""
+"""Pictures of the cube and the walk: their values for rooms of known decay, and the files."""
 
 from __future__ import annotations
 
@@ -20,7 +20,11 @@ from models import container, reference
 
 
 def room(x: float, y: float, z: float) -> EnergyMap:
-    """Straight decays: T60 is 2 ** (x / 2) s at mid frequencies, times 2 ** (y / 2) from 2.8 kHz on; z dB of level."""
+    """Straight decays: T60 is 2 ** (x / 2) s at mid frequencies, times 2 ** (y / 2) from 2.8 kHz
+    on.
+
+    z is the level in dB.
+    """
     t60 = 2 ** (x / 2) * np.where(DEFAULT_GRID.centre_hz > 2830, 2 ** (y / 2), 1.0)
     level = z - 60 * DEFAULT_GRID.frame_centre_s / t60[:, None]
     return EnergyMap(np.maximum(level, level.max() - 120).astype(np.float32), DEFAULT_GRID)
@@ -33,22 +37,23 @@ def _format(path: Path) -> str | None:
 
 
 @pytest.mark.parametrize(("x", "y"), [(0, 0), (1, -1), (-2, 1), (0.5, 0.5)])
-def test_figures_of_straight_decays(x: float, y: float) -> None:
-    """T30 and the ratio of high to mid decay, against what the room was drawn with: 5 %, of frames that are 4 % long."""
+def test_figures_match_straight_decays(x: float, y: float) -> None:
+    """T30 and the ratio of high to mid decay are within 5 % and 8 %; frames are 4 % long."""
     seen = figures(room(x, y, 0))
     assert seen.t30_s == pytest.approx(2 ** (x / 2), rel=0.05)
     assert seen.brightness == pytest.approx(2 ** (y / 2), rel=0.08)
     assert seen.level_db - figures(room(x, y, -7)).level_db == pytest.approx(7, abs=0.01)
 
 
-def test_the_cube_in_slices(tmp_path: Path) -> None:
+def test_draw_cube_matches_straight_decays(tmp_path: Path) -> None:
     build(tmp_path / "rooms.nvbank", room, steps=5, name="straight")
     table = draw_cube(Bank.open(tmp_path / "rooms.nvbank"), tmp_path / "cube.png")
     assert _format(tmp_path / "cube.png") == "PNG"
     t30, brightness, level = table.values()
     assert t30.shape == (SLICES, POINTS, POINTS)
     wanted = 2 ** (np.linspace(-2, 2, POINTS) / 2)
-    # The 4 kHz octave begins within a band of the step that the rooms have at 2830 Hz: their far ends are seen 16 % nearer.
+    # The 4 kHz octave starts within a band of the rooms' step at 2830 Hz, which brings extreme
+    # values 16 % nearer to the middle.
     for seen, tolerance in ((t30[2, POINTS // 2], 0.1), (brightness[2, :, POINTS // 2], 0.2)):
         assert np.all(np.diff(seen) > 0)
         np.testing.assert_allclose(seen, wanted, rtol=tolerance)
@@ -57,10 +62,10 @@ def test_the_cube_in_slices(tmp_path: Path) -> None:
     )  # z from -2 to 2 in five slices: 1 dB each
 
 
-def test_map_and_traverse_of_every_kind(
+def test_map_decode_and_traverse_write_pictures(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("bank.picture.POINTS", 3)  # for quickness
+    monkeypatch.setattr("bank.picture.POINTS", 3)  # to save time
     model = tmp_path / "small.nvmodel"
     dense_model.write_rooms(model)
     picture, gif = tmp_path / "cube.png", tmp_path / "walk.gif"
@@ -81,7 +86,7 @@ def test_map_and_traverse_of_every_kind(
     assert "nowhere" in capsys.readouterr().err
 
 
-def test_the_walk_visits_both_ends_of_each_axis_evenly() -> None:
+def test_walk_reaches_both_ends_of_each_axis_at_even_steps() -> None:
     points = walk(73)
     assert np.abs(points).max() == pytest.approx(2, abs=0.1)
     steps = np.linalg.norm(np.diff(points, axis=0), axis=1)
@@ -105,7 +110,7 @@ def _recordings(folder: Path) -> dict[str, float]:
     return decays
 
 
-def test_recordings_on_the_map(tmp_path: Path) -> None:
+def test_draw_cube_shows_recordings(tmp_path: Path) -> None:
     decays = _recordings(tmp_path / "irs")
     import_folder(
         tmp_path / "irs", tmp_path / "own.nvbank", coordinates=None, report=lambda line: None
@@ -118,8 +123,8 @@ def test_recordings_on_the_map(tmp_path: Path) -> None:
     assert _format(tmp_path / "own.png") == "PNG"
 
 
-def test_our_own_encoder_places_recordings(tmp_path: Path) -> None:
-    """X by its definition, 2 log(T60) / log 5, within a quarter of a knob's step of 4 / 9 of each recording's known decay."""
+def test_import_places_recordings_with_own_encoder(tmp_path: Path) -> None:
+    """X = 2 log(T60) / log 5, within a quarter of a knob step (4 / 9) of each known decay."""
     decays = _recordings(tmp_path / "irs")
     assert main(["bank", "import", str(tmp_path / "irs"), "-o", str(tmp_path / "own.nvbank")]) == 0
     for waveform in Bank.open(tmp_path / "own.nvbank").waveforms:
@@ -129,7 +134,7 @@ def test_our_own_encoder_places_recordings(tmp_path: Path) -> None:
         assert max(map(abs, waveform.at)) <= 2
 
 
-def test_without_an_encoder_decay_places_them_and_it_is_said(
+def test_import_without_encoder_places_by_decay_and_reports_it(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     def none(*_: object) -> None:
@@ -145,8 +150,10 @@ def test_without_an_encoder_decay_places_them_and_it_is_said(
     assert places == {"short.wav": (-2, 0, 0), "middle.wav": (0, 0, 0), "long.wav": (2, 0, 0)}
 
 
-def test_an_encoder_places_recordings(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """By an encoder whose answer is known: the means of three parts of the picture."""
+def test_import_places_recordings_with_plugin_encoder(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """With an encoder of known output: the means of three parts of the picture."""
     weights = np.zeros((reference.BINS, reference.FRAMES, 3), np.float32)
     for axis, rows in enumerate((slice(0, 171), slice(171, 342), slice(342, 513))):
         weights[rows, :, axis] = 1 / (171 * reference.FRAMES)

@@ -1,4 +1,6 @@
-"""Networks of the plug-in's layout in small: HDF5 as Keras 2.1.5 wrote it, and what they compute, in NumPy."""
+"""Small networks of the plug-in's layout: HDF5 as Keras 2.1.5 wrote it, and their output in
+NumPy.
+"""
 
 from __future__ import annotations
 
@@ -11,7 +13,8 @@ import h5py
 import numpy as np
 from numpy.typing import NDArray
 
-# kernel, stride, padding of the eleven transposed convolutions, and filters a few times fewer than the plug-in's.
+# Kernel, stride and padding of the eleven transposed convolutions; fewer filters than the
+# plug-in has.
 DECODER = [
     ((1, 1), (1, 1), "same", 24),
     *[((2, 2), (2, 2), "same", filters) for filters in (12, 8, 8, 6, 6, 6, 4)],
@@ -46,7 +49,7 @@ def write(
     *,
     keras_version: str = "2.1.5",
 ) -> None:
-    """A functional model, each layer fed by the one before."""
+    """Write a functional model in which each layer feeds the next."""
     described: list[dict[str, Any]] = [
         {
             "name": "input_1",
@@ -173,7 +176,10 @@ def _after(number: int, filters: int, chance: np.random.Generator) -> list[Layer
 
 
 def decode(layers: list[Layer], z: Array) -> Array:
-    """The decoder's output (513, 128) by its definition: each input cell adds its kernel, times itself, at stride times its place."""
+    """The decoder's output (513, 128) by its definition.
+
+    Each input cell adds its kernel, scaled, at its position times the stride.
+    """
     image = np.asarray(z, np.float64).reshape(1, 1, 3)
     for layer in layers:
         w = layer.weights
@@ -195,6 +201,6 @@ def decode(layers: list[Layer], z: Array) -> Array:
             if layer.config["padding"] == "same":
                 full = full[
                     : sh * high, : sw * wide
-                ]  # of what sticks out the later half is cut, here a column at most
+                ]  # padding "same" crops at the end, here at most one column
             image = full + w["bias"]
     return image[:, :, 0]

@@ -1,4 +1,4 @@
-"""Model files that cannot be used: each is told in one line, and what played before plays on."""
+"""Unusable model files: one line of error each, and the pedal keeps its rooms."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ Bytes = Callable[[bytes], bytes]
 
 
 def _model(path: Path, inputs: int = 3) -> None:
-    """Of one dense layer, `inputs` to 513 x 128."""
+    """A model of one dense layer, `inputs` to 513 x 128."""
     rng = np.random.default_rng(1)
     kernel = 0.1 * rng.standard_normal((inputs, reference.BINS * reference.FRAMES))
     dense_model.write(path, kernel, np.full(kernel.shape[1], 0.5), rng.uniform(-2, 2, (4, inputs)))
@@ -39,7 +39,7 @@ def good(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def sealed(data: bytes) -> bytes:
-    """With the checksum that fits."""
+    """Set the valid checksum."""
     return data[:16] + hashlib.sha256(data[48:]).digest() + data[48:]
 
 
@@ -110,10 +110,10 @@ CASES: dict[str, tuple[Bytes, str]] = {
 
 
 @pytest.mark.parametrize("case", CASES)
-def test_unusable_models_are_told_and_nothing_changes(
+def test_commands_reject_unusable_model_and_change_nothing(
     case: str, good: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    change, told = CASES[case]
+    change, message = CASES[case]
     bad = tmp_path / "bad.nvmodel"
     bad.write_bytes(change(good.read_bytes()))
     bank = tmp_path / "rooms.nvbank"
@@ -127,13 +127,13 @@ def test_unusable_models_are_told_and_nothing_changes(
         assert main(arguments) == 1, arguments
         error = capsys.readouterr().err
         assert error.startswith("nverb: ") and error.count("\n") == 1, error
-        assert re.search(told, error), error
+        assert re.search(message, error), error
     assert sorted(one.name for one in tmp_path.iterdir()) == ["bad.nvmodel", "rooms.nvbank"]
     assert bank.read_bytes() == b"the bank that was there"
 
 
 @pytest.mark.parametrize("case", CASES)
-def test_the_pedal_plays_on_from_what_it_has(case: str, good: Path, tmp_path: Path) -> None:
+def test_control_keeps_its_room_after_unusable_model(case: str, good: Path, tmp_path: Path) -> None:
     control = Control(defaults(), Decoder.open(good), str(good))
     bad = tmp_path / "bad.nvmodel"
     bad.write_bytes(CASES[case][0](good.read_bytes()))
@@ -143,7 +143,7 @@ def test_the_pedal_plays_on_from_what_it_has(case: str, good: Path, tmp_path: Pa
     assert control.status()["room"] == before and before["bank"] == "dense"
 
 
-def test_a_network_of_another_shape_than_its_kind(
+def test_decode_rejects_network_of_wrong_shape(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     _model(tmp_path / "four.nvmodel", inputs=4)
@@ -167,7 +167,7 @@ def test_a_network_of_another_shape_than_its_kind(
     assert not (tmp_path / "map.npy").exists()
 
 
-def test_a_write_that_fails_leaves_the_old_model(
+def test_failed_write_keeps_old_model(
     good: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     path = tmp_path / "kept.nvmodel"
@@ -183,7 +183,7 @@ def test_a_write_that_fails_leaves_the_old_model(
     assert path.read_bytes() == good.read_bytes() and list(tmp_path.iterdir()) == [path]
 
 
-def test_a_plain_name_is_kept_in_the_data_folder(
+def test_plain_name_is_found_in_the_data_folder(
     good: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setenv("NVERB_DATA_DIR", str(tmp_path))
@@ -202,22 +202,24 @@ class Interpreter:
 
 
 @pytest.mark.parametrize(
-    ("what", "told"),
+    ("what", "message"),
     [
         ("signal.raise_signal(signal.SIGSEGV)", "crashes TFLite (SIGSEGV)"),
         ("raise MemoryError", "crashes TFLite (SIGKILL)"),
         ("while True: pass", "does not finish"),
     ],
 )
-def test_a_network_that_kills_its_runtime_kills_a_child(
+def test_crashing_network_ends_only_the_child(
     good: Path,
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
     what: str,
-    told: str,
+    message: str,
 ) -> None:
-    """With a runtime, for children only, that crashes, eats the memory or hangs on every network."""
+    """With a runtime, in children only, that crashes, takes all memory or hangs on every
+    network.
+    """
     package = tmp_path / "ai_edge_litert"
     package.mkdir()
     (package / "__init__.py").touch()
@@ -230,7 +232,7 @@ def test_a_network_that_kills_its_runtime_kills_a_child(
         == 1
     )
     error = capsys.readouterr().err
-    assert told in error and error.startswith(f"nverb: {good}: ") and error.count("\n") == 1
+    assert message in error and error.startswith(f"nverb: {good}: ") and error.count("\n") == 1
     with pytest.raises(container.ModelError):
         find_source(good)
-    find_source(good, trusted=True)  # a slot of the store, which had its trial
+    find_source(good, trusted=True)  # a slot of the store, tested at its installation

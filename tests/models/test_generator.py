@@ -1,4 +1,6 @@
-"""Drawn rooms: the same for the same seed, of every kind, within their documented ranges, with the decay that was asked for."""
+"""Drawn rooms: reproducible, of every kind, within their documented ranges, with the given
+decay.
+"""
 
 from __future__ import annotations
 
@@ -13,7 +15,7 @@ from models import generator, measures
 from models.generator import KINDS, RoomParameters
 
 
-def test_a_seed_gives_the_same_rooms_and_another_gives_others() -> None:
+def test_draw_is_reproducible_for_a_seed() -> None:
     one, again, other = (generator.draw(50, seed) for seed in (3, 3, 4))
     for field in fields(RoomParameters):
         assert np.array_equal(getattr(one, field.name), getattr(again, field.name))
@@ -21,7 +23,7 @@ def test_a_seed_gives_the_same_rooms_and_another_gives_others() -> None:
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_each_kind_draws_whole_rooms_within_the_documented_ranges(kind: str) -> None:
+def test_each_kind_draws_within_documented_ranges(kind: str) -> None:
     rooms = generator.draw(60, 1, kind)
     table = re.findall(
         r"\| (\w+) +\|[^|]*\| *(-?[\d.]+) \.\. (-?[\d.]+)", RoomParameters.__doc__ or ""
@@ -30,7 +32,7 @@ def test_each_kind_draws_whole_rooms_within_the_documented_ranges(kind: str) -> 
     if kind != "knobs":  # the cube reaches a fifth beyond the knobs
         for name, low, high in table:
             values = getattr(rooms, name)
-            # Normal spreads are cut off nowhere: a hundredth of a range over its end is none.
+            # Normal distributions are not cut off, so some values are slightly out of range.
             slack = 0.25 * (float(high) - float(low))
             assert values.min() >= float(low) - slack and values.max() <= float(high) + slack, name
     level, direct = generator.energy_maps(rooms)
@@ -38,11 +40,11 @@ def test_each_kind_draws_whole_rooms_within_the_documented_ranges(kind: str) -> 
     energy = (measures.power(level) * DEFAULT_GRID.frame_s).sum(axis=(1, 2)) + measures.power(
         direct
     ).sum(axis=1)
-    assert np.abs(10 * np.log10(energy)).max() < 0.01  # a whole room has 0 dB
+    assert np.abs(10 * np.log10(energy)).max() < 0.01  # the energy of a room is 0 dB
     assert (level.max(axis=(1, 2)) - level.min(axis=(1, 2))).max() <= -FLOOR_DB + 1e-3
 
 
-def test_kinds_differ_in_what_makes_them() -> None:
+def test_kinds_differ_in_their_quantities() -> None:
     def middle(kind: str) -> np.ndarray:
         return np.median(
             measures.knobs(*generator.energy_maps(generator.draw(80, 2, kind))), axis=0
@@ -54,8 +56,8 @@ def test_kinds_differ_in_what_makes_them() -> None:
 
 
 @pytest.mark.parametrize("decay_s", [0.2, 1.0, 3.0])
-def test_a_plain_decay_has_its_time_in_every_band(decay_s: float) -> None:
-    """T60 is the line's slope: exp(-ln(10^6) t / T60), in each band of a map that is nothing but a decay."""
+def test_plain_decay_has_its_t60_in_every_band(decay_s: float) -> None:
+    """T60 is the slope of exp(-ln(10^6) t / T60), in each band of a map that is only a decay."""
     rooms = generator.parameters(
         1,
         decay_s=decay_s,
@@ -73,6 +75,6 @@ def test_a_plain_decay_has_its_time_in_every_band(decay_s: float) -> None:
         assert -60 / slope == pytest.approx(decay_s, rel=0.02)
 
 
-def test_an_unknown_kind_is_refused_with_the_known_ones() -> None:
+def test_draw_rejects_unknown_kind_and_lists_known_ones() -> None:
     with pytest.raises(ValueError, match="cathedral"):
         generator.draw(1, 0, "igloo")

@@ -1,4 +1,4 @@
-"""Import of the plug-in's networks: small ones of its layout, whose answers NumPy computes from their definition."""
+"""Import of the plug-in's networks: small ones of its layout, with outputs computed in NumPy."""
 
 from __future__ import annotations
 
@@ -41,8 +41,8 @@ def decoder(folder: Path) -> Path:
     return path
 
 
-def test_decode_gives_the_float_networks_output(decoder: Path, tmp_path: Path) -> None:
-    """Against NumPy in float64: mean error within 0.05 dB of the 120 that the values span."""
+def test_decode_matches_float_network(decoder: Path, tmp_path: Path) -> None:
+    """Against NumPy in float64: mean error within 0.05 dB of the 120 dB that the values span."""
     points = [*np.random.default_rng(2).uniform(-2, 2, (5, 3)), (-2.0, 2.0, -2.0)]
     for point in points:
         z = [f"{value:.6f}" for value in point]
@@ -56,7 +56,7 @@ def test_decode_gives_the_float_networks_output(decoder: Path, tmp_path: Path) -
         assert 120 * np.abs(got - truth).mean() <= 0.05
 
 
-def test_every_quantisation_is_tried_and_the_smallest_within_bounds_taken(
+def test_import_takes_smallest_quantisation_within_bounds(
     folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     path = tmp_path / "again.nvmodel"
@@ -79,14 +79,17 @@ def test_every_quantisation_is_tried_and_the_smallest_within_bounds_taken(
     rows = re.findall(r"^(\S.*?) +(\d+) +([\d.]+) dB +[\d.]+ dB(.*)$", out, re.MULTILINE)
     assert {row[0] for row in rows} >= {"int8", "int8 weights", "float16", "float32"} and not err
     within = {name: int(size) for name, size, error, _ in rows if float(error) <= 0.05}
-    assert all(("too far" in told) == (name not in within) for name, _, _, told in rows)
+    assert all(("too far" in remark) == (name not in within) for name, _, _, remark in rows)
     about = container.read(path).description
     assert about.network_bytes == min(within.values()) == within[about.quantisation]
     assert (about.kind, about.db_range, about.repaired) == ("plug-in", 80, False)
 
 
-def test_the_pedal_plays_it(decoder: Path) -> None:
-    """An imported decoder is a room source: IRs at the engine's rate, decaying as the map says (2 dB of mean level)."""
+def test_room_maker_plays_imported_decoder(decoder: Path) -> None:
+    """An imported decoder is a room source: IRs at the engine's rate that decay like the map.
+
+    Within 2 dB of mean level.
+    """
     source = find_source(decoder)
     maker = RoomMaker(source, 48_000, 480_000)
     ir = maker.ir(defaults())
@@ -104,8 +107,11 @@ def test_the_pedal_plays_it(decoder: Path) -> None:
     assert not np.array_equal(maker.ir(other)[:, :1000], ir[:, :1000])
 
 
-def test_the_encoders_spectrogram_is_librosas() -> None:
-    """The plug-in prepared its pictures with librosa: power in dB, 80 dB deep, stretched to 0 .. 1. To 1e-4 of the range."""
+def test_spectrogram_matches_librosa() -> None:
+    """The plug-in prepared its pictures with librosa: power in dB, 80 dB deep, scaled to 0 .. 1.
+
+    Equal to 1e-4 of the range.
+    """
     ir = Synthesiser(16_000)(find_source().energy_map(0.3, 0.2, -0.5))[0][: 127 * 256]
     ir = np.pad(ir, (0, 127 * 256 - len(ir)))
     db = librosa.power_to_db(
@@ -115,7 +121,7 @@ def test_the_encoders_spectrogram_is_librosas() -> None:
     assert np.abs(reference.spectrogram(ir) - truth).max() < 1e-4
 
 
-def test_an_encoder_imports_and_encodes(
+def test_imported_encoder_encodes(
     folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     path = tmp_path / "encoder.nvmodel"
@@ -124,14 +130,14 @@ def test_an_encoder_imports_and_encodes(
     soundfile.write(tmp_path / "ir.wav", 0.1 * tone, 48_000)
     capsys.readouterr()
     assert main(["model", "encode", str(path), str(tmp_path / "ir.wav")]) == 0
-    said = [
+    printed = [
         float(value)
         for value in re.findall(r"-?\d+\.\d+", capsys.readouterr().out.rpartition("z =")[2])
     ]
     latent = PluginEncoder.open(path).encode(
         librosa.resample(0.1 * tone, orig_sr=48_000, target_sr=16_000).astype(np.float32)
     )
-    np.testing.assert_allclose(said, latent, atol=0.02)  # another resampler, 16-bit samples
+    np.testing.assert_allclose(printed, latent, atol=0.02)  # another resampler, 16-bit samples
     with pytest.raises(container.ModelError, match="not a room decoder"):
         Decoder.open(path)
 
@@ -149,7 +155,7 @@ def _no_layers(config: dict[str, object]) -> None:
 
 
 @pytest.mark.parametrize(
-    ("spoil", "told"),
+    ("spoil", "message"),
     [
         ("text", "not an HDF5 file"),
         ("short", "not an HDF5 file"),
@@ -164,8 +170,8 @@ def _no_layers(config: dict[str, object]) -> None:
         ("folder", "a folder"),
     ],
 )
-def test_what_is_no_such_network_is_refused_in_one_line(
-    spoil: object, told: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+def test_import_rejects_unsuitable_file_in_one_line(
+    spoil: object, message: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     path, output = tmp_path / "bad.hdf5", tmp_path / "out.nvmodel"
     output.write_bytes(b"the model that was there")
@@ -196,6 +202,6 @@ def test_what_is_no_such_network_is_refused_in_one_line(
             file.attrs["model_config"] = json.dumps(config)
     assert main(["model", "import", str(path), "-o", str(output)]) == 1
     error = capsys.readouterr().err
-    assert re.search(told, error) and error.count("\n") == 1, error
+    assert re.search(message, error) and error.count("\n") == 1, error
     assert output.read_bytes() == b"the model that was there"
     assert len(list(tmp_path.iterdir())) <= 2

@@ -7,7 +7,7 @@ import numpy as np
 from models import reference
 
 
-def test_the_blip_is_repaired_and_nothing_else() -> None:
+def test_repair_changes_only_the_blip() -> None:
     rng = np.random.default_rng(4)
     clean = np.linspace(0.9, 0.4, 128) + 0.005 * rng.standard_normal((513, 128))
     spoilt = clean.copy()

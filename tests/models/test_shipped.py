@@ -1,4 +1,4 @@
-"""The model that comes with nverb: small, exact, with axes that mean something; and the bank that stands in for it."""
+"""The shipped model: size, accuracy, the meaning of its axes; and the bank that replaces it."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def decoder() -> Decoder:
     return Decoder.open()
 
 
-def test_it_is_int8_and_small_and_near_the_float_network() -> None:
+def test_shipped_decoder_is_int8_small_and_accurate() -> None:
     about = container.read(SHIPPED / "decoder.nvmodel").description
     assert about.kind == "rooms" and about.quantisation.startswith("int8")
     assert (SHIPPED / "decoder.nvmodel").stat().st_size <= 1_000_000
@@ -35,7 +35,7 @@ def test_it_is_int8_and_small_and_near_the_float_network() -> None:
 
 
 @pytest.mark.parametrize("name", ["decoder", "encoder"])
-def test_the_runtime_installed_here_meets_the_golden_vectors(name: str) -> None:
+def test_installed_runtime_reproduces_golden_vectors(name: str) -> None:
     model = container.read(SHIPPED / f"{name}.nvmodel")
     network = container.Network(model, name)
     spread = np.ptp(model.golden_outputs)
@@ -46,8 +46,10 @@ def test_the_runtime_installed_here_meets_the_golden_vectors(name: str) -> None:
         )
 
 
-def test_axes_rank_decay_brightness_and_early_character_by_scipy(decoder: Decoder) -> None:
-    """Along random lines through the cube: T30 of the synthesised IR for X, and the knobs' own quantities for Y and Z."""
+def test_axes_correlate_with_their_quantities(decoder: Decoder) -> None:
+    """Along random lines through the cube: the quantities of X, Y and Z; along X also T30 of the
+    IR.
+    """
     random = np.random.default_rng(11)
     for _ in range(6):
         begin, end = random.uniform(-2, 2, (2, 3))
@@ -73,28 +75,28 @@ def test_axes_rank_decay_brightness_and_early_character_by_scipy(decoder: Decode
     assert times[0] < 0.5 and times[-1] > 3.0
 
 
-def test_unseen_rooms_survive_encoding(decoder: Decoder) -> None:
+def test_held_out_rooms_are_reproduced(decoder: Decoder) -> None:
     codec = evaluate.OwnCodec(decoder, Encoder.open())
     (result,) = evaluate.evaluate(
         evaluate.held_out(generator.draw(6, generator.HELD_OUT_SEED + 5)), [codec], "held-out"
     )
     edc, t30, _, c50, _ = result.overall()
-    # Six rooms are few: the bars (0.7 dB, 3 %, 1.1 dB) hold over many, `nverb model eval` prints them.
+    # Six rooms are few. The limits for many rooms (0.7 dB, 3 %, 1.1 dB): `nverb model eval`.
     assert edc < 1.2 and t30 < 5.0 and c50 < 1.5
 
 
-def test_without_a_runtime_the_bank_plays_and_it_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_without_runtime_the_bank_plays_and_is_reported(monkeypatch: pytest.MonkeyPatch) -> None:
     for name in ("ai_edge_litert.interpreter", "tflite_runtime.interpreter"):
         monkeypatch.setitem(sys.modules, name, None)
     with pytest.raises(NoRuntime):
         Decoder.open()
-    said: list[str] = []
-    source = find_source(say=said.append)
+    lines: list[str] = []
+    source = find_source(say=lines.append)
     assert isinstance(source, Bank)
-    assert len(said) == 1 and "no TFLite runtime" in said[0] and source.path.name in said[0]
+    assert len(lines) == 1 and "no TFLite runtime" in lines[0] and source.path.name in lines[0]
 
 
-def test_the_shipped_bank_is_the_shipped_decoder(decoder: Decoder) -> None:
+def test_shipped_bank_matches_shipped_decoder(decoder: Decoder) -> None:
     bank = Bank.open(SHIPPED / "rooms.nvbank")
     bank.verify()
     axis = np.linspace(bank.low, bank.high, bank.steps)
@@ -105,6 +107,6 @@ def test_the_shipped_bank_is_the_shipped_decoder(decoder: Decoder) -> None:
         assert np.abs(wanted - found)[heard].max() < 0.3  # half a step of the bank's 0.5 dB
 
 
-def test_the_default_rooms_are_the_decoders() -> None:
+def test_default_source_is_the_shipped_decoder() -> None:
     source = find_source(say=pytest.fail)
     assert isinstance(source, Decoder) and Path(SHIPPED / "decoder.nvmodel").exists()

@@ -1,6 +1,7 @@
-"""The same model file under tflite-runtime, in a virtual environment of its own (it needs numpy 1 and Python 3.11 or older).
+"""The same model file under tflite-runtime, in a separate virtual environment.
 
-Part of `make acceptance-all`; `make test` runs the golden vectors under the runtime that is installed.
+tflite-runtime needs NumPy 1 and Python 3.11 or older. Part of `make acceptance-all`; `make test`
+runs the golden vectors under the installed runtime.
 """
 
 from __future__ import annotations
@@ -32,7 +33,7 @@ print(json.dumps([decoder.decode(point).tolist() for point in {POINTS}]))
 @pytest.mark.skipif(
     not os.environ.get("NVERB_TEST_TFLITE"), reason="long: `make acceptance-models` runs it"
 )
-def test_tflite_runtime_gives_the_rooms_of_ai_edge_litert(tmp_path: Path) -> None:
+def test_tflite_runtime_matches_ai_edge_litert(tmp_path: Path) -> None:
     python = next(
         (
             found

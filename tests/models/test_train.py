@@ -1,4 +1,4 @@
-"""Training from the command line to a model that plays, small: cut off and resumed, with own recordings among the rooms."""
+"""Small trainings from the command line to a playable model: interrupted, resumed, with own IRs."""
 
 from __future__ import annotations
 
@@ -23,7 +23,9 @@ SMALL = ["--rooms", "256", "--epochs", "2", "--hidden", "16", "--components", "8
 
 @pytest.fixture(scope="module")
 def recordings(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A stereo IR at 44.1 kHz, a long one at 48 kHz, one that is too short, one of three channels and one that is no sound."""
+    """IRs: stereo at 44.1 kHz, long at 48 kHz, too short, of three channels, silent, and a text
+    file.
+    """
     folder = tmp_path_factory.mktemp("recordings")
     random = np.random.default_rng(0)
 
@@ -43,7 +45,10 @@ def recordings(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def trained(recordings: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, str]:
-    """A folder trained in two goes: cut off (as by Ctrl-C) in the second epoch, then resumed. And what the first go printed."""
+    """A folder trained in two runs, and the output of the first one.
+
+    The first run is interrupted in the second epoch, as by Ctrl-C; the second run resumes.
+    """
     folder = tmp_path_factory.mktemp("trained") / "tiny"
 
     class CutOff(progress.Bar):
@@ -55,33 +60,33 @@ def trained(recordings: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple
     import contextlib
     import io
 
-    said = io.StringIO()
-    with pytest.MonkeyPatch.context() as patch, contextlib.redirect_stdout(said):
+    output = io.StringIO()
+    with pytest.MonkeyPatch.context() as patch, contextlib.redirect_stdout(output):
         patch.setattr(progress, "Bar", CutOff)
         assert (
             main(["model", "train", "-o", str(folder), *SMALL, "--folder", str(recordings)]) == 130
         )
     assert not (folder / "decoder.nvmodel").exists()
     assert main(["model", "train", "-o", str(folder), "--resume", "--folder", str(recordings)]) == 0
-    return folder, said.getvalue()
+    return folder, output.getvalue()
 
 
-def test_a_training_goes_on_where_it_was_cut_off(trained: tuple[Path, str]) -> None:
+def test_resume_continues_interrupted_training(trained: tuple[Path, str]) -> None:
     history = json.loads((trained[0] / "training" / "history.json").read_text())
     assert len(history["loss"]) == 2
     assert history["loss"][1] < history["loss"][0]
 
 
-def test_own_recordings_are_told_one_by_one(trained: tuple[Path, str]) -> None:
-    said = trained[1]
-    assert "short.wav: 0.20 s, shorter than 0.5 s; left out" in said
-    assert "long.flac.wav: 6.5 s, shortened to 6 s" in said
-    assert "text.wav" in said and "silent.wav" in said
-    # stereo, long and three: 2 + 1 + 3 channels, each as it is, four times stretched and four times shifted
-    assert "3 of 6 files taken (3 left out), 6 rooms, 54 with stretched and shifted ones" in said
+def test_train_reports_each_own_recording(trained: tuple[Path, str]) -> None:
+    output = trained[1]
+    assert "short.wav: 0.20 s, shorter than 0.5 s; left out" in output
+    assert "long.flac.wav: 6.5 s, shortened to 6 s" in output
+    assert "text.wav" in output and "silent.wav" in output
+    # stereo, long and three: 2 + 1 + 3 channels, each original, stretched 4 times, shifted 4 times
+    assert "3 of 6 files taken (3 left out), 6 rooms, 54 with stretched and shifted ones" in output
 
 
-def test_the_trained_model_plays_and_encodes(trained: tuple[Path, str]) -> None:
+def test_trained_model_plays_and_encodes(trained: tuple[Path, str]) -> None:
     folder, _ = trained
     source = find_source(folder / "decoder.nvmodel")
     room = source.energy_map(0.5, -0.5, 0.0)
@@ -92,16 +97,16 @@ def test_the_trained_model_plays_and_encodes(trained: tuple[Path, str]) -> None:
         Encoder.open(folder / "encoder.nvmodel"),
     )
     latent, error_db = encoder.encode(room, decoder)
-    assert latent.shape == (8,) and error_db < 1.0  # the room is its own
+    assert latent.shape == (8,) and error_db < 1.0  # the decoder made this room
 
 
-def test_the_stored_network_is_within_its_bound_of_the_float_one(trained: tuple[Path, str]) -> None:
+def test_exported_networks_are_within_the_error_bound(trained: tuple[Path, str]) -> None:
     for name in ("decoder", "encoder"):
         about = container.read(trained[0] / f"{name}.nvmodel").description
         assert about.figures["mean_error_db"] <= 0.05
 
 
-def test_the_report_has_losses_pictures_and_octaves(trained: tuple[Path, str]) -> None:
+def test_report_has_losses_pictures_and_octaves(trained: tuple[Path, str]) -> None:
     page = (trained[0] / "report.html").read_text()
     assert page.count("data:image/png;base64,") == 2
     assert all(
@@ -138,18 +143,18 @@ def test_eval_prints_all_octaves_and_a_folder(
         )
         == 0
     )
-    told = json.loads(capsys.readouterr().out)
-    assert [each["rooms"] for each in told["models"]] == ["held-out rooms"] * 3 + [
+    report = json.loads(capsys.readouterr().out)
+    assert [each["rooms"] for each in report["models"]] == ["held-out rooms"] * 3 + [
         str(recordings)
     ] * 3
-    assert all(len(row) == 8 for each in told["models"] for row in each["per_octave"].values())
+    assert all(len(row) == 8 for each in report["models"] for row in each["per_octave"].values())
     assert (
-        told["models"][0]["overall"]["EDC dB"] < told["models"][1]["overall"]["EDC dB"]
-    )  # 8 latents hold more than 3
-    assert set(told["synthesis"]) == {"band energy dB", "T30 %", "buzz dB", "onset rise ms"}
+        report["models"][0]["overall"]["EDC dB"] < report["models"][1]["overall"]["EDC dB"]
+    )  # 8 latents are more accurate than 3
+    assert set(report["synthesis"]) == {"band energy dB", "T30 %", "buzz dB", "onset rise ms"}
 
 
-def test_what_cannot_be_trained_is_told_and_leaves_the_model(
+def test_train_rejects_bad_input_and_keeps_the_model(
     trained: tuple[Path, str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     folder, _ = trained
@@ -172,6 +177,6 @@ def test_what_cannot_be_trained_is_told_and_leaves_the_model(
     }
     for arguments, reason in refusals.items():
         assert main(["model", "train", *arguments]) == 1
-        said = capsys.readouterr().err.strip().splitlines()
-        assert reason in said[-1] and said[-1].startswith("nverb: ")
+        output = capsys.readouterr().err.strip().splitlines()
+        assert reason in output[-1] and output[-1].startswith("nverb: ")
     assert (folder / "decoder.nvmodel").read_bytes() == before

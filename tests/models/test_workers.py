@@ -1,4 +1,4 @@
-"""Work on all cores: its answers, and how it ends when it is not let end."""
+"""Work on all cores: the answers, and how an interrupted or failed run ends."""
 
 from __future__ import annotations
 
@@ -22,11 +22,11 @@ needs_workers = pytest.mark.skipif(
 
 
 def _squared(common: int, task: int) -> int:
-    time.sleep(0.05 if task % 3 == 0 else 0)  # answers come in another order than tasks
+    time.sleep(0.05 if task % 3 == 0 else 0)  # answers arrive in another order than the tasks
     return common + task * task
 
 
-def _as_told(_: object, task: object) -> object:
+def _return_or_raise(_: object, task: object) -> object:
     if isinstance(task, BaseException):
         raise task
     return task
@@ -37,7 +37,7 @@ def _send_half(pipe: Connection, message: bytes) -> None:
     os.kill(os.getpid(), signal.SIGKILL)
 
 
-def _killed(when: str, task: int) -> int:
+def _kill_worker(when: str, task: int) -> int:
     if task == 3:
         if when == "while it answers":
             Connection._send = _send_half  # type: ignore[attr-defined]
@@ -47,20 +47,20 @@ def _killed(when: str, task: int) -> int:
     return task
 
 
-def _endless(path: str, _: int) -> None:
+def _sleep_long(path: str, _: int) -> None:
     Path(path).touch()
     time.sleep(600)
 
 
-def test_answers_come_in_the_order_of_the_tasks() -> None:
+def test_answers_are_in_task_order() -> None:
     assert list(on_all_cores(_squared, 7, range(20))) == [7 + task * task for task in range(20)]
     assert list(on_all_cores(_squared, 7, [2])) == [11]
     assert list(on_all_cores(_squared, 7, [])) == []
     assert not active_children()
 
 
-def test_what_the_work_raises_comes_out_and_ends_the_rest() -> None:
-    answers = on_all_cores(_as_told, None, [1, ValueError("no room"), *range(1000)])
+def test_exception_in_a_worker_is_raised_and_ends_all_workers() -> None:
+    answers = on_all_cores(_return_or_raise, None, [1, ValueError("no room"), *range(1000)])
     with pytest.raises(ValueError, match="no room"):
         list(answers)
     assert not active_children()
@@ -68,16 +68,18 @@ def test_what_the_work_raises_comes_out_and_ends_the_rest() -> None:
 
 @needs_workers
 @pytest.mark.parametrize("when", ["while it works", "while it answers"])
-def test_a_killed_worker_is_told(when: str) -> None:
-    """As when memory runs out: a part of an answer in the pipe keeps nobody waiting."""
+def test_killed_worker_raises_worker_lost(when: str) -> None:
+    """As when memory runs out. Half an answer in the pipe must not block the parent."""
     with pytest.raises(WorkerLost, match="a worker process was killed"):
-        list(on_all_cores(_killed, when, range(8)))
+        list(on_all_cores(_kill_worker, when, range(8)))
     assert not active_children()
 
 
 @needs_workers
-def test_a_worker_that_dies_at_birth_is_told() -> None:
-    """As when a signal goes to all processes while they start, with more for it to read than a pipe holds."""
+def test_worker_that_dies_at_start_raises_worker_lost() -> None:
+    """As when a signal kills all processes during the start. The input is larger than a pipe's
+    buffer.
+    """
     program = (
         "from multiprocessing import set_executable; from models.workers import on_all_cores; "
         "set_executable('/bin/false'); list(on_all_cores(max, bytes(1_000_000), range(2)))"
@@ -89,7 +91,7 @@ def test_a_worker_that_dies_at_birth_is_told() -> None:
 
 
 @needs_workers
-def test_who_takes_no_more_ends_the_workers() -> None:
+def test_closing_the_iterator_ends_all_workers() -> None:
     answers = on_all_cores(_squared, 0, range(100_000))
     assert next(answers) == 0
     answers.close()  # type: ignore[attr-defined]
@@ -97,10 +99,10 @@ def test_who_takes_no_more_ends_the_workers() -> None:
 
 
 @needs_workers
-def test_ctrl_c_ends_all_at_once(tmp_path: Path) -> None:
-    """Pressed while the workers are in the middle of a task that would take ten minutes, it reaches the whole process group."""
+def test_ctrl_c_ends_all_workers(tmp_path: Path) -> None:
+    """During a task of ten minutes. Ctrl-C reaches the complete process group."""
     begun = tmp_path / "begun"
-    program = f"from test_workers import _endless, on_all_cores; list(on_all_cores(_endless, {str(begun)!r}, range(2)))"
+    program = f"from test_workers import _sleep_long, on_all_cores; list(on_all_cores(_sleep_long, {str(begun)!r}, range(2)))"
     parent = subprocess.Popen(
         [sys.executable, "-c", program],
         stderr=subprocess.PIPE,
@@ -115,6 +117,7 @@ def test_ctrl_c_ends_all_at_once(tmp_path: Path) -> None:
 
     wait_until(works)
     os.killpg(parent.pid, signal.SIGINT)
-    told = parent.communicate(timeout=HANG_S)[1]  # ends when the last process that has it open does
+    # Returns when the last process that inherited stderr has ended.
+    error = parent.communicate(timeout=HANG_S)[1]
     assert parent.returncode == -signal.SIGINT
-    assert told.count("Traceback") == 1 and told.rstrip().endswith("KeyboardInterrupt"), told
+    assert error.count("Traceback") == 1 and error.rstrip().endswith("KeyboardInterrupt"), error

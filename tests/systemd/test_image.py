@@ -1,4 +1,6 @@
-"""Disk images: what is written is read back by the file systems' own tools (debugfs, mtools, sfdisk), and by a loop mount."""
+"""Disk images, read back by the file systems' own tools (debugfs, mtools, sfdisk) and a loop
+mount.
+"""
 
 from __future__ import annotations
 
@@ -55,7 +57,7 @@ def table(image: Path) -> dict[str, object]:
 
 
 def partition(image: Path, number: int, scratch: Path) -> Path:
-    """The bytes of a partition as a file of its own."""
+    """The bytes of a partition in a file."""
     row = table(image)["partitions"][number - 1]  # type: ignore[index]
     target = scratch / f"part{number}"
     with open(image, "rb") as file:
@@ -70,7 +72,7 @@ def debugfs(part: Path, command: str) -> str:
     ).stdout
 
 
-def test_each_part_of_the_tree_is_on_its_partition(tree: Path, tmp_path: Path) -> None:
+def test_write_disk_puts_each_folder_on_its_partition(tree: Path, tmp_path: Path) -> None:
     before = listing(tree)
     image = tmp_path / "pedal.img"
     layout = write_disk(tree, image, boot_mib=40, data_mib=8, slack_mib=8, disk_id=0x1234ABCD)
@@ -103,7 +105,7 @@ def test_each_part_of_the_tree_is_on_its_partition(tree: Path, tmp_path: Path) -
     assert {path.name for path in tmp_path.iterdir()} == {"tree", "pedal.img", "part2", "part3"}
 
 
-def test_a_failure_changes_nothing(tree: Path, tmp_path: Path) -> None:
+def test_failed_write_disk_changes_nothing(tree: Path, tmp_path: Path) -> None:
     image = tmp_path / "pedal.img"
     image.write_text("the one before")
     (tree / STATE / "large").write_bytes(os.urandom(9 * MIB))
@@ -114,8 +116,8 @@ def test_a_failure_changes_nothing(tree: Path, tmp_path: Path) -> None:
     assert {path.name for path in tmp_path.iterdir()} == {"tree", "pedal.img"}
 
 
-def test_an_os_image_is_read_back(tree: Path, tmp_path: Path) -> None:
-    """Laid out as Raspberry Pi OS is: FAT, then Linux. (The third one is ours.)"""
+def test_unpack_image_returns_written_tree(tree: Path, tmp_path: Path) -> None:
+    """The layout of Raspberry Pi OS: FAT, then Linux. The third partition is the pedal's."""
     if os.geteuid() != 0:
         pytest.skip("mounting needs root")
     image, target = tmp_path / "os.img", tmp_path / "back"
@@ -134,7 +136,7 @@ def test_an_os_image_is_read_back(tree: Path, tmp_path: Path) -> None:
     assert "os.img" not in {path.name for path in tmp_path.iterdir()}
 
 
-def test_images_that_would_not_start_are_refused(tree: Path, tmp_path: Path) -> None:
+def test_find_rejects_images_that_cannot_boot(tree: Path, tmp_path: Path) -> None:
     image = tmp_path / "os.img"
     write_disk(tree, image, data_mib=8, slack_mib=8)
     assert find(image, image)[0] is None
@@ -154,11 +156,11 @@ TRIXIE = "console=serial0,115200 console=tty1 root=PARTUUID=4e639091-02 rootfsty
 BOOKWORM = TRIXIE.replace(
     " resize", " quiet init=/usr/lib/raspberrypi-sys-mods/firstboot cfg80211.ieee80211_regdom=DE"
 )
-"""As RPi-Distro's pi-gen and raspberrypi-sys-mods have them."""
+"""From RPi-Distro's pi-gen and raspberrypi-sys-mods."""
 
 
 @pytest.mark.parametrize("words", [BOOKWORM, TRIXIE])
-def test_the_first_boot_of_raspberry_pi_os_is_left_out(words: str) -> None:
+def test_command_line_drops_first_boot_of_raspberry_pi_os(words: str) -> None:
     """It would grow the system over the pedal's partition."""
     found = command_line(words, "PARTUUID=12345678-02").split()
     assert not {word for word in found if word.startswith("init=")} and "resize" not in found
@@ -178,7 +180,7 @@ def wheels(tmp_path: Path) -> Path:
 
 
 @pytest.mark.parametrize(
-    ("wrong", "told"),
+    ("wrong", "message"),
     [
         ({"source": Path("/nonexistent")}, "no such folder or file"),
         ({"wheels": Path("/")}, "make board-wheels"),
@@ -190,8 +192,8 @@ def wheels(tmp_path: Path) -> Path:
         ({"data_mib": 1}, "16 to"),
     ],
 )
-def test_what_is_wrong_is_told_before_the_work_begins(
-    tree: Path, wheels: Path, wrong: dict[str, object], told: str
+def test_check_rejects_invalid_order(
+    tree: Path, wheels: Path, wrong: dict[str, object], message: str
 ) -> None:
     right = {
         "source": tree,
@@ -200,14 +202,14 @@ def test_what_is_wrong_is_told_before_the_work_begins(
         "key": "ssh-ed25519 AAAA me",
     }
     check(Order(**right), check_settings)  # type: ignore[arg-type]
-    with pytest.raises(UserError, match=told):
+    with pytest.raises(UserError, match=message):
         check(Order(**(right | wrong)), check_settings)  # type: ignore[arg-type]
 
 
-def test_the_command_fails_in_one_line_and_leaves_nothing(
+def test_image_command_fails_in_one_line_and_leaves_nothing(
     tree: Path, wheels: Path, tmp_path: Path
 ) -> None:
-    """This tree holds no Debian."""
+    """The tree contains no Debian."""
     key = tmp_path / "key.pub"
     key.write_text("ssh-ed25519 AAAA me\n")
     words = ["image", tree, "-o", tmp_path / "pedal.img", "--wheels", wheels, "--key", key]

@@ -1,4 +1,4 @@
-"""The units, as systemd's own tools judge them: offline, from a tree into which they were installed."""
+"""The units, checked offline by systemd's own tools in an installed tree."""
 
 from __future__ import annotations
 
@@ -18,12 +18,12 @@ pytestmark = pytest.mark.skipif(
 )
 
 SERVICES = ("nverb-jack", "nverb-audio", "nverb-control")
-BAR = 1.0
+LIMIT = 1.0
 
 
 @pytest.fixture(scope="module")
 def units(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The folder of an installed tree's units, whose programs are there."""
+    """The folder of an installed tree's units; their programs exist."""
     root = tmp_path_factory.mktemp("root")
     place_files(root)
     program = root / "nverb"
@@ -35,7 +35,7 @@ def units(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-def test_systemd_finds_nothing_to_complain_about(units: Path) -> None:
+def test_systemd_verify_reports_nothing(units: Path) -> None:
     names = [f"./{path.name}" for path in sorted(units.glob("*.[st]*")) if path.is_file()]
     assert len(names) == 6
     # Without this option an unknown key is a warning and the exit status 0.
@@ -49,7 +49,7 @@ def test_systemd_finds_nothing_to_complain_about(units: Path) -> None:
     assert (done.returncode, done.stderr.strip()) == (0, "")
 
 
-def test_verify_would_find_an_unknown_key(units: Path, tmp_path: Path) -> None:
+def test_systemd_verify_detects_unknown_key(units: Path, tmp_path: Path) -> None:
     unit = tmp_path / "nverb-audio.service"
     unit.write_text((units / unit.name).read_text().replace("WatchdogSec", "WatchDogSec"))
     done = subprocess.run(
@@ -63,7 +63,7 @@ def test_verify_would_find_an_unknown_key(units: Path, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("name", SERVICES)
-def test_the_sandbox_is_closed(units: Path, name: str) -> None:
+def test_exposure_of_services_is_below_limit(units: Path, name: str) -> None:
     done = subprocess.run(
         ["systemd-analyze", "security", "--offline=true", "--json=short", f"./{name}.service"],
         cwd=units,
@@ -71,22 +71,22 @@ def test_the_sandbox_is_closed(units: Path, name: str) -> None:
         text=True,
         check=False,
     )
-    open_doors = [
+    exposed = [
         row["name"] for row in json.loads(done.stdout) if row["exposure"] not in (None, "", "0")
     ]
-    told = subprocess.run(
+    report = subprocess.run(
         ["systemd-analyze", "security", "--offline=true", f"./{name}.service"],
         cwd=units,
         capture_output=True,
         text=True,
         check=True,
     )
-    found = re.search(r"exposure level for \S+: ([\d.]+)", told.stdout)
-    assert found is not None, told.stdout
-    assert float(found[1]) <= BAR, open_doors
+    found = re.search(r"exposure level for \S+: ([\d.]+)", report.stdout)
+    assert found is not None, report.stdout
+    assert float(found[1]) <= LIMIT, exposed
 
 
-def test_every_file_of_the_package_has_a_place() -> None:
+def test_every_unit_file_is_installed() -> None:
     folder = Path(__file__).parents[2] / "systemd"
     shipped = {
         str(path.relative_to(folder))
@@ -96,14 +96,14 @@ def test_every_file_of_the_package_has_a_place() -> None:
     assert shipped == set(FILES)
 
 
-def test_nothing_waits_for_the_network(units: Path) -> None:
+def test_no_unit_waits_for_the_network(units: Path) -> None:
     for unit in units.rglob("*"):
         if unit.is_file():
             for key, words in re.findall(r"^(\w+)=(.*)$", unit.read_text(), re.MULTILINE):
                 assert key not in ("After", "Wants", "Requires") or "network" not in words, unit
 
 
-def test_installing_from_elsewhere_is_refused_with_the_way_to_do_it() -> None:
+def test_install_outside_prefix_is_rejected_with_remedy() -> None:
     done = subprocess.run(
         [sys.executable, "-m", "firmware_py.cli", "service", "install", "--root", "/nonexistent"],
         capture_output=True,
