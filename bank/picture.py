@@ -179,7 +179,7 @@ def _scatter(bank: Bank, table: dict[str, NDArray[np.float64]]) -> Any:
             axes[0].annotate(
                 waveform.name[:20], place[:2], fontsize=6, xytext=(3, 3), textcoords="offset points"
             )
-    figure.suptitle(f"{bank.name}: where its recordings lie")
+    figure.suptitle(f"{bank.name}: places of its recordings")
     return figure
 
 

@@ -16,6 +16,7 @@ from dsp.energymap import DEFAULT_GRID, EnergyMap
 from models import axes, evaluate, generator, measures
 from models.decoder import Decoder, Encoder
 from models.files import write_atomically
+from models.kinds import KINDS
 from models.packages import studio_import
 from models.train import Trained
 
@@ -140,7 +141,7 @@ def _table(result: evaluate.CodecResult) -> str:
 
 
 def _reconstructions(codec: evaluate.OwnCodec) -> Any:
-    kinds = [kind for kind, (_, share) in generator.KINDS.items() if share]
+    kinds = [kind for kind, (_, share) in KINDS.items() if share]
     figure = _figure(12, 2.1 * len(kinds))
     plots = figure.subplots(len(kinds), 3)
     grid = DEFAULT_GRID

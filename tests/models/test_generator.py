@@ -12,7 +12,8 @@ import pytest
 
 from dsp.energymap import DEFAULT_GRID, FLOOR_DB
 from models import generator, measures
-from models.generator import KINDS, RoomParameters
+from models.generator import RoomParameters
+from models.kinds import KINDS
 
 
 def test_draw_is_reproducible_for_a_seed() -> None:

@@ -152,7 +152,10 @@ def test_find_rejects_images_that_cannot_boot(tree: Path, tmp_path: Path) -> Non
         find(image, image)
 
 
-TRIXIE = "console=serial0,115200 console=tty1 root=PARTUUID=4e639091-02 rootfstype=ext4 fsck.repair=yes rootwait resize"
+TRIXIE = (
+    "console=serial0,115200 console=tty1 root=PARTUUID=4e639091-02 rootfstype=ext4 "
+    "fsck.repair=yes rootwait resize"
+)
 BOOKWORM = TRIXIE.replace(
     " resize", " quiet init=/usr/lib/raspberrypi-sys-mods/firstboot cfg80211.ieee80211_regdom=DE"
 )
