@@ -30,9 +30,7 @@ def distribute(
         yield from _on_cluster(work, common, tasks, scheduler)
 
 
-def _on_cluster(
-    work: Callable[[Any, Any], Any], common: Any, tasks: Sequence[Any], scheduler: str
-) -> Iterator[Any]:
+def _on_cluster(work: Callable[[Any, Any], Any], common: Any, tasks: Sequence[Any], scheduler: str) -> Iterator[Any]:
     distributed = studio_import("distributed")
     try:
         with suppress_output():
@@ -42,8 +40,7 @@ def _on_cluster(
     try:
         if not client.scheduler_info()["workers"]:
             raise BankError(
-                f"the Dask scheduler at {scheduler} has no workers: start some with "
-                f"`dask worker {scheduler}`"
+                f"the Dask scheduler at {scheduler} has no workers: start some with `dask worker {scheduler}`"
             )
         shared = client.scatter(common, broadcast=True, hash=False)
         futures = [client.submit(work, shared, task, pure=False) for task in tasks]
@@ -54,9 +51,7 @@ def _on_cluster(
             f"the workers at {scheduler} lack {error.name}: install the same version of nverb there"
         ) from None
     except distributed.KilledWorker:
-        raise BankError(
-            f"workers at {scheduler} were killed repeatedly: too little memory there?"
-        ) from None
+        raise BankError(f"workers at {scheduler} were killed repeatedly: too little memory there?") from None
     finally:
         with suppress_output():
             client.close()

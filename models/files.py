@@ -12,9 +12,7 @@ from pathlib import Path
 from typing import BinaryIO
 
 
-def write_atomically(
-    path: Path, write: Callable[[BinaryIO], object], *, durable: bool = True
-) -> None:
+def write_atomically(path: Path, write: Callable[[BinaryIO], object], *, durable: bool = True) -> None:
     """Replace `path` atomically by what `write` writes and, if `durable`, sync it to the disk.
 
     The content goes to a temporary file in the same folder, which is then renamed. In a shared
@@ -81,7 +79,6 @@ def require_space(path: Path, size: int) -> None:
     if free < size:
         raise OSError(
             28,
-            f"needs {size / 1e6:.0f} MB and {free / 1e6:.0f} MB are free: "
-            "free some space or choose another place",
+            f"needs {size / 1e6:.0f} MB and {free / 1e6:.0f} MB are free: free some space or choose another place",
             os.fspath(path),
         )

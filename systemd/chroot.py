@@ -88,9 +88,7 @@ class Chroot:
         os.replace(new, path)
 
 
-def tool(
-    *words: str | Path, what: str, env: dict[str, str] | None = None, show: bool = False
-) -> str:
+def tool(*words: str | Path, what: str, env: dict[str, str] | None = None, show: bool = False) -> str:
     done = subprocess.run(
         [os.fspath(word) for word in words],
         stdin=subprocess.DEVNULL,
@@ -110,12 +108,8 @@ def tool(
             lines[-1] if lines else "",
         )
         if "Exec format error" in done.stdout:
-            why = (
-                "this machine cannot run the board's programs: "
-                "sudo apt-get install qemu-user-static"
-            )
+            why = "this machine cannot run the board's programs: sudo apt-get install qemu-user-static"
         raise UserError(
-            f"{what}: {why or f'status {done.returncode}'}"
-            f"{'' if show else ' (--verbose shows the output)'}"
+            f"{what}: {why or f'status {done.returncode}'}{'' if show else ' (--verbose shows the output)'}"
         )
     return done.stdout

@@ -74,9 +74,9 @@ def add_parsers(subparsers: Any) -> None:
 
 def check_settings(values: Sequence[str]) -> None:
     """Raises UserError for settings (NAME=VALUE) that `nverb settings set` would reject."""
-    from firmware_py import settings_file
+    from firmware_py.state import settings
 
-    settings_file.checked(settings_file.parse(list(values)), "settings")
+    settings.checked(settings.parse(list(values)), "settings")
 
 
 def _image(args: argparse.Namespace) -> int:

@@ -42,10 +42,10 @@ def add_parsers(subparsers: Any) -> None:
 
 
 def _install(args: argparse.Namespace) -> int:
-    from firmware_py.jack import missing_tool
+    from firmware_py.jack.server import missing_tool
     from systemd.install import install
 
-    opens_rooms = "from firmware_py.rooms import find_source; find_source()"
+    opens_rooms = "from firmware_py.rooms.source import find_source; find_source()"
     root, start = args.root.absolute(), not args.no_start
     install(root, start=start, missing_tool=missing_tool, prepare=opens_rooms, say=print)
     return 0

@@ -134,7 +134,7 @@ def play(sound: NDArray[np.float32], rate_hz: int, server: str | None) -> None:
     """Plays a sound through JACK to the sound card; returns when it is over. Raises UserError where it cannot."""
     import soxr
 
-    from firmware_py.jack.server import server as jack
+    from firmware_py.jack import server as jack
 
     if not jack.is_running(server):
         raise UserError("no JACK server runs here to play through: write a file with -o OUT.wav")

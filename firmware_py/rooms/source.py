@@ -18,7 +18,6 @@ from firmware_py.base.paths import data_dir
 
 Floats = NDArray[np.float32]
 
-LATENT_LOW, LATENT_HIGH, KNOB_STEPS = -2.0, 2.0, 9.0
 ROOM_CONTROLS = tuple(control.name for control in CONTROLS if control.target == "room")
 COLOURS = tuple(name for name in ROOM_CONTROLS if name.startswith("colour"))
 
