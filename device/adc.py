@@ -67,7 +67,9 @@ class Mcp3xxx:
         self._null_mask = 1 << (bits - 8)
         command = {10: 0x018000, 12: 0x060000}[bits]
         shift = {10: 12, 12: 14}[bits]
-        self._requests = [list((command | channel << shift).to_bytes(3, "big")) for channel in channels]
+        self._requests = [
+            list((command | channel << shift).to_bytes(3, "big")) for channel in channels
+        ]
 
     def read(self) -> list[int]:
         codes = []
@@ -76,12 +78,16 @@ class Mcp3xxx:
             for request in self._requests:
                 _, high, low = transfer(request)
                 if high & self._null_mask:
-                    raise AdcError(f"{self._where}: no chip answers: check its supply, MISO (DOUT) and chip select")
+                    raise AdcError(
+                        f"{self._where}: no chip answers: check its supply, MISO (DOUT) and chip select"
+                    )
                 codes.append((high & self._high_mask) << 8 | low)
         except AdcError:
             raise
         except Exception as error:  # gpiozero, lgpio and spidev each have errors of their own
-            raise AdcError(f"{self._where}: {error}: check the wiring and that the SPI bus is on") from None
+            raise AdcError(
+                f"{self._where}: {error}: check the wiring and that the SPI bus is on"
+            ) from None
         return codes
 
     def close(self) -> None:
@@ -103,7 +109,9 @@ class Ads1115:
 
     RANGE_V = 4.096
 
-    def __init__(self, bus: Any, address: int, channels: Sequence[int], where: str, supply_v: float = 3.3) -> None:
+    def __init__(
+        self, bus: Any, address: int, channels: Sequence[int], where: str, supply_v: float = 3.3
+    ) -> None:
         self._bus = bus
         self._address = address
         self._channels = list(channels)
@@ -164,10 +172,14 @@ class Iio:
         try:
             codes = [int(os.pread(file, 16, 0)) for file in self._files]
         except (OSError, ValueError) as error:
-            raise AdcError(f"{self._where}: {getattr(error, 'strerror', None) or error}: the driver has gone") from None
+            raise AdcError(
+                f"{self._where}: {getattr(error, 'strerror', None) or error}: the driver has gone"
+            ) from None
         for code in codes:
             if not 0 <= code <= self.full_scale:
-                raise AdcError(f"{self._where}: code {code} is above {self.full_scale}: set `bits` in the profile")
+                raise AdcError(
+                    f"{self._where}: code {code} is above {self.full_scale}: set `bits` in the profile"
+                )
         return codes
 
     def close(self) -> None:
@@ -211,7 +223,9 @@ def open_spi(port: int, device: int, root: Path = Path("/")) -> Spi:
 
     from gpiozero import SPIFixedRate, SPISoftwareFallback
 
-    with warnings.catch_warnings():  # bit-banging behind our back would take ten times the time of the bus
+    with (
+        warnings.catch_warnings()
+    ):  # bit-banging behind our back would take ten times the time of the bus
         warnings.simplefilter("error", SPISoftwareFallback)
         spi = _gpiozero_spi(port=port, device=device)
     with contextlib.suppress(SPIFixedRate):
@@ -250,6 +264,8 @@ def open_i2c(port: int, root: Path = Path("/")) -> Any:
     try:
         return SMBus(str(node))
     except PermissionError:
-        raise AdcError(f"{node}: no permission: add this user to the group i2c, log in again") from None
+        raise AdcError(
+            f"{node}: no permission: add this user to the group i2c, log in again"
+        ) from None
     except OSError as error:
         raise AdcError(f"{node}: {error.strerror}") from None

@@ -28,7 +28,17 @@ from typing import NamedTuple
 from device.adc import Adc, Ads1115, Iio, Mcp3xxx, find_iio, open_i2c, open_spi, open_spi_pins
 from device.controls import CONTROLS, find
 from device.knobs import Knob, KnobFilter, Takeover
-from device.lines import CLIP_HOLD_S, FAULTS, Debounce, Input, Output, TapTempo, fault_light, open_input, open_output
+from device.lines import (
+    CLIP_HOLD_S,
+    FAULTS,
+    Debounce,
+    Input,
+    Output,
+    TapTempo,
+    fault_light,
+    open_input,
+    open_output,
+)
 from device.profile import AdcRow, LedRow, Profile, ProfileError, SwitchRow, lights_of, load
 from device.simulated import SimulatedBoard
 
@@ -86,15 +96,21 @@ class Board:
         self._states = {control.name: control.default for control in CONTROLS if control.is_switch}
         self._taps = TapTempo()
         self._converters = [
-            _Converter(profile, number, row, calibration, simulation, root) for number, row in enumerate(profile.adcs)
+            _Converter(profile, number, row, calibration, simulation, root)
+            for number, row in enumerate(profile.adcs)
         ]
         self.knobs: dict[str, Knob] = {
             knob.control.name: knob for converter in self._converters for knob in converter.knobs
         }
         self.pedals = frozenset(knob.control.name for knob in profile.knobs if knob.pedal)
         """Knobs that are expression pedals: may be unplugged at any time."""
-        self._switches = [_Switch(profile, number, row, simulation) for number, row in enumerate(profile.switches, 1)]
-        self._leds = [_Led(profile, number, row, simulation) for number, row in enumerate(profile.leds, 1)]
+        self._switches = [
+            _Switch(profile, number, row, simulation)
+            for number, row in enumerate(profile.switches, 1)
+        ]
+        self._leds = [
+            _Led(profile, number, row, simulation) for number, row in enumerate(profile.leds, 1)
+        ]
 
     @classmethod
     def open(
@@ -113,14 +129,18 @@ class Board:
         return cls._of(load(name, folder), folder, clock, root)
 
     @classmethod
-    def bare(cls, name: str, folder: Path | None = None, *, clock: Callable[[], float] = time.monotonic) -> Board:
+    def bare(
+        cls, name: str, folder: Path | None = None, *, clock: Callable[[], float] = time.monotonic
+    ) -> Board:
         """The board of a profile that makes no sense: LEDs at most, and the fault LED says so. Raises nothing."""
         board = cls(lights_of(name, folder), {}, None, clock, Path("/"))
         board.set_fault("profile", True)
         return board
 
     @classmethod
-    def _of(cls, profile: Profile, folder: Path | None, clock: Callable[[], float], root: Path) -> Board:
+    def _of(
+        cls, profile: Profile, folder: Path | None, clock: Callable[[], float], root: Path
+    ) -> Board:
         simulation = SimulatedBoard(clock) if profile.is_simulated else None
         calibration, complaint = load_calibration(folder, profile.name)
         board = cls(profile, calibration, simulation, clock, root)
@@ -167,7 +187,11 @@ class Board:
 
     def is_unread(self, name: str) -> bool:
         """Whether a knob of this name is there that has not said yet where it stands; never for an expression pedal."""
-        return name in self.knobs and name not in self.pedals and self.knobs[name].filter.position is None
+        return (
+            name in self.knobs
+            and name not in self.pedals
+            and self.knobs[name].filter.position is None
+        )
 
     def distances(self) -> dict[str, float]:
         """How far each knob has to turn to take over its control, signed, in travels; only those that are apart."""
@@ -190,7 +214,12 @@ class Board:
 
     def dead_knobs(self) -> set[str]:
         """Knobs whose converter does not answer."""
-        return {knob.control.name for converter in self._converters if converter.fault for knob in converter.knobs}
+        return {
+            knob.control.name
+            for converter in self._converters
+            if converter.fault
+            for knob in converter.knobs
+        }
 
     def switch_closed(self, number: int) -> bool:
         """Whether the switch of that row of the profile, from 0, is closed now."""
@@ -238,7 +267,9 @@ class Board:
         interval_ms = self._taps.tap(self._clock())
         if interval_ms is None:
             return None
-        while interval_ms > MAX_PREDELAY_MS:  # a half, a quarter, ... of the beat: the longest that fits
+        while (
+            interval_ms > MAX_PREDELAY_MS
+        ):  # a half, a quarter, ... of the beat: the longest that fits
             interval_ms /= 2
         self.control_moved("predelay", interval_ms)
         return Change("predelay", interval_ms)
@@ -284,7 +315,11 @@ class _Converter:
         self._row = row
         self._rows = [knob for knob in profile.knobs if knob.adc == number]
         self._root = root
-        self._chip = simulation.add_chip(row, self._rows) if simulation is not None and row.bus == "sim" else None
+        self._chip = (
+            simulation.add_chip(row, self._rows)
+            if simulation is not None and row.bus == "sim"
+            else None
+        )
         self._calibration = calibration
         self._adc: Adc | None = None
         self._retry_at = 0.0
@@ -343,10 +378,14 @@ class _Converter:
         if any(codes) or None in codes or len(codes) < 2:
             return
         high = sum(
-            1 for code, knob in zip(self._codes, self.knobs, strict=False) if code and code > knob.filter.full_scale / 8
+            1
+            for code, knob in zip(self._codes, self.knobs, strict=False)
+            if code and code > knob.filter.full_scale / 8
         )
         if high >= 2:
-            raise OSError("every channel reads 0 at once: check the chip's supply and its data line")
+            raise OSError(
+                "every channel reads 0 at once: check the chip's supply and its data line"
+            )
 
     def _open(self) -> Adc:
         row = self._row
@@ -358,7 +397,11 @@ class _Converter:
             return Iio(find_iio(row.where, self._root), row.bits, channels, name)
         if row.bus == "i2c":
             return Ads1115(open_i2c(row.where[0], self._root), row.where[1], channels, name)
-        spi = open_spi(row.where[0], row.where[1], self._root) if row.bus == "spi" else open_spi_pins(*row.where)
+        spi = (
+            open_spi(row.where[0], row.where[1], self._root)
+            if row.bus == "spi"
+            else open_spi_pins(*row.where)
+        )
         return Mcp3xxx(spi, row.bits, channels, name)
 
 
@@ -389,11 +432,15 @@ class _Part:
 
 
 class _Switch(_Part):
-    def __init__(self, profile: Profile, number: int, row: SwitchRow, simulation: SimulatedBoard | None) -> None:
+    def __init__(
+        self, profile: Profile, number: int, row: SwitchRow, simulation: SimulatedBoard | None
+    ) -> None:
         super().__init__(profile, "switch", number, row.action)
         self.row = row
         self._gpiochip = profile.gpiochip
-        self._input: Input | None = None if simulation is None else simulation.add_switch(row.action, row.line)
+        self._input: Input | None = (
+            None if simulation is None else simulation.add_switch(row.action, row.line)
+        )
         self._debounce = Debounce()
         self._since: float | None = None  # when it was pressed, until something has come of it
 
@@ -434,11 +481,15 @@ class _Switch(_Part):
 
 
 class _Led(_Part):
-    def __init__(self, profile: Profile, number: int, row: LedRow, simulation: SimulatedBoard | None) -> None:
+    def __init__(
+        self, profile: Profile, number: int, row: LedRow, simulation: SimulatedBoard | None
+    ) -> None:
         super().__init__(profile, "led", number, row.shows)
         self.row = row
         self._gpiochip = profile.gpiochip
-        self._output: Output | None = None if simulation is None else simulation.add_led(row.shows, row.line)
+        self._output: Output | None = (
+            None if simulation is None else simulation.add_led(row.shows, row.line)
+        )
         self._lit: bool | None = None
 
     def write(self, lit: bool, now: float, events: list[Event]) -> None:
@@ -492,11 +543,15 @@ def read_calibrations(folder: Path) -> dict[str, dict[str, list[float]]]:
     except FileNotFoundError:
         return {}
     except (ValueError, TypeError, AttributeError):
-        raise ProfileError(f"{path}: not a calibration: delete it, then run nverb board calibrate") from None
+        raise ProfileError(
+            f"{path}: not a calibration: delete it, then run nverb board calibrate"
+        ) from None
     return table  # type: ignore[no-any-return]
 
 
-def load_calibration(folder: Path | None, profile: str) -> tuple[dict[str, tuple[float, float]], str | None]:
+def load_calibration(
+    folder: Path | None, profile: str
+) -> tuple[dict[str, tuple[float, float]], str | None]:
     """Ends by control for this profile, and a line that says what is wrong with the file, if anything is."""
     if folder is None:
         return {}, None

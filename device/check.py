@@ -96,13 +96,13 @@ def at_rest(board: Board, readings: dict[str, Reading]) -> list[Finding]:
         if part in broken:
             findings.append(Finding(part, False, broken[part]))
         elif board.switch_closed(number - 1):
-            text = (
-                f"{switch.action}, line {switch.line}: closed with nobody on it: it must close when pressed, to ground"
-            )
+            text = f"{switch.action}, line {switch.line}: closed with nobody on it: it must close when pressed, to ground"
             findings.append(Finding(part, False, text))
         else:
             findings.append(Finding(part, True, f"{switch.action}, line {switch.line}: open"))
-    findings += [Finding(part, False, text) for part, text in broken.items() if part.startswith("led")]
+    findings += [
+        Finding(part, False, text) for part, text in broken.items() if part.startswith("led")
+    ]
     return _merged(findings)
 
 
@@ -131,16 +131,22 @@ def _resting_knob(row: KnobRow, reading: Reading) -> Finding:
     seen = f"{_where(row)} at {reading.mean:.1%}, noise {reading.noise * 1024:.1f}/1024"
     if reading.noise > LOOSE_NOISE:
         return Finding(
-            part, False, f"{seen}: floats: the wiper's wire (the pot's middle leg) is off or on another channel"
+            part,
+            False,
+            f"{seen}: floats: the wiper's wire (the pot's middle leg) is off or on another channel",
         )
     if reading.noise > MUCH_NOISE:
         return Finding(
-            part, False, f"{seen}: noisy: put 100 nF from the wiper to ground, keep its wire from mains and audio"
+            part,
+            False,
+            f"{seen}: noisy: put 100 nF from the wiper to ground, keep its wire from mains and audio",
         )
     return Finding(part, True, seen)
 
 
-def at_ends(board: Board, clockwise: dict[str, Reading], counter: dict[str, Reading]) -> list[Finding]:
+def at_ends(
+    board: Board, clockwise: dict[str, Reading], counter: dict[str, Reading]
+) -> list[Finding]:
     """Findings on knobs that were watched while they stood at their clockwise and counter-clockwise ends."""
     findings = []
     for row in board.profile.knobs:
@@ -163,7 +169,9 @@ def at_ends(board: Board, clockwise: dict[str, Reading], counter: dict[str, Read
             text = f"{seen}: half of the range is missing: are both outer legs on supply and ground? If so, calibrate"
             findings.append(Finding(part, False, text))
         elif down > row.low - END_MARGIN / 2 or up < row.high + END_MARGIN / 2:
-            findings.append(Finding(part, False, f"{seen}: may not reach both ends: run nverb board calibrate"))
+            findings.append(
+                Finding(part, False, f"{seen}: may not reach both ends: run nverb board calibrate")
+            )
         else:
             findings.append(Finding(part, True, seen))
     return findings
@@ -193,5 +201,7 @@ def presses(board: Board, seconds: float, wait: Callable[[float], object]) -> se
     for _ in range(max(1, round(seconds / board.scan_s))):
         wait(board.scan_s)
         board.scan()
-        closed |= {number for number in range(len(board.profile.switches)) if board.switch_closed(number)}
+        closed |= {
+            number for number in range(len(board.profile.switches)) if board.switch_closed(number)
+        }
     return closed

@@ -73,7 +73,9 @@ class KnobFilter:
         motion_s: float = MOTION_S,
     ) -> None:
         if not 0 <= low < high <= 1:
-            raise ValueError(f"the ends of a knob must be 0 <= low < high <= 1, not {low:g} and {high:g}")
+            raise ValueError(
+                f"the ends of a knob must be 0 <= low < high <= 1, not {low:g} and {high:g}"
+            )
         self.full_scale = full_scale
         self._scale = 1 / full_scale
         self._low, self._span = low, high - low
@@ -92,7 +94,9 @@ class KnobFilter:
         self._step_before = 0.0
         self._time = self._accepted = 0.0
         self._rest_gain = self._motion_gain = self._calm_gain = self._gain_dt = 0.0
-        self._steady: deque[float] = deque(maxlen=8)  # outputs of the last scans before any that no hand makes
+        self._steady: deque[float] = deque(
+            maxlen=8
+        )  # outputs of the last scans before any that no hand makes
 
     @property
     def reading(self) -> float | None:
@@ -144,7 +148,9 @@ class KnobFilter:
             return False  # wait: a click is soon over, a true step is soon plausible
         self._accepted = now
 
-        if dt != self._gain_dt:  # scans are nearly regular: the exponentials are seldom worked out anew
+        if (
+            dt != self._gain_dt
+        ):  # scans are nearly regular: the exponentials are seldom worked out anew
             self._gain_dt = dt
             self._rest_gain = -math.expm1(-dt / REST_S)
             self._motion_gain = -math.expm1(-dt / self._motion_s)
@@ -185,7 +191,8 @@ class KnobFilter:
             position = 1.0 - position
         told = self.position
         if told is not None and (
-            position == told or (abs(position - told) < STEPS_OUT and 0 < position < 1 and self._awake)
+            position == told
+            or (abs(position - told) < STEPS_OUT and 0 < position < 1 and self._awake)
         ):
             return False
         self.position = position
@@ -253,7 +260,9 @@ class Takeover:
             self._control = None
             return position
         if self.mode == "pickup":
-            if (before - control) * (position - control) <= 0 or abs(position - control) < self.NEAR:
+            if (before - control) * (position - control) <= 0 or abs(
+                position - control
+            ) < self.NEAR:
                 self._control = None
                 return position
             return None

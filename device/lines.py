@@ -87,7 +87,9 @@ def _lgpio() -> Any:
     try:
         return importlib.import_module("lgpio")
     except ImportError:
-        raise LineError(f"lines of a gpiochip need the package lgpio: {how_to_install('lgpio')}") from None
+        raise LineError(
+            f"lines of a gpiochip need the package lgpio: {how_to_install('lgpio')}"
+        ) from None
 
 
 class _ChipLine:
@@ -148,9 +150,13 @@ def _opened(opener: Callable[[], T], line: int) -> T:
         raise
     except Exception as error:  # each library raises its own
         if "permission" in str(error).lower() or "can not open gpiochip" in str(error).lower():
-            raise LineError(f"line {line}: {error}: add this user to the group gpio, log in again") from None
+            raise LineError(
+                f"line {line}: {error}: add this user to the group gpio, log in again"
+            ) from None
         if "pi revision" in str(error).lower():
-            raise LineError(f"line {line}: {error}; on other boards set gpiochip in the profile") from None
+            raise LineError(
+                f"line {line}: {error}; on other boards set gpiochip in the profile"
+            ) from None
         raise LineError(f"line {line}: {error}") from None
 
 

@@ -91,7 +91,11 @@ class AdcRow:
     bits: int
 
     def __str__(self) -> str:
-        place = self.where if isinstance(self.where, str) else " ".join(str(number) for number in self.where)
+        place = (
+            self.where
+            if isinstance(self.where, str)
+            else " ".join(str(number) for number in self.where)
+        )
         if self.bus == "i2c":
             place = f"{self.where[0]} {int(self.where[1]):#x}"
         return f"{self.chip} ({self.bus} {place})".replace("name ", "")
@@ -208,14 +212,18 @@ def parse(table: Mapping[str, Any], path: Path) -> Profile:
 
     def claim(what: tuple[object, ...], row: str, words: str) -> None:
         if what in used:
-            raise ProfileError(f"{path}, {row}: {words} is taken by {used[what]}: give each its own")
+            raise ProfileError(
+                f"{path}, {row}: {words} is taken by {used[what]}: give each its own"
+            )
         used[what] = row
 
     for number, adc in enumerate(adcs, 1):
         claim(("adc", adc.bus, adc.where), f"adc {number}", str(adc))
         if adc.bus == "pins":
             for line in adc.where:
-                used.setdefault(("line", line), f"adc {number}")  # converters may share all but the select line
+                used.setdefault(
+                    ("line", line), f"adc {number}"
+                )  # converters may share all but the select line
     for number, knob in enumerate(knobs, 1):
         row = f"knob {number} ({knob.control.name})"
         claim(("input", knob.adc, knob.channel), row, f"channel {knob.channel} of adc {knob.adc}")
@@ -224,11 +232,15 @@ def parse(table: Mapping[str, Any], path: Path) -> Profile:
     lines += [(f"led {number}", led.line) for number, led in enumerate(leds, 1)]
     for row_name, line in lines:
         claim(("line", line), row_name, f"line {line}")
-    reserved = {line for adc in adcs if adc.bus == "spi" and adc.where[0] == 0 for line in (7, 8, 9, 10, 11)}
+    reserved = {
+        line for adc in adcs if adc.bus == "spi" and adc.where[0] == 0 for line in (7, 8, 9, 10, 11)
+    }
     reserved |= {line for adc in adcs if adc.bus == "i2c" and adc.where[0] == 1 for line in (2, 3)}
     for row_name, line in lines if gpiochip is None else ():
         if line in reserved:
-            raise ProfileError(f"{path}, {row_name}: line {line} belongs to the converter's bus: use another")
+            raise ProfileError(
+                f"{path}, {row_name}: line {line} belongs to the converter's bus: use another"
+            )
         if line > 27:
             raise ProfileError(f"{path}, {row_name}: line {line}: a Raspberry Pi has lines 0 to 27")
     return Profile(path.stem, title, path, scan_hz, gpiochip, adcs, knobs, switches, leds)
@@ -272,7 +284,9 @@ def _knob(row: _Row, adcs: tuple[AdcRow, ...]) -> KnobRow:
     adc = row.integer("adc", 0, len(adcs) - 1, 0)
     chip = adcs[adc].chip
     channels = CHIPS[chip].channels
-    channel = row.integer("channel", 0, channels - 1, hint=f"{chip} has channels 0 to {channels - 1}")
+    channel = row.integer(
+        "channel", 0, channels - 1, hint=f"{chip} has channels 0 to {channels - 1}"
+    )
     if "law" in row or "minimum" in row or "maximum" in row:
         low = row.number("minimum", control.minimum, control.maximum, control.minimum)
         high = row.number("maximum", control.minimum, control.maximum, control.maximum)
@@ -310,7 +324,9 @@ def _switch(row: _Row) -> SwitchRow:
     long = _deed(row, line, row.take("long", str)) if "long" in row else None
     row.done()
     if long is not None and (short.hold or long.hold):
-        row.fail("an action with ' hold' cannot share its switch with another: it acts on press and on release")
+        row.fail(
+            "an action with ' hold' cannot share its switch with another: it acts on press and on release"
+        )
     return dataclasses.replace(short, long=long)
 
 
@@ -321,7 +337,9 @@ def _deed(row: _Row, line: int, action: str) -> SwitchRow:
         return SwitchRow(line, action, None)
     if name in switches and hold in ("", "hold"):
         return SwitchRow(line, action, name, bool(hold))
-    row.fail(f"no action {action!r}: there are {', '.join((*ACTIONS, *switches))}, and each of the latter with ' hold'")
+    row.fail(
+        f"no action {action!r}: there are {', '.join((*ACTIONS, *switches))}, and each of the latter with ' hold'"
+    )
 
 
 def _led(row: _Row) -> LedRow:
@@ -353,7 +371,9 @@ class _Row:
             self.fail(f"{key} = {value!r}: must be {'text' if kind is str else 'true or false'}")
         return value
 
-    def number(self, key: str, low: float, high: float, default: float | None = None, hint: str = "") -> float:
+    def number(
+        self, key: str, low: float, high: float, default: float | None = None, hint: str = ""
+    ) -> float:
         self._seen.add(key)
         value = self._table.get(key, default)
         if value is None:
@@ -362,7 +382,9 @@ class _Row:
             self.fail(f"{key} = {value!r}: {hint or f'a number from {low:g} to {high:g}'}")
         return float(value)
 
-    def integer(self, key: str, low: int, high: int, default: int | None = None, hint: str = "") -> int:
+    def integer(
+        self, key: str, low: int, high: int, default: int | None = None, hint: str = ""
+    ) -> int:
         value = self.number(key, low, high, default, hint or f"a whole number from {low} to {high}")
         if value != int(value):
             self.fail(f"{key} = {value:g}: a whole number from {low} to {high}")
@@ -374,16 +396,23 @@ class _Row:
         if (
             not isinstance(value, list)
             or len(value) != len(limits)
-            or not all(type(number) is int and 0 <= number <= top for number, top in zip(value, limits, strict=True))
+            or not all(
+                type(number) is int and 0 <= number <= top
+                for number, top in zip(value, limits, strict=True)
+            )
         ):
-            self.fail(f"{key} = {value!r}: a list of {len(limits)} whole numbers, at most {list(limits)}")
+            self.fail(
+                f"{key} = {value!r}: a list of {len(limits)} whole numbers, at most {list(limits)}"
+            )
         return tuple(value)
 
     def choice(self, key: str, choices: tuple[Any, ...], default: Any = None) -> Any:
         value = self.take(key, str, default)
         if value not in choices:
             near = difflib.get_close_matches(value, choices, n=1)
-            self.fail(f"{key} = {value!r}: {f'did you mean {near[0]}?' if near else 'one of ' + ', '.join(choices)}")
+            self.fail(
+                f"{key} = {value!r}: {f'did you mean {near[0]}?' if near else 'one of ' + ', '.join(choices)}"
+            )
         return value
 
     def control(self) -> Control:
@@ -396,11 +425,22 @@ class _Row:
     def rows(self, key: str) -> list[_Row]:
         self._seen.add(key)
         value = self._table.get(key, [])
-        if not isinstance(value, list) or len(value) > 64 or not all(isinstance(row, dict) for row in value):
+        if (
+            not isinstance(value, list)
+            or len(value) > 64
+            or not all(isinstance(row, dict) for row in value)
+        ):
             self.fail(f"{key} must be a list of at most 64 rows, {key} = [ {{ ... }}, ... ]")
-        names = [row.get("control", row.get("action", row.get("shows", row.get("chip", "")))) for row in value]
+        names = [
+            row.get("control", row.get("action", row.get("shows", row.get("chip", ""))))
+            for row in value
+        ]
         return [
-            _Row(row, f"{self._where}, {key} {number}" + (f" ({name})" if isinstance(name, str) and name else ""))
+            _Row(
+                row,
+                f"{self._where}, {key} {number}"
+                + (f" ({name})" if isinstance(name, str) and name else ""),
+            )
             for number, (row, name) in enumerate(zip(value, names, strict=True), 1)
         ]
 
@@ -409,4 +449,6 @@ class _Row:
             if key not in self._seen:
                 near = difflib.get_close_matches(key, self._seen, n=1)
                 known = ", ".join(sorted(self._seen))
-                self.fail(f"unknown key {key!r}: {f'did you mean {near[0]}?' if near else f'there are {known}'}")
+                self.fail(
+                    f"unknown key {key!r}: {f'did you mean {near[0]}?' if near else f'there are {known}'}"
+                )

@@ -86,7 +86,9 @@ class Hands:
         """True once a key to leave was pressed."""
         self.turns = {name: keys for name, keys in TURNS.items() if name in self._board.pots}
         """The keys of each pot: up, down."""
-        self.steps_on = {key: action for key, action in STEPS_ON.items() if action in self._board.switches}
+        self.steps_on = {
+            key: action for key, action in STEPS_ON.items() if action in self._board.switches
+        }
         self._turns = {}
         for name, (up, down) in self.turns.items():
             self._turns[up] = (name, STEP)
@@ -153,13 +155,28 @@ class Front:
                 track[min(max(int((pot.position + distance) * TRACK), 0), TRACK - 1)] = "o"
             track[at] = "┃"
             value = format(find(name), values[name])
-            turn = f"turn {'right' if distance > 0 else 'left'} {abs(distance):.0%}" if distance else ""
+            turn = (
+                f"turn {'right' if distance > 0 else 'left'} {abs(distance):.0%}"
+                if distance
+                else ""
+            )
             if f"knob {name}" in faults:
                 turn = "WIRE OFF"
             rows.append(f"  {up}/{down}  {name:10} {''.join(track)}  {value:>10}  {turn}")
-        leds = "   ".join(f"{'●' if led.lit else '○'} {shows}" for shows, led in simulation.leds.items())
-        steps = "  ".join(f"{'space' if key == ' ' else key}: {action}" for key, action in self._hands.steps_on.items())
-        return [*rows, f"  {leds}   {note}".rstrip(), f"  {steps}  Shift: finer  Esc: leave", TROUBLE, ""]
+        leds = "   ".join(
+            f"{'●' if led.lit else '○'} {shows}" for shows, led in simulation.leds.items()
+        )
+        steps = "  ".join(
+            f"{'space' if key == ' ' else key}: {action}"
+            for key, action in self._hands.steps_on.items()
+        )
+        return [
+            *rows,
+            f"  {leds}   {note}".rstrip(),
+            f"  {steps}  Shift: finer  Esc: leave",
+            TROUBLE,
+            "",
+        ]
 
     def close(self) -> None:
         """Gives the whole terminal back to the log. May be called twice."""
@@ -176,7 +193,9 @@ class Front:
         if self._fits(size, height):
             self._file.write(f"\x1b[r\x1b[2J\x1b[{height + 1};{size[1]}r\x1b[{height + 1};1H")
         else:
-            self._file.write("\x1b[r" + "\n".join(self.lines({c.name: c.default for c in CONTROLS})[-2:]) + "\n")
+            self._file.write(
+                "\x1b[r" + "\n".join(self.lines({c.name: c.default for c in CONTROLS})[-2:]) + "\n"
+            )
 
     @staticmethod
     def _fits(size: tuple[int, int], height: int) -> bool:

@@ -15,7 +15,16 @@ HEADER = [
 ]  # fmt: skip
 """The 40-pin header of every Raspberry Pi since the B+: pins 1 and 2, 3 and 4, ... (Raspberry Pi documentation, "GPIO")."""
 
-MCP_PINS = {"VDD": 16, "VREF": 15, "AGND": 14, "CLK": 13, "DOUT": 12, "DIN": 11, "CS": 10, "DGND": 9}
+MCP_PINS = {
+    "VDD": 16,
+    "VREF": 15,
+    "AGND": 14,
+    "CLK": 13,
+    "DOUT": 12,
+    "DIN": 11,
+    "CS": 10,
+    "DGND": 9,
+}
 """Microchip DS21295, DS21298: pins of MCP3008 and MCP3208; CH0..CH7 are 1..8."""
 SPI0 = {"CLK": "GPIO11", "DOUT": "GPIO9", "DIN": "GPIO10"}
 SELECT = {0: "GPIO8", 1: "GPIO7"}
@@ -33,14 +42,23 @@ class Wire:
 
 def pin_of(name: str, nth: int = 0) -> int:
     """The header's pin with this name (the nth of several). 0 if there is none."""
-    pins = [2 * row + side + 1 for row, pair in enumerate(HEADER) for side in (0, 1) if pair[side] == name]
+    pins = [
+        2 * row + side + 1
+        for row, pair in enumerate(HEADER)
+        for side in (0, 1)
+        if pair[side] == name
+    ]
     return pins[nth % len(pins)] if pins else 0
 
 
 def wires(profile: Profile) -> list[Wire]:
     """Every connection that the profile asks for."""
     pi = profile.gpiochip is None
-    found = [wire for number, adc in enumerate(profile.adcs, 1) for wire in _converter(adc, f"converter {number}", pi)]
+    found = [
+        wire
+        for number, adc in enumerate(profile.adcs, 1)
+        for wire in _converter(adc, f"converter {number}", pi)
+    ]
     for knob in profile.knobs:
         adc = profile.adcs[knob.adc]
         ends = ("GND", "its supply") if not knob.inverted else ("its supply", "GND")
@@ -57,7 +75,11 @@ def wires(profile: Profile) -> list[Wire]:
 
 
 def _line(part: str, leg: str, line: int, pi: bool) -> Wire:
-    return Wire(part, leg, f"GPIO{line}", pin_of(f"GPIO{line}")) if pi else Wire(part, leg, f"gpiochip line {line}")
+    return (
+        Wire(part, leg, f"GPIO{line}", pin_of(f"GPIO{line}"))
+        if pi
+        else Wire(part, leg, f"gpiochip line {line}")
+    )
 
 
 def _converter(adc: AdcRow, name: str, pi: bool) -> list[Wire]:
@@ -87,7 +109,9 @@ def _converter(adc: AdcRow, name: str, pi: bool) -> list[Wire]:
 
 def table(profile: Profile) -> str:
     """The wires as a Markdown table."""
-    rows = [f"| {wire.part} | {wire.leg} | {wire.to} | {wire.pin or ''} |" for wire in wires(profile)]
+    rows = [
+        f"| {wire.part} | {wire.leg} | {wire.to} | {wire.pin or ''} |" for wire in wires(profile)
+    ]
     return "\n".join(["| part | leg | to | pin of the header |", "|---|---|---|---|", *rows])
 
 
@@ -136,7 +160,9 @@ def svg(profile: Profile) -> str:
         ".title{font-size:18px;font-weight:bold}"
         ".part{fill:#f3f5f7;stroke:#9aa4ae}.wire{fill:none;stroke-width:2}.board{fill:#e4efe4;stroke:#7a9a7a}</style>"
         f'<rect width="100%" height="100%" fill="white"/><text x="20" y="32" class="title">{escape(profile.title)}</text>'
-        f'<text x="20" y="54">{escape(_NOTE)}</text>' + "".join(header[:1] + lines + header[1:] + out) + "</svg>\n"
+        f'<text x="20" y="54">{escape(_NOTE)}</text>'
+        + "".join(header[:1] + lines + header[1:] + out)
+        + "</svg>\n"
     )
 
 
@@ -159,5 +185,7 @@ def _header(used: set[int]) -> list[str]:
             out.append(f'<circle cx="{x}" cy="{y}" r="8" fill="{fill}" stroke="#555"/>')
             anchor, at = ("end", x - 20) if side == 0 else ("start", x + 20)
             label = f"{name}  {pin}" if side == 0 else f"{pin}  {name}"
-            out.append(f'<text x="{at}" y="{y + 4}" text-anchor="{anchor}" class="pin">{label}</text>')
+            out.append(
+                f'<text x="{at}" y="{y + 4}" text-anchor="{anchor}" class="pin">{label}</text>'
+            )
     return out

@@ -33,7 +33,9 @@ def test_driver_and_gpiozero_read_the_same_codes_from_the_pins(pins, bits, peer)
     hang_on_mock_pins(chip, *MOCK_SPI_PINS)
     clock, mosi, miso, select = MOCK_SPI_PINS
     for channel, code in enumerate(codes):
-        with peer(channel=channel, clock_pin=clock, mosi_pin=mosi, miso_pin=miso, select_pin=select) as theirs:
+        with peer(
+            channel=channel, clock_pin=clock, mosi_pin=mosi, miso_pin=miso, select_pin=select
+        ) as theirs:
             assert theirs.raw_value == code
     adc = Mcp3xxx(open_spi_pins(*MOCK_SPI_PINS), bits, list(range(8)), "test")
     assert adc.read() == codes
@@ -53,7 +55,12 @@ def test_differential_mode_of_the_simulated_chip_matches_gpiozero(pins) -> None:
     clock, mosi, miso, select = MOCK_SPI_PINS
     for channel, code in ((0, 500), (1, 0)):
         with MCP3008(
-            channel=channel, differential=True, clock_pin=clock, mosi_pin=mosi, miso_pin=miso, select_pin=select
+            channel=channel,
+            differential=True,
+            clock_pin=clock,
+            mosi_pin=mosi,
+            miso_pin=miso,
+            select_pin=select,
         ) as adc:
             assert adc.raw_value == code
 
@@ -80,7 +87,9 @@ def test_a_bus_that_is_off_is_told_with_the_remedy(tmp_path) -> None:
 def test_software_spi_does_not_stand_in_for_the_hardware_bus_unasked(pins, tmp_path) -> None:
     (tmp_path / "dev").mkdir()
     (tmp_path / "dev/spidev0.0").touch()
-    pins._get_spi_class = lambda shared, hardware: (_ for _ in ()).throw(OSError("busy")) if hardware else None
+    pins._get_spi_class = lambda shared, hardware: (
+        (_ for _ in ()).throw(OSError("busy")) if hardware else None
+    )
     with warnings.catch_warnings(), pytest.raises(AdcError, match="busy"):
         open_spi(0, 0, tmp_path)
 
@@ -133,7 +142,9 @@ def test_ads1115_gives_each_input_its_own_code_in_turn(conversion_reads) -> None
     for _ in range(20):
         for index, code in enumerate(adc.read()):
             latest[index] = code if code is not None else latest[index]
-    assert [code / adc.full_scale for code in latest] == pytest.approx([1, 1 / 3, 0, 2 / 3], abs=1e-4)
+    assert [code / adc.full_scale for code in latest] == pytest.approx(
+        [1, 1 / 3, 0, 2 / 3], abs=1e-4
+    )
 
 
 def test_ads1115_below_ground_reads_0_and_an_unplugged_one_says_so() -> None:
@@ -171,7 +182,9 @@ def test_iio_finds_the_device_by_name_and_reads_it_again_each_time(sysfs) -> Non
     assert find_iio("TI-am335x-adc", sysfs).name == "iio:device0"
 
 
-@pytest.mark.parametrize(("text", "says"), [("", "driver"), ("x\n", "driver"), ("1024\n", "bits"), ("-5\n", "bits")])
+@pytest.mark.parametrize(
+    ("text", "says"), [("", "driver"), ("x\n", "driver"), ("1024\n", "bits"), ("-5\n", "bits")]
+)
 def test_iio_nonsense_is_an_error(sysfs, text, says) -> None:
     folder = find_iio("mcp3008", sysfs)
     adc = Iio(folder, 10, [0], "profile.toml, adc 1")

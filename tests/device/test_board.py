@@ -34,10 +34,14 @@ def test_knobs_without_values_announce_where_they_stand(board: Board, clock: Clo
     assert set(values) == {"gain", "x", "y", "z", "width"}
     for name, value in values.items():
         control = find(name)
-        assert value == pytest.approx(control.default, abs=2e-3 * (control.maximum - control.minimum))
+        assert value == pytest.approx(
+            control.default, abs=2e-3 * (control.maximum - control.minimum)
+        )
 
 
-def test_a_turned_pot_moves_its_control_alone_and_reaches_the_end(board: Board, clock: Clock) -> None:
+def test_a_turned_pot_moves_its_control_alone_and_reaches_the_end(
+    board: Board, clock: Clock
+) -> None:
     scan_for(board, clock, 1)
     board.simulation.play([(0.2, "x", 1.0), (0.5, "x", 1.0), (0.8, "x", 0.0)])
     changes = scan_for(board, clock, 0.5)
@@ -53,7 +57,9 @@ def test_with_values_given_knobs_wait_to_be_picked_up(clock: Clock) -> None:
         board.control_moved("y", 4.5)
         told = last(scan_for(board, clock, 1))
         assert "x" not in told
-        assert board.distances() == pytest.approx({"x": 0.5}, abs=2e-3)  # y stands where its knob does
+        assert board.distances() == pytest.approx(
+            {"x": 0.5}, abs=2e-3
+        )  # y stands where its knob does
         board.simulation.play([(0.3, "x", 0.2)])
         assert not scan_for(board, clock, 0.5)
         board.simulation.play([(0.5, "x", 1.0)])
@@ -113,11 +119,17 @@ def test_preset_and_tap_switches(board: Board, clock: Clock) -> None:
     for _ in range(3):
         board.simulation.press("tap", 0.05)
         changes = scan_for(board, clock, 0.32)
-    assert last(changes)["predelay"] == pytest.approx(320 / 4, abs=2)  # the longest 2^-n of a tap that fits 100 ms
+    assert last(changes)["predelay"] == pytest.approx(
+        320 / 4, abs=2
+    )  # the longest 2^-n of a tap that fits 100 ms
 
 
-@pytest.mark.parametrize(("held_s", "action"), [(0.1, "preset next"), (0.4, "preset next"), (0.8, "preset previous")])
-def test_a_held_switch_does_its_second_thing_once(board: Board, clock: Clock, held_s: float, action: str) -> None:
+@pytest.mark.parametrize(
+    ("held_s", "action"), [(0.1, "preset next"), (0.4, "preset next"), (0.8, "preset previous")]
+)
+def test_a_held_switch_does_its_second_thing_once(
+    board: Board, clock: Clock, held_s: float, action: str
+) -> None:
     scan_for(board, clock, 1)
     for _ in range(2):
         board.simulation.press("preset next", held_s)
@@ -145,7 +157,9 @@ def test_lights(board: Board, clock: Clock) -> None:
 
 
 @pytest.mark.parametrize("kind", ["audio", "room", "storage"])
-def test_the_fault_light_flashes_as_often_as_its_table_says(board: Board, clock: Clock, kind: str) -> None:
+def test_the_fault_light_flashes_as_often_as_its_table_says(
+    board: Board, clock: Clock, kind: str
+) -> None:
     board.set_fault(kind, True)
     lit = []
     for _ in range(round(10 / board.scan_s)):
@@ -162,7 +176,9 @@ def test_the_fault_light_flashes_as_often_as_its_table_says(board: Board, clock:
 
 def test_the_most_serious_fault_is_shown() -> None:
     times = [n * 0.01 for n in range(1000)]
-    assert [fault_light({"knob", "audio"}, t) for t in times] == [fault_light({"audio"}, t) for t in times]
+    assert [fault_light({"knob", "audio"}, t) for t in times] == [
+        fault_light({"audio"}, t) for t in times
+    ]
     assert not any(fault_light(set(), t) for t in times)
 
 
@@ -263,7 +279,13 @@ def test_calibrated_ends_are_used_and_a_damaged_file_is_told(tmp_path, clock: Cl
         scan_for(board, clock, 1)
         board.simulation.turn("x", 0.71)
         assert last(scan_for(board, clock, 1)) == {"x": 9.0}
-    for damaged in ("{", "[]", '{"sim": {"x": [0.7, 0.3]}}', '{"sim": {"x": [0.1]}}', '{"sim": {"x": ["a", "b"]}}'):
+    for damaged in (
+        "{",
+        "[]",
+        '{"sim": {"x": [0.7, 0.3]}}',
+        '{"sim": {"x": [0.1]}}',
+        '{"sim": {"x": ["a", "b"]}}',
+    ):
         (tmp_path / CALIBRATION).write_text(damaged)
         with pytest.raises(ProfileError, match=CALIBRATION):
             read_calibrations(tmp_path)
@@ -285,9 +307,13 @@ def test_an_expression_pedal_may_be_unplugged(tmp_path, clock: Clock) -> None:
         board.simulation.pots["mix"].wire = "ground"  # a switched jack grounds it
         (told,) = notices(scan_for(board, clock, 1))
         assert "(mix)" in told
-        assert not any(scan_for(board, clock, 0.05) or board.simulation.leds["fault"].lit for _ in range(60))
+        assert not any(
+            scan_for(board, clock, 0.05) or board.simulation.leds["fault"].lit for _ in range(60)
+        )
         board.simulation.pots["mix"].wire = "good"
         board.control_moved("mix", 50.0)  # by a preset
         scan_for(board, clock, 1)
         board.simulation.play([(0.3, "mix", 1.0)])
-        assert last(scan_for(board, clock, 1)) == {"mix": 80.0}  # it jumps: a foot cannot hunt for a value
+        assert last(scan_for(board, clock, 1)) == {
+            "mix": 80.0
+        }  # it jumps: a foot cannot hunt for a value

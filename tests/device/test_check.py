@@ -43,7 +43,9 @@ def test_noise_is_measured(board, clock) -> None:
     pot = board.simulation.pots["x"]
     pot.noise, pot.hum = 3 / 1024, 0.0
     reading = check.watch(board, 10, wait(clock))["x"]
-    assert reading.noise == pytest.approx((9 + 1 / 12) ** 0.5 / 1024, rel=0.1)  # and that of rounding
+    assert reading.noise == pytest.approx(
+        (9 + 1 / 12) ** 0.5 / 1024, rel=0.1
+    )  # and that of rounding
 
 
 @pytest.mark.parametrize(
@@ -57,7 +59,11 @@ def test_noise_is_measured(board, clock) -> None:
             "adc 1",
             "0 on every channel.*supply",
         ),
-        (lambda sim: [setattr(pot, "wire", "supply") for pot in sim.pots.values()], "adc 1", "highest code.*ground"),
+        (
+            lambda sim: [setattr(pot, "wire", "supply") for pot in sim.pots.values()],
+            "adc 1",
+            "highest code.*ground",
+        ),
         (lambda sim: sim.switches["tap"].set(True), "switch 4", "closed with nobody"),
     ],
 )

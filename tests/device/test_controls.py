@@ -6,7 +6,17 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from device.controls import CONTROLS, OutOfRange, UnknownControl, check, find, format, parse, to_position, to_value
+from device.controls import (
+    CONTROLS,
+    OutOfRange,
+    UnknownControl,
+    check,
+    find,
+    format,
+    parse,
+    to_position,
+    to_value,
+)
 
 TABLE = [  # control, position, value by the law's closed form
     ("gain", 0.5, -140 + 152 * 0.5 ** (1 / 3)),
@@ -27,7 +37,9 @@ def test_laws_match_closed_forms(name: str, position: float, value: float) -> No
 
 
 def test_latent_axis_of_the_plug_in_is_reached_at_its_ten_steps() -> None:
-    assert [to_value(find("x"), k / 9) for k in range(10)] == pytest.approx(list(range(10)), abs=1e-12)
+    assert [to_value(find("x"), k / 9) for k in range(10)] == pytest.approx(
+        list(range(10)), abs=1e-12
+    )
 
 
 @given(st.sampled_from(CONTROLS), st.floats(-0.5, 1.5))
@@ -39,14 +51,18 @@ def test_positions_and_values_are_inverse_and_within_range(control, position) ->
         assert back == value
     else:
         assert back == pytest.approx(min(max(position, 0), 1), abs=1e-9)
-    assert to_value(control, to_position(control, value)) == pytest.approx(value, rel=1e-9, abs=1e-9)
+    assert to_value(control, to_position(control, value)) == pytest.approx(
+        value, rel=1e-9, abs=1e-9
+    )
 
 
 @given(st.sampled_from(CONTROLS), st.floats(0, 1))
 def test_what_is_shown_is_understood(control, position) -> None:
     value = to_value(control, position)
     shown = format(control, value)
-    assert parse(control, shown) == pytest.approx(value, rel=6e-3, abs=0.06)  # the digits that are shown
+    assert parse(control, shown) == pytest.approx(
+        value, rel=6e-3, abs=0.06
+    )  # the digits that are shown
 
 
 @pytest.mark.parametrize(

@@ -32,7 +32,15 @@ def test_the_hottest_zone_and_each_governor_once(tmp_path: Path) -> None:
     ("word", "warnings"),
     [
         ("0\n", []),
-        ("50005\n", ["under-voltage now", "throttled now", "under-voltage since power-on", "throttled since power-on"]),
+        (
+            "50005\n",
+            [
+                "under-voltage now",
+                "throttled now",
+                "under-voltage since power-on",
+                "throttled since power-on",
+            ],
+        ),
         ("0x80008", ["too hot now", "too hot since power-on"]),
         ("nonsense", []),
     ],

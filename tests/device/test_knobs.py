@@ -39,7 +39,9 @@ class Bench:
         return told
 
 
-def bench(position: float = 0.5, scan_hz: float = 200, noise: float = 2 * LSB, hum: float = 2 * LSB, **pot) -> Bench:
+def bench(
+    position: float = 0.5, scan_hz: float = 200, noise: float = 2 * LSB, hum: float = 2 * LSB, **pot
+) -> Bench:
     clock = Clock()
     return Bench(Pot(position, noise=noise, hum=hum, clock=clock, **pot), clock, scan_hz)
 
@@ -68,16 +70,22 @@ def test_a_fast_turn_is_followed_within_10_ms(turn_s: float) -> None:
         knob.run(1 / knob.scan_hz, lambda _: min((knob.clock.now - begin) / turn_s, 1.0))
         times.append((knob.clock.now - begin, knob.filter.position))
     for mark in (0.1, 0.3, 0.5, 0.7, 0.9):
-        shaft = (0.015 + 0.97 * mark - 0.004) / 0.992  # where the shaft is when the knob should say `mark`
+        shaft = (
+            0.015 + 0.97 * mark - 0.004
+        ) / 0.992  # where the shaft is when the knob should say `mark`
         reached = next(t for t, position in times if position >= mark)
-        assert reached - turn_s * shaft <= 0.010 + 1e-9 + 0.5 / knob.scan_hz  # half a scan: when the sample was taken
+        assert (
+            reached - turn_s * shaft <= 0.010 + 1e-9 + 0.5 / knob.scan_hz
+        )  # half a scan: when the sample was taken
 
 
 @pytest.mark.parametrize("inverted", [False, True])
 @pytest.mark.parametrize("ends", [(0.0, 1.0), (0.012, 0.988)])
 def test_both_ends_are_reached_exactly(ends, inverted) -> None:
     clock = Clock()
-    knob = Bench(Pot(0.5, noise=2 * LSB, hum=2 * LSB, ends=ends, clock=clock), clock, inverted=inverted)
+    knob = Bench(
+        Pot(0.5, noise=2 * LSB, hum=2 * LSB, ends=ends, clock=clock), clock, inverted=inverted
+    )
     knob.run(1)
     for shaft in (0.0, 1.0, 0.0):
         start = knob.pot.position
@@ -198,8 +206,12 @@ def test_pickup_waits_until_the_knob_has_come(start: float, target: float) -> No
     assert takeover.distance == 0
 
 
-@pytest.mark.parametrize(("start", "target", "towards"), [(0.2, 0.7, 1.0), (0.2, 0.7, 0.0), (0.8, 0.1, 1.0)])
-def test_scale_moves_without_a_jump_and_meets_at_the_end(start: float, target: float, towards: float) -> None:
+@pytest.mark.parametrize(
+    ("start", "target", "towards"), [(0.2, 0.7, 1.0), (0.2, 0.7, 0.0), (0.8, 0.1, 1.0)]
+)
+def test_scale_moves_without_a_jump_and_meets_at_the_end(
+    start: float, target: float, towards: float
+) -> None:
     takeover = Takeover("scale")
     takeover.knob_moved(start)
     takeover.control_moved(target)

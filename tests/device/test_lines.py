@@ -124,7 +124,9 @@ def test_lines_of_a_gpiochip(monkeypatch) -> None:
         open_input(28, 0)
 
 
-def test_a_gpiochip_without_such_lines_or_that_leaves_is_a_fault_and_ends_nothing(monkeypatch) -> None:
+def test_a_gpiochip_without_such_lines_or_that_leaves_is_a_fault_and_ends_nothing(
+    monkeypatch,
+) -> None:
     chip = FakeChip()
     monkeypatch.setitem(sys.modules, "lgpio", chip)
     switch, led = open_input(28, 1), open_output(12, 1)

@@ -41,7 +41,9 @@ def test_what_a_row_does_not_say_has_its_default(tmp_path) -> None:
 
 
 def test_a_row_may_have_its_own_range_and_law(tmp_path) -> None:
-    text = GOOD.replace('control = "x" }', 'control = "x", law = "steps", minimum = 2, maximum = 5 }')
+    text = GOOD.replace(
+        'control = "x" }', 'control = "x", law = "steps", minimum = 2, maximum = 5 }'
+    )
     control = load(written(tmp_path, text)).knobs[1].control
     assert (control.minimum, control.maximum, control.law) == (2, 5, "steps")
 
@@ -90,7 +92,9 @@ BAD = [  # what is wrong, in the file's text; what the message must say besides 
 
 
 @pytest.mark.parametrize(("good", "bad", "says"), BAD)
-def test_a_profile_that_makes_no_sense_is_told_by_file_row_and_remedy(tmp_path, good: str, bad: str, says: str) -> None:
+def test_a_profile_that_makes_no_sense_is_told_by_file_row_and_remedy(
+    tmp_path, good: str, bad: str, says: str
+) -> None:
     assert good in GOOD
     with pytest.raises(ProfileError, match=f"(?s)mine.toml.*{says}") as caught:
         load(written(tmp_path, GOOD.replace(good, bad, 1)))
@@ -127,14 +131,31 @@ KEYS = [
     "control",
     "law",
 ]
-KEYS += ["minimum", "maximum", "takeover", "inverted", "low", "high", "hysteresis", "motion_ms", "pedal", "line"]
+KEYS += [
+    "minimum",
+    "maximum",
+    "takeover",
+    "inverted",
+    "low",
+    "high",
+    "hysteresis",
+    "motion_ms",
+    "pedal",
+    "line",
+]
 KEYS += ["action", "long", "shows", "scan_hz", "title", "gpiochip"]
-WORDS = st.sampled_from(["mcp3008", "iio", "ads1115", "x", "gain", "lowpass_hz", "bypass", "tap", "on", "log", "steps"])
+WORDS = st.sampled_from(
+    ["mcp3008", "iio", "ads1115", "x", "gain", "lowpass_hz", "bypass", "tap", "on", "log", "steps"]
+)
 LEAVES = WORDS | st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=5)
-ROWS = st.dictionaries(st.sampled_from(KEYS), LEAVES | st.lists(st.integers(0, 80), max_size=5), max_size=6)
+ROWS = st.dictionaries(
+    st.sampled_from(KEYS), LEAVES | st.lists(st.integers(0, 80), max_size=5), max_size=6
+)
 
 
-@given(st.dictionaries(st.sampled_from(KEYS), LEAVES | st.lists(ROWS | LEAVES, max_size=3), max_size=5))
+@given(
+    st.dictionaries(st.sampled_from(KEYS), LEAVES | st.lists(ROWS | LEAVES, max_size=3), max_size=5)
+)
 def test_any_table_is_a_profile_or_is_refused_in_one_line(table) -> None:
     try:
         parse(table, Path("mine.toml"))
@@ -147,5 +168,9 @@ def test_of_a_profile_that_makes_no_sense_the_lights_are_left(tmp_path) -> None:
     bad = written(tmp_path, GOOD.replace('"x"', '"xx"'))
     assert [led.shows for led in lights_of(bad).leds] == ["on"]
     assert not lights_of(bad).knobs
-    for nothing in ("nosuch", str(tmp_path / "nosuch.toml"), written(tmp_path, GOOD.replace('"on"', '"off"'))):
+    for nothing in (
+        "nosuch",
+        str(tmp_path / "nosuch.toml"),
+        written(tmp_path, GOOD.replace('"on"', '"off"')),
+    ):
         assert not lights_of(nothing).leds

@@ -53,7 +53,8 @@ class Bench:
     def __init__(self, profile: str, lines: tuple[int, ...], bits: int, root: Path) -> None:
         self.clock = Clock()
         self.pots = {
-            name: Pot(0.5, noise=0.5 / 1024, hum=1 / 1024, seed=n, clock=self.clock) for n, name in enumerate(NAMES)
+            name: Pot(0.5, noise=0.5 / 1024, hum=1 / 1024, seed=n, clock=self.clock)
+            for n, name in enumerate(NAMES)
         }
         self.chip = Mcp3xxxChip([pot.volts for pot in self.pots.values()], bits)
         hang_on_mock_pins(self.chip, *lines)
@@ -69,7 +70,11 @@ class Bench:
 
 
 @pytest.fixture(
-    params=[("pi-mcp3008", HARDWARE, 10), ("pi-mcp3208", HARDWARE, 12), ("pi-mcp3008-pins", (21, 20, 19, 16), 10)],
+    params=[
+        ("pi-mcp3008", HARDWARE, 10),
+        ("pi-mcp3208", HARDWARE, 12),
+        ("pi-mcp3008-pins", (21, 20, 19, 16), 10),
+    ],
     ids=lambda param: param[0],
 )
 def bench(request, pins: MockFactory, root: Path) -> Iterator[Bench]:
@@ -113,7 +118,9 @@ def test_a_chip_that_answers_nonsense_moves_no_control_for_long(bench: Bench) ->
     assert values == pytest.approx(dict.fromkeys(NAMES, 0.5), abs=5e-3)
 
 
-def test_ads1115_board_through_its_registers(pins: MockFactory, root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_ads1115_board_through_its_registers(
+    pins: MockFactory, root: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     bus = FakeI2c({0x48: [3.3, 0.0, 1.65, 0.0], 0x49: [3.3, 0.0, 0.0, 0.0]}, conversion_reads=1)
     opened = []
 
@@ -137,20 +144,31 @@ def test_ads1115_board_through_its_registers(pins: MockFactory, root: Path, monk
         assert opened[0] == str(root / "dev/i2c-1")
         bus.plugged = False
         told = notices(scan_for(board, clock, 3))
-        assert [("adc 1" in text, "adc 2" in text) for text in told] == [(True, False), (False, True)]
+        assert [("adc 1" in text, "adc 2" in text) for text in told] == [
+            (True, False),
+            (False, True),
+        ]
         bus.plugged = True
         bus.volts[0x48][0] = 0.0
         assert last(scan_for(board, clock, 2)) == {"gain": -140.0}
         assert not board.faults()
 
 
-def test_a_bus_without_permission_names_the_group(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(os, "access", lambda path, mode: False)  # root may everything: a plain user's view
-    with pytest.raises(AdcError, match=r"spidev0\.0: no permission: add this user to the group spi"):
+def test_a_bus_without_permission_names_the_group(
+    root: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(
+        os, "access", lambda path, mode: False
+    )  # root may everything: a plain user's view
+    with pytest.raises(
+        AdcError, match=r"spidev0\.0: no permission: add this user to the group spi"
+    ):
         open_spi(0, 0, root)
 
 
-def test_an_i2c_bus_without_permission_names_the_group(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_i2c_bus_without_permission_names_the_group(
+    root: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     def smbus(node: str) -> None:
         raise PermissionError(13, "Permission denied")
 
