@@ -19,57 +19,23 @@ their values, a Notice says what and where, the fault LED flashes, and the board
 
 from __future__ import annotations
 
-import json
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from pathlib import Path
-from typing import NamedTuple
 
-from device.adc import Adc, Ads1115, Iio, Mcp3xxx, find_iio, open_i2c, open_spi, open_spi_pins
+from device.calibration import load_calibration
 from device.controls import CONTROLS, find
-from device.knobs import Knob, KnobFilter, Takeover
-from device.lines import (
-    CLIP_HOLD_S,
-    FAULTS,
-    Debounce,
-    Input,
-    Output,
-    TapTempo,
-    fault_light,
-    open_input,
-    open_output,
-)
-from device.profile import AdcRow, LedRow, Profile, ProfileError, SwitchRow, lights_of, load
+from device.converter import Converter
+from device.events import Action, Change, Event, Notice
+from device.knobs import Knob
+from device.lines import CLIP_HOLD_S, FAULTS, TapTempo, fault_light
+from device.parts import Led, Switch
+from device.profile import Profile, SwitchRow, lights_of, load
 from device.simulated import SimulatedBoard
 
-RETRY_S = 1.0
-LONG_S = 0.5
-"""For which a switch is held to do its second thing."""
 LED_S = 0.02
 """Between two looks at the LEDs."""
 MAX_PREDELAY_MS = find("predelay").maximum
-
-
-class Change(NamedTuple):
-    """A control has been moved on the board; the value is in the control's unit."""
-
-    control: str
-    value: float
-
-
-class Action(NamedTuple):
-    """A footswitch was pressed that sets no control: "preset next" or "preset previous"."""
-
-    name: str
-
-
-class Notice(NamedTuple):
-    """A fault of the board came or went: a line for the log."""
-
-    text: str
-
-
-Event = Change | Action | Notice
 
 
 class Board:
@@ -96,7 +62,7 @@ class Board:
         self._states = {control.name: control.default for control in CONTROLS if control.is_switch}
         self._taps = TapTempo()
         self._converters = [
-            _Converter(profile, number, row, calibration, simulation, root)
+            Converter(profile, number, row, calibration, simulation, root)
             for number, row in enumerate(profile.adcs)
         ]
         self.knobs: dict[str, Knob] = {
@@ -105,11 +71,11 @@ class Board:
         self.pedals = frozenset(knob.control.name for knob in profile.knobs if knob.pedal)
         """Knobs that are expression pedals: may be unplugged at any time."""
         self._switches = [
-            _Switch(profile, number, row, simulation)
+            Switch(profile, number, row, simulation)
             for number, row in enumerate(profile.switches, 1)
         ]
         self._leds = [
-            _Led(profile, number, row, simulation) for number, row in enumerate(profile.leds, 1)
+            Led(profile, number, row, simulation) for number, row in enumerate(profile.leds, 1)
         ]
 
     @classmethod
@@ -294,224 +260,6 @@ class Board:
             led.write(lit, now, events)
 
 
-class _Converter:
-    """A converter and its knobs: opened again when it fails."""
-
-    def __init__(
-        self,
-        profile: Profile,
-        number: int,
-        row: AdcRow,
-        calibration: dict[str, tuple[float, float]],
-        simulation: SimulatedBoard | None,
-        root: Path,
-    ) -> None:
-        self.name = f"adc {number + 1}"
-        self.fault: str | None = None
-        self.knobs: list[Knob] = []
-        self.told: dict[str, str | None] = {}
-        self._where = f"{profile.path.name}, adc {number + 1}: {row}"
-        self._profile = profile
-        self._row = row
-        self._rows = [knob for knob in profile.knobs if knob.adc == number]
-        self._root = root
-        self._chip = (
-            simulation.add_chip(row, self._rows)
-            if simulation is not None and row.bus == "sim"
-            else None
-        )
-        self._calibration = calibration
-        self._adc: Adc | None = None
-        self._retry_at = 0.0
-        self._codes: list[int | None] = []
-        full_scale = (1 << row.bits) - 1 if row.chip != "ads1115" else Ads1115.supply_code(3.3)
-        for knob in self._rows:
-            low, high = calibration.get(knob.control.name, (knob.low, knob.high))
-            position = KnobFilter(
-                full_scale,
-                low=low,
-                high=high,
-                inverted=knob.inverted,
-                hysteresis=knob.hysteresis,
-                motion_s=knob.motion_ms / 1000,
-            )
-            self.knobs.append(Knob(knob.control, position, Takeover(knob.takeover)))
-            self.told[knob.control.name] = None
-
-    def read(self, now: float, events: list[Event]) -> Sequence[int | None] | None:
-        """The codes of its knobs, or None while it does not answer."""
-        try:
-            if self._adc is None:
-                if now < self._retry_at or not self._rows:
-                    return None
-                self._adc = self._open()
-            codes = self._adc.read()
-            self._reject_dead(codes)
-        except OSError as error:
-            self.close()
-            self._retry_at = now + RETRY_S
-            fault = f"{self._where}: {error}"
-            if fault != self.fault:
-                events.append(Notice(f"{fault}; its knobs keep their values"))
-            self.fault = fault
-            return None
-        if self.fault is not None:
-            self.fault = None
-            events.append(Notice(f"{self._where}: answers again"))
-        self._codes = list(codes)
-        return codes
-
-    def tell(self, knob: Knob) -> str:
-        self.told[knob.control.name] = fault = knob.filter.fault
-        row = next(row for row in self._rows if row.control.name == knob.control.name)
-        where = f"{self._profile.path.name}, knob {self._profile.knobs.index(row) + 1} ({row.control.name}), channel {row.channel}"
-        return f"{where}: {fault}; its last value holds" if fault else f"{where}: reads well again"
-
-    def close(self) -> None:
-        if self._adc is not None:
-            self._adc.close()
-            self._adc = None
-
-    def _reject_dead(self, codes: Sequence[int | None]) -> None:
-        """Raises if all inputs fell to 0 between two scans, two of them from far: no two hands do that, a supply or data line does.
-        The quickest turn of a knob takes 0.15 s from end to end, 19 ms for an eighth of it."""
-        if any(codes) or None in codes or len(codes) < 2:
-            return
-        high = sum(
-            1
-            for code, knob in zip(self._codes, self.knobs, strict=False)
-            if code and code > knob.filter.full_scale / 8
-        )
-        if high >= 2:
-            raise OSError(
-                "every channel reads 0 at once: check the chip's supply and its data line"
-            )
-
-    def _open(self) -> Adc:
-        row = self._row
-        channels = [knob.channel for knob in self._rows]
-        name = row.chip
-        if self._chip is not None:
-            return Mcp3xxx(self._chip, row.bits, channels, name)
-        if isinstance(row.where, str):
-            return Iio(find_iio(row.where, self._root), row.bits, channels, name)
-        if row.bus == "i2c":
-            return Ads1115(open_i2c(row.where[0], self._root), row.where[1], channels, name)
-        spi = (
-            open_spi(row.where[0], row.where[1], self._root)
-            if row.bus == "spi"
-            else open_spi_pins(*row.where)
-        )
-        return Mcp3xxx(spi, row.bits, channels, name)
-
-
-class _Part:
-    """A line that is opened again when it fails."""
-
-    def __init__(self, profile: Profile, kind: str, number: int, what: str) -> None:
-        self.name = f"{kind} {number}"
-        self.fault: str | None = None
-        self._where = f"{profile.path.name}, {kind} {number} ({what})"
-        self._retry_at = 0.0
-
-    def _failed(self, error: OSError, now: float, events: list[Event]) -> None:
-        self.close()
-        self._retry_at = now + RETRY_S
-        fault = f"{self._where}: {error}"
-        if fault != self.fault:
-            events.append(Notice(fault))
-        self.fault = fault
-
-    def _worked(self, events: list[Event]) -> None:
-        if self.fault is not None:
-            self.fault = None
-            events.append(Notice(f"{self._where}: works again"))
-
-    def close(self) -> None:
-        raise NotImplementedError
-
-
-class _Switch(_Part):
-    def __init__(
-        self, profile: Profile, number: int, row: SwitchRow, simulation: SimulatedBoard | None
-    ) -> None:
-        super().__init__(profile, "switch", number, row.action)
-        self.row = row
-        self._gpiochip = profile.gpiochip
-        self._input: Input | None = (
-            None if simulation is None else simulation.add_switch(row.action, row.line)
-        )
-        self._debounce = Debounce()
-        self._since: float | None = None  # when it was pressed, until something has come of it
-
-    @property
-    def pressed(self) -> bool:
-        return self._debounce.pressed
-
-    def scan(self, now: float, events: list[Event]) -> bool:
-        """True if it was stepped on or released."""
-        if self._input is None and now < self._retry_at:
-            return False
-        try:
-            if self._input is None:
-                self._input = open_input(self.row.line, self._gpiochip)
-            closed = self._input.read()
-        except OSError as error:
-            self._failed(error, now, events)
-            return False
-        self._worked(events)
-        return self._debounce.update(closed, now)
-
-    def short_or_long(self, changed: bool, now: float) -> SwitchRow | None:
-        """Of a switch that can be held: what is due now. The short one on release, the long one when it was held for LONG_S."""
-        if changed and self.pressed:
-            self._since = now
-        elif changed and self._since is not None:
-            self._since = None
-            return self.row
-        if self.pressed and self._since is not None and now - self._since >= LONG_S:
-            self._since = None
-            return self.row.long
-        return None
-
-    def close(self) -> None:
-        if self._input is not None:
-            self._input.close()
-            self._input = None
-
-
-class _Led(_Part):
-    def __init__(
-        self, profile: Profile, number: int, row: LedRow, simulation: SimulatedBoard | None
-    ) -> None:
-        super().__init__(profile, "led", number, row.shows)
-        self.row = row
-        self._gpiochip = profile.gpiochip
-        self._output: Output | None = (
-            None if simulation is None else simulation.add_led(row.shows, row.line)
-        )
-        self._lit: bool | None = None
-
-    def write(self, lit: bool, now: float, events: list[Event]) -> None:
-        if lit == self._lit or (self._output is None and now < self._retry_at):
-            return
-        try:
-            if self._output is None:
-                self._output = open_output(self.row.line, self._gpiochip)
-            self._output.write(lit)
-        except OSError as error:
-            self._failed(error, now, events)
-            return
-        self._lit = lit
-        self._worked(events)
-
-    def close(self) -> None:
-        self._lit = None
-        if self._output is not None:
-            self._output.close()
-            self._output = None
-
-
 def _told_once(events: list[Event]) -> list[Event]:
     """Of notices of one scan that give the same reason why a line cannot be had, the first alone."""
     reasons: set[str] = set()
@@ -524,39 +272,3 @@ def _told_once(events: list[Event]) -> list[Event]:
             reasons.add(reason)
         kept.append(event)
     return kept
-
-
-CALIBRATION = "calibration.json"
-"""In the data folder: {profile: {control: [low, high]}}, fractions of the converter's range."""
-
-
-def read_calibrations(folder: Path) -> dict[str, dict[str, list[float]]]:
-    """All that was calibrated, {} if nothing was. Raises ProfileError if the file makes no sense."""
-    path = folder / CALIBRATION
-    try:
-        with open(path, "rb") as file:
-            table = json.loads(file.read(65_536))
-        for profile in table.values():
-            for low, high in profile.values():
-                if not 0 <= low < high <= 1:
-                    raise ValueError
-    except FileNotFoundError:
-        return {}
-    except (ValueError, TypeError, AttributeError):
-        raise ProfileError(
-            f"{path}: not a calibration: delete it, then run nverb board calibrate"
-        ) from None
-    return table  # type: ignore[no-any-return]
-
-
-def load_calibration(
-    folder: Path | None, profile: str
-) -> tuple[dict[str, tuple[float, float]], str | None]:
-    """Ends by control for this profile, and a line that says what is wrong with the file, if anything is."""
-    if folder is None:
-        return {}, None
-    try:
-        rows = read_calibrations(folder).get(profile, {})
-    except (OSError, ProfileError) as error:
-        return {}, f"{error}; the profile's ends hold until then"
-    return {name: (low, high) for name, (low, high) in rows.items()}, None

@@ -87,7 +87,7 @@ def _list(_: argparse.Namespace) -> int:
 
 
 def _show(args: argparse.Namespace) -> int:
-    from device.board import load_calibration
+    from device.calibration import load_calibration
     from device.controls import describe_range
     from device.profile import load
     from firmware_py.base.paths import data_dir
@@ -181,7 +181,7 @@ def _check(args: argparse.Namespace) -> int:
 
 def _calibrate(args: argparse.Namespace) -> int:
     from device import check
-    from device.board import read_calibrations
+    from device.calibration import read_calibrations
     from device.profile import load
     from dsp.errors import UserError
     from firmware_py.base.paths import data_dir
@@ -211,7 +211,7 @@ def _calibrate(args: argparse.Namespace) -> int:
 def _keep(calibrations: dict[str, dict[str, list[float]]]) -> None:
     import json
 
-    from device.board import CALIBRATION
+    from device.calibration import CALIBRATION
     from firmware_py.base.paths import data_dir
     from models.files import write_atomically
 

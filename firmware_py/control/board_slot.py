@@ -5,7 +5,8 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
-from device.board import CALIBRATION, Board
+from device.board import Board
+from device.calibration import CALIBRATION
 from device.profile import ProfileError, find_path, load
 from dsp.errors import reason
 from firmware_py.base.log import say

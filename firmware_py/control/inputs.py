@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import NamedTuple, Protocol
 
-from device.board import Action, Change, Notice
+from device.events import Action, Change, Notice
 
 
 class Program(NamedTuple):

@@ -25,8 +25,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from device.board import Action, Change, Notice
-from device.controls import find, to_value
+from device.controls import CONTROLS, find, to_value
+from device.events import Action, Change, Notice
 from device.profile import ACTIONS
 from firmware_py.control.inputs import Event, Program
 from firmware_py.control.midi_map import HIGHEST_CC, MidiMap, target

@@ -16,8 +16,8 @@ from __future__ import annotations
 import socket
 import time
 
-from device.board import Action, Change, Notice
 from device.controls import check, find, parse, to_value
+from device.events import Action, Change, Notice
 from dsp.errors import UserError
 from firmware_py.control.inputs import Event, Named, Program
 from models.packages import how_to_install

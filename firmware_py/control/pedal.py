@@ -11,8 +11,10 @@ import time
 from typing import Any
 
 from device import health
-from device.board import Action, Board, Change, Notice
+from device.board import Board
 from device.controls import check, find, parse
+from device.events import Action, Change, Notice
+from device.terminal import Front, Hands, Keyboard
 from dsp._engine import simd
 from dsp.errors import UserError, reason
 from firmware_py.base import boot, crashguard, log

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from clock import Clock
 
-from device.board import Board, Change, Event, Notice
+from device.board import Board
+from device.events import Change, Event, Notice
 
 
 def scan_for(board: Board, clock: Clock, seconds: float) -> list[Event]:

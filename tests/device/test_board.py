@@ -11,8 +11,10 @@ from gpiozero import Device
 from gpiozero.pins.mock import MockFactory
 
 from device import profile
-from device.board import CALIBRATION, Action, Board, read_calibrations
+from device.board import Board
+from device.calibration import CALIBRATION, read_calibrations
 from device.controls import find, to_value
+from device.events import Action
 from device.lines import FAULTS, Debounce, TapTempo, fault_light
 from device.profile import ProfileError
 from device.simulated import SimulatedSwitch

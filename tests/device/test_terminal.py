@@ -9,8 +9,9 @@ import pytest
 from board_wire import last, scan_for
 from clock import Clock
 
-from device.board import Action, Board
+from device.board import Board
 from device.controls import CONTROLS
+from device.events import Action
 from device.terminal import STEP, WIDTH, Front, Hands, Keyboard
 
 

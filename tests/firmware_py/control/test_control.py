@@ -10,8 +10,9 @@ from pathlib import Path
 import pytest
 from clock import Clock
 
-from device.board import Action, Board, Change
+from device.board import Board
 from device.controls import CONTROLS, NOT_KEPT, find
+from device.events import Action, Change
 from device.profile import PACKAGED
 from dsp._engine import PARAMS
 from firmware_py.control import process

@@ -8,8 +8,8 @@ from collections.abc import Iterator
 import pytest
 from waiting import wait_until
 
-from device.board import Action, Change, Notice
 from device.controls import find, to_value
+from device.events import Action, Change, Notice
 from dsp.errors import UserError
 from firmware_py.control.inputs import Event, Named, Program
 from firmware_py.control.osc import Osc

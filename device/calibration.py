@@ -1,0 +1,43 @@
+"""The calibrated ends of the knobs, kept in the data folder by `nverb board calibrate`."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+from device.profile import ProfileError
+
+CALIBRATION = "calibration.json"
+"""In the data folder: {profile: {control: [low, high]}}, fractions of the converter's range."""
+
+
+def read_calibrations(folder: Path) -> dict[str, dict[str, list[float]]]:
+    """All that was calibrated, {} if nothing was. Raises ProfileError if the file makes no sense."""
+    path = folder / CALIBRATION
+    try:
+        with open(path, "rb") as file:
+            table = json.loads(file.read(65_536))
+        for profile in table.values():
+            for low, high in profile.values():
+                if not 0 <= low < high <= 1:
+                    raise ValueError
+    except FileNotFoundError:
+        return {}
+    except (ValueError, TypeError, AttributeError):
+        raise ProfileError(
+            f"{path}: not a calibration: delete it, then run nverb board calibrate"
+        ) from None
+    return table  # type: ignore[no-any-return]
+
+
+def load_calibration(
+    folder: Path | None, profile: str
+) -> tuple[dict[str, tuple[float, float]], str | None]:
+    """Ends by control for this profile, and a line that says what is wrong with the file, if anything is."""
+    if folder is None:
+        return {}, None
+    try:
+        rows = read_calibrations(folder).get(profile, {})
+    except (OSError, ProfileError) as error:
+        return {}, f"{error}; the profile's ends hold until then"
+    return {name: (low, high) for name, (low, high) in rows.items()}, None

@@ -1,0 +1,120 @@
+"""Footswitches and LEDs of a profile. Each opens its line on first use and again after a failure."""
+
+from __future__ import annotations
+
+from device.events import Event, Notice
+from device.lines import Debounce, Input, Output, open_input, open_output
+from device.profile import LedRow, Profile, SwitchRow
+from device.simulated import SimulatedBoard
+
+RETRY_S = 1.0
+"""Between two attempts to open a part that failed."""
+LONG_S = 0.5
+"""A switch pressed for this long does its second action."""
+
+
+class Part:
+    """A line that is opened again when it fails."""
+
+    def __init__(self, profile: Profile, kind: str, number: int, what: str) -> None:
+        self.name = f"{kind} {number}"
+        self.fault: str | None = None
+        self._where = f"{profile.path.name}, {kind} {number} ({what})"
+        self._retry_at = 0.0
+
+    def _failed(self, error: OSError, now: float, events: list[Event]) -> None:
+        self.close()
+        self._retry_at = now + RETRY_S
+        fault = f"{self._where}: {error}"
+        if fault != self.fault:
+            events.append(Notice(fault))
+        self.fault = fault
+
+    def _worked(self, events: list[Event]) -> None:
+        if self.fault is not None:
+            self.fault = None
+            events.append(Notice(f"{self._where}: works again"))
+
+    def close(self) -> None:
+        raise NotImplementedError
+
+
+class Switch(Part):
+    def __init__(
+        self, profile: Profile, number: int, row: SwitchRow, simulation: SimulatedBoard | None
+    ) -> None:
+        super().__init__(profile, "switch", number, row.action)
+        self.row = row
+        self._gpiochip = profile.gpiochip
+        self._input: Input | None = (
+            None if simulation is None else simulation.add_switch(row.action, row.line)
+        )
+        self._debounce = Debounce()
+        self._since: float | None = None  # when it was pressed, until something has come of it
+
+    @property
+    def pressed(self) -> bool:
+        return self._debounce.pressed
+
+    def scan(self, now: float, events: list[Event]) -> bool:
+        """True if it was stepped on or released."""
+        if self._input is None and now < self._retry_at:
+            return False
+        try:
+            if self._input is None:
+                self._input = open_input(self.row.line, self._gpiochip)
+            closed = self._input.read()
+        except OSError as error:
+            self._failed(error, now, events)
+            return False
+        self._worked(events)
+        return self._debounce.update(closed, now)
+
+    def short_or_long(self, changed: bool, now: float) -> SwitchRow | None:
+        """Of a switch that can be held: what is due now. The short one on release, the long one when it was held for LONG_S."""
+        if changed and self.pressed:
+            self._since = now
+        elif changed and self._since is not None:
+            self._since = None
+            return self.row
+        if self.pressed and self._since is not None and now - self._since >= LONG_S:
+            self._since = None
+            return self.row.long
+        return None
+
+    def close(self) -> None:
+        if self._input is not None:
+            self._input.close()
+            self._input = None
+
+
+class Led(Part):
+    def __init__(
+        self, profile: Profile, number: int, row: LedRow, simulation: SimulatedBoard | None
+    ) -> None:
+        super().__init__(profile, "led", number, row.shows)
+        self.row = row
+        self._gpiochip = profile.gpiochip
+        self._output: Output | None = (
+            None if simulation is None else simulation.add_led(row.shows, row.line)
+        )
+        self._lit: bool | None = None
+
+    def write(self, lit: bool, now: float, events: list[Event]) -> None:
+        if lit == self._lit or (self._output is None and now < self._retry_at):
+            return
+        try:
+            if self._output is None:
+                self._output = open_output(self.row.line, self._gpiochip)
+            self._output.write(lit)
+        except OSError as error:
+            self._failed(error, now, events)
+            return
+        self._lit = lit
+        self._worked(events)
+
+    def close(self) -> None:
+        self._lit = None
+        if self._output is not None:
+            self._output.close()
+            self._output = None
