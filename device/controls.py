@@ -25,19 +25,22 @@ from __future__ import annotations
 import difflib
 import math
 import re
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Literal
+
+from dsp.errors import InvalidValue, UserError
 
 Law = Literal["linear", "log", "cubic", "steps", "switch"]
 LAWS: tuple[Law, ...] = ("linear", "log", "cubic", "steps", "switch")
 Target = Literal["engine", "room", "pedal"]
 
 
-class UnknownControl(ValueError):
+class UnknownControl(InvalidValue):
     """No control has this name. The message names the nearest."""
 
 
-class OutOfRange(ValueError):
+class OutOfRange(InvalidValue):
     """Not a value that the control can take. The message names the range."""
 
 
@@ -234,6 +237,27 @@ def parse(control: Control, text: str) -> float:
             f"{control.name} = {text!r}: write a number such as {example!r}, {describe_range(control)}"
         )
     return check(control, float(match[1]) * scales.get(unit, 1.0))
+
+
+def defaults() -> dict[str, float]:
+    """The default value of every control, by name."""
+    return {control.name: control.default for control in CONTROLS}
+
+
+def parse_assignments(words: Iterable[str]) -> dict[str, float]:
+    """`["x=3", "lowpass=on"]` -> `{"x": 3.0, "lowpass": 1.0}`.
+
+    Raises UserError if a word has no `=`, UnknownControl or OutOfRange (both InvalidValue) if its
+    name or value is invalid.
+    """
+    values = {}
+    for word in words:
+        name, equals, text = word.partition("=")
+        if not equals:
+            raise UserError(f"{word!r}: write NAME=VALUE, such as mix=40")
+        control = find(name.strip())
+        values[control.name] = parse(control, text)
+    return values
 
 
 def format(control: Control, value: float) -> str:

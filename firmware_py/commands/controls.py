@@ -41,8 +41,8 @@ def _epilog() -> str:
 
 def _set(args: argparse.Namespace) -> int:
     from device import controls
+    from device.controls import parse_assignments
     from firmware_py.link.client import ask
-    from firmware_py.state.session import parse_assignments
 
     answer = ask({"do": "set", "values": parse_assignments(args.values)})
     for name, value in answer["values"].items():

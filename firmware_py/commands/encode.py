@@ -51,9 +51,9 @@ def _encode(args: argparse.Namespace) -> int:
         if args.output:
             keep(args.output, sound, rate_hz)
     if args.preset:
+        from device.controls import defaults
         from firmware_py.base.paths import data_dir
         from firmware_py.state.presets import Presets
-        from firmware_py.state.session import defaults
 
         bank = os.fspath(args.decoder.resolve()) if args.decoder else ""
         Presets(data_dir()).save(args.preset, defaults() | found.values, bank)

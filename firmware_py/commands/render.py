@@ -40,9 +40,9 @@ def add_parsers(subparsers: Any) -> None:
 
 
 def _render(args: argparse.Namespace) -> int:
+    from device.controls import defaults, parse_assignments
     from dsp.errors import UserError
     from firmware_py.desk.render import render
-    from firmware_py.state.session import defaults, parse_assignments
 
     if args.block not in (16, 32, 64, 128, 256, 512, 1024):
         raise UserError(f"--block {args.block}: a power of two from 16 to 1024")

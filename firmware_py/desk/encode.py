@@ -98,8 +98,8 @@ def side_by_side(
 
     Wet sound only, both through the pedal's graph and at its level of rooms. Raises UserError, OSError.
     """
+    from device.controls import defaults
     from firmware_py.desk.render import render
-    from firmware_py.state.session import defaults
 
     values = defaults() | {"mix": 100.0, "gain": 0.0, "limiter": 0.0}
     rooms: list[tuple[dict[str, float], Path | None]] = [(values, ir_path), (values | found.values, None)]

@@ -46,20 +46,20 @@ _warm: list[RoomMaker] = []
 
 def prepare() -> None:
     """Makes what all trials need, while the file is still coming in."""
-    from device.controls import CONTROLS
-    from firmware_py.rooms.maker import RoomMaker
+    from device.controls import defaults
     from firmware_py.rooms.source import BuiltInRooms
+    from firmware_py.rooms.maker import RoomMaker
 
     if not _warm:
         _warm.append(RoomMaker(BuiltInRooms(), RATE_HZ, 10 * RATE_HZ))
-        _warm[0].ir({control.name: control.default for control in CONTROLS})
+        _warm[0].ir(defaults())
 
 
 def check(path: Path, *, rooms: tuple[Place, ...] = PLACES, whole: bool = True) -> None:
     """Opens a bank or model and makes the rooms at these places of the knobs. Raises ValueError, OSError. Golden vectors of a model are
     run by opening it; `whole`: a bank's own hash is checked, too."""
     from bank.format import Bank
-    from device.controls import CONTROLS
+    from device.controls import defaults
     from firmware_py.rooms.source import find_source
 
     prepare()
@@ -67,7 +67,7 @@ def check(path: Path, *, rooms: tuple[Place, ...] = PLACES, whole: bool = True) 
     if whole and isinstance(source, Bank):
         source.verify()
     maker = _warm[0].of(source)
-    values = {control.name: control.default for control in CONTROLS}
+    values = defaults()
     for place, (x, y, z) in enumerate(rooms):
         begun = time.process_time()
         ir = maker.ir(values | {"x": x, "y": y, "z": z})

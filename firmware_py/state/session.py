@@ -1,31 +1,33 @@
-"""Values of controls: from command lines, and between the control process's lives."""
+"""Values of controls: as the engine's parameters, and between the control process's lives."""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from device.controls import CONTROLS, check, find, parse
-from dsp.errors import UserError
+from device.controls import check, defaults, find
 from firmware_py.base.paths import runtime_dir, write_atomically
 
 
-def parse_assignments(words: Iterable[str]) -> dict[str, float]:
-    """`["x=3", "lowpass=on"]` -> `{"x": 3.0, "lowpass": 1.0}`. Raises UserError or ValueError naming the word and the remedy."""
-    values = {}
-    for word in words:
-        name, equals, text = word.partition("=")
-        if not equals:
-            raise UserError(f"{word!r}: write NAME=VALUE, such as mix=40")
-        control = find(name.strip())
-        values[control.name] = parse(control, text)
-    return values
+def engine_params(values: dict[str, float]) -> list[float]:
+    """The port's parameters, in its order, from values of controls."""
+    named = {
+        "gain_db": values["gain"],
+        "mix": values["mix"] / 100,
+        "predelay_ms": values["predelay"],
+        "lowpass_on": values["lowpass"],
+        "lowpass_hz": values["lowpass_hz"],
+        "highpass_on": values["highpass"],
+        "highpass_hz": values["highpass_hz"],
+        "bypass": values["bypass"],
+        "trails": values["trails"],
+        "limiter_on": values["limiter"],
+        "fade_ms": values["fade"],
+    }
+    from dsp._engine import PARAMS
 
-
-def defaults() -> dict[str, float]:
-    return {control.name: control.default for control in CONTROLS}
+    return [named[name] for name in PARAMS]
 
 
 def _session_path() -> Path:

@@ -18,10 +18,10 @@ from waiting import HANG_S, wait_until
 
 from bank.format import Bank, BankError, Waveform, write
 from bank.stepped import SteppedBank
+from device.controls import defaults
 from firmware_py.cli import main
 from firmware_py.rooms.maker import RoomMaker
 from firmware_py.rooms.source import find_source
-from firmware_py.state.session import defaults
 from models import reference
 from models.decoder import Decoder
 

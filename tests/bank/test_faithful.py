@@ -13,10 +13,10 @@ import soundfile
 
 from bank.faithful import TAPS, griffin_lim
 from bank.format import Bank
+from device.controls import defaults
 from firmware_py.cli import main
 from firmware_py.rooms.maker import RoomMaker
 from firmware_py.rooms.source import find_source
-from firmware_py.state.session import defaults
 
 pytestmark = pytest.mark.studio
 

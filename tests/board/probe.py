@@ -69,9 +69,9 @@ def resampled() -> str:
 
 def kernel_db() -> float:
     """Live graph (pyo, our callable, kernel) against a convolution in float64: error relative to the peak."""
+    from device.controls import defaults
     from dsp.graph import OfflineGraph
     from firmware_py.link.params import engine_params
-    from firmware_py.state.session import defaults
 
     chance = np.random.default_rng(7)
     impulse = np.ascontiguousarray(chance.standard_normal((2, 12000)) * np.exp(-np.arange(12000) / 3000), np.float32)

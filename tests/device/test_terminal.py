@@ -10,7 +10,7 @@ from board_wire import last, scan_for
 from clock import Clock
 
 from device.board import Board
-from device.controls import CONTROLS
+from device.controls import defaults
 from device.events import Action
 from device.terminal import STEP, WIDTH, Front, Hands, Keyboard
 
@@ -78,7 +78,7 @@ def test_keys_turn_knobs_and_press_switches(board: Board, clock: Clock) -> None:
 
 def test_keys_tear_wires_and_pull_the_chip(board: Board, clock: Clock) -> None:
     hands = Hands(board)
-    values = {control.name: control.default for control in CONTROLS}
+    values = defaults()
     front = Front(board, hands)
     hands.press("2")
     scan_for(board, clock, 2)
@@ -97,7 +97,7 @@ def test_keys_tear_wires_and_pull_the_chip(board: Board, clock: Clock) -> None:
 def test_the_front_shows_keys_values_lights_and_how_far_a_knob_is_from_its_control(
     board: Board, clock: Clock
 ) -> None:
-    values = {control.name: control.default for control in CONTROLS} | {"x": 9.0}
+    values = defaults() | {"x": 9.0}
     front = Front(board, Hands(board))
     text = "\n".join(front.lines(values))
     for word in ("q/a", "gain", "-3.0 dB", "n: preset next", "space: tap", "● on", "○ fault"):
@@ -113,7 +113,7 @@ def test_the_front_shows_keys_values_lights_and_how_far_a_knob_is_from_its_contr
 def test_the_front_leaves_the_rows_below_it_to_the_log(board: Board, monkeypatch) -> None:
     ours, theirs = pty.openpty()
     termios.tcsetwinsize(theirs, (24, 100))
-    values = {control.name: control.default for control in CONTROLS}
+    values = defaults()
     with os.fdopen(theirs, "w") as screen:
         front = Front(board, Hands(board), screen)
         height = len(front.lines(values))

@@ -14,10 +14,10 @@ import dense_model
 import numpy as np
 import pytest
 
+from device.controls import defaults
 from firmware_py.cli import main
 from firmware_py.control.pedal import Control
 from firmware_py.rooms.source import find_source
-from firmware_py.state.session import defaults
 from models import container, reference
 from models.decoder import Decoder
 

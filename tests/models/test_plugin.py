@@ -13,11 +13,11 @@ import pytest
 import small_plugin
 import soundfile
 
+from device.controls import defaults
 from dsp.synthesis import Synthesiser
 from firmware_py.cli import main
 from firmware_py.rooms.maker import RoomMaker
 from firmware_py.rooms.source import find_source
-from firmware_py.state.session import defaults
 from models import container, reference
 from models.decoder import Decoder, PluginEncoder
 

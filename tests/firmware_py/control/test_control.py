@@ -11,7 +11,7 @@ import pytest
 from clock import Clock
 
 from device.board import Board
-from device.controls import CONTROLS, NOT_KEPT, find
+from device.controls import CONTROLS, NOT_KEPT, defaults, find
 from device.events import Action, Change
 from device.profile import PACKAGED
 from dsp._engine import PARAMS
@@ -76,7 +76,7 @@ def clock(monkeypatch: pytest.MonkeyPatch) -> ClockModule:
 class Pedal:
     def __init__(self, clock: ClockModule) -> None:
         self.clock = clock
-        self.control = Control(settings.defaults(), BuiltInRooms(), "")
+        self.control = Control(defaults(), BuiltInRooms(), "")
         self.board = Board.open("sim", clock=clock)
         process._settle(self.board, self.control.values)
         self.control.attach(self.board)
@@ -184,7 +184,7 @@ def test_the_startup_preset_plays_when_there_was_no_session(pedal: Pedal, folder
 
 
 def test_a_converter_that_comes_late_after_power_on_still_sets_its_controls(folders: Path, clock: ClockModule) -> None:
-    pedal = Control(settings.defaults(), BuiltInRooms(), "")
+    pedal = Control(defaults(), BuiltInRooms(), "")
     with Board.open("sim", clock=clock) as board:
         assert board.simulation is not None
         board.simulation.turn("x", 1.0)
@@ -225,7 +225,7 @@ def port_of(control: Control, block_frames: int = 128) -> object:
 
 
 def fingerprint(**values: float) -> int:
-    return RoomMaker(BuiltInRooms(), 48000, 24000).fingerprint(settings.defaults() | values)
+    return RoomMaker(BuiltInRooms(), 48000, 24000).fingerprint(defaults() | values)
 
 
 def test_frozen_the_room_holds_whatever_moves_the_knobs_and_whatever_dies(pedal: Pedal, folders: Path) -> None:

@@ -17,9 +17,8 @@ from typing import Any
 import pytest
 from waiting import HANG_S, wait_until
 
-from device.controls import CONTROLS, find
-from firmware_py.desk import panel
-from firmware_py.state.session import defaults
+from device.controls import CONTROLS, defaults, find
+from firmware_py import panel
 
 pytestmark = pytest.mark.live
 

@@ -13,10 +13,10 @@ from numpy.typing import NDArray
 from bank.format import Bank, Waveform
 from bank.format import write as write_bank
 from bank.recording import weights_at
+from device.controls import defaults
 from firmware_py.cli import main
-from firmware_py.rooms.maker import RoomMaker
 from firmware_py.rooms.source import BuiltInRooms
-from firmware_py.state.session import defaults
+from firmware_py.rooms.maker import RoomMaker
 from models.generator import room_at
 
 RATE_HZ = 48000

@@ -14,10 +14,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from device.controls import CONTROLS
+from device.controls import defaults
 from firmware_py.state.presets import KEPT, MAX_PRESETS, PresetError, Presets
 
-VALUES = {control.name: control.default for control in CONTROLS}
+VALUES = defaults()
 
 
 @pytest.fixture
