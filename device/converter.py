@@ -5,11 +5,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-from device.adc import Adc, Ads1115, Iio, Mcp3xxx, find_iio, open_i2c, open_spi, open_spi_pins
+from device.adc import Adc, AdcRow
+from device.chips import CHIPS
 from device.events import Event, Notice
 from device.knobs import Knob, KnobFilter, Takeover
 from device.parts import RETRY_S
-from device.profile import AdcRow, Profile
+from device.profile import Profile
 from device.simulated import SimulatedBoard
 
 
@@ -32,9 +33,10 @@ class Converter:
         self._where = f"{profile.path.name}, adc {number + 1}: {row}"
         self._profile = profile
         self._row = row
+        self._driver = CHIPS[row.chip]
         self._rows = [knob for knob in profile.knobs if knob.adc == number]
         self._root = root
-        self._chip = (
+        self._simulated_wire = (
             simulation.add_chip(row, self._rows)
             if simulation is not None and row.bus == "sim"
             else None
@@ -43,7 +45,7 @@ class Converter:
         self._adc: Adc | None = None
         self._retry_at = 0.0
         self._codes: list[int | None] = []
-        full_scale = (1 << row.bits) - 1 if row.chip != "ads1115" else Ads1115.supply_code(3.3)
+        full_scale = self._driver.top_code(row.bits)
         for knob in self._rows:
             low, high = calibration.get(knob.control.name, (knob.low, knob.high))
             position = KnobFilter(
@@ -107,18 +109,7 @@ class Converter:
             )
 
     def _open(self) -> Adc:
-        row = self._row
         channels = [knob.channel for knob in self._rows]
-        name = row.chip
-        if self._chip is not None:
-            return Mcp3xxx(self._chip, row.bits, channels, name)
-        if isinstance(row.where, str):
-            return Iio(find_iio(row.where, self._root), row.bits, channels, name)
-        if row.bus == "i2c":
-            return Ads1115(open_i2c(row.where[0], self._root), row.where[1], channels, name)
-        spi = (
-            open_spi(row.where[0], row.where[1], self._root)
-            if row.bus == "spi"
-            else open_spi_pins(*row.where)
-        )
-        return Mcp3xxx(spi, row.bits, channels, name)
+        if self._simulated_wire is not None:
+            return self._driver(self._simulated_wire, channels, self._row.bits)
+        return self._driver.open(self._row, channels, self._root)

@@ -53,8 +53,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NoReturn
 
+from device.adc import AdcRow, Where
+from device.chips import CHIPS
 from device.controls import CONTROLS, LAWS, Control, find
+from device.i2c import I2C1
+from device.iio import BITS as DRIVER_BITS
 from device.knobs import HYSTERESIS, MARGIN, MOTION_S, TAKEOVERS, TakeoverMode
+from device.spi import SPI0
 from dsp.errors import InvalidValue
 
 PACKAGED = Path(__file__).parent / "profiles"
@@ -65,40 +70,6 @@ _MAX_BYTES = 65_536
 
 class ProfileError(InvalidValue):
     """A profile cannot be used. The message names file, row and remedy."""
-
-
-@dataclass(frozen=True)
-class Chip:
-    channels: int
-    bits: int
-    buses: tuple[str, ...]
-
-
-CHIPS = {
-    "mcp3008": Chip(8, 10, ("spi", "pins", "sim")),
-    "mcp3208": Chip(8, 12, ("spi", "pins", "sim")),
-    "ads1115": Chip(4, 15, ("i2c",)),
-    "iio": Chip(32, 0, ("name",)),
-}
-
-
-@dataclass(frozen=True)
-class AdcRow:
-    chip: str
-    bus: str
-    """spi, pins, i2c, name or sim: which key said where it is."""
-    where: tuple[int, ...] | str
-    bits: int
-
-    def __str__(self) -> str:
-        place = (
-            self.where
-            if isinstance(self.where, str)
-            else " ".join(str(number) for number in self.where)
-        )
-        if self.bus == "i2c":
-            place = f"{self.where[0]} {int(self.where[1]):#x}"
-        return f"{self.chip} ({self.bus} {place})".replace("name ", "")
 
 
 @dataclass(frozen=True)
@@ -232,10 +203,12 @@ def parse(table: Mapping[str, Any], path: Path) -> Profile:
     lines += [(f"led {number}", led.line) for number, led in enumerate(leds, 1)]
     for row_name, line in lines:
         claim(("line", line), row_name, f"line {line}")
-    reserved = {
-        line for adc in adcs if adc.bus == "spi" and adc.where[0] == 0 for line in (7, 8, 9, 10, 11)
-    }
-    reserved |= {line for adc in adcs if adc.bus == "i2c" and adc.where[0] == 1 for line in (2, 3)}
+    reserved: set[int] = set()
+    for adc in adcs:
+        if adc.bus == "spi" and adc.where[0] == 0:
+            reserved.update(*SPI0)
+        if adc.bus == "i2c" and adc.where[0] == 1:
+            reserved.update(I2C1)
     for row_name, line in lines if gpiochip is None else ():
         if line in reserved:
             raise ProfileError(
@@ -246,33 +219,33 @@ def parse(table: Mapping[str, Any], path: Path) -> Profile:
     return Profile(path.stem, title, path, scan_hz, gpiochip, adcs, knobs, switches, leds)
 
 
+_LIMITS = {"spi": (6, 7), "pins": (63, 63, 63, 63), "i2c": (31, 0x77)}
+"""Highest numbers that Linux and gpiozero know, by bus."""
+
+
 def _adc(row: _Row) -> AdcRow:
     name = row.choice("chip", tuple(CHIPS))
     chip = CHIPS[name]
-    buses = [bus for bus in chip.buses if bus in row]
+    buses = [bus for bus in (*chip.buses, "sim") if bus in row]
     if len(buses) != 1:
-        row.fail(f"say where the {name} is by one of: {', '.join(chip.buses)}")
+        row.fail(f"say where the {name} is with one of: {', '.join((*chip.buses, 'sim'))}")
     bus = buses[0]
-    where: tuple[int, ...] | str
-    bits = chip.bits
+    where: Where
     if bus == "name":
-        from device.adc import IIO_BITS
-
-        name_of_driver: str = row.take("name", str)
-        where = name_of_driver
-        known = IIO_BITS.get(name_of_driver, 0)
-        if not known and "bits" not in row:
-            row.fail(f"say bits = (how many {where!r} has: the driver does not)")
-        bits = row.integer("bits", 4, 24, known or None)
+        where = str(row.take("name", str))
     elif bus == "sim":
-        where = row.choice("sim", ("transfers", "pins"))
+        where = str(row.choice("sim", chip.simulations))
     else:
-        limits = {"spi": (6, 7), "pins": (63, 63, 63, 63), "i2c": (31, 0x77)}[bus]
-        where = row.numbers(bus, limits)
-        if bus == "i2c" and not 0x48 <= where[1] <= 0x4B:
-            row.fail(f"i2c address {where[1]:#x}: an ADS1115 has 0x48 to 0x4b, by its ADDR pin")
-        if bus == "pins" and len(set(where)) != 4:
-            row.fail("pins = [clock, mosi, miso, select] must be four different lines")
+        where = row.numbers(bus, _LIMITS[bus])
+    fault = chip.place_fault(bus, where)
+    if fault:
+        row.fail(fault)
+    bits = chip.bits
+    if not bits:
+        known = DRIVER_BITS.get(where) if isinstance(where, str) else None
+        if known is None and "bits" not in row:
+            row.fail(f"add bits = (the resolution of {where!r}, which its driver does not report)")
+        bits = row.integer("bits", 4, 24, known)
     row.done()
     return AdcRow(name, bus, where, bits)
 

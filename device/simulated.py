@@ -1,9 +1,7 @@
-"""A board that is not there, down to the wire: chips that are clocked bit by bit, pots with noise, hum, dirt and loose wires.
+"""A simulated board: pots with noise, hum, dirt and loose wires, switches, LEDs and chips.
 
-`Mcp3xxxChip` is the one model of the chip. It hangs on gpiozero's mock pins (`hang_on_mock_pins`, as a real one on
-its four wires) or behind whole transfers (`SimulatedSpi`, the same bits without the pins: what the live simulation
-uses, as toggling mock pins costs some 0.3 ms a reading). Everything from there on - driver, filters, laws - is the
-code that runs on a real board.
+The chips are modelled at the wire, see `simulation` of their drivers. Everything above the wire
+(driver, filters, laws) is the code that runs on a real board.
 """
 
 from __future__ import annotations
@@ -14,14 +12,13 @@ import time
 from collections.abc import Callable, Sequence
 from typing import Any, Literal
 
-from device.adc import Spi, open_spi_pins
+from device.adc import AdcRow, SimulatedChip
+from device.chips import CHIPS
 from device.controls import to_position
-from device.profile import AdcRow, KnobRow
+from device.profile import KnobRow
 
 ENDS = (0.004, 0.996)
 """What the wiper of a fresh carbon pot reaches, fractions of the supply."""
-MOCK_SPI_PINS = (21, 20, 19, 16)
-"""clock, mosi, miso, select: the lines of the profile `pi-mcp3008-pins`."""
 
 
 class Pot:
@@ -70,102 +67,6 @@ class Pot:
         return min(max(volts, 0.0), 1.0)
 
 
-class Mcp3xxxChip:
-    """An MCP3008 or MCP3208 at its pins: a start bit, single/differential, three channel bits; then a null bit and the code.
-
-    inputs: one function a channel that says its voltage. present: False if the chip is pulled out; its data line then
-    floats to `floating`.
-    """
-
-    def __init__(self, inputs: Sequence[Callable[[], float]], bits: int = 10) -> None:
-        self.inputs = list(inputs)
-        self.bits = bits
-        self.present = True
-        self.floating = 1
-        self._clocks = -1
-        self._word = 0
-
-    def select(self) -> None:
-        """Chip select falls: a new conversation."""
-        self._clocks = -1
-        self._word = 0
-
-    def clock(self, bit_in: int) -> int:
-        """A clock: takes the bit on DIN, gives that on DOUT, as a master sees it that samples on the rising edge."""
-        if not self.present:
-            return self.floating
-        if self._clocks < 0:
-            if bit_in:
-                self._clocks = 0
-            return self.floating  # DOUT is not driven before the null bit
-        self._clocks += 1
-        k = self._clocks
-        if k <= 4:
-            self._word = self._word << 1 | bit_in
-            if k == 4:
-                self._word = self._convert(bool(self._word & 8), self._word & 7)
-            return self.floating
-        if k == 5:
-            return self.floating
-        shift = self.bits + 6 - k
-        return self._word >> shift & 1 if 0 <= shift < self.bits else 0
-
-    def _convert(self, single: bool, channel: int) -> int:
-        volts = self._volts(channel) if single else self._volts(channel) - self._volts(channel ^ 1)
-        return min(max(int(volts * (1 << self.bits)), 0), (1 << self.bits) - 1)
-
-    def _volts(self, channel: int) -> float:
-        return self.inputs[channel]() if channel < len(self.inputs) else 0.0
-
-
-class SimulatedSpi:
-    """The wire as whole transfers: `transfer` clocks the chip bit by bit."""
-
-    def __init__(self, chip: Mcp3xxxChip) -> None:
-        self._chip = chip
-
-    def transfer(self, data: Sequence[int]) -> list[int]:
-        self._chip.select()
-        clock = self._chip.clock
-        reply = []
-        for word in data:
-            received = 0
-            for shift in range(7, -1, -1):
-                received = received << 1 | clock(word >> shift & 1)
-            reply.append(received)
-        return reply
-
-    def close(self) -> None:
-        pass
-
-
-def use_mock_pins() -> None:
-    """Makes gpiozero's pins mock ones, for all of this process."""
-    from gpiozero import Device
-    from gpiozero.pins.mock import MockFactory
-
-    if not isinstance(Device.pin_factory, MockFactory):
-        Device.pin_factory = MockFactory()
-
-
-def hang_on_mock_pins(chip: Mcp3xxxChip, clock: int, mosi: int, miso: int, select: int) -> Any:
-    """Hangs the chip on four of gpiozero's mock pins (the pin factory must be a MockFactory). Returns gpiozero's device."""
-    from gpiozero.pins.mock import MockSPIDevice
-
-    class OnPins(MockSPIDevice):  # type: ignore[misc]
-        def on_start(self) -> None:
-            chip.select()
-
-        def on_clock(self) -> None:
-            if not self.select_pin.state and self.clock_pin.state:  # selected, rising edge
-                if chip.clock(int(self.mosi_pin.state)):
-                    self.miso_pin.drive_high()
-                else:
-                    self.miso_pin.drive_low()
-
-    return OnPins(clock, mosi, miso, select)
-
-
 class SimulatedSwitch:
     """A footswitch. Bounces for bounce_s after each press and release."""
 
@@ -211,27 +112,24 @@ class SimulatedBoard:
         self.pots: dict[str, Pot] = {}
         self.switches: dict[str, SimulatedSwitch] = {}
         self.leds: dict[str, SimulatedLed] = {}
-        self.chips: list[Mcp3xxxChip] = []
+        self.chips: list[SimulatedChip] = []
         self._rows: dict[str, KnobRow] = {}
         self._releases: list[tuple[float, SimulatedSwitch]] = []
         self._script: dict[str, list[tuple[float, float]]] = {}
         self._started = 0.0
 
-    def add_chip(self, row: AdcRow, knobs: Sequence[KnobRow]) -> Spi:
-        """A converter with a pot on each channel that a knob is on, wired as the row says. Called by the board."""
-        channels: list[Callable[[], float]] = [lambda: 0.0] * 8
+    def add_chip(self, row: AdcRow, knobs: Sequence[KnobRow]) -> Any:
+        """Add a converter with a pot for each knob; returns the wire to it. Called by the board."""
+        chip_class = CHIPS[row.chip]
+        channels: list[Callable[[], float]] = [lambda: 0.0] * chip_class.channels
         for knob in knobs:
             pot = Pot(noise=0.5 / 1024, hum=0.5 / 1024, seed=knob.channel, clock=self._clock)
             self.pots[knob.control.name], self._rows[knob.control.name] = pot, knob
             self.stand_at(knob.control.name, knob.control.default)
             channels[knob.channel] = pot.volts
-        chip = Mcp3xxxChip(channels, row.bits)
+        chip = chip_class.simulation(channels, row.bits)
         self.chips.append(chip)
-        if row.where == "transfers":
-            return SimulatedSpi(chip)
-        use_mock_pins()
-        hang_on_mock_pins(chip, *MOCK_SPI_PINS)
-        return open_spi_pins(*MOCK_SPI_PINS)
+        return chip.connect(str(row.where))
 
     def add_switch(self, action: str, line: int) -> SimulatedSwitch:
         """Called by the board."""

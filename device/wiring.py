@@ -5,7 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from html import escape
 
-from device.profile import AdcRow, Profile
+from device.adc import AdcRow
+from device.chips import CHIPS
+from device.profile import Profile
 
 HEADER = [
     ("3V3", "5V"), ("GPIO2", "5V"), ("GPIO3", "GND"), ("GPIO4", "GPIO14"), ("GND", "GPIO15"), ("GPIO17", "GPIO18"),
@@ -14,20 +16,6 @@ HEADER = [
     ("GPIO26", "GPIO20"), ("GND", "GPIO21"),
 ]  # fmt: skip
 """The 40-pin header of every Raspberry Pi since the B+: pins 1 and 2, 3 and 4, ... (Raspberry Pi documentation, "GPIO")."""
-
-MCP_PINS = {
-    "VDD": 16,
-    "VREF": 15,
-    "AGND": 14,
-    "CLK": 13,
-    "DOUT": 12,
-    "DIN": 11,
-    "CS": 10,
-    "DGND": 9,
-}
-"""Microchip DS21295, DS21298: pins of MCP3008 and MCP3208; CH0..CH7 are 1..8."""
-SPI0 = {"CLK": "GPIO11", "DOUT": "GPIO9", "DIN": "GPIO10"}
-SELECT = {0: "GPIO8", 1: "GPIO7"}
 
 
 @dataclass(frozen=True)
@@ -62,7 +50,7 @@ def wires(profile: Profile) -> list[Wire]:
     for knob in profile.knobs:
         adc = profile.adcs[knob.adc]
         ends = ("GND", "its supply") if not knob.inverted else ("its supply", "GND")
-        leg = f"CH{knob.channel}" if adc.chip.startswith("mcp") else f"AIN{knob.channel}"
+        leg = CHIPS[adc.chip].input_pin.format(knob.channel)
         found += [
             Wire(f"pot {knob.control.name}", "wiper", f"converter {knob.adc + 1} {leg}"),
             Wire(f"pot {knob.control.name}", "left, right", f"{ends[0]}, {ends[1]}"),
@@ -83,28 +71,10 @@ def _line(part: str, leg: str, line: int, pi: bool) -> Wire:
 
 
 def _converter(adc: AdcRow, name: str, pi: bool) -> list[Wire]:
-    part = f"{name} ({adc.chip.upper()})"
-    if not pi or adc.chip not in ("mcp3008", "mcp3208", "ads1115", "iio"):
+    if not pi:
         return []
-    if adc.chip == "ads1115":
-        lines = {"VDD": "3V3", "GND": "GND", "SDA": "GPIO2", "SCL": "GPIO3"}
-        return [Wire(part, leg, to, pin_of(to)) for leg, to in lines.items()]
-    if adc.bus == "pins" and isinstance(adc.where, tuple):
-        clock, mosi, miso, select = (f"GPIO{line}" for line in adc.where)
-    else:
-        device = adc.where[1] if adc.bus == "spi" and isinstance(adc.where, tuple) else 0
-        clock, mosi, miso, select = SPI0["CLK"], SPI0["DIN"], SPI0["DOUT"], SELECT[int(device)]
-    lines = {
-        "VDD": "3V3",
-        "VREF": "3V3",
-        "AGND": "GND",
-        "DGND": "GND",
-        "CLK": clock,
-        "DOUT": miso,
-        "DIN": mosi,
-        "CS": select,
-    }
-    return [Wire(part, f"{leg} (pin {MCP_PINS[leg]})", to, pin_of(to)) for leg, to in lines.items()]
+    part = f"{name} ({adc.chip.upper()})"
+    return [Wire(part, leg, to, pin_of(to)) for leg, to in CHIPS[adc.chip].wires(adc)]
 
 
 def table(profile: Profile) -> str:

@@ -188,12 +188,12 @@ class _Answers:
 
 def scan_cost_us(turning: int) -> float:
     """Processor time of a scan of eight channels - driver, filters, laws, events - with some knobs in motion."""
-    from device.adc import Mcp3xxx
     from device.controls import CONTROLS
     from device.knobs import Knob, KnobFilter, Takeover
+    from device.mcp3xxx import Mcp3008
 
     rows = [control for control in CONTROLS if not control.is_switch][:8]
-    adc = Mcp3xxx(_Answers(), 10, list(range(8)), "bench")
+    adc = Mcp3008(_Answers(), list(range(8)))
     knobs = [Knob(control, KnobFilter(adc.full_scale), Takeover()) for control in rows]
     scans = 4000
     begin = time.process_time()

@@ -21,11 +21,6 @@ from device.simulated import SimulatedSwitch
 
 
 @pytest.fixture
-def clock() -> Clock:
-    return Clock()
-
-
-@pytest.fixture
 def board(clock):
     with Board.open("sim", clock=clock) as board:
         yield board

@@ -11,11 +11,6 @@ from device import check
 from device.board import Board
 
 
-@pytest.fixture
-def clock() -> Clock:
-    return Clock()
-
-
 def wait(clock: Clock):
     def passes(seconds: float) -> None:
         clock.now += seconds

@@ -9,10 +9,11 @@ from clock import Clock
 from hypothesis import given
 from hypothesis import strategies as st
 
-from device.adc import Mcp3xxx
 from device.controls import find
 from device.knobs import Knob, KnobFilter, Takeover
-from device.simulated import Mcp3xxxChip, Pot, SimulatedSpi
+from device.mcp3xxx import Mcp3xxxChip, Mcp3008
+from device.simulated import Pot
+from device.spi import SimulatedSpi
 
 LSB = 1 / 1024
 FULL = 1023
@@ -24,7 +25,7 @@ class Bench:
     def __init__(self, pot: Pot, clock: Clock, scan_hz: float = 200, **ends: object) -> None:
         self.pot, self.clock, self.scan_hz = pot, clock, scan_hz
         self.filter = KnobFilter(FULL, **ends)
-        self._adc = Mcp3xxx(SimulatedSpi(Mcp3xxxChip([pot.volts])), 10, [0], "bench")
+        self._adc = Mcp3008(SimulatedSpi(Mcp3xxxChip([pot.volts])), [0])
 
     def run(self, seconds: float, turn=None) -> list[float]:
         """Positions told; turn(t) moves the pot, t from 0."""

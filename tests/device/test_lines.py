@@ -7,18 +7,9 @@ import pytest
 from board_wire import last, scan_for
 from clock import Clock
 from gpiozero import Device
-from gpiozero.pins.mock import MockFactory
 
 from device.board import Board
 from device.lines import LineError, open_input, open_output
-
-
-@pytest.fixture
-def pins():
-    before, Device.pin_factory = Device.pin_factory, MockFactory()
-    yield Device.pin_factory
-    Device.pin_factory.reset()
-    Device.pin_factory = before
 
 
 def test_a_switch_to_ground_and_an_led(pins) -> None:

@@ -44,11 +44,6 @@ def test_without_a_terminal_nothing_is_read_or_changed(monkeypatch) -> None:
 
 
 @pytest.fixture
-def clock() -> Clock:
-    return Clock()
-
-
-@pytest.fixture
 def board(clock: Clock):
     with Board.open("sim", clock=clock) as board:
         scan_for(board, clock, 1)

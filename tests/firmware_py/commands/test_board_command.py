@@ -50,7 +50,7 @@ def test_the_check_tells_each_reason_once_and_fails(data: Path) -> None:
     done = board("check", "pi-mcp3008", "--hands-off")
     assert done.returncode == 1
     lines = done.stdout.splitlines()
-    assert sum("spidev0.0 is not there" in line for line in lines) == 1
+    assert sum("spidev0.0 does not exist" in line for line in lines) == 1
     assert sum("gpiozero finds no lines" in line for line in lines) == 1
     assert lines[-1] == "2 to mend"
     assert board("check", "sim", "--hands-off").returncode == 0
