@@ -17,17 +17,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar, Self
 
-from dsp.errors import UserError
+from device.faults import PartError
 
 Where = tuple[int, ...] | str
 
 
-class AdcError(UserError, OSError):
+class AdcError(PartError):
     """The converter does not answer, or its answer is invalid."""
-
-    def __init__(self, reason: str, remedy: str = "") -> None:
-        super().__init__(f"{reason}: {remedy}" if remedy else reason)
-        self.reason, self.remedy = reason, remedy
 
 
 @dataclass(frozen=True)

@@ -1,7 +1,8 @@
-"""Is the board wired rightly? Measures its inputs and says what is wrong, with the remedy. For `nverb board check|calibrate`.
+"""Checks the wiring of a board: measures its inputs, reports what is wrong and what to do.
 
-A check has two parts: hands off (what noise, a loose wire, a missing chip look like needs no turning), and all knobs
-turned to both ends (dead tracks, swapped ends, short travel). Calibration is the second part, kept.
+For `nverb board check` and `nverb board calibrate`. A check has two parts: at rest (noise, loose
+wires and missing chips show without turning a knob), then all knobs turned to both ends (dead tracks,
+swapped ends, short travel). Calibration keeps the ends of the second part.
 """
 
 from __future__ import annotations
@@ -11,29 +12,35 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from device.board import Board
+from device.faults import Fault
 from device.profile import KnobRow
 
 LOOSE_NOISE = 0.02
-"""rms of a resting input, fraction of the range, from which its wiper must be in the air."""
+"""rms of a resting input, fraction of the range, above which its wiper is disconnected."""
 MUCH_NOISE = 4 / 1024
-"""What the filter still holds still, with nothing to spare."""
+"""The most that the knob filter keeps still, same unit."""
 SHORT_TRAVEL = 0.5
 END_MARGIN = 4 / 1024
-"""How far inside the measured ends the calibrated ones lie: more than a resting knob's band, so that both are reached."""
+"""Calibrated ends are this far inside the measured ones: more than the band of a resting knob, so
+that the knob reaches both."""
 
 
 @dataclass(frozen=True)
 class Finding:
-    """What was found of a part. ok False: `text` says what is wrong and what to do."""
+    """The result for a part. If not ok, `text` says what is wrong and what to do."""
 
     part: str
     ok: bool
     text: str
+    fault: Fault | None = None
+    """The fault that the board itself reports."""
+    calibratable: bool = False
+    """Not ok, but calibration corrects it."""
 
 
 @dataclass
 class Reading:
-    """An input watched for a while; all as fractions of the converter's range."""
+    """Statistics of an input, as fractions of the converter's range."""
 
     count: int = 0
     low: float = 1.0
@@ -52,12 +59,15 @@ class Reading:
 
     @property
     def noise(self) -> float:
-        """rms, from successive differences: a slow turn is no noise."""
+        """rms, from successive differences, so that a slow turn does not count."""
         return math.sqrt(self._squares / (2 * max(self.count - 1, 1)))
 
 
 def watch(board: Board, seconds: float, wait: Callable[[float], object]) -> dict[str, Reading]:
-    """Scans for a while; what each knob's input read. wait: time.sleep, or a test's clock. A dead converter's knobs lack."""
+    """Scan for some seconds. Returns the readings by control, without those of a dead converter.
+
+    wait: time.sleep, or a test's clock.
+    """
     readings = {name: Reading() for name in board.knobs}
     for _ in range(max(1, round(seconds / board.scan_s))):
         wait(board.scan_s)
@@ -70,55 +80,70 @@ def watch(board: Board, seconds: float, wait: Callable[[float], object]) -> dict
 
 
 def at_rest(board: Board, readings: dict[str, Reading]) -> list[Finding]:
-    """Findings with nobody touching the board."""
-    findings = []
-    broken = {part: text for part, text in board.faults().items() if not part.startswith("knob ")}
-    for number, adc in enumerate(board.profile.adcs, 1):
-        part = f"adc {number}"
-        if part in broken:
-            findings.append(Finding(part, False, broken.pop(part)))
-            continue
-        wired = [readings[row.control.name] for row in board.profile.knobs if row.adc == number - 1]
-        if len(wired) > 1 and all(reading.high < 1 / 1024 for reading in wired):
-            text = f"{adc} reads 0 on every channel: check its supply, its reference and its data line (DOUT to MISO)"
-            findings.append(Finding(part, False, text))
-        elif len(wired) > 1 and all(reading.low > 1023 / 1024 for reading in wired):
-            text = f"{adc} reads its highest code on every channel: check its ground, and that of the pots"
-            findings.append(Finding(part, False, text))
-        else:
-            findings.append(Finding(part, True, f"{adc} answers"))
+    """Findings while nobody touches the board."""
+    faults = board.faults()
+    findings = [_converter(board, number, readings, faults) for number in _rows(board.profile.adcs)]
     for row in board.profile.knobs:
         reading = readings.get(row.control.name)
         if reading is not None:
             findings.append(_resting_knob(row, reading))
-    for number, switch in enumerate(board.profile.switches, 1):
-        part = f"switch {number}"
-        if part in broken:
-            findings.append(Finding(part, False, broken[part]))
-        elif board.switch_closed(number - 1):
-            text = f"{switch.action}, line {switch.line}: closed with nobody on it: it must close when pressed, to ground"
-            findings.append(Finding(part, False, text))
-        else:
-            findings.append(Finding(part, True, f"{switch.action}, line {switch.line}: open"))
+    findings += [_resting_switch(board, number, faults) for number in _rows(board.profile.switches)]
     findings += [
-        Finding(part, False, text) for part, text in broken.items() if part.startswith("led")
+        Finding(part, False, fault.text, fault)
+        for part, fault in faults.items()
+        if fault.part.kind == "led"
     ]
     return _merged(findings)
 
 
+def _rows(rows: tuple[object, ...]) -> range:
+    """Numbers of rows as people count them."""
+    return range(1, len(rows) + 1)
+
+
+def _converter(
+    board: Board, number: int, readings: dict[str, Reading], faults: dict[str, Fault]
+) -> Finding:
+    part, adc = f"adc {number}", board.profile.adcs[number - 1]
+    if part in faults:
+        return Finding(part, False, faults[part].text, faults[part])
+    knobs = [row.control.name for row in board.profile.knobs if row.adc == number - 1]
+    wired = [readings[name] for name in knobs if name in readings]
+    if len(wired) > 1 and all(reading.high < 1 / 1024 for reading in wired):
+        text = "reads 0 on every channel: check its supply, its reference and its data line"
+        return Finding(part, False, f"{adc} {text} (DOUT to MISO)")
+    if len(wired) > 1 and all(reading.low > 1023 / 1024 for reading in wired):
+        text = "reads its highest code on every channel: check its ground and that of the pots"
+        return Finding(part, False, f"{adc} {text}")
+    return Finding(part, True, f"{adc} answers")
+
+
+def _resting_switch(board: Board, number: int, faults: dict[str, Fault]) -> Finding:
+    part, switch = f"switch {number}", board.profile.switches[number - 1]
+    if part in faults:
+        return Finding(part, False, faults[part].text, faults[part])
+    place = f"{switch.action}, line {switch.line}"
+    if board.switch_closed(number - 1):
+        text = "closed while not pressed: use a switch that closes to ground when pressed"
+        return Finding(part, False, f"{place}: {text}")
+    return Finding(part, True, f"{place}: open")
+
+
 def _merged(findings: list[Finding]) -> list[Finding]:
-    """One finding for all parts that cannot be opened for the same reason."""
+    """One finding for all switches and LEDs that fail for the same cause."""
     merged: list[Finding] = []
     places: dict[str, int] = {}
     for finding in findings:
-        reason = finding.text.rpartition("): ")[2]
-        place = places.get(reason)
-        if finding.ok or not finding.part.startswith(("switch", "led")) or place is None:
-            if not finding.ok:
-                places[reason] = len(merged)
+        fault = finding.fault
+        if fault is None:
             merged.append(finding)
+        elif fault.cause in places and fault.part.kind in ("switch", "led"):
+            place = places[fault.cause]
+            parts = f"{merged[place].part}, {finding.part}"
+            merged[place] = Finding(parts, False, fault.cause, merged[place].fault)
         else:
-            merged[place] = Finding(f"{merged[place].part}, {finding.part}", False, reason)
+            places[fault.cause] = len(merged)
+            merged.append(finding)
     return merged
 
 
@@ -130,65 +155,66 @@ def _resting_knob(row: KnobRow, reading: Reading) -> Finding:
     part = f"knob {row.control.name}"
     seen = f"{_where(row)} at {reading.mean:.1%}, noise {reading.noise * 1024:.1f}/1024"
     if reading.noise > LOOSE_NOISE:
-        return Finding(
-            part,
-            False,
-            f"{seen}: floats: the wiper's wire (the pot's middle leg) is off or on another channel",
-        )
+        text = "floats: the wiper's wire (the pot's middle leg) is off or on another channel"
+        return Finding(part, False, f"{seen}: {text}")
     if reading.noise > MUCH_NOISE:
-        return Finding(
-            part,
-            False,
-            f"{seen}: noisy: put 100 nF from the wiper to ground, keep its wire from mains and audio",
-        )
+        text = "noisy: put 100 nF from the wiper to ground, keep its wire away from mains and audio"
+        return Finding(part, False, f"{seen}: {text}")
     return Finding(part, True, seen)
 
 
 def at_ends(
     board: Board, clockwise: dict[str, Reading], counter: dict[str, Reading]
 ) -> list[Finding]:
-    """Findings on knobs that were watched while they stood at their clockwise and counter-clockwise ends."""
-    findings = []
-    for row in board.profile.knobs:
-        name = row.control.name
-        if name not in clockwise or name not in counter:
-            continue
-        up, down = clockwise[name].mean, counter[name].mean
-        if row.inverted:
-            up, down = down, up
-        seen = f"{_where(row)} from {min(up, down):.1%} to {max(up, down):.1%}"
-        part = f"knob {name}"
-        if abs(up - down) < 0.02:
-            text = f"{seen}: does not move: it was not turned, or an outer leg's wire is off, or the wiper is shorted"
-            findings.append(Finding(part, False, text))
-        elif up < down:
-            turn = "false" if row.inverted else "true"
-            text = f"{seen}, highest on the left: exchange the wires of the outer legs, or set inverted = {turn} in its row"
-            findings.append(Finding(part, False, text))
-        elif up - down < SHORT_TRAVEL:
-            text = f"{seen}: half of the range is missing: are both outer legs on supply and ground? If so, calibrate"
-            findings.append(Finding(part, False, text))
-        elif down > row.low - END_MARGIN / 2 or up < row.high + END_MARGIN / 2:
-            findings.append(
-                Finding(part, False, f"{seen}: may not reach both ends: run nverb board calibrate")
-            )
-        else:
-            findings.append(Finding(part, True, seen))
-    return findings
+    """Findings on the knobs, from readings at their clockwise and counter-clockwise ends."""
+    return list(_turned_knobs(board, clockwise, counter).values())
+
+
+def _turned_knobs(
+    board: Board, clockwise: dict[str, Reading], counter: dict[str, Reading]
+) -> dict[str, Finding]:
+    """By control."""
+    rows = {row.control.name: row for row in board.profile.knobs}
+    return {
+        name: _turned_knob(row, clockwise[name].mean, counter[name].mean)
+        for name, row in rows.items()
+        if name in clockwise and name in counter
+    }
+
+
+def _turned_knob(row: KnobRow, up: float, down: float) -> Finding:
+    """up, down: readings at the clockwise and the counter-clockwise end."""
+    if row.inverted:
+        up, down = down, up
+    seen = f"{_where(row)} from {min(up, down):.1%} to {max(up, down):.1%}"
+    part = f"knob {row.control.name}"
+    if abs(up - down) < 0.02:
+        text = "does not move: not turned, or an outer leg's wire is off, or the wiper is shorted"
+        return Finding(part, False, f"{seen}: {text}")
+    if up < down:
+        inverted = "false" if row.inverted else "true"
+        text = f"swap the wires of the outer legs, or set inverted = {inverted} in its row"
+        return Finding(part, False, f"{seen}, highest on the left: {text}")
+    if up - down < SHORT_TRAVEL:
+        text = "half of the range is missing: check that supply and ground are on the outer legs"
+        return Finding(part, False, f"{seen}: {text}; if they are, calibrate", calibratable=True)
+    if down > row.low - END_MARGIN / 2 or up < row.high + END_MARGIN / 2:
+        text = "may not reach both ends: run nverb board calibrate"
+        return Finding(part, False, f"{seen}: {text}", calibratable=True)
+    return Finding(part, True, seen)
 
 
 def calibrated(
     board: Board, clockwise: dict[str, Reading], counter: dict[str, Reading]
 ) -> tuple[dict[str, tuple[float, float]], list[Finding]]:
-    """Ends to keep, by control, and findings on the knobs that give none."""
+    """The ends to keep, by control, and findings on the knobs that cannot be calibrated."""
     ends = {}
     findings = []
-    for finding in at_ends(board, clockwise, counter):
-        name = finding.part.removeprefix("knob ")
+    for name, finding in _turned_knobs(board, clockwise, counter).items():
         readings = (clockwise[name], counter[name])
         low, high = sorted(reading.mean for reading in readings)
         margin = END_MARGIN + max(reading.noise for reading in readings)
-        if finding.ok or "calibrate" in finding.text:
+        if finding.ok or finding.calibratable:
             ends[name] = (round(low + margin, 5), round(high - margin, 5))
         else:
             findings.append(finding)
@@ -196,7 +222,7 @@ def calibrated(
 
 
 def presses(board: Board, seconds: float, wait: Callable[[float], object]) -> set[int]:
-    """Which switches (by row, from 0) were closed within this time."""
+    """The switches, by row from 0, that were closed during these seconds."""
     closed = set()
     for _ in range(max(1, round(seconds / board.scan_s))):
         wait(board.scan_s)

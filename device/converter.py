@@ -1,69 +1,99 @@
-"""A converter of a profile and the knobs on it. It is opened on first use and again after a failure."""
+"""A converter of a profile, with its knobs. It is opened on first use, again after a failure."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from device.adc import Adc, AdcRow
+from device.adc import Adc, AdcError
 from device.chips import CHIPS
-from device.events import Event, Notice
-from device.knobs import Knob, KnobFilter, Takeover
+from device.events import Change, Event, Notice
+from device.faults import Fault, PartName
+from device.knobs import Knob, KnobFilter, Takeover, WireFault
 from device.parts import RETRY_S
-from device.profile import Profile
+from device.profile import KnobRow, Profile
 from device.simulated import SimulatedBoard
 
 
 class Converter:
-    """A converter and its knobs: opened again when it fails."""
-
     def __init__(
         self,
         profile: Profile,
         number: int,
-        row: AdcRow,
         calibration: dict[str, tuple[float, float]],
         simulation: SimulatedBoard | None,
         root: Path,
     ) -> None:
-        self.name = f"adc {number + 1}"
-        self.fault: str | None = None
-        self.knobs: list[Knob] = []
-        self.told: dict[str, str | None] = {}
-        self._where = f"{profile.path.name}, adc {number + 1}: {row}"
-        self._profile = profile
-        self._row = row
+        """number: of its row, from 0. calibration: ends by control. root: of /dev and /sys."""
+        self._row = row = profile.adcs[number]
+        place = f"{profile.path.name}, adc {number + 1}: {row}"
+        self.part = PartName("adc", str(number + 1), place)
+        self.fault: Fault | None = None
+        """Of the converter itself; its knobs have their own."""
+        rows = [knob for knob in profile.knobs if knob.adc == number]
         self._driver = CHIPS[row.chip]
-        self._rows = [knob for knob in profile.knobs if knob.adc == number]
+        self._channels = [knob.channel for knob in rows]
         self._root = root
-        self._simulated_wire = (
-            simulation.add_chip(row, self._rows)
-            if simulation is not None and row.bus == "sim"
-            else None
-        )
-        self._calibration = calibration
+        simulated = simulation is not None and row.bus == "sim"
+        self._simulated_wire = simulation.add_chip(row, rows) if simulation and simulated else None
         self._adc: Adc | None = None
         self._retry_at = 0.0
         self._codes: list[int | None] = []
-        full_scale = self._driver.top_code(row.bits)
-        for knob in self._rows:
-            low, high = calibration.get(knob.control.name, (knob.low, knob.high))
-            position = KnobFilter(
-                full_scale,
-                low=low,
-                high=high,
-                inverted=knob.inverted,
-                hysteresis=knob.hysteresis,
-                motion_s=knob.motion_ms / 1000,
+        top_code = self._driver.top_code(row.bits)
+        self.knobs = [_knob(knob, top_code, calibration) for knob in rows]
+        self._knob_parts = [
+            PartName(
+                "knob",
+                knob.control.name,
+                f"{profile.path.name}, knob {profile.knobs.index(knob) + 1}"
+                f" ({knob.control.name}), channel {knob.channel}",
             )
-            self.knobs.append(Knob(knob.control, position, Takeover(knob.takeover)))
-            self.told[knob.control.name] = None
+            for knob in rows
+        ]
+        self._reported: list[WireFault | None] = [None] * len(rows)
 
-    def read(self, now: float, events: list[Event]) -> Sequence[int | None] | None:
-        """The codes of its knobs, or None while it does not answer."""
+    def scan(self, now: float, events: list[Event]) -> None:
+        """Read all knobs once; appends what happened to `events`."""
+        codes = self._read(now, events)
+        if codes is None:
+            return
+        for place, (knob, code) in enumerate(zip(self.knobs, codes, strict=True)):
+            if code is None:
+                continue
+            value = knob.update(code, now)
+            if value is not None:
+                events.append(Change(knob.control.name, value))
+            if knob.filter.fault != self._reported[place]:
+                self._reported[place] = knob.filter.fault
+                fault = self._knob_fault(place)
+                where = self._knob_parts[place].where
+                events.append(
+                    Notice(fault.text, fault) if fault else Notice(f"{where}: reads valid again")
+                )
+
+    def faults(self) -> Iterator[Fault]:
+        """Of the converter and its knobs, as last scanned."""
+        if self.fault is not None:
+            yield self.fault
+        for place in range(len(self.knobs)):
+            fault = self._knob_fault(place)
+            if fault is not None:
+                yield fault
+
+    def close(self) -> None:
+        if self._adc is not None:
+            self._adc.close()
+            self._adc = None
+
+    def _knob_fault(self, place: int) -> Fault | None:
+        fault = self.knobs[place].filter.fault
+        return None if fault is None else Fault(self._knob_parts[place], *fault)
+
+    def _read(self, now: float, events: list[Event]) -> Sequence[int | None] | None:
+        """The codes of the knobs, None while the converter does not answer."""
         try:
             if self._adc is None:
-                if now < self._retry_at or not self._rows:
+                if now < self._retry_at or not self.knobs:
                     return None
                 self._adc = self._open()
             codes = self._adc.read()
@@ -71,31 +101,23 @@ class Converter:
         except OSError as error:
             self.close()
             self._retry_at = now + RETRY_S
-            fault = f"{self._where}: {error}"
+            fault = Fault.of(self.part, error)
             if fault != self.fault:
-                events.append(Notice(f"{fault}; its knobs keep their values"))
+                events.append(Notice(fault.text, fault))
             self.fault = fault
             return None
         if self.fault is not None:
             self.fault = None
-            events.append(Notice(f"{self._where}: answers again"))
+            events.append(Notice(f"{self.part.where}: answers again"))
         self._codes = list(codes)
         return codes
 
-    def tell(self, knob: Knob) -> str:
-        self.told[knob.control.name] = fault = knob.filter.fault
-        row = next(row for row in self._rows if row.control.name == knob.control.name)
-        where = f"{self._profile.path.name}, knob {self._profile.knobs.index(row) + 1} ({row.control.name}), channel {row.channel}"
-        return f"{where}: {fault}; its last value holds" if fault else f"{where}: reads well again"
-
-    def close(self) -> None:
-        if self._adc is not None:
-            self._adc.close()
-            self._adc = None
-
     def _reject_dead(self, codes: Sequence[int | None]) -> None:
-        """Raises if all inputs fell to 0 between two scans, two of them from far: no two hands do that, a supply or data line does.
-        The quickest turn of a knob takes 0.15 s from end to end, 19 ms for an eighth of it."""
+        """Raise AdcError if all inputs fell to 0 within a scan, at least two from above an eighth.
+
+        Two hands cannot do that, a broken supply or data line does: the fastest turn of a knob takes
+        0.15 s from end to end, 19 ms for an eighth.
+        """
         if any(codes) or None in codes or len(codes) < 2:
             return
         high = sum(
@@ -104,12 +126,22 @@ class Converter:
             if code and code > knob.filter.full_scale / 8
         )
         if high >= 2:
-            raise OSError(
-                "every channel reads 0 at once: check the chip's supply and its data line"
-            )
+            raise AdcError("every channel reads 0", "check the chip's supply and its data line")
 
     def _open(self) -> Adc:
-        channels = [knob.channel for knob in self._rows]
         if self._simulated_wire is not None:
-            return self._driver(self._simulated_wire, channels, self._row.bits)
-        return self._driver.open(self._row, channels, self._root)
+            return self._driver(self._simulated_wire, self._channels, self._row.bits)
+        return self._driver.open(self._row, self._channels, self._root)
+
+
+def _knob(row: KnobRow, top_code: int, calibration: dict[str, tuple[float, float]]) -> Knob:
+    low, high = calibration.get(row.control.name, (row.low, row.high))
+    position = KnobFilter(
+        top_code,
+        low=low,
+        high=high,
+        inverted=row.inverted,
+        hysteresis=row.hysteresis,
+        motion_s=row.motion_ms / 1000,
+    )
+    return Knob(row.control, position, Takeover(row.takeover))

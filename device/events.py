@@ -1,27 +1,31 @@
-"""What the board reports to the control process. One module for all inputs: MIDI and OSC report the same events."""
+"""What happened on the board. MIDI and OSC report their events to the control process likewise."""
 
 from __future__ import annotations
 
 from typing import NamedTuple
 
+from device.faults import Fault
+
 
 class Change(NamedTuple):
-    """A control has been moved on the board; the value is in the control's unit."""
+    """A control was moved; the value is in the control's unit."""
 
     control: str
     value: float
 
 
 class Action(NamedTuple):
-    """A footswitch was pressed that sets no control: "preset next" or "preset previous"."""
+    """A footswitch that sets no control was pressed: "preset next" or "preset previous"."""
 
     name: str
 
 
 class Notice(NamedTuple):
-    """A fault of the board came or went: a line for the log."""
+    """A line for the log: a fault came or went."""
 
     text: str
+    fault: Fault | None = None
+    """The fault that came; None if it went, and for lines that no fault caused."""
 
 
 Event = Change | Action | Notice

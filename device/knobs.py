@@ -25,7 +25,7 @@ from __future__ import annotations
 
 import math
 from collections import deque
-from typing import Literal
+from typing import Literal, NamedTuple
 
 from device.controls import Control, to_position, to_value
 
@@ -51,8 +51,16 @@ RAIL = 2.5 / 1024
 STEPS_OUT = 1 / 4096
 """Smallest change of position that is told."""
 
-_RAIL = "jumped to the end of the range: a wire of the pot is off or shorted"
-_NOISE = "reads noise: the wiper's wire is off, or the pot is worn"
+
+class WireFault(NamedTuple):
+    """Why the filter rejects the codes of a knob."""
+
+    reason: str
+    remedy: str
+
+
+_RAIL = WireFault("jumped to the end of the range", "check the pot's wires: one is off or shorted")
+_NOISE = WireFault("reads noise", "check the wiper's wire; if it is on, the pot is worn")
 
 
 class KnobFilter:
@@ -84,7 +92,7 @@ class KnobFilter:
         self._motion_s = motion_s
         self.position: float | None = None
         """None until three codes have come."""
-        self.fault: str | None = None
+        self.fault: WireFault | None = None
         self._recent: list[float] = []  # the last two inputs, then the filter's states
         self._smooth = self._out = self._calm = self._anchor = self._mean = 0.0
         self._awake = True
@@ -198,7 +206,7 @@ class KnobFilter:
         self.position = position
         return True
 
-    def _fail(self, what: str) -> bool:
+    def _fail(self, what: WireFault) -> bool:
         """Goes back to where the knob was before it went wrong."""
         if self.fault:
             return False

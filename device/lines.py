@@ -14,14 +14,14 @@ import warnings
 from collections.abc import Callable, Iterable
 from typing import Any, Protocol, TypeVar
 
-from dsp.errors import UserError
+from device.faults import PartError
 from models.packages import how_to_install
 
 T = TypeVar("T")
 
 
-class LineError(UserError, OSError):
-    """A line cannot be had. The message says which and why."""
+class LineError(PartError):
+    """A line cannot be opened, read or written."""
 
 
 class Input(Protocol):
@@ -38,20 +38,22 @@ class Output(Protocol):
 
 
 def pin_factory() -> Any:
-    """gpiozero's pin factory, opened once. lgpio keeps a FIFO where LG_WD says, else in the working folder: not there.
+    """gpiozero's pin factory, opened once. Raises LineError where gpiozero finds no Raspberry Pi.
 
-    Raises LineError where gpiozero finds no Raspberry Pi.
+    lgpio creates a FIFO in the folder LG_WD, by default the working folder, which may be read-only.
     """
     os.environ.setdefault("LG_WD", tempfile.gettempdir())
     from gpiozero import BadPinFactory, Device
 
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # it tells of each library that it tries in vain
+        warnings.simplefilter("ignore")  # one for each library that gpiozero tries without success
         try:
             Device.ensure_pin_factory()
         except BadPinFactory:
-            remedy = "no Raspberry Pi, or no permission (group gpio); on other boards set gpiochip in the profile"
-            raise LineError(f"gpiozero finds no lines: {remedy}") from None
+            raise LineError(
+                "gpiozero finds no lines: no Raspberry Pi, or no permission",
+                "add this user to the group gpio; on other boards set gpiochip in the profile",
+            ) from None
     return Device.pin_factory
 
 
@@ -88,7 +90,7 @@ def _lgpio() -> Any:
         return importlib.import_module("lgpio")
     except ImportError:
         raise LineError(
-            f"lines of a gpiochip need the package lgpio: {how_to_install('lgpio')}"
+            "lines of a gpiochip need the package lgpio", how_to_install("lgpio")
         ) from None
 
 
@@ -149,15 +151,12 @@ def _opened(opener: Callable[[], T], line: int) -> T:
     except LineError:
         raise
     except Exception as error:  # each library raises its own
-        if "permission" in str(error).lower() or "can not open gpiochip" in str(error).lower():
-            raise LineError(
-                f"line {line}: {error}: add this user to the group gpio, log in again"
-            ) from None
-        if "pi revision" in str(error).lower():
-            raise LineError(
-                f"line {line}: {error}; on other boards set gpiochip in the profile"
-            ) from None
-        raise LineError(f"line {line}: {error}") from None
+        text, remedy = str(error).lower(), ""
+        if "permission" in text or "can not open gpiochip" in text:
+            remedy = "add this user to the group gpio, log in again"
+        elif "pi revision" in text:
+            remedy = "on other boards set gpiochip in the profile"
+        raise LineError(f"line {line}: {error}", remedy) from None
 
 
 class Debounce:
@@ -213,6 +212,9 @@ FAULTS = {"knob": 1, "adc": 2, "audio": 3, "room": 4, "storage": 5, "profile": 6
 | 5       | storage | the data folder cannot be written, or is full       |
 | 6       | profile | the board's profile makes no sense: no knobs until it does |
 """
+
+LED_FAULTS: dict[str, str] = {"adc": "adc", "knob": "knob", "switch": "knob"}
+"""The fault that the LED shows, by the kind of the faulty part. A faulty LED is not shown."""
 
 FLASH_S, PAUSE_S, CLIP_HOLD_S = 0.15, 1.2, 0.3
 

@@ -1,39 +1,43 @@
-"""Footswitches and LEDs of a profile. Each opens its line on first use and again after a failure."""
+"""Footswitches and LEDs of a profile. Each opens its line on first use, again after a failure."""
 
 from __future__ import annotations
 
+from typing import Literal
+
 from device.events import Event, Notice
+from device.faults import Fault, PartName
 from device.lines import Debounce, Input, Output, open_input, open_output
 from device.profile import LedRow, Profile, SwitchRow
 from device.simulated import SimulatedBoard
 
 RETRY_S = 1.0
-"""Between two attempts to open a part that failed."""
+"""Time between attempts to open a part that failed."""
 LONG_S = 0.5
-"""A switch pressed for this long does its second action."""
+"""A switch that is pressed for this long does its second action."""
 
 
 class Part:
-    """A line that is opened again when it fails."""
+    """A part with one line."""
 
-    def __init__(self, profile: Profile, kind: str, number: int, what: str) -> None:
-        self.name = f"{kind} {number}"
-        self.fault: str | None = None
-        self._where = f"{profile.path.name}, {kind} {number} ({what})"
+    def __init__(
+        self, profile: Profile, kind: Literal["switch", "led"], number: int, what: str
+    ) -> None:
+        self.part = PartName(kind, str(number), f"{profile.path.name}, {kind} {number} ({what})")
+        self.fault: Fault | None = None
         self._retry_at = 0.0
 
     def _failed(self, error: OSError, now: float, events: list[Event]) -> None:
         self.close()
         self._retry_at = now + RETRY_S
-        fault = f"{self._where}: {error}"
+        fault = Fault.of(self.part, error)
         if fault != self.fault:
-            events.append(Notice(fault))
+            events.append(Notice(fault.text, fault))
         self.fault = fault
 
     def _worked(self, events: list[Event]) -> None:
         if self.fault is not None:
             self.fault = None
-            events.append(Notice(f"{self._where}: works again"))
+            events.append(Notice(f"{self.part.where}: works again"))
 
     def close(self) -> None:
         raise NotImplementedError
@@ -50,14 +54,14 @@ class Switch(Part):
             None if simulation is None else simulation.add_switch(row.action, row.line)
         )
         self._debounce = Debounce()
-        self._since: float | None = None  # when it was pressed, until something has come of it
+        self._since: float | None = None  # time of the press, until its action is reported
 
     @property
     def pressed(self) -> bool:
         return self._debounce.pressed
 
     def scan(self, now: float, events: list[Event]) -> bool:
-        """True if it was stepped on or released."""
+        """True if it was pressed or released."""
         if self._input is None and now < self._retry_at:
             return False
         try:
@@ -71,7 +75,7 @@ class Switch(Part):
         return self._debounce.update(closed, now)
 
     def short_or_long(self, changed: bool, now: float) -> SwitchRow | None:
-        """Of a switch that can be held: what is due now. The short one on release, the long one when it was held for LONG_S."""
+        """The action to do now, of a switch with two: the short one on release, the long one after LONG_S."""
         if changed and self.pressed:
             self._since = now
         elif changed and self._since is not None:

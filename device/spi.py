@@ -74,7 +74,7 @@ def _gpiozero_spi(**where: int) -> Any:
     try:
         return pin_factory().spi(**where)
     except LineError as error:
-        raise AdcError(str(error)) from None
+        raise AdcError(error.reason, error.remedy) from None
     except Exception as error:  # gpiozero's factories raise the errors of their libraries
         raise AdcError(f"SPI on {where}: {error}") from None
 

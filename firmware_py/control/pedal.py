@@ -333,7 +333,7 @@ class Control:
         if self._board is not None:
             status["board"] = {
                 "profile": self._board.profile.name,
-                "faults": self._board.faults(),
+                "faults": {part: fault.text for part, fault in self._board.faults().items()},
                 "apart": self._board.distances(),
             }
         port = self._mailbox.port

@@ -195,7 +195,7 @@ def wiring_check() -> Result:
                 for _ in range(10):
                     opened.scan()
                     time.sleep(opened.scan_s)
-                faults = opened.faults()
+                faults = {part: fault.text for part, fault in opened.faults().items()}
         except (ProfileError, UserError, OSError) as error:
             return Result(
                 "board",

@@ -187,7 +187,7 @@ def test_a_torn_pot_is_told_holds_and_comes_back(board: Board, clock: Clock) -> 
     assert "wire" in notice
     assert set(board.faults()) == {"knob y"}
     board.simulation.pots["y"].wire = "good"
-    assert [event.text[-16:] for event in scan_for(board, clock, 1)] == ["reads well again"]
+    assert [event.text[-17:] for event in scan_for(board, clock, 1)] == ["reads valid again"]
     board.simulation.turn("y", 0.9)
     assert last(scan_for(board, clock, 1))["y"] == pytest.approx(8.1, abs=0.1)
     assert not board.faults()
@@ -242,7 +242,7 @@ def test_an_iio_board_plays_and_survives_its_driver(tmp_path, clock: Clock) -> N
             for channel in range(8):
                 os.truncate(tmp_path / f"gone/in_voltage{channel}_raw", 0)
             assert not last(scan_for(board, clock, 3))
-            assert "no IIO device named" in board.faults()["adc 1"]
+            assert "no IIO device named" in board.faults()["adc 1"].text
     finally:
         Device.pin_factory.reset()
         Device.pin_factory = before

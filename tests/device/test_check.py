@@ -59,7 +59,7 @@ def test_noise_is_measured(board, clock) -> None:
             "adc 1",
             "highest code.*ground",
         ),
-        (lambda sim: sim.switches["tap"].set(True), "switch 4", "closed with nobody"),
+        (lambda sim: sim.switches["tap"].set(True), "switch 4", "closed while not pressed"),
     ],
 )
 def test_hands_off(board, clock, harm, part: str, says: str) -> None:

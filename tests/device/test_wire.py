@@ -173,7 +173,7 @@ def test_i2c_without_permission_names_group(root: Path, monkeypatch: pytest.Monk
     clock = Clock()
     with Board.open("pi-ads1115", clock=clock, root=root) as board:
         scan_for(board, clock, 0.1)
-        assert "no permission: add this user to the group i2c" in str(board.faults()["adc 1"])
+        assert "no permission: add this user to the group i2c" in board.faults()["adc 1"].text
 
 
 def test_every_profile_with_converter_is_tested() -> None:

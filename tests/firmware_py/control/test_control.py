@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
 from collections.abc import Iterator
@@ -299,6 +300,15 @@ def test_faults_of_others_reach_the_board(pedal: Pedal, monkeypatch: pytest.Monk
     assert told == {"room": False, "storage": True, "audio": True}
     lights.look(pedal.board, None, later + 11, room_fault=False)
     assert told["audio"]
+
+
+def test_status_reports_board_faults_as_sentences_by_part(pedal: Pedal) -> None:
+    pedal.scan_for(1)
+    pedal.board.simulation.pots["y"].wire = "ground"
+    pedal.scan_for(1)
+    faults = json.loads(json.dumps(pedal.control.status()))["board"]["faults"]
+    assert list(faults) == ["knob y"]
+    assert faults["knob y"].startswith("sim.toml, knob 3 (y), channel 2: ")
 
 
 def test_a_profile_that_makes_no_sense_is_told_and_taken_once_it_is_mended(folders: Path, capsys) -> None:
