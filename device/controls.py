@@ -22,14 +22,14 @@ which we read as value = minimum + span * p ** exponent. So 0 dB lie at 0.78 of 
 
 from __future__ import annotations
 
-import difflib
 import math
 import re
 from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Literal
 
-from dsp.errors import InvalidValue, UserError
+from dsp.errors import InvalidValue, UserError, did_you_mean
+from models.cube import COLOUR_LIMIT, KNOB_STEPS, LIMIT
 
 Law = Literal["linear", "log", "cubic", "steps", "switch"]
 LAWS: tuple[Law, ...] = ("linear", "log", "cubic", "steps", "switch")
@@ -83,6 +83,7 @@ class Control:
         return self.law == "switch"
 
 
+X_HELP = f"first axis of rooms; latent = {-LIMIT:g} + {2 * LIMIT:g} x / {KNOB_STEPS:g}"
 COLOUR_HELP = "latent axis 4 to 8 of a decoder: the colour of a preset, set by `nverb encode`"
 
 # Chosen defaults. x, y, z: the centre of the latent space (0, 0, 0), where a trained decoder has seen
@@ -93,9 +94,9 @@ COLOUR_HELP = "latent axis 4 to 8 of a decoder: the colour of a preset, set by `
 CONTROLS: tuple[Control, ...] = (
     # name, title, unit, minimum, maximum, law, default, smoothing_ms, target, cc, help
     Control("gain", "Gain", "dB", -140, 12, "cubic", -3, 20, "engine", 7, "input gain; the lowest value is silence"),
-    Control("x", "X", "", 0, 9, "linear", 4.5, 0, "room", 16, "first axis of rooms; latent = -2 + 4 x / 9"),
-    Control("y", "Y", "", 0, 9, "linear", 4.5, 0, "room", 17, "second axis of rooms"),
-    Control("z", "Z", "", 0, 9, "linear", 4.5, 0, "room", 18, "third axis of rooms"),
+    Control("x", "X", "", 0, KNOB_STEPS, "linear", KNOB_STEPS / 2, 0, "room", 16, X_HELP),
+    Control("y", "Y", "", 0, KNOB_STEPS, "linear", KNOB_STEPS / 2, 0, "room", 17, "second axis of rooms"),
+    Control("z", "Z", "", 0, KNOB_STEPS, "linear", KNOB_STEPS / 2, 0, "room", 18, "third axis of rooms"),
     Control("width", "Width", "", -4, 4, "linear", 1, 0, "room", 19, "0 mono, 1 natural stereo, above 1 wider, below 0 sides swapped"),
     Control("predelay", "Pre-delay", "ms", 0, 100, "linear", 0, 20, "engine", 12, "delay before the room starts"),
     Control("lowpass", "Low-pass", "", 0, 1, "switch", 0, 20, "engine", 80, "low-pass filter of the wet sound"),
@@ -115,7 +116,10 @@ CONTROLS: tuple[Control, ...] = (
     Control("trails", "Trails", "", 0, 1, "switch", 1, 20, "engine", 85, "on: the tail rings out in bypass; off: it is cut"),
     Control("freeze", "Freeze", "", 0, 1, "switch", 0, 0, "pedal", 64, "on: the room is kept when knobs move"),
     Control("limiter", "Limiter", "", 0, 1, "switch", 1, 20, "engine", 86, "limits output peaks to full scale and removes DC offset"),
-    *(Control(f"colour{n}", f"Colour {n}", "", -3, 3, "linear", 0, 0, "room", None, COLOUR_HELP) for n in range(1, 6)),
+    *(
+        Control(f"colour{n}", f"Colour {n}", "", -COLOUR_LIMIT, COLOUR_LIMIT, "linear", 0, 0, "room", None, COLOUR_HELP)
+        for n in range(1, 6)
+    ),
 )
 # fmt: on
 
@@ -138,8 +142,7 @@ def find(name: str) -> Control:
     wanted = name.strip().lower().replace("-", "_")
     if wanted in _BY_NAME:
         return _BY_NAME[wanted]
-    near = difflib.get_close_matches(wanted[:64], _BY_NAME, n=3, cutoff=0.5)
-    hint = f"did you mean {' or '.join(near)}?" if near else f"there are {', '.join(_BY_NAME)}"
+    hint = did_you_mean(wanted, _BY_NAME, count=3, cutoff=0.5)
     raise UnknownControl(f"no control {name[:64]!r}: {hint}")
 
 

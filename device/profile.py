@@ -46,7 +46,6 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
-import difflib
 import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -60,7 +59,7 @@ from device.i2c import I2C1
 from device.iio import BITS as DRIVER_BITS
 from device.knobs import HYSTERESIS, MARGIN, MOTION_S, TAKEOVERS, TakeoverMode
 from device.spi import SPI0
-from dsp.errors import InvalidValue
+from dsp.errors import InvalidValue, did_you_mean
 
 PACKAGED = Path(__file__).parent / "profiles"
 LED_SHOWS = ("on", "clip", "fault", "activity")
@@ -74,16 +73,19 @@ class ProfileError(InvalidValue):
 
 @dataclass(frozen=True)
 class KnobRow:
+    """Fields as the keys above; low, high, hysteresis are fractions of the converter's range."""
+
     control: Control
+    """With the row's own law and range."""
     adc: int
     channel: int
-    takeover: TakeoverMode = "pickup"
-    inverted: bool = False
-    low: float = MARGIN
-    high: float = 1 - MARGIN
-    hysteresis: float = HYSTERESIS
-    motion_ms: float = MOTION_S * 1000
-    pedal: bool = False
+    takeover: TakeoverMode
+    inverted: bool
+    low: float
+    high: float
+    hysteresis: float
+    motion_ms: float
+    pedal: bool
 
 
 @dataclass(frozen=True)
@@ -140,9 +142,7 @@ def find_path(name: str, folder: Path | None = None) -> Path:
         return Path(name)
     known = paths(folder)
     if name not in known:
-        near = difflib.get_close_matches(name, known, n=1)
-        hint = f"did you mean {near[0]}?" if near else f"there are {', '.join(known)}"
-        raise ProfileError(f"no board profile {name!r}: {hint}")
+        raise ProfileError(f"no board profile {name!r}: {did_you_mean(name, known)}")
     return known[name]
 
 
@@ -382,10 +382,7 @@ class _Row:
     def choice(self, key: str, choices: tuple[Any, ...], default: Any = None) -> Any:
         value = self.take(key, str, default)
         if value not in choices:
-            near = difflib.get_close_matches(value, choices, n=1)
-            self.fail(
-                f"{key} = {value!r}: {f'did you mean {near[0]}?' if near else 'one of ' + ', '.join(choices)}"
-            )
+            self.fail(f"{key} = {value!r}: {did_you_mean(value, choices)}")
         return value
 
     def control(self) -> Control:
@@ -420,8 +417,4 @@ class _Row:
     def done(self) -> None:
         for key in self._table:
             if key not in self._seen:
-                near = difflib.get_close_matches(key, self._seen, n=1)
-                known = ", ".join(sorted(self._seen))
-                self.fail(
-                    f"unknown key {key!r}: {f'did you mean {near[0]}?' if near else f'there are {known}'}"
-                )
+                self.fail(f"unknown key {key!r}: {did_you_mean(key, sorted(self._seen))}")

@@ -23,14 +23,15 @@ from collections.abc import Mapping
 from typing import Any, TextIO
 
 from device.board import Board
-from device.controls import CONTROLS, find, format
+from device.controls import defaults, find, format
+from device.parts import LONG_S
 
 TURNS = {"gain": ("q", "a"), "x": ("w", "s"), "y": ("e", "d"), "z": ("r", "f"), "width": ("t", "g")}
 """The key that turns the pot up, the key that turns it down. With Shift: a tenth of the step."""
 STEPS_ON = {"b": "bypass", "h": "freeze", "n": "preset next", " ": "tap"}
 HOLDS = {"N": "preset next"}
 """The same switches, held: with Shift."""
-HOLD_S = 0.7
+HOLD_S = LONG_S + 0.2
 CHIP = "0"
 """Pulls the converters out and puts them in again; 1, 2, ... do so with the wire of the first pot, the second, ..."""
 LEAVE = "\x03\x04\x1b"  # Ctrl-C, Ctrl-D, Esc
@@ -193,9 +194,7 @@ class Front:
         if self._fits(size, height):
             self._file.write(f"\x1b[r\x1b[2J\x1b[{height + 1};{size[1]}r\x1b[{height + 1};1H")
         else:
-            self._file.write(
-                "\x1b[r" + "\n".join(self.lines({c.name: c.default for c in CONTROLS})[-2:]) + "\n"
-            )
+            self._file.write("\x1b[r" + "\n".join(self.lines(defaults())[-2:]) + "\n")
 
     @staticmethod
     def _fits(size: tuple[int, int], height: int) -> bool:

@@ -5,6 +5,8 @@ A command prints such an error as one line and exits with its status; any other 
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 
 class UserError(Exception):
     """One line: what was wrong, where, and what to do. `status`: the exit status of the command."""
@@ -16,6 +18,18 @@ class UserError(Exception):
 
 class InvalidValue(UserError, ValueError):
     """A value that a user gave is not one that it may be."""
+
+
+def did_you_mean(name: str, known: Iterable[str], count: int = 1, cutoff: float = 0.6) -> str:
+    """A hint for an unknown name: up to `count` known names like it, or all known names if none is.
+
+    cutoff: similarity from 0 to 1, see difflib.
+    """
+    import difflib  # not in the audio process, which imports this module
+
+    known = list(known)
+    near = difflib.get_close_matches(name[:64], known, n=count, cutoff=cutoff)
+    return f"did you mean {' or '.join(near)}?" if near else f"there are {', '.join(known)}"
 
 
 def reason(error: BaseException) -> str:
