@@ -1,1 +1,1 @@
-"""The board: the one table of controls, profiles, knobs, switches and LEDs, and the same on a simulated board."""
+"""The board: table of controls, profiles, knobs, switches, LEDs, and their simulation."""

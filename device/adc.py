@@ -1,7 +1,7 @@
 """The base class of the converter (ADC) drivers.
 
-A driver is one class for each chip. Class attributes describe the chip to profiles and to the wiring
-table, an instance reads it, and `simulation` returns a model of it that answers at the wire.
+Each chip has a driver class. Its attributes describe the chip to profiles and the wiring table, an
+instance reads the chip, and `simulation` returns a model that answers at the wire.
 `device/chips.py` lists the drivers. To add a chip, write its class, add the class to that list and
 name the chip in a profile; `tests/device/test_chips.py` then tests it.
 
@@ -79,7 +79,7 @@ class Adc(ABC):
 
     @abstractmethod
     def __init__(self, wire: Any, channels: Sequence[int], bits: int = 0) -> None:
-        """wire: as `connect` returns it. channels: the inputs to read. bits: of a chip whose `bits` is 0."""
+        """wire: from `connect`. channels: the inputs to read. bits: used if the chip's are 0."""
 
     @classmethod
     def open(cls, row: AdcRow, channels: Sequence[int], root: Path = Path("/")) -> Self:
@@ -104,7 +104,7 @@ class Adc(ABC):
     @classmethod
     @abstractmethod
     def wires(cls, row: AdcRow) -> list[tuple[str, str]]:
-        """Each pin of the chip but the inputs, and the pin of a Raspberry Pi's header it goes to."""
+        """The chip's pins except inputs, each with the Raspberry Pi pin that it goes to."""
 
     @classmethod
     @abstractmethod

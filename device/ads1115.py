@@ -34,8 +34,8 @@ MUX_SHIFT = 12
 class Ads1115(Adc):
     """It converts one input at a time, in 1.2 ms.
 
-    `read` takes the conversion that the last call started and starts that of the next input, so each
-    call returns one new code. Called 500 times a second it reads each of three inputs 166 times.
+    `read` takes the conversion that the last call started and starts that of the next input, so
+    each call returns one new code. 500 calls a second read each of three inputs 166 times.
     """
 
     name = "ads1115"
@@ -108,7 +108,7 @@ class Ads1115(Adc):
 
 
 class Ads1115Chip(SimulatedI2cChip):
-    """The chip by its registers. conversion_reads: reads of the config register before it is done."""
+    """The chip's registers. conversion_reads: number of reads of CONFIG that say it is busy."""
 
     def __init__(self, inputs: Sequence[Callable[[], float]], conversion_reads: int = 0) -> None:
         self.inputs = list(inputs)

@@ -13,8 +13,9 @@
             board.light("clip")                       # also "activity": lit now and for a moment
             board.set_fault("audio", True)            # a fault from outside, for the fault LED
 
-An invalid profile raises ProfileError at once. Hardware faults do not raise: the knobs concerned keep
-their values, a Notice reports the fault, the fault LED flashes, and the board retries every second.
+An invalid profile raises ProfileError at once. Hardware faults do not raise: the knobs concerned
+keep their values, a Notice reports the fault, the fault LED flashes, and the board retries every
+second.
 """
 
 from __future__ import annotations
@@ -119,7 +120,7 @@ class Board:
         return board
 
     def scan(self) -> list[Event]:
-        """Read all inputs once and drive the LEDs. Returns the events since the last scan, oldest first."""
+        """Read all inputs once, drive the LEDs. Returns the events since the last scan in order."""
         now = self._clock()
         if self.simulation is not None:
             self.simulation.advance()
@@ -146,7 +147,7 @@ class Board:
             self._states[name] = value
 
     def is_unread(self, name: str) -> bool:
-        """Whether the control has a knob whose position is not known yet. False for expression pedals."""
+        """Whether the control has a knob, no expression pedal, whose position is unknown yet."""
         return (
             name in self.knobs
             and name not in self.pedals
@@ -159,7 +160,7 @@ class Board:
         return {name: distance for name, distance in apart.items() if distance}
 
     def faults(self) -> dict[str, Fault]:
-        """The present faults of the board's parts, by part: "adc 1", "knob x", "switch 2", "led 1"."""
+        """The present faults by part: "adc 1", "knob x", "switch 2", "led 1"."""
         found = [fault for converter in self._converters for fault in converter.faults()]
         found += [part.fault for part in (*self._switches, *self._leds) if part.fault is not None]
         return {str(fault.part): fault for fault in found}
@@ -203,7 +204,7 @@ class Board:
         self.close()
 
     def tap(self) -> Change | None:
-        """A tap for the pre-delay, from a switch or a command. The resulting change, if there is one."""
+        """Take a tap for the pre-delay, from a switch or a command. Returns the change, if any."""
         interval_ms = self._taps.tap(self._clock())
         if interval_ms is None:
             return None

@@ -12,7 +12,7 @@ CALIBRATION = "calibration.json"
 
 
 def read_calibrations(folder: Path) -> dict[str, dict[str, list[float]]]:
-    """All that was calibrated, {} if nothing was. Raises ProfileError if the file makes no sense."""
+    """All calibrations, {} without a file. Raises ProfileError if the file is invalid."""
     path = folder / CALIBRATION
     try:
         with open(path, "rb") as file:
@@ -25,7 +25,7 @@ def read_calibrations(folder: Path) -> dict[str, dict[str, list[float]]]:
         return {}
     except (ValueError, TypeError, AttributeError):
         raise ProfileError(
-            f"{path}: not a calibration: delete it, then run nverb board calibrate"
+            f"{path}: invalid calibration: delete it, then run nverb board calibrate"
         ) from None
     return table  # type: ignore[no-any-return]
 
@@ -33,11 +33,11 @@ def read_calibrations(folder: Path) -> dict[str, dict[str, list[float]]]:
 def load_calibration(
     folder: Path | None, profile: str
 ) -> tuple[dict[str, tuple[float, float]], str | None]:
-    """Ends by control for this profile, and a line that says what is wrong with the file, if anything is."""
+    """The ends by control for this profile, and what is wrong with the file, if anything."""
     if folder is None:
         return {}, None
     try:
         rows = read_calibrations(folder).get(profile, {})
     except (OSError, ProfileError) as error:
-        return {}, f"{error}; the profile's ends hold until then"
+        return {}, f"{error}; until then the profile's ends apply"
     return {name: (low, high) for name, (low, high) in rows.items()}, None

@@ -1,8 +1,8 @@
 """Checks the wiring of a board: measures its inputs, reports what is wrong and what to do.
 
 For `nverb board check` and `nverb board calibrate`. A check has two parts: at rest (noise, loose
-wires and missing chips show without turning a knob), then all knobs turned to both ends (dead tracks,
-swapped ends, short travel). Calibration keeps the ends of the second part.
+wires and missing chips show without turning a knob), then all knobs turned to both ends (dead
+tracks, swapped ends, short travel). Calibration keeps the ends of the second part.
 """
 
 from __future__ import annotations

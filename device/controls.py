@@ -1,23 +1,24 @@
-"""THE table of controls: what the pedal can be told, from a knob, a footswitch, MIDI, a preset or a command.
+"""The table of controls: everything that knobs, switches, MIDI, presets and commands can set.
 
-One row says everything that those doors need: name, unit, range, law, default, smoothing. `nverb --help`, the
-documents, the checks of what comes in and the control process all read it; nothing else knows a range.
+A row has name, unit, range, law, default and smoothing. `nverb --help`, the documents, the checks
+of input and the control process read this table; no other module has a range of its own.
 
-A control's *value* is in its unit (dB, ms, Hz, ...; a switch is 0.0 or 1.0). Its *position* is where a knob stands, 0
-at one end and 1 at the other. The law joins the two:
+A control's *value* is in its unit (dB, ms, Hz, ...; a switch is 0.0 or 1.0). Its *position* is that
+of a knob, 0 at one end and 1 at the other. The law relates them:
 
-| law    | value at position p                    | for                                                  |
-|--------|----------------------------------------|------------------------------------------------------|
-| linear | minimum + span * p                     | most                                                 |
-| log    | minimum * (maximum / minimum) ** p     | frequencies, ratios: equal turns are equal intervals |
-| cubic  | minimum + span * cbrt(p)               | a gain in dB that starts at silence                  |
-| steps  | the linear law to the nearest integer  | rotary switches                                      |
-| switch | 0 below the middle, 1 from there on    | on and off                                           |
+| law    | value at position p                   | for                                         |
+|--------|---------------------------------------|---------------------------------------------|
+| linear | minimum + span * p                    | most                                        |
+| log    | minimum * (maximum / minimum) ** p    | frequencies, ratios: equal turns are equal  |
+|        |                                       | intervals                                   |
+| cubic  | minimum + span * cbrt(p)              | a gain in dB from silence                   |
+| steps  | the linear law to the nearest integer | rotary switches                             |
+| switch | 0 below the middle, 1 from there on   | on and off                                  |
 
-The cubic law is the reference plug-in's gain taper: its source declares a power mapping with exponent 1/3 over -140..12 dB,
-which we read as value = minimum + span * p ** exponent. So 0 dB lie at 0.78 of the travel, -19 dB at the middle, and the useful
-40 dB below the top fill four fifths. Described the other way round, as "position ** 3 spans the range", the middle would be
--121 dB and all useful gains crowded into the last tenth.
+The cubic law is the gain taper of the reference plug-in. Its source declares a power mapping with
+exponent 1/3 over -140..12 dB, which we read as value = minimum + span * p ** exponent: 0 dB is at
+0.78 of the travel, -19 dB at the middle, and the top 40 dB take four fifths. The inverse reading,
+position ** 3 over the range, would have -121 dB at the middle.
 """
 
 from __future__ import annotations
@@ -37,21 +38,21 @@ Target = Literal["engine", "room", "pedal"]
 
 
 class UnknownControl(InvalidValue):
-    """No control has this name. The message names the nearest."""
+    """No control has this name."""
 
 
 class OutOfRange(InvalidValue):
-    """Not a value that the control can take. The message names the range."""
+    """The control cannot have this value. The message has the range."""
 
 
 @dataclass(frozen=True)
 class Control:
     """One row of the table.
 
-    target says who acts on it: "engine" the audio process, through the mailbox; "room" a new impulse response is
-    made; "pedal" the control process itself. smoothing_ms is the time that the engine takes to follow a change (0:
-    not its business; for all of the room, `fade` is the time). cc is the MIDI controller that moves it unless another
-    was learnt.
+    target: "engine" for parameters of the audio process, "room" if a change needs a new impulse
+    response, "pedal" for the control process. smoothing_ms: time in which the engine follows a
+    change (0 for room and pedal; rooms crossfade in `fade`). cc: the MIDI controller, unless
+    another was learnt.
     """
 
     name: str
@@ -69,7 +70,8 @@ class Control:
     def __post_init__(self) -> None:
         if not self.minimum < self.maximum:
             raise ValueError(
-                f"control {self.name}: minimum {self.minimum:g} must be below maximum {self.maximum:g}"
+                f"control {self.name}: minimum {self.minimum:g} must be below"
+                f" maximum {self.maximum:g}"
             )
         if self.law not in LAWS:
             raise ValueError(
@@ -86,8 +88,8 @@ class Control:
 X_HELP = f"first axis of rooms; latent = {-LIMIT:g} + {2 * LIMIT:g} x / {KNOB_STEPS:g}"
 COLOUR_HELP = "latent axis 4 to 8 of a decoder: the colour of a preset, set by `nverb encode`"
 
-# Chosen defaults. x, y, z: the centre of the latent space (0, 0, 0), where a trained decoder has seen
-# most rooms and every direction has the same range; the plug-in's 0, 0, 0 is a corner of the cube.
+# Chosen defaults. x, y, z: the centre of the latent space (0, 0, 0), where a trained decoder has
+# seen most rooms and every direction has the same range; 0, 0, 0 of the plug-in is a corner.
 # mix: the pedal is in series with the instrument, so the default keeps the dry signal; the plug-in
 # is on a send and defaults to 100.
 # fmt: off
@@ -124,12 +126,12 @@ CONTROLS: tuple[Control, ...] = (
 # fmt: on
 
 NOT_KEPT = ("freeze", "bypass")
-"""Controls that presets do not hold: what feet do now, no part of a sound."""
+"""Controls that are not part of a preset: they are for the foot, not for the sound."""
 
 LAW_TEXTS: dict[Law, str] = {
     "linear": "minimum + span x p",
     "log": "minimum x (maximum / minimum)^p",
-    "cubic": "minimum + span x cube root of p: a gain in dB that starts at silence",
+    "cubic": "minimum + span x cube root of p: a gain in dB from silence",
     "steps": "the linear law to the nearest integer",
     "switch": "off below the middle, on from there",
 }
@@ -138,7 +140,10 @@ _BY_NAME = {control.name: control for control in CONTROLS}
 
 
 def find(name: str) -> Control:
-    """The control of that name (case and `-` for `_` forgiven). Raises UnknownControl naming the nearest names."""
+    """The control of that name. Ignores case and takes `-` for `_`.
+
+    Raises UnknownControl with the nearest names.
+    """
     wanted = name.strip().lower().replace("-", "_")
     if wanted in _BY_NAME:
         return _BY_NAME[wanted]
@@ -154,10 +159,10 @@ def describe_range(control: Control) -> str:
 
 
 def check(control: Control, value: float) -> float:
-    """The value, as a float, if the control can take it. Raises OutOfRange naming the range."""
+    """The value as a float. Raises OutOfRange if the control cannot have it."""
     value = float(value)
     if not (math.isfinite(value) and control.minimum <= value <= control.maximum):
-        raise OutOfRange(f"{control.name} = {value:g}: it goes from {describe_range(control)}")
+        raise OutOfRange(f"{control.name} = {value:g}: the range is {describe_range(control)}")
     if control.law in ("switch", "steps") and value != round(value):
         what = (
             "it is on (1) or off (0)"
@@ -169,7 +174,7 @@ def check(control: Control, value: float) -> float:
 
 
 def to_value(control: Control, position: float) -> float:
-    """The value at a knob's position; positions beyond 0..1 are taken for the ends, which are met exactly."""
+    """The value at a position. Positions outside 0..1 are clamped; the ends give exact limits."""
     if position <= 0:
         return control.minimum
     if position >= 1:
@@ -190,7 +195,7 @@ def to_value(control: Control, position: float) -> float:
 
 
 def to_position(control: Control, value: float) -> float:
-    """Where a knob stands for this value, 0..1: the inverse of `to_value`. Values beyond the range give the ends."""
+    """The position of a value, 0..1: the inverse of `to_value`. Clamps values to the range."""
     value = min(max(value, control.minimum), control.maximum)
     fraction = (value - control.minimum) / (control.maximum - control.minimum)
     match control.law:
@@ -224,7 +229,7 @@ _SCALES = {
 
 
 def parse(control: Control, text: str) -> float:
-    """The value that a person wrote: `on`, `-3 dB`, `2 kHz`, `0.02 s`, `40%`, `17`. Raises OutOfRange."""
+    """The value of a text: `on`, `-3 dB`, `2 kHz`, `0.02 s`, `40%`, `17`. Raises OutOfRange."""
     text = text[:64]
     if control.is_switch:
         try:
@@ -237,7 +242,8 @@ def parse(control: Control, text: str) -> float:
     if match is None or (unit and unit not in scales):
         example = format(control, control.default)
         raise OutOfRange(
-            f"{control.name} = {text!r}: write a number such as {example!r}, {describe_range(control)}"
+            f"{control.name} = {text!r}: write a number such as {example!r},"
+            f" {describe_range(control)}"
         )
     return check(control, float(match[1]) * scales.get(unit, 1.0))
 
@@ -264,7 +270,7 @@ def parse_assignments(words: Iterable[str]) -> dict[str, float]:
 
 
 def format(control: Control, value: float) -> str:
-    """The value as a person reads it; `parse` takes it back: `-3.0 dB`, `2.00 kHz`, `on`."""
+    """The value as text that `parse` reads: `-3.0 dB`, `2.00 kHz`, `on`."""
     if control.is_switch:
         return "on" if value >= 0.5 else "off"
     if control.unit == "Hz":
@@ -278,13 +284,14 @@ def format(control: Control, value: float) -> str:
 
 
 def markdown() -> str:
-    """The whole table as docs/controls.md has it: `nverb controls --markdown > docs/controls.md`."""
+    """The table in Markdown: `nverb controls --markdown > docs/controls.md`."""
     lines = [
         "# Controls",
         "",
-        "Made by `nverb controls --markdown` from the table in `device/controls.py`; a test keeps it current. Each control can",
-        "be set by `nverb set NAME=VALUE`, by MIDI (its CC, until another is learnt), by OSC, by a preset, and by a knob or",
-        "footswitch of the board's profile. Smoothing is the time that the sound takes to follow; a crossfade is `fade` ms long.",
+        "Generated by `nverb controls --markdown` from the table in `device/controls.py`; a test",
+        "keeps it current. A control can be set with `nverb set NAME=VALUE`, by MIDI (its CC, until",
+        "another is learnt), by OSC, by a preset, and by a knob or footswitch of the board's profile.",
+        "Smoothing is the time in which the sound follows a change; a crossfade takes `fade`.",
         "",
         "| control | range | law | default | smoothing | CC | in presets | what it does |",
         "|---|---|---|---|---|---|---|---|",

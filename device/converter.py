@@ -115,8 +115,8 @@ class Converter:
     def _reject_dead(self, codes: Sequence[int | None]) -> None:
         """Raise AdcError if all inputs fell to 0 within a scan, at least two from above an eighth.
 
-        Two hands cannot do that, a broken supply or data line does: the fastest turn of a knob takes
-        0.15 s from end to end, 19 ms for an eighth.
+        Two hands cannot do that, a broken supply or data line does: the fastest turn of a knob
+        takes 0.15 s from end to end, 19 ms for an eighth.
         """
         if any(codes) or None in codes or len(codes) < 2:
             return

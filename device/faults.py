@@ -1,4 +1,4 @@
-"""A fault of the board: the part, the reason and the remedy. Drivers raise PartError; the board makes a Fault of it."""
+"""Faults of the board's parts. Drivers raise PartError, the board makes a Fault of it."""
 
 from __future__ import annotations
 

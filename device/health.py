@@ -1,7 +1,8 @@
-"""How the board itself is: temperature, power supply, clock governor. Read from sysfs, some tens of microseconds.
+"""Temperature, power supply and clock governor of the board, from sysfs. Takes some 50 us.
 
-The Raspberry Pi's firmware tells of its supply and its heat in one word, which its kernel shows as
-/sys/devices/platform/soc/soc:firmware/get_throttled (hexadecimal; `vcgencmd get_throttled` prints the same):
+The firmware of a Raspberry Pi reports supply and temperature in one word. The kernel shows it, in
+hexadecimal, as /sys/devices/platform/soc/soc:firmware/get_throttled (`vcgencmd get_throttled`
+prints the same):
 
     bit  0  under-voltage now               bit 16  under-voltage has occurred since power-on
     bit  1  clock capped now                bit 17  clock capped since power-on
@@ -30,10 +31,10 @@ _BITS = (
 
 
 def read(root: Path = Path("/")) -> dict[str, Any]:
-    """What the board says of itself; None, or an empty list, for what it does not say. `root`: of the file system, for tests.
+    """The board's state. None or an empty list where the board reports nothing.
 
-    temperature_c: the hottest thermal zone, float; warnings: texts of the bits above that are set; governors: of the
-    processors' clocks, sorted, each once.
+    temperature_c: the hottest thermal zone, float. warnings: texts of the bits above that are set.
+    governors: of the processors' clocks, sorted, each once. root: of the file system, for tests.
     """
     return {
         "temperature_c": _temperature_c(root),

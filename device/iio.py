@@ -1,4 +1,4 @@
-"""Any converter with a driver of Linux's industrial I/O (IIO): text files in /sys, one a channel."""
+"""Converters with a Linux industrial I/O (IIO) driver: a text file in /sys for each channel."""
 
 from __future__ import annotations
 

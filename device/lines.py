@@ -1,8 +1,7 @@
-"""Footswitches and LEDs: lines that are on or off.
+"""GPIO lines of footswitches and LEDs.
 
-A line goes through gpiozero on a Raspberry Pi (BCM numbers) and through lgpio's view of a Linux gpiochip elsewhere;
-both are opened by `open_input` and `open_output`. Switches close to ground, with the pull-up of the processor; LEDs
-light when high.
+`open_input` and `open_output` use gpiozero on a Raspberry Pi (BCM numbers) and lgpio with a Linux
+gpiochip elsewhere. Switches close to ground, with the processor's pull-up; LEDs light when high.
 """
 
 from __future__ import annotations
@@ -59,7 +58,7 @@ def pin_factory() -> Any:
 
 class _PiInput:
     def __init__(self, line: int) -> None:
-        # Not DigitalInputDevice, whose edge events keep a thread busy while a switch bounces: we poll.
+        # Polled. The edge events of DigitalInputDevice load a thread while a switch bounces.
         from gpiozero import InputDevice
 
         self._device = InputDevice(line, pull_up=True, pin_factory=pin_factory())
@@ -95,7 +94,7 @@ def _lgpio() -> Any:
 
 
 class _ChipLine:
-    """A claimed line of a gpiochip. Once it is open all errors, lgpio's own among them, are LineErrors."""
+    """A claimed line of a gpiochip. Reading and writing raise LineError only."""
 
     def __init__(self, chip: int, line: int) -> None:
         self._lgpio, self._line = _lgpio(), line
@@ -160,10 +159,10 @@ def _opened(opener: Callable[[], T], line: int) -> T:
 
 
 class Debounce:
-    """A switch without its bounces: a change counts when two scans agree, then nothing counts for LOCKOUT_S.
+    """A switch without bounces: a change counts when two scans agree, then none for LOCKOUT_S.
 
-    Two scans (10 ms at 200 a second) let no spike on a long cable through; the lockout outlasts the bounce of worn
-    footswitches.
+    Two scans (10 ms at 200 a second) reject spikes of a long cable; the lockout is longer than the
+    bounce of worn footswitches.
     """
 
     LOCKOUT_S = 0.025
@@ -174,7 +173,7 @@ class Debounce:
         self._until = 0.0
 
     def update(self, closed: bool, now: float) -> bool:
-        """Takes a reading. True if `pressed` has changed."""
+        """Take a reading. True if `pressed` changed."""
         agreed, self._last = closed == self._last, closed
         if closed == self.pressed or not agreed or now < self._until:
             return False
@@ -184,7 +183,7 @@ class Debounce:
 
 
 class TapTempo:
-    """Taps to an interval in ms: the mean of up to four; a pause begins anew."""
+    """Interval of taps in ms: the mean of the last four. A pause of LONGEST_S starts again."""
 
     LONGEST_S = 2.0
 
@@ -201,16 +200,16 @@ class TapTempo:
 
 
 FAULTS = {"knob": 1, "adc": 2, "audio": 3, "room": 4, "storage": 5, "profile": 6}
-"""Flashes of the fault LED, then a pause, over and over; the most serious fault (most flashes) is shown.
+"""Flashes of the fault LED between pauses. Of several faults, that with most flashes is shown.
 
 | flashes | fault   | look at                                             |
 |---------|---------|-----------------------------------------------------|
 | 1       | knob    | a pot's wires (`nverb board check` says which)      |
 | 2       | adc     | the converter: supply, bus, chip select             |
 | 3       | audio   | no sound card, JACK or audio process                |
-| 4       | room    | a bank or model could not be read; the old one plays |
+| 4       | room    | a bank or model cannot be read; the old one plays   |
 | 5       | storage | the data folder cannot be written, or is full       |
-| 6       | profile | the board's profile makes no sense: no knobs until it does |
+| 6       | profile | the board's profile is invalid: knobs have no effect |
 """
 
 LED_FAULTS: dict[str, str] = {"adc": "adc", "knob": "knob", "switch": "knob"}
@@ -220,7 +219,7 @@ FLASH_S, PAUSE_S, CLIP_HOLD_S = 0.15, 1.2, 0.3
 
 
 def fault_light(faults: Iterable[str], now: float) -> bool:
-    """Whether the fault LED is lit at `now` (seconds, any origin)."""
+    """Whether the fault LED is lit at `now` (seconds, any origin). faults: keys of FAULTS."""
     flashes = max((FAULTS[fault] for fault in faults), default=0)
     if not flashes:
         return False

@@ -1,4 +1,4 @@
-"""MCP3008 and MCP3208: SPI converters of eight inputs, 10 and 12 bits. Microchip DS21295, DS21298."""
+"""MCP3008, MCP3208: SPI converters, eight inputs, 10 and 12 bits. Microchip DS21295, DS21298."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ PINS = {
 
 
 def spi_wires(lines: SpiLines) -> list[tuple[str, str]]:
-    """The chip's pins but the inputs, on these lines of a Raspberry Pi."""
+    """The chip's pins except inputs, on these lines of a Raspberry Pi."""
     to = {
         "VDD": "3V3",
         "VREF": "3V3",

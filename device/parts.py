@@ -75,7 +75,7 @@ class Switch(Part):
         return self._debounce.update(closed, now)
 
     def short_or_long(self, changed: bool, now: float) -> SwitchRow | None:
-        """The action to do now, of a switch with two: the short one on release, the long one after LONG_S."""
+        """The action that is due, of a switch with two: short on release, long after LONG_S."""
         if changed and self.pressed:
             self._since = now
         elif changed and self._since is not None:

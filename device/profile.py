@@ -1,45 +1,49 @@
-"""Board profiles: which pot, switch and LED hangs where, and what it does. One TOML file each, one row for each part.
+"""Board profiles: where each pot, switch and LED is connected, and its function. TOML files.
 
     title = "Raspberry Pi, MCP3008 on SPI 0"
-    scan_hz = 200                          # scans a second, 50..1000
-    gpiochip = 0                           # optional: lines by Linux gpiochip; without it by gpiozero (BCM numbers)
+    scan_hz = 200                     # scans a second, 50..1000
+    gpiochip = 0                      # optional: lines of this Linux gpiochip, else BCM numbers
 
-    adc = [                                # one row for each converter; knobs name it by its place, from 0
-      { chip = "mcp3008", spi = [0, 0] },               # mcp3008, mcp3208: spi = [port, device], or
-      { chip = "mcp3008", pins = [21, 20, 19, 16] },    #   pins = [clock, mosi, miso, select]: SPI in software
-      { chip = "ads1115", i2c = [1, 0x48] },            # i2c = [bus, address]
-      { chip = "iio", name = "mcp3008", bits = 10 },    # a Linux IIO driver, by the name that it gives
+    adc = [                           # converters; knobs refer to them by index, from 0
+      { chip = "mcp3008", spi = [0, 0] },             # mcp3008, mcp3208: spi = [port, device], or
+      { chip = "mcp3008", pins = [21, 20, 19, 16] },  #   [clock, mosi, miso, select], software SPI
+      { chip = "ads1115", i2c = [1, 0x48] },          # i2c = [bus, address]
+      { chip = "iio", name = "mcp3008", bits = 10 },  # a Linux IIO driver, by its name
+      { chip = "mcp3008", sim = "transfers" },        # simulated
     ]
-    knob = [                               # one row for each pot
+    knob = [                          # pots
       { channel = 0, control = "gain" },
-      { channel = 1, control = "x", adc = 0, inverted = true, takeover = "scale", low = 0.02, high = 0.97 },
+      { channel = 1, control = "x", adc = 0, inverted = true, takeover = "scale", low = 0.02 },
       { channel = 7, control = "mix", minimum = 20, maximum = 80, pedal = true },
     ]
-    switch = [                             # one row for each footswitch, to ground
+    switch = [                        # footswitches, to ground
       { line = 17, action = "bypass" },
     ]
     led = [
       { line = 22, shows = "on" },
     ]
 
-| key of a knob        | meaning                                                         | unless given        |
-|----------------------|-----------------------------------------------------------------|---------------------|
-| channel, adc         | input of the converter, which converter                         | -, 0                |
-| control              | row of device.controls                                          | -                   |
-| law, minimum, maximum | other than the control's own                                   | the control's       |
-| takeover             | jump, pickup or scale, after something else moved the control   | pickup              |
-| inverted             | swapped ends                                                    | false               |
-| low, high            | ends, fractions of the converter's range; `nverb board calibrate` | 0.015, 0.985      |
-| hysteresis           | smallest move of a resting knob, fraction of the range          | 0.0017              |
-| motion_ms            | smoothing of a moving knob                                      | 15                  |
-| pedal                | an expression pedal, which may be unplugged: no fault then, and where | false         |
-|                      | it stands at power-on says nothing; its takeover is jump        |                     |
+| key of a knob | meaning                                                         | default       |
+|---------------|-----------------------------------------------------------------|---------------|
+| channel, adc  | input of the converter, index of the converter                  | -, 0          |
+| control       | name of the control, see device.controls                        | -             |
+| law, minimum, | instead of the control's own                                    | the control's |
+| maximum       |                                                                 |               |
+| takeover      | jump, pickup or scale, when something else has moved the        | pickup        |
+|               | control                                                         |               |
+| inverted      | ends are swapped                                                | false         |
+| low, high     | ends, fractions of the range; see `nverb board calibrate`       | 0.015, 0.985  |
+| hysteresis    | smallest move of a resting knob, fraction of the range          | 0.0017        |
+| motion_ms     | smoothing of a moving knob                                      | 15            |
+| pedal         | an expression pedal: it may be unplugged without a fault, does  | false         |
+|               | not set its control at power-on, and its takeover is jump       |               |
 
-An action is a switch control's name (each press toggles it), `NAME hold` (on while pressed), `preset next`, `preset
-previous` or `tap` (pre-delay by tapping). A switch may do a second thing when it is held: `long = "preset previous"`.
-An LED shows `on` (lit: not bypassed), `clip`, `fault` or `activity`.
+An action is the name of a switch control (each press toggles it), `NAME hold` (on while pressed),
+`preset next`, `preset previous` or `tap` (pre-delay by tapping). `long = "preset previous"` gives a
+switch a second action, when it is held. An LED shows `on` (lit when not bypassed), `clip`, `fault`
+or `activity`.
 
-A profile in the data folder's `profiles` goes before one of the same name in the package.
+A profile in the folder `profiles` of the data folder overrides the package's of the same name.
 """
 
 from __future__ import annotations
@@ -64,11 +68,12 @@ from dsp.errors import InvalidValue, did_you_mean
 PACKAGED = Path(__file__).parent / "profiles"
 LED_SHOWS = ("on", "clip", "fault", "activity")
 ACTIONS = ("preset next", "preset previous", "tap")
+HIGHEST_PI_LINE = 27
 _MAX_BYTES = 65_536
 
 
 class ProfileError(InvalidValue):
-    """A profile cannot be used. The message names file, row and remedy."""
+    """A profile is invalid. The message has file, row and remedy."""
 
 
 @dataclass(frozen=True)
@@ -93,10 +98,10 @@ class SwitchRow:
     line: int
     action: str
     control: str | None
-    """The switch control that it sets; None for the other actions."""
+    """The switch control that the action sets; None for other actions."""
     hold: bool = False
     long: SwitchRow | None = None
-    """What it does when it is held for LONG_S; `action` then waits for the release."""
+    """The action after LONG_S; `action` then waits for the release."""
 
 
 @dataclass(frozen=True)
@@ -123,7 +128,7 @@ class Profile:
 
 
 def paths(folder: Path | None = None) -> dict[str, Path]:
-    """All profiles by name. folder: the data folder; what it has goes first."""
+    """All profiles by name. folder: the data folder, whose profiles override the package's."""
     found = {path.stem: path for path in sorted(PACKAGED.glob("*.toml"))}
     if folder is not None:
         found.update({path.stem: path for path in sorted((folder / "profiles").glob("*.toml"))})
@@ -131,13 +136,13 @@ def paths(folder: Path | None = None) -> dict[str, Path]:
 
 
 def load(name: str, folder: Path | None = None) -> Profile:
-    """The profile of that name (or at that path, if it ends in .toml). Raises ProfileError, or OSError if it cannot be read."""
+    """The profile of a name, or of a path that ends in .toml. Raises ProfileError, OSError."""
     path = find_path(name, folder)
     return parse(_table(path), path)
 
 
 def find_path(name: str, folder: Path | None = None) -> Path:
-    """Where the profile of that name is. Raises ProfileError naming the nearest."""
+    """The path of a profile. Raises ProfileError with the nearest name."""
     if name.endswith(".toml"):
         return Path(name)
     known = paths(folder)
@@ -147,7 +152,7 @@ def find_path(name: str, folder: Path | None = None) -> Path:
 
 
 def lights_of(name: str, folder: Path | None = None) -> Profile:
-    """What is left of a profile that makes no sense: its LEDs if their rows are good, so that the fault LED can say so."""
+    """Of an invalid profile the LEDs, if their rows are valid, so that the fault LED can flash."""
     path = Path(name)
     with contextlib.suppress(ProfileError, OSError):
         path = find_path(name, folder)
@@ -168,7 +173,7 @@ def _table(path: Path) -> dict[str, Any]:
 
 
 def parse(table: Mapping[str, Any], path: Path) -> Profile:
-    """A profile from the table that its file holds. Raises ProfileError."""
+    """The profile of a parsed file. Raises ProfileError."""
     top = _Row(table, str(path))
     title = top.take("title", str, path.stem)
     scan_hz = top.number("scan_hz", 50, 1000, 200)
@@ -178,49 +183,60 @@ def parse(table: Mapping[str, Any], path: Path) -> Profile:
     switches = tuple(_switch(row) for row in top.rows("switch"))
     leds = tuple(_led(row) for row in top.rows("led"))
     top.done()
+    profile = Profile(path.stem, title, path, scan_hz, gpiochip, adcs, knobs, switches, leds)
+    _reject_shared(profile)
+    if gpiochip is None:
+        _reject_reserved(profile)
+    return profile
 
+
+def _lines(profile: Profile) -> list[tuple[str, int]]:
+    """The row and the line of each switch and LED."""
+    lines = [(f"switch {number}", row.line) for number, row in enumerate(profile.switches, 1)]
+    return lines + [(f"led {number}", row.line) for number, row in enumerate(profile.leds, 1)]
+
+
+def _reject_shared(profile: Profile) -> None:
+    """Raise ProfileError if two rows have the same place, input, control or line."""
     used: dict[tuple[object, ...], str] = {}
 
     def claim(what: tuple[object, ...], row: str, words: str) -> None:
         if what in used:
-            raise ProfileError(
-                f"{path}, {row}: {words} is taken by {used[what]}: give each its own"
-            )
+            remedy = f"is taken by {used[what]}: give each its own"
+            raise ProfileError(f"{profile.path}, {row}: {words} {remedy}")
         used[what] = row
 
-    for number, adc in enumerate(adcs, 1):
+    for number, adc in enumerate(profile.adcs, 1):
         claim(("adc", adc.bus, adc.where), f"adc {number}", str(adc))
         if adc.bus == "pins":
-            for line in adc.where:
-                used.setdefault(
-                    ("line", line), f"adc {number}"
-                )  # converters may share all but the select line
-    for number, knob in enumerate(knobs, 1):
+            for line in adc.where:  # converters may share all lines but select
+                used.setdefault(("line", line), f"adc {number}")
+    for number, knob in enumerate(profile.knobs, 1):
         row = f"knob {number} ({knob.control.name})"
         claim(("input", knob.adc, knob.channel), row, f"channel {knob.channel} of adc {knob.adc}")
         claim(("control", knob.control.name), row, f"the control {knob.control.name}")
-    lines = [(f"switch {number}", switch.line) for number, switch in enumerate(switches, 1)]
-    lines += [(f"led {number}", led.line) for number, led in enumerate(leds, 1)]
-    for row_name, line in lines:
-        claim(("line", line), row_name, f"line {line}")
+    for row, line in _lines(profile):
+        claim(("line", line), row, f"line {line}")
+
+
+def _reject_reserved(profile: Profile) -> None:
+    """Raise ProfileError for a line that a Raspberry Pi lacks or that is part of a bus."""
     reserved: set[int] = set()
-    for adc in adcs:
+    for adc in profile.adcs:
         if adc.bus == "spi" and adc.where[0] == 0:
             reserved.update(*SPI0)
         if adc.bus == "i2c" and adc.where[0] == 1:
             reserved.update(I2C1)
-    for row_name, line in lines if gpiochip is None else ():
+    for row, line in _lines(profile):
+        where = f"{profile.path}, {row}: line {line}"
         if line in reserved:
-            raise ProfileError(
-                f"{path}, {row_name}: line {line} belongs to the converter's bus: use another"
-            )
-        if line > 27:
-            raise ProfileError(f"{path}, {row_name}: line {line}: a Raspberry Pi has lines 0 to 27")
-    return Profile(path.stem, title, path, scan_hz, gpiochip, adcs, knobs, switches, leds)
+            raise ProfileError(f"{where} belongs to the converter's bus: use another")
+        if line > HIGHEST_PI_LINE:
+            raise ProfileError(f"{where}: a Raspberry Pi has lines 0 to {HIGHEST_PI_LINE}")
 
 
 _LIMITS = {"spi": (6, 7), "pins": (63, 63, 63, 63), "i2c": (31, 0x77)}
-"""Highest numbers that Linux and gpiozero know, by bus."""
+"""Highest valid numbers, by bus."""
 
 
 def _adc(row: _Row) -> AdcRow:
@@ -253,7 +269,7 @@ def _adc(row: _Row) -> AdcRow:
 def _knob(row: _Row, adcs: tuple[AdcRow, ...]) -> KnobRow:
     control = row.control()
     if not adcs:
-        row.fail("the profile has no adc row for it")
+        row.fail("the profile has no adc row: add one")
     adc = row.integer("adc", 0, len(adcs) - 1, 0)
     chip = adcs[adc].chip
     channels = CHIPS[chip].channels
@@ -271,9 +287,8 @@ def _knob(row: _Row, adcs: tuple[AdcRow, ...]) -> KnobRow:
     low = row.number("low", 0, 1, MARGIN)
     high = row.number("high", 0, 1, 1 - MARGIN)
     if high - low < 0.1:
-        row.fail(
-            f"low = {low:g}, high = {high:g}: high must be above low by 0.1 at least (swapped ends: inverted = true)"
-        )
+        remedy = "high must exceed low by 0.1; for swapped ends set inverted = true"
+        row.fail(f"low = {low:g}, high = {high:g}: {remedy}")
     pedal = row.take("pedal", bool, False)
     result = KnobRow(
         control,
@@ -293,26 +308,23 @@ def _knob(row: _Row, adcs: tuple[AdcRow, ...]) -> KnobRow:
 
 def _switch(row: _Row) -> SwitchRow:
     line = row.integer("line", 0, 511)
-    short = _deed(row, line, row.take("action", str))
-    long = _deed(row, line, row.take("long", str)) if "long" in row else None
+    short = _action(row, line, row.take("action", str))
+    long = _action(row, line, row.take("long", str)) if "long" in row else None
     row.done()
     if long is not None and (short.hold or long.hold):
-        row.fail(
-            "an action with ' hold' cannot share its switch with another: it acts on press and on release"
-        )
+        row.fail("an action with ' hold' needs its own switch: it acts on press and on release")
     return dataclasses.replace(short, long=long)
 
 
-def _deed(row: _Row, line: int, action: str) -> SwitchRow:
+def _action(row: _Row, line: int, action: str) -> SwitchRow:
     name, _, hold = action.partition(" ")
     switches = [control.name for control in CONTROLS if control.is_switch]
     if action in ACTIONS:
         return SwitchRow(line, action, None)
     if name in switches and hold in ("", "hold"):
         return SwitchRow(line, action, name, bool(hold))
-    row.fail(
-        f"no action {action!r}: there are {', '.join((*ACTIONS, *switches))}, and each of the latter with ' hold'"
-    )
+    actions = f"{', '.join((*ACTIONS, *switches))}; those of controls also with ' hold'"
+    row.fail(f"no action {action!r}: there are {actions}")
 
 
 def _led(row: _Row) -> LedRow:
@@ -322,7 +334,7 @@ def _led(row: _Row) -> LedRow:
 
 
 class _Row:
-    """A table of the file, read key by key; every complaint names the file and the row."""
+    """A table of the file, read key by key. Every error has the file and the row."""
 
     def __init__(self, table: Mapping[str, Any], where: str) -> None:
         self._table = table

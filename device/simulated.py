@@ -18,15 +18,16 @@ from device.controls import to_position
 from device.profile import KnobRow
 
 ENDS = (0.004, 0.996)
-"""What the wiper of a fresh carbon pot reaches, fractions of the supply."""
+"""What the wiper of a new carbon pot reaches, fractions of the supply."""
 
 
 class Pot:
     """A potentiometer between the converter's supply and ground, as the converter sees its wiper.
 
-    position: of the shaft, 0..1. noise, hum: rms and amplitude at the wiper, fractions of the supply. ends: what the
-    wiper reaches at its ends. dirt: probability that a reading finds the wiper off the track. wire: "good", or the
-    wiper's wire is "loose" (the input floats: hum and noise), or shorted to "ground" or "supply".
+    position: of the shaft, 0..1. noise, hum: rms and amplitude at the wiper, fractions of the
+    supply. ends: what the wiper reaches. dirt: probability that the wiper has no contact at a
+    reading. wire: of the wiper: "good", "loose" (the input floats: hum and noise), or shorted to
+    "ground" or "supply".
     """
 
     def __init__(
@@ -48,7 +49,7 @@ class Pot:
         self._clock = clock
 
     def volts(self) -> float:
-        """At the converter's input now, as a fraction of the supply, 0..1."""
+        """The present voltage at the converter's input, a fraction of the supply, 0..1."""
         hum = (
             math.sin(2 * math.pi * self.hum_hz * self._clock())
             if self.hum or self.wire == "loose"
@@ -105,7 +106,10 @@ class SimulatedLed:
 
 
 class SimulatedBoard:
-    """Hands on a simulated board. `pots` and `switches` are by the names of what they set, `leds` by what they show."""
+    """Sets the inputs of a simulated board.
+
+    `pots` are by control, `switches` by action, `leds` by what they show.
+    """
 
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
         self._clock = clock
@@ -142,11 +146,11 @@ class SimulatedBoard:
         return self.leds.setdefault(shows, SimulatedLed(line))
 
     def turn(self, control: str, position: float) -> None:
-        """Turns the pot of this control to a position 0..1. Raises KeyError if it has none."""
+        """Turn the pot of this control to a position 0..1. Raises KeyError if there is none."""
         self.pots[control].position = min(max(position, 0.0), 1.0)
 
     def stand_at(self, control: str, value: float) -> None:
-        """Turns the pot to where the board reads this value of its control, by the ends of its row. Raises KeyError."""
+        """Turn the pot to a value of its control, by the ends of its row. Raises KeyError."""
         row = self._rows[control]
         at = to_position(row.control, value)
         volts = row.low + (row.high - row.low) * (1 - at if row.inverted else at)
@@ -154,12 +158,15 @@ class SimulatedBoard:
         self.turn(control, (volts - low) / (high - low))
 
     def press(self, action: str, seconds: float = 0.1) -> None:
-        """Steps on a switch and off again. Raises KeyError if there is none for the action."""
+        """Press the switch of this action for some seconds. Raises KeyError if there is none."""
         self.switches[action].set(True)
         self._releases.append((self._clock() + seconds, self.switches[action]))
 
     def play(self, script: Sequence[tuple[float, str, float]]) -> None:
-        """Plays rows (time from now in s, control, position): between two rows of a control its pot turns evenly."""
+        """Turn pots by a script.
+
+        Its rows are (time from now in s, control, position); between rows a pot turns evenly.
+        """
         self._script = {control: [(0.0, pot.position)] for control, pot in self.pots.items()}
         for row in sorted(script):
             self._script[row[1]].append((row[0], row[2]))
@@ -171,7 +178,7 @@ class SimulatedBoard:
         return bool(self._script)
 
     def advance(self) -> None:
-        """Lets time pass: called by the board before each scan."""
+        """Advance script and presses to the present. Called by the board before each scan."""
         now = self._clock()
         for release in [release for release in self._releases if release[0] <= now]:
             release[1].set(False)

@@ -1,10 +1,10 @@
-"""The simulated board's hands in a terminal: keys turn pots and step on switches.
+"""Keys of a terminal turn the pots and press the switches of a simulated board.
 
-with Keyboard() as keyboard:                      # single keys, without echo; the terminal is as before when it ends
+with Keyboard() as keyboard:            # single keys, no echo; restores the terminal at its end
     hands = Hands(board)
     front = Front(board, hands)
     while not hands.done:
-        hands.press(keyboard.read())              # takes what was typed; never waits
+        hands.press(keyboard.read())    # does not wait
         front.draw(values)
         ...
     front.close()
@@ -27,21 +27,21 @@ from device.controls import defaults, find, format
 from device.parts import LONG_S
 
 TURNS = {"gain": ("q", "a"), "x": ("w", "s"), "y": ("e", "d"), "z": ("r", "f"), "width": ("t", "g")}
-"""The key that turns the pot up, the key that turns it down. With Shift: a tenth of the step."""
+"""Keys that turn the pot up and down. With Shift a tenth of the step."""
 STEPS_ON = {"b": "bypass", "h": "freeze", "n": "preset next", " ": "tap"}
 HOLDS = {"N": "preset next"}
-"""The same switches, held: with Shift."""
+"""Keys that hold a switch."""
 HOLD_S = LONG_S + 0.2
 CHIP = "0"
-"""Pulls the converters out and puts them in again; 1, 2, ... do so with the wire of the first pot, the second, ..."""
+"""Unplugs the converters, or plugs them in; 1, 2, ... disconnect and connect the pots' wires."""
 LEAVE = "\x03\x04\x1b"  # Ctrl-C, Ctrl-D, Esc
 STEP = 0.02
-TROUBLE = "  N: hold n  1 2 ..: tear off, mend a pot's wire  0: pull, put in the chip"
+TROUBLE = "  N: hold n  1 2 ..: pot's wire off, on  0: chip off, on"
 TRACK, WIDTH = 28, 79
 
 
 class Keyboard:
-    """The terminal's keys one by one. With no terminal on stdin it gives none, and changes nothing."""
+    """The terminal's keys. Without a terminal on stdin there are none, and nothing is changed."""
 
     def __init__(self) -> None:
         self._file = sys.stdin.fileno() if sys.stdin is not None and sys.stdin.isatty() else None
@@ -58,7 +58,7 @@ class Keyboard:
         self.restore()
 
     def restore(self) -> None:
-        """Gives the terminal back as it was. May be called twice."""
+        """Restore the terminal. May be called twice."""
         if self._file is not None and self._before is not None:
             with contextlib.suppress(termios.error, OSError):
                 termios.tcsetattr(self._file, termios.TCSADRAIN, self._before)
@@ -66,7 +66,7 @@ class Keyboard:
             atexit.unregister(self.restore)
 
     def read(self) -> str:
-        """What was typed since the last call, "" if nothing; Ctrl-D when the terminal has gone."""
+        """The keys since the last call, "" if none; Ctrl-D once the terminal is closed."""
         if self._file is None or not select.select([self._file], [], [], 0)[0]:
             return ""
         try:
@@ -76,18 +76,18 @@ class Keyboard:
 
 
 class Hands:
-    """Turns keys into movements of a simulated board."""
+    """Applies keys to a simulated board."""
 
     def __init__(self, board: Board) -> None:
         """Raises ValueError if the board is not simulated."""
         if board.simulation is None:
-            raise ValueError("only a simulated board is turned by keys")
+            raise ValueError("keys need a simulated board")
         self._board = board.simulation
         self.done = False
-        """True once a key to leave was pressed."""
+        """True after a key of LEAVE."""
         self.turns = {name: keys for name, keys in TURNS.items() if name in self._board.pots}
         """The keys of each pot: up, down."""
-        self.steps_on = {
+        self.presses = {
             key: action for key, action in STEPS_ON.items() if action in self._board.switches
         }
         self._turns = {}
@@ -96,7 +96,7 @@ class Hands:
             self._turns[down] = (name, -STEP)
 
     def press(self, keys: str) -> None:
-        if keys.startswith("\x1b["):  # an arrow or function key: not Esc
+        if keys.startswith("\x1b["):  # an arrow or function key, not Esc
             return
         for key in keys:
             if key in LEAVE:
@@ -105,8 +105,8 @@ class Hands:
                 control, step = self._turns[key.lower()]
                 step *= 0.1 if key.isupper() else 1
                 self._board.turn(control, self._board.pots[control].position + step)
-            elif key in self.steps_on:
-                self._board.press(self.steps_on[key])
+            elif key in self.presses:
+                self._board.press(self.presses[key])
             elif HOLDS.get(key) in self._board.switches:
                 self._board.press(HOLDS[key], HOLD_S)
             elif key == CHIP:
@@ -118,31 +118,31 @@ class Hands:
 
 
 class Front:
-    """The face of a simulated board at the top of the terminal; whatever the pedal's processes say scrolls below it.
+    """The front of a simulated board, at the top of the terminal. The log scrolls below it.
 
-    `draw` as often as you like. On a terminal that is too small for it, or none at all, nothing is drawn but the keys, once.
+    Without a terminal, or on one that is too small, only the keys are printed, once.
     """
 
     def __init__(self, board: Board, hands: Hands, file: TextIO = sys.stdout) -> None:
         self._board, self._hands, self._file = board, hands, file
-        self._size = (0, 0)  # of the terminal that the front was laid out for
+        self._size = (0, 0)  # of the terminal, at the last layout
         atexit.register(self.close)
 
     def draw(self, values: Mapping[str, float], note: str = "") -> None:
-        """values: of all controls. note: what else there is to say, such as the preset's name."""
+        """values: of all controls. note: further text, such as the preset's name."""
         rows = self.lines(values, note)
         size = self._terminal_size()
         if size != self._size:
             self._lay_out(size, len(rows))
         if not self._fits(size, len(rows)):
             return
-        # One write: save the cursor, fill the rows, go back to where the log goes on.
+        # One write: save the cursor, write the rows, restore the cursor to the log.
         parts = [f"\x1b[{n};1H{row[: size[0]]}\x1b[K" for n, row in enumerate(rows, 1)]
         self._file.write("\x1b7" + "".join(parts) + "\x1b8")
         self._file.flush()
 
     def lines(self, values: Mapping[str, float], note: str = "") -> list[str]:
-        """What `draw` shows. A knob that has yet to take over its control shows both: | the knob, o the control."""
+        """The rows that `draw` shows. Before a knob has taken over: ┃ the knob, o the control."""
         simulation = self._board.simulation
         assert simulation is not None
         apart, faults = self._board.distances(), self._board.faults()
@@ -169,7 +169,7 @@ class Front:
         )
         steps = "  ".join(
             f"{'space' if key == ' ' else key}: {action}"
-            for key, action in self._hands.steps_on.items()
+            for key, action in self._hands.presses.items()
         )
         return [
             *rows,
@@ -180,7 +180,7 @@ class Front:
         ]
 
     def close(self) -> None:
-        """Gives the whole terminal back to the log. May be called twice."""
+        """Let the log scroll the whole terminal again. May be called twice."""
         if self._size != (0, 0):
             columns_rows, self._size = self._size, (0, 0)
             with contextlib.suppress(OSError, ValueError):
@@ -189,7 +189,7 @@ class Front:
         atexit.unregister(self.close)
 
     def _lay_out(self, size: tuple[int, int], height: int) -> None:
-        """Gives the rows below the front to the log: a scrolling region (VT100's DECSTBM)."""
+        """Let the log scroll the rows below the front only (VT100's DECSTBM)."""
         self._size = size
         if self._fits(size, height):
             self._file.write(f"\x1b[r\x1b[2J\x1b[{height + 1};{size[1]}r\x1b[{height + 1};1H")

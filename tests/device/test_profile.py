@@ -82,7 +82,7 @@ BAD = [  # what is wrong, in the file's text; what the message must say besides 
     ('"bypass"', '"bypas"', "switch 1.*no action 'bypas'"),
     ('"bypass"', '"gain"', "switch 1.*no action 'gain'"),
     ('"bypass"', '"bypass", long = "tip"', "switch 1.*no action 'tip'"),
-    ('"bypass"', '"bypass hold", long = "tap"', "switch 1.*cannot share"),
+    ('"bypass"', '"bypass hold", long = "tap"', "switch 1.*needs its own switch"),
     ('"on"', '"smoke"', "led 1.*there are on, clip"),
     ("adc = [", "adcs = [", "no adc row"),
     ("knob = [", "scan_hz = 1\nknob = [", "scan_hz = 1: a number from 50 to 1000"),
