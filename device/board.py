@@ -32,7 +32,7 @@ from device.faults import Fault
 from device.knobs import Knob
 from device.lines import CLIP_HOLD_S, FAULTS, LED_FAULTS, TapTempo, fault_light
 from device.parts import Led, Switch
-from device.profile import Profile, SwitchRow, lights_of, load
+from device.profile import Profile, SwitchRow, leds_of, load
 from device.simulated import SimulatedBoard
 
 LED_S = 0.02
@@ -104,7 +104,7 @@ class Board:
 
         Raises nothing.
         """
-        board = cls(lights_of(name, folder), {}, None, clock, Path("/"))
+        board = cls(leds_of(name, folder), {}, None, clock, Path("/"))
         board.set_fault("profile", True)
         return board
 

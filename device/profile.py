@@ -151,7 +151,7 @@ def find_path(name: str, folder: Path | None = None) -> Path:
     return known[name]
 
 
-def lights_of(name: str, folder: Path | None = None) -> Profile:
+def leds_of(name: str, folder: Path | None = None) -> Profile:
     """Of an invalid profile the LEDs, if their rows are valid, so that the fault LED can flash."""
     path = Path(name)
     with contextlib.suppress(ProfileError, OSError):

@@ -1,4 +1,4 @@
-"""What several tests of the board hold in their hands: a simulated board, scanned by a clock that they turn."""
+"""Helpers of the board's tests: scan a simulated board with a clock that the test advances."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from device.events import Change, Event, Notice
 
 
 def scan_for(board: Board, clock: Clock, seconds: float) -> list[Event]:
-    """Scans at the profile's rate; all that happened."""
+    """Scan at the profile's rate. Returns all events."""
     events = []
     for _ in range(round(seconds / board.scan_s)):
         clock.now += board.scan_s
@@ -18,9 +18,21 @@ def scan_for(board: Board, clock: Clock, seconds: float) -> list[Event]:
 
 
 def last(events: list[Event]) -> dict[str, float]:
-    """The values of the controls that were changed."""
+    """The last value of each changed control."""
     return {event.control: event.value for event in events if isinstance(event, Change)}
 
 
 def notices(events: list[Event]) -> list[str]:
     return [event.text for event in events if isinstance(event, Notice)]
+
+
+def flashes(board: Board, clock: Clock) -> int:
+    """Flashes of the fault LED between two pauses."""
+    lit = []
+    for _ in range(round(10 / board.scan_s)):
+        clock.now += board.scan_s
+        board.scan()
+        lit.append(board.simulation.leds["fault"].lit)
+    edges = [n * board.scan_s for n in range(1, len(lit)) if lit[n] and not lit[n - 1]]
+    pauses = [n for n in range(1, len(edges)) if edges[n] - edges[n - 1] > 0.6]
+    return pauses[1] - pauses[0] if len(pauses) > 1 else 0

@@ -1,4 +1,4 @@
-"""What several test files of the board share."""
+"""Fixtures of the board's tests."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ def clock() -> Clock:
 
 @pytest.fixture
 def pins() -> Iterator[MockFactory]:
-    """gpiozero's mock pins instead of the board's."""
+    """Mock pins as gpiozero's pin factory."""
     before, Device.pin_factory = Device.pin_factory, MockFactory()
     yield Device.pin_factory
     Device.pin_factory.reset()

@@ -102,7 +102,7 @@ def test_ads1115_reads_each_input_in_turn(conversion_reads) -> None:
 
 
 def test_ads1115_writes_single_shot_config_of_the_data_sheet() -> None:
-    """SBAS444, table 8: input 2 single-ended, +-4.096 V, single shot, 860 a second, no comparator."""
+    """SBAS444, table 8: input 2 to ground, +-4.096 V, single shot, 860 a second, no comparator."""
 
     class Recorder:
         sent: tuple[int, int, list[int]]

@@ -1,14 +1,12 @@
-"""The board as the control process sees it: turns, presses, lights, faults and their way back."""
+"""Events, LEDs and faults of a board, as the control process gets them."""
 
 import json
 import os
 import shutil
 
 import pytest
-from board_wire import last, notices, scan_for
+from board_wire import flashes, last, notices, scan_for
 from clock import Clock
-from gpiozero import Device
-from gpiozero.pins.mock import MockFactory
 
 from device import profile
 from device.board import Board
@@ -26,7 +24,7 @@ def board(clock):
         yield board
 
 
-def test_knobs_without_values_announce_where_they_stand(board: Board, clock: Clock) -> None:
+def test_knobs_report_positions_at_power_on(board: Board, clock: Clock) -> None:
     values = last(scan_for(board, clock, 1))
     assert set(values) == {"gain", "x", "y", "z", "width"}
     for name, value in values.items():
@@ -36,9 +34,7 @@ def test_knobs_without_values_announce_where_they_stand(board: Board, clock: Clo
         )
 
 
-def test_a_turned_pot_moves_its_control_alone_and_reaches_the_end(
-    board: Board, clock: Clock
-) -> None:
+def test_turned_pot_moves_only_its_control_and_reaches_end(board: Board, clock: Clock) -> None:
     scan_for(board, clock, 1)
     board.simulation.play([(0.2, "x", 1.0), (0.5, "x", 1.0), (0.8, "x", 0.0)])
     changes = scan_for(board, clock, 0.5)
@@ -48,15 +44,14 @@ def test_a_turned_pot_moves_its_control_alone_and_reaches_the_end(
     assert not board.simulation.playing
 
 
-def test_with_values_given_knobs_wait_to_be_picked_up(clock: Clock) -> None:
+def test_knobs_keep_restored_values_until_pickup(clock: Clock) -> None:
     with Board.open("sim", clock=clock) as board:
         board.control_moved("x", 9.0)
         board.control_moved("y", 4.5)
-        told = last(scan_for(board, clock, 1))
-        assert "x" not in told
-        assert board.distances() == pytest.approx(
-            {"x": 0.5}, abs=2e-3
-        )  # y stands where its knob does
+        reported = last(scan_for(board, clock, 1))
+        assert "x" not in reported
+        distances = board.distances()  # without y, whose knob agrees
+        assert distances == pytest.approx({"x": 0.5}, abs=2e-3)
         board.simulation.play([(0.3, "x", 0.2)])
         assert not scan_for(board, clock, 0.5)
         board.simulation.play([(0.5, "x", 1.0)])
@@ -66,7 +61,7 @@ def test_with_values_given_knobs_wait_to_be_picked_up(clock: Clock) -> None:
         assert not board.distances()
 
 
-def test_a_preset_detaches_a_knob_until_it_is_picked_up(board: Board, clock: Clock) -> None:
+def test_preset_detaches_knob_until_pickup(board: Board, clock: Clock) -> None:
     scan_for(board, clock, 1)
     board.control_moved("width", -4.0)
     assert board.distances()["width"] == pytest.approx(-0.625, abs=2e-3)
@@ -76,7 +71,7 @@ def test_a_preset_detaches_a_knob_until_it_is_picked_up(board: Board, clock: Clo
     assert last(scan_for(board, clock, 1)) == {"width": -4.0}
 
 
-def test_a_footswitch_toggles_once_a_press_however_it_bounces(board: Board, clock: Clock) -> None:
+def test_bouncing_footswitch_toggles_once_per_press(board: Board, clock: Clock) -> None:
     scan_for(board, clock, 1)
     states = []
     for _ in range(6):
@@ -85,7 +80,7 @@ def test_a_footswitch_toggles_once_a_press_however_it_bounces(board: Board, cloc
         assert [change.control for change in changes] == ["bypass"]
         states.append(changes[0].value)
     assert states == [1, 0, 1, 0, 1, 0]
-    board.control_moved("bypass", 1.0)  # by MIDI, say
+    board.control_moved("bypass", 1.0)  # as by MIDI
     board.simulation.press("bypass")
     assert last(scan_for(board, clock, 0.2)) == {"bypass": 0.0}
 
@@ -104,27 +99,28 @@ def test_debounce_gives_one_press_and_one_release(clock: Clock, bounce_s: float)
     assert events == [True, False] * 20
 
 
-def test_a_spike_on_the_cable_is_no_press() -> None:
+def test_debounce_ignores_single_spikes() -> None:
     debounce = Debounce()
     assert not any(debounce.update(n % 7 == 0, n * 0.005) for n in range(1000))
 
 
-def test_preset_and_tap_switches(board: Board, clock: Clock) -> None:
+def test_preset_switch_gives_action_and_tap_switch_sets_predelay(
+    board: Board, clock: Clock
+) -> None:
     scan_for(board, clock, 1)
     board.simulation.press("preset next")
     assert scan_for(board, clock, 0.3) == [Action("preset next")]
     for _ in range(3):
         board.simulation.press("tap", 0.05)
         changes = scan_for(board, clock, 0.32)
-    assert last(changes)["predelay"] == pytest.approx(
-        320 / 4, abs=2
-    )  # the longest 2^-n of a tap that fits 100 ms
+    fitting_ms = 320 / 4  # the longest of 1/2, 1/4 ... of the interval within 100 ms
+    assert last(changes)["predelay"] == pytest.approx(fitting_ms, abs=2)
 
 
 @pytest.mark.parametrize(
     ("held_s", "action"), [(0.1, "preset next"), (0.4, "preset next"), (0.8, "preset previous")]
 )
-def test_a_held_switch_does_its_second_thing_once(
+def test_held_switch_gives_second_action_once(
     board: Board, clock: Clock, held_s: float, action: str
 ) -> None:
     scan_for(board, clock, 1)
@@ -133,7 +129,7 @@ def test_a_held_switch_does_its_second_thing_once(
         assert scan_for(board, clock, 1.5) == [Action(action)]
 
 
-def test_taps_after_a_pause_begin_anew() -> None:
+def test_tap_tempo_restarts_after_pause() -> None:
     tempo = TapTempo()
     assert tempo.tap(0.0) is None
     assert tempo.tap(0.5) == pytest.approx(500)
@@ -141,7 +137,7 @@ def test_taps_after_a_pause_begin_anew() -> None:
     assert tempo.tap(10.25) == pytest.approx(250)
 
 
-def test_lights(board: Board, clock: Clock) -> None:
+def test_leds_show_bypass_and_clip(board: Board, clock: Clock) -> None:
     leds = board.simulation.leds
     scan_for(board, clock, 0.1)
     assert (leds["on"].lit, leds["clip"].lit, leds["fault"].lit) == (True, False, False)
@@ -150,28 +146,19 @@ def test_lights(board: Board, clock: Clock) -> None:
     scan_for(board, clock, 0.1)
     assert (leds["on"].lit, leds["clip"].lit) == (False, True)
     scan_for(board, clock, 0.5)
-    assert not leds["clip"].lit  # held, then out
+    assert not leds["clip"].lit  # after CLIP_HOLD_S
 
 
 @pytest.mark.parametrize("kind", ["audio", "room", "storage"])
-def test_the_fault_light_flashes_as_often_as_its_table_says(
-    board: Board, clock: Clock, kind: str
-) -> None:
+def test_fault_led_flashes_by_table(board: Board, clock: Clock, kind: str) -> None:
     board.set_fault(kind, True)
-    lit = []
-    for _ in range(round(10 / board.scan_s)):
-        clock.now += board.scan_s
-        board.scan()
-        lit.append(board.simulation.leds["fault"].lit)
-    edges = [n * board.scan_s for n in range(1, len(lit)) if lit[n] and not lit[n - 1]]
-    pauses = [n for n in range(1, len(edges)) if edges[n] - edges[n - 1] > 0.6]
-    assert pauses[1] - pauses[0] == FAULTS[kind]
+    assert flashes(board, clock) == FAULTS[kind]
     board.set_fault(kind, False)
     scan_for(board, clock, 0.1)
     assert not board.simulation.leds["fault"].lit
 
 
-def test_the_most_serious_fault_is_shown() -> None:
+def test_fault_led_shows_fault_with_most_flashes() -> None:
     times = [n * 0.01 for n in range(1000)]
     assert [fault_light({"knob", "audio"}, t) for t in times] == [
         fault_light({"audio"}, t) for t in times
@@ -179,7 +166,7 @@ def test_the_most_serious_fault_is_shown() -> None:
     assert not any(fault_light(set(), t) for t in times)
 
 
-def test_a_torn_pot_is_told_holds_and_comes_back(board: Board, clock: Clock) -> None:
+def test_disconnected_pot_is_reported_keeps_value_and_recovers(board: Board, clock: Clock) -> None:
     scan_for(board, clock, 1)
     board.simulation.pots["y"].wire = "ground"
     (notice,) = notices(scan_for(board, clock, 1))
@@ -194,13 +181,13 @@ def test_a_torn_pot_is_told_holds_and_comes_back(board: Board, clock: Clock) -> 
 
 
 @pytest.mark.parametrize("floating", [0, 1])
-def test_a_chip_that_vanishes_is_told_and_comes_back_without_a_restart(
+def test_missing_chip_is_reported_once_and_recovers(
     board: Board, clock: Clock, floating: int
 ) -> None:
     scan_for(board, clock, 1)
     chip = board.simulation.chips[0]
     chip.present, chip.floating = False, floating
-    (event,) = scan_for(board, clock, 5)  # told once, not at every try
+    (event,) = scan_for(board, clock, 5)  # reported once, not at each retry
     assert "sim.toml, adc 1" in event.text
     assert "keep their values" in event.text
     lit = [scan_for(board, clock, 0.05) or board.simulation.leds["fault"].lit for _ in range(60)]
@@ -211,66 +198,51 @@ def test_a_chip_that_vanishes_is_told_and_comes_back_without_a_restart(
     assert last(scan_for(board, clock, 1))["x"] == pytest.approx(0.9, abs=0.1)
 
 
-def test_a_bus_that_is_off_does_not_stop_the_pedal(tmp_path, clock: Clock) -> None:
-    before, Device.pin_factory = Device.pin_factory, MockFactory()
-    try:
-        with Board.open("pi-mcp3008", clock=clock, root=tmp_path) as board:
-            (notice,) = notices(scan_for(board, clock, 3))
-            assert "pi-mcp3008.toml, adc 1" in notice
-            assert "dtparam=spi=on" in notice
-            assert list(board.faults()) == ["adc 1"]
-    finally:
-        Device.pin_factory.reset()
-        Device.pin_factory = before
+def test_disabled_bus_is_reported_as_fault_of_its_converter(pins, tmp_path, clock: Clock) -> None:
+    with Board.open("pi-mcp3008", clock=clock, root=tmp_path) as board:
+        (notice,) = notices(scan_for(board, clock, 3))
+        assert "pi-mcp3008.toml, adc 1" in notice
+        assert "dtparam=spi=on" in notice
+        assert list(board.faults()) == ["adc 1"]
 
 
-def test_an_iio_board_plays_and_survives_its_driver(tmp_path, clock: Clock) -> None:
+def test_iio_board_reads_pots_and_reports_removed_driver(pins, tmp_path, clock: Clock) -> None:
     folder = tmp_path / "sys/bus/iio/devices/iio:device3"
     folder.mkdir(parents=True)
     (folder / "name").write_text("mcp3008\n")
     for channel in range(8):
         (folder / f"in_voltage{channel}_raw").write_text("512\n")
-    before, Device.pin_factory = Device.pin_factory, MockFactory()
-    try:
-        with Board.open("pi-iio", clock=clock, root=tmp_path) as board:
-            values = last(scan_for(board, clock, 1))
-            assert values["x"] == pytest.approx(to_value(find("x"), (512 / 1023 - 0.015) / 0.97))
-            (folder / "in_voltage1_raw").write_text("1023\n")
-            clock.now += 1
-            assert last(scan_for(board, clock, 1)) == {"x": 9.0}
-            shutil.move(folder, tmp_path / "gone")
-            for channel in range(8):
-                os.truncate(tmp_path / f"gone/in_voltage{channel}_raw", 0)
-            assert not last(scan_for(board, clock, 3))
-            assert "no IIO device named" in board.faults()["adc 1"].text
-    finally:
-        Device.pin_factory.reset()
-        Device.pin_factory = before
+    with Board.open("pi-iio", clock=clock, root=tmp_path) as board:
+        values = last(scan_for(board, clock, 1))
+        assert values["x"] == pytest.approx(to_value(find("x"), (512 / 1023 - 0.015) / 0.97))
+        (folder / "in_voltage1_raw").write_text("1023\n")
+        clock.now += 1
+        assert last(scan_for(board, clock, 1)) == {"x": 9.0}
+        shutil.move(folder, tmp_path / "gone")
+        for channel in range(8):
+            os.truncate(tmp_path / f"gone/in_voltage{channel}_raw", 0)
+        assert not last(scan_for(board, clock, 3))
+        assert "no IIO device named" in board.faults()["adc 1"].text
 
 
-def test_the_whole_board_through_mock_pins(tmp_path, clock: Clock) -> None:
-    """Bits through pins from the chip to the control's value; the same answer as by whole transfers."""
-    before, Device.pin_factory = Device.pin_factory, MockFactory()
-    try:
-        text = (profile.PACKAGED / "sim.toml").read_text().replace('"transfers"', '"pins"')
-        path = tmp_path / "pins.toml"
-        path.write_text(text)
-        told = []
-        for name in (str(path), "sim"):
-            clock.now = 100.0
-            with Board.open(name, clock=clock) as board:
-                board.simulation.advance()
-                scan_for(board, clock, 0.5)
-                board.simulation.play([(0.2, "z", 0.9), (0.3, "gain", 0.0)])
-                told.append(scan_for(board, clock, 0.5))
-        assert told[0] == told[1]
-        assert last(told[0])["gain"] == -140
-    finally:
-        Device.pin_factory.reset()
-        Device.pin_factory = before
+def test_board_on_mock_pins_gives_same_events_as_transfers(pins, tmp_path, clock: Clock) -> None:
+    """From the chip's bits to the values of controls."""
+    text = (profile.PACKAGED / "sim.toml").read_text().replace('"transfers"', '"pins"')
+    path = tmp_path / "pins.toml"
+    path.write_text(text)
+    events = []
+    for name in (str(path), "sim"):
+        clock.now = 100.0
+        with Board.open(name, clock=clock) as board:
+            board.simulation.advance()
+            scan_for(board, clock, 0.5)
+            board.simulation.play([(0.2, "z", 0.9), (0.3, "gain", 0.0)])
+            events.append(scan_for(board, clock, 0.5))
+    assert events[0] == events[1]
+    assert last(events[0])["gain"] == -140
 
 
-def test_calibrated_ends_are_used_and_a_damaged_file_is_told(tmp_path, clock: Clock) -> None:
+def test_board_uses_calibrated_ends_and_reports_invalid_file(tmp_path, clock: Clock) -> None:
     (tmp_path / CALIBRATION).write_text(json.dumps({"sim": {"x": [0.3, 0.7]}}))
     with Board.open("sim", tmp_path, clock=clock) as board:
         scan_for(board, clock, 1)
@@ -292,7 +264,7 @@ def test_calibrated_ends_are_used_and_a_damaged_file_is_told(tmp_path, clock: Cl
             assert set(last(events)) == {"gain", "x", "y", "z", "width"}
 
 
-def test_an_expression_pedal_may_be_unplugged(tmp_path, clock: Clock) -> None:
+def test_unplugged_expression_pedal_does_not_light_fault_led(tmp_path, clock: Clock) -> None:
     text = (profile.PACKAGED / "sim.toml").read_text()
     row = '{ channel = 7, control = "mix", minimum = 20, maximum = 80, pedal = true },'
     path = tmp_path / "pedal.toml"
@@ -302,8 +274,8 @@ def test_an_expression_pedal_may_be_unplugged(tmp_path, clock: Clock) -> None:
         board.simulation.turn("mix", 0.3)
         scan_for(board, clock, 0.5)
         board.simulation.pots["mix"].wire = "ground"  # a switched jack grounds it
-        (told,) = notices(scan_for(board, clock, 1))
-        assert "(mix)" in told
+        (notice,) = notices(scan_for(board, clock, 1))
+        assert "(mix)" in notice
         assert not any(
             scan_for(board, clock, 0.05) or board.simulation.leds["fault"].lit for _ in range(60)
         )
@@ -311,6 +283,4 @@ def test_an_expression_pedal_may_be_unplugged(tmp_path, clock: Clock) -> None:
         board.control_moved("mix", 50.0)  # by a preset
         scan_for(board, clock, 1)
         board.simulation.play([(0.3, "mix", 1.0)])
-        assert last(scan_for(board, clock, 1)) == {
-            "mix": 80.0
-        }  # it jumps: a foot cannot hunt for a value
+        assert last(scan_for(board, clock, 1)) == {"mix": 80.0}  # takeover of pedals is jump

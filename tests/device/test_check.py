@@ -1,4 +1,4 @@
-"""The check and the calibration find what was wired wrongly on a simulated board."""
+"""Check and calibration on a simulated board with wiring faults."""
 
 import json
 import re
@@ -28,19 +28,18 @@ def wrong(findings) -> dict[str, str]:
     return {finding.part: finding.text for finding in findings if not finding.ok}
 
 
-def test_a_good_board_has_nothing_to_mend(board, clock) -> None:
+def test_check_of_good_board_finds_nothing_wrong(board, clock) -> None:
     findings = check.at_rest(board, check.watch(board, 1, wait(clock)))
     assert not wrong(findings)
     assert len(findings) == 1 + 5 + 4  # converter, knobs, switches
 
 
-def test_noise_is_measured(board, clock) -> None:
+def test_watch_measures_noise(board, clock) -> None:
     pot = board.simulation.pots["x"]
     pot.noise, pot.hum = 3 / 1024, 0.0
     reading = check.watch(board, 10, wait(clock))["x"]
-    assert reading.noise == pytest.approx(
-        (9 + 1 / 12) ** 0.5 / 1024, rel=0.1
-    )  # and that of rounding
+    with_rounding = (9 + 1 / 12) ** 0.5 / 1024
+    assert reading.noise == pytest.approx(with_rounding, rel=0.1)
 
 
 @pytest.mark.parametrize(
@@ -62,7 +61,7 @@ def test_noise_is_measured(board, clock) -> None:
         (lambda sim: sim.switches["tap"].set(True), "switch 4", "closed while not pressed"),
     ],
 )
-def test_hands_off(board, clock, harm, part: str, says: str) -> None:
+def test_check_at_rest_finds_fault_of_one_part(board, clock, harm, part: str, says: str) -> None:
     harm(board.simulation)
     found = wrong(check.at_rest(board, check.watch(board, 1, wait(clock))))
     assert set(found) == {part}
@@ -80,7 +79,7 @@ def both_ends(board, clock, swapped=(), stuck=()):
     return readings
 
 
-def test_swapped_ends_stuck_and_short_pots_are_told(board, clock) -> None:
+def test_check_at_ends_finds_swapped_stuck_and_short_pots(board, clock) -> None:
     board.simulation.pots["z"].ends = (0.05, 0.8)
     board.simulation.pots["width"].ends = (0.1, 0.4)
     found = wrong(check.at_ends(board, *both_ends(board, clock, swapped=("x",), stuck=("y",))))
@@ -91,7 +90,7 @@ def test_swapped_ends_stuck_and_short_pots_are_told(board, clock) -> None:
     assert "outer legs" in found["knob width"]
 
 
-def test_a_pot_of_short_travel_reaches_both_ends_once_calibrated(board, clock, tmp_path) -> None:
+def test_calibrated_pot_of_short_travel_reaches_both_ends(board, clock, tmp_path) -> None:
     board.simulation.pots["z"].ends = (0.05, 0.8)
     ends, findings = check.calibrated(board, *both_ends(board, clock, stuck=("y",)))
     assert set(wrong(findings)) == {"knob y"}
@@ -105,6 +104,6 @@ def test_a_pot_of_short_travel_reaches_both_ends_once_calibrated(board, clock, t
             assert last(scan_for(again, clock, 1))["z"] == value
 
 
-def test_presses_are_seen(board, clock) -> None:
+def test_presses_returns_pressed_switches(board, clock) -> None:
     board.simulation.press("freeze", 0.2)
     assert check.presses(board, 1, wait(clock)) == {1}

@@ -1,4 +1,4 @@
-"""The table of controls: its laws against their closed forms, its words against themselves."""
+"""The table of controls: laws, text of values, names."""
 
 import math
 
@@ -36,14 +36,14 @@ def test_laws_match_closed_forms(name: str, position: float, value: float) -> No
     assert to_value(find(name), position) == pytest.approx(value, rel=1e-12, abs=1e-9)
 
 
-def test_latent_axis_of_the_plug_in_is_reached_at_its_ten_steps() -> None:
+def test_x_has_ten_steps_of_plug_in() -> None:
     assert [to_value(find("x"), k / 9) for k in range(10)] == pytest.approx(
         list(range(10)), abs=1e-12
     )
 
 
 @given(st.sampled_from(CONTROLS), st.floats(-0.5, 1.5))
-def test_positions_and_values_are_inverse_and_within_range(control, position) -> None:
+def test_to_position_is_inverse_of_to_value(control, position) -> None:
     value = to_value(control, position)
     assert check(control, value) == value
     back = to_position(control, value)
@@ -57,12 +57,10 @@ def test_positions_and_values_are_inverse_and_within_range(control, position) ->
 
 
 @given(st.sampled_from(CONTROLS), st.floats(0, 1))
-def test_what_is_shown_is_understood(control, position) -> None:
+def test_parse_reads_formatted_values(control, position) -> None:
     value = to_value(control, position)
-    shown = format(control, value)
-    assert parse(control, shown) == pytest.approx(
-        value, rel=6e-3, abs=0.06
-    )  # the digits that are shown
+    text = format(control, value)  # rounded
+    assert parse(control, text) == pytest.approx(value, rel=6e-3, abs=0.06)
 
 
 @pytest.mark.parametrize(
@@ -80,7 +78,7 @@ def test_what_is_shown_is_understood(control, position) -> None:
         ("freeze", "0", 0),
     ],
 )
-def test_units_are_understood(name: str, text: str, value: float) -> None:
+def test_parse_reads_units(name: str, text: str, value: float) -> None:
     assert parse(find(name), text) == pytest.approx(value)
 
 
@@ -97,19 +95,19 @@ def test_units_are_understood(name: str, text: str, value: float) -> None:
         ("bypass", "maybe", "on or off"),
     ],
 )
-def test_nonsense_is_refused_with_the_range(name: str, text: str, says: str) -> None:
+def test_parse_rejects_invalid_text_with_range(name: str, text: str, says: str) -> None:
     with pytest.raises(OutOfRange, match=says) as caught:
         parse(find(name), text)
     assert len(str(caught.value)) < 200
 
 
 @pytest.mark.parametrize("value", [float("nan"), float("inf"), 0.5, -1])
-def test_a_switch_is_on_or_off(value: float) -> None:
+def test_check_rejects_switch_values_but_0_and_1(value: float) -> None:
     with pytest.raises(OutOfRange):
         check(find("bypass"), value)
 
 
-def test_an_unknown_name_brings_the_nearest() -> None:
+def test_find_names_nearest_control() -> None:
     with pytest.raises(UnknownControl, match="gain"):
         find("gian")
     with pytest.raises(UnknownControl, match="highpass_hz"):
@@ -117,7 +115,7 @@ def test_an_unknown_name_brings_the_nearest() -> None:
     assert find("Early-Late").name == "early_late"
 
 
-def test_rows_are_sound() -> None:
+def test_rows_have_unique_names_ccs_and_valid_defaults() -> None:
     assert len({control.name for control in CONTROLS}) == len(CONTROLS)
     ccs = [control.cc for control in CONTROLS if control.cc is not None]
     assert len(set(ccs)) == len(ccs)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from board_wire import scan_for
+from board_wire import flashes, scan_for
 from clock import Clock
 
 from device.adc import AdcError
@@ -31,18 +31,6 @@ def test_fault_of_error_without_remedy_has_reason_only(error: OSError) -> None:
         "mine.toml, switch 2 (tap): Input/output error",
         "mine.toml, switch 2 (tap): broken",
     )
-
-
-def flashes(board: Board, clock: Clock) -> int:
-    """Flashes of the fault LED between two pauses."""
-    lit = []
-    for _ in range(round(10 / board.scan_s)):
-        clock.now += board.scan_s
-        board.scan()
-        lit.append(board.simulation.leds["fault"].lit)
-    edges = [n * board.scan_s for n in range(1, len(lit)) if lit[n] and not lit[n - 1]]
-    pauses = [n for n in range(1, len(edges)) if edges[n] - edges[n - 1] > 0.6]
-    return pauses[1] - pauses[0] if len(pauses) > 1 else 0
 
 
 class Broken:

@@ -1,4 +1,4 @@
-"""The board's own state, from a faked sysfs tree."""
+"""The board's state from a sysfs tree in a temporary folder."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ def put(root: Path, path: str, text: str) -> None:
     (root / path).write_text(text)
 
 
-def test_a_machine_that_says_nothing(tmp_path: Path) -> None:
+def test_read_without_sysfs_gives_empty_state(tmp_path: Path) -> None:
     assert health.read(tmp_path) == {"temperature_c": None, "warnings": [], "governors": []}
 
 
-def test_the_hottest_zone_and_each_governor_once(tmp_path: Path) -> None:
+def test_read_gives_hottest_zone_and_unique_governors(tmp_path: Path) -> None:
     for zone, text in enumerate(("48312\n", "51003\n", "broken")):
         put(tmp_path, f"sys/class/thermal/thermal_zone{zone}/temp", text)
     for cpu, governor in enumerate(("ondemand", "ondemand", "performance")):
@@ -45,13 +45,13 @@ def test_the_hottest_zone_and_each_governor_once(tmp_path: Path) -> None:
         ("nonsense", []),
     ],
 )
-def test_the_firmwares_word(tmp_path: Path, word: str, warnings: list[str]) -> None:
-    """Bits as Raspberry Pi's documentation of get_throttled has them."""
+def test_read_decodes_throttled_word(tmp_path: Path, word: str, warnings: list[str]) -> None:
+    """Bits from Raspberry Pi's documentation of get_throttled."""
     put(tmp_path, "sys/devices/platform/soc/soc:firmware/get_throttled", word)
     assert health.read(tmp_path)["warnings"] == warnings
 
 
-def test_the_voltage_alarm_of_kernels_without_the_word(tmp_path: Path) -> None:
+def test_read_reports_hwmon_voltage_alarm(tmp_path: Path) -> None:
     put(tmp_path, "sys/class/hwmon/hwmon1/name", "rpi_volt\n")
     put(tmp_path, "sys/class/hwmon/hwmon1/in0_lcrit_alarm", "1\n")
     assert health.read(tmp_path)["warnings"] == ["under-voltage since power-on"]

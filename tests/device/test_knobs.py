@@ -1,4 +1,4 @@
-"""Knobs: stillness, ends, following, loose wires, takeover. Pots are simulated at the wire, codes come through the chip."""
+"""Knob filter and takeover. Codes come from simulated pots through the chip and its driver."""
 
 import math
 import random
@@ -28,7 +28,7 @@ class Bench:
         self._adc = Mcp3008(SimulatedSpi(Mcp3xxxChip([pot.volts])), [0])
 
     def run(self, seconds: float, turn=None) -> list[float]:
-        """Positions told; turn(t) moves the pot, t from 0."""
+        """Reported positions. turn(t) moves the pot, t from 0."""
         told = []
         begin = self.clock.now
         for _ in range(round(seconds * self.scan_hz)):
@@ -48,8 +48,8 @@ def bench(
 
 
 @pytest.mark.parametrize(("scan_hz", "hum_hz"), [(100, 50.01), (200, 59.98)])
-def test_an_untouched_knob_stands_still_for_an_hour(scan_hz: float, hum_hz: float) -> None:
-    """2 LSB rms of noise and 2 LSB of hum, whose frequency drifts past the scan rate's: not one change once it has settled."""
+def test_resting_knob_does_not_change_for_an_hour(scan_hz: float, hum_hz: float) -> None:
+    """2 LSB rms of noise, 2 LSB of hum whose frequency beats with the scan rate."""
     noise = random.Random(3)
     knob = KnobFilter(FULL)
     step = 2 * math.pi * hum_hz / scan_hz
@@ -62,7 +62,7 @@ def test_an_untouched_knob_stands_still_for_an_hour(scan_hz: float, hum_hz: floa
 
 
 @pytest.mark.parametrize("turn_s", [0.1, 0.15, 0.3])
-def test_a_fast_turn_is_followed_within_10_ms(turn_s: float) -> None:
+def test_fast_turn_is_followed_within_10_ms(turn_s: float) -> None:
     knob = bench(0.0)
     knob.run(2)
     times: list[tuple[float, float]] = []
@@ -71,18 +71,15 @@ def test_a_fast_turn_is_followed_within_10_ms(turn_s: float) -> None:
         knob.run(1 / knob.scan_hz, lambda _: min((knob.clock.now - begin) / turn_s, 1.0))
         times.append((knob.clock.now - begin, knob.filter.position))
     for mark in (0.1, 0.3, 0.5, 0.7, 0.9):
-        shaft = (
-            0.015 + 0.97 * mark - 0.004
-        ) / 0.992  # where the shaft is when the knob should say `mark`
+        shaft = (0.015 + 0.97 * mark - 0.004) / 0.992  # position of the shaft at this output
         reached = next(t for t, position in times if position >= mark)
-        assert (
-            reached - turn_s * shaft <= 0.010 + 1e-9 + 0.5 / knob.scan_hz
-        )  # half a scan: when the sample was taken
+        sampling_s = 0.5 / knob.scan_hz  # a sample is half a scan old on average
+        assert reached - turn_s * shaft <= 0.010 + 1e-9 + sampling_s
 
 
 @pytest.mark.parametrize("inverted", [False, True])
 @pytest.mark.parametrize("ends", [(0.0, 1.0), (0.012, 0.988)])
-def test_both_ends_are_reached_exactly(ends, inverted) -> None:
+def test_turn_reaches_both_ends_exactly(ends, inverted) -> None:
     clock = Clock()
     knob = Bench(
         Pot(0.5, noise=2 * LSB, hum=2 * LSB, ends=ends, clock=clock), clock, inverted=inverted
@@ -94,7 +91,7 @@ def test_both_ends_are_reached_exactly(ends, inverted) -> None:
         assert knob.filter.position == (1 - shaft if inverted else shaft)
 
 
-def test_ends_are_left_by_a_small_move() -> None:
+def test_small_move_leaves_end() -> None:
     knob = bench(0.0, noise=0.5 * LSB, hum=0.0)
     knob.run(1)
     assert knob.filter.position == 0
@@ -102,8 +99,8 @@ def test_ends_are_left_by_a_small_move() -> None:
     assert knob.filter.position == pytest.approx((0.004 + 0.992 * 0.02 - 0.015) / 0.97, abs=1.5e-3)
 
 
-def test_resolution_is_finer_than_one_500th_of_the_travel() -> None:
-    """A pot moved by 1/500 at a time, with rests between: each move is told, and none is lost."""
+def test_moves_of_one_500th_of_travel_are_reported() -> None:
+    """A pot moves by 1/500 at a time, with pauses. Each move is reported, and they add up."""
     knob = bench(0.3, noise=0.5 * LSB, hum=0.5 * LSB)
     knob.run(2)
     seen = [knob.filter.position]
@@ -116,7 +113,7 @@ def test_resolution_is_finer_than_one_500th_of_the_travel() -> None:
     assert sum(steps) == pytest.approx(20 / 500 * 0.992 / 0.97, abs=1e-3)
 
 
-def test_a_slow_turn_is_told_in_small_steps() -> None:
+def test_slow_turn_gives_small_steps() -> None:
     knob = bench(0.2)
     knob.run(2)
     told = [knob.filter.position, *knob.run(5, lambda t: 0.2 + 0.1 * t)]
@@ -124,7 +121,7 @@ def test_a_slow_turn_is_told_in_small_steps() -> None:
 
 
 @pytest.mark.parametrize("scans", [1, 2, 3])
-def test_clicks_of_a_dirty_track_do_not_pass(scans: int) -> None:
+def test_clicks_of_dirty_track_do_not_change_position(scans: int) -> None:
     knob = bench(0.6, noise=0.5 * LSB, hum=0.0)
     knob.run(2)
     rest = knob.filter.position
@@ -139,7 +136,7 @@ def test_clicks_of_a_dirty_track_do_not_pass(scans: int) -> None:
 
 @pytest.mark.parametrize("seed", range(5))
 @pytest.mark.parametrize("wire", ["loose", "ground", "supply"])
-def test_a_torn_pot_holds_its_place_says_so_and_recovers(wire: str, seed: int) -> None:
+def test_disconnected_pot_keeps_position_reports_fault_and_recovers(wire: str, seed: int) -> None:
     knob = bench(0.4, noise=0.5 * LSB, hum=0.5 * LSB, seed=seed)
     knob.run(2)
     rest = knob.filter.position
@@ -147,7 +144,7 @@ def test_a_torn_pot_holds_its_place_says_so_and_recovers(wire: str, seed: int) -
     wandered = knob.run(5)
     assert knob.filter.fault
     assert knob.filter.position == pytest.approx(rest, abs=2e-3)
-    assert len(wandered) <= 12  # what passed before it was sure, and the way back
+    assert len(wandered) <= 12  # before the detection, and the return
     knob.pot.wire = "good"
     knob.run(1)
     assert knob.filter.fault is None
@@ -156,7 +153,7 @@ def test_a_torn_pot_holds_its_place_says_so_and_recovers(wire: str, seed: int) -
     assert knob.filter.position == pytest.approx((0.004 + 0.992 * 0.5 - 0.015) / 0.97, abs=2e-3)
 
 
-def test_a_long_pause_between_scans_is_no_torn_pot() -> None:
+def test_jump_after_pause_between_scans_is_no_fault() -> None:
     knob = bench(0.5, noise=0.5 * LSB, hum=0.0, ends=(0.0, 1.0))
     knob.run(1)
     knob.clock.now += 0.1
@@ -167,7 +164,7 @@ def test_a_long_pause_between_scans_is_no_torn_pot() -> None:
 
 
 @given(st.lists(st.integers(0, 1023), max_size=300))
-def test_whatever_the_codes_a_position_is_within_the_travel(codes) -> None:
+def test_any_codes_give_position_within_travel(codes) -> None:
     knob = KnobFilter(FULL)
     for n, code in enumerate(codes):
         told = knob.update(code, n * 0.005)
@@ -176,7 +173,7 @@ def test_whatever_the_codes_a_position_is_within_the_travel(codes) -> None:
 
 
 @pytest.mark.parametrize("ends", [(0.5, 0.5), (0.9, 0.1), (-0.1, 1), (0, 1.1), (math.nan, 1)])
-def test_ends_that_make_no_sense_are_refused(ends) -> None:
+def test_filter_rejects_invalid_ends(ends) -> None:
     with pytest.raises(ValueError, match="ends of a knob"):
         KnobFilter(FULL, low=ends[0], high=ends[1])
 
@@ -185,7 +182,7 @@ def path(start: float, stop: float, steps: int = 50) -> list[float]:
     return [start + (stop - start) * n / steps for n in range(1, steps + 1)]
 
 
-def test_jump_sets_the_control_at_the_first_move() -> None:
+def test_jump_sets_control_at_first_move() -> None:
     takeover = Takeover("jump")
     takeover.knob_moved(0.2)
     takeover.control_moved(0.9)
@@ -195,7 +192,7 @@ def test_jump_sets_the_control_at_the_first_move() -> None:
 
 
 @pytest.mark.parametrize(("start", "target"), [(0.2, 0.7), (0.8, 0.3), (0.0, 1.0)])
-def test_pickup_waits_until_the_knob_has_come(start: float, target: float) -> None:
+def test_pickup_waits_until_knob_passes_control(start: float, target: float) -> None:
     takeover = Takeover("pickup")
     takeover.knob_moved(start)
     takeover.control_moved(target)
@@ -203,14 +200,14 @@ def test_pickup_waits_until_the_knob_has_come(start: float, target: float) -> No
     taken = [(position, value) for position, value in values if value is not None]
     assert taken
     assert all(value == position for position, value in taken)
-    assert abs(taken[0][0] - target) <= 0.02  # no jump that is heard
+    assert abs(taken[0][0] - target) <= 0.02  # no audible jump
     assert takeover.distance == 0
 
 
 @pytest.mark.parametrize(
     ("start", "target", "towards"), [(0.2, 0.7, 1.0), (0.2, 0.7, 0.0), (0.8, 0.1, 1.0)]
 )
-def test_scale_moves_without_a_jump_and_meets_at_the_end(
+def test_scale_moves_without_jump_and_meets_at_end(
     start: float, target: float, towards: float
 ) -> None:
     takeover = Takeover("scale")
@@ -227,7 +224,7 @@ def test_scale_moves_without_a_jump_and_meets_at_the_end(
     st.sampled_from(["jump", "pickup", "scale"]),
     st.lists(st.tuples(st.booleans(), st.floats(0, 1)), max_size=50),
 )
-def test_takeover_never_leaves_the_travel(mode, moves) -> None:
+def test_takeover_stays_within_travel(mode, moves) -> None:
     takeover = Takeover(mode)
     for by_knob, position in moves:
         if by_knob:
@@ -238,7 +235,7 @@ def test_takeover_never_leaves_the_travel(mode, moves) -> None:
         assert -1 <= takeover.distance <= 1
 
 
-def test_a_knob_gives_its_control_values_by_the_law() -> None:
+def test_knob_gives_values_by_law_of_control() -> None:
     knob = Knob(find("lowpass_hz"), KnobFilter(FULL, low=0.0, high=1.0), Takeover())
     values = [knob.update(round(FULL * 0.5), n * 0.005) for n in range(3)]
     assert values[2] == pytest.approx(math.sqrt(500 * 20_000), rel=2e-3)

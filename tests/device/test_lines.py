@@ -1,4 +1,4 @@
-"""Footswitches and LEDs on gpiozero's mock pins and on a gpiochip behind lgpio's calls."""
+"""Footswitches and LEDs on gpiozero's mock pins and on a gpiochip of a fake lgpio."""
 
 import sys
 import types
@@ -12,7 +12,7 @@ from device.board import Board
 from device.lines import LineError, open_input, open_output
 
 
-def test_a_switch_to_ground_and_an_led(pins) -> None:
+def test_switch_reads_ground_and_led_drives_pin(pins) -> None:
     switch, led = open_input(17), open_output(22)
     assert pins.pin(17).pull == "up"
     assert not switch.read()
@@ -26,7 +26,7 @@ def test_a_switch_to_ground_and_an_led(pins) -> None:
     led.close()
 
 
-def test_a_line_that_is_taken_or_not_there_is_told(pins) -> None:
+def test_open_names_line_in_use_or_missing(pins) -> None:
     switch = open_input(17)
     with pytest.raises(LineError, match="line 17"):
         open_output(17)
@@ -35,14 +35,14 @@ def test_a_line_that_is_taken_or_not_there_is_told(pins) -> None:
     switch.close()
 
 
-def test_a_machine_without_lines_is_told_in_one_line(monkeypatch) -> None:
+def test_open_without_raspberry_pi_suggests_gpiochip(monkeypatch) -> None:
     monkeypatch.setattr(Device, "pin_factory", None)
     monkeypatch.setenv("GPIOZERO_PIN_FACTORY", "native")
     with pytest.raises(LineError, match="set gpiochip"):
         open_input(17)
 
 
-def test_the_bypass_of_a_real_profile_through_the_pins(pins, tmp_path) -> None:
+def test_bypass_switch_of_profile_works_through_pins(pins, tmp_path) -> None:
     folder = tmp_path / "sys/bus/iio/devices/iio:device0"
     folder.mkdir(parents=True)
     (folder / "name").write_text("mcp3008\n")
@@ -60,7 +60,7 @@ def test_the_bypass_of_a_real_profile_through_the_pins(pins, tmp_path) -> None:
 
 
 class FakeChip(types.ModuleType):
-    """What lgpio offers of a gpiochip: levels by line."""
+    """A fake lgpio module with one gpiochip: levels by line."""
 
     SET_PULL_UP = 32
 
@@ -72,7 +72,7 @@ class FakeChip(types.ModuleType):
 
     def _must_be(self, line):
         if line >= self.lines:
-            raise Exception("bad GPIO number")  # lgpio.error is an Exception and no OSError
+            raise Exception("bad GPIO number")  # lgpio.error is no OSError
 
     def gpiochip_open(self, chip):
         if chip != 1:
@@ -99,7 +99,7 @@ class FakeChip(types.ModuleType):
         self.levels[line] = level
 
 
-def test_lines_of_a_gpiochip(monkeypatch) -> None:
+def test_gpiochip_switch_and_led(monkeypatch) -> None:
     chip = FakeChip()
     monkeypatch.setitem(sys.modules, "lgpio", chip)
     switch, led = open_input(28, 1), open_output(12, 1)
@@ -115,7 +115,7 @@ def test_lines_of_a_gpiochip(monkeypatch) -> None:
         open_input(28, 0)
 
 
-def test_a_gpiochip_without_such_lines_or_that_leaves_is_a_fault_and_ends_nothing(
+def test_gpiochip_errors_are_line_errors_and_release_chip(
     monkeypatch,
 ) -> None:
     chip = FakeChip()

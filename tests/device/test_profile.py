@@ -1,4 +1,4 @@
-"""Profiles: those of the package, and what is said of those that make no sense."""
+"""Packaged profiles, and errors of invalid ones."""
 
 from pathlib import Path
 
@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from device.profile import PACKAGED, ProfileError, lights_of, load, parse, paths
+from device.profile import PACKAGED, ProfileError, leds_of, load, parse, paths
 
 GOOD = """
 adc = [{ chip = "mcp3008", spi = [0, 0] }]
@@ -20,7 +20,7 @@ led = [{ line = 22, shows = "on" }]
 
 
 @pytest.mark.parametrize("name", sorted(set(paths()) - {"none"}))
-def test_every_packaged_profile_has_the_five_knobs_and_a_bypass(name: str) -> None:
+def test_packaged_profile_has_five_knobs_and_bypass(name: str) -> None:
     profile = load(name)
     assert [knob.control.name for knob in profile.knobs] == ["gain", "x", "y", "z", "width"]
     assert any(switch.action == "bypass" for switch in profile.switches)
@@ -33,14 +33,14 @@ def written(tmp_path: Path, text: str) -> str:
     return str(path)
 
 
-def test_what_a_row_does_not_say_has_its_default(tmp_path) -> None:
+def test_missing_keys_have_defaults(tmp_path) -> None:
     profile = load(written(tmp_path, GOOD))
     assert profile.scan_hz == 200
     knob = profile.knobs[1]
     assert (knob.takeover, knob.inverted, knob.low, knob.high) == ("pickup", False, 0.015, 0.985)
 
 
-def test_a_row_may_have_its_own_range_and_law(tmp_path) -> None:
+def test_row_overrides_range_and_law(tmp_path) -> None:
     text = GOOD.replace(
         'control = "x" }', 'control = "x", law = "steps", minimum = 2, maximum = 5 }'
     )
@@ -48,7 +48,7 @@ def test_a_row_may_have_its_own_range_and_law(tmp_path) -> None:
     assert (control.minimum, control.maximum, control.law) == (2, 5, "steps")
 
 
-def test_own_profiles_go_before_the_packages(tmp_path) -> None:
+def test_profile_of_data_folder_overrides_package(tmp_path) -> None:
     (tmp_path / "profiles").mkdir()
     (tmp_path / "profiles/sim.toml").write_text(GOOD)
     assert load("sim", tmp_path).knobs[1].control.name == "x"
@@ -56,7 +56,7 @@ def test_own_profiles_go_before_the_packages(tmp_path) -> None:
     assert load("sim").path.parent == PACKAGED
 
 
-BAD = [  # what is wrong, in the file's text; what the message must say besides the file
+BAD = [  # text to replace, with what; the error besides the file's name
     ('control = "x"', 'control = "xx"', "knob 2 .xx.*no control 'xx'"),
     ("channel = 1", "channel = 8", "knob 2 .x.*mcp3008 has channels 0 to 7"),
     ("channel = 1", "channel = 0", "knob 2 .x.*taken by knob 1"),
@@ -92,7 +92,7 @@ BAD = [  # what is wrong, in the file's text; what the message must say besides 
 
 
 @pytest.mark.parametrize(("good", "bad", "says"), BAD)
-def test_a_profile_that_makes_no_sense_is_told_by_file_row_and_remedy(
+def test_load_rejects_invalid_profile_with_file_row_and_remedy(
     tmp_path, good: str, bad: str, says: str
 ) -> None:
     assert good in GOOD
@@ -101,12 +101,12 @@ def test_a_profile_that_makes_no_sense_is_told_by_file_row_and_remedy(
     assert len(str(caught.value)) < 400 + len(str(tmp_path))
 
 
-def test_unknown_profile_names_the_nearest() -> None:
+def test_load_names_nearest_profile() -> None:
     with pytest.raises(ProfileError, match="did you mean pi-mcp3"):
         load("pi-mcp308")
 
 
-def test_a_huge_or_binary_file_is_no_profile(tmp_path) -> None:
+def test_load_rejects_huge_and_binary_files(tmp_path) -> None:
     with pytest.raises(ProfileError, match="larger than"):
         load(written(tmp_path, "#" * 100_000))
     path = tmp_path / "noise.toml"
@@ -156,7 +156,7 @@ ROWS = st.dictionaries(
 @given(
     st.dictionaries(st.sampled_from(KEYS), LEAVES | st.lists(ROWS | LEAVES, max_size=3), max_size=5)
 )
-def test_any_table_is_a_profile_or_is_refused_in_one_line(table) -> None:
+def test_parse_accepts_any_table_or_raises_profile_error(table) -> None:
     try:
         parse(table, Path("mine.toml"))
     except ProfileError as error:
@@ -164,13 +164,13 @@ def test_any_table_is_a_profile_or_is_refused_in_one_line(table) -> None:
         assert len(str(error)) < 1000
 
 
-def test_of_a_profile_that_makes_no_sense_the_lights_are_left(tmp_path) -> None:
+def test_leds_of_invalid_profile_are_usable(tmp_path) -> None:
     bad = written(tmp_path, GOOD.replace('"x"', '"xx"'))
-    assert [led.shows for led in lights_of(bad).leds] == ["on"]
-    assert not lights_of(bad).knobs
+    assert [led.shows for led in leds_of(bad).leds] == ["on"]
+    assert not leds_of(bad).knobs
     for nothing in (
         "nosuch",
         str(tmp_path / "nosuch.toml"),
         written(tmp_path, GOOD.replace('"on"', '"off"')),
     ):
-        assert not lights_of(nothing).leds
+        assert not leds_of(nothing).leds

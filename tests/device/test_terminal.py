@@ -1,4 +1,4 @@
-"""Keys turn simulated pots; the terminal is given back as it was."""
+"""Keys, front and restoring of the terminal of a simulated board."""
 
 import os
 import pty
@@ -17,7 +17,7 @@ from device.terminal import STEP, WIDTH, Front, Hands, Keyboard
 
 @pytest.fixture
 def terminal(monkeypatch):
-    """A pseudo terminal on stdin; yields the end where keys are typed."""
+    """A pseudo terminal on stdin. Yields its other end, for typing."""
     ours, theirs = pty.openpty()
     with os.fdopen(theirs, "r") as stdin:
         monkeypatch.setattr(sys, "stdin", stdin)
@@ -25,7 +25,7 @@ def terminal(monkeypatch):
     os.close(ours)
 
 
-def test_keys_come_one_by_one_and_the_terminal_is_restored(terminal) -> None:
+def test_keyboard_reads_single_keys_and_restores_terminal(terminal) -> None:
     before = termios.tcgetattr(sys.stdin.fileno())
     with Keyboard() as keyboard:
         assert keyboard.read() == ""
@@ -36,7 +36,7 @@ def test_keys_come_one_by_one_and_the_terminal_is_restored(terminal) -> None:
     keyboard.restore()
 
 
-def test_without_a_terminal_nothing_is_read_or_changed(monkeypatch) -> None:
+def test_keyboard_without_terminal_reads_nothing(monkeypatch) -> None:
     with open(os.devnull) as stdin:
         monkeypatch.setattr(sys, "stdin", stdin)
         with Keyboard() as keyboard:
@@ -71,7 +71,7 @@ def test_keys_turn_knobs_and_press_switches(board: Board, clock: Clock) -> None:
     assert hands.done
 
 
-def test_keys_tear_wires_and_pull_the_chip(board: Board, clock: Clock) -> None:
+def test_keys_disconnect_wires_and_unplug_chip(board: Board, clock: Clock) -> None:
     hands = Hands(board)
     values = defaults()
     front = Front(board, hands)
@@ -89,9 +89,7 @@ def test_keys_tear_wires_and_pull_the_chip(board: Board, clock: Clock) -> None:
     front.close()
 
 
-def test_the_front_shows_keys_values_lights_and_how_far_a_knob_is_from_its_control(
-    board: Board, clock: Clock
-) -> None:
+def test_front_shows_keys_values_leds_and_takeover_distance(board: Board, clock: Clock) -> None:
     values = defaults() | {"x": 9.0}
     front = Front(board, Hands(board))
     text = "\n".join(front.lines(values))
@@ -105,7 +103,7 @@ def test_the_front_shows_keys_values_lights_and_how_far_a_knob_is_from_its_contr
     front.close()
 
 
-def test_the_front_leaves_the_rows_below_it_to_the_log(board: Board, monkeypatch) -> None:
+def test_front_scrolls_log_below_it(board: Board, monkeypatch) -> None:
     ours, theirs = pty.openpty()
     termios.tcsetwinsize(theirs, (24, 100))
     values = defaults()
@@ -119,5 +117,5 @@ def test_the_front_leaves_the_rows_below_it_to_the_log(board: Board, monkeypatch
         front.draw(values)
         assert "┃" not in os.read(ours, 65536).decode()
         front.close()
-        assert "\x1b[r" in os.read(ours, 65536).decode()  # the whole screen scrolls again
+        assert "\x1b[r" in os.read(ours, 65536).decode()  # the log scrolls the whole screen
     os.close(ours)

@@ -125,7 +125,7 @@ def test_unplugged_chip_is_reported_once_and_recovers(bench: Bench) -> None:
 
 @pytest.mark.parametrize("bench", profiles_on("spi", "pins"), indirect=True)
 def test_random_bits_leave_controls_at_their_values(bench: Bench) -> None:
-    """Some readings look valid, some fail at the null bit. In the end the knobs are where they were."""
+    """Some readings look valid, some fail at the null bit. The knobs return to their positions."""
     scan_for(bench.board, bench.clock, 1)
     (chip,) = bench.chips
     bits = random.Random(5)

@@ -1,4 +1,4 @@
-"""The wiring picture: every row of a profile is in it, at the header's pin that Raspberry Pi's documentation gives."""
+"""Wiring picture and table: all rows of a profile, header pins of Raspberry Pi's documentation."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import pytest
 
 from device import profile, wiring
 
-# pinout.xyz and the documentation agree on these
+# from pinout.xyz and Raspberry Pi's documentation
 PINS = {
     "GPIO11": 23,
     "GPIO9": 21,
@@ -24,13 +24,13 @@ PINS = {
 }
 
 
-def test_pins_of_the_header() -> None:
+def test_pin_of_gives_header_pins() -> None:
     assert {name: wiring.pin_of(name) for name in PINS} == PINS
     assert (wiring.pin_of("3V3"), wiring.pin_of("GND"), wiring.pin_of("GPIO99")) == (1, 6, 0)
 
 
 @pytest.mark.parametrize("name", sorted(profile.paths()))
-def test_every_row_is_drawn(name: str) -> None:
+def test_svg_and_table_have_every_row(name: str) -> None:
     board = profile.load(name)
     root = ET.fromstring(wiring.svg(board))
     text = " ".join("".join(node.itertext()) for node in root.iter())
@@ -42,7 +42,7 @@ def test_every_row_is_drawn(name: str) -> None:
     assert len(wiring.table(board).splitlines()) == 2 + len(wiring.wires(board))
 
 
-def test_five_pot_board_is_wired_to_spi0() -> None:
+def test_mcp3008_is_wired_to_spi0() -> None:
     found = {
         wire.leg: (wire.to, wire.pin)
         for wire in wiring.wires(profile.load("pi-mcp3008"))
@@ -54,7 +54,7 @@ def test_five_pot_board_is_wired_to_spi0() -> None:
     assert found["CS (pin 10)"] == ("GPIO8", 24)
 
 
-def test_the_guide_shows_the_profile() -> None:
+def test_guide_has_current_wiring() -> None:
     board, docs = profile.load("pi-mcp3008"), Path(__file__).parents[2] / "docs"
     assert (docs / "wiring-pi-mcp3008.svg").read_text() == wiring.svg(board), (
         "nverb board picture pi-mcp3008 -o docs/wiring-pi-mcp3008.svg"
