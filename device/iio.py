@@ -9,10 +9,16 @@ from pathlib import Path
 from typing import Protocol
 
 from device.adc import Adc, AdcError, AdcRow, SimulatedChip
-from device.mcp3xxx import spi_wires
+from device.mcp3xxx import Mcp3008, Mcp3208, spi_wires
 from device.spi import SPI0
 
-BITS = {"mcp3008": 10, "mcp3208": 12, "mcp3004": 10, "mcp3204": 12, "TI-am335x-adc": 12}
+BITS = {
+    "mcp3008": Mcp3008.bits,
+    "mcp3004": Mcp3008.bits,
+    "mcp3208": Mcp3208.bits,
+    "mcp3204": Mcp3208.bits,
+    "TI-am335x-adc": 12,
+}
 """By driver, for boards of this class. A profile gives the bits of other drivers."""
 GONE = "check that the driver is loaded"
 

@@ -28,7 +28,7 @@ from device.parts import LONG_S
 
 TURNS = {"gain": ("q", "a"), "x": ("w", "s"), "y": ("e", "d"), "z": ("r", "f"), "width": ("t", "g")}
 """Keys that turn the pot up and down. With Shift a tenth of the step."""
-STEPS_ON = {"b": "bypass", "h": "freeze", "n": "preset next", " ": "tap"}
+PRESSES = {"b": "bypass", "h": "freeze", "n": "preset next", " ": "tap"}
 HOLDS = {"N": "preset next"}
 """Keys that hold a switch."""
 HOLD_S = LONG_S + 0.2
@@ -88,7 +88,7 @@ class Hands:
         self.turns = {name: keys for name, keys in TURNS.items() if name in self._board.pots}
         """The keys of each pot: up, down."""
         self.presses = {
-            key: action for key, action in STEPS_ON.items() if action in self._board.switches
+            key: action for key, action in PRESSES.items() if action in self._board.switches
         }
         self._turns = {}
         for name, (up, down) in self.turns.items():

@@ -29,15 +29,15 @@ class Bench:
 
     def run(self, seconds: float, turn=None) -> list[float]:
         """Reported positions. turn(t) moves the pot, t from 0."""
-        told = []
+        positions = []
         begin = self.clock.now
         for _ in range(round(seconds * self.scan_hz)):
             self.clock.now += 1 / self.scan_hz
             if turn is not None:
                 self.pot.position = turn(self.clock.now - begin)
             if self.filter.update(self._adc.read()[0], self.clock.now):
-                told.append(self.filter.position)
-        return told
+                positions.append(self.filter.position)
+        return positions
 
 
 def bench(
@@ -116,8 +116,8 @@ def test_moves_of_one_500th_of_travel_are_reported() -> None:
 def test_slow_turn_gives_small_steps() -> None:
     knob = bench(0.2)
     knob.run(2)
-    told = [knob.filter.position, *knob.run(5, lambda t: 0.2 + 0.1 * t)]
-    assert max(abs(b - a) for a, b in pairwise(told)) < 0.02
+    positions = [knob.filter.position, *knob.run(5, lambda t: 0.2 + 0.1 * t)]
+    assert max(abs(b - a) for a, b in pairwise(positions)) < 0.02
 
 
 @pytest.mark.parametrize("scans", [1, 2, 3])
@@ -167,8 +167,8 @@ def test_jump_after_pause_between_scans_is_no_fault() -> None:
 def test_any_codes_give_position_within_travel(codes) -> None:
     knob = KnobFilter(FULL)
     for n, code in enumerate(codes):
-        told = knob.update(code, n * 0.005)
-        assert not told or knob.position is not None
+        changed = knob.update(code, n * 0.005)
+        assert not changed or knob.position is not None
         assert knob.position is None or 0 <= knob.position <= 1
 
 

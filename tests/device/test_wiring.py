@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from device import profile, wiring
+from device.chips import CHIPS
 
 # from pinout.xyz and Raspberry Pi's documentation
 PINS = {
@@ -36,7 +37,8 @@ def test_svg_and_table_have_every_row(name: str) -> None:
     text = " ".join("".join(node.itertext()) for node in root.iter())
     for knob in board.knobs:
         assert f"pot {knob.control.name}" in text
-        assert re.search(rf"(CH|AIN){knob.channel}\b", text)
+        pin = CHIPS[board.adcs[knob.adc].chip].input_pin.format(knob.channel)
+        assert re.search(rf"\b{pin}\b", text)
     for line in [switch.line for switch in board.switches] + [led.line for led in board.leds]:
         assert re.search(rf"(GPIO|line ){line}\b", text)
     assert len(wiring.table(board).splitlines()) == 2 + len(wiring.wires(board))
