@@ -30,7 +30,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from dsp.errors import InvalidValue, UserError, did_you_mean
-from models.cube import COLOUR_LIMIT, KNOB_STEPS, LIMIT
+from models.latent import KNOB_STEPS, LATENT_HIGH, LATENT_LIMIT
 
 Law = Literal["linear", "log", "cubic", "steps", "switch"]
 LAWS: tuple[Law, ...] = ("linear", "log", "cubic", "steps", "switch")
@@ -69,14 +69,9 @@ class Control:
 
     def __post_init__(self) -> None:
         if not self.minimum < self.maximum:
-            raise ValueError(
-                f"control {self.name}: minimum {self.minimum:g} must be below"
-                f" maximum {self.maximum:g}"
-            )
+            raise ValueError(f"control {self.name}: minimum {self.minimum:g} must be below maximum {self.maximum:g}")
         if self.law not in LAWS:
-            raise ValueError(
-                f"control {self.name}: no law {self.law!r}; there are {', '.join(LAWS)}"
-            )
+            raise ValueError(f"control {self.name}: no law {self.law!r}; there are {', '.join(LAWS)}")
         if self.law == "log" and self.minimum <= 0:
             raise ValueError(f"control {self.name}: a log law needs a minimum above 0")
 
@@ -85,7 +80,7 @@ class Control:
         return self.law == "switch"
 
 
-X_HELP = f"first axis of rooms; latent = {-LIMIT:g} + {2 * LIMIT:g} x / {KNOB_STEPS:g}"
+X_HELP = f"first axis of rooms; latent = {-LATENT_HIGH:g} + {2 * LATENT_HIGH:g} x / {KNOB_STEPS:g}"
 COLOUR_HELP = "latent axis 4 to 8 of a decoder: the colour of a preset, set by `nverb encode`"
 
 # Chosen defaults. x, y, z: the centre of the latent space (0, 0, 0), where a trained decoder has
@@ -119,7 +114,7 @@ CONTROLS: tuple[Control, ...] = (
     Control("freeze", "Freeze", "", 0, 1, "switch", 0, 0, "pedal", 64, "on: the room is kept when knobs move"),
     Control("limiter", "Limiter", "", 0, 1, "switch", 1, 20, "engine", 86, "limits output peaks to full scale and removes DC offset"),
     *(
-        Control(f"colour{n}", f"Colour {n}", "", -COLOUR_LIMIT, COLOUR_LIMIT, "linear", 0, 0, "room", None, COLOUR_HELP)
+        Control(f"colour{n}", f"Colour {n}", "", -LATENT_LIMIT, LATENT_LIMIT, "linear", 0, 0, "room", None, COLOUR_HELP)
         for n in range(1, 6)
     ),
 )
@@ -164,11 +159,7 @@ def check(control: Control, value: float) -> float:
     if not (math.isfinite(value) and control.minimum <= value <= control.maximum):
         raise OutOfRange(f"{control.name} = {value:g}: the range is {describe_range(control)}")
     if control.law in ("switch", "steps") and value != round(value):
-        what = (
-            "it is on (1) or off (0)"
-            if control.is_switch
-            else f"whole steps, {describe_range(control)}"
-        )
+        what = "it is on (1) or off (0)" if control.is_switch else f"whole steps, {describe_range(control)}"
         raise OutOfRange(f"{control.name} = {value:g}: {what}")
     return value
 
@@ -241,10 +232,7 @@ def parse(control: Control, text: str) -> float:
     unit = match[2].lower() if match else ""
     if match is None or (unit and unit not in scales):
         example = format(control, control.default)
-        raise OutOfRange(
-            f"{control.name} = {text!r}: write a number such as {example!r},"
-            f" {describe_range(control)}"
-        )
+        raise OutOfRange(f"{control.name} = {text!r}: write a number such as {example!r}, {describe_range(control)}")
     return check(control, float(match[1]) * scales.get(unit, 1.0))
 
 
@@ -274,11 +262,7 @@ def format(control: Control, value: float) -> str:
     if control.is_switch:
         return "on" if value >= 0.5 else "off"
     if control.unit == "Hz":
-        return (
-            f"{value / 1000:.2f} kHz"
-            if value >= 1000
-            else f"{value:.{0 if value >= 100 else 1}f} Hz"
-        )
+        return f"{value / 1000:.2f} kHz" if value >= 1000 else f"{value:.{0 if value >= 100 else 1}f} Hz"
     digits = 2 if control.unit in ("", "x") else 1
     return f"{value:.{digits}f} {control.unit}".rstrip()
 
@@ -297,9 +281,7 @@ def markdown() -> str:
         "|---|---|---|---|---|---|---|---|",
     ]
     for row in CONTROLS:
-        smoothing = {"engine": f"{row.smoothing_ms:g} ms", "room": "a crossfade", "pedal": "-"}[
-            row.target
-        ]
+        smoothing = {"engine": f"{row.smoothing_ms:g} ms", "room": "a crossfade", "pedal": "-"}[row.target]
         cells = (
             f"`{row.name}`",
             describe_range(row),

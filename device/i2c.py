@@ -56,8 +56,7 @@ def open_i2c(port: int, address: int, root: Path = Path("/")) -> I2cDevice:
     if not node.exists():
         raise AdcError(
             f"{node} does not exist, the I2C bus is off",
-            "switch it on (raspi-config, or dtparam=i2c_arm=on in /boot/firmware/config.txt)"
-            " and reboot",
+            "switch it on (raspi-config, or dtparam=i2c_arm=on in /boot/firmware/config.txt) and reboot",
         )
     try:
         from smbus2 import SMBus
@@ -66,9 +65,7 @@ def open_i2c(port: int, address: int, root: Path = Path("/")) -> I2cDevice:
     try:
         return I2cDevice(SMBus(str(node)), address)
     except PermissionError:
-        raise AdcError(
-            f"{node}: no permission", "add this user to the group i2c, log in again"
-        ) from None
+        raise AdcError(f"{node}: no permission", "add this user to the group i2c, log in again") from None
     except OSError as error:
         raise AdcError(f"{node}: {error.strerror}") from None
 

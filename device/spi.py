@@ -46,8 +46,7 @@ def open_spi(port: int, device: int, root: Path = Path("/")) -> Spi:
     if not node.exists():
         raise AdcError(
             f"{node} does not exist, the SPI bus is off",
-            "switch it on (raspi-config, or dtparam=spi=on in /boot/firmware/config.txt)"
-            " and reboot",
+            "switch it on (raspi-config, or dtparam=spi=on in /boot/firmware/config.txt) and reboot",
         )
     if not os.access(node, os.R_OK | os.W_OK):
         raise AdcError(
@@ -132,9 +131,7 @@ def use_mock_pins() -> None:
         Device.pin_factory = MockFactory()
 
 
-def connect_to_mock_pins(
-    chip: SimulatedSpiChip, clock: int, mosi: int, miso: int, select: int
-) -> Any:
+def connect_to_mock_pins(chip: SimulatedSpiChip, clock: int, mosi: int, miso: int, select: int) -> Any:
     """Connect the chip to four of gpiozero's mock pins. Returns gpiozero's device.
 
     The pin factory must be a MockFactory.

@@ -25,7 +25,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from device.controls import CONTROLS, find, to_value
+from device.controls import find, to_value
 from device.events import Action, Change, Notice
 from device.profile import ACTIONS
 from firmware_py.control.inputs import Event, Program

@@ -14,7 +14,6 @@ from device import health
 from device.board import Board
 from device.controls import check, defaults, find, parse
 from device.events import Action, Change, Notice
-from device.terminal import Front, Hands, Keyboard
 from dsp._engine import simd
 from dsp.errors import UserError, reason
 from firmware_py.base import boot, crashguard, log
@@ -360,86 +359,6 @@ class Control:
                 "fading": bool(meters["fading"]),
             }
         return status
-
-
-def run(
-    *,
-    profile: str,
-    bank: Path | None,
-    keys: bool,
-    script: Path | None,
-    midi: str = "off",
-    osc: str = "off",
-) -> int:
-    """Steers the pedal until SIGTERM, SIGINT or SIGHUP, or until its user quits at the keyboard; returns the exit status."""
-    hold_freed_memory()
-    guard, notifier = crashguard.CrashGuard("control"), Notifier()
-    if guard.crash_loop:
-        why = f"the control process died {guard.deaths} times in a row"
-        say(f"{why}: starting safe")
-        crashguard.declare_safe_start(why)
-        if guard.deaths >= 2 * crashguard.CRASH_LOOP:
-            say("the board is left alone: steer by commands")
-            profile = "none"
-    if crashguard.safe_start_reason():
-        session = settings.Session(defaults(), defaults())
-        control = Control(session.values, BuiltInRooms(), "")
-    else:
-        session = settings.load_session(Store(data_dir()).number())
-        control = Control(session.values, *_open_rooms(bank, session.bank))
-        control.resume(session)
-    moves = read_script(script) if script else None
-    stop = False
-
-    def on_signal(_number: int, _frame: object) -> None:
-        nonlocal stop
-        stop = True
-
-    for number in stop_signals():
-        signal.signal(number, on_signal)
-    server = Server(control.answer)
-    slot = BoardSlot(profile, data_dir())
-    try:
-        control.open_doors(midi, osc)
-        with Keyboard() as keyboard:
-            settled = _settle(slot.board, control.values)
-            knobs_rule = not session.resumed and not control.play_startup()
-            if knobs_rule:
-                control.change(settled)
-            control.attach(slot.board, knobs_rule=knobs_rule)
-            if moves and slot.board.simulation is not None:
-                slot.board.simulation.play(moves)
-            hands, front = _hands(slot.board) if keys else (None, None)
-            next_picture = 0.0
-            notifier.ready()
-            while not stop and not (hands and hands.done):
-                control.scan()
-                control.work()
-                notifier.ping()
-                guard.look()
-                server.serve(slot.board.scan_s)
-                now = time.monotonic()
-                if slot.refresh(now):
-                    _settle(slot.board, control.values)
-                    control.attach(slot.board)
-                    if front is not None:
-                        front.close()
-                        hands, front = _hands(slot.board)
-                if hands is not None and front is not None:
-                    hands.press(keyboard.read())
-                    if now > next_picture:
-                        next_picture = now + PICTURE_S
-                        front.draw(control.values, control.presets.describe())
-            if front is not None:
-                front.close()
-    finally:
-        slot.close()
-        control.close_doors()
-        server.close()
-        control.save_session()
-    notifier.stopping()
-    guard.stable()
-    return 0
 
 
 def _without_passed_over(events: list[Event]) -> list[Event]:

@@ -7,8 +7,9 @@ import signal
 import time
 from pathlib import Path
 
-from device.board import Board, Change, Notice
-from device.controls import find
+from device.board import Board
+from device.controls import defaults, find
+from device.events import Change, Notice
 from device.terminal import Front, Hands, Keyboard
 from dsp.errors import UserError, reason
 from firmware_py.base import crashguard
@@ -50,7 +51,7 @@ def run(
             say("the board is left alone: steer by commands")
             profile = "none"
     if crashguard.safe_start_reason():
-        session = settings.Session(settings.defaults(), settings.defaults())
+        session = settings.Session(defaults(), defaults())
         control = Control(session.values, BuiltInRooms(), "")
     else:
         session = settings.load_session(Store(data_dir()).number())

@@ -47,8 +47,8 @@ _warm: list[RoomMaker] = []
 def prepare() -> None:
     """Makes what all trials need, while the file is still coming in."""
     from device.controls import defaults
-    from firmware_py.rooms.source import BuiltInRooms
     from firmware_py.rooms.maker import RoomMaker
+    from firmware_py.rooms.source import BuiltInRooms
 
     if not _warm:
         _warm.append(RoomMaker(BuiltInRooms(), RATE_HZ, 10 * RATE_HZ))

@@ -16,14 +16,9 @@ from dsp.recorded import RecordedRoom, recording_grid
 from dsp.recorded import render as render_recorded
 from dsp.shaping import Shape, backwards, cut, shape_map
 from dsp.synthesis import Synthesiser, normalise
-from firmware_py.base.paths import data_dir
-from models import cube
+from firmware_py.rooms.source import COLOURS, ROOM_CONTROLS, Floats, RoomSource
+from models.latent import KNOB_STEPS, LATENT_HIGH, LATENT_LOW
 
-Floats = NDArray[np.float32]
-
-LATENT_LOW, LATENT_HIGH, KNOB_STEPS = -cube.LIMIT, cube.LIMIT, cube.KNOB_STEPS
-ROOM_CONTROLS = tuple(control.name for control in CONTROLS if control.target == "room")
-COLOURS = tuple(name for name in ROOM_CONTROLS if name.startswith("colour"))
 PLACE_RADIUS = 0.25
 """In a bank of rooms and recordings a recording sounds this far around its place, in latent units."""
 

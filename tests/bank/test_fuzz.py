@@ -27,6 +27,7 @@ from bank.build import build
 from bank.format import HEADER_BYTES, Bank, BankError, Waveform, write
 from device.controls import defaults
 from dsp.energymap import EnergyMap, Grid
+from dsp.errors import InvalidValue
 from firmware_py.rooms.maker import RoomMaker
 from firmware_py.rooms.source import find_source
 from models import container

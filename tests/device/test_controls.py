@@ -37,9 +37,7 @@ def test_laws_match_closed_forms(name: str, position: float, value: float) -> No
 
 
 def test_x_has_ten_steps_of_plug_in() -> None:
-    assert [to_value(find("x"), k / 9) for k in range(10)] == pytest.approx(
-        list(range(10)), abs=1e-12
-    )
+    assert [to_value(find("x"), k / 9) for k in range(10)] == pytest.approx(list(range(10)), abs=1e-12)
 
 
 @given(st.sampled_from(CONTROLS), st.floats(-0.5, 1.5))
@@ -51,9 +49,7 @@ def test_to_position_is_inverse_of_to_value(control, position) -> None:
         assert back == value
     else:
         assert back == pytest.approx(min(max(position, 0), 1), abs=1e-9)
-    assert to_value(control, to_position(control, value)) == pytest.approx(
-        value, rel=1e-9, abs=1e-9
-    )
+    assert to_value(control, to_position(control, value)) == pytest.approx(value, rel=1e-9, abs=1e-9)
 
 
 @given(st.sampled_from(CONTROLS), st.floats(0, 1))

@@ -18,8 +18,7 @@ def test_fault_text_has_place_reason_remedy_and_effect() -> None:
     fault = Fault.of(part, AdcError("no chip answers", "check its supply"))
     assert str(fault.part) == "adc 1"
     assert fault.text == (
-        "mine.toml, adc 1: mcp3008 (spi 0 0): no chip answers: check its supply;"
-        " its knobs keep their values"
+        "mine.toml, adc 1: mcp3008 (spi 0 0): no chip answers: check its supply; its knobs keep their values"
     )
 
 
@@ -47,9 +46,7 @@ class Broken:
 
 
 @pytest.mark.parametrize("kind", ["adc", "knob", "switch", "led"])
-def test_fault_led_flashes_by_kind_of_part(
-    clock: Clock, monkeypatch: pytest.MonkeyPatch, kind: Kind
-) -> None:
+def test_fault_led_flashes_by_kind_of_part(clock: Clock, monkeypatch: pytest.MonkeyPatch, kind: Kind) -> None:
     monkeypatch.setattr("device.parts.open_input", lambda line, chip: Broken())
     monkeypatch.setattr("device.parts.open_output", lambda line, chip: Broken())
     with Board.open("sim", clock=clock) as board:

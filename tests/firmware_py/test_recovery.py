@@ -17,16 +17,17 @@ from waiting import HANG_S, wait_until
 
 from device.controls import defaults
 from dsp.errors import UserError
-from firmware_py import crashguard, jack
-from firmware_py.bench.recovery import FAULTS, ROOM, Ear, OwnPedal, cause
+from firmware_py.base import crashguard
 from firmware_py.base.crashguard import CRASH_LOOP, CrashGuard
+from firmware_py.bench.recovery import FAULTS, ROOM, Ear, OwnPedal, cause
 from firmware_py.desk.private_pedal import private_pedal, wait_for_room
+from firmware_py.desk.supervisor import Supervisor
+from firmware_py.jack import server as jack
 from firmware_py.jack.keeper import JackKeeper
 from firmware_py.jack.server import sound_cards
 from firmware_py.jack.service import driver
 from firmware_py.state.session import load_session
 from firmware_py.state.settings import Settings
-from firmware_py.desk.supervisor import Supervisor
 
 pytestmark = pytest.mark.live
 

@@ -18,11 +18,11 @@ from waiting import HANG_S, wait_until
 
 from device.controls import CONTROLS, check, find, to_value
 from device.events import Action, Change, Notice
-from firmware_py import jack
 from firmware_py.control.inputs import Event, Program
 from firmware_py.control.midi import Midi
 from firmware_py.control.midi_map import MidiMap, target
 from firmware_py.control.midi_ports import Ports, is_plug
+from firmware_py.jack import server as jack
 
 pytestmark = pytest.mark.live
 

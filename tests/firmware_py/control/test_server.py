@@ -19,9 +19,9 @@ from waiting import HANG_S
 
 from device.controls import CONTROLS, defaults
 from firmware_py.control.pedal import Control
-from firmware_py.rooms.source import find_source
 from firmware_py.control.server import MAX_CLIENTS, Server
 from firmware_py.link.client import MAX_LINE, ask, socket_path
+from firmware_py.rooms.source import find_source
 
 VALUES = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=20),

@@ -18,10 +18,11 @@ import pytest
 from waiting import HANG_S
 
 from device.controls import defaults
-from firmware_py import boot, crashguard, doctor
+from firmware_py.base import boot, crashguard
 from firmware_py.control.pedal import Control
-from firmware_py.rooms.source import find_source
 from firmware_py.control.server import Server
+from firmware_py.desk import doctor
+from firmware_py.rooms.source import find_source
 
 
 @pytest.fixture

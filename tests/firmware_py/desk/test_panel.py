@@ -18,7 +18,7 @@ import pytest
 from waiting import HANG_S, wait_until
 
 from device.controls import CONTROLS, defaults, find
-from firmware_py import panel
+from firmware_py.desk import panel
 
 pytestmark = pytest.mark.live
 

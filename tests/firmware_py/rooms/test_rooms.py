@@ -15,8 +15,8 @@ from bank.format import write as write_bank
 from bank.recording import weights_at
 from device.controls import defaults
 from firmware_py.cli import main
-from firmware_py.rooms.source import BuiltInRooms
 from firmware_py.rooms.maker import RoomMaker
+from firmware_py.rooms.source import BuiltInRooms
 from models.generator import room_at
 
 RATE_HZ = 48000
