@@ -1,7 +1,6 @@
-"""The C extension dsp._engine, and what a wheel for each processor asks for; everything else about the package stands in setup.cfg.
+"""The C extension dsp._engine, and the dependencies of a wheel for each processor; the rest of the metadata is in setup.cfg.
 
-dsp/kernel_simd.c is compiled once for each instruction set that this processor family may have, with flags of its own; which of
-the objects runs is chosen at run time.
+How the kernel is compiled: dsp/simd_builds.py.
 """
 
 from __future__ import annotations
@@ -10,16 +9,22 @@ import os
 import platform
 import shlex
 import subprocess
+import sys
 import sysconfig
 from pathlib import Path
 
 from setuptools import Extension, setup
 from setuptools.command.build_ext import build_ext
 
+ROOT = Path(__file__).parent
+sys.path.insert(0, str(ROOT))  # pip's build environment does not have the source tree on it
+
+from dsp.simd_builds import KERNEL_SOURCES, builds_for, family_of  # noqa: E402
+
 
 def target() -> str:
-    """The processor family that the compiler builds for. Not this machine's: a 32-bit Raspberry Pi OS runs on a 64-bit kernel, and
-    wheels for boards are cross-compiled."""
+    """The machine that the compiler builds for, as in its triplet. It may differ from this machine: a 32-bit Raspberry Pi OS runs
+    on a 64-bit kernel, and wheels for boards are cross-compiled."""
     compiler = shlex.split(os.environ.get("CC") or sysconfig.get_config_var("CC") or "cc")[0]
     try:
         triplet = subprocess.run([compiler, "-dumpmachine"], capture_output=True, text=True, check=True).stdout
@@ -28,18 +33,7 @@ def target() -> str:
     return triplet.strip().split("-")[0]
 
 
-TARGET = target()
-FAST = ["-std=gnu11", "-O3", "-fno-math-errno", "-fno-trapping-math", "-fno-signed-zeros", "-ffp-contract=fast"]
-if TARGET == "aarch64":
-    FAST.append("-fno-schedule-insns")  # before registers are given out it only makes more spills; the second run stays
-if TARGET.startswith("arm"):
-    FAST.append("-ffast-math")  # else NEON is not used: it flushes denormals
-# name of the table, lanes, its flags
-BASELINE = ("nv_simd_baseline", 4, [])
-EXTRA = {
-    "x86_64": [("nv_simd_avx2", 8, ["-mavx2", "-mfma"])],
-    "arm": [("nv_simd_neon", 4, ["-march=armv7-a", "-mfpu=neon"])],
-}
+FAMILY = family_of(target())
 
 REQUIRES = [
     "pyo>=1.1.0",
@@ -49,8 +43,8 @@ REQUIRES = [
     "smbus2>=0.4.3",
     "python-osc>=1.8",
 ]
-# A condition on platform_machine would not do: it is the kernel's word, and a 32-bit Raspberry Pi OS runs on a 64-bit kernel ("aarch64").
-# A wheel of ours is for one processor anyhow, so its list is, too. `make test-arm` installs each ARM one.
+# No platform_machine markers: that is the kernel's architecture, and a 32-bit Raspberry Pi OS runs on a 64-bit kernel ("aarch64").
+# A wheel of nverb is for one processor, so its dependencies are too. `make test-arm` installs the wheel of each ARM processor.
 NUMPY, SOXR, LGPIO = "numpy>=1.26", "soxr>=0.5", "lgpio>=0.2.2"
 LITERT = 'ai-edge-litert>=1.0.1; python_version < "3.14"'
 # PyPI has no wheel of it from Python 3.13 on: Debian's python3-rtmidi serves there (the Makefile and systemd/tree.py ask for it)
@@ -67,22 +61,18 @@ REQUIRES += {
         LGPIO,
         'tflite-runtime>=2.14; python_version < "3.12"',
     ],
-}.get("arm" if TARGET.startswith("arm") else TARGET, [NUMPY, SOXR])
+}.get(FAMILY, [NUMPY, SOXR])
 
 
 class BuildEngine(build_ext):
     def build_extension(self, ext: Extension) -> None:
         folder = Path(self.build_temp) / "simd"
-        for table, lanes, flags in [BASELINE, *EXTRA.get(TARGET, [])]:
-            macros: list[tuple[str, str | None]] = [("NV_SIMD_TABLE", table), ("NV_LANES", str(lanes))]
-            if table != BASELINE[0]:
-                macros.append(("NV_SIMD_NAME", f'"{table.removeprefix("nv_simd_")}"'))
+        for build in builds_for(FAMILY):
             ext.extra_objects += self.compiler.compile(
                 ["dsp/kernel_simd.c"],
-                output_dir=str(folder / table),
-                macros=macros,
+                output_dir=str(folder / build.table),
                 include_dirs=["dsp"],
-                extra_postargs=[*FAST, "-fPIC", *flags],
+                extra_postargs=[*build.arguments(FAMILY), "-fPIC"],
                 depends=["dsp/kernel_simd.h"],
             )
         super().build_extension(ext)
@@ -93,12 +83,9 @@ setup(
     ext_modules=[
         Extension(
             "dsp._engine",
-            [f"dsp/{name}.c" for name in ("binding", "engine", "port", "vigil", "kernel", "kernel_plan")],
+            [f"dsp/{name}" for name in ("binding.c", "engine.c", "port.c", "vigil.c", *KERNEL_SOURCES)],
             include_dirs=["dsp"],
-            depends=[
-                f"dsp/{name}.h"
-                for name in ("engine", "port", "vigil", "kernel", "kernel_layout", "kernel_simd", "denormals")
-            ],
+            depends=sorted(f"dsp/{path.name}" for path in (ROOT / "dsp").glob("*.h")),
             extra_compile_args=["-std=gnu11", "-O2", "-Wall", "-Wextra"],
             libraries=["m"],
         )

@@ -23,6 +23,7 @@ from typing import Any
 import numpy as np
 
 from dsp.errors import UserError
+from dsp.simd_builds import KERNEL_SOURCES, Family, builds_for
 from firmware_py.state.settings import Settings
 from models.packages import how_to_install
 
@@ -33,7 +34,6 @@ BLOCKS = (64, 128, 256)
 FADE_FRAMES = 720
 BOARDS_GB_S = (("Cortex-A8", 0.5), ("Cortex-A53", 1.5))
 ZITA_PACKAGES = ("libzita-convolver4", "libzita-convolver-dev", "libfftw3-single3")
-FLAGS = ["-std=gnu11", "-O3", "-fno-math-errno", "-fno-trapping-math", "-fno-signed-zeros", "-ffp-contract=fast"]
 
 
 @dataclass(frozen=True)
@@ -41,7 +41,7 @@ class Platform:
     name: str
     prefix: str  # of the compiler's name
     tools: tuple[tuple[str, str], ...]  # program, Debian package
-    builds: tuple[tuple[str, int, tuple[str, ...]], ...]  # of kernel_simd.c: table, lanes, flags
+    family: Family  # of dsp/simd_builds.py
     bar: float  # Ir over zita's
     debian: str = ""
     qemu: str = ""
@@ -53,14 +53,14 @@ PLATFORMS = (
         "x86-64",
         "",
         (("gcc", "gcc"), ("valgrind", "valgrind")),
-        (("nv_simd_baseline", 4, ()), ("nv_simd_avx2", 8, ("-mavx2", "-mfma"))),
+        "x86_64",
         0.25,
     ),
     Platform(
         "aarch64",
         "aarch64-linux-gnu-",
         (("aarch64-linux-gnu-gcc", "gcc-aarch64-linux-gnu"), ("qemu-aarch64", "qemu-user")),
-        (("nv_simd_baseline", 4, ("-fno-schedule-insns",)),),
+        "aarch64",
         0.40,
         "arm64",
         "qemu-aarch64",
@@ -70,7 +70,7 @@ PLATFORMS = (
         "armhf",
         "arm-linux-gnueabihf-",
         (("arm-linux-gnueabihf-gcc", "gcc-arm-linux-gnueabihf"), ("qemu-arm", "qemu-user")),
-        (("nv_simd_baseline", 4, ("-ffast-math",)), ("nv_simd_neon", 4, ("-mfpu=neon", "-ffast-math"))),
+        "arm",
         0.27,
         "armhf",
         "qemu-arm",
@@ -111,11 +111,9 @@ class Counter:
         self.peer_root: Path | None = None
         gcc = platform.prefix + "gcc"
         self.objects = []
-        for table, lanes, flags in platform.builds:
-            target = self.folder / f"{table}.o"
-            name = [] if table == "nv_simd_baseline" else [f'-DNV_SIMD_NAME="{table[8:]}"']
-            defines = [f"-DNV_SIMD_TABLE={table}", f"-DNV_LANES={lanes}", *name]
-            run([gcc, *FLAGS, *flags, *defines, "-c", DSP / "kernel_simd.c", "-o", target], gcc)
+        for build in builds_for(platform.family):
+            target = self.folder / f"{build.table}.o"
+            run([gcc, *build.arguments(platform.family), "-c", DSP / "kernel_simd.c", "-o", target], gcc)
             self.objects.append(target)
         if platform.qemu:
             plugin = self.folder / "count.so"
@@ -125,7 +123,7 @@ class Counter:
         program = self.folder / name
         if not program.exists():
             static = ["-static"] if self.platform.qemu else []
-            sources = [DSP / f"bench/{name}.c", DSP / "kernel.c", DSP / "kernel_plan.c"]
+            sources = [DSP / f"bench/{name}.c", *(DSP / source for source in KERNEL_SOURCES)]
             gcc = self.platform.prefix + "gcc"
             run(
                 [
