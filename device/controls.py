@@ -49,10 +49,11 @@ class OutOfRange(InvalidValue):
 class Control:
     """One row of the table.
 
-    target: "engine" for parameters of the audio process, "room" if a change needs a new impulse
-    response, "pedal" for the control process. smoothing_ms: time in which the engine follows a
-    change (0 for room and pedal; rooms crossfade in `fade`). cc: the MIDI controller, unless
-    another was learnt.
+    target says who acts on it: "engine" the audio process, through the mailbox; "room" a new impulse response is
+    made; "pedal" the control process itself. smoothing_ms is the time that the engine takes to follow a change (0:
+    not its business; for all of the room, `fade` is the time). cc is the MIDI controller that moves it unless another
+    was learnt. param names the engine's parameter that an "engine" control sets (dsp/engine_params.h); % become a
+    fraction there.
     """
 
     name: str
@@ -66,6 +67,7 @@ class Control:
     target: Target
     cc: int | None
     help: str
+    param: str = ""
 
     def __post_init__(self) -> None:
         if not self.minimum < self.maximum:
@@ -74,6 +76,8 @@ class Control:
             raise ValueError(f"control {self.name}: no law {self.law!r}; there are {', '.join(LAWS)}")
         if self.law == "log" and self.minimum <= 0:
             raise ValueError(f"control {self.name}: a log law needs a minimum above 0")
+        if (self.target == "engine") != bool(self.param):
+            raise ValueError(f"control {self.name}: engine controls name a parameter, others none")
 
     @property
     def is_switch(self) -> bool:
@@ -89,30 +93,188 @@ COLOUR_HELP = "latent axis 4 to 8 of a decoder: the colour of a preset, set by `
 # is on a send and defaults to 100.
 # fmt: off
 CONTROLS: tuple[Control, ...] = (
-    # name, title, unit, minimum, maximum, law, default, smoothing_ms, target, cc, help
-    Control("gain", "Gain", "dB", -140, 12, "cubic", -3, 20, "engine", 7, "input gain; the lowest value is silence"),
-    Control("x", "X", "", 0, KNOB_STEPS, "linear", KNOB_STEPS / 2, 0, "room", 16, X_HELP),
-    Control("y", "Y", "", 0, KNOB_STEPS, "linear", KNOB_STEPS / 2, 0, "room", 17, "second axis of rooms"),
-    Control("z", "Z", "", 0, KNOB_STEPS, "linear", KNOB_STEPS / 2, 0, "room", 18, "third axis of rooms"),
-    Control("width", "Width", "", -4, 4, "linear", 1, 0, "room", 19, "0 mono, 1 natural stereo, above 1 wider, below 0 sides swapped"),
-    Control("predelay", "Pre-delay", "ms", 0, 100, "linear", 0, 20, "engine", 12, "delay before the room starts"),
-    Control("lowpass", "Low-pass", "", 0, 1, "switch", 0, 20, "engine", 80, "low-pass filter of the wet sound"),
-    Control("lowpass_hz", "Low-pass Fc", "Hz", 500, 20000, "log", 20000, 20, "engine", 74, "low-pass cutoff (second order, Q 0.71)"),
-    Control("highpass", "High-pass", "", 0, 1, "switch", 0, 20, "engine", 81, "high-pass filter of the wet sound"),
-    Control("highpass_hz", "High-pass Fc", "Hz", 20, 5000, "log", 20, 20, "engine", 75, "high-pass cutoff (second order, Q 0.71)"),
-    Control("mix", "Mix", "%", 0, 100, "linear", 35, 20, "engine", 91, "0 dry only, 100 wet only"),
+    #       name           title           unit     min    max  law       default  ms  target     cc  help
+    Control(
+        "gain",
+        "Gain",
+        "dB",
+        -140,
+        12,
+        "cubic",
+        -3,
+        20,
+        "engine",
+        7,
+        "input gain; the lowest value is silence",
+        param="gain_db",
+    ),
+    Control("x", "X", "", 0, 9, "linear", 4.5, 0, "room", 16, "first axis of rooms; latent = -2 + 4 x / 9"),
+    Control("y", "Y", "", 0, 9, "linear", 4.5, 0, "room", 17, "second axis of rooms"),
+    Control("z", "Z", "", 0, 9, "linear", 4.5, 0, "room", 18, "third axis of rooms"),
+    Control(
+        "width",
+        "Width",
+        "",
+        -4,
+        4,
+        "linear",
+        1,
+        0,
+        "room",
+        19,
+        "0 mono, 1 natural stereo, beyond: wider; negative: sides exchanged",
+    ),
+    Control(
+        "predelay",
+        "Pre-delay",
+        "ms",
+        0,
+        100,
+        "linear",
+        0,
+        20,
+        "engine",
+        12,
+        "time before the room answers",
+        param="predelay_ms",
+    ),
+    Control(
+        "lowpass",
+        "Low-pass",
+        "",
+        0,
+        1,
+        "switch",
+        0,
+        20,
+        "engine",
+        80,
+        "low-pass filter of the wet sound",
+        param="lowpass_on",
+    ),
+    Control(
+        "lowpass_hz",
+        "Low-pass Fc",
+        "Hz",
+        500,
+        20000,
+        "log",
+        20000,
+        20,
+        "engine",
+        74,
+        "its cutoff (second order, Q 0.71)",
+        param="lowpass_hz",
+    ),
+    Control(
+        "highpass",
+        "High-pass",
+        "",
+        0,
+        1,
+        "switch",
+        0,
+        20,
+        "engine",
+        81,
+        "high-pass filter of the wet sound",
+        param="highpass_on",
+    ),
+    Control(
+        "highpass_hz",
+        "High-pass Fc",
+        "Hz",
+        20,
+        5000,
+        "log",
+        20,
+        20,
+        "engine",
+        75,
+        "its cutoff (second order, Q 0.71)",
+        param="highpass_hz",
+    ),
+    Control(
+        "mix", "Mix", "%", 0, 100, "linear", 35, 20, "engine", 91, "0 the dry sound alone, 100 the wet", param="mix"
+    ),
     Control("decay", "Decay", "x", 0.25, 4, "log", 1, 0, "room", 72, "factor on every decay time of the room"),
     Control("size", "Size", "x", 0.5, 2, "log", 1, 0, "room", 76, "factor on the room's dimensions"),
-    Control("tilt", "Tilt", "dB", -12, 12, "linear", 0, 0, "room", 77, "spectral tilt: + brighter, - darker, end to end"),
-    Control("early_late", "Early/late", "dB", -12, 12, "linear", 0, 0, "room", 78, "+ louder late part, - louder early reflections"),
-    Control("attack", "Attack", "ms", 0, 500, "linear", 0, 0, "room", 73, "fade-in time of the room"),
-    Control("reverse", "Reverse", "", 0, 1, "switch", 0, 0, "room", 82, "plays the room backwards"),
-    Control("resampling", "Resampling", "", 0, 1, "switch", 1, 0, "room", 87, "on: resamples 16 kHz plug-in rooms; off: sample for sample"),
-    Control("fade", "Fade", "ms", 5, 500, "log", 15, 0, "engine", 79, "crossfade time when the room changes"),
-    Control("bypass", "Bypass", "", 0, 1, "switch", 0, 20, "engine", 83, "on: the input passes unprocessed"),
-    Control("trails", "Trails", "", 0, 1, "switch", 1, 20, "engine", 85, "on: the tail rings out in bypass; off: it is cut"),
-    Control("freeze", "Freeze", "", 0, 1, "switch", 0, 0, "pedal", 64, "on: the room is kept when knobs move"),
-    Control("limiter", "Limiter", "", 0, 1, "switch", 1, 20, "engine", 86, "limits output peaks to full scale and removes DC offset"),
+    Control(
+        "tilt",
+        "Tilt",
+        "dB",
+        -12,
+        12,
+        "linear",
+        0,
+        0,
+        "room",
+        77,
+        "brighter (+) or darker (-), end to end of the spectrum",
+    ),
+    Control(
+        "early_late",
+        "Early/late",
+        "dB",
+        -12,
+        12,
+        "linear",
+        0,
+        0,
+        "room",
+        78,
+        "late reverberation (+) or early reflections (-) louder",
+    ),
+    Control("attack", "Attack", "ms", 0, 500, "linear", 0, 0, "room", 73, "time in which the room swells in"),
+    Control("reverse", "Reverse", "", 0, 1, "switch", 0, 0, "room", 82, "the room played backwards"),
+    Control(
+        "resampling",
+        "Resampling",
+        "",
+        0,
+        1,
+        "switch",
+        1,
+        0,
+        "room",
+        87,
+        "the plug-in's 16 kHz waveforms converted to 32, 44.1, 48 or 96 kHz; off: sample for sample",
+    ),
+    Control(
+        "fade", "Fade", "ms", 5, 500, "log", 15, 0, "engine", 79, "crossfade from one room to the next", param="fade_ms"
+    ),
+    Control(
+        "bypass", "Bypass", "", 0, 1, "switch", 0, 20, "engine", 83, "on: the input passes untouched", param="bypass"
+    ),
+    Control(
+        "trails",
+        "Trails",
+        "",
+        0,
+        1,
+        "switch",
+        1,
+        20,
+        "engine",
+        85,
+        "on: the tail rings out in bypass; off: it is cut",
+        param="trails",
+    ),
+    Control("freeze", "Freeze", "", 0, 1, "switch", 0, 0, "pedal", 64, "on: the room holds, whatever the knobs do"),
+    Control(
+        "limiter",
+        "Limiter",
+        "",
+        0,
+        1,
+        "switch",
+        1,
+        20,
+        "engine",
+        86,
+        "output peaks are held at full scale, a standing offset is taken off",
+        param="limiter_on",
+    ),
     *(
         Control(f"colour{n}", f"Colour {n}", "", -LATENT_LIMIT, LATENT_LIMIT, "linear", 0, 0, "room", None, COLOUR_HELP)
         for n in range(1, 6)

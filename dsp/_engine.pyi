@@ -1,9 +1,15 @@
 from collections.abc import Iterable, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 from numpy.typing import ArrayLike as Buffer
 
-PARAMS: tuple[str, ...]
+class Param(NamedTuple):
+    default: float
+    lowest: float
+    highest: float
+
+PARAMS: dict[str, Param]
+"""The engine's parameters by name, see dsp/engine_params.h."""
 LEAVE_AT_NEW_SIZE: int
 """Address of nv_vigil_block_size, see dsp/vigil.h."""
 
@@ -23,8 +29,8 @@ class Port:
     max_taps: int
     held: int
     def __init__(self, memory: Buffer, layout: bytes | None = None, ir_channels: int = 4, rate_hz: int = 0) -> None: ...
-    def set_params(self, values: Sequence[float]) -> None: ...
-    def params(self) -> tuple[float, ...] | None: ...
+    def set_params(self, values: dict[str, float]) -> None: ...
+    def params(self) -> dict[str, float] | None: ...
     def load_ir(self, ir: Buffer, room: int = 0) -> int: ...
     def recover_steering(self) -> None: ...
     def hold(self) -> None: ...

@@ -17,11 +17,6 @@ static PyObject *raise_error(int error) {
     return NULL;
 }
 
-static const char *const PARAM_NAMES[NV_PARAMS_USED] = {
-    "gain_db",    "mix",    "predelay_ms", "lowpass_on", "lowpass_hz", "highpass_on",
-    "highpass_hz", "bypass", "trails",      "limiter_on", "fade_ms",
-};
-
 /* ---- arrays of float32, by the buffer protocol --------------------------------------------------------------------------- */
 
 /* A C-contiguous float32 buffer of `dimensions` dimensions; shape[] receives them. */
@@ -110,23 +105,27 @@ static PyObject *port_new(PyTypeObject *type, PyObject *args, PyObject *kwargs) 
     return (PyObject *)self;
 }
 
+static int is_param(PyObject *name) {
+    for (int i = 0; i < NV_PARAMS_USED; i++)
+        if (PyUnicode_Check(name) && !PyUnicode_CompareWithASCIIString(name, nv_param_table[i].name)) return 1;
+    return 0;
+}
+
 static PyObject *port_set_params(PortObject *self, PyObject *values) {
     float params[NV_PARAMS] = {0};
-    PyObject *list = PySequence_Fast(values, "parameters must be a sequence");
-    if (!list) return NULL;
-    Py_ssize_t n = PySequence_Fast_GET_SIZE(list);
-    if (n != NV_PARAMS_USED) {
-        PyErr_Format(PyExc_ValueError, "%zd parameters, not %d", n, NV_PARAMS_USED);
-        n = -1;
+    if (!PyDict_Check(values)) return PyErr_Format(PyExc_TypeError, "parameters must be a dict of names and values");
+    for (int i = 0; i < NV_PARAMS_USED; i++) {
+        const char *name = nv_param_table[i].name;
+        PyObject *value = PyDict_GetItemString(values, name);
+        if (!value) return PyErr_Format(PyExc_ValueError, "parameter %s is missing", name);
+        double number = PyFloat_AsDouble(value);
+        if (PyErr_Occurred()) return NULL;
+        if (!isfinite(number)) return PyErr_Format(PyExc_ValueError, "parameter %s is not finite", name);
+        params[i] = (float)number;
     }
-    for (Py_ssize_t i = 0; i < n; i++) {
-        double v = PyFloat_AsDouble(PySequence_Fast_GET_ITEM(list, i));
-        if (!PyErr_Occurred() && !isfinite(v)) PyErr_Format(PyExc_ValueError, "%s is not finite", PARAM_NAMES[i]);
-        if (PyErr_Occurred()) break;
-        params[i] = (float)v;
-    }
-    Py_DECREF(list);
-    if (PyErr_Occurred()) return NULL;
+    PyObject *name, *value;
+    for (Py_ssize_t at = 0; PyDict_Next(values, &at, &name, &value);)
+        if (!is_param(name)) return PyErr_Format(PyExc_ValueError, "the engine has no parameter %R", name);
     nv_port_set_params(self->port, params);
     Py_RETURN_NONE;
 }
@@ -134,9 +133,13 @@ static PyObject *port_set_params(PortObject *self, PyObject *values) {
 static PyObject *port_params(PortObject *self, PyObject *Py_UNUSED(ignored)) {
     float params[NV_PARAMS];
     if (!nv_port_get_params(self->port, params)) Py_RETURN_NONE;
-    PyObject *tuple = PyTuple_New(NV_PARAMS_USED);
-    for (int i = 0; tuple && i < NV_PARAMS_USED; i++) PyTuple_SET_ITEM(tuple, i, PyFloat_FromDouble(params[i]));
-    return tuple;
+    PyObject *dict = PyDict_New();
+    for (int i = 0; dict && i < NV_PARAMS_USED; i++) {
+        PyObject *value = PyFloat_FromDouble(params[i]);
+        if (!value || PyDict_SetItemString(dict, nv_param_table[i].name, value) < 0) Py_CLEAR(dict);
+        Py_XDECREF(value);
+    }
+    return dict;
 }
 
 static PyObject *port_load_ir(PortObject *self, PyObject *args, PyObject *kwargs) {
@@ -260,8 +263,9 @@ static PyObject *port_max_taps(PortObject *self, void *Py_UNUSED(closure)) {
 
 static PyMethodDef port_methods[] = {
     {"set_params", (PyCFunction)port_set_params, METH_O,
-     "set_params(values): one whole set, in the order of PARAMS, physical units. Steering side."},
-    {"params", (PyCFunction)port_params, METH_NOARGS, "The set last written, or None while one is being written."},
+     "set_params(values): writes one complete set, a dict with every name of PARAMS, physical units. Raises ValueError naming a\n"
+     "parameter that is missing, unknown or not finite. Steering side."},
+    {"params", (PyCFunction)port_params, METH_NOARGS, "params() -> dict of the set last written, or None while one is being written."},
     {"load_ir", (PyCFunction)(void (*)(void))port_load_ir, METH_VARARGS | METH_KEYWORDS,
      "load_ir(ir, room=0) -> serial: transforms a float32 IR (1, 2 or 4 channels, taps) into a free slot and hands it over. The\n"
      "GIL is free meanwhile. Raises ValueError for an IR that is too long, has other channels or is not finite, MemoryError. Steering side."},
@@ -596,6 +600,29 @@ static struct PyModuleDef module = {
     PyModuleDef_HEAD_INIT, .m_name = "dsp._engine", .m_doc = "The kernel, the port and the engine in C.", .m_size = -1, .m_methods = module_methods,
 };
 
+static PyStructSequence_Field param_fields[] = {
+    {"default", "in a new port"}, {"lowest", "values below are clamped"}, {"highest", "values above are clamped"}, {0}};
+static PyStructSequence_Desc param_desc = {"dsp._engine.Param", "A parameter of the engine.", param_fields, 3};
+
+/* Adds PARAMS: name -> Param. */
+static int add_params(PyObject *m) {
+    PyTypeObject *type = PyStructSequence_NewType(&param_desc);
+    PyObject *params = type ? PyDict_New() : NULL;
+    for (int i = 0; params && i < NV_PARAMS_USED; i++) {
+        const nv_param_row *row = &nv_param_table[i];
+        PyObject *param = PyStructSequence_New(type);
+        if (param) {
+            PyStructSequence_SET_ITEM(param, 0, PyFloat_FromDouble(row->initial));
+            PyStructSequence_SET_ITEM(param, 1, PyFloat_FromDouble(row->lowest));
+            PyStructSequence_SET_ITEM(param, 2, PyFloat_FromDouble(row->highest));
+        }
+        if (!param || PyErr_Occurred() || PyDict_SetItemString(params, row->name, param) < 0) Py_CLEAR(params);
+        Py_XDECREF(param);
+    }
+    if (!params || PyModule_AddObjectRef(m, "Param", (PyObject *)type) < 0) return -1;
+    return PyModule_AddObject(m, "PARAMS", params);
+}
+
 PyMODINIT_FUNC PyInit__engine(void) {
     static const struct {
         const char *name;
@@ -607,9 +634,7 @@ PyMODINIT_FUNC PyInit__engine(void) {
         if (PyType_Ready(types[i].type) < 0) return NULL;
         if (types[i].name && PyModule_AddObjectRef(m, types[i].name, (PyObject *)types[i].type) < 0) return NULL;
     }
-    PyObject *names = PyTuple_New(NV_PARAMS_USED);
-    for (int i = 0; names && i < NV_PARAMS_USED; i++) PyTuple_SET_ITEM(names, i, PyUnicode_FromString(PARAM_NAMES[i]));
-    if (!names || PyModule_AddObject(m, "PARAMS", names) < 0) return NULL;
+    if (add_params(m) < 0) return NULL;
     PyObject *leave = PyLong_FromVoidPtr((void *)nv_vigil_block_size);
     if (!leave || PyModule_AddObject(m, "LEAVE_AT_NEW_SIZE", leave) < 0) return NULL;
     return m;

@@ -256,22 +256,32 @@ static void hold_peak(_Atomic uint32_t *meter, float peak) {
 
 static double amplitude(double db) { return db <= -140 ? 0 : pow(10, db / 20); }
 
-/* Targets from parameters. `ramp_frames` 0 jumps (before the first block). The values come from shared memory: a hostile or
- * damaged one is held within its range, so that no delay or cutoff can leave its buffer or its meaning. */
+/* Reads the parameters if they have changed: 1 if so. The values come from shared memory, so each is clamped to its range: no
+ * delay or cutoff can leave its buffer or its meaning. */
+static int read_params(nv_engine *e) {
+    uint32_t sequence = atomic_load_explicit(&e->port->params_sequence, memory_order_relaxed);
+    if (sequence == e->params_sequence || !nv_port_get_params(e->port, e->params)) return 0;
+    e->params_sequence = sequence;
+    for (int i = 0; i < NV_PARAMS_USED; i++) {
+        float value = isfinite(e->params[i]) ? e->params[i] : 0;
+        e->params[i] = clamp(value, nv_param_table[i].lowest, nv_param_table[i].highest);
+    }
+    return 1;
+}
+
+/* Sets the ramps' targets from the parameters. `ramp_frames` 0 jumps to them (before the first block). */
 static void apply(nv_engine *e, int ramp_frames) {
-    float *p = e->params;
-    for (int i = 0; i < NV_PARAMS; i++)
-        if (!isfinite(p[i])) p[i] = 0;
-    double gain = amplitude(clamp(p[NV_GAIN_DB], -140, 24)), mix = clamp(p[NV_MIX], 0, 1);
+    const float *p = e->params;
+    double gain = amplitude(p[NV_GAIN_DB]), mix = p[NV_MIX];
     int bypass = p[NV_BYPASS] >= 0.5f, trails = p[NV_TRAILS] >= 0.5f;
     double send = bypass ? 0 : gain, wet = bypass && !trails ? 0 : mix, dry = bypass ? 1 : (1 - mix) * gain;
-    double low_hz = clamp(p[NV_LOWPASS_HZ], 10, 24000), high_hz = clamp(p[NV_HIGHPASS_HZ], 10, 24000);
+    double low_hz = p[NV_LOWPASS_HZ], high_hz = p[NV_HIGHPASS_HZ];
     if (ramp_frames == 0) {
         ramp_jump(&e->send, send), ramp_jump(&e->wet, wet), ramp_jump(&e->dry, dry);
         ramp_jump(&e->lowpass.log2_hz, log2(low_hz)), ramp_jump(&e->highpass.log2_hz, log2(high_hz));
         ramp_jump(&e->lowpass.amount, p[NV_LOWPASS_ON] >= 0.5f), ramp_jump(&e->highpass.amount, p[NV_HIGHPASS_ON] >= 0.5f);
         e->lowpass.now = design(0, low_hz, e->rate_hz), e->highpass.now = design(1, high_hz, e->rate_hz);
-        e->delay.now = tap_at(clamp(p[NV_PREDELAY_MS], 0, NV_MAX_PREDELAY_MS) * e->rate_hz / 1000);
+        e->delay.now = tap_at(p[NV_PREDELAY_MS] * e->rate_hz / 1000);
         return;
     }
     ramp_to(&e->send, send, ramp_frames), ramp_to(&e->wet, wet, ramp_frames), ramp_to(&e->dry, dry, ramp_frames);
@@ -280,7 +290,7 @@ static void apply(nv_engine *e, int ramp_frames) {
     ramp_to(&e->highpass.amount, p[NV_HIGHPASS_ON] >= 0.5f, ramp_frames);
 }
 
-static int fade_frames(const nv_engine *e) { return (int)(clamp(e->params[NV_FADE_MS], 1, 2000) * e->rate_hz / 1000); }
+static int fade_frames(const nv_engine *e) { return (int)(e->params[NV_FADE_MS] * e->rate_hz / 1000); }
 
 /* Takes a new IR if one waits, and tells the port which slots the kernel has let go of. */
 static void change_room(nv_engine *e) {
@@ -338,8 +348,8 @@ nv_engine *nv_engine_new(nv_port *port, int *error) {
         e->gained[c] = calloc((size_t)e->frames, sizeof(float));
         if (!e->delay.line[c] || !e->gained[c]) return nv_engine_free(e), NULL;
     }
-    if (nv_port_get_params(port, e->params))
-        e->params_sequence = atomic_load_explicit(&port->params_sequence, memory_order_relaxed);
+    for (int i = 0; i < NV_PARAMS_USED; i++) e->params[i] = nv_param_table[i].initial; /* if a writer died half-way */
+    read_params(e);
     apply(e, 0);
     e->kernel = nv_kernel_new(&port->layout, fade_frames(e), error);
     if (!e->kernel) return nv_engine_free(e), NULL;
@@ -418,11 +428,7 @@ static void guard_wet(nv_engine *e, float *const *wet) {
 }
 
 void nv_engine_process(nv_engine *e, const float *const *in, float *const *wet, float *const *dry) {
-    uint32_t sequence = atomic_load_explicit(&e->port->params_sequence, memory_order_relaxed);
-    if (sequence != e->params_sequence && nv_port_get_params(e->port, e->params)) {
-        e->params_sequence = sequence;
-        apply(e, e->ramp_frames);
-    }
+    if (read_params(e)) apply(e, e->ramp_frames);
     change_room(e);
     take_input(e, in, dry);
     const float *gained[2] = {e->gained[0], e->gained[1]};
@@ -430,7 +436,7 @@ void nv_engine_process(nv_engine *e, const float *const *in, float *const *wet, 
     guard_wet(e, wet);
     filter_run(&e->highpass, wet, e->frames);
     filter_run(&e->lowpass, wet, e->frames);
-    predelay_run(&e->delay, wet, e->frames, clamp(e->params[NV_PREDELAY_MS], 0, NV_MAX_PREDELAY_MS) * e->rate_hz / 1000);
+    predelay_run(&e->delay, wet, e->frames, e->params[NV_PREDELAY_MS] * e->rate_hz / 1000);
     for (int i = 0; i < e->frames; i++) {
         float g = (float)ramp_next(&e->wet);
         wet[0][i] *= g, wet[1][i] *= g;

@@ -14,7 +14,7 @@
 #define NV_ENGINE_H
 #include "port.h"
 
-enum { NV_RAMP_MS = 20, NV_MAX_PREDELAY_MS = 100 };
+enum { NV_RAMP_MS = 20 };
 
 typedef struct nv_engine nv_engine;
 

@@ -12,6 +12,12 @@
 
 static const char MAGIC[8] = "nverbprt";
 
+const nv_param_row nv_param_table[NV_PARAMS_USED] = {
+#define ROW(constant, name, initial, lowest, highest) [constant] = {#name, initial, lowest, highest},
+    NV_ENGINE_PARAMS(ROW)
+#undef ROW
+};
+
 static uint64_t round_up(uint64_t n, uint64_t step) { return (n + step - 1) / step * step; }
 
 size_t nv_port_bytes(const nv_layout *layout, int ir_channels) {
@@ -31,6 +37,9 @@ int nv_port_create(void *memory, size_t bytes, const nv_layout *layout, int ir_c
     port->bytes = bytes;
     port->slot_bytes = (bytes - NV_PORT_HEADER_BYTES) / NV_SLOTS / 4096 * 4096;
     port->layout = *layout;
+    float params[NV_PARAMS] = {0};
+    for (int i = 0; i < NV_PARAMS_USED; i++) params[i] = nv_param_table[i].initial;
+    nv_port_set_params(port, params);
     for (int slot = 0; slot < NV_SLOTS; slot++) atomic_store_explicit(&port->slot[slot].held, port->slot_bytes, memory_order_relaxed);
     atomic_store_explicit(&port->ready, 1, memory_order_release);
     return NV_OK;

@@ -12,7 +12,7 @@
  *       32      4  ready            creator      1 when all of the above and the layout are written
  *       64    120  layout           creator      nv_layout: how spectra for this engine are cut
  *      256      4  params_sequence  steering     odd while the parameters are being written
- *      260     64  params[16]       steering     float32 bits, physical units, see nv_param
+ *      260     64  params[16]       steering     float32 bits, in the order of engine_params.h
  *      384    3x64 slot[3]          both         state, channels, bytes, serial, room, held: see nv_port_slot
  *      576     ..  meters           audio        see nv_meters
  *     4096     ..  spectra          steering     NV_SLOTS times slot_bytes
@@ -33,25 +33,10 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include "engine_params.h"
 #include "kernel.h"
 
 enum { NV_PORT_VERSION = 3, NV_SLOTS = 3, NV_PARAMS = 16, NV_PORT_HEADER_BYTES = 4096, NV_HOLD_STEPS = 8, NV_HOLD_FIRST = 2 };
-
-/* Parameters, by index in `params`. Units are physical; the engine does all smoothing. */
-typedef enum nv_param {
-    NV_GAIN_DB,      /* input gain; <= -140 is silence */
-    NV_MIX,          /* 0 dry .. 1 wet */
-    NV_PREDELAY_MS,  /* 0 .. NV_MAX_PREDELAY_MS, wet only */
-    NV_LOWPASS_ON,   /* 0 or 1 */
-    NV_LOWPASS_HZ,
-    NV_HIGHPASS_ON,  /* 0 or 1 */
-    NV_HIGHPASS_HZ,
-    NV_BYPASS,       /* 1: the input passes untouched */
-    NV_TRAILS,       /* 1: in bypass the tail rings out; 0: it is cut */
-    NV_LIMITER_ON,   /* 1: output peaks are held at full scale, a standing offset is taken off */
-    NV_FADE_MS,      /* crossfade of an IR change */
-    NV_PARAMS_USED
-} nv_param;
 
 enum { NV_SLOT_FREE, NV_SLOT_WRITING, NV_SLOT_READY, NV_SLOT_INCOMING, NV_SLOT_PLAYING };
 
@@ -99,11 +84,13 @@ _Static_assert(offsetof(nv_port, layout) == 64, "port layout");
 _Static_assert(offsetof(nv_port, params_sequence) == 256, "port layout");
 _Static_assert(offsetof(nv_port, slot) == 384, "port layout");
 _Static_assert(offsetof(nv_port, meters) == 576, "port layout");
+_Static_assert((int)NV_PARAMS_USED <= (int)NV_PARAMS, "port layout");
 _Static_assert(sizeof(nv_port) <= NV_PORT_HEADER_BYTES, "port layout");
 
 /* Bytes of a port for this layout with room in each slot for an IR of max_taps taps and `ir_channels` channels. */
 size_t nv_port_bytes(const nv_layout *layout, int ir_channels);
-/* Makes a port in zeroed memory aligned to 64 bytes. Creator, before anyone else sees it. NV_OK or an error. */
+/* Makes a port with default parameters in memory aligned to 64 bytes. Called by the creator, before another process
+ * opens it. NV_OK or an error. */
 int nv_port_create(void *memory, size_t bytes, const nv_layout *layout, int ir_channels, uint32_t rate_hz);
 /* NV_OK if the memory holds a whole, ready port that this build understands; checks every field that is used later. */
 int nv_port_check(const void *memory, size_t bytes);

@@ -33,20 +33,6 @@ if TYPE_CHECKING:
 
 NO_JACK, START_AGAIN, BAD_JACK = 69, 75, 78
 JACK_WAIT_S = 10.0
-DEFAULT_PARAMS = {
-    "gain_db": -3.0,
-    "mix": 0.0,
-    "predelay_ms": 0.0,
-    "lowpass_on": 0.0,
-    "lowpass_hz": 20000.0,
-    "highpass_on": 0.0,
-    "highpass_hz": 20.0,
-    "bypass": 0.0,
-    "trails": 1.0,
-    "limiter_on": 1.0,
-    "fade_ms": 15.0,
-}
-"""Played until the control process speaks: dry signal, never silence."""
 
 
 def say(text: str) -> None:
@@ -61,6 +47,7 @@ def run(*, client: str, inputs: int, max_ir_s: float, connect: bool, lock: bool)
     signal.pthread_sigmask(signal.SIG_BLOCK, stop)
     one_arena()
     os.environ["JACK_NO_START_SERVER"] = "1"  # else boot() waits 6 s for a server that nobody starts
+    from dsp._engine import PARAMS
     from dsp.graph import Graph, jack_server, settle_memory
     from firmware_py.link import mailbox
 
@@ -91,8 +78,8 @@ def run(*, client: str, inputs: int, max_ir_s: float, connect: bool, lock: bool)
         say(f"JACK runs with {block_frames} frames at {rate_hz} Hz: {error}")
         guard.blameless()
         return BAD_JACK
-    if port.params() in (None, (0.0,) * len(DEFAULT_PARAMS)):
-        port.set_params(list(DEFAULT_PARAMS.values()))
+    if port.params() is None:  # the control process died while it wrote them
+        port.set_params({name: param.default for name, param in PARAMS.items()})
     graph = Graph(port)
     if lock and not lock_pages(except_file=mailbox.mailbox_path()):
         say("memory is not locked: raise the limit memlock (LimitMEMLOCK=infinity)")

@@ -6,17 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from device.controls import (
-    CONTROLS,
-    OutOfRange,
-    UnknownControl,
-    check,
-    find,
-    format,
-    parse,
-    to_position,
-    to_value,
-)
+from device.controls import CONTROLS, OutOfRange, UnknownControl, check, find, format, parse, to_position, to_value
+from dsp._engine import PARAMS
 
 TABLE = [  # control, position, value by the law's closed form
     ("gain", 0.5, -140 + 152 * 0.5 ** (1 / 3)),
@@ -119,3 +110,15 @@ def test_rows_have_unique_names_ccs_and_valid_defaults() -> None:
     for control in CONTROLS:
         assert check(control, control.default) == control.default
         assert control.help
+
+
+@pytest.mark.parametrize("name", PARAMS)
+def test_every_engine_parameter_has_one_control_within_its_range(name: str) -> None:
+    (control,) = [control for control in CONTROLS if control.param == name]
+    scale = 100 if control.unit == "%" else 1
+    assert PARAMS[name].lowest <= control.minimum / scale
+    assert PARAMS[name].highest >= control.maximum / scale
+
+
+def test_engine_controls_name_parameters_of_the_engine() -> None:
+    assert {control.param for control in CONTROLS if control.target == "engine"} == set(PARAMS)

@@ -131,7 +131,10 @@ static void session(bytes *b, int damaged) {
     uint8_t *memory = room(size);
     nv_port *port = (nv_port *)memory;
     if (nv_port_create(memory, size, &layout, 4, 48000)) abort();
-    float params[NV_PARAMS] = {0, 0.5f, 1, 1, 8000, 1, 100, 0, 1, 1, 5};
+    float params[NV_PARAMS] = {
+        [NV_MIX] = 0.5f, [NV_PREDELAY_MS] = 1, [NV_LOWPASS_ON] = 1, [NV_LOWPASS_HZ] = 8000, [NV_HIGHPASS_ON] = 1,
+        [NV_HIGHPASS_HZ] = 100, [NV_TRAILS] = 1, [NV_LIMITER_ON] = 1, [NV_FADE_MS] = 5,
+    };
     nv_port_set_params(port, params);
     if (damaged) damage(b, memory, NV_PORT_HEADER_BYTES);
     int error;

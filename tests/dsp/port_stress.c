@@ -85,6 +85,7 @@ int main(void) {
     memset(memory, 0, bytes);
     if (nv_port_create(memory, bytes, &layout, 2, 48000) || nv_port_check(memory, bytes)) return 2;
     port = memory;
+    nv_port_set_params(port, (float[NV_PARAMS]){0}); /* all alike, as steer() writes them */
     pthread_t threads[2];
     pthread_create(&threads[0], NULL, play, NULL);
     pthread_create(&threads[1], NULL, steer, NULL);

@@ -9,7 +9,6 @@ import pytest
 from numpy.typing import NDArray
 from scipy.signal import fftconvolve, lfilter
 
-from dsp._engine import PARAMS
 from dsp.graph import OfflineGraph
 
 Floats = NDArray[np.float32]
@@ -62,7 +61,7 @@ def play(
 
 
 def set_params(graph: OfflineGraph, **params: float) -> None:
-    graph.port.set_params([(NEUTRAL | params)[name] for name in PARAMS])
+    graph.port.set_params(NEUTRAL | params)
 
 
 def error_db(got: NDArray[np.floating], expected: NDArray[np.floating]) -> float:

@@ -19,7 +19,7 @@ IMPULSE[:, 0] = 1
 
 def graph(**params: float) -> OfflineGraph:
     made = OfflineGraph(rate_hz=RATE_HZ, block_frames=BLOCK, max_taps=1024)
-    made.port.set_params([(NEUTRAL | params).get(name, 0.0) for name in PARAMS])
+    made.port.set_params(dict.fromkeys(PARAMS, 0.0) | NEUTRAL | params)
     return made
 
 

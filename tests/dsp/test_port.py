@@ -28,11 +28,11 @@ def new_port(max_taps: int = 2000, inputs: int = 2) -> tuple[mmap.mmap, _engine.
 
 def test_a_second_opener_sees_the_same_port() -> None:
     memory, port = new_port()
-    values = [float(i) for i in range(len(_engine.PARAMS))]
+    values = {name: float(i) for i, name in enumerate(_engine.PARAMS)}
     port.set_params(values)
     port.load_ir(np.ones((2, 10), np.float32), room=7)
     other = _engine.Port(memory)
-    assert other.params() == tuple(values)
+    assert other.params() == values
     assert (other.rate_hz, other.block_frames, other.inputs, other.max_taps) == (48000, 64, 2, 2000)
     assert other.newest_room() == 7
     assert other.layout == port.layout
@@ -68,10 +68,23 @@ def test_other_arrays_are_refused(wrong: object) -> None:
 
 def test_parameters_must_be_whole_and_finite() -> None:
     _, port = new_port()
-    with pytest.raises(ValueError, match="parameters"):
-        port.set_params([0.0])
-    with pytest.raises(ValueError, match="mix is not finite"):
-        port.set_params([float("nan") if name == "mix" else 0.0 for name in _engine.PARAMS])
+    good = dict.fromkeys(_engine.PARAMS, 0.0)
+    with pytest.raises(ValueError, match="parameter mix is missing"):
+        port.set_params({name: value for name, value in good.items() if name != "mix"})
+    with pytest.raises(ValueError, match="no parameter 'mixture'"):
+        port.set_params(good | {"mixture": 0.0})
+    with pytest.raises(ValueError, match="parameter mix is not finite"):
+        port.set_params(good | {"mix": float("nan")})
+    with pytest.raises(TypeError, match="dict"):
+        port.set_params([0.0])  # type: ignore[arg-type]
+
+
+def test_new_port_holds_default_parameters() -> None:
+    _, port = new_port()
+    params = port.params()
+    assert params is not None
+    assert params == pytest.approx({name: param.default for name, param in _engine.PARAMS.items()})
+    assert params["mix"] == 0
 
 
 def test_a_damaged_port_is_refused_or_harmless() -> None:
@@ -117,7 +130,7 @@ class Played:
         layout = _engine.plan(BLOCK, LONGEST)
         os.ftruncate(descriptor, _engine.port_bytes(layout))
         self.port = _engine.Port(mmap.mmap(descriptor, 0), layout=layout, rate_hz=48000)
-        self.port.set_params([1.0 if name == "fade_ms" else 0.0 for name in _engine.PARAMS])
+        self.port.set_params(dict.fromkeys(_engine.PARAMS, 0.0) | {"fade_ms": 1.0})
         self.port.hold()
         buffers = [[np.zeros(BLOCK, np.float32) for _ in range(2)] for _ in range(5)]
         self._engine = _engine.Engine(self.port, *buffers)

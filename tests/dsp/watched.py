@@ -38,7 +38,7 @@ def main(blocks: int) -> None:
     graph = OfflineGraph(rate_hz=RATE_HZ, block_frames=BLOCK, max_taps=24000, inputs=2)
     values = {name: 0.0 for name in PARAMS} | {"mix": 0.5, "lowpass_hz": 8000.0, "highpass_hz": 100.0, "trails": 1.0}
     values |= {"limiter_on": 1.0, "fade_ms": 15.0}
-    graph.port.set_params(list(values.values()))
+    graph.port.set_params(values)
     graph.port.load_ir(rooms[0])
     graph.start()
     settle_memory()
@@ -63,12 +63,12 @@ def main(blocks: int) -> None:
         if rng.random() < 0.5:
             graph.port.load_ir(rooms[rng.integers(len(rooms))])
             changes += 1
-        for name in rng.choice(PARAMS, 3):
+        for name in rng.choice(list(PARAMS), 3):
             values[name] = {
                 "gain_db": rng.uniform(-140, 12), "mix": rng.uniform(0, 1), "predelay_ms": rng.uniform(0, 100),
                 "lowpass_hz": rng.uniform(500, 20000), "highpass_hz": rng.uniform(20, 5000), "fade_ms": rng.uniform(1, 60),
             }.get(name, float(rng.integers(2)))  # fmt: skip
-        graph.port.set_params(list(values.values()))
+        graph.port.set_params(values)
         counts = watch(graph.server.process, 25)
         done += 25
         for key in total:

@@ -15,17 +15,16 @@ from device.board import Board
 from device.controls import CONTROLS, NOT_KEPT, defaults, find
 from device.events import Action, Change
 from device.profile import PACKAGED
-from dsp._engine import PARAMS
-from firmware_py.control import process
+from firmware_py.control import pedal as module
+from firmware_py.link import mailbox
+from firmware_py.state import session as settings
 from firmware_py.control.board_slot import BoardSlot
+from firmware_py.control.pedal import Control
 from firmware_py.control.inputs import Event, Named, Program
 from firmware_py.control.leds import Lights
-from firmware_py.control.pedal import Control
-from firmware_py.link import mailbox
-from firmware_py.rooms.maker import RoomMaker
-from firmware_py.rooms.source import BuiltInRooms
-from firmware_py.state import session as settings
 from firmware_py.state.presets import PresetError, Presets
+from firmware_py.rooms.source import BuiltInRooms
+from firmware_py.rooms.maker import RoomMaker
 
 
 @pytest.fixture(autouse=True)
@@ -201,12 +200,11 @@ def test_a_converter_that_comes_late_after_power_on_still_sets_its_controls(fold
 
 def test_the_bypass_switch_reaches_the_engine(pedal: Pedal) -> None:
     port = port_of(pedal.control)
-    place = PARAMS.index("bypass")
-    assert port.params()[place] == 0
+    assert port.params()["bypass"] == 0
     pedal.board.simulation.press("bypass")
     pedal.scan_for(0.1)
     pedal.control.work()
-    assert port.params()[place] == 1
+    assert port.params()["bypass"] == 1
     pedal.scan_for(0.05)
     assert not pedal.board.simulation.leds["on"].lit
 
