@@ -1,7 +1,25 @@
 from collections.abc import Iterable, Sequence
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from numpy.typing import ArrayLike as Buffer
+
+class Meters(NamedTuple):
+    """See dsp/meters.h."""
+
+    blocks: int
+    heartbeat_ns: int
+    late_blocks: int
+    nonfinite_samples: int
+    busy_ns: int
+    worst_ns: int
+    limited_samples: int
+    playing_serial: int
+    playing_since_ns: int
+    input_peak: tuple[float, float]
+    output_peak: tuple[float, float]
+    pid: int
+    fading: bool
+    offset_blocks: int
 
 class Param(NamedTuple):
     default: float
@@ -35,7 +53,7 @@ class Port:
     def recover_steering(self) -> None: ...
     def hold(self) -> None: ...
     def newest_room(self) -> int: ...
-    def meters(self, take: bool = False) -> dict[str, Any]: ...
+    def meters(self, take: bool = False) -> Meters: ...
     def watch(self, signals: Iterable[int], seconds: float, keeper: str | None = None, ping_s: float = 0) -> int: ...
 
 class Engine:

@@ -17,6 +17,28 @@ static PyObject *raise_error(int error) {
     return NULL;
 }
 
+/* ---- named tuples -------------------------------------------------------------------------------------------------------- */
+
+static PyObject *meters_type, *param_type;
+
+/* Makes collections.namedtuple(name, fields) and adds it to the module; `fields` are separated by spaces. A new reference. */
+static PyObject *add_record_type(PyObject *module, const char *name, const char *fields) {
+    PyObject *collections = PyImport_ImportModule("collections");
+    PyObject *type = collections ? PyObject_CallMethod(collections, "namedtuple", "ss", name, fields) : NULL;
+    Py_XDECREF(collections);
+    PyObject *own = type ? PyModule_GetNameObject(module) : NULL;
+    if (!own || PyObject_SetAttrString(type, "__module__", own) < 0 || PyModule_AddObjectRef(module, name, type) < 0) Py_CLEAR(type);
+    Py_XDECREF(own);
+    return type;
+}
+
+/* A named tuple of these values, whose references it takes. */
+static PyObject *new_record(PyObject *type, PyObject **values, size_t count) {
+    PyObject *record = PyErr_Occurred() ? NULL : PyObject_Vectorcall(type, values, count, NULL);
+    for (size_t i = 0; i < count; i++) Py_XDECREF(values[i]);
+    return record;
+}
+
 /* ---- arrays of float32, by the buffer protocol --------------------------------------------------------------------------- */
 
 /* A C-contiguous float32 buffer of `dimensions` dimensions; shape[] receives them. */
@@ -198,10 +220,18 @@ static PyObject *port_newest_room(PortObject *self, PyObject *Py_UNUSED(ignored)
     return PyLong_FromUnsignedLongLong(room);
 }
 
-static float bits_to_float(uint32_t bits) {
-    float f;
-    memcpy(&f, &bits, sizeof f);
-    return f;
+static uint64_t read_wide(_Atomic uint64_t *meter, int take) {
+    return take ? atomic_exchange_explicit(meter, 0, memory_order_relaxed) : atomic_load_explicit(meter, memory_order_acquire);
+}
+
+static PyObject *read_peaks(_Atomic uint32_t *meter, int take) {
+    float peaks[2];
+    for (int c = 0; c < 2; c++) {
+        uint32_t bits = take ? atomic_exchange_explicit(&meter[c], 0, memory_order_relaxed)
+                             : atomic_load_explicit(&meter[c], memory_order_relaxed);
+        memcpy(&peaks[c], &bits, sizeof bits);
+    }
+    return Py_BuildValue("(ff)", peaks[0], peaks[1]);
 }
 
 static PyObject *port_meters(PortObject *self, PyObject *args, PyObject *kwargs) {
@@ -209,17 +239,18 @@ static PyObject *port_meters(PortObject *self, PyObject *args, PyObject *kwargs)
     int take = 0;
     if (!PyArg_ParseTupleAndKeywords(args, kwargs, "|p", names, &take)) return NULL;
     nv_meters *m = &self->port->meters;
-#define U64(field) (unsigned long long)atomic_load_explicit(&m->field, memory_order_acquire)
-#define TAKE(field) (take ? atomic_exchange_explicit(&m->field, 0, memory_order_relaxed) : atomic_load_explicit(&m->field, memory_order_relaxed))
-    return Py_BuildValue(
-        "{sK sK sK sK sK sK sK sK sK s(ff) s(ff) sI sI sK}", "blocks", U64(blocks), "heartbeat_ns", U64(heartbeat_ns), "late_blocks",
-        U64(late_blocks), "nonfinite", U64(nonfinite), "busy_ns", U64(busy_ns), "worst_ns", (unsigned long long)TAKE(worst_ns),
-        "limited", U64(limited), "playing_serial", U64(playing_serial), "playing_since_ns", U64(playing_since_ns), "input_peak",
-        bits_to_float(TAKE(input_peak[0])), bits_to_float(TAKE(input_peak[1])), "output_peak", bits_to_float(TAKE(output_peak[0])),
-        bits_to_float(TAKE(output_peak[1])), "pid", (unsigned)atomic_load(&m->pid), "fading", (unsigned)atomic_load(&m->fading),
-        "offset_blocks", U64(offset_blocks));
-#undef U64
-#undef TAKE
+#define COUNTER(name) PyLong_FromUnsignedLongLong(read_wide(&m->name, 0)),
+#define MAXIMUM(name) PyLong_FromUnsignedLongLong(read_wide(&m->name, take)),
+#define PEAKS(name) read_peaks(m->name, take),
+#define NUMBER(name) PyLong_FromUnsignedLong(atomic_load(&m->name)),
+#define FLAG(name) PyBool_FromLong(atomic_load(&m->name) != 0),
+    PyObject *values[] = {NV_METERS(COUNTER, MAXIMUM, PEAKS, NUMBER, FLAG)};
+#undef COUNTER
+#undef MAXIMUM
+#undef PEAKS
+#undef NUMBER
+#undef FLAG
+    return new_record(meters_type, values, sizeof values / sizeof *values);
 }
 
 static PyObject *port_watch(PortObject *self, PyObject *args, PyObject *kwargs) {
@@ -275,7 +306,7 @@ static PyMethodDef port_methods[] = {
      "for held. Audio process, before it starts, of a port in a file."},
     {"newest_room", (PyCFunction)port_newest_room, METH_NOARGS, "Fingerprint of the newest IR handed over; 0: none or unknown."},
     {"meters", (PyCFunction)(void (*)(void))port_meters, METH_VARARGS | METH_KEYWORDS,
-     "meters(take=False) -> dict; take=True starts the peaks and the worst time anew."},
+     "meters(take=False) -> Meters; take=True resets the peaks and the worst time."},
     {"watch", (PyCFunction)(void (*)(void))port_watch, METH_VARARGS | METH_KEYWORDS,
      "watch(signals, seconds, keeper=None, ping_s=0) -> number of a signal, or 0: waits, without the GIL, while blocks come at their\n"
      "pace, for one of these blocked signals or so many seconds; tells the notify socket `keeper` that all is well each ping_s."},
@@ -600,27 +631,21 @@ static struct PyModuleDef module = {
     PyModuleDef_HEAD_INIT, .m_name = "dsp._engine", .m_doc = "The kernel, the port and the engine in C.", .m_size = -1, .m_methods = module_methods,
 };
 
-static PyStructSequence_Field param_fields[] = {
-    {"default", "in a new port"}, {"lowest", "values below are clamped"}, {"highest", "values above are clamped"}, {0}};
-static PyStructSequence_Desc param_desc = {"dsp._engine.Param", "A parameter of the engine.", param_fields, 3};
-
-/* Adds PARAMS: name -> Param. */
-static int add_params(PyObject *m) {
-    PyTypeObject *type = PyStructSequence_NewType(&param_desc);
-    PyObject *params = type ? PyDict_New() : NULL;
+/* Adds Meters, Param and PARAMS: name -> Param. */
+static int add_records(PyObject *m) {
+#define NAME(name) #name " "
+    meters_type = add_record_type(m, "Meters", NV_METERS(NAME, NAME, NAME, NAME, NAME));
+#undef NAME
+    param_type = add_record_type(m, "Param", "default lowest highest");
+    PyObject *params = meters_type && param_type ? PyDict_New() : NULL;
     for (int i = 0; params && i < NV_PARAMS_USED; i++) {
         const nv_param_row *row = &nv_param_table[i];
-        PyObject *param = PyStructSequence_New(type);
-        if (param) {
-            PyStructSequence_SET_ITEM(param, 0, PyFloat_FromDouble(row->initial));
-            PyStructSequence_SET_ITEM(param, 1, PyFloat_FromDouble(row->lowest));
-            PyStructSequence_SET_ITEM(param, 2, PyFloat_FromDouble(row->highest));
-        }
-        if (!param || PyErr_Occurred() || PyDict_SetItemString(params, row->name, param) < 0) Py_CLEAR(params);
+        PyObject *values[] = {PyFloat_FromDouble(row->initial), PyFloat_FromDouble(row->lowest), PyFloat_FromDouble(row->highest)};
+        PyObject *param = new_record(param_type, values, 3);
+        if (!param || PyDict_SetItemString(params, row->name, param) < 0) Py_CLEAR(params);
         Py_XDECREF(param);
     }
-    if (!params || PyModule_AddObjectRef(m, "Param", (PyObject *)type) < 0) return -1;
-    return PyModule_AddObject(m, "PARAMS", params);
+    return params ? PyModule_AddObject(m, "PARAMS", params) : -1;
 }
 
 PyMODINIT_FUNC PyInit__engine(void) {
@@ -634,7 +659,7 @@ PyMODINIT_FUNC PyInit__engine(void) {
         if (PyType_Ready(types[i].type) < 0) return NULL;
         if (types[i].name && PyModule_AddObjectRef(m, types[i].name, (PyObject *)types[i].type) < 0) return NULL;
     }
-    if (add_params(m) < 0) return NULL;
+    if (add_records(m) < 0) return NULL;
     PyObject *leave = PyLong_FromVoidPtr((void *)nv_vigil_block_size);
     if (!leave || PyModule_AddObject(m, "LEAVE_AT_NEW_SIZE", leave) < 0) return NULL;
     return m;

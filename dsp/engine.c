@@ -397,7 +397,7 @@ static void take_input(nv_engine *e, const float *const *in, float *const *dry_o
             gained[i] = x * (float)ramp_next(&send);
             through[i] = x * (float)ramp_next(&dry);
         }
-        if (bad) count(&m->nonfinite, bad);
+        if (bad) count(&m->nonfinite_samples, bad);
         hold_peak(&m->input_peak[c], peak);
     }
     if (e->inputs == 1) memcpy(dry_out[1], dry_out[0], (size_t)e->frames * sizeof(float));
@@ -415,7 +415,7 @@ static void guard_wet(nv_engine *e, float *const *wet) {
             sound &= fabsf(wet[c][i]) <= WET_LIMIT; /* not so for a NaN, either */
 
     if (!sound) {
-        count(&e->port->meters.nonfinite, (uint64_t)(NV_OUTPUTS * e->frames));
+        count(&e->port->meters.nonfinite_samples, (uint64_t)(NV_OUTPUTS * e->frames));
         for (int c = 0; c < NV_OUTPUTS; c++) memcpy(wet[c], gained[c], (size_t)e->frames * sizeof(float));
     } else if (e->bare.left || e->bare.value > 0) {
         ramp bare = e->bare;
@@ -471,8 +471,8 @@ void nv_engine_finish(nv_engine *e, const float *const *mixed, float *const *out
         }
     }
     for (int c = 0; c < NV_OUTPUTS; c++) hold_peak(&m->output_peak[c], peak[c]);
-    if (bad) count(&m->nonfinite, bad);
-    if (limited) count(&m->limited, limited);
+    if (bad) count(&m->nonfinite_samples, bad);
+    if (limited) count(&m->limited_samples, limited);
     uint64_t now = now_ns(), busy = now - e->begin_ns;
     count(&m->busy_ns, busy);
     if (busy > atomic_load_explicit(&m->worst_ns, memory_order_relaxed))

@@ -106,7 +106,7 @@ class OfflineGraph:
             self.server.process()
         for _ in range(int(10 * self.port.rate_hz / self.port.block_frames)):
             self.server.process()
-            if not self.port.meters()["fading"]:
+            if not self.port.meters().fading:
                 break
 
     def process(self, block: Floats) -> Floats:

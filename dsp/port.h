@@ -35,6 +35,7 @@
 
 #include "engine_params.h"
 #include "kernel.h"
+#include "meters.h"
 
 enum { NV_PORT_VERSION = 3, NV_SLOTS = 3, NV_PARAMS = 16, NV_PORT_HEADER_BYTES = 4096, NV_HOLD_STEPS = 8, NV_HOLD_FIRST = 2 };
 
@@ -49,24 +50,6 @@ typedef struct nv_port_slot {
     _Atomic uint64_t held; /* bytes of the slot that are in the audio side's memory; written by its main thread */
     uint8_t reserved[24];
 } nv_port_slot;
-
-/* Audio -> steering. Peaks are the highest |sample| since the reader last took them (it swaps in 0). */
-typedef struct nv_meters {
-    _Atomic uint64_t blocks;           /* processed since the engine started */
-    _Atomic uint64_t heartbeat_ns;     /* CLOCK_MONOTONIC at the end of the last block */
-    _Atomic uint64_t late_blocks;      /* begun more than half a block period after their time: an xrun, heard or not */
-    _Atomic uint64_t nonfinite;        /* NaN or infinite samples that the guards replaced by 0 */
-    _Atomic uint64_t busy_ns;          /* time between begin and finish, summed */
-    _Atomic uint64_t worst_ns;         /* longest of them since the reader last took it */
-    _Atomic uint64_t limited;          /* samples that the limiter held down */
-    _Atomic uint64_t playing_serial;   /* newest IR that has begun to sound; 0: none */
-    _Atomic uint64_t playing_since_ns; /* CLOCK_MONOTONIC when it began */
-    _Atomic uint32_t input_peak[2];    /* float32 bits */
-    _Atomic uint32_t output_peak[2];
-    _Atomic uint32_t pid;              /* of the audio process */
-    _Atomic uint32_t fading;           /* 1 during a crossfade */
-    _Atomic uint64_t offset_blocks;    /* blocks from whose output a standing offset was taken */
-} nv_meters;
 
 typedef struct nv_port {
     char magic[8];

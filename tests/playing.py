@@ -80,7 +80,7 @@ class Take:
         """The audio process that plays, and the blocks that jackd has played without it."""
         self._ear.heartbeat()
         assert self._ear.port is not None and self._jackd is not None
-        return self._ear.port.meters()["pid"], self._jackd.lost_blocks()
+        return self._ear.port.meters().pid, self._jackd.lost_blocks()
 
     @property
     def goes_on(self) -> bool:

@@ -162,7 +162,7 @@ def _watch(
         if int(server.getBufferSize()) != block_frames:  # see firmware_py.audio.block_size: there was no second client
             say(f"JACK changed its block size to {int(server.getBufferSize())} frames")
             return START_AGAIN
-        now, seen = time.monotonic(), port.meters()["blocks"]
+        now, seen = time.monotonic(), port.meters().blocks
         if seen != blocks:
             if first_block:
                 first_block = False

@@ -92,7 +92,7 @@ def start_to_first_block_ms(block_frames: int) -> float:
         mailbox = Mailbox()
         while time.monotonic() - begun < 20:
             mailbox.refresh()
-            if mailbox.port is not None and mailbox.port.meters()["blocks"]:
+            if mailbox.port is not None and mailbox.port.meters().blocks:
                 return 1000 * (time.monotonic() - begun)
             time.sleep(0.002)
     raise UserError("the audio process did not play within 20 s")
@@ -133,13 +133,13 @@ def knob_to_room_ms(pedal: Supervisor, moves: int = 200) -> dict[str, float]:
     for _ in range(moves):
         pedal.tend()
         time.sleep(0.15 + 0.05 * random_.random())
-        serial = port.meters()["playing_serial"]
+        serial = port.meters().playing_serial
         waited_ms, sent_ns = run_queue_ms(control.pid), time.monotonic_ns()
         ask({"do": "set", "values": {axis: round(9 * random_.random(), 3) for axis in "xyz"}})
         deadline = time.monotonic() + 2
-        while port.meters()["playing_serial"] == serial and time.monotonic() < deadline:
+        while port.meters().playing_serial == serial and time.monotonic() < deadline:
             time.sleep(0.001)
-        ways.append((port.meters()["playing_since_ns"] - sent_ns) / 1e6)
+        ways.append((port.meters().playing_since_ns - sent_ns) / 1e6)
         unloaded.append(max(ways[-1] - (run_queue_ms(control.pid) - waited_ms), 0.0))
     ways.sort(), unloaded.sort()
     p99 = int(0.99 * moves)

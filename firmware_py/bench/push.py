@@ -138,7 +138,7 @@ def _install(path: Path, values: dict[str, float]) -> dict[str, Any]:
     port = mailbox.port
     assert port is not None
     expected = RoomMaker(find_source(path), port.rate_hz, port.max_taps, port.inputs).fingerprint(values)
-    serial = port.meters()["playing_serial"]
+    serial = port.meters().playing_serial
     file = os.open(path, os.O_RDONLY)
     try:
         content, clock = desk_end.Content.of(file, lambda *_: None), Clock()
@@ -149,11 +149,11 @@ def _install(path: Path, values: dict[str, float]) -> dict[str, Any]:
     finally:
         os.close(file)
     deadline = time.monotonic() + GIVE_UP_S
-    while port.newest_room() != expected or port.meters()["playing_serial"] == serial or port.meters()["fading"]:
+    while port.newest_room() != expected or port.meters().playing_serial == serial or port.meters().fading:
         if time.monotonic() > deadline:
             raise UserError(f"{path.name}: was installed, and its room did not sound within {GIVE_UP_S:g} s")
         time.sleep(0.001)
-    sounds_ns, cpu_ms = port.meters()["playing_since_ns"], _cpu_ms(control)
+    sounds_ns, cpu_ms = port.meters().playing_since_ns, _cpu_ms(control)
     arrived_ns = clock.began_ns["sending"]
     marks = {"receive": arrived_ns, "verify": clock.began_ns["verifying"], "try": clock.began_ns["trying"]}
     marks |= {"switch": clock.began_ns["switching"], "end": sounds_ns}

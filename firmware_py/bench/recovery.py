@@ -111,7 +111,7 @@ class Ear:
             return 0, 0
         assert self.port is not None
         meters = self.port.meters()
-        return meters["blocks"], meters["heartbeat_ns"]
+        return meters.blocks, meters.heartbeat_ns
 
     def block_ns(self) -> int:
         assert self.port is not None
@@ -122,7 +122,7 @@ class Ear:
         if self.port is None:
             return 0
         meters = self.port.meters()
-        return 0 if meters["fading"] or not meters["playing_serial"] else self.port.newest_room()
+        return 0 if meters.fading or not meters.playing_serial else self.port.newest_room()
 
 
 def controls(timeout_s: float = 5.0) -> dict[str, float]:

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import os
 import time
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from firmware_py.base.paths import data_dir
 
 if TYPE_CHECKING:
     from device.board import Board
-    from dsp._engine import Port
+    from dsp._engine import Meters, Port
 
 FULL_SCALE = 0.999
 """A peak from here on has met the converter's end."""
@@ -24,8 +24,7 @@ class Lights:
 
     def __init__(self) -> None:
         self._limited = 0
-        self._held: dict[str, list[float]] = {"input_peak": [0.0, 0.0], "output_peak": [0.0, 0.0]}
-        self._worst_ns = 0
+        self._held: Meters | None = None
         self._begun = time.monotonic()
         self._next_storage = 0.0
         self._storage_fault = False
@@ -38,25 +37,26 @@ class Lights:
             board.set_fault("audio", now - self._begun > START_S)
             return
         meters = port.meters(take=True)
-        silent = (time.monotonic_ns() - meters["heartbeat_ns"]) > SILENT_S * 1e9
+        silent = (time.monotonic_ns() - meters.heartbeat_ns) > SILENT_S * 1e9
         board.set_fault("audio", silent and now - self._begun > START_S)
-        limited, self._limited = meters["limited"] > self._limited, meters["limited"]
-        if limited or max(*meters["input_peak"], *meters["output_peak"]) >= FULL_SCALE:
+        limited, self._limited = meters.limited_samples > self._limited, meters.limited_samples
+        if limited or max(*meters.input_peak, *meters.output_peak) >= FULL_SCALE:
             board.light("clip")
         self._hold(meters)
 
-    def peaks(self, meters: dict[str, Any]) -> dict[str, Any]:
+    def peaks(self, meters: Meters) -> Meters:
         """These meters (taken just now) with the peaks since the last call of this."""
         self._hold(meters)
-        full = meters | self._held | {"worst_ns": self._worst_ns}
-        self._held = {name: [0.0, 0.0] for name in self._held}
-        self._worst_ns = 0
-        return full
+        held, self._held = self._held or meters, None
+        return meters._replace(input_peak=held.input_peak, output_peak=held.output_peak, worst_ns=held.worst_ns)
 
-    def _hold(self, meters: dict[str, Any]) -> None:
-        for name, held in self._held.items():
-            self._held[name] = [max(pair) for pair in zip(held, meters[name], strict=True)]
-        self._worst_ns = max(self._worst_ns, meters["worst_ns"])
+    def _hold(self, meters: Meters) -> None:
+        held = self._held or meters
+        self._held = meters._replace(
+            input_peak=_louder(held.input_peak, meters.input_peak),
+            output_peak=_louder(held.output_peak, meters.output_peak),
+            worst_ns=max(held.worst_ns, meters.worst_ns),
+        )
 
     def _storage(self, now: float) -> bool:
         """Whether the data folder cannot take a preset: read-only, or full."""
@@ -69,3 +69,7 @@ class Lights:
             except Exception:
                 self._storage_fault = True
         return self._storage_fault
+
+
+def _louder(a: tuple[float, float], b: tuple[float, float]) -> tuple[float, float]:
+    return max(a[0], b[0]), max(a[1], b[1])

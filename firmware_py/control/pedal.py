@@ -209,7 +209,7 @@ class Control:
         if (
             self._room_stale
             and (self._room_lost or not self.values["freeze"])
-            and (port.meters()["playing_serial"] >= self._serial or self._waited_too_long(now))
+            and (port.meters().playing_serial >= self._serial or self._waited_too_long(now))
         ):
             self._make_room(now)
 
@@ -226,7 +226,7 @@ class Control:
         port = self._mailbox.port
         if port is not None:
             self._load.look(port, now)
-            if not self._room_noted and port.meters()["playing_serial"]:
+            if not self._room_noted and port.meters().playing_serial:
                 self._room_noted = True
                 boot.note("control")
             elif self._room_noted and self._maker is not None and not self._room_stale:
@@ -338,25 +338,25 @@ class Control:
         port = self._mailbox.port
         if port is not None:
             meters = self._lights.peaks(port.meters(take=True))
-            age_ms = (time.monotonic_ns() - meters["heartbeat_ns"]) / 1e6
+            age_ms = (time.monotonic_ns() - meters.heartbeat_ns) / 1e6
             status["audio"] = {
-                "pid": meters["pid"],
+                "pid": meters.pid,
                 "alive": age_ms < 500,
                 "rate_hz": port.rate_hz,
                 "block_frames": port.block_frames,
                 "inputs": port.inputs,
-                "blocks": meters["blocks"],
-                "late_blocks": meters["late_blocks"],
+                "blocks": meters.blocks,
+                "late_blocks": meters.late_blocks,
                 "load": self._load.mean,
-                "worst_load": meters["worst_ns"] * 1e-9 * port.rate_hz / port.block_frames,
-                "input_db": [decibels(p) for p in meters["input_peak"]],
-                "output_db": [decibels(p) for p in meters["output_peak"]],
-                "limited_samples": meters["limited"],
-                "nonfinite_samples": meters["nonfinite"],
-                "offset_blocks": meters["offset_blocks"],
-                "playing_serial": meters["playing_serial"],
-                "playing_since_ns": meters["playing_since_ns"],
-                "fading": bool(meters["fading"]),
+                "worst_load": meters.worst_ns * 1e-9 * port.rate_hz / port.block_frames,
+                "input_db": [decibels(p) for p in meters.input_peak],
+                "output_db": [decibels(p) for p in meters.output_peak],
+                "limited_samples": meters.limited_samples,
+                "nonfinite_samples": meters.nonfinite_samples,
+                "offset_blocks": meters.offset_blocks,
+                "playing_serial": meters.playing_serial,
+                "playing_since_ns": meters.playing_since_ns,
+                "fading": meters.fading,
             }
         return status
 

@@ -226,7 +226,7 @@ def test_input_that_is_not_finite_becomes_silence_and_leaves_no_trace() -> None:
     clean[1000, 0] = clean[1001, 1] = clean[1002, 0] = 0
     ir = noise(3000).T.copy()
     counts = []
-    out = play(broken, ir, mix=1, before=lambda graph, _: counts.append(graph.port.meters()["nonfinite"]))
+    out = play(broken, ir, mix=1, before=lambda graph, _: counts.append(graph.port.meters().nonfinite_samples))
     assert np.isfinite(out).all()
     assert error_db(out, play(clean, ir, mix=1)) < -110
     assert counts[-1] == 3
@@ -251,7 +251,7 @@ def test_an_ir_change_crossfades_and_the_latest_wins() -> None:
     def change(graph: OfflineGraph, index: int) -> None:
         if 100 <= index < 140:  # many more than fades fit: only some are played, the last must be
             graph.port.load_ir(np.full((2, 1), 0.01 * (index - 99), np.float32))
-        levels.append(float(graph.port.meters()["playing_serial"]))
+        levels.append(float(graph.port.meters().playing_serial))
 
     out = play(sound, IMPULSE.repeat(2, 0), before=change)
     assert levels[-1] == 41  # the first IR and forty more: the newest serial

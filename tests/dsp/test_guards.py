@@ -71,13 +71,13 @@ def test_overwritten_spectra_play_the_input_and_leave_nothing_behind(poison: flo
     damaged = play(through, sound)
     assert np.isfinite(damaged).all() and np.abs(damaged).max() < 1.1 * np.abs(before).max()
     assert np.sqrt((damaged[2048:] ** 2).mean()) > 0.5 * np.sqrt((before[2048:] ** 2).mean())
-    assert through.port.meters()["nonfinite"] > 0
+    assert through.port.meters().nonfinite_samples > 0
     spectra[:] = kept
     play(through, sound)
     np.testing.assert_allclose(play(through, sound), play(through, sound), atol=1e-6)
-    counted = through.port.meters()["nonfinite"]
+    counted = through.port.meters().nonfinite_samples
     play(through, sound)
-    assert through.port.meters()["nonfinite"] == counted
+    assert through.port.meters().nonfinite_samples == counted
     del spectra
     through.close()
 
@@ -92,7 +92,7 @@ def test_a_standing_offset_is_taken_off_without_a_click(offset: float) -> None:
     assert abs(out[-RATE_HZ:].mean()) < 0.01 * abs(offset)
     assert np.abs(out[-RATE_HZ:]).max() == pytest.approx(0.2, rel=0.02)
     assert roughness(out[64:]).max() - np.abs(offset) * (2 - 2 * np.cos(2 * np.pi * 1000 / RATE_HZ)) < 1e-4
-    assert through.port.meters()["offset_blocks"] > 0
+    assert through.port.meters().offset_blocks > 0
     # When the offset is gone the guard is, too: again exactly the input.
     play(through, sine(4, level=0.2))
     sound = sine(1, level=0.2)
@@ -110,5 +110,5 @@ def test_what_is_no_standing_offset_passes_exactly(sound: Floats) -> None:
     through.port.load_ir(IMPULSE)
     through.start()
     np.testing.assert_allclose(play(through, sound), sound, atol=2e-6)
-    assert through.port.meters()["offset_blocks"] == 0
+    assert through.port.meters().offset_blocks == 0
     through.close()

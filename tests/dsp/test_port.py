@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import mmap
 import os
 import random
@@ -79,6 +80,14 @@ def test_parameters_must_be_whole_and_finite() -> None:
         port.set_params([0.0])  # type: ignore[arg-type]
 
 
+@pytest.mark.parametrize("name", ["Meters", "Param"])
+def test_stub_declares_the_fields_of_the_extension(name: str) -> None:
+    stub = ast.parse((DSP / "_engine.pyi").read_text())
+    (declared,) = [node for node in stub.body if isinstance(node, ast.ClassDef) and node.name == name]
+    fields = [ast.unparse(node.target) for node in declared.body if isinstance(node, ast.AnnAssign)]
+    assert getattr(_engine, name)._fields == tuple(fields)
+
+
 def test_new_port_holds_default_parameters() -> None:
     _, port = new_port()
     params = port.params()
@@ -139,7 +148,7 @@ class Played:
         """Serial of the IR that sounds after so many blocks."""
         for _ in range(blocks):
             self._engine.begin(), self._engine.process(), self._engine.finish()
-        return int(self.port.meters()["playing_serial"])
+        return int(self.port.meters().playing_serial)
 
     def look(self) -> None:
         """One look of the main thread; it returns at once, for no blocks come meanwhile."""

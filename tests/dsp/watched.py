@@ -84,7 +84,7 @@ def main(blocks: int) -> None:
             {
                 "blocks": done,
                 "changes": changes,
-                "played": meters["playing_serial"],
+                "played": meters.playing_serial,
                 "sees_system_calls": watch.sees_system_calls,
                 "controls": controls,
                 "total": total,

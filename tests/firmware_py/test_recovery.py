@@ -77,7 +77,7 @@ def test_at_another_block_size_of_jack_the_old_process_plays_no_block(pedal: Sup
 
     def told(size: int) -> None:  # also when activated
         if size != port.block_frames:
-            counted.append(port.meters()["blocks"])
+            counted.append(port.meters().blocks)
 
     client.set_blocksize_callback(told)
     with contextlib.suppress(
@@ -89,7 +89,7 @@ def test_at_another_block_size_of_jack_the_old_process_plays_no_block(pedal: Sup
     client.close()
     wait_until(lambda: status()["audio"]["block_frames"] == frames, tend=pedal.tend)
     assert wait_for_room(pedal, HANG_S)["audio"]["block_frames"] == frames
-    assert counted == [port.meters()["blocks"]]
+    assert counted == [port.meters().blocks]
     assert not crashguard.safe_start_reason()
 
 

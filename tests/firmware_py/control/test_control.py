@@ -15,6 +15,7 @@ from device.board import Board
 from device.controls import CONTROLS, NOT_KEPT, defaults, find
 from device.events import Action, Change
 from device.profile import PACKAGED
+from dsp._engine import Meters
 from firmware_py.control import pedal as module
 from firmware_py.link import mailbox
 from firmware_py.state import session as settings
@@ -253,34 +254,35 @@ def test_frozen_the_room_holds_whatever_moves_the_knobs_and_whatever_dies(pedal:
 
 class FakePort:
     def __init__(self, clock: ClockModule) -> None:
-        self.now = {
-            "limited": 0,
-            "input_peak": (0.1, 0.1),
-            "output_peak": (0.2, 0.3),
-            "worst_ns": 5,
-            "heartbeat_ns": clock.monotonic_ns(),
-        }
+        self.now = Meters(*[0] * len(Meters._fields))._replace(
+            input_peak=(0.1, 0.1), output_peak=(0.2, 0.3), worst_ns=5, heartbeat_ns=clock.monotonic_ns()
+        )
 
-    def meters(self, take: bool = False) -> dict[str, object]:
-        meters = dict(self.now)
+    def meters(self, take: bool = False) -> Meters:
+        meters = self.now
         if take:
-            self.now |= {"input_peak": (0.0, 0.0), "output_peak": (0.0, 0.0), "worst_ns": 0}
+            self.now = meters._replace(input_peak=(0.0, 0.0), output_peak=(0.0, 0.0), worst_ns=0)
         return meters
 
 
 @pytest.mark.parametrize(
     ("meters", "clip"),
-    [({}, False), ({"limited": 3}, True), ({"input_peak": (1.0, 0.0)}, True), ({"output_peak": (0.0, 1.2)}, True)],
+    [
+        ({}, False),
+        ({"limited_samples": 3}, True),
+        ({"input_peak": (1.0, 0.0)}, True),
+        ({"output_peak": (0.0, 1.2)}, True),
+    ],
 )
 def test_the_clip_light_and_the_peaks_of_status_see_the_same_samples(pedal: Pedal, meters, clip: bool) -> None:
     port, lights = FakePort(pedal.clock), Lights()
-    port.now |= meters
+    port.now = port.now._replace(**meters)
     lights.look(pedal.board, port, pedal.clock.now, room_fault=False)
     pedal.scan_for(0.05)
     assert pedal.board.simulation.leds["clip"].lit is clip
     seen = lights.peaks(port.meters(take=True))
-    assert tuple(seen["output_peak"]) == meters.get("output_peak", (0.2, 0.3))
-    assert lights.peaks(port.meters(take=True))["output_peak"] == [0.0, 0.0]
+    assert seen.output_peak == meters.get("output_peak", (0.2, 0.3))
+    assert lights.peaks(port.meters(take=True)).output_peak == (0.0, 0.0)
     pedal.scan_for(0.4)
     assert not pedal.board.simulation.leds["clip"].lit
 
@@ -292,7 +294,7 @@ def test_faults_of_others_reach_the_board(pedal: Pedal, monkeypatch: pytest.Monk
     later = pedal.clock.now + 60
     lights.look(pedal.board, port, later, room_fault=True)
     assert told == {"room": True, "storage": False, "audio": False}
-    port.now["heartbeat_ns"] -= 10**9
+    port.now = port.now._replace(heartbeat_ns=port.now.heartbeat_ns - 10**9)
     monkeypatch.setattr(os, "access", lambda *_: False)  # as on a card that has gone read-only
     lights.look(pedal.board, port, later + 10, room_fault=False)
     assert told == {"room": False, "storage": True, "audio": True}
