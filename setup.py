@@ -34,6 +34,15 @@ def target() -> str:
 
 
 FAMILY = family_of(target())
+ENGINE_SOURCES = (
+    "binding.c",
+    "binding_engine.c",
+    "binding_kernel.c",
+    "binding_port.c",
+    "engine.c",
+    "port.c",
+    "vigil.c",
+)
 
 REQUIRES = [
     "pyo>=1.1.0",
@@ -83,7 +92,7 @@ setup(
     ext_modules=[
         Extension(
             "dsp._engine",
-            [f"dsp/{name}" for name in ("binding.c", "engine.c", "port.c", "vigil.c", *KERNEL_SOURCES)],
+            [f"dsp/{name}" for name in (*ENGINE_SOURCES, *KERNEL_SOURCES)],
             include_dirs=["dsp"],
             depends=sorted(f"dsp/{path.name}" for path in (ROOT / "dsp").glob("*.h")),
             extra_compile_args=["-std=gnu11", "-O2", "-Wall", "-Wextra"],

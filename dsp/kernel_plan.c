@@ -20,9 +20,12 @@
  * The units were counted by callgrind and qemu on the objects of this source; `nverb bench kernel --plan` shows what the model says of
  * each stage beside what is counted.
  */
+#include "kernel_plan.h"
+
 #include <string.h>
 
-#include "kernel_layout.h"
+#include "kernel_build.h"
+#include "kernel_fft.h"
 
 static const nv_costs AVX2 = {
     .first2 = 20, .first4 = 46, .pass4 = 48, .to_spectrum = 157, .from_spectrum = 138, .inverse4 = 52, .last2 = 14, .last4 = 38,
@@ -50,7 +53,7 @@ nv_job_cost nv_cost_of_job(int partition, int partitions, int inputs, int early)
     if (passes < 0) passes = 0;
     double forward = vectors * ((odd ? c->first2 / 2 : c->first4 / 4) + passes * c->pass4 / 4 + c->to_spectrum / 4);
     double inverse = vectors * ((odd ? c->last2 / 2 : c->last4 / 4) + passes * c->inverse4 / 4 + c->from_spectrum / 4);
-    int together = inputs == 1 && c->shared_product < 2 * c->product; /* as find_part() in kernel.c has it */
+    int together = inputs == 1 && c->shared_product < 2 * c->product; /* as in find_part(), kernel_change.c */
     double pair = together ? c->shared_pair / 2 : c->pair, product = together ? c->shared_product / 2 : c->product;
     double newest = vectors / 2 * (pair + product * (early ? 1 : partitions));
     double older = early && partitions > 1 ? vectors / 2 * (pair + product * (partitions - 1)) : 0;

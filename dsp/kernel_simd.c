@@ -155,7 +155,7 @@ enum { LANE_ROOTS = 2 };
 
 enum { GROUP_ROOTS = 8 + 2 * V * LANE_ROOTS };
 
-/* Nodes of `lanes` points in four vectors -> all residues. `roots`: see fft_init in kernel.c. */
+/* Nodes of `lanes` points in four vectors -> all residues. `roots`: see nv_fft_init(). */
 INLINE void split_lanes(cvec *z, const float *roots) {
 #if NV_LANES == 8
     for (int k = 0; k < 4; k += 2, roots += 2 * V) halves(&z[k], &z[k + 1]), split(&z[k], &z[k + 1], cget(roots));

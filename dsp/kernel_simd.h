@@ -19,7 +19,7 @@ typedef struct nv_fft {
     } pass[NV_MAX_PASSES]; /* the first, radix 2 or 4, and those between */
     int last; /* whether a last pass of radix 4 follows before those within vectors */
     /* For the two together, [group of 4 vectors]: r, r^2, r^3 as re, im and two floats of nothing; then the roots within vectors,
-     * see fft_init. */
+     * see nv_fft_init(). */
     float *group_roots;
 } nv_fft;
 

@@ -12,7 +12,15 @@ from typing import Literal
 
 Family = Literal["x86_64", "aarch64", "arm", "other"]
 
-KERNEL_SOURCES = ("kernel.c", "kernel_plan.c")
+KERNEL_SOURCES = (
+    "kernel.c",
+    "kernel_build.c",
+    "kernel_change.c",
+    "kernel_fft.c",
+    "kernel_jobs.c",
+    "kernel_plan.c",
+    "kernel_spectra.c",
+)
 """Compiled once, with ordinary flags; kernel_simd.c is compiled once for each build on top."""
 
 FAST = (

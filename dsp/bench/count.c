@@ -7,7 +7,8 @@
  * bytes: kernel, spectra, touched in a block; last the blocks that the change took.
  */
 #include "common.h"
-#include "kernel_layout.h"
+#include "kernel_fft.h"
+#include "kernel_plan.h"
 
 DEFINE_MARK
 

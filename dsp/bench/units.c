@@ -1,7 +1,7 @@
 /* What a unit of each inner loop costs, for kernel_plan.c: each line names a loop; counted between the marks around it, once for
  * `few` units and once for `many`, the difference is the cost. Run as count.c is. */
 #include "common.h"
-#include "kernel_layout.h"
+#include "kernel_build.h"
 
 DEFINE_MARK
 

@@ -1,6 +1,6 @@
-/* What kernel.c and kernel_plan.c share. */
-#ifndef NV_KERNEL_LAYOUT_H
-#define NV_KERNEL_LAYOUT_H
+/* The cost model of kernel_plan.c, and what follows from a layout. */
+#ifndef NV_KERNEL_PLAN_H
+#define NV_KERNEL_PLAN_H
 #include "kernel.h"
 #include "kernel_simd.h"
 
@@ -9,11 +9,6 @@ enum {
     NV_MAX_TAPS = 10 * 192000, /* 10 s at the highest rate */
     NV_LARGEST_PARTITION = 16384,
 };
-
-/* The build for transforms of many points, chosen once by what the processor can do. */
-const nv_simd *nv_best_simd(void);
-/* A transform must fill four vectors: small ones use the narrower build. */
-const nv_simd *nv_simd_for(int points);
 
 /* Instructions of one unit of each inner loop of kernel_simd.c: see kernel_plan.c. */
 typedef struct nv_costs {
@@ -24,13 +19,6 @@ typedef struct nv_costs {
     float stage, block;                /* a later stage's, the kernel's own work in each block */
 } nv_costs;
 const nv_costs *nv_costs_for(const nv_simd *simd);
-
-/* Passes of the tree above the vectors: radix 4, after one of radix 2 where their number of doublings is odd. */
-static inline int nv_doublings(int points, int lanes) {
-    int n = 0;
-    while (points / lanes >> n > 1) n++;
-    return n;
-}
 
 /* Blocks from the arrival of a partition's last frame to the first block in which its output is added (0: the same). */
 static inline int nv_stage_delay(const nv_stage *stage, int block) {
