@@ -41,7 +41,7 @@ ENGINE_SOURCES = (
     "binding_port.c",
     "engine.c",
     "port.c",
-    "vigil.c",
+    "watchdog.c",
 )
 
 REQUIRES = [

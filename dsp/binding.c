@@ -4,7 +4,7 @@
 #include <string.h>
 
 #include "kernel.h"
-#include "vigil.h"
+#include "watchdog.h"
 
 PyObject *binding_raise(int error) {
     PyErr_SetString(error == NV_E_MEMORY ? PyExc_MemoryError : PyExc_ValueError, nv_error_text(error));
@@ -155,7 +155,7 @@ PyMODINIT_FUNC PyInit__engine(void) {
         if (types[i].name && PyModule_AddObjectRef(m, types[i].name, (PyObject *)types[i].type) < 0) return NULL;
     }
     if (add_records(m) < 0) return NULL;
-    PyObject *leave = PyLong_FromVoidPtr((void *)nv_vigil_block_size);
+    PyObject *leave = PyLong_FromVoidPtr((void *)nv_watchdog_block_size);
     if (!leave || PyModule_AddObject(m, "LEAVE_AT_NEW_SIZE", leave) < 0) return NULL;
     return m;
 }

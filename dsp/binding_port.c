@@ -3,7 +3,7 @@
 #include <string.h>
 
 #include "binding.h"
-#include "vigil.h"
+#include "watchdog.h"
 
 static void port_dealloc(PortObject *self) {
     if (self->port) PyBuffer_Release(&self->view);
@@ -173,23 +173,23 @@ static PyObject *port_watch(PortObject *self, PyObject *args, PyObject *kwargs) 
     static char *names[] = {"signals", "seconds", "keeper", "ping_s", NULL};
     PyObject *numbers;
     double seconds, ping_s = 0;
-    nv_vigil vigil = {0};
-    if (!PyArg_ParseTupleAndKeywords(args, kwargs, "Od|zd", names, &numbers, &seconds, &vigil.keeper, &ping_s)) return NULL;
+    nv_watchdog watchdog = {0};
+    if (!PyArg_ParseTupleAndKeywords(args, kwargs, "Od|zd", names, &numbers, &seconds, &watchdog.keeper, &ping_s)) return NULL;
     PyObject *list = PySequence_Fast(numbers, "signals must be iterable");
     if (!list) return NULL;
-    sigemptyset(&vigil.signals);
+    sigemptyset(&watchdog.signals);
     for (Py_ssize_t i = 0; i < PySequence_Fast_GET_SIZE(list); i++) {
         long number = PyLong_AsLong(PySequence_Fast_GET_ITEM(list, i));
-        if (!PyErr_Occurred() && sigaddset(&vigil.signals, (int)number)) PyErr_Format(PyExc_ValueError, "no signal: %ld", number);
+        if (!PyErr_Occurred() && sigaddset(&watchdog.signals, (int)number)) PyErr_Format(PyExc_ValueError, "no signal: %ld", number);
     }
     Py_DECREF(list);
     if (!PyErr_Occurred() && !(seconds >= 0 && seconds <= 1e9 && ping_s >= 0 && ping_s <= 1e9))
         PyErr_SetString(PyExc_ValueError, "seconds and ping_s: from 0 to 1e9");
     if (PyErr_Occurred()) return NULL;
-    vigil.seconds = seconds, vigil.ping_s = ping_s;
+    watchdog.seconds = seconds, watchdog.ping_s = ping_s;
     int number;
     Py_BEGIN_ALLOW_THREADS
-    number = nv_vigil_keep(&vigil, self->port);
+    number = nv_watchdog_wait(&watchdog, self->port);
     Py_END_ALLOW_THREADS
     return PyLong_FromLong(number);
 }

@@ -24,7 +24,7 @@
  *
  * A slot has room for the longest IR with the most channels; few pedals ever play one. So the audio process keeps in memory (locked, and
  * in its page tables) what rooms have needed so far, of all slots alike, and a step more: `held`. An IR that reaches further is not
- * taken until its main thread has seen to that, at its next look (vigil.h): the callback never waits for a page. What was never held nor
+ * taken until its main thread has seen to that, at its next look (watchdog.h): the callback never waits for a page. What was never held nor
  * written takes no memory where the port is a file.
  */
 #ifndef NV_PORT_H

@@ -148,7 +148,7 @@ def _watch(
     notifier: Notifier,
     guard: crashguard.CrashGuard,
 ) -> int:
-    """Waits for a signal and sees to it that blocks come. As long as all is well Python does nothing: see dsp/vigil.h."""
+    """Waits for a signal and sees to it that blocks come. As long as all is well Python does nothing: see dsp/watchdog.h."""
     block_frames, block_s = port.block_frames, port.block_frames / port.rate_hz
     first_block = True
     blocks, since = 0, time.monotonic()

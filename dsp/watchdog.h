@@ -4,26 +4,26 @@
  * no real-time priority, or a lower one) holds up the audio thread for as long as the load pleases: a priority inversion. So it holds
  * the GIL only when something has happened already.
  */
-#ifndef NV_VIGIL_H
-#define NV_VIGIL_H
+#ifndef NV_WATCHDOG_H
+#define NV_WATCHDOG_H
 #include <signal.h>
 
 #include "port.h"
 
-typedef struct nv_vigil {
+typedef struct nv_watchdog {
     sigset_t signals;   /* blocked in all threads; to be waited for */
     double seconds;     /* the longest that it waits */
     const char *keeper; /* address of a notify socket, sd_notify(3), "@..." in the abstract name space; NULL: none to tell */
     double ping_s;      /* WATCHDOG=1 goes there so often; 0: never */
-} nv_vigil;
+} nv_watchdog;
 
 /* Waits while blocks come at their pace, feeding the keeper's watchdog. Returns the number of a signal that came, or 0: the time is
  * up, or blocks stopped or came at another pace than the port's (JACK changed its block size, stands still or is overloaded). At each
  * look, every 0.1 s or 16 blocks, the port holds what a room that waits needs. */
-int nv_vigil_keep(const nv_vigil *v, nv_port *port);
+int nv_watchdog_wait(const nv_watchdog *w, nv_port *port);
 
 /* A JackBufferSizeCallback (jack/types.h). block_frames: as a number, the size that this process can play. At another one it says so and
  * ends the process with EX_TEMPFAIL (75), before JACK plays a block of that size. In a thread of JACK's library. */
-int nv_vigil_block_size(uint32_t frames, void *block_frames);
+int nv_watchdog_block_size(uint32_t frames, void *block_frames);
 
 #endif

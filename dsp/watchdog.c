@@ -1,4 +1,4 @@
-#include "vigil.h"
+#include "watchdog.h"
 
 #include <stddef.h>
 #include <stdio.h>
@@ -33,7 +33,7 @@ static void ping(const char *keeper) {
     close(descriptor);
 }
 
-int nv_vigil_block_size(uint32_t frames, void *block_frames) {
+int nv_watchdog_block_size(uint32_t frames, void *block_frames) {
     if (frames == (uint32_t)(uintptr_t)block_frames) return 0;
     char line[80];
     int length = snprintf(line, sizeof line, "nverb audio: JACK changed its block size to %u frames\n", (unsigned)frames);
@@ -42,20 +42,20 @@ int nv_vigil_block_size(uint32_t frames, void *block_frames) {
     _exit(EX_TEMPFAIL); /* not exit(): other threads run on until the end */
 }
 
-int nv_vigil_keep(const nv_vigil *v, nv_port *port) {
+int nv_watchdog_wait(const nv_watchdog *w, nv_port *port) {
     uint64_t period_ns = 1000000000u * (uint64_t)port->layout.block_frames / port->rate_hz;
     uint64_t look_ns = LOOK_BLOCKS * period_ns > LOOK_NS ? LOOK_BLOCKS * period_ns : LOOK_NS;
     uint64_t start = now_ns(), then = start, pinged = 0, played = atomic_load_explicit(&port->meters.blocks, memory_order_acquire);
     for (;;) {
         struct timespec wait = {.tv_sec = (time_t)(look_ns / 1000000000u), .tv_nsec = (long)(look_ns % 1000000000u)};
-        int number = sigtimedwait(&v->signals, NULL, &wait);
+        int number = sigtimedwait(&w->signals, NULL, &wait);
         if (number > 0) return number;
         uint64_t now = now_ns(), blocks = atomic_load_explicit(&port->meters.blocks, memory_order_acquire);
         nv_port_hold_more(port);
         uint64_t played_ns = (blocks - played) * period_ns, passed_ns = now - then;
         if (played_ns < passed_ns / 4 * 3 || played_ns > passed_ns / 3 * 4) return 0;
         then = now, played = blocks;
-        if (v->keeper && v->ping_s > 0 && 1e-9 * (now - pinged) >= v->ping_s) pinged = now, ping(v->keeper);
-        if (1e-9 * (now - start) >= v->seconds) return 0;
+        if (w->keeper && w->ping_s > 0 && 1e-9 * (now - pinged) >= w->ping_s) pinged = now, ping(w->keeper);
+        if (1e-9 * (now - start) >= w->seconds) return 0;
     }
 }
