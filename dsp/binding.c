@@ -7,7 +7,8 @@
 #include "watchdog.h"
 
 PyObject *binding_raise(int error) {
-    PyErr_SetString(error == NV_E_MEMORY ? PyExc_MemoryError : PyExc_ValueError, nv_error_text(error));
+    PyErr_SetString(error == NV_E_MEMORY ? PyExc_MemoryError : PyExc_ValueError,
+                    nv_error_text(error));
     return NULL;
 }
 
@@ -19,10 +20,13 @@ static PyObject *param_type;
 /* Makes collections.namedtuple(name, fields) and adds it to the module; `fields` are separated by spaces. A new reference. */
 static PyObject *add_record_type(PyObject *module, const char *name, const char *fields) {
     PyObject *collections = PyImport_ImportModule("collections");
-    PyObject *type = collections ? PyObject_CallMethod(collections, "namedtuple", "ss", name, fields) : NULL;
+    PyObject *type =
+        collections ? PyObject_CallMethod(collections, "namedtuple", "ss", name, fields) : NULL;
     Py_XDECREF(collections);
     PyObject *own = type ? PyModule_GetNameObject(module) : NULL;
-    if (!own || PyObject_SetAttrString(type, "__module__", own) < 0 || PyModule_AddObjectRef(module, name, type) < 0) Py_CLEAR(type);
+    if (!own || PyObject_SetAttrString(type, "__module__", own) < 0 ||
+        PyModule_AddObjectRef(module, name, type) < 0)
+        Py_CLEAR(type);
     Py_XDECREF(own);
     return type;
 }
@@ -37,13 +41,16 @@ PyObject *binding_record(PyObject *type, PyObject **values, size_t count) {
 /* ---- arguments ------------------------------------------------------------------------------- */
 
 /* A C-contiguous float32 buffer of `dimensions` dimensions; shape[] receives them. */
-int binding_floats(PyObject *object, Py_buffer *view, int dimensions, Py_ssize_t *shape, int writable, const char *what) {
-    if (PyObject_GetBuffer(object, view, PyBUF_FORMAT | PyBUF_C_CONTIGUOUS | (writable ? PyBUF_WRITABLE : 0)) < 0) return -1;
+int binding_floats(PyObject *object, Py_buffer *view, int dimensions, Py_ssize_t *shape,
+                   int writable, const char *what) {
+    if (PyObject_GetBuffer(object, view,
+                           PyBUF_FORMAT | PyBUF_C_CONTIGUOUS | (writable ? PyBUF_WRITABLE : 0)) < 0)
+        return -1;
     const char *format = view->format ? view->format : "B";
     if (*format == '<' || *format == '=' || *format == '@') format++;
     if (strcmp(format, "f") || view->itemsize != 4 || view->ndim != dimensions) {
-        PyErr_Format(PyExc_TypeError, "%s must be a C-contiguous float32 array of %d dimension%s", what, dimensions,
-                     dimensions == 1 ? "" : "s");
+        PyErr_Format(PyExc_TypeError, "%s must be a C-contiguous float32 array of %d dimension%s",
+                     what, dimensions, dimensions == 1 ? "" : "s");
         PyBuffer_Release(view);
         return -1;
     }
@@ -61,7 +68,8 @@ int binding_ir(PyObject *object, Py_buffer *view, const float **rows, int *chann
         return -1;
     }
     *channels = (int)shape[0], *taps = (int)shape[1];
-    for (int c = 0; c < *channels; c++) rows[c] = (const float *)view->buf + (size_t)c * (size_t)*taps;
+    for (int c = 0; c < *channels; c++)
+        rows[c] = (const float *)view->buf + (size_t)c * (size_t)*taps;
     return 0;
 }
 
@@ -81,18 +89,22 @@ int binding_layout(const char *bytes, Py_ssize_t size, nv_layout *layout) {
 static PyObject *plan(PyObject *Py_UNUSED(module), PyObject *args, PyObject *kwargs) {
     static char *names[] = {"block_frames", "max_taps", "inputs", NULL};
     int block_frames, max_taps, inputs = 2;
-    if (!PyArg_ParseTupleAndKeywords(args, kwargs, "ii|i", names, &block_frames, &max_taps, &inputs)) return NULL;
+    if (!PyArg_ParseTupleAndKeywords(args, kwargs, "ii|i", names, &block_frames, &max_taps,
+                                     &inputs))
+        return NULL;
     nv_layout layout;
     memset(&layout, 0, sizeof layout);
     int error = nv_layout_plan(&layout, block_frames, max_taps, inputs);
-    return error ? binding_raise(error) : PyBytes_FromStringAndSize((const char *)&layout, sizeof layout);
+    return error ? binding_raise(error)
+                 : PyBytes_FromStringAndSize((const char *)&layout, sizeof layout);
 }
 
 static PyObject *stages(PyObject *Py_UNUSED(module), PyObject *args) {
     const char *bytes;
     Py_ssize_t size;
     nv_layout layout;
-    if (!PyArg_ParseTuple(args, "y#", &bytes, &size) || binding_layout(bytes, size, &layout) < 0) return NULL;
+    if (!PyArg_ParseTuple(args, "y#", &bytes, &size) || binding_layout(bytes, size, &layout) < 0)
+        return NULL;
     PyObject *list = PyList_New(0);
     for (uint32_t i = 0; list && i < layout.stages; i++) {
         const nv_stage *s = &layout.stage[i];
@@ -108,22 +120,33 @@ static PyObject *port_bytes(PyObject *Py_UNUSED(module), PyObject *args) {
     Py_ssize_t size;
     int ir_channels = NV_MAX_IR_CHANNELS;
     nv_layout layout;
-    if (!PyArg_ParseTuple(args, "y#|i", &bytes, &size, &ir_channels) || binding_layout(bytes, size, &layout) < 0) return NULL;
+    if (!PyArg_ParseTuple(args, "y#|i", &bytes, &size, &ir_channels) ||
+        binding_layout(bytes, size, &layout) < 0)
+        return NULL;
     return PyLong_FromSize_t(nv_port_bytes(&layout, ir_channels));
 }
 
-static PyObject *simd(PyObject *Py_UNUSED(module), PyObject *Py_UNUSED(ignored)) { return PyUnicode_FromString(nv_kernel_simd()); }
+static PyObject *simd(PyObject *Py_UNUSED(module), PyObject *Py_UNUSED(ignored)) {
+    return PyUnicode_FromString(nv_kernel_simd());
+}
 
 static PyMethodDef module_methods[] = {
     {"plan", (PyCFunction)(void (*)(void))plan, METH_VARARGS | METH_KEYWORDS,
-     "plan(block_frames, max_taps, inputs=2) -> layout, as bytes: how IRs are cut into partitions."},
-    {"stages", stages, METH_VARARGS, "stages(layout) -> [(partition_frames, partitions, offset_taps), ...]"},
-    {"port_bytes", port_bytes, METH_VARARGS, "port_bytes(layout, ir_channels=4) -> size of a port for it"},
+     "plan(block_frames, max_taps, inputs=2) -> layout, as bytes: how IRs are cut into "
+     "partitions."},
+    {"stages", stages, METH_VARARGS,
+     "stages(layout) -> [(partition_frames, partitions, offset_taps), ...]"},
+    {"port_bytes", port_bytes, METH_VARARGS,
+     "port_bytes(layout, ir_channels=4) -> size of a port for it"},
     {"simd", simd, METH_NOARGS, "The kernel's build in use: avx2, sse2, neon or scalar."},
     {0},
 };
 static struct PyModuleDef module = {
-    PyModuleDef_HEAD_INIT, .m_name = "dsp._engine", .m_doc = "The kernel, the port and the engine in C.", .m_size = -1, .m_methods = module_methods,
+    PyModuleDef_HEAD_INIT,
+    .m_name = "dsp._engine",
+    .m_doc = "The kernel, the port and the engine in C.",
+    .m_size = -1,
+    .m_methods = module_methods,
 };
 
 /* Adds Meters, Param and PARAMS: name -> Param. */
@@ -135,7 +158,8 @@ static int add_records(PyObject *m) {
     PyObject *params = binding_meters_type && param_type ? PyDict_New() : NULL;
     for (int i = 0; params && i < NV_PARAMS_USED; i++) {
         const nv_param_row *row = &nv_param_table[i];
-        PyObject *values[] = {PyFloat_FromDouble(row->initial), PyFloat_FromDouble(row->lowest), PyFloat_FromDouble(row->highest)};
+        PyObject *values[] = {PyFloat_FromDouble(row->initial), PyFloat_FromDouble(row->lowest),
+                              PyFloat_FromDouble(row->highest)};
         PyObject *param = binding_record(param_type, values, 3);
         if (!param || PyDict_SetItemString(params, row->name, param) < 0) Py_CLEAR(params);
         Py_XDECREF(param);
@@ -147,12 +171,16 @@ PyMODINIT_FUNC PyInit__engine(void) {
     static const struct {
         const char *name;
         PyTypeObject *type;
-    } types[] = {{"Port", &binding_port_type}, {"Engine", &binding_engine_type}, {"Kernel", &binding_kernel_type}, {NULL, &binding_callback_type}};
+    } types[] = {{"Port", &binding_port_type},
+                 {"Engine", &binding_engine_type},
+                 {"Kernel", &binding_kernel_type},
+                 {NULL, &binding_callback_type}};
     PyObject *m = PyModule_Create(&module);
     if (!m) return NULL;
     for (int i = 0; i < 4; i++) {
         if (PyType_Ready(types[i].type) < 0) return NULL;
-        if (types[i].name && PyModule_AddObjectRef(m, types[i].name, (PyObject *)types[i].type) < 0) return NULL;
+        if (types[i].name && PyModule_AddObjectRef(m, types[i].name, (PyObject *)types[i].type) < 0)
+            return NULL;
     }
     if (add_records(m) < 0) return NULL;
     PyObject *leave = PyLong_FromVoidPtr((void *)nv_watchdog_block_size);

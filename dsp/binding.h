@@ -7,18 +7,19 @@
 #include "port.h"
 
 typedef struct {
-    PyObject_HEAD
-    Py_buffer view;
+    PyObject_HEAD Py_buffer view;
     nv_port *port;
 } PortObject;
 
-extern PyTypeObject binding_port_type, binding_engine_type, binding_callback_type, binding_kernel_type;
+extern PyTypeObject binding_port_type, binding_engine_type, binding_callback_type,
+    binding_kernel_type;
 extern PyObject *binding_meters_type; /* the named tuple Meters */
 
 /* Raises MemoryError for NV_E_MEMORY, else ValueError; returns NULL. */
 PyObject *binding_raise(int error);
 /* A C-contiguous float32 buffer of `dimensions` dimensions, whose lengths go to shape[]. 0, or -1 with TypeError or BufferError. */
-int binding_floats(PyObject *object, Py_buffer *view, int dimensions, Py_ssize_t *shape, int writable, const char *what);
+int binding_floats(PyObject *object, Py_buffer *view, int dimensions, Py_ssize_t *shape,
+                   int writable, const char *what);
 /* Row pointers of a float32 IR (channels, taps) of up to NV_MAX_IR_CHANNELS channels. 0, or -1 with an exception. */
 int binding_ir(PyObject *object, Py_buffer *view, const float **rows, int *channels, int *taps);
 /* A checked layout from bytes. 0, or -1 with ValueError. */

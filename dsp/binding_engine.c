@@ -7,16 +7,14 @@
 #include "engine.h"
 
 typedef struct {
-    PyObject_HEAD
-    PortObject *port;
+    PyObject_HEAD PortObject *port;
     nv_engine *engine;
     Py_buffer in[2], wet[2], dry[2], mixed[2], out[2];
     int pinned;
 } EngineObject;
 
 typedef struct {
-    PyObject_HEAD
-    EngineObject *engine;
+    PyObject_HEAD EngineObject *engine;
     int which;
 } CallbackObject;
 
@@ -25,7 +23,8 @@ static void callback_dealloc(CallbackObject *self) {
     Py_TYPE(self)->tp_free((PyObject *)self);
 }
 
-static PyObject *callback_call(CallbackObject *self, PyObject *Py_UNUSED(args), PyObject *Py_UNUSED(kwargs)) {
+static PyObject *callback_call(CallbackObject *self, PyObject *Py_UNUSED(args),
+                               PyObject *Py_UNUSED(kwargs)) {
     EngineObject *e = self->engine;
     if (self->which == 0) {
         /* pyo's audio thread was not made by Python: each block it would make and destroy a Python thread state (an mmap and a
@@ -55,8 +54,9 @@ PyTypeObject binding_callback_type = {
 
 static void engine_dealloc(EngineObject *self) {
     nv_engine_free(self->engine);
-    Py_buffer *all[] = {&self->in[0], &self->in[1], &self->wet[0],   &self->wet[1],   &self->dry[0],
-                        &self->dry[1], &self->mixed[0], &self->mixed[1], &self->out[0], &self->out[1]};
+    Py_buffer *all[] = {&self->in[0],  &self->in[1],  &self->wet[0],   &self->wet[1],
+                        &self->dry[0], &self->dry[1], &self->mixed[0], &self->mixed[1],
+                        &self->out[0], &self->out[1]};
     for (int i = 0; i < 10; i++)
         if (all[i]->obj) PyBuffer_Release(all[i]);
     Py_XDECREF(self->port);
@@ -68,12 +68,15 @@ static int hold(PyObject *sequence, Py_buffer *views, int count, int frames, con
     PyObject *list = PySequence_Fast(sequence, what);
     if (!list) return -1;
     int ok = PySequence_Fast_GET_SIZE(list) == count;
-    if (!ok) PyErr_Format(PyExc_ValueError, "%s: %zd buffers, not %d", what, PySequence_Fast_GET_SIZE(list), count);
+    if (!ok)
+        PyErr_Format(PyExc_ValueError, "%s: %zd buffers, not %d", what,
+                     PySequence_Fast_GET_SIZE(list), count);
     for (int i = 0; ok && i < count; i++) {
         Py_ssize_t shape[1];
         ok = binding_floats(PySequence_Fast_GET_ITEM(list, i), &views[i], 1, shape, 1, what) == 0;
         if (ok && shape[0] < frames) {
-            PyErr_Format(PyExc_ValueError, "%s: a buffer of %zd frames, the block has %d", what, shape[0], frames);
+            PyErr_Format(PyExc_ValueError, "%s: a buffer of %zd frames, the block has %d", what,
+                         shape[0], frames);
             ok = 0;
         }
     }
@@ -85,14 +88,17 @@ static PyObject *engine_new(PyTypeObject *type, PyObject *args, PyObject *kwargs
     static char *names[] = {"port", "inputs", "wet", "dry", "mixed", "out", NULL};
     PortObject *port;
     PyObject *inputs, *wet, *dry, *mixed, *out;
-    if (!PyArg_ParseTupleAndKeywords(args, kwargs, "O!OOOOO", names, &binding_port_type, &port, &inputs, &wet, &dry, &mixed, &out)) return NULL;
+    if (!PyArg_ParseTupleAndKeywords(args, kwargs, "O!OOOOO", names, &binding_port_type, &port,
+                                     &inputs, &wet, &dry, &mixed, &out))
+        return NULL;
     EngineObject *self = (EngineObject *)type->tp_alloc(type, 0);
     if (!self) return NULL;
     Py_INCREF(port);
     self->port = port;
     int frames = (int)port->port->layout.block_frames, error;
-    if (hold(inputs, self->in, (int)port->port->layout.inputs, frames, "inputs") < 0 || hold(wet, self->wet, 2, frames, "wet") < 0 ||
-        hold(dry, self->dry, 2, frames, "dry") < 0 || hold(mixed, self->mixed, 2, frames, "mixed") < 0 ||
+    if (hold(inputs, self->in, (int)port->port->layout.inputs, frames, "inputs") < 0 ||
+        hold(wet, self->wet, 2, frames, "wet") < 0 || hold(dry, self->dry, 2, frames, "dry") < 0 ||
+        hold(mixed, self->mixed, 2, frames, "mixed") < 0 ||
         hold(out, self->out, 2, frames, "out") < 0) {
         Py_DECREF(self);
         return NULL;
@@ -106,7 +112,8 @@ static PyObject *engine_new(PyTypeObject *type, PyObject *args, PyObject *kwargs
 }
 
 static PyObject *engine_callback(EngineObject *self, void *which) {
-    CallbackObject *callback = (CallbackObject *)binding_callback_type.tp_alloc(&binding_callback_type, 0);
+    CallbackObject *callback =
+        (CallbackObject *)binding_callback_type.tp_alloc(&binding_callback_type, 0);
     if (!callback) return NULL;
     Py_INCREF(self);
     callback->engine = self;
@@ -122,7 +129,8 @@ static PyGetSetDef engine_getset[] = {
 };
 PyTypeObject binding_engine_type = {
     PyVarObject_HEAD_INIT(NULL, 0).tp_name = "dsp._engine.Engine",
-    .tp_doc = "Engine(port, inputs, wet, dry, mixed, out): the engine on these lists of float32 buffers, held for its life.",
+    .tp_doc = "Engine(port, inputs, wet, dry, mixed, out): the engine on these lists of float32 "
+              "buffers, held for its life.",
     .tp_basicsize = sizeof(EngineObject),
     .tp_flags = Py_TPFLAGS_DEFAULT,
     .tp_new = engine_new,

@@ -5,8 +5,7 @@
 #include "kernel.h"
 
 typedef struct {
-    PyObject_HEAD
-    nv_kernel *kernel;
+    PyObject_HEAD nv_kernel *kernel;
     nv_layout layout;
     void *spectra[2]; /* playing and incoming, ours */
 } KernelObject;
@@ -22,7 +21,8 @@ static PyObject *kernel_new(PyTypeObject *type, PyObject *args, PyObject *kwargs
     const char *bytes;
     Py_ssize_t size;
     int fade_frames = 1024, error;
-    if (!PyArg_ParseTupleAndKeywords(args, kwargs, "y#|i", names, &bytes, &size, &fade_frames)) return NULL;
+    if (!PyArg_ParseTupleAndKeywords(args, kwargs, "y#|i", names, &bytes, &size, &fade_frames))
+        return NULL;
     KernelObject *self = (KernelObject *)type->tp_alloc(type, 0);
     if (!self) return NULL;
     if (binding_layout(bytes, size, &self->layout) < 0) {
@@ -48,7 +48,8 @@ static PyObject *kernel_load(KernelObject *self, PyObject *object) {
     if (!error) {
         size_t bytes = (nv_spectra_bytes(&self->layout, channels, taps) + 63) / 64 * 64;
         spectra = aligned_alloc(64, bytes);
-        error = spectra ? nv_prepare(&self->layout, ir, channels, taps, spectra, bytes) : NV_E_MEMORY;
+        error =
+            spectra ? nv_prepare(&self->layout, ir, channels, taps, spectra, bytes) : NV_E_MEMORY;
     }
     PyBuffer_Release(&view);
     if (!error) error = nv_kernel_load(self->kernel, spectra);
@@ -73,8 +74,8 @@ static PyObject *kernel_process(KernelObject *self, PyObject *args) {
         PyBuffer_Release(&in);
         return NULL;
     }
-    int ok = in_shape[0] == (Py_ssize_t)self->layout.inputs && out_shape[0] == NV_OUTPUTS && in_shape[1] == out_shape[1] &&
-             in_shape[1] % frames == 0;
+    int ok = in_shape[0] == (Py_ssize_t)self->layout.inputs && out_shape[0] == NV_OUTPUTS &&
+             in_shape[1] == out_shape[1] && in_shape[1] % frames == 0;
     if (ok) {
         const float *x = in.buf;
         float *y = out.buf;
@@ -85,7 +86,8 @@ static PyObject *kernel_process(KernelObject *self, PyObject *args) {
             nv_kernel_process(self->kernel, from, to);
         }
     } else {
-        PyErr_SetString(PyExc_ValueError, "in must be (inputs, n), out (2, n), n a multiple of the block");
+        PyErr_SetString(PyExc_ValueError,
+                        "in must be (inputs, n), out (2, n), n a multiple of the block");
     }
     PyBuffer_Release(&in);
     PyBuffer_Release(&out);
@@ -104,8 +106,10 @@ static PyObject *kernel_bytes(KernelObject *self, void *Py_UNUSED(closure)) {
     return PyLong_FromSize_t(nv_kernel_bytes(self->kernel));
 }
 static PyMethodDef kernel_methods[] = {
-    {"load", (PyCFunction)kernel_load, METH_O, "load(ir): begins the crossfade to a float32 IR (1, 2 or 4 channels, taps)."},
-    {"process", (PyCFunction)kernel_process, METH_VARARGS, "process(in, out): float32 (inputs, n) -> (2, n), block by block."},
+    {"load", (PyCFunction)kernel_load, METH_O,
+     "load(ir): begins the crossfade to a float32 IR (1, 2 or 4 channels, taps)."},
+    {"process", (PyCFunction)kernel_process, METH_VARARGS,
+     "process(in, out): float32 (inputs, n) -> (2, n), block by block."},
     {"reset", (PyCFunction)kernel_reset, METH_NOARGS, "Forgets all input; the IR stays."},
     {0},
 };

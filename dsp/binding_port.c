@@ -17,7 +17,8 @@ static PyObject *port_new(PyTypeObject *type, PyObject *args, PyObject *kwargs) 
     Py_ssize_t layout_size = 0;
     int ir_channels = NV_MAX_IR_CHANNELS, error;
     unsigned rate_hz = 0;
-    if (!PyArg_ParseTupleAndKeywords(args, kwargs, "O|z#iI", names, &memory, &layout_bytes, &layout_size, &ir_channels, &rate_hz))
+    if (!PyArg_ParseTupleAndKeywords(args, kwargs, "O|z#iI", names, &memory, &layout_bytes,
+                                     &layout_size, &ir_channels, &rate_hz))
         return NULL;
     PortObject *self = (PortObject *)type->tp_alloc(type, 0);
     if (!self) return NULL;
@@ -45,25 +46,30 @@ static PyObject *port_new(PyTypeObject *type, PyObject *args, PyObject *kwargs) 
 
 static int is_param(PyObject *name) {
     for (int i = 0; i < NV_PARAMS_USED; i++)
-        if (PyUnicode_Check(name) && !PyUnicode_CompareWithASCIIString(name, nv_param_table[i].name)) return 1;
+        if (PyUnicode_Check(name) &&
+            !PyUnicode_CompareWithASCIIString(name, nv_param_table[i].name))
+            return 1;
     return 0;
 }
 
 static PyObject *port_set_params(PortObject *self, PyObject *values) {
     float params[NV_PARAMS] = {0};
-    if (!PyDict_Check(values)) return PyErr_Format(PyExc_TypeError, "parameters must be a dict of names and values");
+    if (!PyDict_Check(values))
+        return PyErr_Format(PyExc_TypeError, "parameters must be a dict of names and values");
     for (int i = 0; i < NV_PARAMS_USED; i++) {
         const char *name = nv_param_table[i].name;
         PyObject *value = PyDict_GetItemString(values, name);
         if (!value) return PyErr_Format(PyExc_ValueError, "parameter %s is missing", name);
         double number = PyFloat_AsDouble(value);
         if (PyErr_Occurred()) return NULL;
-        if (!isfinite(number)) return PyErr_Format(PyExc_ValueError, "parameter %s is not finite", name);
+        if (!isfinite(number))
+            return PyErr_Format(PyExc_ValueError, "parameter %s is not finite", name);
         params[i] = (float)number;
     }
     PyObject *name, *value;
     for (Py_ssize_t at = 0; PyDict_Next(values, &at, &name, &value);)
-        if (!is_param(name)) return PyErr_Format(PyExc_ValueError, "the engine has no parameter %R", name);
+        if (!is_param(name))
+            return PyErr_Format(PyExc_ValueError, "the engine has no parameter %R", name);
     nv_port_set_params(self->port, params);
     Py_RETURN_NONE;
 }
@@ -93,21 +99,20 @@ static PyObject *port_load_ir(PortObject *self, PyObject *args, PyObject *kwargs
     size_t bytes = 0;
     int error = NV_E_TAPS, slot = -1;
     uint64_t serial = 0;
-    Py_BEGIN_ALLOW_THREADS
-    if (taps >= 1 && taps <= (int)port->layout.max_taps) {
+    Py_BEGIN_ALLOW_THREADS if (taps >= 1 && taps <= (int)port->layout.max_taps) {
         bytes = nv_spectra_bytes(&port->layout, channels, taps);
         slot = nv_port_begin_ir(port);
         if (slot < 0 || bytes > port->slot_bytes)
             error = slot < 0 ? NV_E_BUSY : NV_E_SIZE;
         else if (!(error = nv_port_make_room(port, slot, bytes)))
-            error = nv_prepare(&port->layout, ir, channels, taps, nv_port_spectra(port, slot), port->slot_bytes);
+            error = nv_prepare(&port->layout, ir, channels, taps, nv_port_spectra(port, slot),
+                               port->slot_bytes);
         if (!error)
             serial = nv_port_publish_ir(port, slot, channels, bytes, room);
         else if (slot >= 0)
             nv_port_cancel_ir(port, slot);
     }
-    Py_END_ALLOW_THREADS
-    PyBuffer_Release(&view);
+    Py_END_ALLOW_THREADS PyBuffer_Release(&view);
     return error ? binding_raise(error) : PyLong_FromUnsignedLongLong(serial);
 }
 
@@ -122,7 +127,8 @@ static PyObject *port_hold(PortObject *self, PyObject *Py_UNUSED(ignored)) {
 }
 
 static PyObject *port_held(PortObject *self, void *Py_UNUSED(closure)) {
-    return PyLong_FromUnsignedLongLong(atomic_load_explicit(&self->port->slot[0].held, memory_order_relaxed));
+    return PyLong_FromUnsignedLongLong(
+        atomic_load_explicit(&self->port->slot[0].held, memory_order_relaxed));
 }
 
 static PyObject *port_newest_room(PortObject *self, PyObject *Py_UNUSED(ignored)) {
@@ -137,7 +143,8 @@ static PyObject *port_newest_room(PortObject *self, PyObject *Py_UNUSED(ignored)
 }
 
 static uint64_t read_wide(_Atomic uint64_t *meter, int take) {
-    return take ? atomic_exchange_explicit(meter, 0, memory_order_relaxed) : atomic_load_explicit(meter, memory_order_acquire);
+    return take ? atomic_exchange_explicit(meter, 0, memory_order_relaxed)
+                : atomic_load_explicit(meter, memory_order_acquire);
 }
 
 static PyObject *read_peaks(_Atomic uint32_t *meter, int take) {
@@ -174,13 +181,16 @@ static PyObject *port_watch(PortObject *self, PyObject *args, PyObject *kwargs) 
     PyObject *numbers;
     double seconds, ping_s = 0;
     nv_watchdog watchdog = {0};
-    if (!PyArg_ParseTupleAndKeywords(args, kwargs, "Od|zd", names, &numbers, &seconds, &watchdog.keeper, &ping_s)) return NULL;
+    if (!PyArg_ParseTupleAndKeywords(args, kwargs, "Od|zd", names, &numbers, &seconds,
+                                     &watchdog.keeper, &ping_s))
+        return NULL;
     PyObject *list = PySequence_Fast(numbers, "signals must be iterable");
     if (!list) return NULL;
     sigemptyset(&watchdog.signals);
     for (Py_ssize_t i = 0; i < PySequence_Fast_GET_SIZE(list); i++) {
         long number = PyLong_AsLong(PySequence_Fast_GET_ITEM(list, i));
-        if (!PyErr_Occurred() && sigaddset(&watchdog.signals, (int)number)) PyErr_Format(PyExc_ValueError, "no signal: %ld", number);
+        if (!PyErr_Occurred() && sigaddset(&watchdog.signals, (int)number))
+            PyErr_Format(PyExc_ValueError, "no signal: %ld", number);
     }
     Py_DECREF(list);
     if (!PyErr_Occurred() && !(seconds >= 0 && seconds <= 1e9 && ping_s >= 0 && ping_s <= 1e9))
@@ -188,16 +198,16 @@ static PyObject *port_watch(PortObject *self, PyObject *args, PyObject *kwargs) 
     if (PyErr_Occurred()) return NULL;
     watchdog.seconds = seconds, watchdog.ping_s = ping_s;
     int number;
-    Py_BEGIN_ALLOW_THREADS
-    number = nv_watchdog_wait(&watchdog, self->port);
-    Py_END_ALLOW_THREADS
-    return PyLong_FromLong(number);
+    Py_BEGIN_ALLOW_THREADS number = nv_watchdog_wait(&watchdog, self->port);
+    Py_END_ALLOW_THREADS return PyLong_FromLong(number);
 }
 
 static PyObject *port_layout(PortObject *self, void *Py_UNUSED(closure)) {
     return PyBytes_FromStringAndSize((const char *)&self->port->layout, sizeof self->port->layout);
 }
-static PyObject *port_rate(PortObject *self, void *Py_UNUSED(closure)) { return PyLong_FromUnsignedLong(self->port->rate_hz); }
+static PyObject *port_rate(PortObject *self, void *Py_UNUSED(closure)) {
+    return PyLong_FromUnsignedLong(self->port->rate_hz);
+}
 static PyObject *port_block(PortObject *self, void *Py_UNUSED(closure)) {
     return PyLong_FromUnsignedLong(self->port->layout.block_frames);
 }
@@ -210,22 +220,31 @@ static PyObject *port_max_taps(PortObject *self, void *Py_UNUSED(closure)) {
 
 static PyMethodDef port_methods[] = {
     {"set_params", (PyCFunction)port_set_params, METH_O,
-     "set_params(values): writes one complete set, a dict with every name of PARAMS, physical units. Raises ValueError naming a\n"
+     "set_params(values): writes one complete set, a dict with every name of PARAMS, physical "
+     "units. Raises ValueError naming a\n"
      "parameter that is missing, unknown or not finite. Steering side."},
-    {"params", (PyCFunction)port_params, METH_NOARGS, "params() -> dict of the set last written, or None while one is being written."},
+    {"params", (PyCFunction)port_params, METH_NOARGS,
+     "params() -> dict of the set last written, or None while one is being written."},
     {"load_ir", (PyCFunction)(void (*)(void))port_load_ir, METH_VARARGS | METH_KEYWORDS,
-     "load_ir(ir, room=0) -> serial: transforms a float32 IR (1, 2 or 4 channels, taps) into a free slot and hands it over. The\n"
-     "GIL is free meanwhile. Raises ValueError for an IR that is too long, has other channels or is not finite, MemoryError. Steering side."},
-    {"recover_steering", (PyCFunction)port_recover_steering, METH_NOARGS, "After a crash of the steering side, by its successor."},
+     "load_ir(ir, room=0) -> serial: transforms a float32 IR (1, 2 or 4 channels, taps) into a "
+     "free slot and hands it over. The\n"
+     "GIL is free meanwhile. Raises ValueError for an IR that is too long, has other channels or "
+     "is not finite, MemoryError. Steering side."},
+    {"recover_steering", (PyCFunction)port_recover_steering, METH_NOARGS,
+     "After a crash of the steering side, by its successor."},
     {"hold", (PyCFunction)port_hold, METH_NOARGS,
-     "Keeps in memory what rooms have needed so far; longer ones are played from the next look of watch() on. Else all of the port is taken\n"
+     "Keeps in memory what rooms have needed so far; longer ones are played from the next look of "
+     "watch() on. Else all of the port is taken\n"
      "for held. Audio process, before it starts, of a port in a file."},
-    {"newest_room", (PyCFunction)port_newest_room, METH_NOARGS, "Fingerprint of the newest IR handed over; 0: none or unknown."},
+    {"newest_room", (PyCFunction)port_newest_room, METH_NOARGS,
+     "Fingerprint of the newest IR handed over; 0: none or unknown."},
     {"meters", (PyCFunction)(void (*)(void))port_meters, METH_VARARGS | METH_KEYWORDS,
      "meters(take=False) -> Meters; take=True resets the peaks and the worst time."},
     {"watch", (PyCFunction)(void (*)(void))port_watch, METH_VARARGS | METH_KEYWORDS,
-     "watch(signals, seconds, keeper=None, ping_s=0) -> number of a signal, or 0: waits, without the GIL, while blocks come at their\n"
-     "pace, for one of these blocked signals or so many seconds; tells the notify socket `keeper` that all is well each ping_s."},
+     "watch(signals, seconds, keeper=None, ping_s=0) -> number of a signal, or 0: waits, without "
+     "the GIL, while blocks come at their\n"
+     "pace, for one of these blocked signals or so many seconds; tells the notify socket `keeper` "
+     "that all is well each ping_s."},
     {0},
 };
 static PyGetSetDef port_getset[] = {
@@ -239,7 +258,8 @@ static PyGetSetDef port_getset[] = {
 };
 PyTypeObject binding_port_type = {
     PyVarObject_HEAD_INIT(NULL, 0).tp_name = "dsp._engine.Port",
-    .tp_doc = "Port(memory, layout=None, ir_channels=4, rate_hz=0): the port in this writable buffer; with a layout, a new one.",
+    .tp_doc = "Port(memory, layout=None, ir_channels=4, rate_hz=0): the port in this writable "
+              "buffer; with a layout, a new one.",
     .tp_basicsize = sizeof(PortObject),
     .tp_flags = Py_TPFLAGS_DEFAULT,
     .tp_new = port_new,

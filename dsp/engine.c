@@ -8,8 +8,10 @@
 
 #include "denormals.h"
 
-static const float INPUT_LIMIT = 16.0f;   /* 24 dB above full scale: beyond it an input is broken, not loud */
-static const float WET_LIMIT = 1e6f;      /* 120 dB above full scale: no convolution of a held input with a sound IR gets there */
+static const float INPUT_LIMIT =
+    16.0f; /* 24 dB above full scale: beyond it an input is broken, not loud */
+static const float WET_LIMIT =
+    1e6f; /* 120 dB above full scale: no convolution of a held input with a sound IR gets there */
 static const float LIMITER_RELEASE_MS = 80.0f;
 
 /* ---- ramps --------------------------------------------------------------------------------------------------------------- */
@@ -72,7 +74,8 @@ static biquad design(int highpass, double cutoff_hz, double rate_hz) {
 static void filter_stretch(filter *f, float *const *x, int start, int frames, biquad to) {
     biquad from = f->now;
     double n = 1.0 / frames;
-    biquad d = {(to.b0 - from.b0) * n, (to.b1 - from.b1) * n, (to.b2 - from.b2) * n, (to.a1 - from.a1) * n, (to.a2 - from.a2) * n};
+    biquad d = {(to.b0 - from.b0) * n, (to.b1 - from.b1) * n, (to.b2 - from.b2) * n,
+                (to.a1 - from.a1) * n, (to.a2 - from.a2) * n};
     ramp amount = f->amount;
     for (int c = 0; c < NV_OUTPUTS; c++) {
         biquad q = from;
@@ -84,7 +87,8 @@ static void filter_stretch(filter *f, float *const *x, int start, int frames, bi
             x2 = x1, x1 = in, y2 = y1, y1 = y;
             x[c][i] = (float)(in + ramp_next(&amount) * (y - in));
         }
-        if (fabs(y1) < 1e-30) y1 = y2 = 0; /* no denormals, wherever the processor cannot flush them */
+        if (fabs(y1) < 1e-30)
+            y1 = y2 = 0; /* no denormals, wherever the processor cannot flush them */
         f->state[c].x1 = x1, f->state[c].x2 = x2, f->state[c].y1 = y1, f->state[c].y2 = y2;
     }
     f->amount = amount;
@@ -92,15 +96,22 @@ static void filter_stretch(filter *f, float *const *x, int start, int frames, bi
 }
 
 static void filter_run(filter *f, float *const *x, int frames) {
-    enum { STRETCH = 32 }; /* between two designs while the cutoff moves: short against the ramp, long against a cosine */
+    enum {
+        STRETCH = 32
+    }; /* between two designs while the cutoff moves: short against the ramp, long against a cosine */
     if (f->amount.left == 0 && f->amount.value == 0) {
-        if (f->log2_hz.left) ramp_jump(&f->log2_hz, f->log2_hz.target), f->now = design(f->highpass, exp2(f->log2_hz.value), f->rate_hz);
+        if (f->log2_hz.left)
+            ramp_jump(&f->log2_hz, f->log2_hz.target),
+                f->now = design(f->highpass, exp2(f->log2_hz.value), f->rate_hz);
         memset(f->state, 0, sizeof f->state);
         return;
     }
     for (int start = 0; start < frames;) {
-        int moving = f->log2_hz.left > 0, n = moving && frames - start > STRETCH ? STRETCH : frames - start;
-        filter_stretch(f, x, start, n, moving ? design(f->highpass, exp2(ramp_skip(&f->log2_hz, n)), f->rate_hz) : f->now);
+        int moving = f->log2_hz.left > 0,
+            n = moving && frames - start > STRETCH ? STRETCH : frames - start;
+        filter_stretch(f, x, start, n,
+                       moving ? design(f->highpass, exp2(ramp_skip(&f->log2_hz, n)), f->rate_hz)
+                              : f->now);
         start += n;
     }
 }
@@ -108,9 +119,9 @@ static void filter_run(filter *f, float *const *x, int frames) {
 /* ---- pre-delay ----------------------------------------------------------------------------------------------------------- */
 
 typedef struct {
-    int whole;      /* frames */
-    float tap[4];   /* Lagrange weights at whole - 1 .. whole + 2 */
-    double frames;  /* what was asked for */
+    int whole;     /* frames */
+    float tap[4];  /* Lagrange weights at whole - 1 .. whole + 2 */
+    double frames; /* what was asked for */
 } delay_tap;
 
 typedef struct {
@@ -143,8 +154,8 @@ static delay_tap tap_at(double frames) {
 static float tap_read(const float *line, int mask, int at, const delay_tap *t) {
     int i = at - t->whole;
     if (t->tap[1] == 1) return line[i & mask];
-    return t->tap[0] * line[(i + 1) & mask] + t->tap[1] * line[i & mask] + t->tap[2] * line[(i - 1) & mask] +
-           t->tap[3] * line[(i - 2) & mask];
+    return t->tap[0] * line[(i + 1) & mask] + t->tap[1] * line[i & mask] +
+           t->tap[2] * line[(i - 1) & mask] + t->tap[3] * line[(i - 2) & mask];
 }
 
 static void predelay_run(predelay *p, float *const *x, int frames, double wanted_frames) {
@@ -161,7 +172,9 @@ static void predelay_run(predelay *p, float *const *x, int frames, double wanted
             float y = tap_read(line, p->mask, at, &p->now);
             if (fading) {
                 int k = p->faded + i + 1;
-                float g = k >= p->fade_frames ? 1.0f : 0.5f - 0.5f * cosf((float)M_PI * k / p->fade_frames);
+                float g = k >= p->fade_frames
+                              ? 1.0f
+                              : 0.5f - 0.5f * cosf((float)M_PI * k / p->fade_frames);
                 y += g * (tap_read(line, p->mask, at, &p->next) - y);
             }
             x[c][i] = y;
@@ -182,7 +195,8 @@ static void predelay_run(predelay *p, float *const *x, int frames, double wanted
  *
  * Subtracting the running mean is a first-order high-pass at 0.5 Hz. Music does not get there: of a full-scale tone of 20 Hz the mean
  * keeps 0.027, and it changes sign with the tone. */
-static const double OFFSET_MEAN_S = 0.3, OFFSET_LIMIT = 0.1, OFFSET_HOLD_S = 0.5, OFFSET_FADE_S = 0.1;
+static const double OFFSET_MEAN_S = 0.3, OFFSET_LIMIT = 0.1, OFFSET_HOLD_S = 0.5,
+                    OFFSET_FADE_S = 0.1;
 
 typedef struct {
     double mean[NV_OUTPUTS];
@@ -200,9 +214,11 @@ static int offset_run(offset_guard *g, float *const *x, int frames, double rate_
         g->mean[c] += (1 - exp(-block_s / OFFSET_MEAN_S)) * (sum / frames - g->mean[c]);
         largest = fmax(largest, fabs(g->mean[c]));
     }
-    int on = g->amount.target > 0, wrong = on ? !wanted || largest < OFFSET_LIMIT / 4 : wanted && largest > OFFSET_LIMIT;
+    int on = g->amount.target > 0,
+        wrong = on ? !wanted || largest < OFFSET_LIMIT / 4 : wanted && largest > OFFSET_LIMIT;
     g->held_s = wrong ? g->held_s + block_s : 0;
-    if (g->held_s > OFFSET_HOLD_S) ramp_to(&g->amount, !on, (int)(OFFSET_FADE_S * rate_hz)), g->held_s = 0;
+    if (g->held_s > OFFSET_HOLD_S)
+        ramp_to(&g->amount, !on, (int)(OFFSET_FADE_S * rate_hz)), g->held_s = 0;
     if (g->amount.value == 0 && g->amount.left == 0) return 0;
     ramp amount = g->amount;
     for (int c = 0; c < NV_OUTPUTS; c++) {
@@ -228,7 +244,8 @@ struct nv_engine {
     predelay delay;
     int playing_slot, incoming_slot;
     float *gained[2];
-    ramp bare; /* 1: no room to play, the wet path passes its input; fades to 0 as the first room fades in */
+    ramp
+        bare; /* 1: no room to play, the wet path passes its input; fades to 0 as the first room fades in */
     offset_guard offset;
     float limiter_gain, limiter_release;
     uint64_t begin_ns, expected_ns, period_ns;
@@ -243,7 +260,8 @@ static uint64_t now_ns(void) {
 
 static void count(_Atomic uint64_t *counter, uint64_t n) {
     /* The audio thread is the only writer of a counter: no read-modify-write instruction is needed. */
-    atomic_store_explicit(counter, atomic_load_explicit(counter, memory_order_relaxed) + n, memory_order_relaxed);
+    atomic_store_explicit(counter, atomic_load_explicit(counter, memory_order_relaxed) + n,
+                          memory_order_relaxed);
 }
 
 static float clamp(float v, float low, float high) { return v < low ? low : v > high ? high : v; }
@@ -251,7 +269,8 @@ static float clamp(float v, float low, float high) { return v < low ? low : v > 
 static void hold_peak(_Atomic uint32_t *meter, float peak) {
     uint32_t bits; /* non-negative floats order as their bits do */
     memcpy(&bits, &peak, sizeof bits);
-    if (bits > atomic_load_explicit(meter, memory_order_relaxed)) atomic_store_explicit(meter, bits, memory_order_relaxed);
+    if (bits > atomic_load_explicit(meter, memory_order_relaxed))
+        atomic_store_explicit(meter, bits, memory_order_relaxed);
 }
 
 static double amplitude(double db) { return db <= -140 ? 0 : pow(10, db / 20); }
@@ -274,23 +293,31 @@ static void apply(nv_engine *e, int ramp_frames) {
     const float *p = e->params;
     double gain = amplitude(p[NV_GAIN_DB]), mix = p[NV_MIX];
     int bypass = p[NV_BYPASS] >= 0.5f, trails = p[NV_TRAILS] >= 0.5f;
-    double send = bypass ? 0 : gain, wet = bypass && !trails ? 0 : mix, dry = bypass ? 1 : (1 - mix) * gain;
+    double send = bypass ? 0 : gain, wet = bypass && !trails ? 0 : mix,
+           dry = bypass ? 1 : (1 - mix) * gain;
     double low_hz = p[NV_LOWPASS_HZ], high_hz = p[NV_HIGHPASS_HZ];
     if (ramp_frames == 0) {
         ramp_jump(&e->send, send), ramp_jump(&e->wet, wet), ramp_jump(&e->dry, dry);
-        ramp_jump(&e->lowpass.log2_hz, log2(low_hz)), ramp_jump(&e->highpass.log2_hz, log2(high_hz));
-        ramp_jump(&e->lowpass.amount, p[NV_LOWPASS_ON] >= 0.5f), ramp_jump(&e->highpass.amount, p[NV_HIGHPASS_ON] >= 0.5f);
-        e->lowpass.now = design(0, low_hz, e->rate_hz), e->highpass.now = design(1, high_hz, e->rate_hz);
+        ramp_jump(&e->lowpass.log2_hz, log2(low_hz)),
+            ramp_jump(&e->highpass.log2_hz, log2(high_hz));
+        ramp_jump(&e->lowpass.amount, p[NV_LOWPASS_ON] >= 0.5f),
+            ramp_jump(&e->highpass.amount, p[NV_HIGHPASS_ON] >= 0.5f);
+        e->lowpass.now = design(0, low_hz, e->rate_hz),
+        e->highpass.now = design(1, high_hz, e->rate_hz);
         e->delay.now = tap_at(p[NV_PREDELAY_MS] * e->rate_hz / 1000);
         return;
     }
-    ramp_to(&e->send, send, ramp_frames), ramp_to(&e->wet, wet, ramp_frames), ramp_to(&e->dry, dry, ramp_frames);
-    ramp_to(&e->lowpass.log2_hz, log2(low_hz), ramp_frames), ramp_to(&e->highpass.log2_hz, log2(high_hz), ramp_frames);
+    ramp_to(&e->send, send, ramp_frames), ramp_to(&e->wet, wet, ramp_frames),
+        ramp_to(&e->dry, dry, ramp_frames);
+    ramp_to(&e->lowpass.log2_hz, log2(low_hz), ramp_frames),
+        ramp_to(&e->highpass.log2_hz, log2(high_hz), ramp_frames);
     ramp_to(&e->lowpass.amount, p[NV_LOWPASS_ON] >= 0.5f, ramp_frames);
     ramp_to(&e->highpass.amount, p[NV_HIGHPASS_ON] >= 0.5f, ramp_frames);
 }
 
-static int fade_frames(const nv_engine *e) { return (int)(e->params[NV_FADE_MS] * e->rate_hz / 1000); }
+static int fade_frames(const nv_engine *e) {
+    return (int)(e->params[NV_FADE_MS] * e->rate_hz / 1000);
+}
 
 /* Takes a new IR if one waits, and tells the port which slots the kernel has let go of. */
 static void change_room(nv_engine *e) {
@@ -304,18 +331,21 @@ static void change_room(nv_engine *e) {
         e->incoming_slot = -1;
         atomic_store_explicit(&m->fading, 0, memory_order_relaxed);
     }
-    int slot = nv_port_take_ir(port, atomic_load_explicit(&m->playing_serial, memory_order_relaxed));
+    int slot =
+        nv_port_take_ir(port, atomic_load_explicit(&m->playing_serial, memory_order_relaxed));
     if (slot < 0) return;
     const void *spectra = nv_port_spectra(port, slot);
     uint64_t bytes = atomic_load_explicit(&port->slot[slot].bytes, memory_order_relaxed);
     nv_kernel_set_fade(e->kernel, fade_frames(e));
-    if (bytes > port->slot_bytes || nv_spectra_check(&port->layout, spectra, bytes) || nv_kernel_load(e->kernel, spectra)) {
+    if (bytes > port->slot_bytes || nv_spectra_check(&port->layout, spectra, bytes) ||
+        nv_kernel_load(e->kernel, spectra)) {
         nv_port_set_slot(port, slot, NV_SLOT_FREE); /* damaged: the room that plays goes on */
         return;
     }
     e->incoming_slot = slot;
     ramp_to(&e->bare, 0, fade_frames(e));
-    atomic_store_explicit(&m->playing_serial, atomic_load_explicit(&port->slot[slot].serial, memory_order_relaxed),
+    atomic_store_explicit(&m->playing_serial,
+                          atomic_load_explicit(&port->slot[slot].serial, memory_order_relaxed),
                           memory_order_relaxed);
     atomic_store_explicit(&m->playing_since_ns, e->begin_ns, memory_order_relaxed);
     atomic_store_explicit(&m->fading, 1, memory_order_relaxed);
@@ -348,7 +378,8 @@ nv_engine *nv_engine_new(nv_port *port, int *error) {
         e->gained[c] = calloc((size_t)e->frames, sizeof(float));
         if (!e->delay.line[c] || !e->gained[c]) return nv_engine_free(e), NULL;
     }
-    for (int i = 0; i < NV_PARAMS_USED; i++) e->params[i] = nv_param_table[i].initial; /* if a writer died half-way */
+    for (int i = 0; i < NV_PARAMS_USED; i++)
+        e->params[i] = nv_param_table[i].initial; /* if a writer died half-way */
     read_params(e);
     apply(e, 0);
     e->kernel = nv_kernel_new(&port->layout, fade_frames(e), error);
@@ -378,7 +409,9 @@ void nv_engine_begin(nv_engine *e) {
     }
     e->begin_ns = now;
     /* The driver keeps time; ours follows it slowly, so that a late block is seen against the course, not its neighbour. */
-    e->expected_ns = e->expected_ns ? e->expected_ns + e->period_ns + ((int64_t)(now - e->expected_ns)) / 64 : now + e->period_ns;
+    e->expected_ns = e->expected_ns
+                         ? e->expected_ns + e->period_ns + ((int64_t)(now - e->expected_ns)) / 64
+                         : now + e->period_ns;
 }
 
 /* Input -> gained (for the convolution) and dry, both from guarded samples: what is not finite becomes 0, what is absurd is held. */
@@ -416,7 +449,8 @@ static void guard_wet(nv_engine *e, float *const *wet) {
 
     if (!sound) {
         count(&e->port->meters.nonfinite_samples, (uint64_t)(NV_OUTPUTS * e->frames));
-        for (int c = 0; c < NV_OUTPUTS; c++) memcpy(wet[c], gained[c], (size_t)e->frames * sizeof(float));
+        for (int c = 0; c < NV_OUTPUTS; c++)
+            memcpy(wet[c], gained[c], (size_t)e->frames * sizeof(float));
     } else if (e->bare.left || e->bare.value > 0) {
         ramp bare = e->bare;
         for (int c = 0; c < NV_OUTPUTS; c++) {

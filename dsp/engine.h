@@ -25,7 +25,8 @@ void nv_engine_free(nv_engine *engine);
 /* Before the first sample of a block is touched: takes the time. Audio thread. */
 void nv_engine_begin(nv_engine *engine);
 /* in: the layout's inputs; wet, dry: 2 channels each. block_frames floats each. Audio thread. */
-void nv_engine_process(nv_engine *engine, const float *const *in, float *const *wet, float *const *dry);
+void nv_engine_process(nv_engine *engine, const float *const *in, float *const *wet,
+                       float *const *dry);
 /* mixed -> out, 2 channels of block_frames floats; may be the same memory. Audio thread. */
 void nv_engine_finish(nv_engine *engine, const float *const *mixed, float *const *out);
 #endif

@@ -26,7 +26,6 @@ enum { NV_MAX_PREDELAY_MS = 100 };
     X(NV_TRAILS,       trails,      1,     0,      1)      /* in bypass, 1: the tail rings out, 0: it is cut */ \
     X(NV_LIMITER_ON,   limiter_on,  1,     0,      1)      /* 1: limit peaks to full scale, remove a DC offset */ \
     X(NV_FADE_MS,      fade_ms,     15,    1,      2000)   /* crossfade of an IR change */
-/* clang-format on */
 
 typedef enum nv_param {
 #define CONSTANT(constant, name, initial, lowest, highest) constant,
@@ -34,6 +33,7 @@ typedef enum nv_param {
 #undef CONSTANT
     NV_PARAMS_USED
 } nv_param;
+/* clang-format on */
 
 typedef struct nv_param_row {
     const char *name;

@@ -52,8 +52,11 @@ const char *nv_error_text(int error) {
     switch (error) {
     case NV_OK: return "no error";
     case NV_E_BLOCK: return "the block must be a power of two from 16 to 1024 frames";
-    case NV_E_TAPS: return "the IR must have at least one tap, and no more taps than the engine was made for";
-    case NV_E_CHANNELS: return "the IR must have 1, 2 or 4 channels (4 with two inputs only), the engine 1 or 2 inputs";
+    case NV_E_TAPS:
+        return "the IR must have at least one tap, and no more taps than the engine was made for";
+    case NV_E_CHANNELS:
+        return "the IR must have 1, 2 or 4 channels (4 with two inputs only), the engine 1 or 2 "
+               "inputs";
     case NV_E_LAYOUT: return "the layout is damaged, or of another version or processor";
     case NV_E_SPECTRA: return "the spectra are damaged, or were prepared for another engine";
     case NV_E_SIZE: return "the memory is too small or not aligned to 64 bytes";
@@ -68,17 +71,20 @@ const char *nv_error_text(int error) {
 
 /* out += this block of the stage's crossfade from `old` to `fresh` (out = it, if `old` is out). The raised cosine is drawn in
  * straight pieces, within 0.02 % of it for fades of 5 ms and more; its points are found by turning a phasor. */
-static void fade(const nv_kernel *k, const nv_kernel_stage *s, float *const *old, float *const *fresh, int at, float *const *out) {
+static void fade(const nv_kernel *k, const nv_kernel_stage *s, float *const *old,
+                 float *const *fresh, int at, float *const *out) {
     float gain[NV_MAX_BLOCK / NV_FADE_PIECE + 1];
     int pieces = k->block / NV_FADE_PIECE;
     int faded = (int)(k->blocks - s->fade_from) * k->block;
-    float angle = (float)M_PI * (float)faded / (float)k->fade_frames, re = cosf(angle), im = sinf(angle);
+    float angle = (float)M_PI * (float)faded / (float)k->fade_frames, re = cosf(angle),
+          im = sinf(angle);
     for (int i = 0; i <= pieces; i++) {
         gain[i] = faded + i * NV_FADE_PIECE >= k->fade_frames ? 1.0f : 0.5f - 0.5f * re;
         float turned = re * k->turn_re - im * k->turn_im;
         im = re * k->turn_im + im * k->turn_re, re = turned;
     }
-    for (int c = 0; c < NV_OUTPUTS; c++) s->simd->add_faded(out[c], old == out ? NULL : old[c] + at, fresh[c] + at, gain, pieces);
+    for (int c = 0; c < NV_OUTPUTS; c++)
+        s->simd->add_faded(out[c], old == out ? NULL : old[c] + at, fresh[c] + at, gain, pieces);
 }
 
 static void work_first(const nv_kernel *k, nv_kernel_stage *s, float *const *out) {
@@ -105,7 +111,8 @@ static void add_output(const nv_kernel *k, nv_kernel_stage *s, float *const *out
 void nv_kernel_process(nv_kernel *k, const float *const *in, float *const *out) {
     uint64_t float_mode = nv_flush_denormals();
     int64_t at = k->blocks * k->block & (k->ring_frames - 1);
-    for (int c = 0; c < k->inputs; c++) memcpy(k->input[c] + at, in[c], (size_t)k->block * sizeof(float));
+    for (int c = 0; c < k->inputs; c++)
+        memcpy(k->input[c] + at, in[c], (size_t)k->block * sizeof(float));
     k->blocks++;
     work_first(k, &k->stage[0], out);
     for (int i = 1; i < k->stages; i++) {
@@ -127,18 +134,22 @@ static int stage_init(nv_kernel *k, nv_kernel_stage *s, const nv_stage *from) {
     /* One more than the IR has: the catch-up of a job may last until the next one's input has come. */
     s->inputs_kept = s->ring_partitions = (int)from->partitions + s->early;
     s->simd = nv_simd_for(s->size);
-    if (s->inputs_kept * s->size <= TWICE_FRAMES) s->ring_partitions *= 2, s->again = (size_t)s->inputs_kept * 4 * s->simd->lanes;
+    if (s->inputs_kept * s->size <= TWICE_FRAMES)
+        s->ring_partitions *= 2, s->again = (size_t)s->inputs_kept * 4 * s->simd->lanes;
     s->costs = nv_costs_for(s->simd);
     s->stale = 1;
     if (nv_fft_init(&s->fft, s->size, s->simd->lanes, &k->bytes)) return NV_E_MEMORY;
     size_t complex_bytes = (size_t)s->size * 2 * sizeof(float);
     int whole = (s->z = nv_allocate(complex_bytes, &k->bytes)) != NULL;
     for (int c = 0; c < k->inputs; c++)
-        whole &= (s->ring[c] = nv_allocate((size_t)s->ring_partitions * complex_bytes, &k->bytes)) != NULL;
+        whole &= (s->ring[c] =
+                      nv_allocate((size_t)s->ring_partitions * complex_bytes, &k->bytes)) != NULL;
     for (int i = 0; i < NV_SIDES * NV_OUTPUTS; i++)
-        whole &= (s->sums[i / NV_OUTPUTS][i % NV_OUTPUTS] = nv_allocate(complex_bytes, &k->bytes)) != NULL;
+        whole &= (s->sums[i / NV_OUTPUTS][i % NV_OUTPUTS] =
+                      nv_allocate(complex_bytes, &k->bytes)) != NULL;
     for (int i = 0; i < NV_SIDES * 2 * NV_OUTPUTS; i++)
-        whole &= (s->output[i / 4][i / 2 % 2][i % 2] = nv_allocate(complex_bytes / 2, &k->bytes)) != NULL;
+        whole &= (s->output[i / 4][i / 2 % 2][i % 2] = nv_allocate(complex_bytes / 2, &k->bytes)) !=
+                 NULL;
     return whole ? NV_OK : NV_E_MEMORY;
 }
 
@@ -167,7 +178,9 @@ nv_kernel *nv_kernel_new(const nv_layout *layout, int fade_frames, int *error) {
         whole = stage_init(k, &k->stage[k->stages], &layout->stage[k->stages]) == NV_OK;
     /* A job reads its two partitions while up to one more comes in. */
     k->ring_frames = 4 * k->stage[k->stages - 1].size;
-    for (int c = 0; c < k->inputs; c++) whole &= (k->input[c] = nv_allocate((size_t)k->ring_frames * sizeof(float), &k->bytes)) != NULL;
+    for (int c = 0; c < k->inputs; c++)
+        whole &=
+            (k->input[c] = nv_allocate((size_t)k->ring_frames * sizeof(float), &k->bytes)) != NULL;
     if (!whole) {
         nv_kernel_free(k);
         return NULL;
@@ -184,13 +197,17 @@ void nv_kernel_free(nv_kernel *k) {
 }
 
 void nv_kernel_reset(nv_kernel *k) {
-    for (int c = 0; c < k->inputs; c++) memset(k->input[c], 0, (size_t)k->ring_frames * sizeof(float));
+    for (int c = 0; c < k->inputs; c++)
+        memset(k->input[c], 0, (size_t)k->ring_frames * sizeof(float));
     for (int i = 0; i < k->stages; i++) {
         nv_kernel_stage *s = &k->stage[i];
-        for (int c = 0; c < k->inputs; c++) memset(s->ring[c], 0, (size_t)s->ring_partitions * s->size * 2 * sizeof(float));
+        for (int c = 0; c < k->inputs; c++)
+            memset(s->ring[c], 0, (size_t)s->ring_partitions * s->size * 2 * sizeof(float));
         memset(s->z, 0, (size_t)s->size * 2 * sizeof(float));
-        for (int j = 0; j < NV_SIDES * NV_OUTPUTS; j++) memset(s->sums[j / 2][j % 2], 0, (size_t)s->size * 2 * sizeof(float));
-        for (int j = 0; j < NV_SIDES * 2 * NV_OUTPUTS; j++) memset(s->output[j / 4][j / 2 % 2][j % 2], 0, (size_t)s->size * sizeof(float));
+        for (int j = 0; j < NV_SIDES * NV_OUTPUTS; j++)
+            memset(s->sums[j / 2][j % 2], 0, (size_t)s->size * 2 * sizeof(float));
+        for (int j = 0; j < NV_SIDES * 2 * NV_OUTPUTS; j++)
+            memset(s->output[j / 4][j / 2 % 2][j % 2], 0, (size_t)s->size * sizeof(float));
     }
 }
 

@@ -18,7 +18,13 @@
 extern "C" {
 #endif
 
-enum { NV_MIN_BLOCK = 16, NV_MAX_BLOCK = 1024, NV_MAX_STAGES = 8, NV_OUTPUTS = 2, NV_MAX_IR_CHANNELS = 4 };
+enum {
+    NV_MIN_BLOCK = 16,
+    NV_MAX_BLOCK = 1024,
+    NV_MAX_STAGES = 8,
+    NV_OUTPUTS = 2,
+    NV_MAX_IR_CHANNELS = 4
+};
 
 /* Errors, as negative return values. nv_error_text() words them. */
 enum {
@@ -58,7 +64,8 @@ size_t nv_spectra_bytes(const nv_layout *layout, int ir_channels, int taps);
 /* Transforms an IR. Any thread but the audio thread: it allocates.
  * ir_channels 1: the same IR to both outputs' own inputs; 2: ->L, ->R (with two inputs: L->L, R->R); 4: L->L, L->R, R->L, R->R.
  * `spectra`: aligned to 64 bytes, `bytes` >= nv_spectra_bytes(). On an error nothing usable has been written. */
-int nv_prepare(const nv_layout *layout, const float *const *ir, int ir_channels, int taps, void *spectra, size_t bytes);
+int nv_prepare(const nv_layout *layout, const float *const *ir, int ir_channels, int taps,
+               void *spectra, size_t bytes);
 
 /* NV_OK if `spectra` are whole and made for `layout`: checks the header and every bound, not each sample. Real-time safe. */
 int nv_spectra_check(const nv_layout *layout, const void *spectra, size_t bytes);
@@ -76,8 +83,9 @@ void nv_kernel_free(nv_kernel *kernel);
 int nv_kernel_load(nv_kernel *kernel, const void *spectra);
 const void *nv_kernel_playing(const nv_kernel *kernel);
 const void *nv_kernel_incoming(const nv_kernel *kernel); /* NULL unless a crossfade is under way */
-int nv_kernel_fading(const nv_kernel *kernel);           /* 1 during a crossfade (also one to silence) */
-void nv_kernel_set_fade(nv_kernel *kernel, int fade_frames); /* from the next load on. Audio thread. */
+int nv_kernel_fading(const nv_kernel *kernel); /* 1 during a crossfade (also one to silence) */
+void nv_kernel_set_fade(nv_kernel *kernel,
+                        int fade_frames); /* from the next load on. Audio thread. */
 
 /* One block. in[0 .. inputs-1], out[0 .. 1]: block_frames floats each, any alignment; in and out may not overlap. Samples that are
  * not finite must not come in: they stay in the delay line for the length of the IR. Audio thread. */

@@ -20,7 +20,9 @@ void nv_fft_free(nv_fft *fft) {
     *fft = (nv_fft){0};
 }
 
-static void put_root(float *to, int stride, double angle) { to[0] = (float)cos(angle), to[stride] = (float)sin(angle); }
+static void put_root(float *to, int stride, double angle) {
+    to[0] = (float)cos(angle), to[stride] = (float)sin(angle);
+}
 
 /* The roots within four vectors of nodes x^lanes = exp(i angle), by lane. Four lanes: r^2, r of the nodes. Eight: r of two nodes
  * each, in halves; then r^2, r of their children x^4 = +-r, which transpose_complex() leaves in the order A+ A- C+ C- B+ B- D+ D-. */
@@ -29,7 +31,8 @@ static void put_lane_roots(float *to, const double *angle, int lanes) {
         double own = angle[lane % 4];
         float *last = to;
         if (lanes == 8) {
-            put_root(to, lanes, angle[lane / 4] / 2), put_root(to + 2 * lanes, lanes, angle[2 + lane / 4] / 2);
+            put_root(to, lanes, angle[lane / 4] / 2),
+                put_root(to + 2 * lanes, lanes, angle[2 + lane / 4] / 2);
             own = angle[lane % 4 / 2 * 2 + lane / 4] / 2 + lane % 2 * M_PI;
             last += 4 * lanes;
         }
@@ -40,7 +43,8 @@ static void put_lane_roots(float *to, const double *angle, int lanes) {
 /* The tree of roots in kernel_simd.c. A node stands for x^S = exp(i angle), at first x^P = i; its children, numbered on, for
  * x^(S/n) = exp(i (angle + 2 pi k) / n), k = 0 .. n - 1. */
 int nv_fft_init(nv_fft *fft, int points, int lanes, size_t *total) {
-    int doublings = nv_doublings(points, lanes), nodes = 1, span = points, group = 8 + 2 * lanes * (lanes == 8 ? 4 : 2);
+    int doublings = nv_doublings(points, lanes), nodes = 1, span = points,
+        group = 8 + 2 * lanes * (lanes == 8 ? 4 : 2);
     *fft = (nv_fft){.points = points, .last = doublings > 2};
     double *angle = malloc((size_t)(points / lanes) * sizeof *angle);
     fft->group_roots = nv_allocate((size_t)(points / lanes / 4 * group) * sizeof(float), total);
@@ -57,22 +61,28 @@ int nv_fft_init(nv_fft *fft, int points, int lanes, size_t *total) {
             fft->pass[at].span = span, fft->pass[at].radix = radix, fft->pass[at].roots = roots;
             if (!(whole = roots != NULL)) break;
         }
-        for (int n = nodes - 1; n >= 0; n--) { /* from the last, as children take their parents' places */
+        for (int n = nodes - 1; n >= 0;
+             n--) { /* from the last, as children take their parents' places */
             double own = angle[n];
-            for (int k = 1; k <= powers; k++) put_root(roots + n * stride + 2 * (k - 1), 1, own * k / radix);
+            for (int k = 1; k <= powers; k++)
+                put_root(roots + n * stride + 2 * (k - 1), 1, own * k / radix);
             for (int k = 0; k < radix; k++) angle[n * radix + k] = (own + 2 * M_PI * k) / radix;
         }
         nodes *= radix, span /= radix, doublings -= radix / 2;
     }
-    for (int n = 0; whole && n < nodes; n += 4) put_lane_roots(fft->group_roots + n / 4 * group + 8, angle + n, lanes);
+    for (int n = 0; whole && n < nodes; n += 4)
+        put_lane_roots(fft->group_roots + n / 4 * group + 8, angle + n, lanes);
     free(angle);
     return whole ? NV_OK : NV_E_MEMORY;
 }
 
-void nv_fft_transform(const nv_simd *simd, const nv_fft *fft, const float *previous, const float *current, float *z, float *spectra,
-                      int partitions, int partition, size_t again) {
+void nv_fft_transform(const nv_simd *simd, const nv_fft *fft, const float *previous,
+                      const float *current, float *z, float *spectra, int partitions, int partition,
+                      size_t again) {
     int vectors = fft->points / simd->lanes;
     simd->forward_first(fft, previous, current, z, 0, vectors / fft->pass[0].radix);
-    for (int pass = 1; pass < fft->passes; pass++) simd->forward(fft, pass, z, 0, vectors / fft->pass[pass].radix);
-    simd->to_spectrum(fft, z, spectra + partition * 4 * simd->lanes, (size_t)partitions * 4 * simd->lanes, again, 0, vectors / 4);
+    for (int pass = 1; pass < fft->passes; pass++)
+        simd->forward(fft, pass, z, 0, vectors / fft->pass[pass].radix);
+    simd->to_spectrum(fft, z, spectra + partition * 4 * simd->lanes,
+                      (size_t)partitions * 4 * simd->lanes, again, 0, vectors / 4);
 }

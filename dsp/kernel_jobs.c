@@ -4,14 +4,28 @@
 #include "kernel_fft.h"
 #include "kernel_stage.h"
 
-enum { FORWARD_FIRST, FORWARD, TO_SPECTRUM, MULTIPLY, FROM_SPECTRUM, INVERSE, INVERSE_LAST, SILENCE };
+enum {
+    FORWARD_FIRST,
+    FORWARD,
+    TO_SPECTRUM,
+    MULTIPLY,
+    FROM_SPECTRUM,
+    INVERSE,
+    INVERSE_LAST,
+    SILENCE
+};
 enum { ALL, NEWEST, OLDER }; /* partitions that MULTIPLY takes */
 
 /* ---- lists of steps -------------------------------------------------------------------------- */
 
-static nv_step *add_step(nv_work_list *list, int kind, int channel, int units, int grain, float cost) {
+static nv_step *add_step(nv_work_list *list, int kind, int channel, int units, int grain,
+                         float cost) {
     nv_step *t = &list->steps[list->count++];
-    *t = (nv_step){.kind = (signed char)kind, .channel = (signed char)channel, .units = units, .grain = grain, .cost = cost};
+    *t = (nv_step){.kind = (signed char)kind,
+                   .channel = (signed char)channel,
+                   .units = units,
+                   .grain = grain,
+                   .cost = cost};
     list->cost += cost * (float)units;
     return t;
 }
@@ -22,27 +36,32 @@ static void add_transform(const nv_kernel_stage *s, nv_work_list *list, int inpu
     for (int pass = 0; pass < s->fft.passes; pass++) {
         int radix = s->fft.pass[pass].radix;
         float cost = pass ? c->pass4 : radix == 2 ? c->first2 : c->first4;
-        nv_step *t = add_step(list, pass ? FORWARD : FORWARD_FIRST, input, vectors / radix, 4, cost);
+        nv_step *t =
+            add_step(list, pass ? FORWARD : FORWARD_FIRST, input, vectors / radix, 4, cost);
         t->pass = (signed char)pass, t->job = job;
     }
     add_step(list, TO_SPECTRUM, input, vectors / 4, 1, c->to_spectrum)->job = job;
 }
 
-static void add_products(const nv_kernel_stage *s, nv_work_list *list, int side, int which, int sums, int64_t job) {
+static void add_products(const nv_kernel_stage *s, nv_work_list *list, int side, int which,
+                         int sums, int64_t job) {
     const nv_stage_part *p = &s->parts[side];
     const nv_costs *c = s->costs;
     if (!p->partitions || (which == OLDER && p->partitions == 1)) return;
     int products = which == NEWEST ? 1 : which == OLDER ? p->partitions - 1 : p->partitions;
     for (int o = 0; o < (p->together ? 1 : NV_OUTPUTS); o++) {
-        float cost = p->together ? c->shared_pair + c->shared_product * (float)(products * p->inputs)
-                                 : (c->pair + c->product * (float)products) * (float)p->inputs;
+        float cost = p->together
+                         ? c->shared_pair + c->shared_product * (float)(products * p->inputs)
+                         : (c->pair + c->product * (float)products) * (float)p->inputs;
         nv_step *t = add_step(list, MULTIPLY, o, s->size / s->simd->lanes / 2, 1, cost);
-        t->side = (signed char)side, t->which = (signed char)which, t->sums = (signed char)sums, t->job = job;
+        t->side = (signed char)side, t->which = (signed char)which, t->sums = (signed char)sums,
+        t->job = job;
     }
 }
 
 /* From sums to output. */
-static void add_answer(const nv_kernel_stage *s, nv_work_list *list, int side, int sums, int64_t job) {
+static void add_answer(const nv_kernel_stage *s, nv_work_list *list, int side, int sums,
+                       int64_t job) {
     int vectors = s->size / s->simd->lanes, silent = !s->parts[side].partitions;
     const nv_costs *c = s->costs;
     for (int o = 0; o < NV_OUTPUTS; o++) {
@@ -54,7 +73,8 @@ static void add_answer(const nv_kernel_stage *s, nv_work_list *list, int side, i
             for (int pass = s->fft.passes - 1; pass >= 0; pass--) {
                 int radix = s->fft.pass[pass].radix;
                 float cost = pass ? c->inverse4 : radix == 2 ? c->last2 : c->last4;
-                add_step(list, pass ? INVERSE : INVERSE_LAST, o, vectors / radix, 4, cost)->pass = (signed char)pass;
+                add_step(list, pass ? INVERSE : INVERSE_LAST, o, vectors / radix, 4, cost)->pass =
+                    (signed char)pass;
             }
         }
         for (int i = from; i < list->count; i++) {
@@ -65,8 +85,12 @@ static void add_answer(const nv_kernel_stage *s, nv_work_list *list, int side, i
 }
 
 /* Which IRs answer in a job: the playing one until its crossfade is over, the new one from `first_job` on. */
-static int plays_in(const nv_kernel_stage *s, int64_t job) { return !s->changing || job * s->blocks + s->delay < s->fade_to; }
-static int fades_in(const nv_kernel_stage *s, int64_t job) { return s->changing && job >= s->first_job; }
+static int plays_in(const nv_kernel_stage *s, int64_t job) {
+    return !s->changing || job * s->blocks + s->delay < s->fade_to;
+}
+static int fades_in(const nv_kernel_stage *s, int64_t job) {
+    return s->changing && job >= s->first_job;
+}
 
 static nv_job_plan plan_for(const nv_kernel_stage *s) {
     int first = s->changing && s->early && s->job == s->first_job;
@@ -104,7 +128,8 @@ static void end_list(nv_kernel_stage *s) {
     list->urgent = list->cost, list->urgent_steps = list->count;
     s->next_sums[old] = s->side_sums[old], s->next_sums[fresh] = !s->side_sums[old];
     /* The catch-up may be at work on the other set for some time yet. */
-    if (!plan->next_old) s->next_sums[fresh] = plan->in_catch_up ? s->side_sums[old] : s->side_sums[fresh];
+    if (!plan->next_old)
+        s->next_sums[fresh] = plan->in_catch_up ? s->side_sums[old] : s->side_sums[fresh];
     if (plan->next_old) add_products(s, list, old, OLDER, s->next_sums[old], s->job + 1);
     if (plan->next_fresh) add_products(s, list, fresh, OLDER, s->next_sums[fresh], s->job + 1);
 }
@@ -157,12 +182,15 @@ static const float *frames(const nv_kernel *k, const nv_kernel_stage *s, int inp
     return k->input[input] + ((job - 1) * s->size & (k->ring_frames - 1));
 }
 
-static inline __attribute__((always_inline)) void multiply(const nv_kernel_stage *s, const nv_stage_part *part, int output, int which, int64_t job,
+static inline __attribute__((always_inline)) void multiply(const nv_kernel_stage *s,
+                                                           const nv_stage_part *part, int output,
+                                                           int which, int64_t job,
                                                            float *const *sums, int from, int to) {
     int first = which == OLDER, last = which == NEWEST ? 1 : part->partitions, at = newest(s, job);
     int more = which == NEWEST && part->partitions > 1;
     s->simd->multiply(&part->product[output][0], at, first, last, sums + output, more, from, to);
-    if (!part->together && part->inputs == 2) s->simd->multiply(&part->product[output][1], at, first, last, sums + output, 1, from, to);
+    if (!part->together && part->inputs == 2)
+        s->simd->multiply(&part->product[output][1], at, first, last, sums + output, 1, from, to);
 }
 
 static void do_step(const nv_kernel *k, nv_kernel_stage *s, const nv_step *t, int from, int to) {
@@ -170,14 +198,20 @@ static void do_step(const nv_kernel *k, nv_kernel_stage *s, const nv_step *t, in
     float *sums = s->sums[t->sums][t->channel], *z = s->z;
     float *output = s->output[t->side][t->job & 1][t->channel];
     switch (t->kind) {
-    case FORWARD_FIRST: simd->forward_first(&s->fft, frames(k, s, t->channel, t->job - 1), frames(k, s, t->channel, t->job), z, from, to); break;
+    case FORWARD_FIRST:
+        simd->forward_first(&s->fft, frames(k, s, t->channel, t->job - 1),
+                            frames(k, s, t->channel, t->job), z, from, to);
+        break;
     case FORWARD: simd->forward(&s->fft, t->pass, z, from, to); break;
     case TO_SPECTRUM: {
         size_t stride = (size_t)s->ring_partitions * 4 * simd->lanes;
-        simd->to_spectrum(&s->fft, z, s->ring[t->channel] + newest(s, t->job) * 4 * simd->lanes, stride, s->again, from, to);
+        simd->to_spectrum(&s->fft, z, s->ring[t->channel] + newest(s, t->job) * 4 * simd->lanes,
+                          stride, s->again, from, to);
         break;
     }
-    case MULTIPLY: multiply(s, &s->parts[t->side], t->channel, t->which, t->job, s->sums[t->sums], from, to); break;
+    case MULTIPLY:
+        multiply(s, &s->parts[t->side], t->channel, t->which, t->job, s->sums[t->sums], from, to);
+        break;
     case FROM_SPECTRUM: simd->from_spectrum(&s->fft, sums, from, to); break;
     case INVERSE: simd->inverse(&s->fft, t->pass, sums, from, to); break;
     case INVERSE_LAST: simd->inverse_last(&s->fft, sums, output, from, to); break;
@@ -186,7 +220,8 @@ static void do_step(const nv_kernel *k, nv_kernel_stage *s, const nv_step *t, in
 }
 
 /* Works on the list until its first `must` steps are done and `target` of its cost, to the nearest slice. */
-static void work(const nv_kernel *k, nv_kernel_stage *s, nv_work_list *list, int must, float target) {
+static void work(const nv_kernel *k, nv_kernel_stage *s, nv_work_list *list, int must,
+                 float target) {
     while (list->at_step < list->count) {
         const nv_step *t = &list->steps[list->at_step];
         int left = t->units - list->at_unit, units = left;
@@ -196,7 +231,8 @@ static void work(const nv_kernel *k, nv_kernel_stage *s, nv_work_list *list, int
             if (wanted < (float)left) units = (int)wanted / t->grain * t->grain;
         }
         /* The set of sums that the catch-up uses is wanted for the job after. */
-        if (s->catching_up && list == &s->main && t->which == OLDER && t->sums == s->catch_up.steps[0].sums)
+        if (s->catching_up && list == &s->main && t->which == OLDER &&
+            t->sums == s->catch_up.steps[0].sums)
             s->catching_up = 0, work(k, s, &s->catch_up, NV_MAX_STEPS, 0);
         do_step(k, s, t, list->at_unit, list->at_unit + units);
         list->done += (float)units * t->cost;
@@ -205,7 +241,9 @@ static void work(const nv_kernel *k, nv_kernel_stage *s, nv_work_list *list, int
     }
 }
 
-static int ring_holds(const nv_kernel_stage *s, int64_t job) { return job < s->job || (job == s->job && s->main.at_step >= s->transforms); }
+static int ring_holds(const nv_kernel_stage *s, int64_t job) {
+    return job < s->job || (job == s->job && s->main.at_step >= s->transforms);
+}
 
 /* The catch-up's share of a block: what makes it and the work of the stages that are in their crossfades already an even load until
  * fade_from. It waits where the ring does not hold its input yet. */
@@ -215,7 +253,8 @@ static void catch_up(const nv_kernel *k, nv_kernel_stage *s) {
     int64_t blocks = s->fade_from - k->blocks + 1, busy = k->fast_until - k->blocks;
     if (busy < 0) busy = 0;
     if (busy > blocks) busy = blocks;
-    float share = (list->cost - list->done + k->fast_cost * (float)busy) / (float)blocks - (busy ? k->fast_cost : 0);
+    float share = (list->cost - list->done + k->fast_cost * (float)busy) / (float)blocks -
+                  (busy ? k->fast_cost : 0);
     float target = list->done + (share > 0 ? share : 0);
     if (!ring_holds(s, s->first_job) && target > list->urgent) target = list->urgent;
     work(k, s, list, blocks > 1 ? 0 : NV_MAX_STEPS, target);
@@ -249,7 +288,8 @@ void nv_work_answer(const nv_kernel_stage *s, int side, float *const *out) {
         }
         if (!o || !p->together) multiply(s, p, o, ALL, s->job, s->sums[0], 0, vectors / 2);
         simd->from_spectrum(fft, sums, 0, vectors / 4);
-        for (int pass = fft->passes - 1; pass > 0; pass--) simd->inverse(fft, pass, sums, 0, vectors / 4);
+        for (int pass = fft->passes - 1; pass > 0; pass--)
+            simd->inverse(fft, pass, sums, 0, vectors / 4);
         simd->inverse_last(fft, sums, out[o], 0, vectors / fft->pass[0].radix);
     }
 }
@@ -257,6 +297,6 @@ void nv_work_answer(const nv_kernel_stage *s, int side, float *const *out) {
 void nv_work_input(const nv_kernel *k, nv_kernel_stage *s) {
     nv_next_job(s);
     for (int c = 0; c < k->inputs; c++)
-        nv_fft_transform(s->simd, &s->fft, frames(k, s, c, s->job - 1), frames(k, s, c, s->job), s->z, s->ring[c], s->ring_partitions,
-                         newest(s, s->job), s->again);
+        nv_fft_transform(s->simd, &s->fft, frames(k, s, c, s->job - 1), frames(k, s, c, s->job),
+                         s->z, s->ring[c], s->ring_partitions, newest(s, s->job), s->again);
 }

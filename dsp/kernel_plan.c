@@ -28,16 +28,55 @@
 #include "kernel_fft.h"
 
 static const nv_costs AVX2 = {
-    .first2 = 20, .first4 = 46, .pass4 = 48, .to_spectrum = 157, .from_spectrum = 138, .inverse4 = 52, .last2 = 14, .last4 = 38,
-    .pair = 38, .product = 13.3f, .shared_pair = 62, .shared_product = 21, .slice = 70, .stage = 560, .block = 800,
+    .first2 = 20,
+    .first4 = 46,
+    .pass4 = 48,
+    .to_spectrum = 157,
+    .from_spectrum = 138,
+    .inverse4 = 52,
+    .last2 = 14,
+    .last4 = 38,
+    .pair = 38,
+    .product = 13.3f,
+    .shared_pair = 62,
+    .shared_product = 21,
+    .slice = 70,
+    .stage = 560,
+    .block = 800,
 };
 static const nv_costs NEON64 = {
-    .first2 = 23, .first4 = 55, .pass4 = 54, .to_spectrum = 124, .from_spectrum = 105, .inverse4 = 52, .last2 = 16, .last4 = 39,
-    .pair = 25.5f, .product = 12.9f, .shared_pair = 43, .shared_product = 26.5f, .slice = 70, .stage = 700, .block = 900,
+    .first2 = 23,
+    .first4 = 55,
+    .pass4 = 54,
+    .to_spectrum = 124,
+    .from_spectrum = 105,
+    .inverse4 = 52,
+    .last2 = 16,
+    .last4 = 39,
+    .pair = 25.5f,
+    .product = 12.9f,
+    .shared_pair = 43,
+    .shared_product = 26.5f,
+    .slice = 70,
+    .stage = 700,
+    .block = 900,
 };
 static const nv_costs NEON32 = {
-    .first2 = 28, .first4 = 68, .pass4 = 62, .to_spectrum = 152, .from_spectrum = 145, .inverse4 = 60, .last2 = 19, .last4 = 46,
-    .pair = 86, .product = 19.7f, .shared_pair = 99, .shared_product = 53, .slice = 90, .stage = 900, .block = 1200,
+    .first2 = 28,
+    .first4 = 68,
+    .pass4 = 62,
+    .to_spectrum = 152,
+    .from_spectrum = 145,
+    .inverse4 = 60,
+    .last2 = 19,
+    .last4 = 46,
+    .pair = 86,
+    .product = 19.7f,
+    .shared_pair = 99,
+    .shared_product = 53,
+    .slice = 90,
+    .stage = 900,
+    .block = 1200,
 };
 
 /* SSE2 and scalar builds are served by the proportions of a four-lane one. */
@@ -48,13 +87,19 @@ const nv_costs *nv_costs_for(const nv_simd *simd) {
 nv_job_cost nv_cost_of_job(int partition, int partitions, int inputs, int early) {
     const nv_simd *simd = nv_simd_for(partition);
     const nv_costs *c = nv_costs_for(simd);
-    int vectors = partition / simd->lanes, doublings = nv_doublings(partition, simd->lanes), odd = doublings % 2;
-    int passes = odd ? doublings / 2 - 1 : doublings / 2 - 2; /* of radix 4, without the first and the last */
+    int vectors = partition / simd->lanes, doublings = nv_doublings(partition, simd->lanes),
+        odd = doublings % 2;
+    int passes = odd ? doublings / 2 - 1
+                     : doublings / 2 - 2; /* of radix 4, without the first and the last */
     if (passes < 0) passes = 0;
-    double forward = vectors * ((odd ? c->first2 / 2 : c->first4 / 4) + passes * c->pass4 / 4 + c->to_spectrum / 4);
-    double inverse = vectors * ((odd ? c->last2 / 2 : c->last4 / 4) + passes * c->inverse4 / 4 + c->from_spectrum / 4);
-    int together = inputs == 1 && c->shared_product < 2 * c->product; /* as in find_part(), kernel_change.c */
-    double pair = together ? c->shared_pair / 2 : c->pair, product = together ? c->shared_product / 2 : c->product;
+    double forward = vectors * ((odd ? c->first2 / 2 : c->first4 / 4) + passes * c->pass4 / 4 +
+                                c->to_spectrum / 4);
+    double inverse = vectors * ((odd ? c->last2 / 2 : c->last4 / 4) + passes * c->inverse4 / 4 +
+                                c->from_spectrum / 4);
+    int together =
+        inputs == 1 && c->shared_product < 2 * c->product; /* as in find_part(), kernel_change.c */
+    double pair = together ? c->shared_pair / 2 : c->pair,
+           product = together ? c->shared_product / 2 : c->product;
     double newest = vectors / 2 * (pair + product * (early ? 1 : partitions));
     double older = early && partitions > 1 ? vectors / 2 * (pair + product * (partitions - 1)) : 0;
     double urgent = inputs * forward + NV_OUTPUTS * (inverse + newest);
@@ -67,8 +112,13 @@ double nv_cost_of_block(const nv_layout *layout) {
     int block = (int)layout->block_frames;
     for (uint32_t s = 0; s < layout->stages; s++) {
         const nv_stage *stage = &layout->stage[s];
-        int blocks = (int)stage->partition_frames / block, early = nv_stage_early(nv_stage_delay(stage, block), blocks);
-        sum += nv_cost_of_job((int)stage->partition_frames, (int)stage->partitions, (int)layout->inputs, early).all / blocks + c->stage;
+        int blocks = (int)stage->partition_frames / block,
+            early = nv_stage_early(nv_stage_delay(stage, block), blocks);
+        sum += nv_cost_of_job((int)stage->partition_frames, (int)stage->partitions,
+                              (int)layout->inputs, early)
+                       .all /
+                   blocks +
+               c->stage;
     }
     return sum;
 }
@@ -93,9 +143,11 @@ enum { MANY_BLOCKS = 16 };
 /* Whether the stage can have its urgent work done in time at an even rate, with half a block for
  * rounding, in its K + 1 blocks. */
 static int in_time(const nv_layout *base, const nv_stage *stage) {
-    int block = (int)base->block_frames, blocks = (int)stage->partition_frames / block, delay = nv_stage_delay(stage, block);
+    int block = (int)base->block_frames, blocks = (int)stage->partition_frames / block,
+        delay = nv_stage_delay(stage, block);
     if (!nv_stage_early(delay, blocks)) return blocks < MANY_BLOCKS;
-    nv_job_cost job = nv_cost_of_job((int)stage->partition_frames, (int)stage->partitions, (int)base->inputs, 1);
+    nv_job_cost job =
+        nv_cost_of_job((int)stage->partition_frames, (int)stage->partitions, (int)base->inputs, 1);
     return (delay + 0.5) * job.all >= job.urgent * blocks;
 }
 
@@ -127,7 +179,8 @@ static void try_all(search *found, nv_layout *trial) {
             if (first_tap >= taps || first_tap <= offset) continue;
             last->partitions = (uint32_t)((first_tap - offset) / size);
             if (!in_time(trial, last)) continue;
-            trial->stage[trial->stages++] = (nv_stage){.partition_frames = (uint32_t)next, .offset_taps = (uint32_t)first_tap};
+            trial->stage[trial->stages++] =
+                (nv_stage){.partition_frames = (uint32_t)next, .offset_taps = (uint32_t)first_tap};
             try_all(found, trial);
             trial->stage[--trial->stages] = (nv_stage){0};
         }
@@ -136,7 +189,9 @@ static void try_all(search *found, nv_layout *trial) {
 
 int nv_layout_plan(nv_layout *layout, int block_frames, int max_taps, int inputs) {
     memset(layout, 0, sizeof *layout);
-    if (block_frames < NV_MIN_BLOCK || block_frames > NV_MAX_BLOCK || (block_frames & (block_frames - 1))) return NV_E_BLOCK;
+    if (block_frames < NV_MIN_BLOCK || block_frames > NV_MAX_BLOCK ||
+        (block_frames & (block_frames - 1)))
+        return NV_E_BLOCK;
     if (max_taps < 1 || max_taps > NV_MAX_TAPS) return NV_E_TAPS;
     if (inputs < 1 || inputs > 2) return NV_E_CHANNELS;
     nv_layout trial = {
@@ -148,27 +203,35 @@ int nv_layout_plan(nv_layout *layout, int block_frames, int max_taps, int inputs
         .stages = 1,
         .stage = {{.partition_frames = (uint32_t)block_frames}},
     };
-    search found = {.best = layout, .best_cost = 1e300, .longest = longest_partition(block_frames, max_taps)};
+    search found = {
+        .best = layout, .best_cost = 1e300, .longest = longest_partition(block_frames, max_taps)};
     try_all(&found, &trial);
     return NV_OK;
 }
 
 int nv_layout_check(const nv_layout *layout) {
-    if (layout->version != NV_LAYOUT_VERSION || layout->lanes != (uint32_t)nv_best_simd()->lanes) return NV_E_LAYOUT;
+    if (layout->version != NV_LAYOUT_VERSION || layout->lanes != (uint32_t)nv_best_simd()->lanes)
+        return NV_E_LAYOUT;
     uint32_t block = layout->block_frames;
     if (block < NV_MIN_BLOCK || block > NV_MAX_BLOCK || (block & (block - 1))) return NV_E_LAYOUT;
-    if (layout->max_taps < 1 || layout->max_taps > NV_MAX_TAPS || layout->inputs < 1 || layout->inputs > 2) return NV_E_LAYOUT;
+    if (layout->max_taps < 1 || layout->max_taps > NV_MAX_TAPS || layout->inputs < 1 ||
+        layout->inputs > 2)
+        return NV_E_LAYOUT;
     if (layout->stages < 1 || layout->stages > NV_MAX_STAGES) return NV_E_LAYOUT;
     /* Everything else follows from the first stage, the sizes and the delays. */
     uint32_t end = 0, size = 0;
     for (uint32_t s = 0; s < layout->stages; s++) {
         const nv_stage *stage = &layout->stage[s];
         uint32_t p = stage->partition_frames;
-        if (s == 0 ? p != block : p <= size || p > NV_LARGEST_PARTITION || (p & (p - 1))) return NV_E_LAYOUT;
+        if (s == 0 ? p != block : p <= size || p > NV_LARGEST_PARTITION || (p & (p - 1)))
+            return NV_E_LAYOUT;
         if (stage->offset_taps != end || end % block) return NV_E_LAYOUT;
-        if (s && (end < p || end > 2 * p - 2 * block)) return NV_E_LAYOUT; /* a delay of 1 .. M - 1 blocks */
-        if (stage->partitions < 1 || stage->partitions > (NV_MAX_TAPS + p - 1) / p) return NV_E_LAYOUT;
+        if (s && (end < p || end > 2 * p - 2 * block))
+            return NV_E_LAYOUT; /* a delay of 1 .. M - 1 blocks */
+        if (stage->partitions < 1 || stage->partitions > (NV_MAX_TAPS + p - 1) / p)
+            return NV_E_LAYOUT;
         end += stage->partitions * p, size = p;
     }
-    return end >= layout->max_taps && end - layout->max_taps < size + NV_MAX_BLOCK ? NV_OK : NV_E_LAYOUT;
+    return end >= layout->max_taps && end - layout->max_taps < size + NV_MAX_BLOCK ? NV_OK
+                                                                                   : NV_E_LAYOUT;
 }

@@ -12,7 +12,8 @@ enum {
 
 /* Instructions of one unit of each inner loop of kernel_simd.c: see kernel_plan.c. */
 typedef struct nv_costs {
-    float first2, first4, pass4, to_spectrum, from_spectrum, inverse4, last2, last4; /* a butterfly; a group of vectors */
+    float first2, first4, pass4, to_spectrum, from_spectrum, inverse4, last2,
+        last4;                         /* a butterfly; a group of vectors */
     float pair, product;               /* multiply: a pair of vectors; each product of it */
     float shared_pair, shared_product; /* the same for two outputs at once */
     float slice;                       /* of a list: choosing and calling */

@@ -81,8 +81,12 @@ INLINE cvec sub(cvec a, cvec b) { return (cvec){a.re - b.re, a.im - b.im}; }
 
 INLINE vec all(float x) { return (vec){0} + x; }
 INLINE cvec call(const float *w) { return (cvec){all(w[0]), all(w[1])}; }
-INLINE cvec mul(cvec a, cvec w) { return (cvec){a.re * w.re - a.im * w.im, a.re * w.im + a.im * w.re}; }
-INLINE cvec mul_conj(cvec a, cvec w) { return (cvec){a.re * w.re + a.im * w.im, a.im * w.re - a.re * w.im}; }
+INLINE cvec mul(cvec a, cvec w) {
+    return (cvec){a.re * w.re - a.im * w.im, a.re * w.im + a.im * w.re};
+}
+INLINE cvec mul_conj(cvec a, cvec w) {
+    return (cvec){a.re * w.re + a.im * w.im, a.im * w.re - a.re * w.im};
+}
 INLINE vec mul_conj_im(cvec a, cvec w) { return a.im * w.re - a.re * w.im; }
 
 /* a, b -> a + w b, a - w b;   a, b -> a + i w b, a - i w b */
@@ -123,15 +127,23 @@ INLINE void join4(cvec *z, cvec r, cvec r2, cvec r3) {
 
 INLINE void transpose4(vec *a) { /* 4 x 4, in each half of eight lanes */
 #if NV_LANES == 8
-    vec b0 = __builtin_shufflevector(a[0], a[1], 0, 8, 1, 9, 4, 12, 5, 13), b1 = __builtin_shufflevector(a[0], a[1], 2, 10, 3, 11, 6, 14, 7, 15);
-    vec b2 = __builtin_shufflevector(a[2], a[3], 0, 8, 1, 9, 4, 12, 5, 13), b3 = __builtin_shufflevector(a[2], a[3], 2, 10, 3, 11, 6, 14, 7, 15);
-    a[0] = __builtin_shufflevector(b0, b2, 0, 1, 8, 9, 4, 5, 12, 13), a[1] = __builtin_shufflevector(b0, b2, 2, 3, 10, 11, 6, 7, 14, 15);
-    a[2] = __builtin_shufflevector(b1, b3, 0, 1, 8, 9, 4, 5, 12, 13), a[3] = __builtin_shufflevector(b1, b3, 2, 3, 10, 11, 6, 7, 14, 15);
+    vec b0 = __builtin_shufflevector(a[0], a[1], 0, 8, 1, 9, 4, 12, 5, 13),
+        b1 = __builtin_shufflevector(a[0], a[1], 2, 10, 3, 11, 6, 14, 7, 15);
+    vec b2 = __builtin_shufflevector(a[2], a[3], 0, 8, 1, 9, 4, 12, 5, 13),
+        b3 = __builtin_shufflevector(a[2], a[3], 2, 10, 3, 11, 6, 14, 7, 15);
+    a[0] = __builtin_shufflevector(b0, b2, 0, 1, 8, 9, 4, 5, 12, 13),
+    a[1] = __builtin_shufflevector(b0, b2, 2, 3, 10, 11, 6, 7, 14, 15);
+    a[2] = __builtin_shufflevector(b1, b3, 0, 1, 8, 9, 4, 5, 12, 13),
+    a[3] = __builtin_shufflevector(b1, b3, 2, 3, 10, 11, 6, 7, 14, 15);
 #else
-    vec b0 = __builtin_shufflevector(a[0], a[1], 0, 4, 1, 5), b1 = __builtin_shufflevector(a[0], a[1], 2, 6, 3, 7);
-    vec b2 = __builtin_shufflevector(a[2], a[3], 0, 4, 1, 5), b3 = __builtin_shufflevector(a[2], a[3], 2, 6, 3, 7);
-    a[0] = __builtin_shufflevector(b0, b2, 0, 1, 4, 5), a[1] = __builtin_shufflevector(b0, b2, 2, 3, 6, 7);
-    a[2] = __builtin_shufflevector(b1, b3, 0, 1, 4, 5), a[3] = __builtin_shufflevector(b1, b3, 2, 3, 6, 7);
+    vec b0 = __builtin_shufflevector(a[0], a[1], 0, 4, 1, 5),
+        b1 = __builtin_shufflevector(a[0], a[1], 2, 6, 3, 7);
+    vec b2 = __builtin_shufflevector(a[2], a[3], 0, 4, 1, 5),
+        b3 = __builtin_shufflevector(a[2], a[3], 2, 6, 3, 7);
+    a[0] = __builtin_shufflevector(b0, b2, 0, 1, 4, 5),
+    a[1] = __builtin_shufflevector(b0, b2, 2, 3, 6, 7);
+    a[2] = __builtin_shufflevector(b1, b3, 0, 1, 4, 5),
+    a[3] = __builtin_shufflevector(b1, b3, 2, 3, 6, 7);
 #endif
 }
 
@@ -145,8 +157,10 @@ INLINE void transpose_complex(cvec *z) {
 enum { LANE_ROOTS = 4 };
 /* Two nodes of eight points, low halves and high halves. */
 INLINE void halves(cvec *a, cvec *b) {
-    cvec lo = {__builtin_shufflevector(a->re, b->re, 0, 1, 2, 3, 8, 9, 10, 11), __builtin_shufflevector(a->im, b->im, 0, 1, 2, 3, 8, 9, 10, 11)};
-    cvec hi = {__builtin_shufflevector(a->re, b->re, 4, 5, 6, 7, 12, 13, 14, 15), __builtin_shufflevector(a->im, b->im, 4, 5, 6, 7, 12, 13, 14, 15)};
+    cvec lo = {__builtin_shufflevector(a->re, b->re, 0, 1, 2, 3, 8, 9, 10, 11),
+               __builtin_shufflevector(a->im, b->im, 0, 1, 2, 3, 8, 9, 10, 11)};
+    cvec hi = {__builtin_shufflevector(a->re, b->re, 4, 5, 6, 7, 12, 13, 14, 15),
+               __builtin_shufflevector(a->im, b->im, 4, 5, 6, 7, 12, 13, 14, 15)};
     *a = lo, *b = hi;
 }
 #else
@@ -158,7 +172,8 @@ enum { GROUP_ROOTS = 8 + 2 * V * LANE_ROOTS };
 /* Nodes of `lanes` points in four vectors -> all residues. `roots`: see nv_fft_init(). */
 INLINE void split_lanes(cvec *z, const float *roots) {
 #if NV_LANES == 8
-    for (int k = 0; k < 4; k += 2, roots += 2 * V) halves(&z[k], &z[k + 1]), split(&z[k], &z[k + 1], cget(roots));
+    for (int k = 0; k < 4; k += 2, roots += 2 * V)
+        halves(&z[k], &z[k + 1]), split(&z[k], &z[k + 1], cget(roots));
 #endif
     transpose_complex(z);
     cvec r2 = cget(roots), r = cget(roots + 2 * V);
@@ -172,19 +187,22 @@ INLINE void join_lanes(cvec *z, const float *roots) {
     join(&z[0], &z[2], r2), join(&z[1], &z[3], r2);
     transpose_complex(z);
 #if NV_LANES == 8
-    for (int k = 0; k < 4; k += 2, roots += 2 * V) join(&z[k], &z[k + 1], cget(roots)), halves(&z[k], &z[k + 1]);
+    for (int k = 0; k < 4; k += 2, roots += 2 * V)
+        join(&z[k], &z[k + 1], cget(roots)), halves(&z[k], &z[k + 1]);
 #endif
 }
 
 /* ---- the passes --------------------------------------------------------------------------------------------------------- */
 
-static void forward_first(const nv_fft *fft, const float *previous, const float *current, float *z, int from, int to) {
+static void forward_first(const nv_fft *fft, const float *previous, const float *current, float *z,
+                          int from, int to) {
     int leg = fft->points / fft->pass[0].radix; /* in frames; in floats of z twice that */
     const float *roots = fft->pass[0].roots;
     if (fft->pass[0].radix == 2) {
         cvec r = call(roots);
         for (int i = from * V; i < to * V; i += V) {
-            cvec a = {get_any(previous + i), get_any(current + i)}, b = {get_any(previous + i + leg), get_any(current + i + leg)};
+            cvec a = {get_any(previous + i), get_any(current + i)},
+                 b = {get_any(previous + i + leg), get_any(current + i + leg)};
             split(&a, &b, r);
             cput(z + 2 * i, a), cput(z + 2 * (i + leg), b);
         }
@@ -193,7 +211,8 @@ static void forward_first(const nv_fft *fft, const float *previous, const float 
     cvec r = call(roots), r2 = call(roots + 2), r3 = call(roots + 4);
     for (int i = from * V; i < to * V; i += V) {
         cvec c[4];
-        for (int k = 0; k < 4; k++) c[k] = (cvec){get_any(previous + i + k * leg), get_any(current + i + k * leg)};
+        for (int k = 0; k < 4; k++)
+            c[k] = (cvec){get_any(previous + i + k * leg), get_any(current + i + k * leg)};
         split4(c, r, r2, r3);
         for (int k = 0; k < 4; k++) cput(z + 2 * (i + k * leg), c[k]);
     }
@@ -217,7 +236,8 @@ static void forward(const nv_fft *fft, int pass, float *z, int from, int to) {
     }
 }
 
-static void to_spectrum(const nv_fft *fft, const float *z, float *spectrum, size_t pair_stride, size_t again, int from, int to) {
+static void to_spectrum(const nv_fft *fft, const float *z, float *spectrum, size_t pair_stride,
+                        size_t again, int from, int to) {
     const float *roots = fft->group_roots + GROUP_ROOTS * from, *end = z + 8 * V * to;
     float *out = spectrum + pair_stride * 2 * (size_t)from;
     int last = fft->last;
@@ -226,10 +246,12 @@ static void to_spectrum(const nv_fft *fft, const float *z, float *spectrum, size
         for (int k = 0; k < 4; k++) c[k] = cget(z + 2 * V * k);
         if (last) split4(c, call(roots), call(roots + 2), call(roots + 4));
         split_lanes(c, roots + 8);
-        cput(out, c[0]), cput(out + 2 * V, c[1]), cput(out + pair_stride, c[2]), cput(out + pair_stride + 2 * V, c[3]);
+        cput(out, c[0]), cput(out + 2 * V, c[1]), cput(out + pair_stride, c[2]),
+            cput(out + pair_stride + 2 * V, c[3]);
         if (!again) continue;
         float *copy = out + again;
-        cput(copy, c[0]), cput(copy + 2 * V, c[1]), cput(copy + pair_stride, c[2]), cput(copy + pair_stride + 2 * V, c[3]);
+        cput(copy, c[0]), cput(copy + 2 * V, c[1]), cput(copy + pair_stride, c[2]),
+            cput(copy + pair_stride + 2 * V, c[3]);
     }
 }
 
@@ -290,8 +312,12 @@ static void inverse_last(const nv_fft *fft, const float *z, float *out, int from
 #ifdef __FMA__
 /* sum += a * b[], sum -= a * b[]. The filter comes straight from memory, as an operand: GCC would load it first, which makes twelve
  * instructions sixteen, and the long stages wait for memory anyway. */
-INLINE void multiply_add(vec *sum, vec a, const float *b) { __asm__("vfmadd231ps %2, %1, %0" : "+x"(*sum) : "x"(a), "m"(*(const vec *)b)); }
-INLINE void multiply_subtract(vec *sum, vec a, const float *b) { __asm__("vfnmadd231ps %2, %1, %0" : "+x"(*sum) : "x"(a), "m"(*(const vec *)b)); }
+INLINE void multiply_add(vec *sum, vec a, const float *b) {
+    __asm__("vfmadd231ps %2, %1, %0" : "+x"(*sum) : "x"(a), "m"(*(const vec *)b));
+}
+INLINE void multiply_subtract(vec *sum, vec a, const float *b) {
+    __asm__("vfnmadd231ps %2, %1, %0" : "+x"(*sum) : "x"(a), "m"(*(const vec *)b));
+}
 #endif
 
 /* For one output, sums of re*re, im*im, re*im and im*re are kept apart: eight independent chains of multiply-adds. */
@@ -308,7 +334,8 @@ INLINE void product(sums *s, const float **x, const float **h) {
         *h += 2 * V;
 #else
         cvec b = cnext(h);
-        s->rr[k] += a.re * b.re, s->ii[k] += a.im * b.im, s->ri[k] += a.re * b.im, s->ir[k] += a.im * b.re;
+        s->rr[k] += a.re * b.re, s->ii[k] += a.im * b.im, s->ri[k] += a.re * b.im,
+            s->ir[k] += a.im * b.re;
 #endif
     }
 }
@@ -316,7 +343,8 @@ INLINE void product(sums *s, const float **x, const float **h) {
 INLINE void first_product(sums *s, const float *x, const float *h) {
     for (int k = 0; k < 2; k++, x += 2 * V, h += 2 * V) {
         cvec a = cget(x), b = cget(h);
-        s->rr[k] = a.re * b.re, s->ii[k] = a.im * b.im, s->ri[k] = a.re * b.im, s->ir[k] = a.im * b.re;
+        s->rr[k] = a.re * b.re, s->ii[k] = a.im * b.im, s->ri[k] = a.re * b.im,
+        s->ir[k] = a.im * b.re;
     }
 }
 
@@ -325,7 +353,8 @@ INLINE void accumulate(sums *s, const float *x, const float *h, int partitions) 
     for (; partitions >= 8; partitions -= 8)
 #pragma GCC unroll 8
         for (int i = 0; i < 8; i++) product(&t, &x, &h);
-    if (partitions & 4) product(&t, &x, &h), product(&t, &x, &h), product(&t, &x, &h), product(&t, &x, &h);
+    if (partitions & 4)
+        product(&t, &x, &h), product(&t, &x, &h), product(&t, &x, &h), product(&t, &x, &h);
     if (partitions & 2) product(&t, &x, &h), product(&t, &x, &h);
     if (partitions & 1) product(&t, &x, &h);
     *s = t;
@@ -347,8 +376,10 @@ INLINE void product2(sums2 *s, const float **x, const float **h, const float **g
         *h += 2 * V, *g += 2 * V;
 #else
         cvec b = cnext(h), c = cnext(g);
-        s->left[k].re += a.re * b.re, s->left[k].im += a.re * b.im, s->right[k].re += a.re * c.re, s->right[k].im += a.re * c.im;
-        s->left[k].re -= a.im * b.im, s->left[k].im += a.im * b.re, s->right[k].re -= a.im * c.im, s->right[k].im += a.im * c.re;
+        s->left[k].re += a.re * b.re, s->left[k].im += a.re * b.im, s->right[k].re += a.re * c.re,
+            s->right[k].im += a.re * c.im;
+        s->left[k].re -= a.im * b.im, s->left[k].im += a.im * b.re, s->right[k].re -= a.im * c.im,
+            s->right[k].im += a.im * c.re;
 #endif
     }
 }
@@ -360,26 +391,33 @@ INLINE void accumulate2(sums2 *s, const float *x, const float *h, const float *g
     *s = t;
 }
 
-static void multiply(const nv_product *p, int newest, int first, int last, float *const *z, int more, int from, int to) {
-    size_t ring_stride = (size_t)p->ring_partitions * 4 * V, filter_stride = (size_t)p->filter_partitions * 4 * V;
+static void multiply(const nv_product *p, int newest, int first, int last, float *const *z,
+                     int more, int from, int to) {
+    size_t ring_stride = (size_t)p->ring_partitions * 4 * V,
+           filter_stride = (size_t)p->filter_partitions * 4 * V;
     /* The ring is read in two stretches: from the newest to its end, and from its start. */
     int start = newest + first, count = last - first;
     if (start >= p->ring_partitions) start -= p->ring_partitions;
-    int stretch = count < p->ring_partitions - start ? count : p->ring_partitions - start, rest = count - stretch;
-    size_t x0 = (size_t)start * 4 * V, h0 = (size_t)first * 4 * V, h1 = h0 + (size_t)stretch * 4 * V;
+    int stretch = count < p->ring_partitions - start ? count : p->ring_partitions - start,
+        rest = count - stretch;
+    size_t x0 = (size_t)start * 4 * V, h0 = (size_t)first * 4 * V,
+           h1 = h0 + (size_t)stretch * 4 * V;
     if (p->outputs == 1) {
-        const float *x = p->input[0] + from * ring_stride, *h = p->filter[0][0] + from * filter_stride;
+        const float *x = p->input[0] + from * ring_stride,
+                    *h = p->filter[0][0] + from * filter_stride;
         float *out = z[0] + (size_t)4 * V * from, *end = z[0] + (size_t)4 * V * to;
         for (; out < end; x += ring_stride, h += filter_stride, out += 4 * V) {
             sums s;
             if (more)
                 for (int k = 0; k < 2; k++)
-                    s.rr[k] = get(out + 2 * V * k), s.ri[k] = get(out + 2 * V * k + V), s.ii[k] = s.ir[k] = all(0);
+                    s.rr[k] = get(out + 2 * V * k), s.ri[k] = get(out + 2 * V * k + V),
+                    s.ii[k] = s.ir[k] = all(0);
             else
                 first_product(&s, x + x0, h + h0);
             accumulate(&s, x + x0 + !more * 4 * V, h + h0 + !more * 4 * V, stretch - !more);
             if (rest) accumulate(&s, x, h + h1, rest);
-            for (int k = 0; k < 2; k++) cput(out + 2 * V * k, (cvec){s.rr[k] - s.ii[k], s.ri[k] + s.ir[k]});
+            for (int k = 0; k < 2; k++)
+                cput(out + 2 * V * k, (cvec){s.rr[k] - s.ii[k], s.ri[k] + s.ir[k]});
         }
         return;
     }
@@ -389,11 +427,13 @@ static void multiply(const nv_product *p, int newest, int first, int last, float
         if (more) s = (sums2){{cget(left), cget(left + 2 * V)}, {cget(right), cget(right + 2 * V)}};
         for (int i = 0; i < p->inputs; i++) {
             const float *x = p->input[i] + pair * ring_stride;
-            const float *h = p->filter[i][0] + pair * filter_stride, *g = p->filter[i][1] + pair * filter_stride;
+            const float *h = p->filter[i][0] + pair * filter_stride,
+                        *g = p->filter[i][1] + pair * filter_stride;
             accumulate2(&s, x + x0, h + h0, g + h0, stretch);
             if (rest) accumulate2(&s, x, h + h1, g + h1, rest);
         }
-        cput(left, s.left[0]), cput(left + 2 * V, s.left[1]), cput(right, s.right[0]), cput(right + 2 * V, s.right[1]);
+        cput(left, s.left[0]), cput(left + 2 * V, s.left[1]), cput(right, s.right[0]),
+            cput(right + 2 * V, s.right[1]);
     }
 }
 
@@ -404,7 +444,8 @@ static void add_block(float *out, const float *block, int frames) {
     for (int i = 0; i < frames; i += V) put_any(out + i, get_any(out + i) + get(block + i));
 }
 
-static void add_faded(float *out, const float *old, const float *fresh, const float *gain, int pieces) {
+static void add_faded(float *out, const float *old, const float *fresh, const float *gain,
+                      int pieces) {
     vec ramp;
     for (int k = 0; k < V; k++) ramp[k] = (float)k / NV_FADE_PIECE;
     for (; pieces > 0; pieces--, gain++) {

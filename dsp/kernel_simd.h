@@ -14,10 +14,10 @@ enum { NV_MAX_PASSES = 8, NV_FADE_PIECE = 16 };
 typedef struct nv_fft {
     int points, passes;
     struct {
-        int span, radix; /* the pass splits each node of `span` points into `radix` of them */
-        float *roots;    /* [node][6]: r, r^2, r^3 as re, im (radix 2: [node][2]) */
+        int span, radix;   /* the pass splits each node of `span` points into `radix` of them */
+        float *roots;      /* [node][6]: r, r^2, r^3 as re, im (radix 2: [node][2]) */
     } pass[NV_MAX_PASSES]; /* the first, radix 2 or 4, and those between */
-    int last; /* whether a last pass of radix 4 follows before those within vectors */
+    int last;              /* whether a last pass of radix 4 follows before those within vectors */
     /* For the two together, [group of 4 vectors]: r, r^2, r^3 as re, im and two floats of nothing; then the roots within vectors,
      * see nv_fft_init(). */
     float *group_roots;
@@ -36,15 +36,18 @@ typedef struct nv_simd {
     const char *name;
     int lanes;
     /* The first pass, reading two real blocks. Unit: a butterfly of vectors; points / lanes / radix of them. */
-    void (*forward_first)(const nv_fft *fft, const float *previous, const float *current, float *z, int from, int to);
+    void (*forward_first)(const nv_fft *fft, const float *previous, const float *current, float *z,
+                          int from, int to);
     /* A further pass, in place. Unit: a butterfly. */
     void (*forward)(const nv_fft *fft, int pass, float *z, int from, int to);
     /* The last pass of radix 4 and those within vectors; writes into a ring of spectra, and `again` floats on if that is not 0.
      * Unit: 4 vectors. */
-    void (*to_spectrum)(const nv_fft *fft, const float *z, float *spectrum, size_t pair_stride, size_t again, int from, int to);
+    void (*to_spectrum)(const nv_fft *fft, const float *z, float *spectrum, size_t pair_stride,
+                        size_t again, int from, int to);
     /* z[output] = (more ? z[output] : 0) + the sum of products with the filter's partitions first .. last - 1, of which the first
      * meets the ring's partition `newest`. Unit: a pair of vectors. */
-    void (*multiply)(const nv_product *product, int newest, int first, int last, float *const *z, int more, int from, int to);
+    void (*multiply)(const nv_product *product, int newest, int first, int last, float *const *z,
+                     int more, int from, int to);
     /* The same passes backwards: to_spectrum's in place, forward's, and forward_first's, which writes the real block that is
      * not wrapped around. A transform there and back is scaled by `points`. */
     void (*from_spectrum)(const nv_fft *fft, float *z, int from, int to);
@@ -54,7 +57,8 @@ typedef struct nv_simd {
     void (*add)(float *out, const float *block, int frames);
     /* out += old * (1 - g) + fresh * g; old NULL: out = out * (1 - g) + fresh * g. In each piece of NV_FADE_PIECE frames g goes
      * evenly from gain[piece] to gain[piece + 1]. */
-    void (*add_faded)(float *out, const float *old, const float *fresh, const float *gain, int pieces);
+    void (*add_faded)(float *out, const float *old, const float *fresh, const float *gain,
+                      int pieces);
 } nv_simd;
 
 /* Builds that this program holds. */

@@ -23,11 +23,14 @@ int nv_stage_reached(const nv_stage *stage, int taps) {
     return partitions < (int)stage->partitions ? partitions : (int)stage->partitions;
 }
 
-size_t nv_stage_floats(const nv_stage *stage, int taps) { return (size_t)nv_stage_reached(stage, taps) * stage->partition_frames * 2; }
+size_t nv_stage_floats(const nv_stage *stage, int taps) {
+    return (size_t)nv_stage_reached(stage, taps) * stage->partition_frames * 2;
+}
 
 size_t nv_spectra_bytes(const nv_layout *layout, int ir_channels, int taps) {
     size_t floats = 0;
-    for (uint32_t s = 0; s < layout->stages; s++) floats += nv_stage_floats(&layout->stage[s], taps);
+    for (uint32_t s = 0; s < layout->stages; s++)
+        floats += nv_stage_floats(&layout->stage[s], taps);
     return NV_SPECTRA_HEADER_BYTES + (size_t)ir_channels * floats * sizeof(float);
 }
 
@@ -35,7 +38,8 @@ static int channels_fit(const nv_layout *layout, uint32_t channels) {
     return channels == 1 || channels == 2 || (channels == 4 && layout->inputs == 2);
 }
 
-int nv_prepare(const nv_layout *layout, const float *const *ir, int ir_channels, int taps, void *spectra, size_t bytes) {
+int nv_prepare(const nv_layout *layout, const float *const *ir, int ir_channels, int taps,
+               void *spectra, size_t bytes) {
     int error = nv_layout_check(layout);
     if (error) return error;
     if (taps < 1 || taps > (int)layout->max_taps) return NV_E_TAPS;
@@ -45,7 +49,8 @@ int nv_prepare(const nv_layout *layout, const float *const *ir, int ir_channels,
     for (int c = 0; c < ir_channels; c++)
         for (int i = 0; i < taps; i++)
             if (!isfinite(ir[c][i])) return NV_E_VALUE;
-    memset(spectra, 0, NV_SPECTRA_HEADER_BYTES); /* not to be taken for whole while it is being written */
+    memset(spectra, 0,
+           NV_SPECTRA_HEADER_BYTES); /* not to be taken for whole while it is being written */
     float *to = (float *)((char *)spectra + NV_SPECTRA_HEADER_BYTES);
     for (uint32_t s = 0; s < layout->stages; s++) {
         const nv_stage *stage = &layout->stage[s];
@@ -54,7 +59,8 @@ int nv_prepare(const nv_layout *layout, const float *const *ir, int ir_channels,
         const nv_simd *simd = nv_simd_for(size);
         nv_fft fft;
         error = nv_fft_init(&fft, size, simd->lanes, NULL);
-        float *work = nv_allocate((size_t)size * 4 * sizeof(float), NULL); /* z, a partition's taps, zeros */
+        float *work =
+            nv_allocate((size_t)size * 4 * sizeof(float), NULL); /* z, a partition's taps, zeros */
         if (error || !work) {
             nv_fft_free(&fft), free(work);
             return NV_E_MEMORY;
@@ -63,7 +69,8 @@ int nv_prepare(const nv_layout *layout, const float *const *ir, int ir_channels,
         for (int c = 0; c < ir_channels; c++, to += (size_t)partitions * size * 2)
             for (int p = 0; p < partitions; p++) {
                 int from = (int)stage->offset_taps + p * size;
-                for (int i = 0; i < size; i++) part[i] = from + i < taps ? ir[c][from + i] / (float)size : 0;
+                for (int i = 0; i < size; i++)
+                    part[i] = from + i < taps ? ir[c][from + i] / (float)size : 0;
                 nv_fft_transform(simd, &fft, part, zeros, z, to, partitions, p, 0);
             }
         nv_fft_free(&fft), free(work);
@@ -82,9 +89,11 @@ int nv_prepare(const nv_layout *layout, const float *const *ir, int ir_channels,
 int nv_spectra_check(const nv_layout *layout, const void *spectra, size_t bytes) {
     const nv_spectra_header *h = spectra;
     if (bytes < NV_SPECTRA_HEADER_BYTES || (uintptr_t)spectra % 64) return NV_E_SIZE;
-    if (memcmp(h->magic, SPECTRA_MAGIC, sizeof SPECTRA_MAGIC) || h->version != layout->version) return NV_E_SPECTRA;
+    if (memcmp(h->magic, SPECTRA_MAGIC, sizeof SPECTRA_MAGIC) || h->version != layout->version)
+        return NV_E_SPECTRA;
     if (h->layout != fingerprint(layout) || !channels_fit(layout, h->channels)) return NV_E_SPECTRA;
     if (h->taps < 1 || h->taps > layout->max_taps) return NV_E_SPECTRA;
-    if (h->bytes > bytes || h->bytes != nv_spectra_bytes(layout, (int)h->channels, (int)h->taps)) return NV_E_SPECTRA;
+    if (h->bytes > bytes || h->bytes != nv_spectra_bytes(layout, (int)h->channels, (int)h->taps))
+        return NV_E_SPECTRA;
     return NV_OK;
 }

@@ -9,10 +9,11 @@ enum { NV_SIDES = 2 }; /* the IR that plays, and the one that is faded in, by tu
 enum { NV_MAX_STEPS = 2 * (2 + NV_MAX_PASSES) + NV_SIDES * NV_OUTPUTS * (4 + NV_MAX_PASSES) };
 
 typedef struct {
-    signed char kind, channel, side, pass, which, sums; /* channel: an input or an output; sums: the stage's set of them */
-    int64_t job;                                         /* whose input is the newest */
-    int units, grain;                                    /* a slice is a multiple of `grain` units */
-    float cost;                                          /* of a unit */
+    signed char kind, channel, side, pass, which,
+        sums;         /* channel: an input or an output; sums: the stage's set of them */
+    int64_t job;      /* whose input is the newest */
+    int units, grain; /* a slice is a multiple of `grain` units */
+    float cost;       /* of a unit */
 } nv_step;
 
 typedef struct {
@@ -23,37 +24,40 @@ typedef struct {
 
 /* What a job's list depends on. */
 typedef struct {
-    int old, fresh, next_old, next_fresh; /* who answers in this job; whose sums are made for the next */
-    int in_catch_up;                      /* the new IR's answer of this job is the catch-up's */
+    int old, fresh, next_old,
+        next_fresh;  /* who answers in this job; whose sums are made for the next */
+    int in_catch_up; /* the new IR's answer of this job is the catch-up's */
 } nv_job_plan;
 
 /* A stage's part of an IR. */
 typedef struct {
-    int partitions, inputs, together; /* together: both outputs hear the same inputs, and their products are made in one step */
+    int partitions, inputs,
+        together; /* together: both outputs hear the same inputs, and their products are made in one step */
     nv_product product[NV_OUTPUTS][2]; /* [output][input], or together the first for all */
 } nv_stage_part;
 
 typedef struct {
-    int size, blocks, delay, early;       /* P, M, K of the text above; whether there is an early part */
-    int shift;                            /* M as a power of two */
-    int inputs_kept, ring_partitions;     /* the ring holds so many inputs, a small one each of them twice: no wrap when it is read */
-    size_t again;                         /* floats from the one to the other */
+    int size, blocks, delay, early; /* P, M, K of the text above; whether there is an early part */
+    int shift;                      /* M as a power of two */
+    int inputs_kept,
+        ring_partitions; /* the ring holds so many inputs, a small one each of them twice: no wrap when it is read */
+    size_t again; /* floats from the one to the other */
     const nv_simd *simd;
     const nv_costs *costs;
     nv_fft fft;
-    float *ring[2], *z;                   /* spectra of the inputs; work space of their transforms */
-    float *sums[NV_SIDES][NV_OUTPUTS];       /* products summed up, then transformed back in place */
-    float *output[NV_SIDES][2][NV_OUTPUTS];  /* [side][odd or even job] */
+    float *ring[2], *z;                /* spectra of the inputs; work space of their transforms */
+    float *sums[NV_SIDES][NV_OUTPUTS]; /* products summed up, then transformed back in place */
+    float *output[NV_SIDES][2][NV_OUTPUTS]; /* [side][odd or even job] */
     nv_stage_part parts[NV_SIDES];
-    int side;                             /* the one that plays */
+    int side; /* the one that plays */
     /* the job */
     int64_t job;
-    int newest;                           /* partition of the ring that holds its input */
+    int newest; /* partition of the ring that holds its input */
     nv_job_plan plan;
     nv_work_list main;
-    int transforms;                       /* steps of it until the ring holds the job's input */
+    int transforms; /* steps of it until the ring holds the job's input */
     int side_sums[NV_SIDES], next_sums[NV_SIDES]; /* the set of sums of this job, and of the next */
-    int stale, beginning;                 /* the list is to be made anew; its first steps, see begin_list() */
+    int stale, beginning; /* the list is to be made anew; its first steps, see begin_list() */
     float beginning_cost;
     /* a change of IR */
     int changing, catching_up;
@@ -69,7 +73,8 @@ struct nv_kernel {
     nv_kernel_stage stage[NV_MAX_STAGES];
     const void *playing, *incoming;
     int fading;
-    int64_t fast_until; /* block: the stages without catch-up are in their crossfades, which costs fast_cost more in each block */
+    int64_t
+        fast_until; /* block: the stages without catch-up are in their crossfades, which costs fast_cost more in each block */
     float fast_cost;
     float turn_re, turn_im; /* of the crossfade's phasor in a piece */
     size_t bytes;

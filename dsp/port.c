@@ -13,7 +13,8 @@
 static const char MAGIC[8] = "nverbprt";
 
 const nv_param_row nv_param_table[NV_PARAMS_USED] = {
-#define ROW(constant, name, initial, lowest, highest) [constant] = {#name, initial, lowest, highest},
+#define ROW(constant, name, initial, lowest, highest)                                              \
+    [constant] = {#name, initial, lowest, highest},
     NV_ENGINE_PARAMS(ROW)
 #undef ROW
 };
@@ -25,7 +26,8 @@ size_t nv_port_bytes(const nv_layout *layout, int ir_channels) {
     return NV_PORT_HEADER_BYTES + NV_SLOTS * (size_t)round_up(slot, 4096);
 }
 
-int nv_port_create(void *memory, size_t bytes, const nv_layout *layout, int ir_channels, uint32_t rate_hz) {
+int nv_port_create(void *memory, size_t bytes, const nv_layout *layout, int ir_channels,
+                   uint32_t rate_hz) {
     int error = nv_layout_check(layout);
     if (error) return error;
     if (bytes < nv_port_bytes(layout, ir_channels) || (uintptr_t)memory % 64) return NV_E_SIZE;
@@ -40,7 +42,8 @@ int nv_port_create(void *memory, size_t bytes, const nv_layout *layout, int ir_c
     float params[NV_PARAMS] = {0};
     for (int i = 0; i < NV_PARAMS_USED; i++) params[i] = nv_param_table[i].initial;
     nv_port_set_params(port, params);
-    for (int slot = 0; slot < NV_SLOTS; slot++) atomic_store_explicit(&port->slot[slot].held, port->slot_bytes, memory_order_relaxed);
+    for (int slot = 0; slot < NV_SLOTS; slot++)
+        atomic_store_explicit(&port->slot[slot].held, port->slot_bytes, memory_order_relaxed);
     atomic_store_explicit(&port->ready, 1, memory_order_release);
     return NV_OK;
 }
@@ -48,9 +51,11 @@ int nv_port_create(void *memory, size_t bytes, const nv_layout *layout, int ir_c
 int nv_port_check(const void *memory, size_t bytes) {
     const nv_port *port = memory;
     if (bytes < NV_PORT_HEADER_BYTES || (uintptr_t)memory % 64) return NV_E_SIZE;
-    if (memcmp(port->magic, MAGIC, sizeof MAGIC) || port->version != NV_PORT_VERSION) return NV_E_LAYOUT;
+    if (memcmp(port->magic, MAGIC, sizeof MAGIC) || port->version != NV_PORT_VERSION)
+        return NV_E_LAYOUT;
     if (atomic_load_explicit(&port->ready, memory_order_acquire) != 1) return NV_E_LAYOUT;
-    if (port->bytes > bytes || port->bytes < NV_PORT_HEADER_BYTES || port->slot_bytes % 4096) return NV_E_SIZE;
+    if (port->bytes > bytes || port->bytes < NV_PORT_HEADER_BYTES || port->slot_bytes % 4096)
+        return NV_E_SIZE;
     if (port->slot_bytes > (port->bytes - NV_PORT_HEADER_BYTES) / NV_SLOTS) return NV_E_SIZE;
     if (port->rate_hz < 1000 || port->rate_hz > 1000000) return NV_E_LAYOUT;
     return nv_layout_check(&port->layout);
@@ -71,9 +76,11 @@ void nv_port_set_params(nv_port *port, const float values[NV_PARAMS]) {
 }
 
 int nv_port_get_params(const nv_port *port, float values[NV_PARAMS]) {
-    uint32_t before = atomic_load_explicit(&port->params_sequence, memory_order_acquire), bits[NV_PARAMS];
+    uint32_t before = atomic_load_explicit(&port->params_sequence, memory_order_acquire),
+             bits[NV_PARAMS];
     if (before & 1) return 0;
-    for (int i = 0; i < NV_PARAMS; i++) bits[i] = atomic_load_explicit(&port->params[i], memory_order_relaxed);
+    for (int i = 0; i < NV_PARAMS; i++)
+        bits[i] = atomic_load_explicit(&port->params[i], memory_order_relaxed);
     atomic_thread_fence(memory_order_acquire);
     if (atomic_load_explicit(&port->params_sequence, memory_order_relaxed) != before) return 0;
     memcpy(values, bits, sizeof bits);
@@ -81,8 +88,8 @@ int nv_port_get_params(const nv_port *port, float values[NV_PARAMS]) {
 }
 
 static int change(nv_port *port, int slot, uint32_t from, uint32_t to) {
-    return atomic_compare_exchange_strong_explicit(&port->slot[slot].state, &from, to, memory_order_acq_rel,
-                                                   memory_order_relaxed);
+    return atomic_compare_exchange_strong_explicit(&port->slot[slot].state, &from, to,
+                                                   memory_order_acq_rel, memory_order_relaxed);
 }
 
 /* The slot in `state` with the highest (or the lowest) serial above `after`, or -1. */
@@ -93,7 +100,8 @@ static int by_serial(const nv_port *port, uint32_t state, uint64_t after, int hi
         if (atomic_load_explicit(&port->slot[slot].state, memory_order_acquire) != state) continue;
         uint64_t serial = atomic_load_explicit(&port->slot[slot].serial, memory_order_relaxed);
         if (serial <= after) continue;
-        if (best < 0 || (highest ? serial > best_serial : serial < best_serial)) best = slot, best_serial = serial;
+        if (best < 0 || (highest ? serial > best_serial : serial < best_serial))
+            best = slot, best_serial = serial;
     }
     return best;
 }
@@ -113,7 +121,8 @@ int nv_port_begin_ir(nv_port *port) {
 /* Whether these pages of the port could be had. To touch them where its file system is full would end the process (SIGBUS). */
 static int populate(const void *begin, uint64_t bytes, int advice) {
     uintptr_t first = (uintptr_t)begin & ~((uintptr_t)sysconf(_SC_PAGESIZE) - 1);
-    return !madvise((void *)first, (uintptr_t)begin + bytes - first, advice) || errno == EINVAL; /* EINVAL: an older kernel */
+    return !madvise((void *)first, (uintptr_t)begin + bytes - first, advice) ||
+           errno == EINVAL; /* EINVAL: an older kernel */
 }
 
 int nv_port_make_room(nv_port *port, int slot, size_t bytes) {
@@ -135,7 +144,9 @@ uint64_t nv_port_publish_ir(nv_port *port, int slot, int channels, size_t bytes,
     return serial;
 }
 
-void nv_port_cancel_ir(nv_port *port, int slot) { change(port, slot, NV_SLOT_WRITING, NV_SLOT_FREE); }
+void nv_port_cancel_ir(nv_port *port, int slot) {
+    change(port, slot, NV_SLOT_WRITING, NV_SLOT_FREE);
+}
 
 void nv_port_recover_steering(nv_port *port) {
     for (int slot = 0; slot < NV_SLOTS; slot++) change(port, slot, NV_SLOT_WRITING, NV_SLOT_FREE);
@@ -146,13 +157,16 @@ void nv_port_recover_steering(nv_port *port) {
 static uint64_t filled(const nv_port *port, int slot) {
     uint32_t state = atomic_load_explicit(&port->slot[slot].state, memory_order_acquire);
     uint64_t bytes = atomic_load_explicit(&port->slot[slot].bytes, memory_order_relaxed);
-    return state == NV_SLOT_FREE || state == NV_SLOT_WRITING || bytes > port->slot_bytes ? 0 : bytes;
+    return state == NV_SLOT_FREE || state == NV_SLOT_WRITING || bytes > port->slot_bytes ? 0
+                                                                                         : bytes;
 }
 
 static void hold_slot(nv_port *port, int slot, uint64_t bytes) {
     const volatile char *begin = nv_port_spectra(port, slot);
-    if (mlock((const void *)begin, (size_t)bytes)) { /* it may not be locked: then it is at least there */
-        if (!populate((const void *)begin, bytes, MADV_POPULATE_READ)) return; /* no memory: what needs it is not taken */
+    if (mlock((const void *)begin,
+              (size_t)bytes)) { /* it may not be locked: then it is at least there */
+        if (!populate((const void *)begin, bytes, MADV_POPULATE_READ))
+            return; /* no memory: what needs it is not taken */
         for (uint64_t i = 0; i < bytes; i += 4096) (void)begin[i];
     }
     atomic_store_explicit(&port->slot[slot].held, bytes, memory_order_release);
@@ -178,14 +192,17 @@ void nv_port_hold(nv_port *port) {
 void nv_port_hold_more(nv_port *port) {
     uint64_t bytes = to_be_held(port);
     for (int slot = 0; slot < NV_SLOTS; slot++)
-        if (bytes > atomic_load_explicit(&port->slot[slot].held, memory_order_relaxed)) hold_slot(port, slot, bytes);
+        if (bytes > atomic_load_explicit(&port->slot[slot].held, memory_order_relaxed))
+            hold_slot(port, slot, bytes);
 }
 
 int nv_port_take_ir(nv_port *port, uint64_t after_serial) {
     int slot = by_serial(port, NV_SLOT_READY, after_serial, 1);
     if (slot < 0 || !change(port, slot, NV_SLOT_READY, NV_SLOT_INCOMING)) return -1;
-    uint64_t bytes = atomic_load_explicit(&port->slot[slot].bytes, memory_order_relaxed); /* steering writes it no more */
-    if (bytes > atomic_load_explicit(&port->slot[slot].held, memory_order_acquire) && bytes <= port->slot_bytes) {
+    uint64_t bytes = atomic_load_explicit(&port->slot[slot].bytes,
+                                          memory_order_relaxed); /* steering writes it no more */
+    if (bytes > atomic_load_explicit(&port->slot[slot].held, memory_order_acquire) &&
+        bytes <= port->slot_bytes) {
         nv_port_set_slot(port, slot, NV_SLOT_READY);
         return -1;
     }

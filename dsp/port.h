@@ -37,17 +37,26 @@
 #include "kernel.h"
 #include "meters.h"
 
-enum { NV_PORT_VERSION = 3, NV_SLOTS = 3, NV_PARAMS = 16, NV_PORT_HEADER_BYTES = 4096, NV_HOLD_STEPS = 8, NV_HOLD_FIRST = 2 };
+enum {
+    NV_PORT_VERSION = 3,
+    NV_SLOTS = 3,
+    NV_PARAMS = 16,
+    NV_PORT_HEADER_BYTES = 4096,
+    NV_HOLD_STEPS = 8,
+    NV_HOLD_FIRST = 2
+};
 
 enum { NV_SLOT_FREE, NV_SLOT_WRITING, NV_SLOT_READY, NV_SLOT_INCOMING, NV_SLOT_PLAYING };
 
 typedef struct nv_port_slot {
     _Atomic uint32_t state;
-    uint32_t channels; /* of the IR: 1, 2 or 4 */
+    uint32_t channels;       /* of the IR: 1, 2 or 4 */
     _Atomic uint64_t bytes;  /* of the spectra */
     _Atomic uint64_t serial; /* counts up with every IR published: the highest is the newest */
-    uint64_t room;     /* fingerprint of the IR, 0 if unknown: lets a restarted steering process see what plays */
-    _Atomic uint64_t held; /* bytes of the slot that are in the audio side's memory; written by its main thread */
+    uint64_t
+        room; /* fingerprint of the IR, 0 if unknown: lets a restarted steering process see what plays */
+    _Atomic uint64_t
+        held; /* bytes of the slot that are in the audio side's memory; written by its main thread */
     uint8_t reserved[24];
 } nv_port_slot;
 
@@ -74,7 +83,8 @@ _Static_assert(sizeof(nv_port) <= NV_PORT_HEADER_BYTES, "port layout");
 size_t nv_port_bytes(const nv_layout *layout, int ir_channels);
 /* Makes a port with default parameters in memory aligned to 64 bytes. Called by the creator, before another process
  * opens it. NV_OK or an error. */
-int nv_port_create(void *memory, size_t bytes, const nv_layout *layout, int ir_channels, uint32_t rate_hz);
+int nv_port_create(void *memory, size_t bytes, const nv_layout *layout, int ir_channels,
+                   uint32_t rate_hz);
 /* NV_OK if the memory holds a whole, ready port that this build understands; checks every field that is used later. */
 int nv_port_check(const void *memory, size_t bytes);
 static inline void *nv_port_spectra(nv_port *port, int slot) {

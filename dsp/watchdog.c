@@ -10,7 +10,9 @@
 #include <unistd.h>
 
 static const uint64_t LOOK_NS = 100000000;
-enum { LOOK_BLOCKS = 16 }; /* at least, in a look: one more or less must not be taken for another pace */
+enum {
+    LOOK_BLOCKS = 16
+}; /* at least, in a look: one more or less must not be taken for another pace */
 
 static uint64_t now_ns(void) {
     struct timespec t;
@@ -28,7 +30,8 @@ static void ping(const char *keeper) {
     if (*keeper == '@') address.sun_path[0] = '\0';
     int descriptor = socket(AF_UNIX, SOCK_DGRAM | SOCK_CLOEXEC, 0);
     if (descriptor < 0) return;
-    sendto(descriptor, WORD, sizeof WORD - 1, MSG_DONTWAIT | MSG_NOSIGNAL, (struct sockaddr *)&address,
+    sendto(descriptor, WORD, sizeof WORD - 1, MSG_DONTWAIT | MSG_NOSIGNAL,
+           (struct sockaddr *)&address,
            (socklen_t)(offsetof(struct sockaddr_un, sun_path) + length));
     close(descriptor);
 }
@@ -36,7 +39,9 @@ static void ping(const char *keeper) {
 int nv_watchdog_block_size(uint32_t frames, void *block_frames) {
     if (frames == (uint32_t)(uintptr_t)block_frames) return 0;
     char line[80];
-    int length = snprintf(line, sizeof line, "nverb audio: JACK changed its block size to %u frames\n", (unsigned)frames);
+    int length =
+        snprintf(line, sizeof line, "nverb audio: JACK changed its block size to %u frames\n",
+                 (unsigned)frames);
     ssize_t unheard = write(STDERR_FILENO, line, (size_t)length);
     (void)unheard;
     _exit(EX_TEMPFAIL); /* not exit(): other threads run on until the end */
@@ -45,17 +50,21 @@ int nv_watchdog_block_size(uint32_t frames, void *block_frames) {
 int nv_watchdog_wait(const nv_watchdog *w, nv_port *port) {
     uint64_t period_ns = 1000000000u * (uint64_t)port->layout.block_frames / port->rate_hz;
     uint64_t look_ns = LOOK_BLOCKS * period_ns > LOOK_NS ? LOOK_BLOCKS * period_ns : LOOK_NS;
-    uint64_t start = now_ns(), then = start, pinged = 0, played = atomic_load_explicit(&port->meters.blocks, memory_order_acquire);
+    uint64_t start = now_ns(), then = start, pinged = 0,
+             played = atomic_load_explicit(&port->meters.blocks, memory_order_acquire);
     for (;;) {
-        struct timespec wait = {.tv_sec = (time_t)(look_ns / 1000000000u), .tv_nsec = (long)(look_ns % 1000000000u)};
+        struct timespec wait = {.tv_sec = (time_t)(look_ns / 1000000000u),
+                                .tv_nsec = (long)(look_ns % 1000000000u)};
         int number = sigtimedwait(&w->signals, NULL, &wait);
         if (number > 0) return number;
-        uint64_t now = now_ns(), blocks = atomic_load_explicit(&port->meters.blocks, memory_order_acquire);
+        uint64_t now = now_ns(),
+                 blocks = atomic_load_explicit(&port->meters.blocks, memory_order_acquire);
         nv_port_hold_more(port);
         uint64_t played_ns = (blocks - played) * period_ns, passed_ns = now - then;
         if (played_ns < passed_ns / 4 * 3 || played_ns > passed_ns / 3 * 4) return 0;
         then = now, played = blocks;
-        if (w->keeper && w->ping_s > 0 && 1e-9 * (now - pinged) >= w->ping_s) pinged = now, ping(w->keeper);
+        if (w->keeper && w->ping_s > 0 && 1e-9 * (now - pinged) >= w->ping_s)
+            pinged = now, ping(w->keeper);
         if (1e-9 * (now - start) >= w->seconds) return 0;
     }
 }

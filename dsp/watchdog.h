@@ -11,10 +11,11 @@
 #include "port.h"
 
 typedef struct nv_watchdog {
-    sigset_t signals;   /* blocked in all threads; to be waited for */
-    double seconds;     /* the longest that it waits */
-    const char *keeper; /* address of a notify socket, sd_notify(3), "@..." in the abstract name space; NULL: none to tell */
-    double ping_s;      /* WATCHDOG=1 goes there so often; 0: never */
+    sigset_t signals; /* blocked in all threads; to be waited for */
+    double seconds;   /* the longest that it waits */
+    const char *
+        keeper; /* address of a notify socket, sd_notify(3), "@..." in the abstract name space; NULL: none to tell */
+    double ping_s; /* WATCHDOG=1 goes there so often; 0: never */
 } nv_watchdog;
 
 /* Waits while blocks come at their pace, feeding the keeper's watchdog. Returns the number of a signal that came, or 0: the time is

@@ -30,5 +30,6 @@ static inline int argument(char **argv, const char *key, int otherwise) {
 extern "C"
 #endif
     __attribute__((noinline)) void mark(void);
-#define DEFINE_MARK void mark(void) { __asm__ volatile(""); }
+#define DEFINE_MARK                                                                                \
+    void mark(void) { __asm__ volatile(""); }
 #endif

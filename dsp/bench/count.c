@@ -30,9 +30,11 @@ static double bytes_touched(const nv_layout *layout, int channels) {
     int paths = channels == 4 ? 4 : NV_OUTPUTS;
     for (uint32_t i = 0; i < layout->stages; i++) {
         const nv_stage *s = &layout->stage[i];
-        double complex_bytes = 8.0 * s->partition_frames, passes = 2 + nv_doublings((int)s->partition_frames, (int)layout->lanes) / 2;
+        double complex_bytes = 8.0 * s->partition_frames,
+               passes = 2 + nv_doublings((int)s->partition_frames, (int)layout->lanes) / 2;
         double rings = channels == 4 || layout->inputs == 1 ? layout->inputs : NV_OUTPUTS;
-        double job = complex_bytes * (s->partitions * (paths + rings) + 2 * passes * (layout->inputs + NV_OUTPUTS));
+        double job = complex_bytes *
+                     (s->partitions * (paths + rings) + 2 * passes * (layout->inputs + NV_OUTPUTS));
         sum += job * block / s->partition_frames + 3 * 4 * block * NV_OUTPUTS;
     }
     return sum;
@@ -40,9 +42,12 @@ static double bytes_touched(const nv_layout *layout, int channels) {
 
 int main(int argc, char **argv) {
     (void)argc;
-    int block = argument(argv, "block", 64), taps = argument(argv, "taps", 97536), inputs = argument(argv, "inputs", 2);
-    int channels = argument(argv, "channels", 2), blocks = argument(argv, "blocks", 0), change = argument(argv, "change", -1);
-    int fade = argument(argv, "fade", 720), stages = argument(argv, "stages", NV_MAX_STAGES), took = 0;
+    int block = argument(argv, "block", 64), taps = argument(argv, "taps", 97536),
+        inputs = argument(argv, "inputs", 2);
+    int channels = argument(argv, "channels", 2), blocks = argument(argv, "blocks", 0),
+        change = argument(argv, "change", -1);
+    int fade = argument(argv, "fade", 720), stages = argument(argv, "stages", NV_MAX_STAGES),
+        took = 0;
     nv_layout layout;
     int error = nv_layout_plan(&layout, block, taps, inputs);
     if (error) return fprintf(stderr, "%s\n", nv_error_text(error)), 1;
@@ -54,14 +59,16 @@ int main(int argc, char **argv) {
     int period = (int)layout.stage[layout.stages - 1].partition_frames / block;
     if (!blocks) blocks = 2 * period;
     size_t bytes;
-    void *spectra = make_spectra(&layout, channels, taps, &bytes), *other = make_spectra(&layout, channels, taps, &bytes);
+    void *spectra = make_spectra(&layout, channels, taps, &bytes),
+         *other = make_spectra(&layout, channels, taps, &bytes);
     nv_kernel *kernel = nv_kernel_new(&layout, fade, &error);
     if (!kernel || nv_kernel_load(kernel, spectra)) return 1;
     float in[2][NV_MAX_BLOCK], out[2][NV_MAX_BLOCK];
     for (int i = 0; i < NV_MAX_BLOCK; i++) in[0][i] = noise(), in[1][i] = noise();
     const float *from[2] = {in[0], in[1]};
     float *to[2] = {out[0], out[1]};
-    for (int i = 0; i < 4 * period || i % period || nv_kernel_fading(kernel); i++) nv_kernel_process(kernel, from, to);
+    for (int i = 0; i < 4 * period || i % period || nv_kernel_fading(kernel); i++)
+        nv_kernel_process(kernel, from, to);
     for (int i = 0; i < blocks; i++) {
         mark();
         if (i == change && nv_kernel_load(kernel, other)) return 1;
@@ -72,9 +79,10 @@ int main(int argc, char **argv) {
     for (uint32_t s = 0; s < layout.stages; s++) {
         const nv_stage *stage = &layout.stage[s];
         int delay = nv_stage_delay(stage, block);
-        printf("%u %u %u %d %d\n", stage->partition_frames, stage->partitions, stage->offset_taps, delay,
-               nv_stage_early(delay, (int)stage->partition_frames / block));
+        printf("%u %u %u %d %d\n", stage->partition_frames, stage->partitions, stage->offset_taps,
+               delay, nv_stage_early(delay, (int)stage->partition_frames / block));
     }
-    printf("%.0f\n%zu %zu %.0f\n%d\n", nv_cost_of_block(&layout), nv_kernel_bytes(kernel), bytes, bytes_touched(&layout, channels), took + 1);
+    printf("%.0f\n%zu %zu %.0f\n%d\n", nv_cost_of_block(&layout), nv_kernel_bytes(kernel), bytes,
+           bytes_touched(&layout, channels), took + 1);
     return 0;
 }

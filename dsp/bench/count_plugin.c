@@ -29,7 +29,9 @@ static struct {
 } counted[THREADS]; /* each thread its own: the peers have several */
 static uint64_t mark_address, last;
 
-static void block_runs(unsigned thread, void *instructions) { counted[thread % THREADS].n += (uintptr_t)instructions; }
+static void block_runs(unsigned thread, void *instructions) {
+    counted[thread % THREADS].n += (uintptr_t)instructions;
+}
 
 static void mark_runs(unsigned thread, void *nothing) {
     (void)thread, (void)nothing;
@@ -45,7 +47,8 @@ static void block_is_translated(plugin_id id, block *b) {
     qemu_plugin_register_vcpu_tb_exec_cb(b, block_runs, 0, (void *)n);
     for (size_t i = 0; i < n; i++) {
         instruction *in = qemu_plugin_tb_get_insn(b, i);
-        if (qemu_plugin_insn_vaddr(in) == mark_address) qemu_plugin_register_vcpu_insn_exec_cb(in, mark_runs, 0, NULL);
+        if (qemu_plugin_insn_vaddr(in) == mark_address)
+            qemu_plugin_register_vcpu_insn_exec_cb(in, mark_runs, 0, NULL);
     }
 }
 

@@ -10,18 +10,22 @@
 
 int main(int argc, char **argv) {
     (void)argc;
-    int block = argument(argv, "block", 64), taps = argument(argv, "taps", 97536), paced = argument(argv, "paced", 0);
+    int block = argument(argv, "block", 64), taps = argument(argv, "taps", 97536),
+        paced = argument(argv, "paced", 0);
     long blocks = argument(argv, "seconds", 4) * 48000L / block;
     nv_layout layout;
     int error;
     if (nv_layout_plan(&layout, block, taps, 2)) return 1;
     const float *ir[2] = {make_ir(taps), make_ir(taps)};
     if (argument(argv, "silent", 0)) /* a tail that ends in denormal taps */
-        for (int i = 0; i < taps; i++) ((float **)ir)[0][i] *= powf(10, -42.0f * (float)i / (float)taps);
+        for (int i = 0; i < taps; i++)
+            ((float **)ir)[0][i] *= powf(10, -42.0f * (float)i / (float)taps);
     size_t bytes = (nv_spectra_bytes(&layout, 2, taps) + 63) / 64 * 64;
     void *spectra = aligned_alloc(64, bytes);
     nv_kernel *kernel = nv_kernel_new(&layout, 720, &error);
-    if (!kernel || nv_prepare(&layout, ir, 2, taps, spectra, bytes) || nv_kernel_load(kernel, spectra)) return 1;
+    if (!kernel || nv_prepare(&layout, ir, 2, taps, spectra, bytes) ||
+        nv_kernel_load(kernel, spectra))
+        return 1;
     static float in[2][NV_MAX_BLOCK], out[2][NV_MAX_BLOCK];
     const float *from[2] = {in[0], in[1]};
     float *to[2] = {out[0], out[1]};

@@ -19,7 +19,8 @@ static double seconds_of(clockid_t clock) {
 /* period 0: no pace. */
 static timing timing_begin(long blocks, double period) {
     timing t = {};
-    t.at = -1, t.blocks = blocks, t.period = period, t.taken = (double *)malloc((size_t)blocks * sizeof(double));
+    t.at = -1, t.blocks = blocks, t.period = period,
+    t.taken = (double *)malloc((size_t)blocks * sizeof(double));
     t.start = seconds_of(CLOCK_MONOTONIC), t.cpu = seconds_of(CLOCK_PROCESS_CPUTIME_ID);
     return t;
 }
@@ -45,6 +46,7 @@ static int timing_order(const void *a, const void *b) {
 static void timing_print(timing *t) {
     double cpu = (seconds_of(CLOCK_PROCESS_CPUTIME_ID) - t->cpu) / (double)t->blocks;
     qsort(t->taken, (size_t)t->blocks, sizeof(double), timing_order);
-    printf("%.3f %.3f %.3f %.3f\n", 1e6 * t->taken[t->blocks / 2], 1e6 * t->taken[t->blocks * 999 / 1000], 1e6 * t->taken[t->blocks - 1], 1e6 * cpu);
+    printf("%.3f %.3f %.3f %.3f\n", 1e6 * t->taken[t->blocks / 2],
+           1e6 * t->taken[t->blocks * 999 / 1000], 1e6 * t->taken[t->blocks - 1], 1e6 * cpu);
 }
 #endif

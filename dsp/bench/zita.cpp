@@ -9,11 +9,14 @@
 
 extern "C" DEFINE_MARK
 
-int main(int, char **argv) {
-    int block = argument(argv, "block", 64), taps = argument(argv, "taps", 97536), counted = argument(argv, "blocks", 0);
+    int
+    main(int, char **argv) {
+    int block = argument(argv, "block", 64), taps = argument(argv, "taps", 97536),
+        counted = argument(argv, "blocks", 0);
     bool paced = argument(argv, "paced", 0);
     Convproc convolver;
-    convolver.set_options(Convproc::OPT_VECTOR_MODE | Convproc::OPT_LATE_CONTIN | (counted ? 0 : Convproc::OPT_FFTW_MEASURE));
+    convolver.set_options(Convproc::OPT_VECTOR_MODE | Convproc::OPT_LATE_CONTIN |
+                          (counted ? 0 : Convproc::OPT_FFTW_MEASURE));
     if (convolver.configure(2, 2, taps, block, block, 8192, 0.0f)) return 1;
     for (int c = 0; c < 2; c++)
         if (convolver.impdata_create(c, c, 1, make_ir(taps), 0, taps)) return 1;
@@ -21,7 +24,8 @@ int main(int, char **argv) {
     float sound[1024];
     for (float &x : sound) x = noise();
     auto process = [&] {
-        for (int c = 0; c < 2; c++) memcpy(convolver.inpdata(c), sound, (size_t)block * sizeof(float));
+        for (int c = 0; c < 2; c++)
+            memcpy(convolver.inpdata(c), sound, (size_t)block * sizeof(float));
         convolver.process(!paced);
     };
     if (counted) {
@@ -31,7 +35,8 @@ int main(int, char **argv) {
         mark();
     } else {
         for (int i = 0; i < 1000; i++) process();
-        timing t = timing_begin(argument(argv, "seconds", 4) * 48000L / block, paced ? block / 48000.0 : 0);
+        timing t = timing_begin(argument(argv, "seconds", 4) * 48000L / block,
+                                paced ? block / 48000.0 : 0);
         while (timing_next(&t)) process();
         timing_print(&t);
     }

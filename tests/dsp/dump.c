@@ -8,21 +8,27 @@
 static void *spectra_of(const nv_layout *layout, float *const *ir, int channels, int taps) {
     size_t bytes = (nv_spectra_bytes(layout, channels, taps) + 63) / 64 * 64;
     void *spectra = aligned_alloc(64, bytes);
-    if (!spectra || nv_prepare(layout, (const float *const *)ir, channels, taps, spectra, bytes)) exit(1);
+    if (!spectra || nv_prepare(layout, (const float *const *)ir, channels, taps, spectra, bytes))
+        exit(1);
     return spectra;
 }
 
 int main(int argc, char **argv) {
     (void)argc;
-    int block = argument(argv, "block", 64), taps = argument(argv, "taps", 20000), inputs = argument(argv, "inputs", 2);
-    int channels = argument(argv, "channels", 2), blocks = argument(argv, "blocks", 500), change = argument(argv, "change", -1), error;
+    int block = argument(argv, "block", 64), taps = argument(argv, "taps", 20000),
+        inputs = argument(argv, "inputs", 2);
+    int channels = argument(argv, "channels", 2), blocks = argument(argv, "blocks", 500),
+        change = argument(argv, "change", -1), error;
     nv_layout layout;
     if (nv_layout_plan(&layout, block, taps, inputs)) return 1;
     float *first[4], *second[4], *in[2], *out[2];
-    for (int c = 0; c < channels; c++) fwrite(first[c] = make_ir(taps), sizeof(float), (size_t)taps, stdout);
-    for (int c = 0; c < channels; c++) fwrite(second[c] = make_ir(taps / 2), sizeof(float), (size_t)taps / 2, stdout);
+    for (int c = 0; c < channels; c++)
+        fwrite(first[c] = make_ir(taps), sizeof(float), (size_t)taps, stdout);
+    for (int c = 0; c < channels; c++)
+        fwrite(second[c] = make_ir(taps / 2), sizeof(float), (size_t)taps / 2, stdout);
     for (int c = 0; c < 2; c++) {
-        in[c] = calloc((size_t)(blocks * block), sizeof(float)), out[c] = calloc((size_t)(blocks * block), sizeof(float));
+        in[c] = calloc((size_t)(blocks * block), sizeof(float)),
+        out[c] = calloc((size_t)(blocks * block), sizeof(float));
         for (int i = 0; i < blocks * block; i++) in[c][i] = 0.1f * noise();
     }
     nv_kernel *kernel = nv_kernel_new(&layout, 720, &error);

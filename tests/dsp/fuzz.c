@@ -43,7 +43,8 @@ static void damage(bytes *b, uint8_t *memory, size_t size) {
 
 static nv_layout a_layout(bytes *b) {
     nv_layout layout;
-    int error = nv_layout_plan(&layout, 16 << take(b, 1) % 4, 1 + (int)(take(b, 2) % 5000), 1 + (int)take(b, 1) % 2);
+    int error = nv_layout_plan(&layout, 16 << take(b, 1) % 4, 1 + (int)(take(b, 2) % 5000),
+                               1 + (int)take(b, 1) % 2);
     if (error) abort();
     return layout;
 }
@@ -56,7 +57,8 @@ static void *room(size_t bytes) {
 }
 
 /* An IR with some odd samples; into `spectra` if it is taken. */
-static int an_ir(bytes *b, const nv_layout *layout, int channels, int taps, void *spectra, size_t size) {
+static int an_ir(bytes *b, const nv_layout *layout, int channels, int taps, void *spectra,
+                 size_t size) {
     float *h = room((size_t)taps * 4 * sizeof *h);
     const float *ir[4] = {h, h + taps, h + 2 * taps, h + 3 * taps};
     for (int i = 0; i < 4 * taps; i++) h[i] = (float)((i * 7919) % 101) / 1e4f;
@@ -77,14 +79,18 @@ static void blocks(nv_kernel *kernel, const nv_layout *layout, int n) {
 static void damaged_layout(bytes *b) {
     nv_layout layout = a_layout(b);
     damage(b, (uint8_t *)&layout, sizeof layout);
-    if (layout.max_taps > 1 << 16 || nv_layout_check(&layout)) return; /* nothing against long rooms, but memory */
+    if (layout.max_taps > 1 << 16 || nv_layout_check(&layout))
+        return; /* nothing against long rooms, but memory */
     int error;
     nv_kernel *kernel = nv_kernel_new(&layout, (int)take(b, 2), &error);
     if (!kernel) return;
-    int taps = 1 + (int)(take(b, 2) % layout.max_taps), channels = layout.inputs == 2 && take(b, 1) % 2 ? 4 : 2;
+    int taps = 1 + (int)(take(b, 2) % layout.max_taps),
+        channels = layout.inputs == 2 && take(b, 1) % 2 ? 4 : 2;
     size_t size = nv_spectra_bytes(&layout, channels, taps);
     void *spectra = room(size);
-    if (!an_ir(b, &layout, channels, taps, spectra, size) && !nv_spectra_check(&layout, spectra, size)) nv_kernel_load(kernel, spectra);
+    if (!an_ir(b, &layout, channels, taps, spectra, size) &&
+        !nv_spectra_check(&layout, spectra, size))
+        nv_kernel_load(kernel, spectra);
     blocks(kernel, &layout, 200);
     nv_kernel_free(kernel);
     free(spectra);
@@ -132,25 +138,32 @@ static void session(bytes *b, int damaged) {
     nv_port *port = (nv_port *)memory;
     if (nv_port_create(memory, size, &layout, 4, 48000)) abort();
     float params[NV_PARAMS] = {
-        [NV_MIX] = 0.5f, [NV_PREDELAY_MS] = 1, [NV_LOWPASS_ON] = 1, [NV_LOWPASS_HZ] = 8000, [NV_HIGHPASS_ON] = 1,
-        [NV_HIGHPASS_HZ] = 100, [NV_TRAILS] = 1, [NV_LIMITER_ON] = 1, [NV_FADE_MS] = 5,
+        [NV_MIX] = 0.5f,        [NV_PREDELAY_MS] = 1, [NV_LOWPASS_ON] = 1,
+        [NV_LOWPASS_HZ] = 8000, [NV_HIGHPASS_ON] = 1, [NV_HIGHPASS_HZ] = 100,
+        [NV_TRAILS] = 1,        [NV_LIMITER_ON] = 1,  [NV_FADE_MS] = 5,
     };
     nv_port_set_params(port, params);
     if (damaged) damage(b, memory, NV_PORT_HEADER_BYTES);
     int error;
-    nv_engine *engine = port->layout.max_taps > 1 << 16 || nv_port_check(memory, size) ? NULL : nv_engine_new(port, &error);
+    nv_engine *engine = port->layout.max_taps > 1 << 16 || nv_port_check(memory, size)
+                            ? NULL
+                            : nv_engine_new(port, &error);
     for (int step = 0; engine && step < 12; step++) {
         int slot, taps = 1 + (int)(take(b, 2) % layout.max_taps), channels = 1 << take(b, 1) % 3;
         switch (take(b, 1) % 6) {
         case 0:
             if ((slot = nv_port_begin_ir(port)) < 0) break;
-            if (an_ir(b, &port->layout, channels, taps, nv_port_spectra(port, slot), port->slot_bytes))
+            if (an_ir(b, &port->layout, channels, taps, nv_port_spectra(port, slot),
+                      port->slot_bytes))
                 nv_port_cancel_ir(port, slot);
             else
-                nv_port_publish_ir(port, slot, channels, nv_spectra_bytes(&port->layout, channels, taps), 1);
+                nv_port_publish_ir(port, slot, channels,
+                                   nv_spectra_bytes(&port->layout, channels, taps), 1);
             break;
         case 1:
-            for (int i = 0; i < NV_PARAMS; i++) params[i] = take_float(b) * (i == NV_LOWPASS_HZ || i == NV_HIGHPASS_HZ ? 20000 : 100);
+            for (int i = 0; i < NV_PARAMS; i++)
+                params[i] =
+                    take_float(b) * (i == NV_LOWPASS_HZ || i == NV_HIGHPASS_HZ ? 20000 : 100);
             nv_port_set_params(port, params);
             break;
         case 2:
@@ -161,7 +174,8 @@ static void session(bytes *b, int damaged) {
             break;
         default: break;
         }
-        play(b, engine, (int)port->layout.inputs, (int)port->layout.block_frames, 1 + (int)take(b, 1) % 60);
+        play(b, engine, (int)port->layout.inputs, (int)port->layout.block_frames,
+             1 + (int)take(b, 1) % 60);
     }
     if (engine) nv_engine_free(engine);
     free(memory);

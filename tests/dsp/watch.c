@@ -51,18 +51,20 @@ void *memalign(size_t alignment, size_t n) {
     return __libc_memalign(alignment, n);
 }
 void *aligned_alloc(size_t alignment, size_t n) { return memalign(alignment, n); }
-int posix_memalign(void **p, size_t alignment, size_t n) { return (*p = memalign(alignment, n)) ? 0 : ENOMEM; }
+int posix_memalign(void **p, size_t alignment, size_t n) {
+    return (*p = memalign(alignment, n)) ? 0 : ENOMEM;
+}
 void free(void *p) {
     allocations += watching && p;
     __libc_free(p);
 }
 
-#define COUNTED(type, name, parameters, arguments) \
-    type name parameters { \
-        static type(*real) parameters; \
-        if (!real) real = (type(*) parameters)dlsym(RTLD_NEXT, #name); \
-        locks += watching; \
-        return real arguments; \
+#define COUNTED(type, name, parameters, arguments)                                                 \
+    type name parameters {                                                                         \
+        static type(*real) parameters;                                                             \
+        if (!real) real = (type(*) parameters)dlsym(RTLD_NEXT, #name);                             \
+        locks += watching;                                                                         \
+        return real arguments;                                                                     \
     }
 COUNTED(int, pthread_mutex_lock, (pthread_mutex_t * m), (m))
 COUNTED(int, pthread_mutex_trylock, (pthread_mutex_t * m), (m))
