@@ -19,7 +19,7 @@ from setuptools.command.build_ext import build_ext
 ROOT = Path(__file__).parent
 sys.path.insert(0, str(ROOT))  # pip's build environment does not have the source tree on it
 
-from dsp.simd_builds import KERNEL_SOURCES, builds_for, family_of  # noqa: E402
+from dsp.simd_builds import ENGINE_SOURCES, KERNEL_SOURCES, builds_for, family_of  # noqa: E402
 
 
 def target() -> str:
@@ -27,20 +27,20 @@ def target() -> str:
     on a 64-bit kernel, and wheels for boards are cross-compiled."""
     compiler = shlex.split(os.environ.get("CC") or sysconfig.get_config_var("CC") or "cc")[0]
     try:
-        triplet = subprocess.run([compiler, "-dumpmachine"], capture_output=True, text=True, check=True).stdout
+        triplet = subprocess.run(
+            [compiler, "-dumpmachine"], capture_output=True, text=True, check=True
+        ).stdout
     except (OSError, subprocess.CalledProcessError):
         triplet = platform.machine()
     return triplet.strip().split("-")[0]
 
 
 FAMILY = family_of(target())
-ENGINE_SOURCES = (
+BINDING_SOURCES = (
     "binding.c",
     "binding_engine.c",
     "binding_kernel.c",
     "binding_port.c",
-    "engine.c",
-    "port.c",
     "watchdog.c",
 )
 
@@ -92,7 +92,7 @@ setup(
     ext_modules=[
         Extension(
             "dsp._engine",
-            [f"dsp/{name}" for name in (*ENGINE_SOURCES, *KERNEL_SOURCES)],
+            [f"dsp/{name}" for name in (*BINDING_SOURCES, *ENGINE_SOURCES, *KERNEL_SOURCES)],
             include_dirs=["dsp"],
             depends=sorted(f"dsp/{path.name}" for path in (ROOT / "dsp").glob("*.h")),
             extra_compile_args=["-std=gnu11", "-O2", "-Wall", "-Wextra"],

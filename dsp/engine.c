@@ -7,228 +7,13 @@
 #include <unistd.h>
 
 #include "denormals.h"
+#include "engine_filters.h"
 
 static const float INPUT_LIMIT =
     16.0f; /* 24 dB above full scale: beyond it an input is broken, not loud */
 static const float WET_LIMIT =
     1e6f; /* 120 dB above full scale: no convolution of a held input with a sound IR gets there */
 static const float LIMITER_RELEASE_MS = 80.0f;
-
-/* ---- ramps --------------------------------------------------------------------------------------------------------------- */
-
-typedef struct {
-    double value, target, step;
-    int left; /* frames to go */
-} ramp;
-
-static void ramp_to(ramp *r, double target, int frames) {
-    if (target == r->target) return;
-    r->target = target;
-    r->step = (target - r->value) / frames;
-    r->left = frames;
-}
-
-static double ramp_next(ramp *r) {
-    if (r->left == 0) return r->value;
-    r->value = --r->left ? r->value + r->step : r->target;
-    return r->value;
-}
-
-static double ramp_skip(ramp *r, int frames) {
-    int n = frames < r->left ? frames : r->left;
-    r->left -= n;
-    r->value = r->left ? r->value + n * r->step : r->target;
-    return r->value;
-}
-
-static void ramp_jump(ramp *r, double value) { *r = (ramp){.value = value, .target = value}; }
-
-/* ---- filters ------------------------------------------------------------------------------------------------------------- */
-
-/* Second-order Butterworth sections after R. Bristow-Johnson's audio EQ cookbook, Q = 1/sqrt(2). Direct form I in double: at
- * 20 Hz and 48 kHz the poles lie so near 1 that float32 costs 70 dB of accuracy, and direct form I keeps signal, not
- * coefficient-weighted signal, as state, so that coefficients may move. Within a block they move linearly; as the stable
- * (a1, a2) form a convex set (the stability triangle), all filters on the way are stable. */
-typedef struct {
-    double b0, b1, b2, a1, a2;
-} biquad;
-
-typedef struct {
-    int highpass;
-    double rate_hz;
-    ramp log2_hz, amount; /* amount: 0 off .. 1 on */
-    biquad now;
-    struct {
-        double x1, x2, y1, y2;
-    } state[NV_OUTPUTS];
-} filter;
-
-static biquad design(int highpass, double cutoff_hz, double rate_hz) {
-    double limit = 0.49 * rate_hz, w = 2 * M_PI * (cutoff_hz < limit ? cutoff_hz : limit) / rate_hz;
-    double c = cos(w), alpha = sin(w) * M_SQRT1_2, a0 = 1 + alpha;
-    double edge = highpass ? (1 + c) / 2 : (1 - c) / 2, middle = highpass ? -(1 + c) : 1 - c;
-    return (biquad){edge / a0, middle / a0, edge / a0, -2 * c / a0, (1 - alpha) / a0};
-}
-
-/* A stretch of frames in which the coefficients move linearly to `to`. */
-static void filter_stretch(filter *f, float *const *x, int start, int frames, biquad to) {
-    biquad from = f->now;
-    double n = 1.0 / frames;
-    biquad d = {(to.b0 - from.b0) * n, (to.b1 - from.b1) * n, (to.b2 - from.b2) * n,
-                (to.a1 - from.a1) * n, (to.a2 - from.a2) * n};
-    ramp amount = f->amount;
-    for (int c = 0; c < NV_OUTPUTS; c++) {
-        biquad q = from;
-        double x1 = f->state[c].x1, x2 = f->state[c].x2, y1 = f->state[c].y1, y2 = f->state[c].y2;
-        amount = f->amount;
-        for (int i = start; i < start + frames; i++) {
-            q.b0 += d.b0, q.b1 += d.b1, q.b2 += d.b2, q.a1 += d.a1, q.a2 += d.a2;
-            double in = x[c][i], y = q.b0 * in + q.b1 * x1 + q.b2 * x2 - q.a1 * y1 - q.a2 * y2;
-            x2 = x1, x1 = in, y2 = y1, y1 = y;
-            x[c][i] = (float)(in + ramp_next(&amount) * (y - in));
-        }
-        if (fabs(y1) < 1e-30)
-            y1 = y2 = 0; /* no denormals, wherever the processor cannot flush them */
-        f->state[c].x1 = x1, f->state[c].x2 = x2, f->state[c].y1 = y1, f->state[c].y2 = y2;
-    }
-    f->amount = amount;
-    f->now = to;
-}
-
-static void filter_run(filter *f, float *const *x, int frames) {
-    enum {
-        STRETCH = 32
-    }; /* between two designs while the cutoff moves: short against the ramp, long against a cosine */
-    if (f->amount.left == 0 && f->amount.value == 0) {
-        if (f->log2_hz.left)
-            ramp_jump(&f->log2_hz, f->log2_hz.target),
-                f->now = design(f->highpass, exp2(f->log2_hz.value), f->rate_hz);
-        memset(f->state, 0, sizeof f->state);
-        return;
-    }
-    for (int start = 0; start < frames;) {
-        int moving = f->log2_hz.left > 0,
-            n = moving && frames - start > STRETCH ? STRETCH : frames - start;
-        filter_stretch(f, x, start, n,
-                       moving ? design(f->highpass, exp2(ramp_skip(&f->log2_hz, n)), f->rate_hz)
-                              : f->now);
-        start += n;
-    }
-}
-
-/* ---- pre-delay ----------------------------------------------------------------------------------------------------------- */
-
-typedef struct {
-    int whole;     /* frames */
-    float tap[4];  /* Lagrange weights at whole - 1 .. whole + 2 */
-    double frames; /* what was asked for */
-} delay_tap;
-
-typedef struct {
-    float *line[NV_OUTPUTS];
-    int mask, write;
-    delay_tap now, next;
-    int fade_frames, faded; /* faded < fade_frames during a change */
-} predelay;
-
-/* Third-order Lagrange interpolation (Laakso et al. 1996, "Splitting the unit delay", eq. 42); below one frame there is no
- * future sample to read, so it is linear there; whole delays are exact. */
-static delay_tap tap_at(double frames) {
-    delay_tap t = {.frames = frames};
-    if (fabs(frames - nearbyint(frames)) < 1e-3) frames = nearbyint(frames);
-    t.whole = (int)floor(frames);
-    double f = frames - t.whole;
-    if (f == 0) {
-        t.tap[1] = 1;
-    } else if (t.whole < 1) {
-        t.tap[1] = (float)(1 - f), t.tap[2] = (float)f;
-    } else {
-        t.tap[0] = (float)(-f * (f - 1) * (f - 2) / 6);
-        t.tap[1] = (float)((f + 1) * (f - 1) * (f - 2) / 2);
-        t.tap[2] = (float)(-(f + 1) * f * (f - 2) / 2);
-        t.tap[3] = (float)((f + 1) * f * (f - 1) / 6);
-    }
-    return t;
-}
-
-static float tap_read(const float *line, int mask, int at, const delay_tap *t) {
-    int i = at - t->whole;
-    if (t->tap[1] == 1) return line[i & mask];
-    return t->tap[0] * line[(i + 1) & mask] + t->tap[1] * line[i & mask] +
-           t->tap[2] * line[(i - 1) & mask] + t->tap[3] * line[(i - 2) & mask];
-}
-
-static void predelay_run(predelay *p, float *const *x, int frames, double wanted_frames) {
-    int fading = p->faded < p->fade_frames;
-    if (!fading && wanted_frames != p->now.frames) {
-        p->next = tap_at(wanted_frames);
-        p->faded = 0, fading = 1;
-    }
-    for (int c = 0; c < NV_OUTPUTS; c++) {
-        float *line = p->line[c];
-        for (int i = 0; i < frames; i++) {
-            int at = p->write + i;
-            line[at & p->mask] = x[c][i];
-            float y = tap_read(line, p->mask, at, &p->now);
-            if (fading) {
-                int k = p->faded + i + 1;
-                float g = k >= p->fade_frames
-                              ? 1.0f
-                              : 0.5f - 0.5f * cosf((float)M_PI * k / p->fade_frames);
-                y += g * (tap_read(line, p->mask, at, &p->next) - y);
-            }
-            x[c][i] = y;
-        }
-    }
-    p->write = (p->write + frames) & p->mask;
-    if (fading && (p->faded += frames) >= p->fade_frames) p->now = p->next;
-}
-
-/* ---- standing offset ----------------------------------------------------------------------------------------------------- */
-
-/* A broken input stage or converter that puts a standing voltage on the output heats loudspeakers and is not heard. A high-pass would
- * take it away, and with it the promise that the output is exactly the convolution; so this acts only where there is an offset, and
- * never with the limiter off, which is how an exact output is asked for:
- *
- *   mean over about OFFSET_MEAN_S     beyond OFFSET_LIMIT (-20 dBFS) for OFFSET_HOLD_S    -> subtracted, faded in over OFFSET_FADE_S
- *                                     below a quarter of it for OFFSET_HOLD_S             -> faded out again
- *
- * Subtracting the running mean is a first-order high-pass at 0.5 Hz. Music does not get there: of a full-scale tone of 20 Hz the mean
- * keeps 0.027, and it changes sign with the tone. */
-static const double OFFSET_MEAN_S = 0.3, OFFSET_LIMIT = 0.1, OFFSET_HOLD_S = 0.5,
-                    OFFSET_FADE_S = 0.1;
-
-typedef struct {
-    double mean[NV_OUTPUTS];
-    ramp amount; /* 0 none .. 1 subtracted */
-    double held_s;
-} offset_guard;
-
-/* Takes the offset off x, in place. 1 if it was there. `wanted`: 0 lets everything pass. */
-static int offset_run(offset_guard *g, float *const *x, int frames, double rate_hz, int wanted) {
-    double block_s = frames / rate_hz, before[NV_OUTPUTS], largest = 0;
-    for (int c = 0; c < NV_OUTPUTS; c++) {
-        float sum = 0;
-        for (int i = 0; i < frames; i++) sum += x[c][i];
-        before[c] = g->mean[c];
-        g->mean[c] += (1 - exp(-block_s / OFFSET_MEAN_S)) * (sum / frames - g->mean[c]);
-        largest = fmax(largest, fabs(g->mean[c]));
-    }
-    int on = g->amount.target > 0,
-        wrong = on ? !wanted || largest < OFFSET_LIMIT / 4 : wanted && largest > OFFSET_LIMIT;
-    g->held_s = wrong ? g->held_s + block_s : 0;
-    if (g->held_s > OFFSET_HOLD_S)
-        ramp_to(&g->amount, !on, (int)(OFFSET_FADE_S * rate_hz)), g->held_s = 0;
-    if (g->amount.value == 0 && g->amount.left == 0) return 0;
-    ramp amount = g->amount;
-    for (int c = 0; c < NV_OUTPUTS; c++) {
-        double mean = before[c], step = (g->mean[c] - mean) / frames;
-        amount = g->amount;
-        for (int i = 0; i < frames; i++) x[c][i] -= (float)(ramp_next(&amount) * (mean += step));
-    }
-    g->amount = amount;
-    return 1;
-}
 
 /* ---- the engine ---------------------------------------------------------------------------------------------------------- */
 
@@ -302,9 +87,9 @@ static void apply(nv_engine *e, int ramp_frames) {
             ramp_jump(&e->highpass.log2_hz, log2(high_hz));
         ramp_jump(&e->lowpass.amount, p[NV_LOWPASS_ON] >= 0.5f),
             ramp_jump(&e->highpass.amount, p[NV_HIGHPASS_ON] >= 0.5f);
-        e->lowpass.now = design(0, low_hz, e->rate_hz),
-        e->highpass.now = design(1, high_hz, e->rate_hz);
-        e->delay.now = tap_at(p[NV_PREDELAY_MS] * e->rate_hz / 1000);
+        e->lowpass.now = nv_filter_design(0, low_hz, e->rate_hz),
+        e->highpass.now = nv_filter_design(1, high_hz, e->rate_hz);
+        e->delay.now = nv_delay_tap_at(p[NV_PREDELAY_MS] * e->rate_hz / 1000);
         return;
     }
     ramp_to(&e->send, send, ramp_frames), ramp_to(&e->wet, wet, ramp_frames),
@@ -468,9 +253,9 @@ void nv_engine_process(nv_engine *e, const float *const *in, float *const *wet, 
     const float *gained[2] = {e->gained[0], e->gained[1]};
     nv_kernel_process(e->kernel, gained, wet);
     guard_wet(e, wet);
-    filter_run(&e->highpass, wet, e->frames);
-    filter_run(&e->lowpass, wet, e->frames);
-    predelay_run(&e->delay, wet, e->frames, e->params[NV_PREDELAY_MS] * e->rate_hz / 1000);
+    nv_filter_run(&e->highpass, wet, e->frames);
+    nv_filter_run(&e->lowpass, wet, e->frames);
+    nv_predelay_run(&e->delay, wet, e->frames, e->params[NV_PREDELAY_MS] * e->rate_hz / 1000);
     for (int i = 0; i < e->frames; i++) {
         float g = (float)ramp_next(&e->wet);
         wet[0][i] *= g, wet[1][i] *= g;
@@ -488,7 +273,7 @@ void nv_engine_finish(nv_engine *e, const float *const *mixed, float *const *out
             if (!isfinite(x)) x = 0, bad++;
             out[c][i] = x;
         }
-    if (offset_run(&e->offset, out, e->frames, e->rate_hz, limit)) count(&m->offset_blocks, 1);
+    if (nv_offset_run(&e->offset, out, e->frames, e->rate_hz, limit)) count(&m->offset_blocks, 1);
     for (int i = 0; i < e->frames; i++) {
         float loudest = fmaxf(fabsf(out[0][i]), fabsf(out[1][i]));
         if (limit) { /* attack at once, exponential release; both channels alike, so that the image stands still */

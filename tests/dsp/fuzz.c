@@ -2,7 +2,7 @@
  * UndefinedBehaviorSanitizer by test_sanitizers.py, which runs a fixed number of inputs. As a libFuzzer target:
  *
  *     clang -O1 -g -fsanitize=fuzzer,address -DLIBFUZZER -DNV_BASELINE_ONLY -Idsp tests/dsp/fuzz.c \
- *         dsp/engine.c dsp/port.c dsp/kernel*.c -lm && ./a.out -max_len=256
+ *         dsp/engine*.c dsp/port.c dsp/kernel*.c -lm && ./a.out -max_len=256
  *
  * An input is a string of bytes that steers what is damaged and done. Whatever the checks let pass must be harmless: no access
  * outside, no undefined behaviour, and only finite samples out of the engine.

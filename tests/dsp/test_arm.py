@@ -14,13 +14,21 @@ import numpy as np
 import pytest
 from scipy.signal import oaconvolve
 
+from dsp.simd_builds import ENGINE_SOURCES
 from tests.dsp.build_c import build
 
 # machine, compiler, emulator, processor, the build that must be chosen there, further flags
 TARGETS = {
     "aarch64": ("aarch64", "aarch64-linux-gnu-gcc", "qemu-aarch64", "cortex-a53", "neon", []),
     "armv7 with NEON": ("armv7l", "arm-linux-gnueabihf-gcc", "qemu-arm", "cortex-a8", "neon", []),
-    "armv7 without": ("armv7l", "arm-linux-gnueabihf-gcc", "qemu-arm", "cortex-a8", "scalar", ["-DNV_BASELINE_ONLY"]),
+    "armv7 without": (
+        "armv7l",
+        "arm-linux-gnueabihf-gcc",
+        "qemu-arm",
+        "cortex-a8",
+        "scalar",
+        ["-DNV_BASELINE_ONLY"],
+    ),
 }
 CASES = [
     {"block": 64, "taps": 97536, "inputs": 2, "channels": 2, "blocks": 1700},
@@ -33,7 +41,9 @@ CASES = [
 
 
 @pytest.fixture(scope="module", params=TARGETS)
-def target(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> tuple[str, Path, list[str]]:
+def target(
+    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
+) -> tuple[str, Path, list[str]]:
     machine, gcc, qemu, cpu, _, flags = TARGETS[request.param]
     for tool in (gcc, qemu):
         if shutil.which(tool) is None:
@@ -73,9 +83,13 @@ def db(difference: np.ndarray, reference: np.ndarray) -> float:
 
 
 @pytest.mark.parametrize(
-    "case", CASES, ids=lambda c: f"{c['block']} frames, {c['taps']} taps, {c['inputs']} to {c['channels']}"
+    "case",
+    CASES,
+    ids=lambda c: f"{c['block']} frames, {c['taps']} taps, {c['inputs']} to {c['channels']}",
 )
-def test_arm_gives_what_x86_gives(target: tuple[str, Path, list[str]], here: Path, case: dict[str, int]) -> None:
+def test_arm_gives_what_x86_gives(
+    target: tuple[str, Path, list[str]], here: Path, case: dict[str, int]
+) -> None:
     """Within -120 dB of the peak, before and after a change of IR (within it each processor's partitions have times of their own);
     before it, within -120 dB of float64."""
     name, program, qemu = target
@@ -100,10 +114,18 @@ def test_hostile_input_is_harmless_there(target: tuple[str, Path, list[str]]) ->
     name, program, qemu = target
     machine, gcc, *_, flags = TARGETS[name]
     fuzz = build(
-        program.parent, "fuzz.c", machine=machine, gcc=gcc, flags=["-static", *flags], sources=["engine.c", "port.c"]
+        program.parent,
+        "fuzz.c",
+        machine=machine,
+        gcc=gcc,
+        flags=["-static", *flags],
+        sources=ENGINE_SOURCES,
     )
     done = subprocess.run(
-        [*qemu, fuzz, "100", "1", program.parent / "finding"], check=False, capture_output=True, text=True
+        [*qemu, fuzz, "100", "1", program.parent / "finding"],
+        check=False,
+        capture_output=True,
+        text=True,
     )
     assert done.returncode == 0, done.stderr[:2000]
 
@@ -113,7 +135,12 @@ def test_two_threads_share_a_port_there(target: tuple[str, Path, list[str]]) -> 
     name, program, qemu = target
     machine, gcc, *_, flags = TARGETS[name]
     stress = build(
-        program.parent, "port_stress.c", machine=machine, gcc=gcc, flags=["-static", *flags], sources=["port.c"]
+        program.parent,
+        "port_stress.c",
+        machine=machine,
+        gcc=gcc,
+        flags=["-static", *flags],
+        sources=["port.c"],
     )
     done = subprocess.run([*qemu, stress], check=False, capture_output=True, text=True, timeout=300)
     assert done.returncode == 0, done.stderr[:2000]

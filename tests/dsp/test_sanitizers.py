@@ -12,20 +12,29 @@ from pathlib import Path
 
 import pytest
 
+from dsp.simd_builds import ENGINE_SOURCES
 from tests.dsp.build_c import build
 
 INPUTS = int(os.environ.get("NVERB_FUZZ_INPUTS", "1500"))
-SANITIZE = ("-O1", "-g", "-fno-omit-frame-pointer", "-fsanitize=address,undefined", "-fno-sanitize-recover=all")
+SANITIZE = (
+    "-O1",
+    "-g",
+    "-fno-omit-frame-pointer",
+    "-fsanitize=address,undefined",
+    "-fno-sanitize-recover=all",
+)
 
 
 @pytest.fixture(scope="module")
 def fuzz(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return build(tmp_path_factory.mktemp("fuzz"), "fuzz.c", flags=SANITIZE, sources=["engine.c", "port.c"])
+    return build(tmp_path_factory.mktemp("fuzz"), "fuzz.c", flags=SANITIZE, sources=ENGINE_SOURCES)
 
 
 def test_nothing_that_the_checks_let_pass_does_harm(fuzz: Path) -> None:
     finding = fuzz.with_name("finding")
-    done = subprocess.run([fuzz, str(INPUTS), "1", finding], check=False, capture_output=True, text=True)
+    done = subprocess.run(
+        [fuzz, str(INPUTS), "1", finding], check=False, capture_output=True, text=True
+    )
     kept = Path("/tmp/nverb-fuzz-finding")
     if done.returncode:
         shutil.copy(finding, kept)  # `fuzz FILE` runs it again
