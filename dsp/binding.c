@@ -17,7 +17,8 @@ PyObject *binding_raise(int error) {
 PyObject *binding_meters_type;
 static PyObject *param_type;
 
-/* Makes collections.namedtuple(name, fields) and adds it to the module; `fields` are separated by spaces. A new reference. */
+/* Creates collections.namedtuple(name, fields) and adds it to the module; `fields` are separated by
+ * spaces. Returns a new reference. */
 static PyObject *add_record_type(PyObject *module, const char *name, const char *fields) {
     PyObject *collections = PyImport_ImportModule("collections");
     PyObject *type =
@@ -58,7 +59,6 @@ int binding_floats(PyObject *object, Py_buffer *view, int dimensions, Py_ssize_t
     return 0;
 }
 
-/* Row pointers of an IR (channels, taps); raises on a channel count that does not fit into `rows`. */
 int binding_ir(PyObject *object, Py_buffer *view, const float **rows, int *channels, int *taps) {
     Py_ssize_t shape[2];
     if (binding_floats(object, view, 2, shape, 0, "the IR") < 0) return -1;
@@ -132,13 +132,12 @@ static PyObject *simd(PyObject *Py_UNUSED(module), PyObject *Py_UNUSED(ignored))
 
 static PyMethodDef module_methods[] = {
     {"plan", (PyCFunction)(void (*)(void))plan, METH_VARARGS | METH_KEYWORDS,
-     "plan(block_frames, max_taps, inputs=2) -> layout, as bytes: how IRs are cut into "
-     "partitions."},
+     "plan(block_frames, max_taps, inputs=2) -> bytes: the layout that cuts IRs into partitions."},
     {"stages", stages, METH_VARARGS,
      "stages(layout) -> [(partition_frames, partitions, offset_taps), ...]"},
     {"port_bytes", port_bytes, METH_VARARGS,
-     "port_bytes(layout, ir_channels=4) -> size of a port for it"},
-    {"simd", simd, METH_NOARGS, "The kernel's build in use: avx2, sse2, neon or scalar."},
+     "port_bytes(layout, ir_channels=4) -> bytes of a port with this layout"},
+    {"simd", simd, METH_NOARGS, "The kernel's SIMD build in use: avx2, sse2, neon or scalar."},
     {0},
 };
 static struct PyModuleDef module = {

@@ -1,7 +1,7 @@
 /* dsp._engine.Engine and its three callables.
  *
- * Only Callback objects are called in the audio thread. They hold every buffer that they touch from construction on, take no
- * arguments, and create no Python object: no allocation, no bytecode, no GIL change.
+ * The audio thread calls Callback objects only. They acquire all buffers at construction, take no
+ * arguments and create no Python object: no allocation, no bytecode, no GIL change.
  */
 #include "binding.h"
 #include "engine.h"
@@ -27,8 +27,8 @@ static PyObject *callback_call(CallbackObject *self, PyObject *Py_UNUSED(args),
                                PyObject *Py_UNUSED(kwargs)) {
     EngineObject *e = self->engine;
     if (self->which == 0) {
-        /* pyo's audio thread was not made by Python: each block it would make and destroy a Python thread state (an mmap and a
-         * munmap). Held once and never given back, the state stays. */
+        /* Python did not create pyo's audio thread: each block would create and destroy a Python
+         * thread state (an mmap and a munmap). One unpaired PyGILState_Ensure() keeps the state. */
         if (!e->pinned) e->pinned = 1, PyGILState_Ensure();
         nv_engine_begin(e->engine);
     } else if (self->which == 1) {
@@ -45,7 +45,7 @@ static PyObject *callback_call(CallbackObject *self, PyObject *Py_UNUSED(args),
 
 PyTypeObject binding_callback_type = {
     PyVarObject_HEAD_INIT(NULL, 0).tp_name = "dsp._engine.Callback",
-    .tp_doc = "What pyo's CallAlways calls each block, in the audio thread.",
+    .tp_doc = "Called by pyo's CallAlways in each block, in the audio thread.",
     .tp_basicsize = sizeof(CallbackObject),
     .tp_flags = Py_TPFLAGS_DEFAULT,
     .tp_dealloc = (destructor)callback_dealloc,
@@ -63,19 +63,20 @@ static void engine_dealloc(EngineObject *self) {
     Py_TYPE(self)->tp_free((PyObject *)self);
 }
 
-/* A sequence of `count` float32 buffers of at least `frames` frames each (pyo's tables carry a guard point). */
+/* Acquires a sequence of `count` float32 buffers of at least `frames` frames each (pyo's tables
+ * have a guard point). */
 static int hold(PyObject *sequence, Py_buffer *views, int count, int frames, const char *what) {
     PyObject *list = PySequence_Fast(sequence, what);
     if (!list) return -1;
     int ok = PySequence_Fast_GET_SIZE(list) == count;
     if (!ok)
-        PyErr_Format(PyExc_ValueError, "%s: %zd buffers, not %d", what,
+        PyErr_Format(PyExc_ValueError, "%s has %zd buffers, not %d", what,
                      PySequence_Fast_GET_SIZE(list), count);
     for (int i = 0; ok && i < count; i++) {
         Py_ssize_t shape[1];
         ok = binding_floats(PySequence_Fast_GET_ITEM(list, i), &views[i], 1, shape, 1, what) == 0;
         if (ok && shape[0] < frames) {
-            PyErr_Format(PyExc_ValueError, "%s: a buffer of %zd frames, the block has %d", what,
+            PyErr_Format(PyExc_ValueError, "%s has a buffer of %zd frames; the block has %d", what,
                          shape[0], frames);
             ok = 0;
         }
@@ -130,7 +131,7 @@ static PyGetSetDef engine_getset[] = {
 PyTypeObject binding_engine_type = {
     PyVarObject_HEAD_INIT(NULL, 0).tp_name = "dsp._engine.Engine",
     .tp_doc = "Engine(port, inputs, wet, dry, mixed, out): the engine on these lists of float32 "
-              "buffers, held for its life.",
+              "buffers, acquired for its lifetime.",
     .tp_basicsize = sizeof(EngineObject),
     .tp_flags = Py_TPFLAGS_DEFAULT,
     .tp_new = engine_new,

@@ -1,4 +1,4 @@
-/* dsp._engine.Kernel: the bare convolver, for tests, benches and other hosts in Python. */
+/* dsp._engine.Kernel: the convolution kernel alone, for tests, benches and other Python hosts. */
 #include <stdlib.h>
 
 #include "binding.h"
@@ -7,7 +7,7 @@
 typedef struct {
     PyObject_HEAD nv_kernel *kernel;
     nv_layout layout;
-    void *spectra[2]; /* playing and incoming, ours */
+    void *spectra[2]; /* playing and incoming, owned */
 } KernelObject;
 
 static void kernel_dealloc(KernelObject *self) {
@@ -57,7 +57,7 @@ static PyObject *kernel_load(KernelObject *self, PyObject *object) {
         free(spectra);
         return binding_raise(error);
     }
-    /* No crossfade is under way (checked above), so of our two only the playing one is in use. */
+    /* No crossfade is in progress (checked above), so only the playing one is in use. */
     int idle = self->spectra[0] == nv_kernel_playing(self->kernel) ? 1 : 0;
     free(self->spectra[idle]);
     self->spectra[idle] = spectra;
@@ -87,7 +87,7 @@ static PyObject *kernel_process(KernelObject *self, PyObject *args) {
         }
     } else {
         PyErr_SetString(PyExc_ValueError,
-                        "in must be (inputs, n), out (2, n), n a multiple of the block");
+                        "in must be (inputs, n) and out (2, n), n a multiple of the block");
     }
     PyBuffer_Release(&in);
     PyBuffer_Release(&out);
@@ -110,7 +110,7 @@ static PyMethodDef kernel_methods[] = {
      "load(ir): begins the crossfade to a float32 IR (1, 2 or 4 channels, taps)."},
     {"process", (PyCFunction)kernel_process, METH_VARARGS,
      "process(in, out): float32 (inputs, n) -> (2, n), block by block."},
-    {"reset", (PyCFunction)kernel_reset, METH_NOARGS, "Forgets all input; the IR stays."},
+    {"reset", (PyCFunction)kernel_reset, METH_NOARGS, "Clears all input; the IR stays."},
     {0},
 };
 static PyGetSetDef kernel_getset[] = {

@@ -177,24 +177,24 @@ static PyObject *port_meters(PortObject *self, PyObject *args, PyObject *kwargs)
 }
 
 static PyObject *port_watch(PortObject *self, PyObject *args, PyObject *kwargs) {
-    static char *names[] = {"signals", "seconds", "keeper", "ping_s", NULL};
+    static char *names[] = {"signals", "seconds", "notify", "ping_s", NULL};
     PyObject *numbers;
     double seconds, ping_s = 0;
     nv_watchdog watchdog = {0};
     if (!PyArg_ParseTupleAndKeywords(args, kwargs, "Od|zd", names, &numbers, &seconds,
-                                     &watchdog.keeper, &ping_s))
+                                     &watchdog.notify, &ping_s))
         return NULL;
-    PyObject *list = PySequence_Fast(numbers, "signals must be iterable");
+    PyObject *list = PySequence_Fast(numbers, "signals must be a sequence");
     if (!list) return NULL;
     sigemptyset(&watchdog.signals);
     for (Py_ssize_t i = 0; i < PySequence_Fast_GET_SIZE(list); i++) {
         long number = PyLong_AsLong(PySequence_Fast_GET_ITEM(list, i));
         if (!PyErr_Occurred() && sigaddset(&watchdog.signals, (int)number))
-            PyErr_Format(PyExc_ValueError, "no signal: %ld", number);
+            PyErr_Format(PyExc_ValueError, "invalid signal number %ld", number);
     }
     Py_DECREF(list);
     if (!PyErr_Occurred() && !(seconds >= 0 && seconds <= 1e9 && ping_s >= 0 && ping_s <= 1e9))
-        PyErr_SetString(PyExc_ValueError, "seconds and ping_s: from 0 to 1e9");
+        PyErr_SetString(PyExc_ValueError, "seconds and ping_s must be from 0 to 1e9");
     if (PyErr_Occurred()) return NULL;
     watchdog.seconds = seconds, watchdog.ping_s = ping_s;
     int number;
@@ -220,31 +220,29 @@ static PyObject *port_max_taps(PortObject *self, void *Py_UNUSED(closure)) {
 
 static PyMethodDef port_methods[] = {
     {"set_params", (PyCFunction)port_set_params, METH_O,
-     "set_params(values): writes one complete set, a dict with every name of PARAMS, physical "
-     "units. Raises ValueError naming a\n"
-     "parameter that is missing, unknown or not finite. Steering side."},
+     "set_params(values): writes one complete set, a dict with every name of PARAMS, physical\n"
+     "units. Raises ValueError naming a parameter that is missing, unknown or not finite.\n"
+     "Steering side."},
     {"params", (PyCFunction)port_params, METH_NOARGS,
-     "params() -> dict of the set last written, or None while one is being written."},
+     "params() -> dict of the last complete set, or None while one is being written."},
     {"load_ir", (PyCFunction)(void (*)(void))port_load_ir, METH_VARARGS | METH_KEYWORDS,
-     "load_ir(ir, room=0) -> serial: transforms a float32 IR (1, 2 or 4 channels, taps) into a "
-     "free slot and hands it over. The\n"
-     "GIL is free meanwhile. Raises ValueError for an IR that is too long, has other channels or "
-     "is not finite, MemoryError. Steering side."},
+     "load_ir(ir, room=0) -> serial: transforms a float32 IR (1, 2 or 4 channels, taps) into a\n"
+     "free slot and publishes it. Releases the GIL. Raises ValueError for an IR that is too long,\n"
+     "has another number of channels or is not finite, and MemoryError. Steering side."},
     {"recover_steering", (PyCFunction)port_recover_steering, METH_NOARGS,
-     "After a crash of the steering side, by its successor."},
+     "recover_steering(): frees half-written slots. Called after a crash of the steering side."},
     {"hold", (PyCFunction)port_hold, METH_NOARGS,
-     "Keeps in memory what rooms have needed so far; longer ones are played from the next look of "
-     "watch() on. Else all of the port is taken\n"
-     "for held. Audio process, before it starts, of a port in a file."},
+     "hold(): locks as much of each slot as the rooms so far need. A longer room plays after the\n"
+     "next check of watch(). Without this call the complete port counts as held. Called by the\n"
+     "audio process before it starts, if the port is a file."},
     {"newest_room", (PyCFunction)port_newest_room, METH_NOARGS,
-     "Fingerprint of the newest IR handed over; 0: none or unknown."},
+     "newest_room() -> hash of the newest published IR; 0: none or unknown."},
     {"meters", (PyCFunction)(void (*)(void))port_meters, METH_VARARGS | METH_KEYWORDS,
      "meters(take=False) -> Meters; take=True resets the peaks and the worst time."},
     {"watch", (PyCFunction)(void (*)(void))port_watch, METH_VARARGS | METH_KEYWORDS,
-     "watch(signals, seconds, keeper=None, ping_s=0) -> number of a signal, or 0: waits, without "
-     "the GIL, while blocks come at their\n"
-     "pace, for one of these blocked signals or so many seconds; tells the notify socket `keeper` "
-     "that all is well each ping_s."},
+     "watch(signals, seconds, notify=None, ping_s=0) -> signal number or 0: waits without the GIL\n"
+     "while blocks arrive at their rate, for one of these blocked signals, at most `seconds`.\n"
+     "Sends WATCHDOG=1 to the socket `notify` every ping_s."},
     {0},
 };
 static PyGetSetDef port_getset[] = {
@@ -252,7 +250,7 @@ static PyGetSetDef port_getset[] = {
     {"rate_hz", (getter)port_rate, NULL, "sampling rate", NULL},
     {"block_frames", (getter)port_block, NULL, "frames in a block", NULL},
     {"inputs", (getter)port_inputs, NULL, "input channels, 1 or 2", NULL},
-    {"held", (getter)port_held, NULL, "bytes of a slot that are held; see hold()", NULL},
+    {"held", (getter)port_held, NULL, "bytes of a slot that are locked; see hold()", NULL},
     {"max_taps", (getter)port_max_taps, NULL, "longest IR", NULL},
     {0},
 };

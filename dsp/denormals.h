@@ -1,4 +1,5 @@
-/* Denormals cost up to a hundred times a normal number's time on some processors; below 1e-38 nobody hears them. */
+/* Arithmetic with denormals can take a hundred times as long on some processors; below 1e-38 they
+ * are inaudible. */
 #ifndef NV_DENORMALS_H
 #define NV_DENORMALS_H
 #include <stdint.h>
@@ -6,8 +7,8 @@
 #include <immintrin.h>
 #endif
 
-/* Has the thread take denormals as 0, in and out (FTZ and DAZ; FZ on ARM, whose NEON on ARMv7 always does). Returns its mode
- * before, to be restored. */
+/* Makes this thread treat denormals as 0, as operands and as results (FTZ and DAZ; FZ on ARM;
+ * ARMv7's NEON always does). Returns the previous mode, for nv_restore_denormals(). */
 static inline uint64_t nv_flush_denormals(void) {
 #if defined(__SSE2__)
     uint32_t before = _mm_getcsr();

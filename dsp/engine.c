@@ -9,13 +9,12 @@
 #include "denormals.h"
 #include "engine_filters.h"
 
-static const float INPUT_LIMIT =
-    16.0f; /* 24 dB above full scale: beyond it an input is broken, not loud */
-static const float WET_LIMIT =
-    1e6f; /* 120 dB above full scale: no convolution of a held input with a sound IR gets there */
+static const float INPUT_LIMIT = 16.0f; /* 24 dB above full scale: above it an input is broken */
+static const float WET_LIMIT = 1e6f;    /* 120 dB: above any output of a limited input and a valid
+                                         * IR */
 static const float LIMITER_RELEASE_MS = 80.0f;
 
-/* ---- the engine ---------------------------------------------------------------------------------------------------------- */
+/* ---- the engine ------------------------------------------------------------------------------ */
 
 struct nv_engine {
     nv_port *port;
@@ -29,8 +28,7 @@ struct nv_engine {
     predelay delay;
     int playing_slot, incoming_slot;
     float *gained[2];
-    ramp
-        bare; /* 1: no room to play, the wet path passes its input; fades to 0 as the first room fades in */
+    ramp bare; /* 1: no room, the wet path passes its input; fades to 0 with the first room */
     offset_guard offset;
     float limiter_gain, limiter_release;
     uint64_t begin_ns, expected_ns, period_ns;
@@ -39,12 +37,12 @@ struct nv_engine {
 
 static uint64_t now_ns(void) {
     struct timespec t;
-    clock_gettime(CLOCK_MONOTONIC, &t); /* answered without entering the kernel (vDSO) */
+    clock_gettime(CLOCK_MONOTONIC, &t); /* no system call (vDSO) */
     return (uint64_t)t.tv_sec * 1000000000u + (uint64_t)t.tv_nsec;
 }
 
 static void count(_Atomic uint64_t *counter, uint64_t n) {
-    /* The audio thread is the only writer of a counter: no read-modify-write instruction is needed. */
+    /* The audio thread is the only writer, so no atomic read-modify-write is needed. */
     atomic_store_explicit(counter, atomic_load_explicit(counter, memory_order_relaxed) + n,
                           memory_order_relaxed);
 }
@@ -52,7 +50,7 @@ static void count(_Atomic uint64_t *counter, uint64_t n) {
 static float clamp(float v, float low, float high) { return v < low ? low : v > high ? high : v; }
 
 static void hold_peak(_Atomic uint32_t *meter, float peak) {
-    uint32_t bits; /* non-negative floats order as their bits do */
+    uint32_t bits; /* non-negative floats sort like their bits */
     memcpy(&bits, &peak, sizeof bits);
     if (bits > atomic_load_explicit(meter, memory_order_relaxed))
         atomic_store_explicit(meter, bits, memory_order_relaxed);
@@ -60,8 +58,8 @@ static void hold_peak(_Atomic uint32_t *meter, float peak) {
 
 static double amplitude(double db) { return db <= -140 ? 0 : pow(10, db / 20); }
 
-/* Reads the parameters if they have changed: 1 if so. The values come from shared memory, so each is clamped to its range: no
- * delay or cutoff can leave its buffer or its meaning. */
+/* Reads the parameters if they have changed; 1 if so. They come from shared memory, so each is
+ * clamped to its range: no delay or cutoff can exceed its buffer or become invalid. */
 static int read_params(nv_engine *e) {
     uint32_t sequence = atomic_load_explicit(&e->port->params_sequence, memory_order_relaxed);
     if (sequence == e->params_sequence || !nv_port_get_params(e->port, e->params)) return 0;
@@ -73,7 +71,8 @@ static int read_params(nv_engine *e) {
     return 1;
 }
 
-/* Sets the ramps' targets from the parameters. `ramp_frames` 0 jumps to them (before the first block). */
+/* Sets the ramps' targets from the parameters. `ramp_frames` 0 jumps to them (before the first
+ * block). */
 static void apply(nv_engine *e, int ramp_frames) {
     const float *p = e->params;
     double gain = amplitude(p[NV_GAIN_DB]), mix = p[NV_MIX];
@@ -104,7 +103,7 @@ static int fade_frames(const nv_engine *e) {
     return (int)(e->params[NV_FADE_MS] * e->rate_hz / 1000);
 }
 
-/* Takes a new IR if one waits, and tells the port which slots the kernel has let go of. */
+/* Takes a new IR if one is waiting, and frees the port's slots that the kernel no longer uses. */
 static void change_room(nv_engine *e) {
     nv_port *port = e->port;
     nv_meters *m = &port->meters;
@@ -124,7 +123,7 @@ static void change_room(nv_engine *e) {
     nv_kernel_set_fade(e->kernel, fade_frames(e));
     if (bytes > port->slot_bytes || nv_spectra_check(&port->layout, spectra, bytes) ||
         nv_kernel_load(e->kernel, spectra)) {
-        nv_port_set_slot(port, slot, NV_SLOT_FREE); /* damaged: the room that plays goes on */
+        nv_port_set_slot(port, slot, NV_SLOT_FREE); /* damaged: the current room keeps playing */
         return;
     }
     e->incoming_slot = slot;
@@ -163,8 +162,8 @@ nv_engine *nv_engine_new(nv_port *port, int *error) {
         e->gained[c] = calloc((size_t)e->frames, sizeof(float));
         if (!e->delay.line[c] || !e->gained[c]) return nv_engine_free(e), NULL;
     }
-    for (int i = 0; i < NV_PARAMS_USED; i++)
-        e->params[i] = nv_param_table[i].initial; /* if a writer died half-way */
+    /* Kept if a writer died half-way. */
+    for (int i = 0; i < NV_PARAMS_USED; i++) e->params[i] = nv_param_table[i].initial;
     read_params(e);
     apply(e, 0);
     e->kernel = nv_kernel_new(&port->layout, fade_frames(e), error);
@@ -184,8 +183,8 @@ void nv_engine_free(nv_engine *e) {
 }
 
 void nv_engine_begin(nv_engine *e) {
-    /* pyo's objects within the block are served too. finish() restores: a renderer's thread has other work to do, to which
-     * denormals may matter. */
+    /* This also covers pyo's objects within the block. finish() restores the mode, for other work
+     * of a renderer's thread. */
     e->float_mode = nv_flush_denormals();
     uint64_t now = now_ns();
     if (e->expected_ns && now > e->expected_ns + e->period_ns / 2) {
@@ -193,13 +192,14 @@ void nv_engine_begin(nv_engine *e) {
         e->expected_ns = now;
     }
     e->begin_ns = now;
-    /* The driver keeps time; ours follows it slowly, so that a late block is seen against the course, not its neighbour. */
+    /* A slow PLL: lateness is measured against the mean clock, not against the previous block. */
     e->expected_ns = e->expected_ns
                          ? e->expected_ns + e->period_ns + ((int64_t)(now - e->expected_ns)) / 64
                          : now + e->period_ns;
 }
 
-/* Input -> gained (for the convolution) and dry, both from guarded samples: what is not finite becomes 0, what is absurd is held. */
+/* Input -> gained (for the convolution) and dry, both from guarded samples: non-finite ones become
+ * 0, others are clamped to INPUT_LIMIT. */
 static void take_input(nv_engine *e, const float *const *in, float *const *dry_out) {
     nv_meters *m = &e->port->meters;
     ramp send = e->send, dry = e->dry;
@@ -222,17 +222,17 @@ static void take_input(nv_engine *e, const float *const *in, float *const *dry_o
     e->send = send, e->dry = dry;
 }
 
-/* Never silence, never noise: without a room the wet path passes its input, and so it does in each block that comes out of the
- * convolution damaged (spectra in shared memory may be overwritten by anything). Nothing but sound numbers reaches the filters, in
- * whose feedback others would stay for ever. */
+/* Without a room the wet path passes its input. It does so too for each block whose convolution is
+ * damaged (anything may overwrite spectra in shared memory). So only valid numbers reach the
+ * filters, whose feedback would keep others for ever. */
 static void guard_wet(nv_engine *e, float *const *wet) {
     const float *gained[2] = {e->gained[0], e->gained[e->inputs - 1]};
-    int sound = 1;
+    int valid = 1;
     for (int c = 0; c < NV_OUTPUTS; c++)
         for (int i = 0; i < e->frames; i++)
-            sound &= fabsf(wet[c][i]) <= WET_LIMIT; /* not so for a NaN, either */
+            valid &= fabsf(wet[c][i]) <= WET_LIMIT; /* false for a NaN */
 
-    if (!sound) {
+    if (!valid) {
         count(&e->port->meters.nonfinite_samples, (uint64_t)(NV_OUTPUTS * e->frames));
         for (int c = 0; c < NV_OUTPUTS; c++)
             memcpy(wet[c], gained[c], (size_t)e->frames * sizeof(float));
@@ -276,7 +276,8 @@ void nv_engine_finish(nv_engine *e, const float *const *mixed, float *const *out
     if (nv_offset_run(&e->offset, out, e->frames, e->rate_hz, limit)) count(&m->offset_blocks, 1);
     for (int i = 0; i < e->frames; i++) {
         float loudest = fmaxf(fabsf(out[0][i]), fabsf(out[1][i]));
-        if (limit) { /* attack at once, exponential release; both channels alike, so that the image stands still */
+        if (limit) { /* instant attack, exponential release; the same gain for both channels keeps
+                      * the stereo image */
             e->limiter_gain = 1 - (1 - e->limiter_gain) * e->limiter_release;
             if (loudest * e->limiter_gain > 1) e->limiter_gain = 1 / loudest, limited++;
             if (e->limiter_gain > 0.99999f) e->limiter_gain = 1;

@@ -1,14 +1,16 @@
-/* The pedal's signal path, one block at a time: what the audio callback does besides pyo.
+/* The pedal's signal path, one block at a time.
  *
- *   in --> guard --+--> x gain --> convolution --> high-pass --> low-pass --> pre-delay --> x mix --> wet
- *                  +--> x (1 - mix) * gain --> dry
- *   graph: mixed = dry + wet;   finish(): guard --> standing offset --> limiter --> out, meters
+ *   in -> guard -+-> x gain -> convolution -> high-pass -> low-pass -> pre-delay -> x mix -> wet
+ *                +-> x (1 - mix) * gain -> dry
+ *   graph: mixed = dry + wet;   finish(): guard -> DC offset -> limiter -> out, meters
  *
- * Without a room, or from spectra that were overwritten, the convolution gives way to its input: never silence, never noise.
+ * Without a room, or with overwritten spectra, the convolution's input replaces its output: neither
+ * silence nor noise.
  *
- * Plain C, no Python. Everything is allocated by nv_engine_new; the three block calls keep the promises of kernel.h. Each
- * change of a parameter is a ramp of NV_RAMP_MS: of amplitude for gains, of log frequency for cutoffs; a new pre-delay fades
- * from the old tap of the delay line to the new one.
+ * Plain C, no Python. nv_engine_new() allocates everything; the three block calls have the
+ * guarantees of kernel.h. Each change of a parameter is a ramp of NV_RAMP_MS: of amplitude for
+ * gains, of log frequency for cutoffs; a new pre-delay fades from the old tap of the delay line to
+ * the new one.
  */
 #ifndef NV_ENGINE_H
 #define NV_ENGINE_H
@@ -18,11 +20,12 @@ enum { NV_RAMP_MS = 20 };
 
 typedef struct nv_engine nv_engine;
 
-/* The port must outlive the engine. Uses the port's layout, rate, parameters and newest IR. NULL: *error says why. */
+/* The port must outlive the engine. Uses the port's layout, rate, parameters and newest IR. NULL:
+ * *error is the reason. */
 nv_engine *nv_engine_new(nv_port *port, int *error);
 void nv_engine_free(nv_engine *engine);
 
-/* Before the first sample of a block is touched: takes the time. Audio thread. */
+/* Call before the first sample of a block is processed: takes the time. Audio thread. */
 void nv_engine_begin(nv_engine *engine);
 /* in: the layout's inputs; wet, dry: 2 channels each. block_frames floats each. Audio thread. */
 void nv_engine_process(nv_engine *engine, const float *const *in, float *const *wet,

@@ -5,10 +5,11 @@
 
 /* ---- low-pass and high-pass ------------------------------------------------------------------ */
 
-/* Second-order Butterworth sections after R. Bristow-Johnson's audio EQ cookbook, Q = 1/sqrt(2). Direct form I in double: at
- * 20 Hz and 48 kHz the poles lie so near 1 that float32 costs 70 dB of accuracy, and direct form I keeps signal, not
- * coefficient-weighted signal, as state, so that coefficients may move. Within a block they move linearly; as the stable
- * (a1, a2) form a convex set (the stability triangle), all filters on the way are stable. */
+/* Second-order Butterworth sections after R. Bristow-Johnson's audio EQ cookbook, Q = 1/sqrt(2).
+ * Direct form I in double: at 20 Hz and 48 kHz the poles are so near 1 that float32 would cost 70
+ * dB of accuracy, and the state of direct form I does not depend on the coefficients, so they may
+ * move. Within a block they move linearly; the stable (a1, a2) form a convex set (the stability
+ * triangle), so all filters in between are stable. */
 
 biquad nv_filter_design(int highpass, double cutoff_hz, double rate_hz) {
     double limit = 0.49 * rate_hz, w = 2 * M_PI * (cutoff_hz < limit ? cutoff_hz : limit) / rate_hz;
@@ -17,7 +18,7 @@ biquad nv_filter_design(int highpass, double cutoff_hz, double rate_hz) {
     return (biquad){edge / a0, middle / a0, edge / a0, -2 * c / a0, (1 - alpha) / a0};
 }
 
-/* A stretch of frames in which the coefficients move linearly to `to`. */
+/* Filters frames while the coefficients move linearly to `to`. */
 static void filter_stretch(filter *f, float *const *x, int start, int frames, biquad to) {
     biquad from = f->now;
     double n = 1.0 / frames;
@@ -34,8 +35,7 @@ static void filter_stretch(filter *f, float *const *x, int start, int frames, bi
             x2 = x1, x1 = in, y2 = y1, y1 = y;
             x[c][i] = (float)(in + ramp_next(&amount) * (y - in));
         }
-        if (fabs(y1) < 1e-30)
-            y1 = y2 = 0; /* no denormals, wherever the processor cannot flush them */
+        if (fabs(y1) < 1e-30) y1 = y2 = 0; /* no denormals where the processor cannot flush them */
         f->state[c].x1 = x1, f->state[c].x2 = x2, f->state[c].y1 = y1, f->state[c].y2 = y2;
     }
     f->amount = amount;
@@ -43,9 +43,8 @@ static void filter_stretch(filter *f, float *const *x, int start, int frames, bi
 }
 
 void nv_filter_run(filter *f, float *const *x, int frames) {
-    enum {
-        STRETCH = 32
-    }; /* between two designs while the cutoff moves: short against the ramp, long against a cosine */
+    /* Frames between two designs while the cutoff moves: few for the ramp, many for a cosine. */
+    enum { STRETCH = 32 };
     if (f->amount.left == 0 && f->amount.value == 0) {
         if (f->log2_hz.left)
             ramp_jump(&f->log2_hz, f->log2_hz.target),
@@ -66,8 +65,9 @@ void nv_filter_run(filter *f, float *const *x, int frames) {
 
 /* ---- pre-delay ------------------------------------------------------------------------------- */
 
-/* Third-order Lagrange interpolation (Laakso et al. 1996, "Splitting the unit delay", eq. 42); below one frame there is no
- * future sample to read, so it is linear there; whole delays are exact. */
+/* Third-order Lagrange interpolation (Laakso et al. 1996, "Splitting the unit delay", eq. 42);
+ * below one frame there is no future sample to read, so it is linear there. Delays of whole frames
+ * are exact. */
 delay_tap nv_delay_tap_at(double frames) {
     delay_tap t = {.frames = frames};
     if (fabs(frames - nearbyint(frames)) < 1e-3) frames = nearbyint(frames);
@@ -121,19 +121,20 @@ void nv_predelay_run(predelay *p, float *const *x, int frames, double wanted_fra
 
 /* ---- DC offset ------------------------------------------------------------------------------- */
 
-/* A broken input stage or converter that puts a standing voltage on the output heats loudspeakers and is not heard. A high-pass would
- * take it away, and with it the promise that the output is exactly the convolution; so this acts only where there is an offset, and
- * never with the limiter off, which is how an exact output is asked for:
+/* A DC voltage from a broken input stage or converter is inaudible and heats loudspeakers. A
+ * permanent high-pass would remove it, but then the output would not be exactly the convolution. So
+ * this acts only on an offset, and not at all if the limiter is off, which selects the exact
+ * output:
  *
- *   mean over about OFFSET_MEAN_S     beyond OFFSET_LIMIT (-20 dBFS) for OFFSET_HOLD_S    -> subtracted, faded in over OFFSET_FADE_S
- *                                     below a quarter of it for OFFSET_HOLD_S             -> faded out again
+ *   mean over about OFFSET_MEAN_S
+ *       above OFFSET_LIMIT (-20 dBFS) for OFFSET_HOLD_S    subtract it, fade-in OFFSET_FADE_S
+ *       below a quarter of it for OFFSET_HOLD_S            fade out again
  *
- * Subtracting the running mean is a first-order high-pass at 0.5 Hz. Music does not get there: of a full-scale tone of 20 Hz the mean
- * keeps 0.027, and it changes sign with the tone. */
+ * Subtracting the running mean is a first-order high-pass at 0.5 Hz. Music does not reach the
+ * limit: the mean of a full-scale tone of 20 Hz is 0.027, and its sign changes with the tone. */
 static const double OFFSET_MEAN_S = 0.3, OFFSET_LIMIT = 0.1, OFFSET_HOLD_S = 0.5,
                     OFFSET_FADE_S = 0.1;
 
-/* Takes the offset off x, in place. 1 if it was there. `wanted`: 0 lets everything pass. */
 int nv_offset_run(offset_guard *g, float *const *x, int frames, double rate_hz, int wanted) {
     double block_s = frames / rate_hz, before[NV_OUTPUTS], largest = 0;
     for (int c = 0; c < NV_OUTPUTS; c++) {

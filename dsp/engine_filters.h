@@ -6,7 +6,7 @@
 
 typedef struct {
     double value, target, step;
-    int left; /* frames to go */
+    int left; /* frames left */
 } ramp;
 
 static inline void ramp_to(ramp *r, double target, int frames) {
@@ -53,7 +53,7 @@ void nv_filter_run(filter *f, float *const *x, int frames);
 typedef struct {
     int whole;     /* frames */
     float tap[4];  /* Lagrange weights at whole - 1 .. whole + 2 */
-    double frames; /* what was asked for */
+    double frames; /* as requested */
 } delay_tap;
 
 typedef struct {
@@ -73,6 +73,6 @@ typedef struct {
     double held_s;
 } offset_guard;
 
-/* Subtracts a DC offset from x: 1 if there was one. `wanted` 0: no offset is subtracted. */
+/* Subtracts a DC offset from x: 1 if there was one. `wanted` 0: subtracts none. */
 int nv_offset_run(offset_guard *g, float *const *x, int frames, double rate_hz, int wanted);
 #endif

@@ -13,7 +13,7 @@
 enum { NV_MAX_PREDELAY_MS = 100 };
 
 /* clang-format off */
-/*    constant         name         default lowest highest */
+/* constant         name         default lowest highest */
 #define NV_ENGINE_PARAMS(X) \
     X(NV_GAIN_DB,      gain_db,     -3,    -140,   24)     /* input gain; -140 is silence */ \
     X(NV_MIX,          mix,         0,     0,      1)      /* 0 dry, 1 wet */ \
@@ -23,8 +23,10 @@ enum { NV_MAX_PREDELAY_MS = 100 };
     X(NV_HIGHPASS_ON,  highpass_on, 0,     0,      1) \
     X(NV_HIGHPASS_HZ,  highpass_hz, 20,    10,     24000) \
     X(NV_BYPASS,       bypass,      0,     0,      1)      /* 1: output = input */ \
-    X(NV_TRAILS,       trails,      1,     0,      1)      /* in bypass, 1: the tail rings out, 0: it is cut */ \
-    X(NV_LIMITER_ON,   limiter_on,  1,     0,      1)      /* 1: limit peaks to full scale, remove a DC offset */ \
+    X(NV_TRAILS,       trails,      1,     0,      1)      /* in bypass, 1: the tail rings out, 0:
+                                                            * it is cut */ \
+    X(NV_LIMITER_ON,   limiter_on,  1,     0,      1)      /* 1: limit peaks to full scale, remove a
+                                                            * DC offset */ \
     X(NV_FADE_MS,      fade_ms,     15,    1,      2000)   /* crossfade of an IR change */
 
 typedef enum nv_param {

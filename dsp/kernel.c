@@ -1,40 +1,46 @@
-/* The convolution engine: spectra, stages, the spreading of work, crossfades. The contract is kernel.h.
+/* The convolution kernel: stages, work spread over blocks, crossfades. The interface is kernel.h.
  *
- * Non-uniform partitioned convolution by overlap-save (Gardner 1995; Garcia 2002; Wefers 2015). Each stage convolves with its
- * stretch of the IR in partitions of one size, with a ring of input spectra (a frequency-domain delay line) that both IRs of a
- * crossfade read. The first stage works and answers within its block. The work of a later one, its *job*, is a list of steps, and
- * each block does its share of the job's cost, cut in the middle of a step where need be: no threads, no deadlines but the
- * block's own, and a worst block that costs about what the mean block does (the idea of Battenberg & Avizienis 2011, in one
- * thread).
+ * Non-uniform partitioned convolution by overlap-save (Gardner 1995; Garcia 2002; Wefers 2015).
+ * Each stage convolves the input with one section of the IR, cut into partitions of one size, using
+ * a ring of input spectra (a frequency-domain delay line) that both IRs of a crossfade share. The
+ * first stage computes its output within the same block. The work of a later stage, its *job*, is a
+ * list of steps; each block does an equal share of the job's cost and may stop in the middle of a
+ * step. So there are no threads and no deadlines except the block's own, and the worst block costs
+ * about as much as the mean block (the idea of Battenberg & Avizienis 2011, in one thread).
  *
- * A stage of P frames, M = P / B blocks and a delay of K blocks (kernel_plan.c), in its steady course:
+ * A stage of P frames, M = P / B blocks and a delay of K blocks (kernel_plan.c), in the steady
+ * state:
  *
- *     input     |<------- P frames, M blocks ------->|<-- the next P frames ------------->|
- *     job                                            |== urgent ==|======= early =========|
- *     output                                         |<--- K ---->|<-- its P frames are added, B at a time -->|
+ *     input     |<--- P frames, M blocks --->|<-- the next P frames --->|
+ *     job                                    |= urgent =|==== early =====|
+ *     output                                 |<-- K --->|<-- P frames are added, B at a time -->|
  *
- *     urgent    transform each input; products with the newest partition, on top of the sums that the job before left; transform back
- *     early     for the next job: sums of products with all older partitions, whose spectra are there by now
+ *     urgent    transform each input, add products with the newest partition to the previous
+ *               job's sums, transform back
+ *     early     for the next job: sums of products with all older partitions, which are already
+ *               transformed
  *
- * A stage with K = M - 1 has no early part: its job makes all products at once.
+ * A stage with K = M - 1 has no early part: its job computes all products at once.
  *
- * A crossfade is made in the time domain, stage by stage, along a raised cosine. Its times are fixed when the IR is loaded: the new
- * IR answers from job `first_job` on and is faded in over blocks fade_from .. fade_to; from then on the stage knows the new IR only.
- * A stage with an early part must make the sums of `first_job` for the new IR from nothing: that is the *catch-up*, a second list
- * of steps, spread evenly from the load to fade_from. A stage whose partitions are longer than the fade lets it float within the span of one
- * job's output, so that one catch-up is all that the change costs, and takes the latest job that ends within CHANGE_FRAMES, so that the
- * catch-up has the most time.
+ * A crossfade is a raised cosine in the time domain, for each stage separately. Its times are fixed
+ * when the IR is loaded: the stage computes the new IR's output from job `first_job` on and fades
+ * it in over the blocks fade_from .. fade_to; after that it uses only the new IR. A stage with an
+ * early part has no sums of the new IR for `first_job` yet. The *catch-up* computes them: a second
+ * list of steps, spread evenly from the load to fade_from. If a stage's partitions are longer than
+ * the fade, the fade may be anywhere within one job's output, so the change costs one catch-up
+ * only; the stage takes the latest job that ends within CHANGE_FRAMES, which leaves the catch-up
+ * the most time.
  *
- * Files, each using only those above it:
+ * Files; each uses only those above it:
  *
  *     kernel_simd.c     inner loops, one object for each instruction set
  *     kernel_build.c    which of these objects runs
- *     kernel_fft.c      tables of the transform
- *     kernel_plan.c     partition sizes, the cost model
- *     kernel_spectra.c  the IR, transformed
- *     kernel_jobs.c     lists of steps, a share of them in each block
- *     kernel_change.c   crossfades: what plays from when on
- *     kernel.c          the block, memory
+ *     kernel_fft.c      the transform and its tables
+ *     kernel_plan.c     partition sizes and the cost model
+ *     kernel_spectra.c  transforms an IR
+ *     kernel_jobs.c     the steps of a job, and a block's share of them
+ *     kernel_change.c   the schedule of a crossfade
+ *     kernel.c          the block, and memory
  */
 
 #include <math.h>
@@ -53,15 +59,15 @@ const char *nv_error_text(int error) {
     case NV_OK: return "no error";
     case NV_E_BLOCK: return "the block must be a power of two from 16 to 1024 frames";
     case NV_E_TAPS:
-        return "the IR must have at least one tap, and no more taps than the engine was made for";
+        return "the IR must have at least one tap, and no more than the engine's maximum";
     case NV_E_CHANNELS:
         return "the IR must have 1, 2 or 4 channels (4 with two inputs only), the engine 1 or 2 "
                "inputs";
-    case NV_E_LAYOUT: return "the layout is damaged, or of another version or processor";
-    case NV_E_SPECTRA: return "the spectra are damaged, or were prepared for another engine";
-    case NV_E_SIZE: return "the memory is too small or not aligned to 64 bytes";
+    case NV_E_LAYOUT: return "the layout is damaged, or from another version or processor";
+    case NV_E_SPECTRA: return "the spectra are damaged, or prepared for another engine";
+    case NV_E_SIZE: return "the memory is too small, or not aligned to 64 bytes";
     case NV_E_VALUE: return "the IR has a sample that is NaN or not finite";
-    case NV_E_BUSY: return "a crossfade is under way";
+    case NV_E_BUSY: return "a crossfade is in progress";
     case NV_E_MEMORY: return "out of memory";
     }
     return "unknown error";
@@ -69,8 +75,9 @@ const char *nv_error_text(int error) {
 
 /* ---- output ---------------------------------------------------------------------------------- */
 
-/* out += this block of the stage's crossfade from `old` to `fresh` (out = it, if `old` is out). The raised cosine is drawn in
- * straight pieces, within 0.02 % of it for fades of 5 ms and more; its points are found by turning a phasor. */
+/* Adds this block of the stage's crossfade from `old` to `fresh` to out; if old == out, replaces
+ * out. The raised cosine is approximated by straight pieces (error below 0.02 % for fades from 5
+ * ms); a rotating phasor gives their ends. */
 static void fade(const nv_kernel *k, const nv_kernel_stage *s, float *const *old,
                  float *const *fresh, int at, float *const *out) {
     float gain[NV_MAX_BLOCK / NV_FADE_PIECE + 1];
@@ -131,7 +138,7 @@ static int stage_init(nv_kernel *k, nv_kernel_stage *s, const nv_stage *from) {
     while (s->blocks >> s->shift > 1) s->shift++;
     s->delay = nv_stage_delay(from, k->block);
     s->early = nv_stage_early(s->delay, s->blocks);
-    /* One more than the IR has: the catch-up of a job may last until the next one's input has come. */
+    /* One more than the IR has: a catch-up may last until the input of the next job arrives. */
     s->inputs_kept = s->ring_partitions = (int)from->partitions + s->early;
     s->simd = nv_simd_for(s->size);
     if (s->inputs_kept * s->size <= TWICE_FRAMES)
@@ -176,7 +183,7 @@ nv_kernel *nv_kernel_new(const nv_layout *layout, int fade_frames, int *error) {
     int whole = 1;
     for (; whole && k->stages < (int)layout->stages; k->stages++)
         whole = stage_init(k, &k->stage[k->stages], &layout->stage[k->stages]) == NV_OK;
-    /* A job reads its two partitions while up to one more comes in. */
+    /* A job reads two partitions while up to one more arrives. */
     k->ring_frames = 4 * k->stage[k->stages - 1].size;
     for (int c = 0; c < k->inputs; c++)
         whole &=

@@ -1,10 +1,10 @@
-/* Changes of IR: what a stage plays, from when on, and its end. The text is in kernel.c. */
+/* Changes of IR: the schedule of a crossfade in each stage, and its end. Explained in kernel.c. */
 #include "kernel_spectra.h"
 #include "kernel_stage.h"
 
 enum { CHANGE_FRAMES = 4800 };
 
-/* The stage's part of a whole IR. NULL: silence. */
+/* The stage's part of an IR; without partitions (silence) if spectra is NULL. */
 static nv_stage_part find_part(const nv_kernel *k, int index, const void *spectra) {
     nv_stage_part p = {0};
     if (!spectra) return p;
@@ -50,7 +50,7 @@ int nv_kernel_load(nv_kernel *k, const void *spectra) {
         int64_t job = (now >> s->shift) + 1;
         while (floats && (job + 1) * s->blocks + s->delay + fade <= limit) job++;
         if (s->early && !floats && 2 * (job * s->blocks - now) < s->blocks)
-            job++; /* a long crossfade is in no hurry */
+            job++; /* a long crossfade can start later */
         s->first_job = job;
         s->fade_from = job * s->blocks + s->delay;
         if (floats) {
@@ -73,7 +73,8 @@ int nv_kernel_load(nv_kernel *k, const void *spectra) {
     return NV_OK;
 }
 
-/* After a block: stages whose crossfade is over know the new IR only; when all are, the old spectra are free. */
+/* After a block: a stage whose crossfade is over uses only the new IR. When all are, the old
+ * spectra are no longer in use. */
 void nv_end_fades(nv_kernel *k) {
     int still = 0;
     for (int i = 0; i < k->stages; i++) {

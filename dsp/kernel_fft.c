@@ -24,8 +24,9 @@ static void put_root(float *to, int stride, double angle) {
     to[0] = (float)cos(angle), to[stride] = (float)sin(angle);
 }
 
-/* The roots within four vectors of nodes x^lanes = exp(i angle), by lane. Four lanes: r^2, r of the nodes. Eight: r of two nodes
- * each, in halves; then r^2, r of their children x^4 = +-r, which transpose_complex() leaves in the order A+ A- C+ C- B+ B- D+ D-. */
+/* The roots within four vectors of nodes x^lanes = exp(i angle), for each lane. Four lanes: r^2 and
+ * r of the nodes. Eight lanes: r of two nodes each, in halves; then r^2 and r of their children x^4
+ * = +-r, in the order in which transpose_complex() leaves them: A+ A- C+ C- B+ B- D+ D-. */
 static void put_lane_roots(float *to, const double *angle, int lanes) {
     for (int lane = 0; lane < lanes; lane++, to++) {
         double own = angle[lane % 4];
@@ -40,17 +41,17 @@ static void put_lane_roots(float *to, const double *angle, int lanes) {
     }
 }
 
-/* The tree of roots in kernel_simd.c. A node stands for x^S = exp(i angle), at first x^P = i; its children, numbered on, for
- * x^(S/n) = exp(i (angle + 2 pi k) / n), k = 0 .. n - 1. */
+/* The tree of roots in kernel_simd.c. A node stands for x^S = exp(i angle), at first x^P = i; its
+ * children, numbered consecutively, for x^(S/n) = exp(i (angle + 2 pi k) / n), k = 0 .. n - 1. */
 int nv_fft_init(nv_fft *fft, int points, int lanes, size_t *total) {
     int doublings = nv_doublings(points, lanes), nodes = 1, span = points,
         group = 8 + 2 * lanes * (lanes == 8 ? 4 : 2);
     *fft = (nv_fft){.points = points, .last = doublings > 2};
     double *angle = malloc((size_t)(points / lanes) * sizeof *angle);
     fft->group_roots = nv_allocate((size_t)(points / lanes / 4 * group) * sizeof(float), total);
-    int whole = angle && fft->group_roots;
-    if (whole) angle[0] = M_PI / 2;
-    while (whole && doublings > 0) {
+    int ok = angle && fft->group_roots;
+    if (ok) angle[0] = M_PI / 2;
+    while (ok && doublings > 0) {
         int radix = doublings % 2 ? 2 : 4, powers = radix - 1, stride = 2 * powers;
         float *roots = fft->group_roots;
         if (doublings == 2 && fft->last) {
@@ -59,10 +60,9 @@ int nv_fft_init(nv_fft *fft, int points, int lanes, size_t *total) {
             int at = fft->passes++;
             roots = nv_allocate((size_t)(nodes * stride) * sizeof(float), total);
             fft->pass[at].span = span, fft->pass[at].radix = radix, fft->pass[at].roots = roots;
-            if (!(whole = roots != NULL)) break;
+            if (!(ok = roots != NULL)) break;
         }
-        for (int n = nodes - 1; n >= 0;
-             n--) { /* from the last, as children take their parents' places */
+        for (int n = nodes - 1; n >= 0; n--) { /* from the last: children overwrite their parents */
             double own = angle[n];
             for (int k = 1; k <= powers; k++)
                 put_root(roots + n * stride + 2 * (k - 1), 1, own * k / radix);
@@ -70,10 +70,10 @@ int nv_fft_init(nv_fft *fft, int points, int lanes, size_t *total) {
         }
         nodes *= radix, span /= radix, doublings -= radix / 2;
     }
-    for (int n = 0; whole && n < nodes; n += 4)
+    for (int n = 0; ok && n < nodes; n += 4)
         put_lane_roots(fft->group_roots + n / 4 * group + 8, angle + n, lanes);
     free(angle);
-    return whole ? NV_OK : NV_E_MEMORY;
+    return ok ? NV_OK : NV_E_MEMORY;
 }
 
 void nv_fft_transform(const nv_simd *simd, const nv_fft *fft, const float *previous,

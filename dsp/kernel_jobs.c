@@ -1,4 +1,5 @@
-/* The work of a stage: lists of steps, and doing them a share at a time. The text is in kernel.c. */
+/* The jobs of a stage: their lists of steps, and a block's share of the work. Explained in
+ * kernel.c. */
 #include <string.h>
 
 #include "kernel_fft.h"
@@ -59,7 +60,7 @@ static void add_products(const nv_kernel_stage *s, nv_work_list *list, int side,
     }
 }
 
-/* From sums to output. */
+/* Adds the steps from sums to output. */
 static void add_answer(const nv_kernel_stage *s, nv_work_list *list, int side, int sums,
                        int64_t job) {
     int vectors = s->size / s->simd->lanes, silent = !s->parts[side].partitions;
@@ -84,7 +85,8 @@ static void add_answer(const nv_kernel_stage *s, nv_work_list *list, int side, i
     }
 }
 
-/* Which IRs answer in a job: the playing one until its crossfade is over, the new one from `first_job` on. */
+/* Which IRs have output in a job: the playing one until its crossfade ends, the new one from
+ * `first_job` on. */
 static int plays_in(const nv_kernel_stage *s, int64_t job) {
     return !s->changing || job * s->blocks + s->delay < s->fade_to;
 }
@@ -103,7 +105,7 @@ static nv_job_plan plan_for(const nv_kernel_stage *s) {
     };
 }
 
-/* The list begins with the transforms and the playing IR's answer, which a change leaves as they are. */
+/* The list begins with the transforms and the playing IR's output, which a change leaves alone. */
 static void begin_list(nv_kernel_stage *s, int inputs) {
     nv_work_list *list = &s->main;
     list->count = 0, list->cost = 0;
@@ -127,7 +129,7 @@ static void end_list(nv_kernel_stage *s) {
     }
     list->urgent = list->cost, list->urgent_steps = list->count;
     s->next_sums[old] = s->side_sums[old], s->next_sums[fresh] = !s->side_sums[old];
-    /* The catch-up may be at work on the other set for some time yet. */
+    /* The catch-up may still use the other set. */
     if (!plan->next_old)
         s->next_sums[fresh] = plan->in_catch_up ? s->side_sums[old] : s->side_sums[fresh];
     if (plan->next_old) add_products(s, list, old, OLDER, s->next_sums[old], s->job + 1);
@@ -145,9 +147,9 @@ static void begin_job(const nv_kernel *k, nv_kernel_stage *s) {
     memcpy(s->side_sums, s->next_sums, sizeof s->side_sums);
     for (int i = 0; i < list->count; i++) list->steps[i].job++;
     nv_job_plan before = s->plan, plan = s->plan = plan_for(s);
-    int anew = s->stale || plan.old != before.old;
-    if (anew) begin_list(s, k->inputs);
-    if (anew || memcmp(&plan, &before, sizeof plan)) end_list(s);
+    int rebuild = s->stale || plan.old != before.old;
+    if (rebuild) begin_list(s, k->inputs);
+    if (rebuild || memcmp(&plan, &before, sizeof plan)) end_list(s);
     s->stale = 0;
     list->at_step = list->at_unit = 0, list->done = 0;
 }
@@ -157,7 +159,7 @@ void nv_plan_catch_up(nv_kernel_stage *s) {
     s->catch_up.count = s->catch_up.at_step = s->catch_up.at_unit = 0;
     s->catch_up.cost = s->catch_up.done = 0;
     add_products(s, &s->catch_up, side, OLDER, sums, s->first_job);
-    s->catch_up.urgent = s->catch_up.cost; /* what can be done before the job's input is there */
+    s->catch_up.urgent = s->catch_up.cost; /* possible before the job's input arrives */
     add_products(s, &s->catch_up, side, NEWEST, sums, s->first_job);
     add_answer(s, &s->catch_up, side, sums, s->first_job);
     s->catching_up = 1;
@@ -171,13 +173,13 @@ float nv_job_cost_of(const nv_kernel_stage *s, int side) {
 
 /* ---- work ------------------------------------------------------------------------------------ */
 
-/* The partition of the ring that holds the input of a job, the last, the one before or the next. */
+/* The ring's partition for the input of a job: the current, the previous or the next one. */
 static int newest(const nv_kernel_stage *s, int64_t job) {
     int at = s->newest + (int)(s->job - job);
     return at < 0 ? at + s->inputs_kept : at >= s->inputs_kept ? at - s->inputs_kept : at;
 }
 
-/* The input's frames that came in for the job. */
+/* The input frames of the job. */
 static const float *frames(const nv_kernel *k, const nv_kernel_stage *s, int input, int64_t job) {
     return k->input[input] + ((job - 1) * s->size & (k->ring_frames - 1));
 }
@@ -219,7 +221,8 @@ static void do_step(const nv_kernel *k, nv_kernel_stage *s, const nv_step *t, in
     }
 }
 
-/* Works on the list until its first `must` steps are done and `target` of its cost, to the nearest slice. */
+/* Does steps of the list until the first `must` steps are done and the cost done reaches `target`,
+ * to the nearest slice. */
 static void work(const nv_kernel *k, nv_kernel_stage *s, nv_work_list *list, int must,
                  float target) {
     while (list->at_step < list->count) {
@@ -230,7 +233,7 @@ static void work(const nv_kernel *k, nv_kernel_stage *s, nv_work_list *list, int
             if (wanted < (float)t->grain) return;
             if (wanted < (float)left) units = (int)wanted / t->grain * t->grain;
         }
-        /* The set of sums that the catch-up uses is wanted for the job after. */
+        /* The next job needs the set of sums that the catch-up uses: finish the catch-up. */
         if (s->catching_up && list == &s->main && t->which == OLDER &&
             t->sums == s->catch_up.steps[0].sums)
             s->catching_up = 0, work(k, s, &s->catch_up, NV_MAX_STEPS, 0);
@@ -245,8 +248,8 @@ static int ring_holds(const nv_kernel_stage *s, int64_t job) {
     return job < s->job || (job == s->job && s->main.at_step >= s->transforms);
 }
 
-/* The catch-up's share of a block: what makes it and the work of the stages that are in their crossfades already an even load until
- * fade_from. It waits where the ring does not hold its input yet. */
+/* Does the catch-up's share of a block. The share makes the catch-up and the stages that already
+ * crossfade an even load until fade_from. Waits while the ring does not hold its input. */
 static void catch_up(const nv_kernel *k, nv_kernel_stage *s) {
     nv_work_list *list = &s->catch_up;
     if (!ring_holds(s, s->first_job - 1)) return;
@@ -274,7 +277,7 @@ void nv_work_block(const nv_kernel *k, nv_kernel_stage *s) {
     if (s->catching_up) catch_up(k, s);
 }
 
-/* The first stage's job, in one go: what the lists would do, without their cost. */
+/* Does the same as the lists would, without their overhead. */
 void nv_work_answer(const nv_kernel_stage *s, int side, float *const *out) {
     const nv_simd *simd = s->simd;
     const nv_fft *fft = &s->fft;

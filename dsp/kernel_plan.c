@@ -1,24 +1,30 @@
 /* How an IR is cut into partitions: the cost model, and the search for the cheapest cut.
  *
- * When a stage of partitions of P frames (M = P / B blocks) has taken in its frames at the end of block t, its transforms, its
- * newest partition's products and its inverse transforms must be done before its output is added, first in block t + K: the
- * stage's first tap then lies at P + (K - 1) B. K is M - 1 at most, for the next job then begins (Gardner 1995, section 3.2, whose
- * 2P - B this is, less the block that is worked in before output is added). It may be less: products with all older partitions can be
- * made before the input is there ("early"), so that only the urgent rest falls between (Wefers 2015, ch. 5.4). As all of a job runs at
- * an even rate, K is what that rate allows: M times the urgent part of the cost. A small K makes stages short and lets a new IR be
- * heard sooner; it costs a second pass over the sums.
+ * A stage has partitions of P frames (M = P / B blocks). At the end of block t its input is
+ * complete. Its transforms, the products of its newest partition and its inverse transforms must be
+ * done before its output is added, first in block t + K. So the stage's first tap is at P + (K - 1)
+ * B. K is at most M - 1, when the next job begins (Gardner 1995, section 3.2: his 2P - B, less the
+ * block in which work is done before output is added). It can be smaller: products with all older
+ * partitions can be computed before the input arrives ("early"), so that only the urgent rest is
+ * left after it (Wefers 2015, ch. 5.4). A job runs at an even rate, so K follows from that rate: M
+ * times the urgent fraction of the cost. A small K makes stages short and a new IR audible sooner;
+ * it costs a second pass over the sums.
  *
- * Each stage reaches to the first tap of the next, and a cut is a list of sizes and delays. All useful lists are tried (Garcia
- * 2002 finds the best by dynamic programming; here the lists are few).
+ * Each stage ends at the first tap of the next, so a cut is a list of sizes and delays. The search
+ * tries all useful lists (Garcia 2002 finds the best one with dynamic programming; here there are
+ * few).
  *
- * Cost of a block, in instructions (with V lanes, d doublings from V to P; a unit's cost in the table below):
+ * Cost of a block, in instructions (with V lanes, d doublings from V to P; a unit's cost in the
+ * table below):
  *
- *     stage     (B / P) * (inputs * forward + outputs * (inverse + P/2V * (pair * (early ? 2 : 1) + product * partitions))) + stage
- *     forward   P/V/4 * (first4 + pass4 * (d/2 - 1)) + P/V/4 * to_spectrum       d even; a pass of radix 2 comes first if d is odd
+ *     stage     (B / P) * (inputs * forward + outputs * (inverse + products)) + stage
+ *     products  P/2V * (pair * (early ? 2 : 1) + product * partitions)
+ *     forward   P/V/4 * (first4 + pass4 * (d/2 - 1) + to_spectrum)     for even d; if d is odd, a
+ *               pass of radix 2 comes first
  *     inverse   the same with last4, inverse4, from_spectrum
  *
- * The units were counted by callgrind and qemu on the objects of this source; `nverb bench kernel --plan` shows what the model says of
- * each stage beside what is counted.
+ * The units were counted by callgrind and qemu on the objects of this source; `nverb bench kernel
+ * --plan` compares the model with the count for each stage.
  */
 #include "kernel_plan.h"
 
@@ -79,7 +85,7 @@ static const nv_costs NEON32 = {
     .block = 1200,
 };
 
-/* SSE2 and scalar builds are served by the proportions of a four-lane one. */
+/* SSE2 and scalar builds use the proportions of a four-lane build. */
 const nv_costs *nv_costs_for(const nv_simd *simd) {
     return simd->lanes == 8 ? &AVX2 : sizeof(void *) == 8 ? &NEON64 : &NEON32;
 }
@@ -123,25 +129,28 @@ double nv_cost_of_block(const nv_layout *layout) {
     return sum;
 }
 
-/* A change of IR is over in a stage after at most P + K B frames and the crossfade, and the next one waits for it. At 48 kHz with a
- * crossfade of 15 ms, for all rooms of an engine that takes rooms of up to
+/* A stage completes a change of IR after at most P + K B frames and the crossfade; the next change
+ * waits for it. At 48 kHz and with a crossfade of 15 ms, for all rooms of an engine whose longest
+ * room is
  *
  *     3.0 s    partitions of 2048     100 ms at most
  *     6.1 s                  4096     150 ms
  *     more                   8192     270 ms
  *
- * Larger ones would be cheaper (at 6 s 8192 saves 12 % of a block of 64 frames), but a knob that is turned would be heard in steps. */
+ * Larger partitions would be cheaper (at 6 s, 8192 saves 12 % of a block of 64 frames), but turning
+ * a knob would then sound stepped. */
 static int longest_partition(int block, int max_taps) {
     int longest = 2048;
     while (longest < NV_LARGEST_PARTITION && 72 * longest < max_taps) longest *= 2;
     return longest > block ? longest : block;
 }
 
-/* Of so many blocks a stage must work ahead: its part of a change of IR then spreads over the catch-up's time. */
+/* A stage of this many blocks must work ahead, so that its part of a change of IR spreads over the
+ * catch-up's time. */
 enum { MANY_BLOCKS = 16 };
 
-/* Whether the stage can have its urgent work done in time at an even rate, with half a block for
- * rounding, in its K + 1 blocks. */
+/* 1 if the stage can do its urgent work at an even rate within its K + 1 blocks, with half a block
+ * for rounding. */
 static int in_time(const nv_layout *base, const nv_stage *stage) {
     int block = (int)base->block_frames, blocks = (int)stage->partition_frames / block,
         delay = nv_stage_delay(stage, block);
@@ -158,7 +167,7 @@ typedef struct {
     int longest;
 } search;
 
-/* `trial` holds stages whose last is still without its number of partitions. */
+/* Tries all continuations of `trial`, whose last stage has no number of partitions yet. */
 static void try_all(search *found, nv_layout *trial) {
     int block = (int)trial->block_frames, taps = (int)trial->max_taps;
     nv_stage *last = &trial->stage[trial->stages - 1];
@@ -170,7 +179,8 @@ static void try_all(search *found, nv_layout *trial) {
     }
     if (trial->stages == NV_MAX_STAGES) return;
     for (int next = 2 * size; next <= found->longest; next *= 2) {
-        /* Delays for which this stage reaches to the next in whole partitions; eight of them, the longest among them. */
+        /* Delays for which this stage ends after a whole number of partitions: up to nine, the
+         * longest included. */
         int blocks = next / block, step = size / block, longest = blocks - 1, tries = 0;
         while (longest >= 0 && (next + (longest - 1) * block - offset) % size) longest--;
         int stride = (longest / step / 8 + 1) * step;

@@ -1,24 +1,30 @@
-/* The kernel's inner loops in GCC's vector extensions; see kernel_simd.h. ARMv7 is built with -ffast-math (it turns vector floats
- * into scalar ones without): nothing here may test for NaN.
+/* The kernel's inner loops in GCC's vector extensions; see kernel_simd.h. ARMv7 is compiled with
+ * -ffast-math (without it GCC splits float vectors into scalars), so this file must not test for
+ * NaN.
  *
- * The transform. Overlap-save needs, for a frame of 2P samples a = (previous, current) and a filter h of P taps, the middle P
- * samples of their product. As polynomials, with x^P = i (the "right-angle" convolution, Nussbaumer 1981; Wefers 2015, ch. 2.5):
+ * The transform. Overlap-save needs, for a frame of 2P samples a = (previous, current) and a filter
+ * h of P taps, the middle P samples of their product. As polynomials, with x^P = i (the
+ * "right-angle" convolution, Nussbaumer 1981; Wefers 2015, ch. 2.5):
  *
- *     a mod (x^P - i) = previous + i current;   (c0 + c1 x^P + c2 x^2P) mod (x^P - i) = (c0 - c2) + i c1
+ *     a mod (x^P - i) = previous + i current
+ *     (c0 + c1 x^P + c2 x^2P) mod (x^P - i) = (c0 - c2) + i c1
  *
- * so the middle part c1 is the imaginary part of a product of P complex points, whatever wraps around lands in the real part,
- * and there is no packing of real transforms, no DC and no Nyquist case.
+ * so the middle part c1 is the imaginary part of a product of P complex points; circular aliasing
+ * goes to the real part. Real transforms need no packing, and DC and Nyquist are no special cases.
  *
- * The residues at all P roots of x^P = i are found by a tree (Fiduccia 1972): a residue mod x^S - r^4 splits into four,
+ * The residues at all P roots of x^P = i are computed by a tree (Fiduccia 1972): a residue mod x^S
+ * - r^4 splits into four,
  *
- *     a0 + a1 x^q + a2 x^2q + a3 x^3q   mod x^q - w,  w = r, ir, -r, -ir,  q = S/4:   (a0 + w^2 a2) + w (a1 + w^2 a3)
+ *     a0 + a1 x^q + a2 x^2q + a3 x^3q  mod  x^q - w  =  (a0 + w^2 a2) + w (a1 + w^2 a3)
+ *     with q = S/4 and w = r, ir, -r, -ir
  *
- * with one root r for the whole node. No twist comes before the transform, the first pass reads real input and keeps its roots in
- * registers, and later passes load one set for each node. The tree's leaves are in scrambled order and stay so: products do not
- * care.
+ * with one root r for the complete node. The transform needs no twist before it. The first pass
+ * reads real input and keeps its roots in registers; later passes load one set of roots for each
+ * node. The leaves of the tree stay in scrambled order, which products do not depend on.
  *
- * When nodes have shrunk to `lanes` points, each lies in one vector. Of eight lanes, halves of two nodes are exchanged for one more
- * split; four vectors are then transposed, and the last passes go side by side with a node in each lane. The way back is the same tree upwards; its last pass computes imaginary parts only.
+ * A node of `lanes` points fits in one vector. With eight lanes, two nodes exchange halves for one
+ * more split. Then four vectors are transposed, and the last passes process one node in each lane.
+ * The inverse is the same tree upwards; its last pass computes imaginary parts only.
  */
 #include "kernel_simd.h"
 
@@ -52,7 +58,7 @@ typedef struct {
     vec re, im;
 } cvec;
 #if defined(__arm__) && defined(__ARM_NEON)
-/* GCC makes two loads of half a vector each of one with an offset. */
+/* GCC splits a load with an offset into two loads of half a vector. */
 INLINE vec next(const float **p) {
     vec v;
     __asm__("vld1.32 {%e0-%f0}, [%1:128]!" : "=w"(v), "+r"(*p) : "m"(*(const vec *)*p));
@@ -77,7 +83,7 @@ INLINE cvec cget(const float *p) { return cnext(&p); }
 INLINE void cput(float *p, cvec z) { put_next(&p, z.re), put_next(&p, z.im); }
 INLINE cvec add(cvec a, cvec b) { return (cvec){a.re + b.re, a.im + b.im}; }
 INLINE cvec sub(cvec a, cvec b) { return (cvec){a.re - b.re, a.im - b.im}; }
-/* ---- butterflies ---------------------------------------------------------------------------------------------------------- */
+/* ---- butterflies ----------------------------------------------------------------------------- */
 
 INLINE vec all(float x) { return (vec){0} + x; }
 INLINE cvec call(const float *w) { return (cvec){all(w[0]), all(w[1])}; }
@@ -98,7 +104,7 @@ INLINE void split_i(cvec *a, cvec *b, cvec w) {
     cvec t = mul(*b, w);
     *b = (cvec){a->re + t.im, a->im - t.re}, *a = (cvec){a->re - t.im, a->im + t.re};
 }
-/* and back, times 2: a, b -> a + b, (a - b) / w;   a, b -> a + b, (a - b) / i w */
+/* and the inverse, times 2: a, b -> a + b, (a - b) / w;   a, b -> a + b, (a - b) / i w */
 INLINE void join(cvec *a, cvec *b, cvec w) {
     cvec d = sub(*a, *b);
     *a = add(*a, *b), *b = mul_conj(d, w);
@@ -108,7 +114,7 @@ INLINE void join_i(cvec *a, cvec *b, cvec w) {
     *a = add(*a, *b), *b = mul_conj((cvec){d.im, -d.re}, w);
 }
 
-/* z[0..3] -> residues at r, ir, -r, -ir, and back, times 4 */
+/* z[0..3] -> residues at r, ir, -r, -ir; and the inverse, times 4 */
 INLINE void split4(cvec *z, cvec r, cvec r2, cvec r3) {
     cvec a = z[0], b = mul(z[1], r), c = mul(z[2], r2), d = mul(z[3], r3);
     cvec s0 = add(a, c), d0 = sub(a, c), s1 = add(b, d), d1 = sub(b, d);
@@ -123,7 +129,7 @@ INLINE void join4(cvec *z, cvec r, cvec r2, cvec r3) {
     z[3] = mul_conj((cvec){s1.re - d1.im, s1.im + d1.re}, r3);
 }
 
-/* ---- the passes within a vector, four of them at a time --------------------------------------------------------------------------- */
+/* ---- the passes within vectors, four vectors at a time --------------------------------------- */
 
 INLINE void transpose4(vec *a) { /* 4 x 4, in each half of eight lanes */
 #if NV_LANES == 8
@@ -169,7 +175,7 @@ enum { LANE_ROOTS = 2 };
 
 enum { GROUP_ROOTS = 8 + 2 * V * LANE_ROOTS };
 
-/* Nodes of `lanes` points in four vectors -> all residues. `roots`: see nv_fft_init(). */
+/* From nodes of `lanes` points in four vectors to all residues. `roots`: see nv_fft_init(). */
 INLINE void split_lanes(cvec *z, const float *roots) {
 #if NV_LANES == 8
     for (int k = 0; k < 4; k += 2, roots += 2 * V)
@@ -192,11 +198,11 @@ INLINE void join_lanes(cvec *z, const float *roots) {
 #endif
 }
 
-/* ---- the passes --------------------------------------------------------------------------------------------------------- */
+/* ---- the passes ------------------------------------------------------------------------------ */
 
 static void forward_first(const nv_fft *fft, const float *previous, const float *current, float *z,
                           int from, int to) {
-    int leg = fft->points / fft->pass[0].radix; /* in frames; in floats of z twice that */
+    int leg = fft->points / fft->pass[0].radix; /* in frames; twice that in floats of z */
     const float *roots = fft->pass[0].roots;
     if (fft->pass[0].radix == 2) {
         cvec r = call(roots);
@@ -218,7 +224,7 @@ static void forward_first(const nv_fft *fft, const float *previous, const float 
     }
 }
 
-/* A pass between has radix 4. Butterflies are numbered node by node, `quarter` vectors in each leg. */
+/* A middle pass has radix 4. Butterflies are numbered by node; each leg has `quarter` vectors. */
 static void forward(const nv_fft *fft, int pass, float *z, int from, int to) {
     int leg = fft->pass[pass].span / 2, quarter = leg / 2 / V;
     for (int node = from / quarter, at = from % quarter; from < to; node++, at = 0) {
@@ -307,11 +313,11 @@ static void inverse_last(const nv_fft *fft, const float *z, float *out, int from
     }
 }
 
-/* ---- multiply-accumulate: half of all work ---------------------------------------------------------------------------------- */
+/* ---- multiply-accumulate: half of the work --------------------------------------------------- */
 
 #ifdef __FMA__
-/* sum += a * b[], sum -= a * b[]. The filter comes straight from memory, as an operand: GCC would load it first, which makes twelve
- * instructions sixteen, and the long stages wait for memory anyway. */
+/* sum += a * b[], sum -= a * b[]. The filter is a memory operand: GCC would load it first, which
+ * makes sixteen instructions of twelve, and the long stages are memory-bound. */
 INLINE void multiply_add(vec *sum, vec a, const float *b) {
     __asm__("vfmadd231ps %2, %1, %0" : "+x"(*sum) : "x"(a), "m"(*(const vec *)b));
 }
@@ -320,7 +326,8 @@ INLINE void multiply_subtract(vec *sum, vec a, const float *b) {
 }
 #endif
 
-/* For one output, sums of re*re, im*im, re*im and im*re are kept apart: eight independent chains of multiply-adds. */
+/* For one output, sums of re*re, im*im, re*im and im*re are separate: eight independent chains of
+ * multiply-adds. */
 typedef struct {
     vec rr[2], ii[2], ri[2], ir[2];
 } sums;
@@ -360,7 +367,7 @@ INLINE void accumulate(sums *s, const float *x, const float *h, int partitions) 
     *s = t;
 }
 
-/* For two outputs that hear the same input, its spectra are read once. */
+/* For two outputs with the same input, its spectra are read once. */
 typedef struct {
     cvec left[2], right[2];
 } sums2;
@@ -395,7 +402,7 @@ static void multiply(const nv_product *p, int newest, int first, int last, float
                      int more, int from, int to) {
     size_t ring_stride = (size_t)p->ring_partitions * 4 * V,
            filter_stride = (size_t)p->filter_partitions * 4 * V;
-    /* The ring is read in two stretches: from the newest to its end, and from its start. */
+    /* The ring is read in two ranges: from the newest partition to the end, and from the start. */
     int start = newest + first, count = last - first;
     if (start >= p->ring_partitions) start -= p->ring_partitions;
     int stretch = count < p->ring_partitions - start ? count : p->ring_partitions - start,
@@ -437,7 +444,7 @@ static void multiply(const nv_product *p, int newest, int first, int last, float
     }
 }
 
-/* ---- output ----------------------------------------------------------------------------------------------------------------- */
+/* ---- output ---------------------------------------------------------------------------------- */
 
 static void add_block(float *out, const float *block, int frames) {
 #pragma GCC unroll 4

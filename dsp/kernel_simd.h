@@ -1,7 +1,9 @@
-/* The kernel's inner loops: one source (kernel_simd.c), built once for each instruction set, chosen at run time.
+/* The kernel's inner loops: one source (kernel_simd.c), compiled once for each instruction set,
+ * selected at run time.
  *
- * All loops work on a range of units, so that kernel.c can cut the work of a large transform into slices of equal cost. A
- * complex signal of P points lies as P / lanes vectors, each `lanes` real parts followed by `lanes` imaginary parts.
+ * All loops process a range of units, so that kernel_jobs.c can cut a large transform into slices
+ * of equal cost. A complex signal of P points is stored as P / lanes vectors, each with `lanes`
+ * real parts followed by `lanes` imaginary parts.
  */
 #ifndef NV_KERNEL_SIMD_H
 #define NV_KERNEL_SIMD_H
@@ -9,22 +11,23 @@
 
 enum { NV_MAX_PASSES = 8, NV_FADE_PIECE = 16 };
 
-/* Tables for a right-angle transform of `points` complex points, that is of 2 * points real samples: the tree of roots in
- * kernel_simd.c. */
+/* Tables for a right-angle transform of `points` complex points, that is of 2 * points real
+ * samples: the tree of roots in kernel_simd.c. */
 typedef struct nv_fft {
     int points, passes;
     struct {
         int span, radix;   /* the pass splits each node of `span` points into `radix` of them */
         float *roots;      /* [node][6]: r, r^2, r^3 as re, im (radix 2: [node][2]) */
-    } pass[NV_MAX_PASSES]; /* the first, radix 2 or 4, and those between */
-    int last;              /* whether a last pass of radix 4 follows before those within vectors */
-    /* For the two together, [group of 4 vectors]: r, r^2, r^3 as re, im and two floats of nothing; then the roots within vectors,
-     * see nv_fft_init(). */
+    } pass[NV_MAX_PASSES]; /* the first (radix 2 or 4) and the middle passes */
+    int last;              /* 1 if a last pass of radix 4 comes before those within vectors */
+    /* For the last pass and those within vectors, [group of 4 vectors]: r, r^2, r^3 as re, im and
+     * two unused floats; then the roots within vectors, see nv_fft_init(). */
     float *group_roots;
 } nv_fft;
 
-/* A sum of products of the inputs' rings with filters: one input to one output, or one or two inputs to both outputs. A ring's and
- * a filter's spectra lie as [pair of vectors][partition][4 * lanes floats]. */
+/* A sum of products of the inputs' rings with filters: one input to one output, or one or two
+ * inputs to both outputs. Spectra of rings and filters are stored as [pair of vectors][partition][4
+ * * lanes floats]. */
 typedef struct nv_product {
     int inputs, outputs;
     const float *input[2];
@@ -35,33 +38,36 @@ typedef struct nv_product {
 typedef struct nv_simd {
     const char *name;
     int lanes;
-    /* The first pass, reading two real blocks. Unit: a butterfly of vectors; points / lanes / radix of them. */
+    /* The first pass, reading two real blocks. Unit: a butterfly of vectors; points / lanes / radix
+     * of them. */
     void (*forward_first)(const nv_fft *fft, const float *previous, const float *current, float *z,
                           int from, int to);
     /* A further pass, in place. Unit: a butterfly. */
     void (*forward)(const nv_fft *fft, int pass, float *z, int from, int to);
-    /* The last pass of radix 4 and those within vectors; writes into a ring of spectra, and `again` floats on if that is not 0.
-     * Unit: 4 vectors. */
+    /* The last pass of radix 4 and those within vectors; writes into a ring of spectra, and a
+     * second time `again` floats further on if that is not 0. Unit: 4 vectors. */
     void (*to_spectrum)(const nv_fft *fft, const float *z, float *spectrum, size_t pair_stride,
                         size_t again, int from, int to);
-    /* z[output] = (more ? z[output] : 0) + the sum of products with the filter's partitions first .. last - 1, of which the first
-     * meets the ring's partition `newest`. Unit: a pair of vectors. */
+    /* z[output] = (more ? z[output] : 0) + the sum of products with the filter's partitions first
+     * .. last - 1, of which partition 0 is multiplied with the ring's partition `newest`. Unit: a
+     * pair of vectors. */
     void (*multiply)(const nv_product *product, int newest, int first, int last, float *const *z,
                      int more, int from, int to);
-    /* The same passes backwards: to_spectrum's in place, forward's, and forward_first's, which writes the real block that is
-     * not wrapped around. A transform there and back is scaled by `points`. */
+    /* The same passes backwards: to_spectrum's in place, forward's, and forward_first's, which
+     * writes the real block without circular aliasing. A transform there and back is scaled by
+     * `points`. */
     void (*from_spectrum)(const nv_fft *fft, float *z, int from, int to);
     void (*inverse)(const nv_fft *fft, int pass, float *z, int from, int to);
     void (*inverse_last)(const nv_fft *fft, const float *z, float *out, int from, int to);
     /* out += block; a multiple of `lanes` frames. */
     void (*add)(float *out, const float *block, int frames);
-    /* out += old * (1 - g) + fresh * g; old NULL: out = out * (1 - g) + fresh * g. In each piece of NV_FADE_PIECE frames g goes
-     * evenly from gain[piece] to gain[piece + 1]. */
+    /* out += old * (1 - g) + fresh * g; old NULL: out = out * (1 - g) + fresh * g. In each piece of
+     * NV_FADE_PIECE frames g is a line from gain[piece] to gain[piece + 1]. */
     void (*add_faded)(float *out, const float *old, const float *fresh, const float *gain,
                       int pieces);
 } nv_simd;
 
-/* Builds that this program holds. */
+/* The builds in this program. */
 extern const nv_simd nv_simd_baseline;
 #if defined(__x86_64__)
 extern const nv_simd nv_simd_avx2;

@@ -49,8 +49,7 @@ int nv_prepare(const nv_layout *layout, const float *const *ir, int ir_channels,
     for (int c = 0; c < ir_channels; c++)
         for (int i = 0; i < taps; i++)
             if (!isfinite(ir[c][i])) return NV_E_VALUE;
-    memset(spectra, 0,
-           NV_SPECTRA_HEADER_BYTES); /* not to be taken for whole while it is being written */
+    memset(spectra, 0, NV_SPECTRA_HEADER_BYTES); /* invalid until complete */
     float *to = (float *)((char *)spectra + NV_SPECTRA_HEADER_BYTES);
     for (uint32_t s = 0; s < layout->stages; s++) {
         const nv_stage *stage = &layout->stage[s];

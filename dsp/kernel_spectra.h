@@ -3,16 +3,16 @@
 #define NV_KERNEL_SPECTRA_H
 #include "kernel.h"
 
-/* What nv_prepare writes, aligned to 64 bytes, native byte order (it never leaves the machine):
+/* Aligned to 64 bytes, native byte order (spectra never leave the machine):
  *
  *   offset  bytes  field
  *        0      4  magic "nvsp"
  *        4      4  layout version
  *        8      4  IR channels, 1, 2 or 4
  *       12      4  taps
- *       16      8  bytes of all
- *       24      8  fingerprint of the layout
- *       64     ..  for each stage, for each IR channel: partitions that the IR reaches into, as float32
+ *       16      8  total bytes
+ *       24      8  hash of the layout
+ *       64     ..  for each stage and IR channel: the partitions that the IR reaches, as float32
  *                  [pair of vectors][partition][2 vectors: re, im, re, im]
  */
 typedef struct {
@@ -22,7 +22,7 @@ typedef struct {
 } nv_spectra_header;
 enum { NV_SPECTRA_HEADER_BYTES = 64 };
 
-/* Partitions of the stage that an IR of `taps` taps reaches into. */
+/* Number of the stage's partitions that an IR of `taps` taps reaches. */
 int nv_stage_reached(const nv_stage *stage, int taps);
 /* Floats of these partitions' spectra, for one IR channel. */
 size_t nv_stage_floats(const nv_stage *stage, int taps);

@@ -7,7 +7,7 @@
  *
  *   COUNTER  uint64_t            a count since the engine started, or a time in ns
  *   MAXIMUM  uint64_t            the largest value since it was last taken
- *   PEAKS    uint32_t[2]         float32 bits: the largest |sample| of each channel since last taken
+ *   PEAKS    uint32_t[2]         float32 bits: the largest |sample| of a channel since last taken
  *   NUMBER   uint32_t
  *   FLAG     uint32_t            0 or 1
  */
@@ -19,7 +19,7 @@
 #define NV_METERS(COUNTER, MAXIMUM, PEAKS, NUMBER, FLAG) \
     COUNTER(blocks)            /* processed since the engine started */ \
     COUNTER(heartbeat_ns)      /* CLOCK_MONOTONIC at the end of the last block */ \
-    COUNTER(late_blocks)       /* begun more than half a block period late: an xrun, audible or not */ \
+    COUNTER(late_blocks)       /* began over half a block period late: an xrun, audible or not */ \
     COUNTER(nonfinite_samples) /* NaN or infinite samples that the guards replaced by 0 */ \
     COUNTER(busy_ns)           /* sum of the times between begin and finish */ \
     MAXIMUM(worst_ns)          /* the longest of these times */ \

@@ -61,8 +61,8 @@ int nv_port_check(const void *memory, size_t bytes) {
     return nv_layout_check(&port->layout);
 }
 
-/* A sequence lock (Boehm, "Can seqlocks get along with programming language memory models?", MSPC 2012): the data are relaxed
- * atomics, the fences order them against the sequence number. */
+/* A seqlock (Boehm, "Can seqlocks get along with programming language memory models?", MSPC 2012):
+ * the data are relaxed atomics; the fences order them with the sequence number. */
 void nv_port_set_params(nv_port *port, const float values[NV_PARAMS]) {
     uint32_t sequence = atomic_load_explicit(&port->params_sequence, memory_order_relaxed);
     atomic_store_explicit(&port->params_sequence, sequence | 1, memory_order_relaxed);
@@ -107,8 +107,8 @@ static int by_serial(const nv_port *port, uint32_t state, uint64_t after, int hi
 }
 
 int nv_port_begin_ir(nv_port *port) {
-    /* The audio side can turn READY into INCOMING, and INCOMING or PLAYING into FREE, between our looks; as it holds two slots
-     * at most, a second or third look finds one. */
+    /* Between two attempts the audio side can change READY to INCOMING, and INCOMING or PLAYING to
+     * FREE. It uses at most two slots, so the second or third attempt finds one. */
     for (int look = 0; look < 8; look++) {
         for (int slot = 0; slot < NV_SLOTS; slot++)
             if (change(port, slot, NV_SLOT_FREE, NV_SLOT_WRITING)) return slot;
@@ -118,7 +118,8 @@ int nv_port_begin_ir(nv_port *port) {
     return -1;
 }
 
-/* Whether these pages of the port could be had. To touch them where its file system is full would end the process (SIGBUS). */
+/* 1 if these pages could be allocated. Touching them on a full file system would kill the process
+ * (SIGBUS). */
 static int populate(const void *begin, uint64_t bytes, int advice) {
     uintptr_t first = (uintptr_t)begin & ~((uintptr_t)sysconf(_SC_PAGESIZE) - 1);
     return !madvise((void *)first, (uintptr_t)begin + bytes - first, advice) ||
@@ -150,10 +151,10 @@ void nv_port_cancel_ir(nv_port *port, int slot) {
 
 void nv_port_recover_steering(nv_port *port) {
     for (int slot = 0; slot < NV_SLOTS; slot++) change(port, slot, NV_SLOT_WRITING, NV_SLOT_FREE);
-    /* A set of parameters cut short stays unread (its sequence is odd) until the next whole set is written. */
+    /* Half-written parameters stay unreadable (odd sequence) until the next complete set. */
 }
 
-/* Bytes of the IR in a slot; 0 if there is none, or it is damaged: then there is nothing to hold. */
+/* Bytes of the IR in a slot; 0 if there is none or the size is damaged. */
 static uint64_t filled(const nv_port *port, int slot) {
     uint32_t state = atomic_load_explicit(&port->slot[slot].state, memory_order_acquire);
     uint64_t bytes = atomic_load_explicit(&port->slot[slot].bytes, memory_order_relaxed);
@@ -164,15 +165,16 @@ static uint64_t filled(const nv_port *port, int slot) {
 static void hold_slot(nv_port *port, int slot, uint64_t bytes) {
     const volatile char *begin = nv_port_spectra(port, slot);
     if (mlock((const void *)begin,
-              (size_t)bytes)) { /* it may not be locked: then it is at least there */
+              (size_t)bytes)) { /* no permission to lock: load the pages at least */
         if (!populate((const void *)begin, bytes, MADV_POPULATE_READ))
-            return; /* no memory: what needs it is not taken */
+            return; /* no memory: an IR that needs these pages is not taken */
         for (uint64_t i = 0; i < bytes; i += 4096) (void)begin[i];
     }
     atomic_store_explicit(&port->slot[slot].held, bytes, memory_order_release);
 }
 
-/* The longest IR's bytes, in whole steps. Of all slots alike: the next room will be like this one. */
+/* Bytes of the longest IR, rounded up to a step. The same for all slots: the next room will be of a
+ * similar length. */
 static uint64_t to_be_held(const nv_port *port) {
     uint64_t step = round_up(port->slot_bytes / NV_HOLD_STEPS, 4096), bytes = NV_HOLD_FIRST * step;
     for (int slot = 0; slot < NV_SLOTS; slot++)
@@ -200,7 +202,8 @@ int nv_port_take_ir(nv_port *port, uint64_t after_serial) {
     int slot = by_serial(port, NV_SLOT_READY, after_serial, 1);
     if (slot < 0 || !change(port, slot, NV_SLOT_READY, NV_SLOT_INCOMING)) return -1;
     uint64_t bytes = atomic_load_explicit(&port->slot[slot].bytes,
-                                          memory_order_relaxed); /* steering writes it no more */
+                                          memory_order_relaxed); /* no longer written by the
+                                                                  * steering side */
     if (bytes > atomic_load_explicit(&port->slot[slot].held, memory_order_acquire) &&
         bytes <= port->slot_bytes) {
         nv_port_set_slot(port, slot, NV_SLOT_READY);

@@ -1,31 +1,36 @@
-/* The port: the one block of memory between the audio thread and whoever steers it (the control process, a test, a renderer).
+/* The port: the block of memory shared by the audio thread and the steering side (the control
+ * process, a test, a renderer).
  *
- * It may be private memory or a file in shared memory: it holds no pointers. One writer steers, one audio thread plays; neither
- * ever waits for the other, and either may die at any instruction and be started again on the same port.
+ * It has no pointers, so it can be private memory or a file in shared memory. There is one writer
+ * on the steering side and one audio thread. Neither waits for the other, and either may die at any
+ * instruction and be restarted on the same port.
  *
  *   offset  bytes  field            written by   meaning
  *        0      8  magic            creator      "nverbprt"
- *        8      4  version          creator      NV_PORT_VERSION; any change of this table raises it
+ *        8      4  version          creator      NV_PORT_VERSION; any change here raises it
  *       12      4  rate_hz          creator      sampling rate of the engine
- *       16      8  bytes            creator      size of the whole port
+ *       16      8  bytes            creator      size of the complete port
  *       24      8  slot_bytes       creator      size of each spectra slot, a multiple of 4096
  *       32      4  ready            creator      1 when all of the above and the layout are written
- *       64    120  layout           creator      nv_layout: how spectra for this engine are cut
+ *      64    120  layout           creator      nv_layout: how IRs for this engine are cut
  *      256      4  params_sequence  steering     odd while the parameters are being written
  *      260     64  params[16]       steering     float32 bits, in the order of engine_params.h
- *      384    3x64 slot[3]          both         state, channels, bytes, serial, room, held: see nv_port_slot
+ *      384    3x64 slot[3]          both         see nv_port_slot
  *      576     ..  meters           audio        see nv_meters
  *     4096     ..  spectra          steering     NV_SLOTS times slot_bytes
  *
  * A slot's life:  FREE -> WRITING -> READY        (steering)
- *                 READY -> INCOMING -> PLAYING -> FREE   (audio; INCOMING -> READY if its memory is not held yet)
- *                 READY -> WRITING                (steering takes back what has not been played: the latest wins)
- * The kernel holds two slots at most, so the third can always be written: no queue, no wait, bounded memory.
+ *                 READY -> INCOMING -> PLAYING -> FREE   (audio)
+ *                 INCOMING -> READY               (audio: its memory is not locked yet)
+ *                 READY -> WRITING                (steering: the latest IR wins)
+ * The kernel uses at most two slots, so the third can always be written: no queue, no wait, bounded
+ * memory.
  *
- * A slot has room for the longest IR with the most channels; few pedals ever play one. So the audio process keeps in memory (locked, and
- * in its page tables) what rooms have needed so far, of all slots alike, and a step more: `held`. An IR that reaches further is not
- * taken until its main thread has seen to that, at its next look (watchdog.h): the callback never waits for a page. What was never held nor
- * written takes no memory where the port is a file.
+ * A slot has room for the longest IR with the most channels, which few pedals play. So the audio
+ * process locks only as much of each slot as the rooms so far have needed, rounded up to a step:
+ * `held`. The audio thread does not take an IR beyond that until the main thread has locked more,
+ * at its next check (watchdog.h): the callback never waits for a page. If the port is a file, pages
+ * that were never locked or written use no memory.
  */
 #ifndef NV_PORT_H
 #define NV_PORT_H
@@ -52,11 +57,9 @@ typedef struct nv_port_slot {
     _Atomic uint32_t state;
     uint32_t channels;       /* of the IR: 1, 2 or 4 */
     _Atomic uint64_t bytes;  /* of the spectra */
-    _Atomic uint64_t serial; /* counts up with every IR published: the highest is the newest */
-    uint64_t
-        room; /* fingerprint of the IR, 0 if unknown: lets a restarted steering process see what plays */
-    _Atomic uint64_t
-        held; /* bytes of the slot that are in the audio side's memory; written by its main thread */
+    _Atomic uint64_t serial; /* increases with each published IR */
+    uint64_t room; /* hash of the IR, 0 if unknown; a restarted steering process compares it */
+    _Atomic uint64_t held; /* bytes locked by the audio side; written by its main thread */
     uint8_t reserved[24];
 } nv_port_slot;
 
@@ -79,43 +82,50 @@ _Static_assert(offsetof(nv_port, meters) == 576, "port layout");
 _Static_assert((int)NV_PARAMS_USED <= (int)NV_PARAMS, "port layout");
 _Static_assert(sizeof(nv_port) <= NV_PORT_HEADER_BYTES, "port layout");
 
-/* Bytes of a port for this layout with room in each slot for an IR of max_taps taps and `ir_channels` channels. */
+/* Bytes of a port for this layout whose slots fit an IR of max_taps taps and `ir_channels`
+ * channels. */
 size_t nv_port_bytes(const nv_layout *layout, int ir_channels);
-/* Makes a port with default parameters in memory aligned to 64 bytes. Called by the creator, before another process
- * opens it. NV_OK or an error. */
+/* Makes a port with default parameters in memory aligned to 64 bytes. Called by the creator, before
+ * another process opens it. NV_OK or an error. */
 int nv_port_create(void *memory, size_t bytes, const nv_layout *layout, int ir_channels,
                    uint32_t rate_hz);
-/* NV_OK if the memory holds a whole, ready port that this build understands; checks every field that is used later. */
+/* NV_OK if the memory has a complete, ready port of this version; checks every field that is used
+ * later. */
 int nv_port_check(const void *memory, size_t bytes);
 static inline void *nv_port_spectra(nv_port *port, int slot) {
     return (char *)port + NV_PORT_HEADER_BYTES + (size_t)slot * port->slot_bytes;
 }
 
-/* Steering side: one caller at a time (the control process holds a file lock). */
+/* Steering side: one caller at a time (the control process has a file lock). */
 void nv_port_set_params(nv_port *port, const float values[NV_PARAMS]);
-/* 1 if a whole set was read, 0 if a writer was in the middle (values untouched). Either side; real-time safe. */
+/* 1 if a complete set was read, 0 while one is being written (values unchanged). Either side;
+ * real-time safe. */
 int nv_port_get_params(const nv_port *port, float values[NV_PARAMS]);
-/* Takes a slot to write the next IR into: its index, never -1 on a sound port. */
+/* Claims a slot for the next IR and returns its index; never -1 on a valid port. */
 int nv_port_begin_ir(nv_port *port);
-/* Hands a written slot to the audio side. Returns the serial given to it. */
+/* Passes a written slot to the audio side. Returns its serial. */
 uint64_t nv_port_publish_ir(nv_port *port, int slot, int channels, size_t bytes, uint64_t room);
-/* Gives back a slot that was begun and not published. */
+/* Releases a slot that was claimed and not published. */
 void nv_port_cancel_ir(nv_port *port, int slot);
-/* Before so many bytes are written into a slot: NV_E_MEMORY where they cannot be had. */
+/* Allocates the pages of `bytes` bytes before they are written. NV_E_MEMORY: no space. */
 int nv_port_make_room(nv_port *port, int slot, size_t bytes);
-/* After a crash of the steering side: frees slots that were left half written, evens the parameters' sequence. */
+/* After a crash of the steering side: frees half-written slots. Parameters that were half written
+ * stay unreadable until the next nv_port_set_params(). */
 void nv_port_recover_steering(nv_port *port);
 
-/* Holds NV_HOLD_FIRST of NV_HOLD_STEPS parts of each slot, or more for the IRs in them. A new port counts as held whole, as private
- * memory is: so this is for an audio process whose port is a file, before it starts; what one before it held is forgotten. */
+/* Locks NV_HOLD_FIRST of NV_HOLD_STEPS parts of each slot, or more if the IRs in them need it, and
+ * resets `held`. For an audio process whose port is a file, before it starts. Without this call all
+ * of a new port counts as held, as in private memory. */
 void nv_port_hold(nv_port *port);
-/* Holds more if an IR waits for that: the main thread, at each look. */
+/* Locks more if a waiting IR needs it. Main thread, at each check. */
 void nv_port_hold_more(nv_port *port);
-/* Audio side. The newest slot that is READY, held and newer than `after_serial`, now INCOMING, or -1. Real-time safe. An older READY
- * slot is left alone: steering takes it back. (To free it here could free a newer IR that was just written into it.) */
+/* Audio side. Takes the newest slot that is READY, held and newer than `after_serial`: it becomes
+ * INCOMING. Returns its index or -1. Real-time safe. Older READY slots are left to the steering
+ * side: freeing one here could free a newer IR just written into it. */
 int nv_port_take_ir(nv_port *port, uint64_t after_serial);
 void nv_port_set_slot(nv_port *port, int slot, uint32_t state);
-/* Before audio starts, after a crash of the audio side: makes the newest whole IR READY again and frees what else it held. */
+/* Before audio starts, after a crash of the audio side: makes the newest IR that it used READY
+ * again and frees its other slots. */
 void nv_port_recover_audio(nv_port *port);
 
 #endif

@@ -9,10 +9,10 @@
 #include <time.h>
 #include <unistd.h>
 
-static const uint64_t LOOK_NS = 100000000;
+static const uint64_t CHECK_NS = 100000000;
 enum {
-    LOOK_BLOCKS = 16
-}; /* at least, in a look: one more or less must not be taken for another pace */
+    CHECK_BLOCKS = 16
+}; /* at least, in a check: one more or less must not look like another rate */
 
 static uint64_t now_ns(void) {
     struct timespec t;
@@ -20,14 +20,15 @@ static uint64_t now_ns(void) {
     return (uint64_t)t.tv_sec * 1000000000u + (uint64_t)t.tv_nsec;
 }
 
-/* By address each time, not connected: a keeper may be replaced. Never waits; who does not hear it will kill us, as it should. */
-static void ping(const char *keeper) {
+/* Not connected, addressed each time: the service manager may be restarted. Does not block. If the
+ * watchdog misses this ping it kills the process; that is intended. */
+static void ping(const char *path) {
     static const char WORD[] = "WATCHDOG=1";
     struct sockaddr_un address = {.sun_family = AF_UNIX};
-    size_t length = strlen(keeper);
+    size_t length = strlen(path);
     if (length >= sizeof address.sun_path) return;
-    memcpy(address.sun_path, keeper, length);
-    if (*keeper == '@') address.sun_path[0] = '\0';
+    memcpy(address.sun_path, path, length);
+    if (*path == '@') address.sun_path[0] = '\0';
     int descriptor = socket(AF_UNIX, SOCK_DGRAM | SOCK_CLOEXEC, 0);
     if (descriptor < 0) return;
     sendto(descriptor, WORD, sizeof WORD - 1, MSG_DONTWAIT | MSG_NOSIGNAL,
@@ -42,19 +43,19 @@ int nv_watchdog_block_size(uint32_t frames, void *block_frames) {
     int length =
         snprintf(line, sizeof line, "nverb audio: JACK changed its block size to %u frames\n",
                  (unsigned)frames);
-    ssize_t unheard = write(STDERR_FILENO, line, (size_t)length);
-    (void)unheard;
-    _exit(EX_TEMPFAIL); /* not exit(): other threads run on until the end */
+    ssize_t ignored = write(STDERR_FILENO, line, (size_t)length);
+    (void)ignored;
+    _exit(EX_TEMPFAIL); /* not exit(): other threads still run */
 }
 
 int nv_watchdog_wait(const nv_watchdog *w, nv_port *port) {
     uint64_t period_ns = 1000000000u * (uint64_t)port->layout.block_frames / port->rate_hz;
-    uint64_t look_ns = LOOK_BLOCKS * period_ns > LOOK_NS ? LOOK_BLOCKS * period_ns : LOOK_NS;
+    uint64_t check_ns = CHECK_BLOCKS * period_ns > CHECK_NS ? CHECK_BLOCKS * period_ns : CHECK_NS;
     uint64_t start = now_ns(), then = start, pinged = 0,
              played = atomic_load_explicit(&port->meters.blocks, memory_order_acquire);
     for (;;) {
-        struct timespec wait = {.tv_sec = (time_t)(look_ns / 1000000000u),
-                                .tv_nsec = (long)(look_ns % 1000000000u)};
+        struct timespec wait = {.tv_sec = (time_t)(check_ns / 1000000000u),
+                                .tv_nsec = (long)(check_ns % 1000000000u)};
         int number = sigtimedwait(&w->signals, NULL, &wait);
         if (number > 0) return number;
         uint64_t now = now_ns(),
@@ -63,8 +64,8 @@ int nv_watchdog_wait(const nv_watchdog *w, nv_port *port) {
         uint64_t played_ns = (blocks - played) * period_ns, passed_ns = now - then;
         if (played_ns < passed_ns / 4 * 3 || played_ns > passed_ns / 3 * 4) return 0;
         then = now, played = blocks;
-        if (w->keeper && w->ping_s > 0 && 1e-9 * (now - pinged) >= w->ping_s)
-            pinged = now, ping(w->keeper);
+        if (w->notify && w->ping_s > 0 && 1e-9 * (now - pinged) >= w->ping_s)
+            pinged = now, ping(w->notify);
         if (1e-9 * (now - start) >= w->seconds) return 0;
     }
 }

@@ -1,8 +1,9 @@
-/* What the audio process's main thread does while sound plays: wait, and see to it that blocks come. Without the GIL.
+/* The audio process's main thread while sound plays: waits and watches that blocks keep arriving.
+ * Without the GIL.
  *
- * pyo takes the GIL for every block. A main thread that holds it, however shortly, and is put aside by the scheduler meanwhile (it has
- * no real-time priority, or a lower one) holds up the audio thread for as long as the load pleases: a priority inversion. So it holds
- * the GIL only when something has happened already.
+ * pyo takes the GIL for every block. If the scheduler preempts the main thread (which has a lower
+ * priority or none) while it has the GIL, the audio thread waits for an unbounded time: a priority
+ * inversion. So the main thread takes the GIL only when something has happened.
  */
 #ifndef NV_WATCHDOG_H
 #define NV_WATCHDOG_H
@@ -11,20 +12,22 @@
 #include "port.h"
 
 typedef struct nv_watchdog {
-    sigset_t signals; /* blocked in all threads; to be waited for */
-    double seconds;   /* the longest that it waits */
-    const char *
-        keeper; /* address of a notify socket, sd_notify(3), "@..." in the abstract name space; NULL: none to tell */
-    double ping_s; /* WATCHDOG=1 goes there so often; 0: never */
+    sigset_t signals; /* to wait for; blocked in all threads */
+    double seconds;   /* the longest wait */
+    const char
+        *notify;   /* address of the notify socket, sd_notify(3); "@...": abstract; NULL: none */
+    double ping_s; /* interval of the WATCHDOG=1 messages; 0: none */
 } nv_watchdog;
 
-/* Waits while blocks come at their pace, feeding the keeper's watchdog. Returns the number of a signal that came, or 0: the time is
- * up, or blocks stopped or came at another pace than the port's (JACK changed its block size, stands still or is overloaded). At each
- * look, every 0.1 s or 16 blocks, the port holds what a room that waits needs. */
+/* Waits while blocks arrive at the port's rate, and sends WATCHDOG=1. Returns the number of a
+ * received signal, or 0: the time is up, or blocks stopped or arrived at another rate (JACK changed
+ * its block size, hangs or is overloaded). At each check, every 0.1 s or 16 blocks, calls
+ * nv_port_hold_more(). */
 int nv_watchdog_wait(const nv_watchdog *w, nv_port *port);
 
-/* A JackBufferSizeCallback (jack/types.h). block_frames: as a number, the size that this process can play. At another one it says so and
- * ends the process with EX_TEMPFAIL (75), before JACK plays a block of that size. In a thread of JACK's library. */
+/* A JackBufferSizeCallback (jack/types.h). block_frames: the block size of this process, as a
+ * number in the pointer. At another size it prints a message and exits with EX_TEMPFAIL (75),
+ * before JACK plays a block of that size. Called in a thread of JACK's library. */
 int nv_watchdog_block_size(uint32_t frames, void *block_frames);
 
 #endif

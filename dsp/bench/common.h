@@ -1,4 +1,5 @@
-/* What the bench's programs share: noise, key=value arguments, the mark between which instructions are counted. */
+/* Shared by the bench programs: noise, key=value arguments, and mark(), between whose calls
+ * instructions are counted. */
 #ifndef NV_BENCH_COMMON_H
 #define NV_BENCH_COMMON_H
 #include <math.h>
@@ -12,7 +13,7 @@ static inline float noise(void) {
     return (float)(state >> 8) / 8388608.0f - 1.0f;
 }
 
-/* -60 dB at its end. */
+/* A decaying IR, -60 dB at its end. */
 static inline float *make_ir(int taps) {
     float *h = (float *)malloc((size_t)taps * sizeof *h);
     for (int i = 0; i < taps; i++) h[i] = 0.02f * noise() * expf(-6.9f * (float)i / (float)taps);

@@ -1,10 +1,12 @@
-/* Runs the kernel for an instruction counter (callgrind, or count_plugin.c under qemu), which counts between calls of mark().
- * Arguments, as key=value: block, taps, inputs, channels (of the IR), blocks (to measure; 0: two periods of the largest
- * partition), change (measured block at which another IR is loaded), fade (frames), stages (only the first so many).
+/* Runs the kernel for an instruction counter (callgrind, or count_plugin.c under qemu), which
+ * counts between calls of mark(). Arguments, as key=value: block, taps, inputs, channels (of the
+ * IR), blocks (to measure; 0: two periods of the largest partition), change (measured block at
+ * which another IR is loaded), fade (frames), stages (how many of them; default all).
  *
- * All runs until it is in its steady course; then a mark before each measured block and one after the last. Prints a line for each
- * stage: partition, partitions, first tap, delay in blocks, 1 if it works ahead; then the model's instructions of a block; then
- * bytes: kernel, spectra, touched in a block; last the blocks that the change took.
+ * First runs to the steady state; then calls mark() before each measured block and after the last.
+ * Prints a line for each stage: partition, partitions, first tap, delay in blocks, 1 if it works
+ * ahead; then the model's instructions of a block; then bytes: kernel, spectra, touched in a block;
+ * last the blocks that the change took.
  */
 #include "common.h"
 #include "kernel_fft.h"
@@ -24,7 +26,8 @@ static void *make_spectra(const nv_layout *layout, int channels, int taps, size_
     return spectra;
 }
 
-/* Spectra and rings that products read, transforms' passes (each reads and writes all), blocks in and out. */
+/* Spectra and rings read by products, the passes of transforms (each reads and writes all points),
+ * blocks in and out. */
 static double bytes_touched(const nv_layout *layout, int channels) {
     double sum = 0, block = layout->block_frames;
     int paths = channels == 4 ? 4 : NV_OUTPUTS;

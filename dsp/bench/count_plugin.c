@@ -1,8 +1,9 @@
-/* A qemu plugin that counts a program's instructions: -plugin count_plugin.so,mark=ADDRESS writes "mark N" to stderr each time the
- * instruction at ADDRESS is reached, N being the instructions of all threads since the last time.
+/* A qemu plugin that counts a program's instructions: -plugin count_plugin.so,mark=ADDRESS writes
+ * "mark N" to stderr each time the instruction at ADDRESS is reached, N being the instructions of
+ * all threads since the last time.
  *
- * qemu's header is not packaged everywhere, so the eight functions of its plugin API (version 1, qemu 4.2 to 8) that are used are
- * declared here.
+ * qemu's header is not packaged everywhere, so the eight functions of its plugin API (version 1,
+ * qemu 4.2 to 8) that are used are declared here.
  */
 #include <inttypes.h>
 #include <stddef.h>

@@ -1,6 +1,7 @@
-/* Times of the kernel's blocks, in microseconds. Arguments: block, taps, seconds (of audio), paced (1: a block each period, the
- * caches and the clock gone cold meanwhile; 0: one after the other), silent (1: first a loud second, then 60 s of silence).
- * Prints median, 99.9th percentile and largest time of a block, and processor time of the process a block. */
+/* Times of the kernel's blocks, in microseconds. Arguments: block, taps, seconds (of audio), paced
+ * (1: a block each period, with cold caches and clock; 0: one after the other), silent (1: first a
+ * loud second, then 60 s of silence). Prints median, 99.9th percentile and largest time of a block,
+ * and processor time of the process a block. */
 #define _GNU_SOURCE
 #include <time.h>
 

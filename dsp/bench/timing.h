@@ -1,4 +1,4 @@
-/* Takes the time of each of a number of blocks, one after the other or at a pace: for time.c and zita.cpp. */
+/* Measures the time of each block, one after the other or paced; for time.c and zita.cpp. */
 #ifndef NV_BENCH_TIMING_H
 #define NV_BENCH_TIMING_H
 #include <stdio.h>
@@ -16,7 +16,7 @@ static double seconds_of(clockid_t clock) {
     return (double)t.tv_sec + 1e-9 * (double)t.tv_nsec;
 }
 
-/* period 0: no pace. */
+/* period 0: not paced. */
 static timing timing_begin(long blocks, double period) {
     timing t = {};
     t.at = -1, t.blocks = blocks, t.period = period,
@@ -25,7 +25,7 @@ static timing timing_begin(long blocks, double period) {
     return t;
 }
 
-/* Ends the block before and begins one; 0 when all are done. */
+/* Ends a block and begins the next; 0 when all are done. */
 static int timing_next(timing *t) {
     if (t->at >= 0) t->taken[t->at] = seconds_of(CLOCK_MONOTONIC) - t->began;
     if (++t->at == t->blocks) return 0;

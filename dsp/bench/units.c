@@ -1,5 +1,5 @@
-/* What a unit of each inner loop costs, for kernel_plan.c: each line names a loop; counted between the marks around it, once for
- * `few` units and once for `many`, the difference is the cost. Run as count.c is. */
+/* The cost of one unit of each inner loop, for kernel_plan.c. Each line names a loop, which runs
+ * between marks with FEW and with MANY units; the difference is the cost. Run like count.c. */
 #include "common.h"
 #include "kernel_build.h"
 

@@ -1,16 +1,18 @@
-// The peer zita-convolver 4 (GPL: built and run by the bench alone, never part of the product), left to left and right to right, in
-// non-uniform partitions up to 8192 and its vector mode. Arguments: block, taps; blocks (counted between two calls of mark() after
-// as many of warm-up; its FFTs then planned by estimate, which is the same in each run), or seconds and paced (timed).
+// The peer zita-convolver 4 (GPL: built and run by the bench only, never part of the product), left
+// to left and right to right, in non-uniform partitions up to 8192 and its vector mode. Arguments:
+// block, taps; blocks (counted between two calls of mark(), after as many for warm-up; FFTs planned
+// by estimate, which is the same in each run), or seconds and paced (timed).
 #include <unistd.h>
 #include <zita-convolver.h>
 
 #include "common.h"
 #include "timing.h"
 
-extern "C" DEFINE_MARK
+extern "C" {
+DEFINE_MARK
+}
 
-    int
-    main(int, char **argv) {
+int main(int, char **argv) {
     int block = argument(argv, "block", 64), taps = argument(argv, "taps", 97536),
         counted = argument(argv, "blocks", 0);
     bool paced = argument(argv, "paced", 0);

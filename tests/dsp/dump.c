@@ -1,6 +1,7 @@
-/* Plays noise through the kernel and writes what comes out, to be compared across processors by test_arm.py. Arguments, as key=value:
- * block, taps, inputs, channels, blocks, change (block at which a second IR of half the taps is loaded; -1: none). Writes, as float32
- * in native order: the IR's channels, the second's, the inputs, the outputs; and the build's name to stderr.
+/* Plays noise through the kernel and writes the output, which test_arm.py compares across
+ * processors. Arguments, as key=value: block, taps, inputs, channels, blocks, change (block at
+ * which a second IR of half the taps is loaded; -1: none). Writes, as float32 in native order: the
+ * IR's channels, the second's, the inputs, the outputs; and the build's name to stderr.
  */
 #include "bench/common.h"
 #include "kernel.h"

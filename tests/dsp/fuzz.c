@@ -1,11 +1,13 @@
-/* Hostile input to everything that reads shared memory or an IR: layouts, spectra, ports, sessions. Built with AddressSanitizer and
- * UndefinedBehaviorSanitizer by test_sanitizers.py, which runs a fixed number of inputs. As a libFuzzer target:
+/* Hostile input to everything that reads shared memory or an IR: layouts, spectra, ports, sessions.
+ * Built with AddressSanitizer and UndefinedBehaviorSanitizer by test_sanitizers.py, which runs a
+ * fixed number of inputs. As a libFuzzer target:
  *
- *     clang -O1 -g -fsanitize=fuzzer,address -DLIBFUZZER -DNV_BASELINE_ONLY -Idsp tests/dsp/fuzz.c \
- *         dsp/engine*.c dsp/port.c dsp/kernel*.c -lm && ./a.out -max_len=256
+ *     clang -O1 -g -fsanitize=fuzzer,address -DLIBFUZZER -DNV_BASELINE_ONLY -Idsp -lm \
+ *         tests/dsp/fuzz.c dsp/engine*.c dsp/port.c dsp/kernel*.c && ./a.out -max_len=256
  *
- * An input is a string of bytes that steers what is damaged and done. Whatever the checks let pass must be harmless: no access
- * outside, no undefined behaviour, and only finite samples out of the engine.
+ * The bytes of an input select what is damaged and done. Anything that passes the checks must be
+ * harmless: no access out of bounds, no undefined behaviour, and only finite samples from the
+ * engine.
  */
 #include <math.h>
 #include <stdio.h>
@@ -18,13 +20,13 @@ typedef struct {
     const uint8_t *at, *end;
 } bytes;
 
-static uint32_t take(bytes *b, int n) { /* 0 when used up */
+static uint32_t take(bytes *b, int n) { /* 0 at the end */
     uint32_t v = 0;
     for (; n > 0; n--) v = v << 8 | (b->at < b->end ? *b->at++ : 0);
     return v;
 }
 
-static float take_float(bytes *b) { /* any bit pattern, or a usual number */
+static float take_float(bytes *b) { /* any bit pattern, or a number in -1 .. 1 */
     uint32_t bits = take(b, 4);
     float v;
     memcpy(&v, &bits, sizeof v);
@@ -56,7 +58,7 @@ static void *room(size_t bytes) {
     return p;
 }
 
-/* An IR with some odd samples; into `spectra` if it is taken. */
+/* Makes an IR with some odd samples and prepares it into `spectra`; 1 if it was accepted. */
 static int an_ir(bytes *b, const nv_layout *layout, int channels, int taps, void *spectra,
                  size_t size) {
     float *h = room((size_t)taps * 4 * sizeof *h);
@@ -80,7 +82,7 @@ static void damaged_layout(bytes *b) {
     nv_layout layout = a_layout(b);
     damage(b, (uint8_t *)&layout, sizeof layout);
     if (layout.max_taps > 1 << 16 || nv_layout_check(&layout))
-        return; /* nothing against long rooms, but memory */
+        return; /* long rooms are valid, but need memory */
     int error;
     nv_kernel *kernel = nv_kernel_new(&layout, (int)take(b, 2), &error);
     if (!kernel) return;
@@ -130,7 +132,8 @@ static void play(bytes *b, nv_engine *engine, int inputs, int frames, int n) {
     }
 }
 
-/* A port that is damaged before it is opened, and its slots and parameters again while it plays. */
+/* A port that is damaged before it is opened; its slots and parameters are damaged again while it
+ * plays. */
 static void session(bytes *b, int damaged) {
     nv_layout layout = a_layout(b);
     size_t size = nv_port_bytes(&layout, 4);
@@ -193,7 +196,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
 }
 
 #ifndef LIBFUZZER
-/* fuzz INPUTS SEED: inputs from a generator. fuzz FILE: that one, to look at a finding. */
+/* fuzz INPUTS SEED FINDING: generated inputs; the current one is in the file FINDING. fuzz FILE:
+ * this input, to reproduce a finding. */
 int main(int argc, char **argv) {
     uint8_t data[256];
     if (argc == 2) {
@@ -206,7 +210,7 @@ int main(int argc, char **argv) {
             state ^= state << 13, state ^= state >> 7, state ^= state << 17;
             data[k] = (uint8_t)(state >> 24);
         }
-        FILE *file = fopen(argv[3], "wb"); /* what it was at when it fell */
+        FILE *file = fopen(argv[3], "wb"); /* the input of a crash */
         if (file) fwrite(data, 1, sizeof data, file), fclose(file);
         LLVMFuzzerTestOneInput(data, sizeof data);
     }

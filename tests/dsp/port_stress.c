@@ -1,8 +1,9 @@
-/* Two threads on one port, as steering and audio side, as fast as they can: built with ThreadSanitizer by test_port.py.
+/* Two threads on one port, the steering and the audio side, at full speed. test_port.py compiles it
+ * with ThreadSanitizer.
  *
- * Steering fills a slot with one value throughout and publishes it; now and then it cancels, or dies and is replaced. Audio takes
- * the newest, checks that it is whole and newer than the last, holds two at most, and gives back the older. Exit status 0: all
- * was whole and in order.
+ * Steering fills a slot with one value and publishes it; sometimes it cancels, or restarts as after
+ * a crash. Audio takes the newest, checks that it is complete and newer than the last, keeps at
+ * most two, and frees the older. Exit status 0: no IR was torn or out of order.
  */
 #include <pthread.h>
 #include <stdio.h>
@@ -27,7 +28,7 @@ static void *steer(void *unused) {
     for (uint32_t round = 1; round <= ROUNDS; round++) {
         int slot = nv_port_begin_ir(port);
         if (slot < 0) {
-            fail("no slot to write into");
+            fail("no free slot");
             break;
         }
         uint32_t *words = nv_port_spectra(port, slot);
@@ -35,7 +36,7 @@ static void *steer(void *unused) {
         if (round % 97 == 0)
             nv_port_cancel_ir(port, slot);
         else if (round % 89 == 0)
-            nv_port_recover_steering(port); /* died while writing, started again */
+            nv_port_recover_steering(port); /* as after a crash while writing */
         else
             nv_port_publish_ir(port, slot, 2, WORDS * sizeof(uint32_t), round);
         for (int i = 0; i < NV_PARAMS; i++) params[i] = (float)round;
@@ -85,7 +86,7 @@ int main(void) {
     memset(memory, 0, bytes);
     if (nv_port_create(memory, bytes, &layout, 2, 48000) || nv_port_check(memory, bytes)) return 2;
     port = memory;
-    nv_port_set_params(port, (float[NV_PARAMS]){0}); /* all alike, as steer() writes them */
+    nv_port_set_params(port, (float[NV_PARAMS]){0}); /* equal values, as steer() writes them */
     pthread_t threads[2];
     pthread_create(&threads[0], NULL, play, NULL);
     pthread_create(&threads[1], NULL, steer, NULL);

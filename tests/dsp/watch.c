@@ -1,9 +1,9 @@
-/* Counts what must not happen in the audio callback: allocations, locks and waits, system calls. Preloaded into Python by
- * test_realtime.py.
+/* Counts what the audio callback must not do: allocations, locks and waits, system calls.
+ * test_realtime.py preloads this library into Python.
  *
- * Allocations and locks are counted by standing in for the C library's functions. System calls are caught by the processor's way
- * into the kernel itself (Linux's syscall user dispatch, 5.11 and x86-64): while `gate` is shut, each raises SIGSYS instead, whoever
- * makes it; the handler notes its number, opens the gate and lets it be made after all.
+ * Allocations and locks: the functions here replace those of the C library. System calls: Linux's
+ * syscall user dispatch (5.11, x86-64); while `gate` is 1 each system call raises SIGSYS, whatever
+ * code makes it. The handler counts it, sets `gate` to 0 and repeats it.
  */
 #define _GNU_SOURCE
 #include <dlfcn.h>
@@ -22,11 +22,11 @@
 #define PR_SET_SYSCALL_USER_DISPATCH 59
 #endif
 
-static __thread int watching; /* in the initial thread's block: no allocation of its own */
-static volatile char gate;    /* 0: system calls pass, 1: they are caught */
+static __thread int watching; /* in the initial TLS block: its first use does not allocate */
+static volatile char gate;    /* 0: system calls pass, 1: they raise SIGSYS */
 static long allocations, locks, system_calls, last_system_call;
 
-/* ---- allocations and locks ---------------------------------------------------------------------------------------------- */
+/* ---- allocations and locks ------------------------------------------------------------------- */
 
 void *__libc_malloc(size_t);
 void *__libc_calloc(size_t, size_t);
@@ -74,23 +74,23 @@ COUNTED(int, pthread_spin_lock, (pthread_spinlock_t * l), (l))
 COUNTED(int, sem_wait, (sem_t * s), (s))
 COUNTED(int, sem_post, (sem_t * s), (s))
 
-/* ---- system calls -------------------------------------------------------------------------------------------------------- */
+/* ---- system calls ---------------------------------------------------------------------------- */
 
 static void caught(int signal, siginfo_t *info, void *context) {
     (void)signal;
-    gate = 0; /* first: the return from this handler is a system call, too */
+    gate = 0; /* first: returning from this handler is a system call */
     system_calls++;
     last_system_call = info->si_syscall;
 #ifdef __x86_64__
     ucontext_t *c = context;
     c->uc_mcontext.gregs[REG_RAX] = info->si_syscall;
-    c->uc_mcontext.gregs[REG_RIP] -= 2; /* the instruction again */
+    c->uc_mcontext.gregs[REG_RIP] -= 2; /* repeat the instruction */
 #else
     (void)context;
 #endif
 }
 
-/* 1 if system calls can be caught. Once, in the thread that is to be watched. */
+/* 1 if system calls can be counted. Call it once, in the watched thread. */
 int watch_system_calls(void) {
 #ifdef __x86_64__
     struct sigaction action = {.sa_sigaction = caught, .sa_flags = SA_SIGINFO | SA_NODEFER};
@@ -101,23 +101,23 @@ int watch_system_calls(void) {
 #endif
 }
 
-/* ---- the door to Python --------------------------------------------------------------------------------------------------- */
+/* ---- called from Python ---------------------------------------------------------------------- */
 
 void *PyObject_CallNoArgs(void *callable);
 void Py_DecRef(void *object);
 
-/* Calls `callable` so many times under watch; 0 if it raised. The result is counted in the arrays: allocations, locks, system calls,
- * number of the last of these. */
+/* Calls `callable` `times` times and counts; 0 if it raised. counts: allocations, locks, system
+ * calls, number of the last system call. */
 int watch_calls(void *callable, long times, long counts[4]) {
     allocations = locks = system_calls = 0, last_system_call = -1;
-    int whole = 1;
-    for (; whole && times > 0; times--) {
+    int ok = 1;
+    for (; ok && times > 0; times--) {
         watching = 1, gate = 1;
         void *result = PyObject_CallNoArgs(callable);
         watching = 0, gate = 0;
-        whole = result != NULL;
+        ok = result != NULL;
         if (result) Py_DecRef(result);
     }
     memcpy(counts, (long[4]){allocations, locks, system_calls, last_system_call}, 4 * sizeof(long));
-    return whole;
+    return ok;
 }
