@@ -30,7 +30,9 @@ def distribute(
         yield from _on_cluster(work, common, tasks, scheduler)
 
 
-def _on_cluster(work: Callable[[Any, Any], Any], common: Any, tasks: Sequence[Any], scheduler: str) -> Iterator[Any]:
+def _on_cluster(
+    work: Callable[[Any, Any], Any], common: Any, tasks: Sequence[Any], scheduler: str
+) -> Iterator[Any]:
     distributed = studio_import("distributed")
     try:
         with suppress_output():
@@ -51,7 +53,9 @@ def _on_cluster(work: Callable[[Any, Any], Any], common: Any, tasks: Sequence[An
             f"the workers at {scheduler} lack {error.name}: install the same version of nverb there"
         ) from None
     except distributed.KilledWorker:
-        raise BankError(f"workers at {scheduler} were killed repeatedly: too little memory there?") from None
+        raise BankError(
+            f"workers at {scheduler} were killed repeatedly: too little memory there?"
+        ) from None
     finally:
         with suppress_output():
             client.close()

@@ -52,7 +52,9 @@ def build_faithful(
     existing bank stays unchanged then.
     """
     if parse(model, "the model").description.kind != "plug-in":
-        raise BankError("a faithful bank needs the plug-in's decoder as a model: `nverb model import decoder.hdf5`")
+        raise BankError(
+            "a faithful bank needs the plug-in's decoder as a model: `nverb model import decoder.hdf5`"
+        )
     if not 1 <= iterations <= 100_000:
         raise InvalidValue(f"{iterations} iterations: must be 1 to 100000")
     points = list(grid_points(steps))
@@ -63,7 +65,9 @@ def build_faithful(
     waveforms = []
     for number, pair in enumerate(distribute(_pair, model, tasks, scheduler)):
         for side, samples in zip("LR", pair, strict=True):
-            waveforms.append(Waveform(f"{number:04d}{side}", reference.RATE_HZ, points[number], samples[None]))
+            waveforms.append(
+                Waveform(f"{number:04d}{side}", reference.RATE_HZ, points[number], samples[None])
+            )
         if progress:
             progress(len(waveforms), 2 * len(points))
     write(

@@ -76,7 +76,10 @@ def import_folder(
     if not places and not find:
         taken.sort(key=_decay_s)
         spread = axis_points(len(taken), LATENT_LOW, LATENT_HIGH)
-        taken = [Waveform(w.name, w.rate_hz, (x, 0.0, 0.0), w.samples) for w, x in zip(taken, spread, strict=True)]
+        taken = [
+            Waveform(w.name, w.rate_hz, (x, 0.0, 0.0), w.samples)
+            for w, x in zip(taken, spread, strict=True)
+        ]
     write(path, name=folder.resolve().name, waveforms=taken)
     return len(taken)
 
@@ -137,19 +140,25 @@ def _read_places(path: Path) -> dict[str, Point]:
             except ValueError as error:
                 raise BankError(f"{path}, line {number}: {error}; write name,x,y,z") from None
             if not all(math.isfinite(v) and abs(v) <= 1e6 for v in place):
-                raise BankError(f"{path}, line {number}: a coordinate is out of range; write name,x,y,z")
+                raise BankError(
+                    f"{path}, line {number}: a coordinate is out of range; write name,x,y,z"
+                )
             places[name] = place
     return places
 
 
-def export_folder(bank: Bank, folder: Path, *, rate_hz: int, progress: Callable[[int, int], None] | None = None) -> int:
+def export_folder(
+    bank: Bank, folder: Path, *, rate_hz: int, progress: Callable[[int, int], None] | None = None
+) -> int:
     """Write recordings unchanged and rooms synthesised at `rate_hz`, with a coordinates.csv.
 
     The files are WAV, 32-bit float. Returns how many. Raises OSError.
     """
 
     def write_wav(name: str, samples: NDArray[np.float32], at_hz: int) -> None:
-        write_sound(folder / name, at_hz, len(samples), lambda file: file.write(samples.T), durable=False)
+        write_sound(
+            folder / name, at_hz, len(samples), lambda file: file.write(samples.T), durable=False
+        )
 
     folder.mkdir(parents=True, exist_ok=True)
     rows: list[tuple[str, float, float, float]] = []

@@ -176,7 +176,10 @@ class Bank:
             self._fail(f"has {len(memory)} bytes instead of {size}: it is truncated, copy it again")
         rooms_at, waveforms_at = int(header["rooms"]), int(header["waveforms"])
         data_end = size - DIGEST_BYTES
-        if length > MAX_DESCRIPTION or not HEADER_BYTES + length <= rooms_at <= waveforms_at <= data_end:
+        if (
+            length > MAX_DESCRIPTION
+            or not HEADER_BYTES + length <= rooms_at <= waveforms_at <= data_end
+        ):
             self._fail("has a damaged header: copy it again")
         try:
             self._describe(
@@ -195,9 +198,13 @@ class Bank:
         ) as error:
             if isinstance(error, BankError):
                 raise
-            self._fail(f"has a damaged description ({type(error).__name__}: {error}): copy it again")
+            self._fail(
+                f"has a damaged description ({type(error).__name__}: {error}): copy it again"
+            )
 
-    def _describe(self, description: dict[str, Any], rooms_at: int, waveforms_at: int, data_end: int) -> None:
+    def _describe(
+        self, description: dict[str, Any], rooms_at: int, waveforms_at: int, data_end: int
+    ) -> None:
         self.name, self.comment = str(description["name"])[:200], str(description["comment"])[:2000]
         axes = description["axes"]
         self.steps, self.low, self.high = (
@@ -218,14 +225,19 @@ class Bank:
         )
         if rooms_at + self.steps**3 * room_bytes(self.grid) > waveforms_at:
             self._fail("has fewer rooms than its description states: copy it again")
-        rooms = np.frombuffer(self._memory, np.uint8, self.steps**3 * room_bytes(self.grid), rooms_at)
+        rooms = np.frombuffer(
+            self._memory, np.uint8, self.steps**3 * room_bytes(self.grid), rooms_at
+        )
         self._rooms = rooms.reshape(self.steps**3, room_bytes(self.grid))
         self.waveforms: list[Waveform] = []
         self._read_waveforms(description["waveforms"], waveforms_at, data_end)
         self.interleaved = _whole(description.get("interleaved", 0), 0, MAX_STEPS)
         if self.interleaved and (
             len(self.waveforms) != 2 * self.interleaved**3
-            or any(len(w.samples) != 1 or w.rate_hz != self.waveforms[0].rate_hz for w in self.waveforms)
+            or any(
+                len(w.samples) != 1 or w.rate_hz != self.waveforms[0].rate_hz
+                for w in self.waveforms
+            )
         ):
             self._fail("is marked as the plug-in's grid but lacks its waveforms: copy it again")
         if not self.steps and not self.waveforms:
@@ -240,7 +252,9 @@ class Bank:
             samples = np.frombuffer(self._memory, "<f4", channels * taps, at)
             x, y, z = (_real(v, -1e6, 1e6) for v in entry["at"])
             name, rate_hz = str(entry["name"])[:200], _whole(entry["rate_hz"], 1000, 400_000)
-            self.waveforms.append(Waveform(name, rate_hz, (x, y, z), samples.reshape(channels, taps)))
+            self.waveforms.append(
+                Waveform(name, rate_hz, (x, y, z), samples.reshape(channels, taps))
+            )
             at = _aligned(end)
 
     @classmethod
@@ -288,7 +302,9 @@ class Bank:
         span = max(self.steps - 1, 1)
         whole, share = [], []
         for value in (x, y, z):
-            place = min(max((value - self.low) / (self.high - self.low), 0.0), 1.0) * (self.steps - 1)
+            place = min(max((value - self.low) / (self.high - self.low), 0.0), 1.0) * (
+                self.steps - 1
+            )
             low = min(int(place), max(span - 1, 0))
             whole.append(low)
             share.append(place - low)
@@ -302,11 +318,17 @@ class Bank:
                 index = index * self.steps + min(whole[axis] + upper, self.steps - 1)
             if weight > 0:
                 cells, has_direct = self._room(index)
-                levels = cells * np.float32(weight) if levels is None else levels + cells * np.float32(weight)
+                levels = (
+                    cells * np.float32(weight)
+                    if levels is None
+                    else levels + cells * np.float32(weight)
+                )
                 direct += weight * has_direct
         assert levels is not None
         level = np.ascontiguousarray(levels[:, 1:])
-        return EnergyMap(level, self.grid, np.ascontiguousarray(levels[:, 0]) if direct > 0 else None)
+        return EnergyMap(
+            level, self.grid, np.ascontiguousarray(levels[:, 0]) if direct > 0 else None
+        )
 
     def nearest(self, x: float, y: float, z: float) -> Waveform:
         """The recording nearest to the point. Raises BankError for a bank without recordings."""

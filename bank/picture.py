@@ -65,7 +65,8 @@ def figures(room: EnergyMap) -> Figures:
     t30 = measures.acoustics(level, direct, room.grid).t30_s[0, 3:5]
     y = float(measures.knobs(level, direct, room.grid)[0, 1])
     energy = float(
-        (10 ** (level.astype(float) / 10) * room.grid.frame_s).sum() + (10 ** (direct.astype(float) / 10)).sum()
+        (10 ** (level.astype(float) / 10) * room.grid.frame_s).sum()
+        + (10 ** (direct.astype(float) / 10)).sum()
     )
     return Figures(
         float(t30.mean()),
@@ -97,7 +98,9 @@ def rooms_of(source: Any) -> Room:
     return room
 
 
-def draw_cube(source: Any, path: Path, progress: Progress | None = None) -> dict[str, NDArray[np.float64]]:
+def draw_cube(
+    source: Any, path: Path, progress: Progress | None = None
+) -> dict[str, NDArray[np.float64]]:
     """Write a PNG of the cube: T30, brightness and level over X and Y at SLICES values of Z.
 
     Of a bank of own recordings: a map of where they are. Returns the values drawn, each
@@ -165,13 +168,17 @@ def _scatter(bank: Bank, table: dict[str, NDArray[np.float64]]) -> Any:
     at = np.array([waveform.at for waveform in bank.waveforms])
     for axis, (what, values) in zip(axes, table.items(), strict=True):
         low, high = _range(values)
-        drawn = axis.scatter(at[:, 0], at[:, 1], c=values, vmin=low, vmax=high, cmap="viridis", plotnonfinite=True)
+        drawn = axis.scatter(
+            at[:, 0], at[:, 1], c=values, vmin=low, vmax=high, cmap="viridis", plotnonfinite=True
+        )
         axis.set(title=what, xlabel="x", xlim=(1.1 * LOW, 1.1 * HIGH), ylim=(1.1 * LOW, 1.1 * HIGH))
         figure.colorbar(drawn, ax=axis, shrink=0.85)
     axes[0].set_ylabel("y")
     if len(at) <= 20:
         for place, waveform in zip(at, bank.waveforms, strict=True):
-            axes[0].annotate(waveform.name[:20], place[:2], fontsize=6, xytext=(3, 3), textcoords="offset points")
+            axes[0].annotate(
+                waveform.name[:20], place[:2], fontsize=6, xytext=(3, 3), textcoords="offset points"
+            )
     figure.suptitle(f"{bank.name}: places of its recordings")
     return figure
 
@@ -250,7 +257,9 @@ def _page(left: Any, middle: Any, right: Any, point: NDArray[np.float64], room: 
         rasterized=True,
     )
     ticks = [hz for hz in (100, 1000, 10_000) if hz < grid.edge_hz[-1]]
-    left.set_yticks(np.interp(ticks, grid.edge_hz, np.arange(grid.bands + 1)), [f"{hz:g}" for hz in ticks])
+    left.set_yticks(
+        np.interp(ticks, grid.edge_hz, np.arange(grid.bands + 1)), [f"{hz:g}" for hz in ticks]
+    )
     left.set(xlabel="s", ylabel="Hz", xlim=(0, min(2.0, grid.duration_s)))
     energy = measures.octave_energy(*_batch(room), grid)
     curves = measures.decay_curves_db(*energy)[0, 2:8:2, 1:]

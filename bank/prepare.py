@@ -42,7 +42,9 @@ class Prepared:
         return sum(1 for *_, taken in self.files if taken)
 
 
-def prepare(folder: Path, *, augment: bool, progress: Callable[[int, int], None] | None = None) -> Prepared:
+def prepare(
+    folder: Path, *, augment: bool, progress: Callable[[int, int], None] | None = None
+) -> Prepared:
     """Rooms of all recordings in `folder` and its subfolders.
 
     Raises RecordingError if no recording can be used, OSError.
@@ -58,7 +60,9 @@ def prepare(folder: Path, *, augment: bool, progress: Callable[[int, int], None]
             samples, rate_hz = read_recording(path, any_channels=True)
             length_s = (samples.shape[1] - min(onset(channel) for channel in samples)) / rate_hz
             if length_s < SHORTEST_S:
-                raise RecordingError(f"{path}: {length_s:.2f} s, shorter than {SHORTEST_S:g} s; left out")
+                raise RecordingError(
+                    f"{path}: {length_s:.2f} s, shorter than {SHORTEST_S:g} s; left out"
+                )
         except RecordingError as error:
             files.append((path, str(error), False))
         else:
@@ -72,7 +76,10 @@ def prepare(folder: Path, *, augment: bool, progress: Callable[[int, int], None]
                 begin = onset(sound)
                 room = analyse(sound[begin : begin + int(LONGEST_S * rate_hz)], rate_hz, start=0)
                 rooms.append(room)
-                names.append(str(path.relative_to(folder)) + (f" channel {channel + 1}" if len(samples) > 1 else ""))
+                names.append(
+                    str(path.relative_to(folder))
+                    + (f" channel {channel + 1}" if len(samples) > 1 else "")
+                )
                 if augment:
                     rooms += [stretched(room, speed) for speed in STRETCHES]
                     rooms += [shifted(room, semitones) for semitones in SEMITONES]
@@ -103,7 +110,11 @@ def shifted(room: EnergyMap, semitones: float) -> EnergyMap:
     erb = hz_to_erb(room.grid.centre_hz)
     source = hz_to_erb(room.grid.centre_hz / 2 ** (semitones / 12))
     level = np.stack([np.interp(source, erb, column) for column in room.level_db.T], axis=1)
-    direct = None if room.direct_db is None else np.interp(source, erb, room.direct_db).astype(np.float32)
+    direct = (
+        None
+        if room.direct_db is None
+        else np.interp(source, erb, room.direct_db).astype(np.float32)
+    )
     return EnergyMap(_floored(level), room.grid, direct)
 
 

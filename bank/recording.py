@@ -50,9 +50,13 @@ def read_recording(path: Path, *, any_channels: bool = False) -> tuple[NDArray[n
                     f"{path}: {channels} channels; an IR has 1, 2 or 4 (L to L, L to R, R to L, R to R)"
                 )
             if not 1000 <= rate_hz <= MAX_RATE_HZ:
-                raise RecordingError(f"{path}: {rate_hz} Hz; resample it to at most {MAX_RATE_HZ} Hz")
+                raise RecordingError(
+                    f"{path}: {rate_hz} Hz; resample it to at most {MAX_RATE_HZ} Hz"
+                )
             if frames > MAX_SECONDS * rate_hz:
-                raise RecordingError(f"{path}: {frames / rate_hz:.1f} s long; cut it to at most {MAX_SECONDS:g} s")
+                raise RecordingError(
+                    f"{path}: {frames / rate_hz:.1f} s long; cut it to at most {MAX_SECONDS:g} s"
+                )
             samples = file.read(dtype="float32", always_2d=True)
     except soundfile.LibsndfileError as error:
         raise RecordingError(f"{path}: {why_unreadable(path, error)}") from None
@@ -70,7 +74,11 @@ def mono(samples: NDArray[np.float32], rate_hz: int, to_rate_hz: int) -> NDArray
     import soxr
 
     mean = samples.mean(axis=0)
-    return mean if rate_hz == to_rate_hz else np.asarray(soxr.resample(mean, rate_hz, to_rate_hz, "VHQ"), np.float32)
+    return (
+        mean
+        if rate_hz == to_rate_hz
+        else np.asarray(soxr.resample(mean, rate_hz, to_rate_hz, "VHQ"), np.float32)
+    )
 
 
 def at_rate(samples: NDArray[np.float32], rate_hz: int, to_rate_hz: int) -> NDArray[np.float32]:
@@ -79,7 +87,9 @@ def at_rate(samples: NDArray[np.float32], rate_hz: int, to_rate_hz: int) -> NDAr
 
     if rate_hz == to_rate_hz:
         return samples
-    resampled = soxr.resample(samples.T, rate_hz, to_rate_hz, quality="VHQ").T * np.float32(rate_hz / to_rate_hz)
+    resampled = soxr.resample(samples.T, rate_hz, to_rate_hz, quality="VHQ").T * np.float32(
+        rate_hz / to_rate_hz
+    )
     return np.ascontiguousarray(resampled, np.float32)
 
 
@@ -99,6 +109,8 @@ def weights_at(places: Sequence[Point], point: Point) -> list[tuple[float, int]]
     if len(order) == 1 or distances[0] < 1e-9:
         return [(1.0, order[0])]
     reach = (distances[2] if len(order) > 2 else math.inf) * (1 + 1e-6)
-    first, second = (((1 / d) - (1 / reach if reach < math.inf else 0.0)) ** 2 for d in distances[:2])
+    first, second = (
+        ((1 / d) - (1 / reach if reach < math.inf else 0.0)) ** 2 for d in distances[:2]
+    )
     share = (second / (first + second) - PLATEAU) / (1 - 2 * PLATEAU)
     return [(1 - share, order[0]), (share, order[1])] if share > 0 else [(1.0, order[0])]

@@ -19,7 +19,9 @@ def sound_format(path: Path) -> tuple[str, str]:
     import soundfile
 
     extension = path.suffix[1:].upper()
-    subtype = soundfile.default_subtype(extension) if extension in soundfile.available_formats() else None
+    subtype = (
+        soundfile.default_subtype(extension) if extension in soundfile.available_formats() else None
+    )
     if subtype is None:
         raise InvalidValue(f"{path}: choose a name that ends in .wav or .flac")
     return extension, "FLOAT" if extension == "WAV" else subtype
@@ -52,11 +54,15 @@ def write_sound(
             lambda what: lost.append(what.exc_value or OSError(path)),
         )
         try:
-            with soundfile.SoundFile(file, "w", rate_hz, channels, subtype=subtype or usual, format=extension) as sink:
+            with soundfile.SoundFile(
+                file, "w", rate_hz, channels, subtype=subtype or usual, format=extension
+            ) as sink:
                 write(sink)
         except soundfile.LibsndfileError as error:
             if not lost:
-                raise InvalidValue(f"{path}: {error.error_string.strip().rstrip('.')}; choose .wav") from None
+                raise InvalidValue(
+                    f"{path}: {error.error_string.strip().rstrip('.')}; choose .wav"
+                ) from None
         except AssertionError:  # soundfile wrote fewer frames than it was given
             if not lost:
                 raise

@@ -33,7 +33,9 @@ class SteppedBank:
         if not bank.interleaved:
             raise BankError(f"{bank.path}: is not an interleaved bank, as the plug-in's is")
         self._bank, self._rate_hz = bank, rate_hz
-        self._channel = lru_cache(maxsize=16)(self._convert)  # turning one knob returns to the same few waveforms
+        self._channel = lru_cache(maxsize=16)(
+            self._convert
+        )  # turning one knob returns to the same few waveforms
 
     def pair(self, x: float, y: float, z: float, width: float) -> tuple[int, int]:
         """Indices of the left and right waveform at knob positions 0 .. 9 and a width of -4 .. 4.
@@ -68,7 +70,9 @@ class SteppedBank:
         if resampling and self._rate_hz in CONVERTED_HZ and self._rate_hz != waveform.rate_hz:
             import soxr
 
-            samples = np.asarray(soxr.resample(samples, waveform.rate_hz, self._rate_hz, "VHQ"), np.float32)
+            samples = np.asarray(
+                soxr.resample(samples, waveform.rate_hz, self._rate_hz, "VHQ"), np.float32
+            )
         peak = float(np.abs(samples).max())
         if not peak > 0:
             raise BankError(f"{self._bank.path}: waveform {waveform.name} is silent")

@@ -64,15 +64,21 @@ class Board:
         self._states = {control.name: control.default for control in CONTROLS if control.is_switch}
         self._taps = TapTempo()
         self._converters = [
-            Converter(profile, number, calibration, simulation, root) for number in range(len(profile.adcs))
+            Converter(profile, number, calibration, simulation, root)
+            for number in range(len(profile.adcs))
         ]
         self.knobs: dict[str, Knob] = {
             knob.control.name: knob for converter in self._converters for knob in converter.knobs
         }
         self.pedals = frozenset(knob.control.name for knob in profile.knobs if knob.pedal)
         """Knobs that are expression pedals, which may be unplugged at any time."""
-        self._switches = [Switch(profile, number, row, simulation) for number, row in enumerate(profile.switches, 1)]
-        self._leds = [Led(profile, number, row, simulation) for number, row in enumerate(profile.leds, 1)]
+        self._switches = [
+            Switch(profile, number, row, simulation)
+            for number, row in enumerate(profile.switches, 1)
+        ]
+        self._leds = [
+            Led(profile, number, row, simulation) for number, row in enumerate(profile.leds, 1)
+        ]
 
     @classmethod
     def open(
@@ -91,7 +97,9 @@ class Board:
         return cls._of(load(name, folder), folder, clock, root)
 
     @classmethod
-    def bare(cls, name: str, folder: Path | None = None, *, clock: Callable[[], float] = time.monotonic) -> Board:
+    def bare(
+        cls, name: str, folder: Path | None = None, *, clock: Callable[[], float] = time.monotonic
+    ) -> Board:
         """The board of an invalid profile: its LEDs if they are valid, with the fault LED flashing.
 
         Raises nothing.
@@ -101,7 +109,9 @@ class Board:
         return board
 
     @classmethod
-    def _of(cls, profile: Profile, folder: Path | None, clock: Callable[[], float], root: Path) -> Board:
+    def _of(
+        cls, profile: Profile, folder: Path | None, clock: Callable[[], float], root: Path
+    ) -> Board:
         simulation = SimulatedBoard(clock) if profile.is_simulated else None
         calibration, complaint = load_calibration(folder, profile.name)
         board = cls(profile, calibration, simulation, clock, root)
@@ -138,7 +148,11 @@ class Board:
 
     def is_unread(self, name: str) -> bool:
         """Whether the control has a knob, no expression pedal, whose position is unknown yet."""
-        return name in self.knobs and name not in self.pedals and self.knobs[name].filter.position is None
+        return (
+            name in self.knobs
+            and name not in self.pedals
+            and self.knobs[name].filter.position is None
+        )
 
     def distances(self) -> dict[str, float]:
         """How far each knob has to turn to take over its control, signed, in travels. No zeros."""
@@ -153,7 +167,12 @@ class Board:
 
     def dead_knobs(self) -> set[str]:
         """Knobs whose converter does not answer."""
-        return {knob.control.name for converter in self._converters if converter.fault for knob in converter.knobs}
+        return {
+            knob.control.name
+            for converter in self._converters
+            if converter.fault
+            for knob in converter.knobs
+        }
 
     def switch_closed(self, number: int) -> bool:
         """Whether the switch of that row of the profile, from 0, is closed."""

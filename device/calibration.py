@@ -24,11 +24,15 @@ def read_calibrations(folder: Path) -> dict[str, dict[str, list[float]]]:
     except FileNotFoundError:
         return {}
     except (ValueError, TypeError, AttributeError):
-        raise ProfileError(f"{path}: invalid calibration: delete it, then run nverb board calibrate") from None
+        raise ProfileError(
+            f"{path}: invalid calibration: delete it, then run nverb board calibrate"
+        ) from None
     return table  # type: ignore[no-any-return]
 
 
-def load_calibration(folder: Path | None, profile: str) -> tuple[dict[str, tuple[float, float]], str | None]:
+def load_calibration(
+    folder: Path | None, profile: str
+) -> tuple[dict[str, tuple[float, float]], str | None]:
     """The ends by control for this profile, and what is wrong with the file, if anything."""
     if folder is None:
         return {}, None

@@ -88,7 +88,11 @@ def at_rest(board: Board, readings: dict[str, Reading]) -> list[Finding]:
         if reading is not None:
             findings.append(_resting_knob(row, reading))
     findings += [_resting_switch(board, number, faults) for number in _rows(board.profile.switches)]
-    findings += [Finding(part, False, fault.text, fault) for part, fault in faults.items() if fault.part.kind == "led"]
+    findings += [
+        Finding(part, False, fault.text, fault)
+        for part, fault in faults.items()
+        if fault.part.kind == "led"
+    ]
     return _merged(findings)
 
 
@@ -97,7 +101,9 @@ def _rows(rows: tuple[object, ...]) -> range:
     return range(1, len(rows) + 1)
 
 
-def _converter(board: Board, number: int, readings: dict[str, Reading], faults: dict[str, Fault]) -> Finding:
+def _converter(
+    board: Board, number: int, readings: dict[str, Reading], faults: dict[str, Fault]
+) -> Finding:
     part, adc = f"adc {number}", board.profile.adcs[number - 1]
     if part in faults:
         return Finding(part, False, faults[part].text, faults[part])
@@ -157,12 +163,16 @@ def _resting_knob(row: KnobRow, reading: Reading) -> Finding:
     return Finding(part, True, seen)
 
 
-def at_ends(board: Board, clockwise: dict[str, Reading], counter: dict[str, Reading]) -> list[Finding]:
+def at_ends(
+    board: Board, clockwise: dict[str, Reading], counter: dict[str, Reading]
+) -> list[Finding]:
     """Findings on the knobs, from readings at their clockwise and counter-clockwise ends."""
     return list(_turned_knobs(board, clockwise, counter).values())
 
 
-def _turned_knobs(board: Board, clockwise: dict[str, Reading], counter: dict[str, Reading]) -> dict[str, Finding]:
+def _turned_knobs(
+    board: Board, clockwise: dict[str, Reading], counter: dict[str, Reading]
+) -> dict[str, Finding]:
     """By control."""
     rows = {row.control.name: row for row in board.profile.knobs}
     return {
@@ -217,5 +227,7 @@ def presses(board: Board, seconds: float, wait: Callable[[float], object]) -> se
     for _ in range(max(1, round(seconds / board.scan_s))):
         wait(board.scan_s)
         board.scan()
-        closed |= {number for number in range(len(board.profile.switches)) if board.switch_closed(number)}
+        closed |= {
+            number for number in range(len(board.profile.switches)) if board.switch_closed(number)
+        }
     return closed

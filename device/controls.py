@@ -66,14 +66,18 @@ class Control:
     smoothing_ms: float
     target: Target
     cc: int | None
+    param: str
     help: str
-    param: str = ""
 
     def __post_init__(self) -> None:
         if not self.minimum < self.maximum:
-            raise ValueError(f"control {self.name}: minimum {self.minimum:g} must be below maximum {self.maximum:g}")
+            raise ValueError(
+                f"control {self.name}: minimum {self.minimum:g} must be below maximum {self.maximum:g}"
+            )
         if self.law not in LAWS:
-            raise ValueError(f"control {self.name}: no law {self.law!r}; there are {', '.join(LAWS)}")
+            raise ValueError(
+                f"control {self.name}: no law {self.law!r}; there are {', '.join(LAWS)}"
+            )
         if self.law == "log" and self.minimum <= 0:
             raise ValueError(f"control {self.name}: a log law needs a minimum above 0")
         if (self.target == "engine") != bool(self.param):
@@ -93,190 +97,32 @@ COLOUR_HELP = "latent axis 4 to 8 of a decoder: the colour of a preset, set by `
 # is on a send and defaults to 100.
 # fmt: off
 CONTROLS: tuple[Control, ...] = (
-    #       name           title           unit     min    max  law       default  ms  target     cc  help
-    Control(
-        "gain",
-        "Gain",
-        "dB",
-        -140,
-        12,
-        "cubic",
-        -3,
-        20,
-        "engine",
-        7,
-        "input gain; the lowest value is silence",
-        param="gain_db",
-    ),
-    Control("x", "X", "", 0, 9, "linear", 4.5, 0, "room", 16, "first axis of rooms; latent = -2 + 4 x / 9"),
-    Control("y", "Y", "", 0, 9, "linear", 4.5, 0, "room", 17, "second axis of rooms"),
-    Control("z", "Z", "", 0, 9, "linear", 4.5, 0, "room", 18, "third axis of rooms"),
-    Control(
-        "width",
-        "Width",
-        "",
-        -4,
-        4,
-        "linear",
-        1,
-        0,
-        "room",
-        19,
-        "0 mono, 1 natural stereo, beyond: wider; negative: sides exchanged",
-    ),
-    Control(
-        "predelay",
-        "Pre-delay",
-        "ms",
-        0,
-        100,
-        "linear",
-        0,
-        20,
-        "engine",
-        12,
-        "time before the room answers",
-        param="predelay_ms",
-    ),
-    Control(
-        "lowpass",
-        "Low-pass",
-        "",
-        0,
-        1,
-        "switch",
-        0,
-        20,
-        "engine",
-        80,
-        "low-pass filter of the wet sound",
-        param="lowpass_on",
-    ),
-    Control(
-        "lowpass_hz",
-        "Low-pass Fc",
-        "Hz",
-        500,
-        20000,
-        "log",
-        20000,
-        20,
-        "engine",
-        74,
-        "its cutoff (second order, Q 0.71)",
-        param="lowpass_hz",
-    ),
-    Control(
-        "highpass",
-        "High-pass",
-        "",
-        0,
-        1,
-        "switch",
-        0,
-        20,
-        "engine",
-        81,
-        "high-pass filter of the wet sound",
-        param="highpass_on",
-    ),
-    Control(
-        "highpass_hz",
-        "High-pass Fc",
-        "Hz",
-        20,
-        5000,
-        "log",
-        20,
-        20,
-        "engine",
-        75,
-        "its cutoff (second order, Q 0.71)",
-        param="highpass_hz",
-    ),
-    Control(
-        "mix", "Mix", "%", 0, 100, "linear", 35, 20, "engine", 91, "0 the dry sound alone, 100 the wet", param="mix"
-    ),
-    Control("decay", "Decay", "x", 0.25, 4, "log", 1, 0, "room", 72, "factor on every decay time of the room"),
-    Control("size", "Size", "x", 0.5, 2, "log", 1, 0, "room", 76, "factor on the room's dimensions"),
-    Control(
-        "tilt",
-        "Tilt",
-        "dB",
-        -12,
-        12,
-        "linear",
-        0,
-        0,
-        "room",
-        77,
-        "brighter (+) or darker (-), end to end of the spectrum",
-    ),
-    Control(
-        "early_late",
-        "Early/late",
-        "dB",
-        -12,
-        12,
-        "linear",
-        0,
-        0,
-        "room",
-        78,
-        "late reverberation (+) or early reflections (-) louder",
-    ),
-    Control("attack", "Attack", "ms", 0, 500, "linear", 0, 0, "room", 73, "time in which the room swells in"),
-    Control("reverse", "Reverse", "", 0, 1, "switch", 0, 0, "room", 82, "the room played backwards"),
-    Control(
-        "resampling",
-        "Resampling",
-        "",
-        0,
-        1,
-        "switch",
-        1,
-        0,
-        "room",
-        87,
-        "the plug-in's 16 kHz waveforms converted to 32, 44.1, 48 or 96 kHz; off: sample for sample",
-    ),
-    Control(
-        "fade", "Fade", "ms", 5, 500, "log", 15, 0, "engine", 79, "crossfade from one room to the next", param="fade_ms"
-    ),
-    Control(
-        "bypass", "Bypass", "", 0, 1, "switch", 0, 20, "engine", 83, "on: the input passes untouched", param="bypass"
-    ),
-    Control(
-        "trails",
-        "Trails",
-        "",
-        0,
-        1,
-        "switch",
-        1,
-        20,
-        "engine",
-        85,
-        "on: the tail rings out in bypass; off: it is cut",
-        param="trails",
-    ),
-    Control("freeze", "Freeze", "", 0, 1, "switch", 0, 0, "pedal", 64, "on: the room holds, whatever the knobs do"),
-    Control(
-        "limiter",
-        "Limiter",
-        "",
-        0,
-        1,
-        "switch",
-        1,
-        20,
-        "engine",
-        86,
-        "output peaks are held at full scale, a standing offset is taken off",
-        param="limiter_on",
-    ),
+    #       name           title           unit  minimum  maximum     law       default         ms  target    cc  param          help
+    Control("gain",        "Gain",         "dB", -140,    12,         "cubic",  -3,             20, "engine", 7,  "gain_db",     "input gain; the lowest value is silence"),
+    Control("x",           "X",            "",   0,       KNOB_STEPS, "linear", KNOB_STEPS / 2, 0,  "room",   16, "",            X_HELP),
+    Control("y",           "Y",            "",   0,       KNOB_STEPS, "linear", KNOB_STEPS / 2, 0,  "room",   17, "",            "second axis of rooms"),
+    Control("z",           "Z",            "",   0,       KNOB_STEPS, "linear", KNOB_STEPS / 2, 0,  "room",   18, "",            "third axis of rooms"),
+    Control("width",       "Width",        "",   -4,      4,          "linear", 1,              0,  "room",   19, "",            "0 mono, 1 natural stereo, above 1 wider, below 0 sides swapped"),
+    Control("predelay",    "Pre-delay",    "ms", 0,       100,        "linear", 0,              20, "engine", 12, "predelay_ms", "delay before the room starts"),
+    Control("lowpass",     "Low-pass",     "",   0,       1,          "switch", 0,              20, "engine", 80, "lowpass_on",  "low-pass filter of the wet sound"),
+    Control("lowpass_hz",  "Low-pass Fc",  "Hz", 500,     20000,      "log",    20000,          20, "engine", 74, "lowpass_hz",  "low-pass cutoff (second order, Q 0.71)"),
+    Control("highpass",    "High-pass",    "",   0,       1,          "switch", 0,              20, "engine", 81, "highpass_on", "high-pass filter of the wet sound"),
+    Control("highpass_hz", "High-pass Fc", "Hz", 20,      5000,       "log",    20,             20, "engine", 75, "highpass_hz", "high-pass cutoff (second order, Q 0.71)"),
+    Control("mix",         "Mix",          "%",  0,       100,        "linear", 35,             20, "engine", 91, "mix",         "0 dry only, 100 wet only"),
+    Control("decay",       "Decay",        "x",  0.25,    4,          "log",    1,              0,  "room",   72, "",            "factor on every decay time of the room"),
+    Control("size",        "Size",         "x",  0.5,     2,          "log",    1,              0,  "room",   76, "",            "factor on the room's dimensions"),
+    Control("tilt",        "Tilt",         "dB", -12,     12,         "linear", 0,              0,  "room",   77, "",            "spectral tilt: + brighter, - darker, end to end"),
+    Control("early_late",  "Early/late",   "dB", -12,     12,         "linear", 0,              0,  "room",   78, "",            "+ louder late part, - louder early reflections"),
+    Control("attack",      "Attack",       "ms", 0,       500,        "linear", 0,              0,  "room",   73, "",            "fade-in time of the room"),
+    Control("reverse",     "Reverse",      "",   0,       1,          "switch", 0,              0,  "room",   82, "",            "plays the room backwards"),
+    Control("resampling",  "Resampling",   "",   0,       1,          "switch", 1,              0,  "room",   87, "",            "on: resamples 16 kHz plug-in rooms; off: sample for sample"),
+    Control("fade",        "Fade",         "ms", 5,       500,        "log",    15,             0,  "engine", 79, "fade_ms",     "crossfade time when the room changes"),
+    Control("bypass",      "Bypass",       "",   0,       1,          "switch", 0,              20, "engine", 83, "bypass",      "on: the input passes unprocessed"),
+    Control("trails",      "Trails",       "",   0,       1,          "switch", 1,              20, "engine", 85, "trails",      "on: the tail rings out in bypass; off: it is cut"),
+    Control("freeze",      "Freeze",       "",   0,       1,          "switch", 0,              0,  "pedal",  64, "",            "on: the room is kept when knobs move"),
+    Control("limiter",     "Limiter",      "",   0,       1,          "switch", 1,              20, "engine", 86, "limiter_on",  "limits output peaks to full scale and removes DC offset"),
     *(
-        Control(f"colour{n}", f"Colour {n}", "", -LATENT_LIMIT, LATENT_LIMIT, "linear", 0, 0, "room", None, COLOUR_HELP)
+        Control(f"colour{n}", f"Colour {n}", "", -LATENT_LIMIT, LATENT_LIMIT, "linear", 0, 0, "room", None, "", COLOUR_HELP)
         for n in range(1, 6)
     ),
 )
@@ -321,7 +167,11 @@ def check(control: Control, value: float) -> float:
     if not (math.isfinite(value) and control.minimum <= value <= control.maximum):
         raise OutOfRange(f"{control.name} = {value:g}: the range is {describe_range(control)}")
     if control.law in ("switch", "steps") and value != round(value):
-        what = "it is on (1) or off (0)" if control.is_switch else f"whole steps, {describe_range(control)}"
+        what = (
+            "it is on (1) or off (0)"
+            if control.is_switch
+            else f"whole steps, {describe_range(control)}"
+        )
         raise OutOfRange(f"{control.name} = {value:g}: {what}")
     return value
 
@@ -394,7 +244,9 @@ def parse(control: Control, text: str) -> float:
     unit = match[2].lower() if match else ""
     if match is None or (unit and unit not in scales):
         example = format(control, control.default)
-        raise OutOfRange(f"{control.name} = {text!r}: write a number such as {example!r}, {describe_range(control)}")
+        raise OutOfRange(
+            f"{control.name} = {text!r}: write a number such as {example!r}, {describe_range(control)}"
+        )
     return check(control, float(match[1]) * scales.get(unit, 1.0))
 
 
@@ -424,7 +276,11 @@ def format(control: Control, value: float) -> str:
     if control.is_switch:
         return "on" if value >= 0.5 else "off"
     if control.unit == "Hz":
-        return f"{value / 1000:.2f} kHz" if value >= 1000 else f"{value:.{0 if value >= 100 else 1}f} Hz"
+        return (
+            f"{value / 1000:.2f} kHz"
+            if value >= 1000
+            else f"{value:.{0 if value >= 100 else 1}f} Hz"
+        )
     digits = 2 if control.unit in ("", "x") else 1
     return f"{value:.{digits}f} {control.unit}".rstrip()
 
@@ -443,7 +299,9 @@ def markdown() -> str:
         "|---|---|---|---|---|---|---|---|",
     ]
     for row in CONTROLS:
-        smoothing = {"engine": f"{row.smoothing_ms:g} ms", "room": "a crossfade", "pedal": "-"}[row.target]
+        smoothing = {"engine": f"{row.smoothing_ms:g} ms", "room": "a crossfade", "pedal": "-"}[
+            row.target
+        ]
         cells = (
             f"`{row.name}`",
             describe_range(row),

@@ -67,7 +67,9 @@ class Converter:
                 self._reported[place] = knob.filter.fault
                 fault = self._knob_fault(place)
                 where = self._knob_parts[place].where
-                events.append(Notice(fault.text, fault) if fault else Notice(f"{where}: reads valid again"))
+                events.append(
+                    Notice(fault.text, fault) if fault else Notice(f"{where}: reads valid again")
+                )
 
     def faults(self) -> Iterator[Fault]:
         """Of the converter and its knobs, as last scanned."""
@@ -119,7 +121,9 @@ class Converter:
         if any(codes) or None in codes or len(codes) < 2:
             return
         high = sum(
-            1 for code, knob in zip(self._codes, self.knobs, strict=False) if code and code > knob.filter.full_scale / 8
+            1
+            for code, knob in zip(self._codes, self.knobs, strict=False)
+            if code and code > knob.filter.full_scale / 8
         )
         if high >= 2:
             raise AdcError("every channel reads 0", "check the chip's supply and its data line")

@@ -40,7 +40,11 @@ def read(root: Path = Path("/")) -> dict[str, Any]:
         "temperature_c": _temperature_c(root),
         "warnings": _warnings(root),
         "governors": sorted(
-            {_text(path) for path in root.glob("sys/devices/system/cpu/cpu[0-9]*/cpufreq/scaling_governor")} - {""}
+            {
+                _text(path)
+                for path in root.glob("sys/devices/system/cpu/cpu[0-9]*/cpufreq/scaling_governor")
+            }
+            - {""}
         ),
     }
 

@@ -65,7 +65,9 @@ def open_i2c(port: int, address: int, root: Path = Path("/")) -> I2cDevice:
     try:
         return I2cDevice(SMBus(str(node)), address)
     except PermissionError:
-        raise AdcError(f"{node}: no permission", "add this user to the group i2c, log in again") from None
+        raise AdcError(
+            f"{node}: no permission", "add this user to the group i2c, log in again"
+        ) from None
     except OSError as error:
         raise AdcError(f"{node}: {error.strerror}") from None
 

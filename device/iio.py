@@ -49,7 +49,9 @@ class ChannelFiles:
         try:
             self._files[channel] = os.open(path, os.O_RDONLY)
         except OSError as error:
-            raise AdcError(f"{path}: {error.strerror}", "name a channel that the driver has") from None
+            raise AdcError(
+                f"{path}: {error.strerror}", "name a channel that the driver has"
+            ) from None
 
     def read(self, channel: int) -> bytes:
         return os.pread(self._files[channel], 16, 0)
@@ -74,7 +76,9 @@ def find_iio(name: str, root: Path = Path("/")) -> Path:
         if found == name or re.fullmatch(re.escape(name) + r"(\.\d+)?(\.auto)?", found):
             return folder
         names.append(found)
-    remedy = f"there is {', '.join(names)}" if names else "there is none: load its overlay or driver"
+    remedy = (
+        f"there is {', '.join(names)}" if names else "there is none: load its overlay or driver"
+    )
     raise AdcError(f"no IIO device named {name!r} in {devices}", remedy)
 
 
@@ -117,7 +121,9 @@ class Iio(Adc):
             raise AdcError(getattr(error, "strerror", None) or str(error), GONE) from None
         for code in codes:
             if not 0 <= code <= self.full_scale:
-                raise AdcError(f"code {code} is above {self.full_scale}", "set `bits` in the profile")
+                raise AdcError(
+                    f"code {code} is above {self.full_scale}", "set `bits` in the profile"
+                )
         return codes
 
     def close(self) -> None:

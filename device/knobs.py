@@ -85,7 +85,9 @@ class KnobFilter:
         motion_s: float = MOTION_S,
     ) -> None:
         if not 0 <= low < high <= 1:
-            raise ValueError(f"the ends of a knob must be 0 <= low < high <= 1, not {low:g} and {high:g}")
+            raise ValueError(
+                f"the ends of a knob must be 0 <= low < high <= 1, not {low:g} and {high:g}"
+            )
         self.full_scale = full_scale
         self._scale = 1 / full_scale
         self._low, self._span = low, high - low
@@ -205,7 +207,8 @@ class KnobFilter:
             position = 1.0 - position
         old = self.position
         if old is not None and (
-            position == old or (abs(position - old) < STEPS_OUT and 0 < position < 1 and self._awake)
+            position == old
+            or (abs(position - old) < STEPS_OUT and 0 < position < 1 and self._awake)
         ):
             return False
         self.position = position
@@ -274,7 +277,9 @@ class Takeover:
             self._control = None
             return position
         if self.mode == "pickup":
-            if (before - control) * (position - control) <= 0 or abs(position - control) < self.NEAR:
+            if (before - control) * (position - control) <= 0 or abs(
+                position - control
+            ) < self.NEAR:
                 self._control = None
                 return position
             return None

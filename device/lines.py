@@ -88,7 +88,9 @@ def _lgpio() -> Any:
     try:
         return importlib.import_module("lgpio")
     except ImportError:
-        raise LineError("lines of a gpiochip need the package lgpio", how_to_install("lgpio")) from None
+        raise LineError(
+            "lines of a gpiochip need the package lgpio", how_to_install("lgpio")
+        ) from None
 
 
 class _ChipLine:

@@ -47,7 +47,8 @@ class Mcp3xxx(Adc):
         self.full_scale = self.top_code(bits)
         self._null_mask = 1 << (self.bits - 8)
         self._requests = [
-            list((self.command | channel << self.channel_shift).to_bytes(3, "big")) for channel in channels
+            list((self.command | channel << self.channel_shift).to_bytes(3, "big"))
+            for channel in channels
         ]
 
     @classmethod
@@ -81,7 +82,9 @@ class Mcp3xxx(Adc):
                 _, high, low = transfer(request)
                 if high & null_mask:
                     # The chip pulls its null bit low; a data line without a chip is pulled up.
-                    raise AdcError("no chip answers", "check its supply, MISO (DOUT) and chip select")
+                    raise AdcError(
+                        "no chip answers", "check its supply, MISO (DOUT) and chip select"
+                    )
                 codes.append((high & null_mask - 1) << 8 | low)
         except AdcError:
             raise

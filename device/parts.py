@@ -19,7 +19,9 @@ LONG_S = 0.5
 class Part:
     """A part with one line."""
 
-    def __init__(self, profile: Profile, kind: Literal["switch", "led"], number: int, what: str) -> None:
+    def __init__(
+        self, profile: Profile, kind: Literal["switch", "led"], number: int, what: str
+    ) -> None:
         self.part = PartName(kind, str(number), f"{profile.path.name}, {kind} {number} ({what})")
         self.fault: Fault | None = None
         self._retry_at = 0.0
@@ -42,11 +44,15 @@ class Part:
 
 
 class Switch(Part):
-    def __init__(self, profile: Profile, number: int, row: SwitchRow, simulation: SimulatedBoard | None) -> None:
+    def __init__(
+        self, profile: Profile, number: int, row: SwitchRow, simulation: SimulatedBoard | None
+    ) -> None:
         super().__init__(profile, "switch", number, row.action)
         self.row = row
         self._gpiochip = profile.gpiochip
-        self._input: Input | None = None if simulation is None else simulation.add_switch(row.action, row.line)
+        self._input: Input | None = (
+            None if simulation is None else simulation.add_switch(row.action, row.line)
+        )
         self._debounce = Debounce()
         self._since: float | None = None  # time of the press, until its action is reported
 
@@ -87,11 +93,15 @@ class Switch(Part):
 
 
 class Led(Part):
-    def __init__(self, profile: Profile, number: int, row: LedRow, simulation: SimulatedBoard | None) -> None:
+    def __init__(
+        self, profile: Profile, number: int, row: LedRow, simulation: SimulatedBoard | None
+    ) -> None:
         super().__init__(profile, "led", number, row.shows)
         self.row = row
         self._gpiochip = profile.gpiochip
-        self._output: Output | None = None if simulation is None else simulation.add_led(row.shows, row.line)
+        self._output: Output | None = (
+            None if simulation is None else simulation.add_led(row.shows, row.line)
+        )
         self._lit: bool | None = None
 
     def write(self, lit: bool, now: float, events: list[Event]) -> None:

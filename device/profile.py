@@ -273,7 +273,9 @@ def _knob(row: _Row, adcs: tuple[AdcRow, ...]) -> KnobRow:
     adc = row.integer("adc", 0, len(adcs) - 1, 0)
     chip = adcs[adc].chip
     channels = CHIPS[chip].channels
-    channel = row.integer("channel", 0, channels - 1, hint=f"{chip} has channels 0 to {channels - 1}")
+    channel = row.integer(
+        "channel", 0, channels - 1, hint=f"{chip} has channels 0 to {channels - 1}"
+    )
     if "law" in row or "minimum" in row or "maximum" in row:
         low = row.number("minimum", control.minimum, control.maximum, control.minimum)
         high = row.number("maximum", control.minimum, control.maximum, control.maximum)
@@ -354,7 +356,9 @@ class _Row:
             self.fail(f"{key} = {value!r}: must be {'text' if kind is str else 'true or false'}")
         return value
 
-    def number(self, key: str, low: float, high: float, default: float | None = None, hint: str = "") -> float:
+    def number(
+        self, key: str, low: float, high: float, default: float | None = None, hint: str = ""
+    ) -> float:
         self._seen.add(key)
         value = self._table.get(key, default)
         if value is None:
@@ -363,7 +367,9 @@ class _Row:
             self.fail(f"{key} = {value!r}: {hint or f'a number from {low:g} to {high:g}'}")
         return float(value)
 
-    def integer(self, key: str, low: int, high: int, default: int | None = None, hint: str = "") -> int:
+    def integer(
+        self, key: str, low: int, high: int, default: int | None = None, hint: str = ""
+    ) -> int:
         value = self.number(key, low, high, default, hint or f"a whole number from {low} to {high}")
         if value != int(value):
             self.fail(f"{key} = {value:g}: a whole number from {low} to {high}")
@@ -375,9 +381,14 @@ class _Row:
         if (
             not isinstance(value, list)
             or len(value) != len(limits)
-            or not all(type(number) is int and 0 <= number <= top for number, top in zip(value, limits, strict=True))
+            or not all(
+                type(number) is int and 0 <= number <= top
+                for number, top in zip(value, limits, strict=True)
+            )
         ):
-            self.fail(f"{key} = {value!r}: a list of {len(limits)} whole numbers, at most {list(limits)}")
+            self.fail(
+                f"{key} = {value!r}: a list of {len(limits)} whole numbers, at most {list(limits)}"
+            )
         return tuple(value)
 
     def choice(self, key: str, choices: tuple[Any, ...], default: Any = None) -> Any:
@@ -396,13 +407,21 @@ class _Row:
     def rows(self, key: str) -> list[_Row]:
         self._seen.add(key)
         value = self._table.get(key, [])
-        if not isinstance(value, list) or len(value) > 64 or not all(isinstance(row, dict) for row in value):
+        if (
+            not isinstance(value, list)
+            or len(value) > 64
+            or not all(isinstance(row, dict) for row in value)
+        ):
             self.fail(f"{key} must be a list of at most 64 rows, {key} = [ {{ ... }}, ... ]")
-        names = [row.get("control", row.get("action", row.get("shows", row.get("chip", "")))) for row in value]
+        names = [
+            row.get("control", row.get("action", row.get("shows", row.get("chip", ""))))
+            for row in value
+        ]
         return [
             _Row(
                 row,
-                f"{self._where}, {key} {number}" + (f" ({name})" if isinstance(name, str) and name else ""),
+                f"{self._where}, {key} {number}"
+                + (f" ({name})" if isinstance(name, str) and name else ""),
             )
             for number, (row, name) in enumerate(zip(value, names, strict=True), 1)
         ]

@@ -50,7 +50,11 @@ class Pot:
 
     def volts(self) -> float:
         """The present voltage at the converter's input, a fraction of the supply, 0..1."""
-        hum = math.sin(2 * math.pi * self.hum_hz * self._clock()) if self.hum or self.wire == "loose" else 0.0
+        hum = (
+            math.sin(2 * math.pi * self.hum_hz * self._clock())
+            if self.hum or self.wire == "loose"
+            else 0.0
+        )
         if self.wire != "good":
             if self.wire == "loose":
                 return min(max(0.5 + 0.2 * hum + self._random.gauss(0, 0.15), 0.0), 1.0)
@@ -67,7 +71,9 @@ class Pot:
 class SimulatedSwitch:
     """A footswitch. Bounces for bounce_s after each press and release."""
 
-    def __init__(self, bounce_s: float = 0.0, seed: int = 1, clock: Callable[[], float] = time.monotonic) -> None:
+    def __init__(
+        self, bounce_s: float = 0.0, seed: int = 1, clock: Callable[[], float] = time.monotonic
+    ) -> None:
         self._bounce_s = bounce_s
         self._random = random.Random(seed)
         self._clock = clock
@@ -131,7 +137,9 @@ class SimulatedBoard:
 
     def add_switch(self, action: str, line: int) -> SimulatedSwitch:
         """Called by the board."""
-        return self.switches.setdefault(action, SimulatedSwitch(bounce_s=0.003, seed=line, clock=self._clock))
+        return self.switches.setdefault(
+            action, SimulatedSwitch(bounce_s=0.003, seed=line, clock=self._clock)
+        )
 
     def add_led(self, shows: str, line: int) -> SimulatedLed:
         """Called by the board."""

@@ -131,7 +131,9 @@ def use_mock_pins() -> None:
         Device.pin_factory = MockFactory()
 
 
-def connect_to_mock_pins(chip: SimulatedSpiChip, clock: int, mosi: int, miso: int, select: int) -> Any:
+def connect_to_mock_pins(
+    chip: SimulatedSpiChip, clock: int, mosi: int, miso: int, select: int
+) -> Any:
     """Connect the chip to four of gpiozero's mock pins. Returns gpiozero's device.
 
     The pin factory must be a MockFactory.

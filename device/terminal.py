@@ -87,7 +87,9 @@ class Hands:
         """True after a key of LEAVE."""
         self.turns = {name: keys for name, keys in TURNS.items() if name in self._board.pots}
         """The keys of each pot: up, down."""
-        self.presses = {key: action for key, action in PRESSES.items() if action in self._board.switches}
+        self.presses = {
+            key: action for key, action in PRESSES.items() if action in self._board.switches
+        }
         self._turns = {}
         for name, (up, down) in self.turns.items():
             self._turns[up] = (name, STEP)
@@ -154,12 +156,21 @@ class Front:
                 track[min(max(int((pot.position + distance) * TRACK), 0), TRACK - 1)] = "o"
             track[at] = "┃"
             value = format(find(name), values[name])
-            turn = f"turn {'right' if distance > 0 else 'left'} {abs(distance):.0%}" if distance else ""
+            turn = (
+                f"turn {'right' if distance > 0 else 'left'} {abs(distance):.0%}"
+                if distance
+                else ""
+            )
             if f"knob {name}" in faults:
                 turn = "WIRE OFF"
             rows.append(f"  {up}/{down}  {name:10} {''.join(track)}  {value:>10}  {turn}")
-        leds = "   ".join(f"{'●' if led.lit else '○'} {shows}" for shows, led in simulation.leds.items())
-        steps = "  ".join(f"{'space' if key == ' ' else key}: {action}" for key, action in self._hands.presses.items())
+        leds = "   ".join(
+            f"{'●' if led.lit else '○'} {shows}" for shows, led in simulation.leds.items()
+        )
+        steps = "  ".join(
+            f"{'space' if key == ' ' else key}: {action}"
+            for key, action in self._hands.presses.items()
+        )
         return [
             *rows,
             f"  {leds}   {note}".rstrip(),

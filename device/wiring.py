@@ -32,14 +32,23 @@ class Wire:
 
 def pin_of(name: str, nth: int = 0) -> int:
     """The nth pin of the header with this name, 0 if there is none."""
-    pins = [2 * row + side + 1 for row, pair in enumerate(HEADER) for side in (0, 1) if pair[side] == name]
+    pins = [
+        2 * row + side + 1
+        for row, pair in enumerate(HEADER)
+        for side in (0, 1)
+        if pair[side] == name
+    ]
     return pins[nth % len(pins)] if pins else 0
 
 
 def wires(profile: Profile) -> list[Wire]:
     """All connections of a profile."""
     pi = profile.gpiochip is None
-    found = [wire for number, adc in enumerate(profile.adcs, 1) for wire in _converter(adc, f"converter {number}", pi)]
+    found = [
+        wire
+        for number, adc in enumerate(profile.adcs, 1)
+        for wire in _converter(adc, f"converter {number}", pi)
+    ]
     for knob in profile.knobs:
         adc = profile.adcs[knob.adc]
         ends = ("GND", "its supply") if not knob.inverted else ("its supply", "GND")
@@ -56,7 +65,11 @@ def wires(profile: Profile) -> list[Wire]:
 
 
 def _line(part: str, leg: str, line: int, pi: bool) -> Wire:
-    return Wire(part, leg, f"GPIO{line}", pin_of(f"GPIO{line}")) if pi else Wire(part, leg, f"gpiochip line {line}")
+    return (
+        Wire(part, leg, f"GPIO{line}", pin_of(f"GPIO{line}"))
+        if pi
+        else Wire(part, leg, f"gpiochip line {line}")
+    )
 
 
 def _converter(adc: AdcRow, name: str, pi: bool) -> list[Wire]:
@@ -68,7 +81,9 @@ def _converter(adc: AdcRow, name: str, pi: bool) -> list[Wire]:
 
 def table(profile: Profile) -> str:
     """The connections as a Markdown table."""
-    rows = [f"| {wire.part} | {wire.leg} | {wire.to} | {wire.pin or ''} |" for wire in wires(profile)]
+    rows = [
+        f"| {wire.part} | {wire.leg} | {wire.to} | {wire.pin or ''} |" for wire in wires(profile)
+    ]
     return "\n".join(["| part | leg | to | pin of the header |", "|---|---|---|---|", *rows])
 
 
@@ -100,7 +115,9 @@ def svg(profile: Profile) -> str:
         f' viewBox="0 0 {_WIDTH} {height}">{_STYLE}'
         '<rect width="100%" height="100%" fill="white"/>'
         f'<text x="20" y="32" class="title">{escape(profile.title)}</text>'
-        f'<text x="20" y="54">{escape(_NOTE)}</text>' + "".join(header[:1] + lines + header[1:] + parts) + "</svg>\n"
+        f'<text x="20" y="54">{escape(_NOTE)}</text>'
+        + "".join(header[:1] + lines + header[1:] + parts)
+        + "</svg>\n"
     )
 
 
@@ -158,5 +175,7 @@ def _header(used: set[int]) -> list[str]:
             out.append(f'<circle cx="{x}" cy="{y}" r="8" fill="{fill}" stroke="#555"/>')
             anchor, at = ("end", x - 20) if side == 0 else ("start", x + 20)
             label = f"{name}  {pin}" if side == 0 else f"{pin}  {name}"
-            out.append(f'<text x="{at}" y="{y + 4}" text-anchor="{anchor}" class="pin">{label}</text>')
+            out.append(
+                f'<text x="{at}" y="{y + 4}" text-anchor="{anchor}" class="pin">{label}</text>'
+            )
     return out

@@ -79,7 +79,8 @@ def measure(ir: NDArray[np.float32], rate_hz: int, *, start: int | None = None) 
     early, direct = (min(int(seconds * rate_hz), len(sound)) for seconds in (EARLY_S, DIRECT_S))
     whole_spectrum = np.fft.rfft(sound, frames)
     parts = [
-        _power(np.fft.rfft(part, frames)) for part in (sound[:early], sound[early:], sound[:direct], sound[direct:])
+        _power(np.fft.rfft(part, frames))
+        for part in (sound[:early], sound[early:], sound[:direct], sound[direct:])
     ]
     step = max(1, int(CURVE_STEP_S * rate_hz))
     points = -(-len(sound) // step) + 1
@@ -91,7 +92,9 @@ def measure(ir: NDArray[np.float32], rate_hz: int, *, start: int | None = None) 
             continue
         response = octave_response(hz, centre, rate_hz)
         filtered = np.fft.irfft(whole_spectrum * response.conj(), frames)
-        before = float(np.sum(filtered[-pad:] ** 2))  # rang before the onset: the circular transform has it at the end
+        before = float(
+            np.sum(filtered[-pad:] ** 2)
+        )  # rang before the onset: the circular transform has it at the end
         energy = filtered[: len(sound)] ** 2
         blocks = np.add.reduceat(energy, np.arange(0, len(sound), step))
         blocks = without_noise(blocks, np.full(len(blocks), step / rate_hz), centre * np.sqrt(0.5))
@@ -189,5 +192,7 @@ def without_noise(energy: Floats, length_s: Floats, bandwidth_hz: float) -> Floa
     level = 10 * np.log10(np.maximum(smooth[first:knee] - floor, 1e-30))
     at = middle[first:knee] - middle[knee]
     slope, height = np.polyfit(at, level, 1, w=np.sqrt(length_s[first:knee]))
-    clean[knee:] = 10 ** ((height + min(slope, -3.0) * (middle[knee:] - middle[knee])) / 10) * length_s[knee:]
+    clean[knee:] = (
+        10 ** ((height + min(slope, -3.0) * (middle[knee:] - middle[knee])) / 10) * length_s[knee:]
+    )
     return clean

@@ -19,7 +19,9 @@ DIRECT_ABOVE_DB = 6.0
 """There is a direct sound where the first DIRECT_S hold this much more energy than the DIRECT_S after them."""
 
 
-def band_windows(hz: NDArray[np.float64], grid: Grid = DEFAULT_GRID) -> list[tuple[slice, NDArray[np.float64]]]:
+def band_windows(
+    hz: NDArray[np.float64], grid: Grid = DEFAULT_GRID
+) -> list[tuple[slice, NDArray[np.float64]]]:
     """For each band which of the ascending `hz` it covers, and its amplitude there; squares add up to 1 between the outer centres.
 
     The highest band takes all above its centre. Below the lowest the windows end as they begin: DC and rumble that no one hears, but
@@ -30,7 +32,9 @@ def band_windows(hz: NDArray[np.float64], grid: Grid = DEFAULT_GRID) -> list[tup
     windows = []
     for band, place in enumerate(centre):
         first = int(np.searchsorted(erb, place - step, "right"))
-        last = len(hz) if band == grid.bands - 1 else int(np.searchsorted(erb, place + step, "left"))
+        last = (
+            len(hz) if band == grid.bands - 1 else int(np.searchsorted(erb, place + step, "left"))
+        )
         distance = (erb[first:last] - place) / step
         if band == grid.bands - 1:
             distance = np.minimum(distance, 0.0)
@@ -39,7 +43,12 @@ def band_windows(hz: NDArray[np.float64], grid: Grid = DEFAULT_GRID) -> list[tup
 
 
 def analyse(
-    ir: Floats, rate_hz: int, grid: Grid = DEFAULT_GRID, *, start: int | None = None, clean: bool = True
+    ir: Floats,
+    rate_hz: int,
+    grid: Grid = DEFAULT_GRID,
+    *,
+    start: int | None = None,
+    clean: bool = True,
 ) -> EnergyMap:
     """The map of a mono IR, float32 (taps,). `start`: its onset, else it is looked for. `clean`: take background noise away.
 
@@ -56,13 +65,19 @@ def analyse(
     fade = np.zeros(len(sound))
     fade[:direct] = 1.0
     fade[direct : 2 * direct] = (
-        0.5 + 0.5 * np.cos(np.pi * (np.arange(direct) + 0.5) / direct)[: len(fade[direct : 2 * direct])]
+        0.5
+        + 0.5 * np.cos(np.pi * (np.arange(direct) + 0.5) / direct)[: len(fade[direct : 2 * direct])]
     )
     first, second = np.sum(sound[:direct] ** 2), np.sum(sound[direct : 2 * direct] ** 2)
     has_direct = first > second * 10 ** (DIRECT_ABOVE_DB / 10)
     pulse = sound * fade if has_direct else np.zeros(len(sound))
 
-    frames = 1 << (int(max(len(sound) / rate_hz, grid.duration_s) * rate_hz + 0.25 * rate_hz) - 1).bit_length()
+    frames = (
+        1
+        << (
+            int(max(len(sound) / rate_hz, grid.duration_s) * rate_hz + 0.25 * rate_hz) - 1
+        ).bit_length()
+    )
     hz = np.fft.rfftfreq(frames, 1 / rate_hz).astype(np.float64)
     scale = np.sqrt(2.0 / frames)  # of a one-sided spectrum, so that squares sum to energy
     spectrum = np.fft.rfft(sound - pulse, frames) * scale
@@ -93,7 +108,9 @@ def analyse(
     level_db = 10 * np.log10(np.maximum(density, 1e-30))
     floor = level_db.max() + FLOOR_DB
     direct_db = 10 * np.log10(np.maximum(direct_energy, 1e-30)).astype(np.float32)
-    return EnergyMap(np.maximum(level_db, floor).astype(np.float32), grid, direct_db if has_direct else None)
+    return EnergyMap(
+        np.maximum(level_db, floor).astype(np.float32), grid, direct_db if has_direct else None
+    )
 
 
 def _clean(energy: NDArray[np.float64], step_s: float, bandwidth_hz: float) -> NDArray[np.float64]:
@@ -105,4 +122,7 @@ def _clean(energy: NDArray[np.float64], step_s: float, bandwidth_hz: float) -> N
     cleaned = without_noise(blocks, lengths, bandwidth_hz)
     if cleaned is blocks:
         return energy
-    return np.asarray(energy * np.repeat(cleaned / np.maximum(blocks, 1e-300), np.diff(np.append(edges, len(energy)))))
+    return np.asarray(
+        energy
+        * np.repeat(cleaned / np.maximum(blocks, 1e-300), np.diff(np.append(edges, len(energy))))
+    )

@@ -44,7 +44,9 @@ class Grid:
     @cached_property
     def centre_hz(self) -> NDArray[np.float64]:
         """Band centres, shape (bands,), Hz."""
-        return erb_to_hz(np.linspace(hz_to_erb(self.lowest_hz), hz_to_erb(self.highest_hz), self.bands))
+        return erb_to_hz(
+            np.linspace(hz_to_erb(self.lowest_hz), hz_to_erb(self.highest_hz), self.bands)
+        )
 
     @cached_property
     def edge_hz(self) -> NDArray[np.float64]:
@@ -65,7 +67,11 @@ class Grid:
                 low = rate
             else:
                 high = rate
-        return np.asarray(self.duration_s * np.expm1(rate * np.arange(self.frames + 1)) / np.expm1(rate * self.frames))
+        return np.asarray(
+            self.duration_s
+            * np.expm1(rate * np.arange(self.frames + 1))
+            / np.expm1(rate * self.frames)
+        )
 
     @cached_property
     def frame_s(self) -> NDArray[np.float64]:
@@ -103,4 +109,6 @@ class EnergyMap:
         if not np.isfinite(self.level_db).all():
             raise ValueError("level_db has values that are not finite")
         if self.direct_db is not None and self.direct_db.shape != (self.grid.bands,):
-            raise ValueError(f"direct_db has shape {self.direct_db.shape}, the grid wants ({self.grid.bands},)")
+            raise ValueError(
+                f"direct_db has shape {self.direct_db.shape}, the grid wants ({self.grid.bands},)"
+            )

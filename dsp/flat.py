@@ -35,8 +35,12 @@ def flatten(carriers: Sequence[Carrier], bins: int, seconds: float, kept_s: floa
     the two channels of a band nothing in common. `seconds`: what the samples cover; those before `kept_s` stay as they are.
     About 0.1 s of work for 4 s of carriers."""
     blurs = [_blur(carrier.samples.shape[1], seconds) for carrier in carriers]
-    windows = [(carrier.window / np.sqrt(len(carrier.window))).astype(np.float32) for carrier in carriers]
-    backs = [(carrier.window * np.sqrt(len(carrier.window))).astype(np.float32) for carrier in carriers]
+    windows = [
+        (carrier.window / np.sqrt(len(carrier.window))).astype(np.float32) for carrier in carriers
+    ]
+    backs = [
+        (carrier.window * np.sqrt(len(carrier.window))).astype(np.float32) for carrier in carriers
+    ]
     # Windows are power-complementary: what a band's window lets through of all bands has the power window ** 2, not window ** 4.
     wanted = [float(np.sum(carrier.window**2)) / len(carrier.window) for carrier in carriers]
     drawn = [_drawn(carrier.samples.shape[1], seconds) for carrier in carriers]
@@ -44,8 +48,12 @@ def flatten(carriers: Sequence[Carrier], bins: int, seconds: float, kept_s: floa
         spectrum = np.zeros((carriers[0].samples.shape[0], bins), np.complex64)
         for carrier, window in zip(carriers, windows, strict=True):
             size = carrier.samples.shape[1]
-            spectrum[:, carrier.first : carrier.first + size] += np.fft.fft(carrier.samples, axis=1) * window
-        for carrier, back, blur, want, draw in zip(carriers, backs, blurs, wanted, drawn, strict=True):
+            spectrum[:, carrier.first : carrier.first + size] += (
+                np.fft.fft(carrier.samples, axis=1) * window
+            )
+        for carrier, back, blur, want, draw in zip(
+            carriers, backs, blurs, wanted, drawn, strict=True
+        ):
             size = carrier.samples.shape[1]
             kept = carrier.samples[:, : int(size * kept_s / seconds)].copy()
             heard = np.fft.ifft(spectrum[:, carrier.first : carrier.first + size] * back, axis=1)

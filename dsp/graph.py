@@ -35,9 +35,17 @@ class Graph:
         frames, inputs = port.block_frames, port.inputs
         tables = {
             name: pyo.DataTable(size=frames, chnls=channels)
-            for name, channels in (("inputs", inputs), ("wet", 2), ("dry", 2), ("mixed", 2), ("out", 2))
+            for name, channels in (
+                ("inputs", inputs),
+                ("wet", 2),
+                ("dry", 2),
+                ("mixed", 2),
+                ("out", 2),
+            )
         }
-        views = {name: [table.getBuffer(c) for c in range(len(table))] for name, table in tables.items()}
+        views = {
+            name: [table.getBuffer(c) for c in range(len(table))] for name, table in tables.items()
+        }
         self.engine = _engine.Engine(port, **views)
         # The order of these lines is the order of work in each block.
         begin = _each_block(self.engine.begin)
@@ -62,7 +70,15 @@ def _each_block(callback: _engine.Callback) -> object:
 def jack_server(client: str, inputs: int, *, connect: bool) -> Any:
     """A pyo server for JACK, not yet booted: `boot()` raises nothing, so ask `getIsBooted()`. `connect`: to the system's ports,
     named one by one, for there may be more of them than channels."""
-    server = pyo.Server(sr=48000, nchnls=2, ichnls=inputs, buffersize=128, audio="jack", jackname=client, verbosity=1)
+    server = pyo.Server(
+        sr=48000,
+        nchnls=2,
+        ichnls=inputs,
+        buffersize=128,
+        audio="jack",
+        jackname=client,
+        verbosity=1,
+    )
     server.deactivateMidi()
     server.setJackAuto(False, False)
     if connect:
@@ -82,13 +98,27 @@ class OfflineGraph:
     """The same graph on a server that is driven by hand: block in, block out, no sound card. One at a time in a process."""
 
     def __init__(
-        self, *, rate_hz: int, block_frames: int, max_taps: int, inputs: int = 2, ir_channels: int = 4
+        self,
+        *,
+        rate_hz: int,
+        block_frames: int,
+        max_taps: int,
+        inputs: int = 2,
+        ir_channels: int = 4,
     ) -> None:
         layout = _engine.plan(block_frames, max_taps, inputs)
         self._memory = mmap.mmap(-1, _engine.port_bytes(layout, ir_channels))
-        self.port = _engine.Port(self._memory, layout=layout, ir_channels=ir_channels, rate_hz=rate_hz)
+        self.port = _engine.Port(
+            self._memory, layout=layout, ir_channels=ir_channels, rate_hz=rate_hz
+        )
         self.server = pyo.Server(
-            sr=rate_hz, nchnls=2, ichnls=inputs, buffersize=block_frames, duplex=1, audio="manual", verbosity=1
+            sr=rate_hz,
+            nchnls=2,
+            ichnls=inputs,
+            buffersize=block_frames,
+            duplex=1,
+            audio="manual",
+            verbosity=1,
         )
         self.server.boot()
         self._input = _at(self.server.getInputAddr(), block_frames, inputs)

@@ -22,7 +22,9 @@ def load() -> SimpleNamespace:
     tkinter = sys.modules.get("tkinter")
     sys.modules["tkinter"] = None  # type: ignore[assignment]  # nor for another one: Tk and X11 would take 4 MB
     try:
-        with contextlib.redirect_stdout(io.StringIO()):  # it advertises window systems where there is none
+        with contextlib.redirect_stdout(
+            io.StringIO()
+        ):  # it advertises window systems where there is none
             found = _parts() or vars(importlib.import_module("pyo"))
     finally:
         del sys.modules["tkinter"]
@@ -41,7 +43,11 @@ def _parts() -> dict[str, Any]:
     if "pyo" in sys.modules or spec is None or spec.origin is None:
         return {}
     package = ModuleType("pyo")
-    package.__spec__, package.__file__, package.__path__ = spec, spec.origin, spec.submodule_search_locations or []
+    package.__spec__, package.__file__, package.__path__ = (
+        spec,
+        spec.origin,
+        spec.submodule_search_locations or [],
+    )
     sys.modules["pyo"] = package
     found: dict[str, Any] = {}
     try:

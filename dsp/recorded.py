@@ -53,7 +53,14 @@ def recording_grid(seconds: float) -> Grid:
 class RecordedRoom:
     """One recording at the engine's rate, cut into bands. Holds about 25 bytes for each sample; not for use by two threads at once."""
 
-    def __init__(self, samples: Floats, rate_hz: int, *, grid: Grid | None = None, onset_at: int | None = None) -> None:
+    def __init__(
+        self,
+        samples: Floats,
+        rate_hz: int,
+        *,
+        grid: Grid | None = None,
+        onset_at: int | None = None,
+    ) -> None:
         """`samples`: float32 (1, 2 or 4 channels, taps). `grid`: its bands are the ones of all maps that this room will see."""
         self.samples, self.rate_hz = np.ascontiguousarray(samples, np.float32), rate_hz
         self.grid = grid or Grid()
@@ -92,9 +99,13 @@ class RecordedRoom:
             low = grid.frame_centre_s - half
             high = np.minimum(grid.frame_centre_s + half, end_s)
             # What the band's filter spreads before the onset belongs to it.
-            passed = np.interp(high, at, through) - np.where(low > 0, np.interp(low, at, through), 0)
+            passed = np.interp(high, at, through) - np.where(
+                low > 0, np.interp(low, at, through), 0
+            )
             passed = np.where(grid.frame_centre_s < end_s, passed, 0)
-            level[w.band] = 10 * np.log10(np.maximum(passed / np.maximum(high - np.maximum(low, 0), step_s), 1e-30))
+            level[w.band] = 10 * np.log10(
+                np.maximum(passed / np.maximum(high - np.maximum(low, 0), step_s), 1e-30)
+            )
         level = np.maximum(level, level.max() + FLOOR_DB)
         self._measured = {grid: EnergyMap(level, grid)}
         return self._measured[grid]
@@ -108,11 +119,19 @@ class RecordedRoom:
             padded = np.pad(self.samples, ((0, 0), (self._margin, self._margin)))
             taps = round(padded.shape[1] * size)
             scaled = np.fft.irfft(np.fft.rfft(padded)[:, : taps // 2 + 1], taps).astype(np.float32)
-            begin, end = round(self._margin * size), round((self._margin + self.samples.shape[1]) * size)
+            begin, end = (
+                round(self._margin * size),
+                round((self._margin + self.samples.shape[1]) * size),
+            )
             at = min(round(self.onset * size), end - begin - 1)
             self._resized = (
                 size,
-                RecordedRoom(scaled[:, begin : max(end, begin + 1)], self.rate_hz, grid=self.grid, onset_at=max(at, 0)),
+                RecordedRoom(
+                    scaled[:, begin : max(end, begin + 1)],
+                    self.rate_hz,
+                    grid=self.grid,
+                    onset_at=max(at, 0),
+                ),
             )
         return self._resized[1]
 
@@ -124,12 +143,17 @@ class RecordedRoom:
         reliable = np.arange(room.grid.frames) <= last_reliable(own, room.grid)[:, None]
         excess = gain - np.where(reliable, REACH_DB, NOISE_REACH_DB)
         # Nor is there a carrier in a band that hardly has any energy: what a low-pass, or a larger size, left of it.
-        whole_db = [10 * np.log10((10 ** (level / 10)) @ room.grid.frame_s) for level in (own, room.level_db)]
+        whole_db = [
+            10 * np.log10((10 ** (level / 10)) @ room.grid.frame_s)
+            for level in (own, room.level_db)
+        ]
         silent = (own < own.max() + FLOOR_DB + 1) | (whole_db[0] < whole_db[1] - WEAK_DB)[:, None]
         excess = np.where(silent & (gain > NOISE_REACH_DB), 200.0, excess)
         share_db = 10 * np.log10(weight) - np.maximum(excess, 0)
         curves = Curves(room.grid)
-        groups = grouped(self._windows, self._carriers, lambda n: curves.place(n, self._seconds, self._start_s))
+        groups = grouped(
+            self._windows, self._carriers, lambda n: curves.place(n, self._seconds, self._start_s)
+        )
         gains = amplitude(curves.join((gain + share_db).astype(np.float32)))
         spectrum = spectra(groups, gains, self._frames // 2 + 1)
         taps = self.samples.shape[1]
@@ -155,7 +179,10 @@ def render(
     rate_hz = parts[0][1].rate_hz
     maps = [room.measured(room.grid) for _, room in parts]
     # Straight lines in place of the recordings' noise: half-way between a tail and silence is a shorter tail, not a softer noise.
-    level = sum(np.float32(w) * without_floor(m.level_db, m.grid) for (w, _), m in zip(parts, maps, strict=True))
+    level = sum(
+        np.float32(w) * without_floor(m.level_db, m.grid)
+        for (w, _), m in zip(parts, maps, strict=True)
+    )
     level = np.maximum(level, np.max(level) + 2 * FLOOR_DB)
     target = shape_map(EnergyMap(np.asarray(level, np.float32), maps[0].grid), shape, longest_s)
     rooms = [(weight, room.resized(shape.size)) for weight, room in parts]
@@ -168,10 +195,15 @@ def render(
         ir, share = room.played(target, weight)
         missing -= share
         played.append((lead - room.onset, _as_channels(ir, channels)))
-    energy = 10 ** ((target.level_db.astype(np.float64) - target.level_db.max()) / 10) * target.grid.frame_s
+    energy = (
+        10 ** ((target.level_db.astype(np.float64) - target.level_db.max()) / 10)
+        * target.grid.frame_s
+    )
     missing = np.clip(missing, 0, 1)
     if (energy * missing).sum() > energy.sum() * 10 ** (FILL_DB / 10):
-        fill = replace(target, level_db=(target.level_db + 10 * np.log10(missing + 1e-6)).astype(np.float32))
+        fill = replace(
+            target, level_db=(target.level_db + 10 * np.log10(missing + 1e-6)).astype(np.float32)
+        )
         played.append((lead, _fill(fill, channels, noise)))
         taps = max(taps, lead + played[-1][1].shape[1])
     result = np.zeros((channels, taps), np.float32)
@@ -180,7 +212,10 @@ def render(
         result[:, at + begin : at + ir.shape[1]] += ir[:, begin:]
     # The end that nobody hears is left away: the kernel's work goes with the length.
     left = np.cumsum(np.einsum("ct,ct->t", result, result)[::-1].astype(np.float64))[::-1]
-    taps = min(int(np.count_nonzero(left > left[0] * 10 ** (SILENCE_DB / 10))) + 1, round(longest_s * rate_hz))
+    taps = min(
+        int(np.count_nonzero(left > left[0] * 10 ** (SILENCE_DB / 10))) + 1,
+        round(longest_s * rate_hz),
+    )
     return normalise(with_width(result[:, :taps], width))
 
 
@@ -214,5 +249,8 @@ def with_width(ir: Floats, width: float) -> Floats:
     pairs = ir.reshape(-1, 2, ir.shape[1])
     if width == -1:
         return np.ascontiguousarray(pairs[:, ::-1].reshape(ir.shape))
-    middle, side = (pairs[:, 0] + pairs[:, 1]) / 2, (pairs[:, 0] - pairs[:, 1]) * np.float32(width / 2)
+    middle, side = (
+        (pairs[:, 0] + pairs[:, 1]) / 2,
+        (pairs[:, 0] - pairs[:, 1]) * np.float32(width / 2),
+    )
     return np.ascontiguousarray(np.stack([middle + side, middle - side], axis=1).reshape(ir.shape))

@@ -79,7 +79,11 @@ def shape_map(room: EnergyMap, shape: Shape, longest_s: float = 10.0) -> EnergyM
     if shape.decay != 1 or shape.attack_s > 0:
         fallen = _smooth_fall(level, grid)
         share = _rate_share(level, direct, fallen, shape.decay, grid)
-        level = level + _at(fallen, grid, centre) - share * _at(fallen, grid, np.maximum(centre - shape.attack_s, 0))
+        level = (
+            level
+            + _at(fallen, grid, centre)
+            - share * _at(fallen, grid, np.maximum(centre - shape.attack_s, 0))
+        )
     tilt = shape.tilt_db * _tilt(grid)
     level = (
         level
@@ -103,7 +107,9 @@ def backwards(ir: Floats, rate_hz: int) -> Floats:
     taps = max(1, int(np.count_nonzero(left > left[0] * 1e-6)))
     ir = np.ascontiguousarray(ir[:, :taps][:, ::-1])
     rise = min(taps // 4, int(0.01 * rate_hz))
-    ir[:, :rise] *= np.sin(np.pi / 2 * (np.arange(rise) + 0.5) / max(rise, 1), dtype=np.float32) ** 2
+    ir[:, :rise] *= (
+        np.sin(np.pi / 2 * (np.arange(rise) + 0.5) / max(rise, 1), dtype=np.float32) ** 2
+    )
     return ir
 
 
@@ -113,7 +119,9 @@ def cut(ir: Floats, taps: int, rate_hz: int) -> Floats:
         return ir
     ir = np.ascontiguousarray(ir[:, :taps])
     fade = min(taps, int(0.05 * rate_hz))
-    ir[:, taps - fade :] *= np.cos(np.pi / 2 * (np.arange(fade) + 0.5) / max(fade, 1), dtype=np.float32) ** 2
+    ir[:, taps - fade :] *= (
+        np.cos(np.pi / 2 * (np.arange(fade) + 0.5) / max(fade, 1), dtype=np.float32) ** 2
+    )
     return ir
 
 
@@ -171,9 +179,13 @@ def _stretched(level: Floats, grid: Grid, target: Grid, size: float) -> Floats:
     beyond = time > grid.duration_s
     if beyond.any():
         rate = _slope_db_s(level, grid, np.full(grid.bands, grid.frames - 1))
-        points[:, beyond] -= rate[:, None] * (time[beyond] - grid.frame_centre_s[-1]).astype(np.float32)
+        points[:, beyond] -= rate[:, None] * (time[beyond] - grid.frame_centre_s[-1]).astype(
+            np.float32
+        )
     points = points.reshape(grid.bands, target.frames, NODES)
-    middle = points.mean(axis=2, keepdims=True)  # far below it nothing can be told from 0 in float32
+    middle = points.mean(
+        axis=2, keepdims=True
+    )  # far below it nothing can be told from 0 in float32
     return np.asarray(middle[:, :, 0] + _decibels(_power(points - middle).mean(axis=2)))
 
 
@@ -182,7 +194,9 @@ def _slope_db_s(level: Floats, grid: Grid, last: NDArray[np.intp]) -> Floats:
     centre = grid.frame_centre_s
     end_s = centre[last][:, None]
     weight = (
-        grid.frame_s * (centre <= end_s) * ((centre >= 0.6 * end_s) | (np.arange(grid.frames) >= last[:, None] - 3))
+        grid.frame_s
+        * (centre <= end_s)
+        * ((centre >= 0.6 * end_s) | (np.arange(grid.frames) >= last[:, None] - 3))
     )
     weight = weight / weight.sum(axis=1, keepdims=True)
     off = centre - (weight * centre).sum(axis=1, keepdims=True)
@@ -193,7 +207,8 @@ def _slope_db_s(level: Floats, grid: Grid, last: NDArray[np.intp]) -> Floats:
 def _among_bands(values: NDArray[np.floating], bands: int) -> Floats:
     """Means over each band and its neighbours: a narrow band's figures are as noisy as its sound, and neighbours decay much alike."""
     return np.asarray(
-        np.convolve(np.pad(values, bands // 2, mode="edge"), np.full(bands, 1 / bands), "valid"), np.float32
+        np.convolve(np.pad(values, bands // 2, mode="edge"), np.full(bands, 1 / bands), "valid"),
+        np.float32,
     )
 
 
@@ -205,10 +220,13 @@ def without_floor(level: Floats, grid: Grid) -> Floats:
     rate = _slope_db_s(level, grid, last)
     # The line starts from the mean of the last frames: one of them alone may be a dip.
     frames = np.clip(last[:, None] - np.arange(4), 0, None)
-    start = (np.take_along_axis(level, frames, 1) - rate[:, None] * (centre[last][:, None] - centre[frames])).mean(
-        axis=1
+    start = (
+        np.take_along_axis(level, frames, 1)
+        - rate[:, None] * (centre[last][:, None] - centre[frames])
+    ).mean(axis=1)
+    return np.asarray(
+        np.where(past_s > 0, start[:, None] - rate[:, None] * past_s, level), np.float32
     )
-    return np.asarray(np.where(past_s > 0, start[:, None] - rate[:, None] * past_s, level), np.float32)
 
 
 def last_reliable(level: Floats, grid: Grid) -> NDArray[np.intp]:
@@ -225,16 +243,28 @@ def last_reliable(level: Floats, grid: Grid) -> NDArray[np.intp]:
     time = grid.frame_centre_s / grid.frame_edge_s[grid.frames - sounding[::-1].argmax()]
     tenths = [(time >= share) & (time < share + 0.1) for share in (0.8, 0.9)]
     if all(tenth.any() for tenth in tenths):
-        before, end = (_decibels(_power(level[:, tenth] - level.max()).mean(axis=1)) + level.max() for tenth in tenths)
-        heard = np.where(np.abs(_among_bands(before - end, 9)) < 1.5, np.maximum(heard, end + 10.0), heard)
+        before, end = (
+            _decibels(_power(level[:, tenth] - level.max()).mean(axis=1)) + level.max()
+            for tenth in tenths
+        )
+        heard = np.where(
+            np.abs(_among_bands(before - end, 9)) < 1.5, np.maximum(heard, end + 10.0), heard
+        )
     # So has a band that stands still for the middle third of the recording, whatever a fade-out does at its end: a pilot tone, hum.
     thirds = [(time >= begin) & (time < begin + 0.2) for begin in (0.4, 0.6)]
     steady = np.zeros(grid.bands, bool)
     if all(third.any() for third in thirds):
-        before, end = (_decibels(_power(level[:, third] - level.max()).mean(axis=1)) + level.max() for third in thirds)
-        still = (np.abs(_among_bands(before - end, 3)) < STEADY_DB) | (np.abs(before - end) < STEADY_DB / 4)
+        before, end = (
+            _decibels(_power(level[:, third] - level.max()).mean(axis=1)) + level.max()
+            for third in thirds
+        )
+        still = (np.abs(_among_bands(before - end, 3)) < STEADY_DB) | (
+            np.abs(before - end) < STEADY_DB / 4
+        )
         steady = still & (end > level.max() + FLOOR_DB + 10)
-        if np.count_nonzero(steady) > grid.bands // 2:  # a plateau before a gate stands still in all bands
+        if (
+            np.count_nonzero(steady) > grid.bands // 2
+        ):  # a plateau before a gate stands still in all bands
             steady[:] = False
         heard = np.where(steady, np.maximum(heard, end + 10.0), heard)
     reliable = level > heard[:, None]
@@ -251,13 +281,16 @@ def _smooth_fall(level: Floats, grid: Grid) -> Floats:
     early = np.count_nonzero(grid.frame_centre_s < SPARSE_S)
     level, top = level.copy(), level.max(axis=1, keepdims=True)
     level[:, :early] = (
-        _decibels(np.einsum("bi,if->bf", _power(level[:, :early] - top), _blur_matrix(grid, early))) + top
+        _decibels(np.einsum("bi,if->bf", _power(level[:, :early] - top), _blur_matrix(grid, early)))
+        + top
     )
     rate = -np.einsum("bi,if->bf", level, _slope_matrix(grid))
     # Before the curve has fallen by 5 dB a level that stands still is a diffuse field that falls and reflections that come; one that
     # rises is a swell, which is left alone.
     before = np.clip(1 + 2 * rate / mean, 0, 1) * mean
-    rate = np.where(grid.frame_centre_s < start[:, None], before, np.clip(rate, 0, DETAIL_RATE * mean))
+    rate = np.where(
+        grid.frame_centre_s < start[:, None], before, np.clip(rate, 0, DETAIL_RATE * mean)
+    )
     fallen = np.zeros((grid.bands, grid.frames + 1), np.float32)
     np.cumsum(rate * grid.frame_s, axis=1, out=fallen[:, 1:])
     return fallen
@@ -271,7 +304,9 @@ def _at(curve: Floats, grid: Grid, time_s: Doubles) -> Floats:
     return np.asarray(curve[:, frame] + share * (curve[:, frame + 1] - curve[:, frame]))
 
 
-def _rate_share(level: Floats, direct: Floats | None, fallen: Floats, decay: float, grid: Grid) -> Floats:
+def _rate_share(
+    level: Floats, direct: Floats | None, fallen: Floats, decay: float, grid: Grid
+) -> Floats:
     """(bands, 1): the factor on the rate of each smooth decay with which T30 becomes `decay` times what it was. That is 1 / decay
     where the decay is a straight line; elsewhere a few steps of fixed-point iteration find it."""
     share = np.full((grid.bands, 1), 1 / decay, np.float32)
@@ -287,7 +322,9 @@ def _rate_share(level: Floats, direct: Floats | None, fallen: Floats, decay: flo
         # A greater share shortens the decay, but by leaps where a second, slower one comes up: what overshoots is halved.
         low, high = np.where(ratio > 1, share, low), np.where(ratio < 1, share, high)
         guess = share * ratio
-        share = np.where((guess > low) & (guess < high), guess, np.where(ratio == 1, share, np.sqrt(low * high)))
+        share = np.where(
+            (guess > low) & (guess < high), guess, np.where(ratio == 1, share, np.sqrt(low * high))
+        )
         share = share.astype(np.float32)
     return share
 
@@ -302,7 +339,9 @@ def _t30_s(level: Floats, direct: Floats | None, grid: Grid) -> Floats:
     return np.asarray(np.maximum(-60 * slope, 1e-3))
 
 
-def _crossings_s(level: Floats, direct: Floats | None, grid: Grid, limits_db: NDArray[np.floating]) -> Floats:
+def _crossings_s(
+    level: Floats, direct: Floats | None, grid: Grid, limits_db: NDArray[np.floating]
+) -> Floats:
     """When the decay curve of each band passes each limit, (limits, bands); the map's end where it does not."""
     top = level.max(axis=1, keepdims=True)
     energy = _power(level - top) * grid.frame_s.astype(np.float32)
@@ -340,5 +379,7 @@ def _slope_matrix(grid: Grid) -> Floats:
     weight /= weight.sum(axis=0)
     off = centre[:, None] - (weight * centre[:, None]).sum(axis=0)
     matrix = weight * off / (weight * off**2).sum(axis=0)
-    matrix[np.abs(matrix) < 1e-9 * np.abs(matrix).max(axis=0)] = 0  # denormal float32 would take ten times the time
+    matrix[np.abs(matrix) < 1e-9 * np.abs(matrix).max(axis=0)] = (
+        0  # denormal float32 would take ten times the time
+    )
     return np.asarray(matrix, np.float32)

@@ -74,7 +74,9 @@ class Bands:
     bands: NDArray[np.intp]
     first_bin: NDArray[np.intp]
     window: Floats  # (bands, samples)
-    carriers: NDArray[np.complex64]  # (channels, bands, samples); a square magnitude of 1 is an energy of 1 per second
+    carriers: NDArray[
+        np.complex64
+    ]  # (channels, bands, samples); a square magnitude of 1 is an energy of 1 per second
     node: NDArray[np.intp]  # (samples,): the curve's node before each sample
     share: Floats  # (samples,): how far each lies between that node and the next
 
@@ -84,23 +86,31 @@ class Curves:
 
     def __init__(self, grid: Grid) -> None:
         quarters = (np.arange(NODES) + 0.5) / NODES
-        self.time_s = np.asarray((grid.frame_edge_s[:-1, None] + grid.frame_s[:, None] * quarters).ravel())
+        self.time_s = np.asarray(
+            (grid.frame_edge_s[:-1, None] + grid.frame_s[:, None] * quarters).ravel()
+        )
         at = np.searchsorted(grid.frame_centre_s, self.time_s)
         self._after = np.clip(at, 1, grid.frames - 1)
         before = grid.frame_centre_s[self._after - 1]
         share = (self.time_s - before) / (grid.frame_centre_s[self._after] - before)
-        self._share = np.clip(share, 0, 1).astype(np.float32)  # level before the first centre and after the last
+        self._share = np.clip(share, 0, 1).astype(
+            np.float32
+        )  # level before the first centre and after the last
 
     def join(self, points: Floats) -> Floats:
         """Straight lines between the values (bands, frames) of the frames' centres, at the nodes."""
         low = points[:, self._after - 1]
         return np.asarray(low + self._share * (points[:, self._after] - low))
 
-    def place(self, samples: int, seconds: float, start_s: float = 0.0) -> tuple[NDArray[np.intp], Floats]:
+    def place(
+        self, samples: int, seconds: float, start_s: float = 0.0
+    ) -> tuple[NDArray[np.intp], Floats]:
         """Node and share (see Bands) of `samples` that cover `seconds` from `start_s` on; the ends hold beyond the curve."""
         at = start_s + np.arange(samples) * (seconds / samples)
         node = np.clip(np.searchsorted(self.time_s, at) - 1, 0, len(self.time_s) - 2)
-        share = np.clip((at - self.time_s[node]) / (self.time_s[node + 1] - self.time_s[node]), 0, 1)
+        share = np.clip(
+            (at - self.time_s[node]) / (self.time_s[node + 1] - self.time_s[node]), 0, 1
+        )
         return node, share.astype(np.float32)
 
 
@@ -121,7 +131,9 @@ class BandWindow:
     """The window times this gives a carrier of unit magnitude an energy of 1 per second in the band."""
 
 
-def band_windows(rate_hz: int, grid: Grid, frames: int, *, whole: bool, steps: int = 1) -> list[BandWindow]:
+def band_windows(
+    rate_hz: int, grid: Grid, frames: int, *, whole: bool, steps: int = 1
+) -> list[BandWindow]:
     """The bands of `frames` samples. `whole`: the outermost bands take all that lies beyond them, so that the squares add to 1 everywhere;
     else they roll off. `steps`: a divisor of `frames`; for the same `frames / steps` a band has the same rate, size / frames, and
     begins at the same frequency."""
@@ -131,7 +143,9 @@ def band_windows(rate_hz: int, grid: Grid, frames: int, *, whole: bool, steps: i
     step = centre[1] - centre[0]
     # Once for all bands: on a small board these logarithms are what the first room waits for.
     bin_erb, step_erb = hz_to_erb(bin_hz), hz_to_erb(step_hz)
-    end = len(step_hz) - (steps > 1)  # of several steps the bin at the Nyquist frequency is no multiple
+    end = len(step_hz) - (
+        steps > 1
+    )  # of several steps the bin at the Nyquist frequency is no multiple
     used = [b for b in range(grid.bands) if grid.centre_hz[b] <= 0.49 * rate_hz]
 
     def distance(erb: NDArray[np.float64], band: int) -> NDArray[np.float64]:
@@ -146,10 +160,14 @@ def band_windows(rate_hz: int, grid: Grid, frames: int, *, whole: bool, steps: i
     windows = []
     for band in used:
         away = distance(step_erb, band)
-        inside = np.flatnonzero((np.abs(away) < 1) | ((away < 0) & (band == 0) & (step_hz > LOWEST_HZ)))
+        inside = np.flatnonzero(
+            (np.abs(away) < 1) | ((away < 0) & (band == 0) & (step_hz > LOWEST_HZ))
+        )
         if not len(inside):
             continue
-        size = min(smooth_number(len(inside) + 2), end)  # the bins between two coarser ones, at either end
+        size = min(
+            smooth_number(len(inside) + 2), end
+        )  # the bins between two coarser ones, at either end
         first = max(0, min(int(inside[0]) - 1, end - size))
         bins = slice(first * steps, (first + size) * steps)
         hz = bin_hz[bins]
@@ -181,7 +199,9 @@ def grouped(
                 np.array([windows[i].band for i in rows]),
                 np.array([windows[i].first for i in rows]),
                 np.stack([windows[i].window * windows[i].scale for i in rows]).astype(np.float32),
-                carriers[rows[0]][:, None] if len(rows) == 1 else np.stack([carriers[i] for i in rows], axis=1),
+                carriers[rows[0]][:, None]
+                if len(rows) == 1
+                else np.stack([carriers[i] for i in rows], axis=1),
                 *place(size),
             )
         )
@@ -219,7 +239,9 @@ class _Carriers:
         self._samples: list[NDArray[np.complex64]] = []
 
     def windows(self, steps: int) -> list[BandWindow]:
-        return band_windows(self._rate_hz, self._grid, steps * self.step_frames, whole=False, steps=steps)
+        return band_windows(
+            self._rate_hz, self._grid, steps * self.step_frames, whole=False, steps=steps
+        )
 
     def samples(self, steps: int) -> list[NDArray[np.complex64]]:
         """The beginnings of all carriers: random phases, and as flat as can be (see `flatten`)."""
@@ -243,7 +265,9 @@ class _Carriers:
 
 
 @lru_cache(maxsize=3)
-def _carriers(rate_hz: int, bands: int, lowest_hz: float, highest_hz: float, seed: int) -> _Carriers:
+def _carriers(
+    rate_hz: int, bands: int, lowest_hz: float, highest_hz: float, seed: int
+) -> _Carriers:
     """Grids that differ only in time share their carriers."""
     return _Carriers(rate_hz, Grid(bands=bands, lowest_hz=lowest_hz, highest_hz=highest_hz), seed)
 
@@ -282,7 +306,9 @@ class Synthesiser:
         self._curves = Curves(grid)
         self._places: dict[int, tuple[NDArray[np.intp], Floats]] = {}
         self._bench = lru_cache(maxsize=BENCHES)(self._build)
-        self._unprepared = sorted({self._steps(grid.duration_s * part / BENCHES) for part in range(BENCHES + 1)})[::-1]
+        self._unprepared = sorted(
+            {self._steps(grid.duration_s * part / BENCHES) for part in range(BENCHES + 1)}
+        )[::-1]
         self._frame_s = grid.frame_s.astype(np.float32)
 
     def prepare(self) -> bool:
@@ -293,7 +319,9 @@ class Synthesiser:
         self._bench(self._unprepared.pop(0))
         return True
 
-    def __call__(self, room: EnergyMap, width: float = 1.0, *, faithful_level: bool = False) -> Floats:
+    def __call__(
+        self, room: EnergyMap, width: float = 1.0, *, faithful_level: bool = False
+    ) -> Floats:
         """The IR, float32 (2, taps), C-contiguous; taps adapt to the room's decay and end within the grid's duration.
 
         `width` -4 .. 4: 0 is mono, 1 the correlation of a diffuse field at two ears, beyond it less and then negative correlation;
@@ -323,7 +351,9 @@ class Synthesiser:
         ir[1] = np.fft.irfft(middle - side, bench.frames)[:taps]
         fade = min(taps // 4, int(0.05 * self.rate_hz))
         if fade:
-            ir[:, -fade:] *= 0.5 + 0.5 * np.cos(np.pi * (np.arange(fade) + 1) / (fade + 1), dtype=np.float32)
+            ir[:, -fade:] *= 0.5 + 0.5 * np.cos(
+                np.pi * (np.arange(fade) + 1) / (fade + 1), dtype=np.float32
+            )
         if room.direct_db is not None:
             direct = self._direct(room.direct_db)
             ir[:, : len(direct)] += direct[:taps]
@@ -346,7 +376,12 @@ class Synthesiser:
             node, share = self._places[size // steps]
             return node[:size], share[:size]
 
-        return _Bench(frames, grouped(windows, [x[:, : w.size] for x, w in zip(samples, windows, strict=True)], place))
+        return _Bench(
+            frames,
+            grouped(
+                windows, [x[:, : w.size] for x, w in zip(samples, windows, strict=True)], place
+            ),
+        )
 
     def _amplitudes(self, level_db: Floats) -> Floats:
         """Amplitude curves (bands, nodes) whose energy in each frame is the map's: dB are joined by straight lines, as decays are,
@@ -357,14 +392,18 @@ class Synthesiser:
             line = self._curves.join(points)
             mean = np.exp2(line * np.float32(np.log2(10) / 10)).reshape(shape).mean(axis=2)
             points += level_db - 10 * np.log10(np.maximum(mean, 1e-30))
-            np.clip(points, level_db - 20, level_db + 20, out=points)  # cliffs cannot be met exactly: do not swing
+            np.clip(
+                points, level_db - 20, level_db + 20, out=points
+            )  # cliffs cannot be met exactly: do not swing
         return amplitude(self._curves.join(points))
 
     def _length_s(self, room: EnergyMap) -> float:
         """When the room has decayed by SILENCE_DB of its energy, direct sound and all."""
         energy = (10 ** (room.level_db.astype(np.float64) / 10)).sum(axis=0) * self._frame_s
         left = np.cumsum(energy[::-1])[::-1]
-        total = left[0] + (0 if room.direct_db is None else (10 ** (room.direct_db.astype(np.float64) / 10)).sum())
+        total = left[0] + (
+            0 if room.direct_db is None else (10 ** (room.direct_db.astype(np.float64) / 10)).sum()
+        )
         audible = np.flatnonzero(left > total * 10 ** (SILENCE_DB / 10))
         last = audible[-1] + 1 if len(audible) else 1
         return float(max(self.grid.frame_edge_s[last], 0.02))

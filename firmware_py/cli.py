@@ -130,7 +130,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
             return 128 + (_stop.number or signal.SIGINT)
         if isinstance(error, BrokenPipeError):  # its reader (`| head`) has seen enough
             return 0
-        if not isinstance(error, UserError | ValueError | OSError | ImportError) or os.environ.get("NVERB_TRACEBACK"):
+        if not isinstance(error, UserError | ValueError | OSError | ImportError) or os.environ.get(
+            "NVERB_TRACEBACK"
+        ):
             raise
         print(f"nverb: {reason(error)}", file=sys.stderr)
         return getattr(error, "status", 1)
@@ -143,7 +145,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _command(arguments: Sequence[str]) -> int:
-    parser = build_parser([ALONE[arguments[0]]] if arguments and arguments[0] in ALONE else COMMANDS)
+    parser = build_parser(
+        [ALONE[arguments[0]]] if arguments and arguments[0] in ALONE else COMMANDS
+    )
     complete(parser)
     try:
         args = parser.parse_args(arguments)

@@ -42,16 +42,23 @@ def measure(decoder: Decoder, seed: int = 0) -> Axes:
     for _ in range(LINES):
         begin, end = random.uniform(LATENT_LOW, LATENT_HIGH, (2, KNOBS))
         points = begin + (end - begin) * np.linspace(0.0, 1.0, POINTS)[:, None]
-        rooms = [decoder.energy_map(float(point[0]), float(point[1]), float(point[2])) for point in points]
+        rooms = [
+            decoder.energy_map(float(point[0]), float(point[1]), float(point[2]))
+            for point in points
+        ]
         packed = np.concatenate([measures.pack_map(room) for room in rooms])
         quantities = measures.knobs(*measures.unpack(packed))
         for axis in range(KNOBS):
             if abs(end[axis] - begin[axis]) >= SHORTEST:
                 found[axis].append(spearman(points[:, axis], quantities[:, axis]))
-    return Axes(np.array([np.mean(each) for each in found]), np.array([np.min(each) for each in found]))
+    return Axes(
+        np.array([np.mean(each) for each in found]), np.array([np.min(each) for each in found])
+    )
 
 
-def spearman(a: NDArray[np.float64] | NDArray[np.float32], b: NDArray[np.float64] | NDArray[np.float32]) -> float:
+def spearman(
+    a: NDArray[np.float64] | NDArray[np.float32], b: NDArray[np.float64] | NDArray[np.float32]
+) -> float:
     """Rank correlation of two sequences (n,) without ties."""
     ranks = [np.argsort(np.argsort(values)).astype(float) for values in (a, b)]
     return float(np.corrcoef(ranks[0], ranks[1])[0, 1])

@@ -173,7 +173,9 @@ def read(path: Path) -> ModelFile:
 def parse(data: bytes, path: str) -> ModelFile:
     """Check and parse a model file's bytes. Messages call them `path`. Raises ModelError."""
     if len(data) < _HEAD.size or not data.startswith(MAGIC):
-        raise ModelError(f"{path}: not an nverb model file (make one with `nverb model train` or `nverb model import`)")
+        raise ModelError(
+            f"{path}: not an nverb model file (make one with `nverb model train` or `nverb model import`)"
+        )
     _, version, length, digest = _HEAD.unpack_from(data)
     if version != FORMAT_VERSION:
         raise ModelError(
@@ -194,12 +196,16 @@ def parse(data: bytes, path: str) -> ModelFile:
     if length + sum(sizes) != len(body):
         raise ModelError(f"{path}: the sizes in its description do not add up to the file's")
     starts = [length + sum(sizes[:part]) for part in range(len(sizes))]
-    network, inputs, index, outputs = (bytes(body[at : at + size]) for at, size in zip(starts, sizes, strict=True))
+    network, inputs, index, outputs = (
+        bytes(body[at : at + size]) for at, size in zip(starts, sizes, strict=True)
+    )
     if network[4:8] != b"TFL3":
         raise ModelError(f"{path}: its network is not TFLite")
     golden_index = np.frombuffer(index, "<u4")
     golden_inputs = np.frombuffer(inputs, "<f4").reshape(description.golden, description.inputs)
-    golden_outputs = np.frombuffer(outputs, "<f4").reshape(description.golden, description.golden_outputs)
+    golden_outputs = np.frombuffer(outputs, "<f4").reshape(
+        description.golden, description.golden_outputs
+    )
     if golden_index.max() >= description.outputs:
         raise ModelError(f"{path}: a golden vector has an index beyond the outputs")
     if not (np.isfinite(golden_inputs).all() and np.isfinite(golden_outputs).all()):
@@ -220,16 +226,26 @@ def _description(path: str, text: bytes) -> Description:
     for name, (low, high) in _BOUNDS.items():
         value = found[name]
         whole = name not in ("lowest_hz", "highest_hz", "first_frame_s", "duration_s", "db_range")
-        if isinstance(value, bool) or not isinstance(value, int if whole else (int, float)) or not low <= value <= high:
+        if (
+            isinstance(value, bool)
+            or not isinstance(value, int if whole else (int, float))
+            or not low <= value <= high
+        ):
             raise ModelError(
                 f"{path}: {name} is {value!r:.40}; it must be "
                 f"{'a whole number ' if whole else ''}from {low:g} to {high:g}"
             )
     for name in ("name", "kind", "quantisation"):
-        if not isinstance(found[name], str) or not 0 < len(found[name]) <= 80 or not found[name].isprintable():
+        if (
+            not isinstance(found[name], str)
+            or not 0 < len(found[name]) <= 80
+            or not found[name].isprintable()
+        ):
             raise ModelError(f"{path}: {name} must be text of 1 to 80 characters")
     if found["kind"] not in KINDS:
-        raise ModelError(f"{path}: a model of kind {found['kind']!r}; this nverb supports {', '.join(KINDS)}")
+        raise ModelError(
+            f"{path}: a model of kind {found['kind']!r}; this nverb supports {', '.join(KINDS)}"
+        )
     if not isinstance(found["repaired"], bool):
         raise ModelError(f"{path}: repaired must be true or false")
     figures = found["figures"]
@@ -294,8 +310,14 @@ class Network:
             ("input", inputs, description.inputs),
             ("output", outputs, description.outputs),
         ):
-            if len(tensors) != 1 or tensors[0]["dtype"] is not np.float32 or int(np.prod(tensors[0]["shape"])) != size:
-                raise ModelError(f"{where}: its network must have one float32 {what} of {size} values")
+            if (
+                len(tensors) != 1
+                or tensors[0]["dtype"] is not np.float32
+                or int(np.prod(tensors[0]["shape"])) != size
+            ):
+                raise ModelError(
+                    f"{where}: its network must have one float32 {what} of {size} values"
+                )
         self._in, self._out = inputs[0]["index"], outputs[0]["index"]
         self._in_shape = tuple(int(length) for length in inputs[0]["shape"])
         self._where, self._outputs = where, description.outputs
@@ -313,11 +335,17 @@ class Network:
         Raises ModelError if the network fails.
         """
         try:
-            self._interpreter.set_tensor(self._in, np.asarray(values, np.float32).reshape(self._in_shape))
+            self._interpreter.set_tensor(
+                self._in, np.asarray(values, np.float32).reshape(self._in_shape)
+            )
             self._interpreter.invoke()
             result = self._interpreter.get_tensor(self._out).ravel()
         except (ValueError, RuntimeError) as error:
-            raise ModelError(f"{self._where}: TFLite cannot run its network ({first_line(error)})") from None
+            raise ModelError(
+                f"{self._where}: TFLite cannot run its network ({first_line(error)})"
+            ) from None
         if len(result) != self._outputs:
-            raise ModelError(f"{self._where}: its network returns {len(result)} values, not {self._outputs}")
+            raise ModelError(
+                f"{self._where}: its network returns {len(result)} values, not {self._outputs}"
+            )
         return cast("NDArray[np.float32]", result)

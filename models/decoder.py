@@ -43,7 +43,9 @@ class Decoder:
         self._grid = description.grid
 
     @classmethod
-    def open(cls, path: Path | str = SHIPPED / "decoder.nvmodel", *, trusted: bool = False) -> Decoder:
+    def open(
+        cls, path: Path | str = SHIPPED / "decoder.nvmodel", *, trusted: bool = False
+    ) -> Decoder:
         """Open and verify a model file. Raises ModelError (NoRuntime without a TFLite runtime),
         OSError.
 
@@ -59,9 +61,13 @@ class Decoder:
         if description.kind not in ("rooms", "plug-in"):
             raise ModelError(f"{path}: a model of kind {description.kind!r}, not a room decoder")
         if description.kind == "rooms":
-            fits = description.inputs == LATENTS and description.outputs == description.bands * (description.frames + 1)
+            fits = description.inputs == LATENTS and description.outputs == description.bands * (
+                description.frames + 1
+            )
         else:
-            fits = description.inputs == 3 and description.outputs == reference.BINS * reference.FRAMES
+            fits = (
+                description.inputs == 3 and description.outputs == reference.BINS * reference.FRAMES
+            )
         if not fits:
             raise ModelError(
                 f"{path}: {description.inputs} latents to {description.outputs} values is the wrong shape for its kind"
@@ -80,7 +86,9 @@ class Decoder:
         """
         point = np.clip(np.asarray(latent, np.float32), -LATENT_LIMIT, LATENT_LIMIT)
         if point.shape != (self.description.inputs,):
-            raise ValueError(f"the model {self.name} has {self.description.inputs} latents, not {point.size}")
+            raise ValueError(
+                f"the model {self.name} has {self.description.inputs} latents, not {point.size}"
+            )
         return self._network(point)
 
     def picture(self, latent: Sequence[float]) -> NDArray[np.float32]:
@@ -91,11 +99,17 @@ class Decoder:
         """
         if not KNOBS <= len(latent) <= self.description.inputs:
             most = self.description.inputs
-            raise InvalidValue(f"{len(latent)} latents: {self.name} takes {f'3 to {most}' if most > 3 else '3'}")
+            raise InvalidValue(
+                f"{len(latent)} latents: {self.name} takes {f'3 to {most}' if most > 3 else '3'}"
+            )
         for value in latent:
             if not abs(value) <= LATENT_LIMIT:
-                raise InvalidValue(f"a latent of {value:g}: must be {-LATENT_LIMIT:g} to {LATENT_LIMIT:g}")
-        values = self.decode(np.pad(np.asarray(latent, np.float32), (0, self.description.inputs - len(latent))))
+                raise InvalidValue(
+                    f"a latent of {value:g}: must be {-LATENT_LIMIT:g} to {LATENT_LIMIT:g}"
+                )
+        values = self.decode(
+            np.pad(np.asarray(latent, np.float32), (0, self.description.inputs - len(latent)))
+        )
         if self.description.kind == "plug-in":
             return values.reshape(reference.BINS, reference.FRAMES)
         return np.asarray(measures.unpack(values[None], self._grid)[0][0])
@@ -103,9 +117,15 @@ class Decoder:
     def played_picture(self, latent: Sequence[float]) -> NDArray[np.float32]:
         """`picture` of a plug-in's decoder as it is played: repaired if the model file says so."""
         values = self.picture(latent)
-        return reference.repair(values, self.description.db_range) if self.description.repaired else values
+        return (
+            reference.repair(values, self.description.db_range)
+            if self.description.repaired
+            else values
+        )
 
-    def energy_map(self, x: float, y: float, z: float, colour: Sequence[float] | None = None) -> EnergyMap:
+    def energy_map(
+        self, x: float, y: float, z: float, colour: Sequence[float] | None = None
+    ) -> EnergyMap:
         """The room at a point, each coordinate in -2 .. 2.
 
         `colour`: up to `colours` more latents; missing ones are 0.
@@ -117,7 +137,9 @@ class Decoder:
             latent[KNOBS : KNOBS + len(given)] = given
         values = self.decode(latent)
         if not np.isfinite(values).all():
-            raise ModelError(f"the model {self.name} decodes ({x:g}, {y:g}, {z:g}) to values that are not finite")
+            raise ModelError(
+                f"the model {self.name} decodes ({x:g}, {y:g}, {z:g}) to values that are not finite"
+            )
         if self.description.kind == "plug-in":
             return reference.energy_map(
                 values.reshape(reference.BINS, reference.FRAMES),
@@ -149,7 +171,9 @@ class PluginEncoder:
         if about.kind != "plug-in encoder":
             raise ModelError(f"{path}: a model of kind {about.kind!r}, not a plug-in encoder")
         if (about.inputs, about.outputs) != (reference.BINS * reference.FRAMES, 3):
-            raise ModelError(f"{path}: {about.inputs} values to {about.outputs} is the wrong shape for its kind")
+            raise ModelError(
+                f"{path}: {about.inputs} values to {about.outputs} is the wrong shape for its kind"
+            )
         return cls(Network(model, str(path)))
 
     def encode(self, ir: NDArray[np.float32]) -> NDArray[np.float32]:
@@ -175,7 +199,9 @@ class Encoder:
         if about.kind != "room encoder":
             raise ModelError(f"{path}: a model of kind {about.kind!r}, not a room encoder")
         if (about.inputs, about.outputs) != (measures.POOLED_VALUES, LATENTS):
-            raise ModelError(f"{path}: {about.inputs} values to {about.outputs} is the wrong shape for its kind")
+            raise ModelError(
+                f"{path}: {about.inputs} values to {about.outputs} is the wrong shape for its kind"
+            )
         return cls(Network(model, path))
 
     def guess(self, packed: NDArray[np.float32]) -> NDArray[np.float32]:
@@ -184,7 +210,9 @@ class Encoder:
         """
         level, direct = measures.unpack(packed)
         measured = measures.squash(measures.knobs(level, direct)[0])
-        heard = LATENT_LIMIT * np.tanh(self._network(measures.pooled_db(level, direct)[0]) / LATENT_LIMIT)
+        heard = LATENT_LIMIT * np.tanh(
+            self._network(measures.pooled_db(level, direct)[0]) / LATENT_LIMIT
+        )
         return np.concatenate([measured, heard[KNOBS:]]).astype(np.float32)
 
     def encode(
@@ -248,7 +276,9 @@ def _early_db(direct: NDArray[np.float32], frames: NDArray[np.float32]) -> NDArr
     energy = direct[0][:, None] + np.concatenate(
         [np.zeros_like(frames[0][:, :1]), np.cumsum(frames[0], axis=1)], axis=1
     )
-    return np.asarray(10.0 * np.log10(np.maximum(energy / np.maximum(energy[:, -1:], 1e-30), 1e-7)), np.float32)
+    return np.asarray(
+        10.0 * np.log10(np.maximum(energy / np.maximum(energy[:, -1:], 1e-30), 1e-7)), np.float32
+    )
 
 
 def _fit(
@@ -267,9 +297,9 @@ def _fit(
         for axis in range(latents):
             moved = latent.copy()
             moved[axis] += step if latent[axis] < 0 else -step
-            jacobian[:, axis] = (target.residual(decoder.decode(moved.astype(np.float32))) - residual) / (
-                moved - latent
-            )[axis]
+            jacobian[:, axis] = (
+                target.residual(decoder.decode(moved.astype(np.float32))) - residual
+            ) / (moved - latent)[axis]
         gradient, normal = jacobian.T @ residual, jacobian.T @ jacobian
         for _ in range(5):
             change = np.linalg.solve(

@@ -87,7 +87,9 @@ class SearchCodec:
     Takes the nearest decay curves of a table, then searches around that point.
     """
 
-    def __init__(self, decoder: Decoder, steps: int = 11, progress: Callable[[int, int], None] | None = None) -> None:
+    def __init__(
+        self, decoder: Decoder, steps: int = 11, progress: Callable[[int, int], None] | None = None
+    ) -> None:
         self._decoder = decoder
         self.name = f"{decoder.name}, 3 latents"
         axis = np.linspace(LATENT_LOW, LATENT_HIGH, steps)
@@ -128,8 +130,12 @@ def curves_db(room: EnergyMap) -> Table:
 
     Octaves above the grid are at 0 dB.
     """
-    frames = measures.octave_matrix(room.grid) @ (measures.power(room.level_db) * room.grid.frame_s.astype(np.float32))
-    left = np.concatenate([np.cumsum(frames[:, ::-1], axis=1)[:, ::-1], np.zeros((len(frames), 1))], axis=1)
+    frames = measures.octave_matrix(room.grid) @ (
+        measures.power(room.level_db) * room.grid.frame_s.astype(np.float32)
+    )
+    left = np.concatenate(
+        [np.cumsum(frames[:, ::-1], axis=1)[:, ::-1], np.zeros((len(frames), 1))], axis=1
+    )
     at = np.stack([np.interp(_CURVE_S, room.grid.frame_edge_s, row) for row in left])
     if room.direct_db is not None:
         at[:, 0] += measures.octave_matrix(room.grid) @ measures.power(room.direct_db)
@@ -205,12 +211,17 @@ class CodecResult:
     def per_octave(self) -> Table:
         """(figures, octaves): medians of errors in percent, means of errors in dB."""
         with np.errstate(all="ignore"):
-            return np.stack([self._middle(self.table[:, figure], figure) for figure in range(len(FIGURES))])
+            return np.stack(
+                [self._middle(self.table[:, figure], figure) for figure in range(len(FIGURES))]
+            )
 
     def overall(self) -> Table:
         """(figures,): the same over all octaves."""
         return np.array(
-            [float(self._middle(self.table[:, figure].reshape(-1, 1), figure)[0]) for figure in range(len(FIGURES))]
+            [
+                float(self._middle(self.table[:, figure].reshape(-1, 1), figure)[0])
+                for figure in range(len(FIGURES))
+            ]
         )
 
     @staticmethod
@@ -219,7 +230,9 @@ class CodecResult:
 
         with warnings.catch_warnings():  # NumPy warns about an octave in which no room has a figure
             warnings.simplefilter("ignore", RuntimeWarning)
-            return np.asarray((np.nanmedian if "%" in FIGURES[figure] else np.nanmean)(values, axis=0))
+            return np.asarray(
+                (np.nanmedian if "%" in FIGURES[figure] else np.nanmean)(values, axis=0)
+            )
 
 
 def evaluate(
@@ -237,10 +250,17 @@ def evaluate(
         for codec, table in zip(codecs, tables, strict=True):
             room = codec(each.room)
             synthesise = synthesisers.setdefault(room.grid, Synthesiser(RATE_HZ, room.grid))
-            table.append(differences(acoustics.measure(synthesise(room, width=0.0)[0], RATE_HZ, start=0), wanted))
+            table.append(
+                differences(
+                    acoustics.measure(synthesise(room, width=0.0)[0], RATE_HZ, start=0), wanted
+                )
+            )
         names.append(each.name)
         progress(len(names))
-    return [CodecResult(codec.name, what, names, np.stack(table)) for codec, table in zip(codecs, tables, strict=True)]
+    return [
+        CodecResult(codec.name, what, names, np.stack(table))
+        for codec, table in zip(codecs, tables, strict=True)
+    ]
 
 
 BLOCK_S = 0.1
@@ -256,7 +276,9 @@ measure narrow bands is louder.
 SYNTHESIS_FIGURES = ("band energy dB", "T30 %", "buzz dB", "onset rise ms")
 
 
-def synthesis(rooms: generator.RoomParameters, progress: Callable[[int], None] = lambda done: None) -> Table:
+def synthesis(
+    rooms: generator.RoomParameters, progress: Callable[[int], None] = lambda done: None
+) -> Table:
     """The error of the synthesis itself on drawn rooms: float64 (SYNTHESIS_FIGURES,).
 
     | figure      | what                                                                         |
@@ -320,7 +342,9 @@ def band_energy_errors_db(ir: Floats, rate_hz: int, room: EnergyMap) -> Table:
     for energies, direct in ((got, found.direct_db), (wanted, room.direct_db)):
         if direct is not None:
             energies[:, 0] += measures.power(direct)
-    got, wanted = (energies.reshape(grid.bands // 2, 2, blocks).sum(axis=1) for energies in (got, wanted))
+    got, wanted = (
+        energies.reshape(grid.bands // 2, 2, blocks).sum(axis=1) for energies in (got, wanted)
+    )
     heard = wanted > wanted.max() * 10 ** (CELL_BOTTOM_DB / 10)
     heard[:, -1] = False
     heard[:, 1:] &= wanted[:, 1:] > wanted[:, :-1] * 10 ** (-STEEPEST_DB / 10)
@@ -374,7 +398,9 @@ def onset_rise_ms(ir: Floats, rate_hz: int) -> float:
     return float((peak - np.argmax(level >= 0.1 * level[peak])) * 1000.0 / rate_hz)
 
 
-def as_json(results: Sequence[CodecResult], alone: Table | None, axes: Axes | None = None) -> dict[str, object]:
+def as_json(
+    results: Sequence[CodecResult], alone: Table | None, axes: Axes | None = None
+) -> dict[str, object]:
     """All figures, as JSON."""
 
     def plain(values: Table) -> list[float | None]:
@@ -388,33 +414,49 @@ def as_json(results: Sequence[CodecResult], alone: Table | None, axes: Axes | No
                 "rooms": result.what,
                 "count": len(result.names),
                 "overall": dict(zip(FIGURES, plain(result.overall()), strict=True)),
-                "per_octave": {name: plain(row) for name, row in zip(FIGURES, result.per_octave(), strict=True)},
+                "per_octave": {
+                    name: plain(row) for name, row in zip(FIGURES, result.per_octave(), strict=True)
+                },
             }
             for result in results
         ],
-        "synthesis": None if alone is None else dict(zip(SYNTHESIS_FIGURES, plain(alone), strict=True)),
-        "axes_spearman": None if axes is None else {"mean": plain(axes.mean), "worst": plain(axes.worst)},
+        "synthesis": None
+        if alone is None
+        else dict(zip(SYNTHESIS_FIGURES, plain(alone), strict=True)),
+        "axes_spearman": None
+        if axes is None
+        else {"mean": plain(axes.mean), "worst": plain(axes.worst)},
     }
 
 
-def as_text(results: Sequence[CodecResult], alone: Table | None, axes: Axes | None = None) -> list[str]:
+def as_text(
+    results: Sequence[CodecResult], alone: Table | None, axes: Axes | None = None
+) -> list[str]:
     """Tables of text: all models side by side, for each set of rooms."""
     lines = []
     for what in dict.fromkeys(result.what for result in results):
         rows = [result for result in results if result.what == what]
         lines.append(f"{what}: {len(rows[0].names)} (dB: mean error, %: median error)")
-        lines.append(f"  {'':32} {'all':>8}" + "".join(f"{_hertz(centre):>8}" for centre in OCTAVES_HZ))
+        lines.append(
+            f"  {'':32} {'all':>8}" + "".join(f"{_hertz(centre):>8}" for centre in OCTAVES_HZ)
+        )
         for figure, name in enumerate(FIGURES):
             for result in rows:
                 values = [result.overall()[figure], *result.per_octave()[figure]]
-                cells = "".join(f"{'-' if np.isnan(value) else f'{value:.2f}':>8}" for value in values)
+                cells = "".join(
+                    f"{'-' if np.isnan(value) else f'{value:.2f}':>8}" for value in values
+                )
                 lines.append(f"  {name:8}{result.codec[-24:]:>24} {cells}")
     if alone is not None:
         lines.append(
-            "synthesis alone: " + ", ".join(f"{n} {v:.2f}" for n, v in zip(SYNTHESIS_FIGURES, alone, strict=True))
+            "synthesis alone: "
+            + ", ".join(f"{n} {v:.2f}" for n, v in zip(SYNTHESIS_FIGURES, alone, strict=True))
         )
     if axes is not None:
-        marks = [f"{q} {m:.3f} ({w:.3f})" for q, m, w in zip(QUANTITIES, axes.mean, axes.worst, strict=True)]
+        marks = [
+            f"{q} {m:.3f} ({w:.3f})"
+            for q, m, w in zip(QUANTITIES, axes.mean, axes.worst, strict=True)
+        ]
         lines.append("rank correlation along random lines, mean (worst line): " + ", ".join(marks))
     return lines
 

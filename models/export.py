@@ -43,7 +43,9 @@ class Attempt:
     worst_error: float
 
 
-def convert(function: Callable[[Any], Any], inputs: tuple[int, ...], quantisation: str, examples: Floats) -> bytes:
+def convert(
+    function: Callable[[Any], Any], inputs: tuple[int, ...], quantisation: str, examples: Floats
+) -> bytes:
     """Convert a TensorFlow function of one tensor of shape `inputs` to TFLite, float32 in and out.
 
     `examples` (n, *inputs[1:]) set the ranges of the activations. The function's weights must be
@@ -57,7 +59,9 @@ def convert(function: Callable[[Any], Any], inputs: tuple[int, ...], quantisatio
             yield [example.reshape(inputs).astype(np.float32)]
 
     with suppress_output():
-        converter = tf.lite.TFLiteConverter.from_concrete_functions([signature.get_concrete_function()])
+        converter = tf.lite.TFLiteConverter.from_concrete_functions(
+            [signature.get_concrete_function()]
+        )
         if quantisation != "float32":
             converter.optimizations = [tf.lite.Optimize.DEFAULT]
         if quantisation == "float16":
@@ -114,7 +118,9 @@ def run_network(network: bytes, inputs: Floats, outputs: int) -> Floats:
     entry, leave = interpreter.get_input_details()[0], interpreter.get_output_details()[0]
     result = np.empty((len(inputs), outputs), np.float32)
     for row, values in enumerate(inputs):
-        interpreter.set_tensor(entry["index"], np.asarray(values, np.float32).reshape(entry["shape"]))
+        interpreter.set_tensor(
+            entry["index"], np.asarray(values, np.float32).reshape(entry["shape"])
+        )
         interpreter.invoke()
         result[row] = interpreter.get_tensor(leave["index"]).ravel()
     return result
@@ -136,7 +142,9 @@ def attempt(
     """
     tf = studio_import("tensorflow")
     network = convert(function, shape, quantisation, examples)
-    exact = np.concatenate([np.asarray(function(tf.constant(probe.reshape(shape)))).reshape(1, -1) for probe in probes])
+    exact = np.concatenate(
+        [np.asarray(function(tf.constant(probe.reshape(shape)))).reshape(1, -1) for probe in probes]
+    )
     error = np.abs(post(run_network(network, probes, exact.shape[1])) - post(exact)) * unit
     return Attempt(quantisation, network, float(error.mean()), float(error.max()))
 
@@ -192,7 +200,9 @@ def model_file(
 ) -> ModelFile:
     """A model file around a converted network; golden vectors from the first `golden` probes."""
     inputs = probes[:golden].reshape(min(golden, len(probes)), -1).astype(np.float32)
-    index = np.unique(np.linspace(0, outputs - 1, min(golden_outputs, outputs)).round().astype(np.uint32))
+    index = np.unique(
+        np.linspace(0, outputs - 1, min(golden_outputs, outputs)).round().astype(np.uint32)
+    )
     description = Description(
         name=name,
         kind=kind,
@@ -205,7 +215,8 @@ def model_file(
         **asdict(grid),
         db_range=db_range,
         repaired=repaired,
-        figures={f"mean_error_{unit}": chosen.mean_error, f"worst_error_{unit}": chosen.worst_error} | (figures or {}),
+        figures={f"mean_error_{unit}": chosen.mean_error, f"worst_error_{unit}": chosen.worst_error}
+        | (figures or {}),
     )
     expected = run_network(chosen.network, inputs, outputs)[:, index]
     made = ModelFile(description, chosen.network, inputs, index, expected)

@@ -12,7 +12,9 @@ from pathlib import Path
 from typing import BinaryIO
 
 
-def write_atomically(path: Path, write: Callable[[BinaryIO], object], *, durable: bool = True) -> None:
+def write_atomically(
+    path: Path, write: Callable[[BinaryIO], object], *, durable: bool = True
+) -> None:
     """Replace `path` atomically by what `write` writes and, if `durable`, sync it to the disk.
 
     The content goes to a temporary file in the same folder, which is then renamed. In a shared

@@ -29,7 +29,9 @@ _REFLECTION_TIME = np.array([0.55, 0.8, 1.1, 1.35, 1.75, 2.1, 2.6, 3.2, 3.9, 4.8
 one, as in a box-shaped room.
 """
 
-_REFLECTION_DB = np.array([-1.0, -3.0, -2.5, -4.5, -4.0, -6.0, -5.5, -7.5, -7.0, -9.0, -10.0, -12.0])
+_REFLECTION_DB = np.array(
+    [-1.0, -3.0, -2.5, -4.5, -4.0, -6.0, -5.5, -7.5, -7.0, -9.0, -10.0, -12.0]
+)
 """Their energies; alternating, as strong and weak walls are."""
 
 
@@ -125,8 +127,12 @@ PLAIN = {
 
 def parameters(rooms: int, **values: Array) -> RoomParameters:
     """`rooms` rooms with the PLAIN parameters except `values`: numbers or arrays (rooms,)."""
-    named = {field.name: values.get(field.name, PLAIN[field.name]) for field in fields(RoomParameters)}
-    return RoomParameters(**{name: np.broadcast_to(np.asarray(value, float), rooms) for name, value in named.items()})
+    named = {
+        field.name: values.get(field.name, PLAIN[field.name]) for field in fields(RoomParameters)
+    }
+    return RoomParameters(
+        **{name: np.broadcast_to(np.asarray(value, float), rooms) for name, value in named.items()}
+    )
 
 
 def decay_curve_s(room: RoomParameters, grid: Grid = DEFAULT_GRID) -> Array:
@@ -150,10 +156,14 @@ def decay_curve_s(room: RoomParameters, grid: Grid = DEFAULT_GRID) -> Array:
 
 def _soft_ramp(octaves: Array) -> Array:
     """max(octaves, 0) with the corner rounded over an octave, from -0.5 to 0.5."""
-    return np.where(octaves > 0.5, octaves, np.where(octaves < -0.5, 0.0, 0.5 * (octaves + 0.5) ** 2))
+    return np.where(
+        octaves > 0.5, octaves, np.where(octaves < -0.5, 0.0, 0.5 * (octaves + 0.5) ** 2)
+    )
 
 
-def energy_maps(room: RoomParameters, grid: Grid = DEFAULT_GRID) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+def energy_maps(
+    room: RoomParameters, grid: Grid = DEFAULT_GRID
+) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
     """Energy maps of rooms: level_db (rooms, bands, frames), direct_db (rooms, bands), float32.
 
     Levels as in `EnergyMap`. The energy of each room, direct sound included, is 0 dB. The lowest
@@ -227,7 +237,10 @@ def _shape(room: RoomParameters, grid: Grid) -> Array:
     delay = room.dispersion_s[:, None] * np.minimum(grid.centre_hz / 4000.0, 1.5) ** 2
     turn = (time[None, None, :] - delay[:, :, None]) / room.echo_s[:, None, None]
     pulse = np.cos(np.pi * turn) ** 8 / 0.2734375
-    blur = np.clip(1.0 - 1.5 * grid.frame_s / room.echo_s[:, None], 0.0, 1.0) * room.echo_depth[:, None]
+    blur = (
+        np.clip(1.0 - 1.5 * grid.frame_s / room.echo_s[:, None], 0.0, 1.0)
+        * room.echo_depth[:, None]
+    )
     # A dispersing spring spreads the pulse more at each passage.
     spread = np.exp(-np.abs(room.dispersion_s / room.echo_s)[:, None] * time / room.echo_s[:, None])
     depth = (blur * spread)[:, None, :]
@@ -273,8 +286,14 @@ def draw(rooms: int, seed: int, kind: str | None = None) -> RoomParameters:
     random = np.random.default_rng(seed)
     names = list(KINDS) if kind is None else [kind]
     share = np.array([KINDS[name][1] for name in names]) if kind is None else np.ones(1)
-    counts = np.bincount(random.choice(len(names), rooms, p=share / share.sum()), minlength=len(names))
-    drawn = [parameters(int(n), **KINDS[name][0](random, int(n))) for name, n in zip(names, counts, strict=True) if n]
+    counts = np.bincount(
+        random.choice(len(names), rooms, p=share / share.sum()), minlength=len(names)
+    )
+    drawn = [
+        parameters(int(n), **KINDS[name][0](random, int(n)))
+        for name, n in zip(names, counts, strict=True)
+        if n
+    ]
     order = random.permutation(rooms)
     return RoomParameters(
         **{

@@ -17,7 +17,9 @@ def knob_values(x: Array, y: Array, z: Array) -> Draws:
     """Parameters of the rooms at knob latents, each in -2 .. 2: X decay, Y brightness, Z early
     field.
     """
-    late = np.maximum((z - LATENT_LOW) / (LATENT_HIGH - LATENT_LOW), 0.0)  # 0 dry and sparse .. 1 swelling
+    late = np.maximum(
+        (z - LATENT_LOW) / (LATENT_HIGH - LATENT_LOW), 0.0
+    )  # 0 dry and sparse .. 1 swelling
     decay_s = 5.0 ** (x / 2.0)
     return {
         "decay_s": decay_s,
@@ -158,12 +160,18 @@ def _swelling(random: np.random.Generator, rooms: int) -> Draws:
     draws = _draw_common(random, rooms, (0.4, 8.0), (3.0, 20.0))
     reverse = random.random(rooms) < 0.25
     return draws | {
-        "direct_db": np.where(random.random(rooms) < 0.7, -90.0, random.uniform(-25.0, -5.0, rooms)),
+        "direct_db": np.where(
+            random.random(rooms) < 0.7, -90.0, random.uniform(-25.0, -5.0, rooms)
+        ),
         "early_db": random.uniform(-40.0, -12.0, rooms),
         "smear": _log_uniform(random, rooms, 0.5, 1.5),
-        "onset_s": np.minimum(_log_uniform(random, rooms, 0.01, 0.25) * draws["decay_s"] ** 0.6, 1.0),
+        "onset_s": np.minimum(
+            _log_uniform(random, rooms, 0.01, 0.25) * draws["decay_s"] ** 0.6, 1.0
+        ),
         "onset_power": _log_uniform(random, rooms, 0.8, 2.5),
-        "swell_s": np.where(reverse, np.minimum(random.uniform(0.05, 0.5, rooms) * draws["decay_s"], 1.5), 0.0),
+        "swell_s": np.where(
+            reverse, np.minimum(random.uniform(0.05, 0.5, rooms) * draws["decay_s"], 1.5), 0.0
+        ),
     }
 
 

@@ -68,7 +68,11 @@ def pack(level_db: Floats, direct_db: Floats | None) -> Floats:
     level = np.asarray(level_db, np.float32)
     level = level.reshape(-1, *level.shape[-2:])
     maps, bands, _ = level.shape
-    direct = np.full((maps, bands), -200.0, np.float32) if direct_db is None else np.asarray(direct_db, np.float32)
+    direct = (
+        np.full((maps, bands), -200.0, np.float32)
+        if direct_db is None
+        else np.asarray(direct_db, np.float32)
+    )
     grid = DEFAULT_GRID
     energy = (power(level) * grid.frame_s.astype(np.float32)).sum(axis=(1, 2))
     energy += power(direct.reshape(maps, bands)).sum(axis=1)
@@ -90,15 +94,21 @@ def unpack(packed: Floats, grid: Grid = DEFAULT_GRID) -> tuple[Floats, Floats]:
 
 def power(db: Floats) -> Floats:
     """10 ** (db / 10), float32."""
-    return np.asarray(np.exp(np.asarray(db, np.float32) * np.float32(np.log(10.0) / 10.0)), np.float32)
+    return np.asarray(
+        np.exp(np.asarray(db, np.float32) * np.float32(np.log(10.0) / 10.0)), np.float32
+    )
 
 
-def octave_energy(level_db: Floats, direct_db: Floats, grid: Grid = DEFAULT_GRID) -> tuple[Floats, Floats]:
+def octave_energy(
+    level_db: Floats, direct_db: Floats, grid: Grid = DEFAULT_GRID
+) -> tuple[Floats, Floats]:
     """Energy in each octave: of the direct sound (maps, octaves), of each frame (maps, octaves,
     frames).
     """
     octaves = octave_matrix(grid)
-    return power(direct_db) @ octaves.T, octaves @ (power(level_db) * grid.frame_s.astype(np.float32))
+    return power(direct_db) @ octaves.T, octaves @ (
+        power(level_db) * grid.frame_s.astype(np.float32)
+    )
 
 
 def decay_curves_db(direct: Floats, frames: Floats) -> Floats:
@@ -110,7 +120,9 @@ def decay_curves_db(direct: Floats, frames: Floats) -> Floats:
     """
     left = np.cumsum(frames[..., ::-1].astype(np.float64), axis=-1)[..., ::-1]
     curve = np.concatenate([left[..., :1] + direct[..., None], left], axis=-1)
-    return np.asarray(10.0 * np.log10(np.maximum(curve / np.maximum(curve[..., :1], 1e-30), 1e-20)), np.float32)
+    return np.asarray(
+        10.0 * np.log10(np.maximum(curve / np.maximum(curve[..., :1], 1e-30), 1e-20)), np.float32
+    )
 
 
 @dataclass(frozen=True)
@@ -132,20 +144,27 @@ def acoustics(level_db: Floats, direct_db: Floats, grid: Grid = DEFAULT_GRID) ->
     direct, frames = octave_energy(level_db, direct_db, grid)
     curve = decay_curves_db(direct, frames)
     time = np.concatenate([[0.0], grid.frame_edge_s[:-1]])
-    until_50_ms = np.clip((0.05 - grid.frame_edge_s[:-1]) / grid.frame_s, 0.0, 1.0).astype(np.float32)
+    until_50_ms = np.clip((0.05 - grid.frame_edge_s[:-1]) / grid.frame_s, 0.0, 1.0).astype(
+        np.float32
+    )
     early, whole = direct + frames @ until_50_ms, direct + frames.sum(axis=-1)
     return Acoustics(
         curve,
         _decay_times_s(curve, time, -5.0, -35.0),
         _decay_times_s(curve, time, 0.0, -10.0),
         10.0 * np.log10(np.maximum(early, 1e-20) / np.maximum(whole - early, 1e-20)),
-        (10.0 * np.log10(np.maximum(direct, 1e-20) / np.maximum(frames.sum(axis=-1), 1e-20))).astype(np.float32),
+        (
+            10.0 * np.log10(np.maximum(direct, 1e-20) / np.maximum(frames.sum(axis=-1), 1e-20))
+        ).astype(np.float32),
     )
 
 
-def _decay_times_s(curve_db: Floats, time_s: NDArray[np.float64], top_db: float, bottom_db: float) -> Floats:
+def _decay_times_s(
+    curve_db: Floats, time_s: NDArray[np.float64], top_db: float, bottom_db: float
+) -> Floats:
     rows = [
-        decay_time_s(row, time_s, top_db, bottom_db) for row in curve_db.reshape(-1, curve_db.shape[-1]).astype(float)
+        decay_time_s(row, time_s, top_db, bottom_db)
+        for row in curve_db.reshape(-1, curve_db.shape[-1]).astype(float)
     ]
     return np.asarray(np.reshape(rows, curve_db.shape[:-1]), np.float32)
 
@@ -153,7 +172,9 @@ def _decay_times_s(curve_db: Floats, time_s: NDArray[np.float64], top_db: float,
 def squash(knob: Floats) -> Floats:
     """Knob quantities as latents: unchanged within +-2, beyond that compressed towards +-3."""
     beyond = np.maximum(np.abs(knob) - LATENT_HIGH, 0.0)
-    return np.asarray(np.clip(knob, LATENT_LOW, LATENT_HIGH) + np.sign(knob) * beyond / (1.0 + beyond), np.float32)
+    return np.asarray(
+        np.clip(knob, LATENT_LOW, LATENT_HIGH) + np.sign(knob) * beyond / (1.0 + beyond), np.float32
+    )
 
 
 def knobs(level_db: Floats, direct_db: Floats, grid: Grid = DEFAULT_GRID) -> Floats:
@@ -169,7 +190,9 @@ def knobs(level_db: Floats, direct_db: Floats, grid: Grid = DEFAULT_GRID) -> Flo
     middle_s = _soft_decay_s(middle, grid)
     low, high = (_soft_decay_s(frames[:, octave], grid) for octave in TREBLE_OCTAVES)
     treble_s = np.sqrt(low * high)
-    early_part = np.clip((EARLY_SHARE * middle_s[:, None] - grid.frame_edge_s[:-1]) / grid.frame_s, 0.0, 1.0)
+    early_part = np.clip(
+        (EARLY_SHARE * middle_s[:, None] - grid.frame_edge_s[:-1]) / grid.frame_s, 0.0, 1.0
+    )
     early = direct[:, MIDDLE_OCTAVES].sum(axis=1) + (early_part * middle).sum(axis=1)
     late = ((1.0 - early_part) * middle).sum(axis=1)
     balance_db = 10.0 * np.log10(np.maximum(early, 1e-12) / np.maximum(late, 1e-12))
@@ -187,7 +210,9 @@ def _soft_decay_s(frames: Floats, grid: Grid) -> NDArray[np.float64]:
     curve = np.cumsum(frames[:, ::-1].astype(np.float64), axis=1)[:, ::-1]
     curve = 10.0 * np.log10(np.maximum(curve / np.maximum(curve[:, :1], 1e-30), 1e-12))
     weight = (
-        grid.frame_s / (1.0 + np.exp(np.clip(curve + 5.0, -60, 60))) / (1.0 + np.exp(np.clip(-25.0 - curve, -60, 60)))
+        grid.frame_s
+        / (1.0 + np.exp(np.clip(curve + 5.0, -60, 60)))
+        / (1.0 + np.exp(np.clip(-25.0 - curve, -60, 60)))
     )
     weight = weight / weight.sum(axis=1, keepdims=True)
     time = grid.frame_edge_s[:-1] - (weight * grid.frame_edge_s[:-1]).sum(axis=1, keepdims=True)
@@ -207,8 +232,14 @@ def pooled_db(level_db: Floats, direct_db: Floats, grid: Grid = DEFAULT_GRID) ->
     """
     bands, frames = grid.bands // POOLED_BANDS, grid.frames // POOLED_FRAMES
     length = grid.frame_s.astype(np.float32)
-    energy = (power(level_db) * length).reshape(-1, bands, POOLED_BANDS, frames, POOLED_FRAMES).sum(axis=(2, 4))
+    energy = (
+        (power(level_db) * length)
+        .reshape(-1, bands, POOLED_BANDS, frames, POOLED_FRAMES)
+        .sum(axis=(2, 4))
+    )
     level = energy / length.reshape(frames, POOLED_FRAMES).sum(axis=1)
     direct = power(direct_db).reshape(-1, bands, POOLED_BANDS).sum(axis=2)
     both = np.concatenate([level.reshape(len(level), -1), direct], axis=1)
-    return np.asarray(10.0 * np.log10(np.maximum(both, 10.0 ** (MODEL_FLOOR_DB / 10.0))), np.float32)
+    return np.asarray(
+        10.0 * np.log10(np.maximum(both, 10.0 ** (MODEL_FLOOR_DB / 10.0))), np.float32
+    )

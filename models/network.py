@@ -89,7 +89,9 @@ def octave_energy(packed: Any) -> tuple[Any, Any]:
     grid = DEFAULT_GRID
     level = tf.reshape(packed[:, : grid.bands * grid.frames], (-1, grid.bands, grid.frames))
     octaves = tf.constant(measures.octave_matrix())
-    direct = tf.matmul(tf.exp(packed[:, grid.bands * grid.frames :] / _DB), octaves, transpose_b=True)
+    direct = tf.matmul(
+        tf.exp(packed[:, grid.bands * grid.frames :] / _DB), octaves, transpose_b=True
+    )
     return direct, tf.einsum("ob,nbf->nof", octaves, tf.exp(level / _DB) * _FRAME_S)
 
 
@@ -103,7 +105,9 @@ def pooled_db(packed: Any) -> Any:
         (-1, bands, measures.POOLED_BANDS, frames, measures.POOLED_FRAMES),
     )
     energy = tf.reduce_sum(energy, (2, 4)) / _FRAME_S.reshape(frames, -1).sum(axis=1)
-    direct = tf.reshape(tf.exp(packed[:, grid.bands * grid.frames :] / _DB), (-1, bands, measures.POOLED_BANDS))
+    direct = tf.reshape(
+        tf.exp(packed[:, grid.bands * grid.frames :] / _DB), (-1, bands, measures.POOLED_BANDS)
+    )
     both = tf.concat([tf.reshape(energy, (-1, bands * frames)), tf.reduce_sum(direct, 2)], 1)
     return _DB * tf.math.log(tf.maximum(both, 10.0 ** (measures.MODEL_FLOOR_DB / 10.0)))
 
@@ -121,14 +125,19 @@ def knobs(direct: Any, frames: Any) -> Any:
     middle_s = _soft_decay_s(middle)
     low, high = (_soft_decay_s(frames[:, octave]) for octave in measures.TREBLE_OCTAVES)
     treble_s = tf.sqrt(low * high)
-    part = tf.clip_by_value((measures.EARLY_SHARE * middle_s[:, None] - _EDGE_S) / _FRAME_S, 0.0, 1.0)
+    part = tf.clip_by_value(
+        (measures.EARLY_SHARE * middle_s[:, None] - _EDGE_S) / _FRAME_S, 0.0, 1.0
+    )
     early = tf.reduce_sum(direct[:, measures.MIDDLE_OCTAVES], 1) + tf.reduce_sum(part * middle, 1)
     late = tf.reduce_sum((1.0 - part) * middle, 1)
-    balance_db = _DB * (tf.math.log(tf.maximum(early, 1e-12)) - tf.math.log(tf.maximum(late, 1e-12)))
+    balance_db = _DB * (
+        tf.math.log(tf.maximum(early, 1e-12)) - tf.math.log(tf.maximum(late, 1e-12))
+    )
     return tf.stack(
         [
             2.0 * tf.math.log(middle_s) / np.log(measures.DECAY_BASE),
-            tf.math.log(treble_s / middle_s / measures.BRIGHTNESS_CENTRE) / measures.BRIGHTNESS_STEP,
+            tf.math.log(treble_s / middle_s / measures.BRIGHTNESS_CENTRE)
+            / measures.BRIGHTNESS_STEP,
             (measures.EARLY_CENTRE_DB - balance_db) / measures.EARLY_STEP_DB,
         ],
         1,
@@ -141,7 +150,9 @@ def _soft_decay_s(frames: Any) -> Any:
     weight = tf.stop_gradient(_FRAME_S * tf.sigmoid(-5.0 - curve) * tf.sigmoid(curve + 25.0))
     weight /= tf.reduce_sum(weight, 1, keepdims=True)
     time = _EDGE_S - tf.reduce_sum(weight * _EDGE_S, 1, keepdims=True)
-    slope = tf.reduce_sum(weight * time * curve, 1) / tf.maximum(tf.reduce_sum(weight * time**2, 1), 1e-12)
+    slope = tf.reduce_sum(weight * time * curve, 1) / tf.maximum(
+        tf.reduce_sum(weight * time**2, 1), 1e-12
+    )
     return 60.0 / tf.maximum(-slope, 3.0)
 
 
@@ -167,12 +178,19 @@ class RoomModel(keras.Model):  # type: ignore[misc]
     | colour | 0.05   | colours have mean 0, variance 1, no correlation, and are 0 in the cube    |
     """
 
-    def __init__(self, hidden: int = 256, components: int = 72, cube_points: int = 48, **options: Any) -> None:
+    def __init__(
+        self, hidden: int = 256, components: int = 72, cube_points: int = 48, **options: Any
+    ) -> None:
         super().__init__(**options)
         self.hidden, self.component_count, self.cube_points = hidden, components, cube_points
         self.encoder, self.decoder = build_encoder(), build_decoder(hidden, components)
-        self.means = {name: keras.metrics.Mean(name) for name in ("loss", "decay", "early", "cells", "axes", "colour")}
-        cells = np.diff(DEFAULT_GRID.edge_hz).reshape(-1, measures.POOLED_BANDS).sum(axis=1)[:, None]
+        self.means = {
+            name: keras.metrics.Mean(name)
+            for name in ("loss", "decay", "early", "cells", "axes", "colour")
+        }
+        cells = (
+            np.diff(DEFAULT_GRID.edge_hz).reshape(-1, measures.POOLED_BANDS).sum(axis=1)[:, None]
+        )
         cells = cells * _FRAME_S.reshape(-1, measures.POOLED_FRAMES).sum(axis=1)
         # The energy of a recording in a cell of bandwidth B and length T is chi-square with
         # about 2 B T degrees of freedom.
@@ -219,18 +237,24 @@ class RoomModel(keras.Model):  # type: ignore[misc]
         tint = tf.random.normal((self.cube_points, COLOURS)) * tf.cast(
             tf.random.uniform((self.cube_points, 1)) < 0.5, tf.float32
         )
-        decoded = self.decoder(tf.concat([latent, tf.concat([point, tint], 1)], 0), training=training)
+        decoded = self.decoder(
+            tf.concat([latent, tf.concat([point, tint], 1)], 0), training=training
+        )
         got, in_cube = decoded[: -self.cube_points], decoded[-self.cube_points :]
 
         got_direct, got_frames = octave_energy(got)
         got_curve = decay_curves_db(got_direct, got_frames)
         decay = _weighted_mean(got_curve - curve, tf.sigmoid((curve + 61.0) / 1.0))
-        early_db, got_early_db = (self._early_db(*pair) for pair in ((direct, frames), (got_direct, got_frames)))
+        early_db, got_early_db = (
+            self._early_db(*pair) for pair in ((direct, frames), (got_direct, got_frames))
+        )
         early = _weighted_mean(got_early_db - early_db, tf.sigmoid((early_db + 25.0) / 2.0))
 
         cells = self._cells_loss(got, packed)
         reached = knobs(*octave_energy(in_cube))
-        axes = tf.reduce_mean(tf.abs(reached - point)) + tf.reduce_mean(tf.abs(guess[:, :KNOBS] - measured))
+        axes = tf.reduce_mean(tf.abs(reached - point)) + tf.reduce_mean(
+            tf.abs(guess[:, :KNOBS] - measured)
+        )
 
         colour_loss = self._colour_loss(colour, from_cube)
         return {
@@ -251,7 +275,9 @@ class RoomModel(keras.Model):  # type: ignore[misc]
         noisy = tf.cast(tf.random.uniform((tf.shape(heard)[0], 1)) < 0.5, tf.float32)
         heard += noisy * tf.random.normal(tf.shape(heard)) * self._noise_db
         floor = tf.random.uniform((tf.shape(heard)[0], 1), -110.0, -65.0)
-        return tf.maximum(heard, measures.MODEL_FLOOR_DB + noisy * (floor - measures.MODEL_FLOOR_DB))
+        return tf.maximum(
+            heard, measures.MODEL_FLOOR_DB + noisy * (floor - measures.MODEL_FLOOR_DB)
+        )
 
     @staticmethod
     def _cells_loss(got: Any, packed: Any) -> Any:

@@ -78,13 +78,17 @@ def import_model(
     probes = decoder_probes() if decodes else encoder_probes()
     shape = (1, *network.input_shape[1:])
     function = frozen(network)
-    values = np.concatenate([np.asarray(function(probe.reshape(shape))).reshape(1, -1) for probe in probes[:16]])
+    values = np.concatenate(
+        [np.asarray(function(probe.reshape(shape))).reshape(1, -1) for probe in probes[:16]]
+    )
     if not np.isfinite(values).all():
         raise ModelError(f"{path}: its output is not finite: the network is damaged")
     bound, unit, unit_name = (BOUND_DB, db_range, "dB") if decodes else (BOUND_LATENT, 1.0, "")
     chosen = export.smallest_within(
         bound,
-        lambda quantisation: export.attempt(function, shape, quantisation, probes[::6], probes, unit),
+        lambda quantisation: export.attempt(
+            function, shape, quantisation, probes[::6], probes, unit
+        ),
         report,
         unit=unit_name,
     )
@@ -103,10 +107,16 @@ def import_model(
     error = f"mean error {chosen.mean_error:.4f} {unit_name}".rstrip()
     summary = f"{chosen.quantisation}, {len(chosen.network)} bytes, {error}"
     if decodes:
-        rooms = export.run_network(chosen.network, probes, file.description.outputs).reshape(-1, *PICTURE_SHAPE[:2])
-        with_blip = sum((room - reference.repair(room, db_range)).max() * db_range > SEEN_DB for room in rooms)
+        rooms = export.run_network(chosen.network, probes, file.description.outputs).reshape(
+            -1, *PICTURE_SHAPE[:2]
+        )
+        with_blip = sum(
+            (room - reference.repair(room, db_range)).max() * db_range > SEEN_DB for room in rooms
+        )
         blip = "repaired" if repaired else "kept"
-        summary += f"; {db_range:g} dB range; blip {blip} (in {with_blip} of {len(rooms)} rooms tried)"
+        summary += (
+            f"; {db_range:g} dB range; blip {blip} (in {with_blip} of {len(rooms)} rooms tried)"
+        )
     return Imported(file, summary)
 
 
@@ -157,10 +167,14 @@ def _check_description(path: Path, text: Any) -> None:
             count += 1
             kind, settings = layer["class_name"], layer["config"]
             if kind not in LAYERS.split():
-                raise ModelError(f"{path}: has a layer {str(kind)!r:.40}, which the plug-in's networks do not use")
+                raise ModelError(
+                    f"{path}: has a layer {str(kind)!r:.40}, which the plug-in's networks do not use"
+                )
             for name in ("units", "filters"):
                 if not 0 <= int(settings.get(name) or 0) <= MAX_UNITS:
-                    raise ModelError(f"{path}: a layer of {settings[name]!r:.20} {name}; at most {MAX_UNITS}")
+                    raise ModelError(
+                        f"{path}: a layer of {settings[name]!r:.20} {name}; at most {MAX_UNITS}"
+                    )
             if count > MAX_LAYERS:
                 raise ModelError(f"{path}: more than {MAX_LAYERS} layers")
     except ModelError:
@@ -184,10 +198,16 @@ def _layers(model: Any) -> Iterator[Any]:
 def frozen(network: Any) -> Callable[[Any], Any]:
     """A Keras model as a TensorFlow function with constant weights, for inference."""
     tf = studio_import("tensorflow")
-    freeze = studio_import("tensorflow.python.framework.convert_to_constants").convert_variables_to_constants_v2
+    freeze = studio_import(
+        "tensorflow.python.framework.convert_to_constants"
+    ).convert_variables_to_constants_v2
     signature = tf.TensorSpec((1, *network.input_shape[1:]), tf.float32)
     with suppress_output():
-        constant = freeze(tf.function(lambda values: network(values, training=False)).get_concrete_function(signature))
+        constant = freeze(
+            tf.function(lambda values: network(values, training=False)).get_concrete_function(
+                signature
+            )
+        )
     return lambda values: constant(tf.convert_to_tensor(values))[0]
 
 
@@ -196,9 +216,9 @@ def decoder_probes() -> Floats:
     it.
     """
     grid = np.array(list(product(np.linspace(LATENT_LOW, LATENT_HIGH, 4), repeat=KNOBS)))
-    return np.concatenate([grid, np.random.default_rng(7).uniform(LATENT_LOW, LATENT_HIGH, (32, KNOBS))]).astype(
-        np.float32
-    )
+    return np.concatenate(
+        [grid, np.random.default_rng(7).uniform(LATENT_LOW, LATENT_HIGH, (32, KNOBS))]
+    ).astype(np.float32)
 
 
 def encoder_probes() -> Floats:
@@ -208,4 +228,6 @@ def encoder_probes() -> Floats:
 
     synthesise = Synthesiser(reference.RATE_HZ)
     points = np.random.default_rng(7).uniform(LATENT_LOW, LATENT_HIGH, (32, KNOBS))
-    return np.stack([reference.spectrogram(synthesise(room_at(*point))[0]).ravel() for point in points])
+    return np.stack(
+        [reference.spectrogram(synthesise(room_at(*point))[0]).ravel() for point in points]
+    )

@@ -38,12 +38,16 @@ def prove(path: Path) -> None:
                 check=False,
             )
         except subprocess.TimeoutExpired:
-            raise container.ModelError(f"{path}: its network does not finish: do not use it") from None
+            raise container.ModelError(
+                f"{path}: its network does not finish: do not use it"
+            ) from None
         except OSError:
             return
     if done.returncode < 0:
         how = signal.Signals(-done.returncode).name
-        raise container.ModelError(f"{path}: its network crashes TFLite ({how}): damaged or malicious, do not use it")
+        raise container.ModelError(
+            f"{path}: its network crashes TFLite ({how}): damaged or malicious, do not use it"
+        )
 
 
 def main() -> int:

@@ -72,13 +72,17 @@ def repair(values: NDArray[np.float32], db_range: float) -> NDArray[np.float32]:
     Cells of the patch that exceed the expected level are set to it: a line, for each bin, from the
     mean of the 6 frames before the patch to that of the 6 frames after it.
     """
-    before = values[BLIP_BINS, BLIP_FRAMES.start - 6 : BLIP_FRAMES.start].mean(axis=1, keepdims=True)
+    before = values[BLIP_BINS, BLIP_FRAMES.start - 6 : BLIP_FRAMES.start].mean(
+        axis=1, keepdims=True
+    )
     after = values[BLIP_BINS, BLIP_FRAMES.stop : BLIP_FRAMES.stop + 6].mean(axis=1, keepdims=True)
     along = np.linspace(0.0, 1.0, BLIP_FRAMES.stop - BLIP_FRAMES.start, dtype=np.float32)
     expected = before + (after - before) * along
     patch = values[BLIP_BINS, BLIP_FRAMES]
     repaired = values.copy()
-    repaired[BLIP_BINS, BLIP_FRAMES] = np.where(patch > expected + BLIP_DB / db_range, expected, patch)
+    repaired[BLIP_BINS, BLIP_FRAMES] = np.where(
+        patch > expected + BLIP_DB / db_range, expected, patch
+    )
     return repaired
 
 
@@ -87,7 +91,9 @@ def magnitude_db(values: NDArray[np.float32], db_range: float) -> NDArray[np.flo
     return np.asarray((np.clip(values, 0.0, 1.0) - 1.0) * db_range, np.float32)
 
 
-def energy_map(values: NDArray[np.float32], db_range: float = DB_RANGES[0], repaired: bool = True) -> EnergyMap:
+def energy_map(
+    values: NDArray[np.float32], db_range: float = DB_RANGES[0], repaired: bool = True
+) -> EnergyMap:
     """The decoder's output (513, 128) as a room on `GRID`: 0 .. 8 kHz, about 2 s, no direct
     sound.
     """

@@ -78,7 +78,8 @@ def write(
         "<p>Rank correlation of the axes with their quantities along random lines, "
         "mean (worst line): "
         + "; ".join(
-            f"{q} {m:.3f} ({w:.3f})" for q, m, w in zip(axes.QUANTITIES, meaning.mean, meaning.worst, strict=True)
+            f"{q} {m:.3f} ({w:.3f})"
+            for q, m, w in zip(axes.QUANTITIES, meaning.mean, meaning.worst, strict=True)
         )
         + ".</p>",
         "<h2>Reconstructions</h2>"
@@ -129,7 +130,9 @@ def _table(result: evaluate.CodecResult) -> str:
     rows = []
     for figure, name in enumerate(evaluate.FIGURES):
         values = [result.overall()[figure], *result.per_octave()[figure]]
-        cells = "".join(f"<td>{'&ndash;' if np.isnan(value) else f'{value:.2f}'}</td>" for value in values)
+        cells = "".join(
+            f"<td>{'&ndash;' if np.isnan(value) else f'{value:.2f}'}</td>" for value in values
+        )
         rows.append(f"<tr><td>{name}</td>{cells}</tr>")
     return (
         f"<table><tr><th>{html.escape(result.codec)}, {len(result.names)} rooms</th>"
@@ -163,7 +166,9 @@ def _reconstructions(codec: evaluate.OwnCodec) -> Any:
             plot.set_title(f"{kind}, {what}", fontsize=8)
             plot.tick_params(labelsize=7)
         for shown, style in ((room, "--"), (again, "-")):
-            curves = measures.decay_curves_db(*measures.octave_energy(*measures.unpack(measures.pack_map(shown))))[0]
+            curves = measures.decay_curves_db(
+                *measures.octave_energy(*measures.unpack(measures.pack_map(shown)))
+            )[0]
             for octave, colour in ((1, "tab:blue"), (4, "tab:green"), (6, "tab:red")):
                 row[2].plot(times, curves[octave], style, color=colour, lw=1)
         row[2].set(ylim=(-65, 2), xlim=(0, 4.0))

@@ -70,7 +70,9 @@ class TrainSettings:
             if not low <= value <= high:
                 raise InvalidValue(f"{name} = {value}: must be {low} to {high}")
         if self.components > self.rooms // 2:
-            raise InvalidValue(f"components = {self.components}: at most half the number of rooms ({self.rooms})")
+            raise InvalidValue(
+                f"components = {self.components}: at most half the number of rooms ({self.rooms})"
+            )
 
 
 def _draw_chunk(_: None, task: tuple[int, int]) -> Halves:
@@ -84,7 +86,9 @@ def draw_packed(rooms: int, seed: int, progress: Progress | None = None) -> Halv
     The same arguments give the same maps.
     """
     # Each chunk has its own seed, far from those of other trainings.
-    tasks = [(min(_CHUNK, rooms - at), seed * 4096 + at // _CHUNK) for at in range(0, rooms, _CHUNK)]
+    tasks = [
+        (min(_CHUNK, rooms - at), seed * 4096 + at // _CHUNK) for at in range(0, rooms, _CHUNK)
+    ]
     packed = np.empty((rooms, measures.PACKED_VALUES), np.float16)
     at = 0
     for part in on_all_cores(_draw_chunk, None, tasks):
@@ -116,7 +120,9 @@ def start(folder: Path, settings: TrainSettings, *, resume: bool) -> TrainSettin
             stored = json.loads(notes.read_text())
             settings = TrainSettings(**stored)
         except FileNotFoundError:
-            raise InvalidValue(f"{folder}: no training to resume; start one without --resume") from None
+            raise InvalidValue(
+                f"{folder}: no training to resume; start one without --resume"
+            ) from None
         except (ValueError, TypeError):
             raise InvalidValue(f"{notes}: damaged; start again without --resume") from None
         settings.check()
@@ -166,7 +172,8 @@ def train(
     tell(
         f"{len(packed)} rooms, {steps} steps per epoch; "
         f"decoder of {model.decoder.count_params()} weights, "
-        f"encoder of {model.encoder.count_params()}" + (f"; resuming after epoch {first}" if first else "")
+        f"encoder of {model.encoder.count_params()}"
+        + (f"; resuming after epoch {first}" if first else "")
     )
     if first < settings.epochs:
         model.fit(
@@ -180,7 +187,9 @@ def train(
             verbose=0,
             callbacks=[checkpoint.callback(progress, steps)],
         )
-    decoder, encoder = export(model, folder.resolve().name, packed[some[:256]].astype(np.float32), tell)
+    decoder, encoder = export(
+        model, folder.resolve().name, packed[some[:256]].astype(np.float32), tell
+    )
     return Trained(decoder, encoder, checkpoint.history, settings)
 
 
@@ -203,7 +212,9 @@ def _compile(model: Any, settings: TrainSettings, steps: int, rooms: int) -> Non
     model.compile(optimizer=keras.optimizers.Adam(schedule), jit_compile=jit_compile)
 
 
-def _training_rooms(settings: TrainSettings, own: Halves | None, progress: Progress) -> tuple[Halves, Floats]:
+def _training_rooms(
+    settings: TrainSettings, own: Halves | None, progress: Progress
+) -> tuple[Halves, Floats]:
     """Packed maps (rooms, values) to train on, and for each 1.0 if it is from the cube, else
     0.0.
     """
@@ -211,7 +222,9 @@ def _training_rooms(settings: TrainSettings, own: Halves | None, progress: Progr
     cube = draw_cube(max(64, settings.rooms // 12), settings.seed)
     if own is not None and len(own):
         # Repeat own rooms until they are at least a quarter of all.
-        packed = np.concatenate([packed, np.resize(own, (max(len(own), settings.rooms // 3), own.shape[1]))])
+        packed = np.concatenate(
+            [packed, np.resize(own, (max(len(own), settings.rooms // 3), own.shape[1]))]
+        )
     from_cube = np.concatenate([np.zeros(len(packed), np.float32), np.ones(len(cube), np.float32)])
     return np.concatenate([packed, cube]), from_cube
 
@@ -262,7 +275,9 @@ class Checkpoint:
         with suppress_output():
             self._model.save_weights(temporary)
         os.replace(temporary, self._weights)
-        write_atomically(self._notes, lambda file: file.write(json.dumps(self.history).encode()), durable=False)
+        write_atomically(
+            self._notes, lambda file: file.write(json.dumps(self.history).encode()), durable=False
+        )
 
     def callback(self, progress: Progress, steps: int) -> Any:
         """A Keras callback that saves after each epoch and reports each step."""
@@ -286,15 +301,15 @@ class Checkpoint:
 
             def on_epoch_end(self, epoch: int, logs: Any = None) -> None:
                 checkpoint.save(logs)
-                self._remark = (
-                    f"epoch {epoch + 1} of {checkpoint._epochs}, held-out decay error {logs['val_decay']:.2f} dB"
-                )
+                self._remark = f"epoch {epoch + 1} of {checkpoint._epochs}, held-out decay error {logs['val_decay']:.2f} dB"
                 progress("training", (epoch + 1) * steps, checkpoint._epochs * steps, self._remark)
 
         return Watch()
 
 
-def export(model: Any, name: str, examples: Floats, tell: Callable[[str], None]) -> tuple[ModelFile, ModelFile]:
+def export(
+    model: Any, name: str, examples: Floats, tell: Callable[[str], None]
+) -> tuple[ModelFile, ModelFile]:
     """Decoder and encoder as model files in the smallest quantisation within MEAN_ERROR_DB."""
     from models import export as export_tools
 
@@ -305,7 +320,9 @@ def export(model: Any, name: str, examples: Floats, tell: Callable[[str], None])
     tell("decoder")
     chosen = export_tools.smallest_within(
         MEAN_ERROR_DB,
-        lambda way: export_tools.attempt(function, (1, LATENTS), way, np.concatenate([probes, latents]), probes),
+        lambda way: export_tools.attempt(
+            function, (1, LATENTS), way, np.concatenate([probes, latents]), probes
+        ),
         tell,
         leave_out=export_tools.NOT_DENSE_ON_OLD,
     )
@@ -322,7 +339,9 @@ def export(model: Any, name: str, examples: Floats, tell: Callable[[str], None])
         tell,
         leave_out=export_tools.NOT_DENSE_ON_OLD,
     )
-    encoder = export_tools.model_file(name, "room encoder", chosen, heard, DEFAULT_GRID, outputs=LATENTS, **common)
+    encoder = export_tools.model_file(
+        name, "room encoder", chosen, heard, DEFAULT_GRID, outputs=LATENTS, **common
+    )
     return decoder, encoder
 
 

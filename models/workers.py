@@ -27,7 +27,9 @@ class WorkerLost(ChildProcessError):
     """A worker process ended before its work was done."""
 
     def __init__(self) -> None:
-        super().__init__("a worker process was killed: too little memory? Close other programs, or take fewer steps")
+        super().__init__(
+            "a worker process was killed: too little memory? Close other programs, or take fewer steps"
+        )
 
 
 def _serve(pipe: Connection) -> None:

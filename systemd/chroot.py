@@ -88,7 +88,9 @@ class Chroot:
         os.replace(new, path)
 
 
-def tool(*words: str | Path, what: str, env: dict[str, str] | None = None, show: bool = False) -> str:
+def tool(
+    *words: str | Path, what: str, env: dict[str, str] | None = None, show: bool = False
+) -> str:
     done = subprocess.run(
         [os.fspath(word) for word in words],
         stdin=subprocess.DEVNULL,

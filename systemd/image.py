@@ -97,7 +97,9 @@ def write_disk(
             options = ("-O", "^has_journal", "-m", "0")
             parts.append((LINUX, _ext4(tree, scratch / "root", root_mib, ROOT_LABEL, *options)))
             # The state is small and written synchronously; the journal protects it from power cuts.
-            data = _ext4(state.aside, scratch / "data", data_mib, DATA_LABEL, "-O", "has_journal", "-m", "0")
+            data = _ext4(
+                state.aside, scratch / "data", data_mib, DATA_LABEL, "-O", "has_journal", "-m", "0"
+            )
             parts.append((LINUX, data))
         finally:
             state.put_back()
@@ -142,7 +144,9 @@ class _Aside:
 def require(*tools: str) -> None:
     for tool in tools:
         if shutil.which(tool) is None:
-            raise UserError(f"{tool} is missing: sudo apt-get install e2fsprogs fdisk mtools xz-utils")
+            raise UserError(
+                f"{tool} is missing: sudo apt-get install e2fsprogs fdisk mtools xz-utils"
+            )
 
 
 def _assemble(parts: list[tuple[str, Path]], image: Path, disk_id: int | None) -> None:

@@ -82,7 +82,9 @@ def install(root: Path, *, start: bool, missing_tool: MissingTool, prepare: str,
         )
     for tool in ("systemctl", "systemd-sysusers", "systemd-tmpfiles"):
         if shutil.which(tool) is None:
-            raise UserError(f"{tool} is missing: the service needs systemd (`nverb run` works without)")
+            raise UserError(
+                f"{tool} is missing: the service needs systemd (`nverb run` works without)"
+            )
     if missing := missing_tool():
         raise UserError(f"{missing[0]} is missing: {missing[1]}")
     place_files(root)
@@ -169,16 +171,24 @@ def _prepare(program: str, say: Say) -> None:
         check=False,
     )
     if done.returncode:
-        say(f"failed, the log of the first start has details: {(done.stderr.splitlines() or ['?'])[-1]}")
+        say(
+            f"failed, the log of the first start has details: {(done.stderr.splitlines() or ['?'])[-1]}"
+        )
 
 
 def _forget_old_versions(root: Path, current: str, say: Say) -> None:
-    versions = [path for path in (root / PREFIX).iterdir() if path.is_dir() and not path.is_symlink()]
-    old = sorted((p for p in versions if p.name != current), key=lambda p: p.stat().st_mtime, reverse=True)
+    versions = [
+        path for path in (root / PREFIX).iterdir() if path.is_dir() and not path.is_symlink()
+    ]
+    old = sorted(
+        (p for p in versions if p.name != current), key=lambda p: p.stat().st_mtime, reverse=True
+    )
     for path in old[KEPT_VERSIONS - 1 :]:
         shutil.rmtree(path, ignore_errors=True)
     for path in old[: KEPT_VERSIONS - 1]:
-        say(f"the version before is kept; to go back: sudo {Path('/') / PREFIX / path.name}/bin/nverb service install")
+        say(
+            f"the version before is kept; to go back: sudo {Path('/') / PREFIX / path.name}/bin/nverb service install"
+        )
 
 
 def _link(path: Path, target: Path) -> None:
@@ -204,4 +214,6 @@ def _run(*words: str, needed: bool = True) -> None:
             raise UserError(f"{words[0]} is missing") from None
         return
     if done.returncode and needed:
-        raise UserError(f"{' '.join(words)}: {' / '.join(done.stderr.split(chr(10)))[:500].strip(' /')}")
+        raise UserError(
+            f"{' '.join(words)}: {' / '.join(done.stderr.split(chr(10)))[:500].strip(' /')}"
+        )

@@ -38,7 +38,9 @@ def unpack_image(image: Path, target: Path) -> None:
                     check=False,
                 )
             if done.returncode:
-                raise UserError(f"{image}: {done.stderr.decode(errors='replace').strip()}: download it again")
+                raise UserError(
+                    f"{image}: {done.stderr.decode(errors='replace').strip()}: download it again"
+                )
         fat, linux = find(image, raw)
         _copy_linux(image, raw, linux, target)
         if fat is not None:
@@ -55,7 +57,9 @@ def unpack_image(image: Path, target: Path) -> None:
             ]
             done = subprocess.run(words, capture_output=True, check=False)
             if done.returncode:
-                raise UserError(f"{image}: its FAT partition: {done.stderr.decode(errors='replace').strip()}")
+                raise UserError(
+                    f"{image}: its FAT partition: {done.stderr.decode(errors='replace').strip()}"
+                )
 
 
 def find(image: Path, raw: Path) -> tuple[dict[str, Any] | None, dict[str, Any]]:
@@ -63,7 +67,9 @@ def find(image: Path, raw: Path) -> tuple[dict[str, Any] | None, dict[str, Any]]
 
     `image`: the name for messages. Raises UserError.
     """
-    done = subprocess.run(["sfdisk", "--json", os.fspath(raw)], capture_output=True, text=True, check=False)
+    done = subprocess.run(
+        ["sfdisk", "--json", os.fspath(raw)], capture_output=True, text=True, check=False
+    )
     table = json.loads(done.stdout)["partitiontable"] if done.returncode == 0 else {}
     if table.get("label") != "dos":
         raise UserError(f"{image}: no MBR with partitions: is it an OS image for a card?")
@@ -102,4 +108,6 @@ def _copy_linux(image: Path, raw: Path, row: dict[str, Any], target: Path) -> No
     done = subprocess.run(words, capture_output=True, text=True, check=False)
     if done.returncode:
         lines = done.stderr.strip().splitlines() or ["?"]
-        raise UserError(f"{image}: its Linux partition: {lines[0]} (no loop device? sudo modprobe loop)")
+        raise UserError(
+            f"{image}: its Linux partition: {lines[0]} (no loop device? sudo modprobe loop)"
+        )

@@ -189,8 +189,13 @@ class System(Chroot):
         elif source.name.endswith((".img", ".img.xz")):
             unpack_image(source, self.root)
         else:
-            raise UserError(f"{source}: must be a folder, .tar, .img or .img.xz with a complete system")
-        if not (self.root / "etc/debian_version").is_file() or not (self.root / "usr/bin/systemctl").exists():
+            raise UserError(
+                f"{source}: must be a folder, .tar, .img or .img.xz with a complete system"
+            )
+        if (
+            not (self.root / "etc/debian_version").is_file()
+            or not (self.root / "usr/bin/systemctl").exists()
+        ):
             raise UserError(f"{source}: contains no Debian or Raspberry Pi OS with systemd")
         self.run("true", what="running the system's programs here")
 
@@ -232,7 +237,9 @@ class System(Chroot):
         order = self._order
         self.place("etc/hostname", f"{order.hostname}\n")
         hosts = self.root / "etc/hosts"
-        kept = [line for line in _lines(hosts) if not line.startswith("127.0.1.1")] or ["127.0.0.1 localhost"]
+        kept = [line for line in _lines(hosts) if not line.startswith("127.0.1.1")] or [
+            "127.0.0.1 localhost"
+        ]
         self.place("etc/hosts", "\n".join([*kept, f"127.0.1.1 {order.hostname}"]) + "\n")
         # Each image is one pedal, so its identity is created here: a read-only system cannot store
         # it.
@@ -242,7 +249,10 @@ class System(Chroot):
             dbus.unlink()
             dbus.symlink_to("/etc/machine-id")
         self._add_user()
-        if not any((self.root / name).exists() for name in ("usr/sbin/NetworkManager", "sbin/ifup", "usr/sbin/dhcpcd")):
+        if not any(
+            (self.root / name).exists()
+            for name in ("usr/sbin/NetworkManager", "sbin/ifup", "usr/sbin/dhcpcd")
+        ):
             self.place("etc/systemd/network/80-wired.network", WIRED)
             self.run(
                 "systemctl -q enable systemd-networkd 2>/dev/null || true",
@@ -302,7 +312,9 @@ class System(Chroot):
             self.place(name, text)
         if (self.root / "etc/cloud").is_dir():
             self.place("etc/cloud/cloud-init.disabled", "")
-        self.run(f"systemctl -q mask {' '.join(MASKED)} 2>/dev/null", what="masking services that write")
+        self.run(
+            f"systemctl -q mask {' '.join(MASKED)} 2>/dev/null", what="masking services that write"
+        )
         # overlayroot runs in the initrd, but its package does not rebuild it.
         self.run("update-initramfs -u -k all", what="making the initrd")
         cmdline = self.root / BOOT / "cmdline.txt"
@@ -329,7 +341,9 @@ class System(Chroot):
             "/usr/bin/python3 -c 'import sys; print(sys.version_info >= (3, 13))'; "
             "apt-cache pkgnames python3-soxr"
         )
-        architecture, no_rtmidi, *names = self.run(script, what="reading architecture and Python version").split()
+        architecture, no_rtmidi, *names = self.run(
+            script, what="reading architecture and Python version"
+        ).split()
         if architecture == "armhf":
             soxr = [name for name in names if name == "python3-soxr"]
             return ["python3-numpy", "python3-cffi", "python3-rtmidi", *soxr]
@@ -341,7 +355,9 @@ class System(Chroot):
     def _make_efi(self) -> None:
         boot = self.root / "boot"
         kernels = [
-            path for path in boot.glob("vmlinuz-*") if (boot / path.name.replace("vmlinuz", "initrd.img")).is_file()
+            path
+            for path in boot.glob("vmlinuz-*")
+            if (boot / path.name.replace("vmlinuz", "initrd.img")).is_file()
         ]
         if not kernels:
             raise UserError(
@@ -380,7 +396,9 @@ def command_line(words: str, root: str) -> str:
         r"root=.*|rootfstype=.*|rootwait|rw|ro|resize|fsck\.repair=.*|init=.*|systemd\.run\S*|overlayroot=.*|panic=.*"
     )
     kept = [word for word in words.split() if not dropped.fullmatch(word)]
-    return " ".join([*kept, f"root={root}", "rootfstype=ext4", "rootwait", "fsck.repair=yes", "panic=10"])
+    return " ".join(
+        [*kept, f"root={root}", "rootfstype=ext4", "rootwait", "fsck.repair=yes", "panic=10"]
+    )
 
 
 def _lines(path: Path) -> list[str]:

@@ -22,7 +22,9 @@ with contextlib.suppress(ImportError):  # a board's tests run without hypothesis
 
 STUDIO_TESTS = ["bank/test_faithful.py", "models/test_plugin.py", "models/test_train.py"]
 """Marked `studio`: they need Keras, TensorFlow and librosa, which `make test-studio` installs."""
-collect_ignore = [] if all(map(importlib.util.find_spec, ("keras", "tensorflow", "librosa"))) else STUDIO_TESTS
+collect_ignore = (
+    [] if all(map(importlib.util.find_spec, ("keras", "tensorflow", "librosa"))) else STUDIO_TESTS
+)
 
 # Processes that the tests start are a user's: PYTHONUNBUFFERED and the like of the machine that tests would hide faults.
 for name in [name for name in os.environ if name.startswith("PYTHON")]:

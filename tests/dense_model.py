@@ -19,7 +19,12 @@ def network(kernel: Floats, bias: Floats) -> bytes:
     """The TFLite file of `values @ kernel + bias`; kernel (inputs, outputs), bias (outputs,)."""
     inputs, outputs = kernel.shape
     arrays = [None, None, np.ascontiguousarray(kernel.T, "<f4"), bias.astype("<f4")]
-    tensors = [("values", [1, inputs]), ("answers", [1, outputs]), ("kernel", [outputs, inputs]), ("bias", [outputs])]
+    tensors = [
+        ("values", [1, inputs]),
+        ("answers", [1, outputs]),
+        ("kernel", [outputs, inputs]),
+        ("bias", [outputs]),
+    ]
 
     layer = schema.OperatorT()
     layer.inputs, layer.outputs = [0, 2, 3], [1]
@@ -36,7 +41,12 @@ def network(kernel: Floats, bias: Floats) -> bytes:
     model.operatorCodes[0].version = 1
     for (name, shape), array in zip(tensors, arrays, strict=True):
         tensor = schema.TensorT()
-        tensor.name, tensor.shape, tensor.type, tensor.buffer = name, shape, schema.TensorType.FLOAT32, 0
+        tensor.name, tensor.shape, tensor.type, tensor.buffer = (
+            name,
+            shape,
+            schema.TensorType.FLOAT32,
+            0,
+        )
         if array is not None:
             tensor.buffer = len(model.buffers)
             buffer = schema.BufferT()
@@ -83,5 +93,11 @@ def write_rooms(path: Path, seed: int = 1) -> None:
     rng = np.random.default_rng(seed)
     time, height = np.arange(frames) / frames, np.arange(bins)[:, None] / bins
     centre = 0.95 - 0.8 * time - 0.2 * height * time + 0.01 * rng.standard_normal((bins, frames))
-    slopes = np.stack([0.15 * time + 0 * height, -0.1 * height + 0 * time, 0.02 * rng.standard_normal((bins, frames))])
+    slopes = np.stack(
+        [
+            0.15 * time + 0 * height,
+            -0.1 * height + 0 * time,
+            0.02 * rng.standard_normal((bins, frames)),
+        ]
+    )
     write(path, slopes.reshape(3, -1), centre.ravel(), rng.uniform(-2, 2, (4, 3)), name="small")

@@ -126,17 +126,25 @@ def take(
             return player.recording[player.block_frames : end]
         if tend:
             settle(pedal)
-    raise AssertionError(f"the machine was too busy: of {TAKES} takes JACK played none with the pedal in each block")
+    raise AssertionError(
+        f"the machine was too busy: of {TAKES} takes JACK played none with the pedal in each block"
+    )
 
 
 def _play_to(frame: int, player: Player, this: Take, tend: Callable[[], object] | None) -> None:
-    wait_until(lambda: player.position >= frame or not this.goes_on, tend=tend, told=lambda: "JACK took no more blocks")
+    wait_until(
+        lambda: player.position >= frame or not this.goes_on,
+        tend=tend,
+        told=lambda: "JACK took no more blocks",
+    )
 
 
 def send_midi(*messages: str) -> None:
     """Plays them into the pedal, one a block, as a keyboard on the same JACK server; each in hexadecimal digits."""
     left = [bytes.fromhex(message) for message in messages]
-    client = jack.Client(f"keys-{os.getpid()}", servername=os.environ["JACK_DEFAULT_SERVER"], no_start_server=True)
+    client = jack.Client(
+        f"keys-{os.getpid()}", servername=os.environ["JACK_DEFAULT_SERVER"], no_start_server=True
+    )
     out = client.midi_outports.register("out")
 
     def play(_frames: int) -> None:

@@ -10,7 +10,9 @@ DOCS = Path(__file__).parents[1] / "docs"
 
 
 def test_the_table_of_controls_is_current() -> None:
-    assert (DOCS / "controls.md").read_text() == markdown(), "run: nverb controls --markdown > docs/controls.md"
+    assert (DOCS / "controls.md").read_text() == markdown(), (
+        "run: nverb controls --markdown > docs/controls.md"
+    )
 
 
 def test_the_page_about_hands_names_all_that_there_is() -> None:

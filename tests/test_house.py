@@ -76,19 +76,29 @@ def test_imports_run_one_way(package: str) -> None:
 
 def loaded(statement: str) -> set[str]:
     """Top-level packages in a fresh interpreter after a statement."""
-    script = f"{statement}\nimport sys\nprint(*sorted({{name.split('.')[0] for name in sys.modules}}))"
-    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True, timeout=HANG_S)
+    script = (
+        f"{statement}\nimport sys\nprint(*sorted({{name.split('.')[0] for name in sys.modules}}))"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", script], capture_output=True, text=True, check=True, timeout=HANG_S
+    )
     return set(done.stdout.split("\n")[-2].split())
 
 
 def test_the_audio_process_loads_pyo_and_the_kernel_only() -> None:
     """All that it loads is locked in memory."""
-    assert not loaded("import firmware_py.audio.process, firmware_py.link.mailbox, dsp.graph") & NOT_IN_AUDIO
+    assert (
+        not loaded("import firmware_py.audio.process, firmware_py.link.mailbox, dsp.graph")
+        & NOT_IN_AUDIO
+    )
 
 
 @pytest.mark.parametrize(
     "statement",
-    ["import firmware_py.control.pedal", "from firmware_py.cli import build_parser\nbuild_parser()"],
+    [
+        "import firmware_py.control.pedal",
+        "from firmware_py.cli import build_parser\nbuild_parser()",
+    ],
     ids=["control process", "command line"],
 )
 def test_desk_packages_stay_off_the_board(statement: str) -> None:

@@ -23,7 +23,9 @@ def leave_at_new_size(client: str, block_frames: int) -> bool:
     client: the name of the new client. Audio process, before sound starts, with pyo's client open.
     """
     try:
-        path = next(path for _, _, _, path in mapped("self") if "/libjack" in path)  # the one that pyo brought
+        path = next(
+            path for _, _, _, path in mapped("self") if "/libjack" in path
+        )  # the one that pyo brought
         library = ctypes.CDLL(path)
         library.jack_client_open.restype = ctypes.c_void_p
         opened = ctypes.c_void_p(library.jack_client_open(client.encode(), _NO_START_SERVER, None))

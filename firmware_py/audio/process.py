@@ -46,14 +46,18 @@ def run(*, client: str, inputs: int, max_ir_s: float, connect: bool, lock: bool)
     stop = stop_signals()
     signal.pthread_sigmask(signal.SIG_BLOCK, stop)
     one_arena()
-    os.environ["JACK_NO_START_SERVER"] = "1"  # else boot() waits 6 s for a server that nobody starts
+    os.environ["JACK_NO_START_SERVER"] = (
+        "1"  # else boot() waits 6 s for a server that nobody starts
+    )
     from dsp._engine import PARAMS
     from dsp.graph import Graph, jack_server, settle_memory
     from firmware_py.link import mailbox
 
     notifier = Notifier()
     server = jack_server(client, inputs, connect=connect)
-    with _quiet():  # at power-on this process is there before JACK, and libjack has six lines to say about it
+    with (
+        _quiet()
+    ):  # at power-on this process is there before JACK, and libjack has six lines to say about it
         server.boot()  # raises nothing: see getIsBooted()
     if not server.getIsBooted() and _jack_comes(stop, notifier):
         server.boot()
@@ -72,7 +76,10 @@ def run(*, client: str, inputs: int, max_ir_s: float, connect: bool, lock: bool)
         mailbox.forget()
     try:
         port = mailbox.create(
-            block_frames=block_frames, rate_hz=rate_hz, max_taps=round(max_ir_s * rate_hz), inputs=inputs
+            block_frames=block_frames,
+            rate_hz=rate_hz,
+            max_taps=round(max_ir_s * rate_hz),
+            inputs=inputs,
         )
     except (ValueError, OSError) as error:
         say(f"JACK runs with {block_frames} frames at {rate_hz} Hz: {error}")
@@ -159,7 +166,9 @@ def _watch(
             told = port.watch(stop, guard.remaining_s, notifier.address, notifier.ping_s) != 0
         if told:
             return 0
-        if int(server.getBufferSize()) != block_frames:  # see firmware_py.audio.block_size: there was no second client
+        if (
+            int(server.getBufferSize()) != block_frames
+        ):  # see firmware_py.audio.block_size: there was no second client
             say(f"JACK changed its block size to {int(server.getBufferSize())} frames")
             return START_AGAIN
         now, seen = time.monotonic(), port.meters().blocks
@@ -167,7 +176,9 @@ def _watch(
             if first_block:
                 first_block = False
                 boot.note("audio")
-                say(f"playing {1000 * (now - started):.0f} ms after start, {round(1e6 * block_s)} us a block")
+                say(
+                    f"playing {1000 * (now - started):.0f} ms after start, {round(1e6 * block_s)} us a block"
+                )
                 notifier.ready()
                 notifier.status(f"playing, {block_frames} frames at {port.rate_hz} Hz")
                 _above_others()
@@ -186,4 +197,6 @@ def _above_others() -> None:
     """The lowest real-time priority for this thread, if it may: where it must hold the GIL, no ordinary load keeps it from giving it
     back to the audio thread. Not for threads of pyo and JACK, which have theirs by now."""
     with contextlib.suppress(OSError):
-        os.sched_setscheduler(0, os.SCHED_FIFO, os.sched_param(os.sched_get_priority_min(os.SCHED_FIFO)))
+        os.sched_setscheduler(
+            0, os.SCHED_FIFO, os.sched_param(os.sched_get_priority_min(os.SCHED_FIFO))
+        )

@@ -77,7 +77,9 @@ class CrashGuard:
         """In memory: whole, or a kill left it empty, which counts as none. Without Python's buffers: where JACK has changed its block size,
         pyo has by now written past the end of its own, and the C library stops a process that takes or gives back memory then."""
         try:
-            descriptor = os.open(self._path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o666)
+            descriptor = os.open(
+                self._path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o666
+            )
             try:
                 os.write(descriptor, f"{deaths} {self._world}\n".encode())
             finally:

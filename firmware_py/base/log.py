@@ -29,7 +29,9 @@ def keep_stderr_harmless() -> None:
         except OSError:
             os.open(os.devnull, os.O_RDWR)  # the lowest one that is free: this one
     encoding = sys.stderr.encoding if sys.stderr else "utf-8"
-    sys.stderr = io.TextIOWrapper(_LossyFile(2, "w", closefd=False), encoding, "backslashreplace", line_buffering=True)
+    sys.stderr = io.TextIOWrapper(
+        _LossyFile(2, "w", closefd=False), encoding, "backslashreplace", line_buffering=True
+    )
 
 
 def say(who: str, text: str) -> None:

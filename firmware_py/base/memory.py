@@ -54,7 +54,9 @@ def lock_pages(except_file: os.PathLike[str]) -> bool:
     spared = os.path.realpath(except_file)
     # Files first: a limit that is too low then shows in what is no file. A file may be mapped beyond its end, as JACK's database is; that
     # cannot be locked, and is no page.
-    for begin, end, access, path in sorted(mapped("self"), key=lambda row: not row[3].startswith("/")):
+    for begin, end, access, path in sorted(
+        mapped("self"), key=lambda row: not row[3].startswith("/")
+    ):
         if path == spared or path.startswith("[v") or access.startswith("---"):
             continue  # the kernel's own ([vdso] ...) are always there
         if "w" not in access and IDLE_LIBRARIES.search(path):
@@ -68,7 +70,13 @@ def hold_code(pid: int, files: re.Pattern[str]) -> None:
     """Keeps in memory what process `pid` runs of these files, as long as this process lives: for one that does not do so itself. A page
     that anybody has locked stays for all who map it. Does nothing where it may not."""
     with contextlib.suppress(OSError):
-        for path in sorted({path for _, _, access, path in mapped(str(pid)) if "x" in access and files.search(path)}):
+        for path in sorted(
+            {
+                path
+                for _, _, access, path in mapped(str(pid))
+                if "x" in access and files.search(path)
+            }
+        ):
             _hold_file(path)
 
 
@@ -79,7 +87,9 @@ def _hold_file(path: str) -> None:
     read, shared = 1, 1
     size = os.stat(path).st_size
     with open(path, "rb") as file:
-        address = library.mmap(None, ctypes.c_size_t(size), read, shared, file.fileno(), ctypes.c_long(0))
+        address = library.mmap(
+            None, ctypes.c_size_t(size), read, shared, file.fileno(), ctypes.c_long(0)
+        )
     if address != ctypes.c_void_p(-1).value:
         library.mlock(ctypes.c_void_p(address), ctypes.c_size_t(size))
 
@@ -88,4 +98,7 @@ def mapped(process: str) -> list[tuple[int, int, str, str]]:
     """Begin, end, access and file of all that a process maps; see proc_pid_maps(5). Raises OSError."""
     rows = [line.split(None, 5) for line in Path(f"/proc/{process}/maps").read_text().splitlines()]
     ends = [[int(end, 16) for end in row[0].split("-")] for row in rows]
-    return [(begin, end, row[1], row[5] if len(row) > 5 else "") for row, (begin, end) in zip(rows, ends, strict=True)]
+    return [
+        (begin, end, row[1], row[5] if len(row) > 5 else "")
+        for row, (begin, end) in zip(rows, ends, strict=True)
+    ]

@@ -20,7 +20,11 @@ class Notifier:
 
     def __init__(self) -> None:
         self.address = os.environ.get("NOTIFY_SOCKET") or None
-        self._socket = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM | socket.SOCK_CLOEXEC) if self.address else None
+        self._socket = (
+            socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM | socket.SOCK_CLOEXEC)
+            if self.address
+            else None
+        )
         interval_s = 0.0
         try:
             if os.environ.get("WATCHDOG_PID", str(os.getpid())) == str(os.getpid()):

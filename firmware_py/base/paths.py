@@ -54,7 +54,11 @@ def data_dir() -> Path:
                 "or name a folder of your own in NVERB_DATA_DIR"
             )
         return SERVICE_DATA
-    path = Path(named) if named else Path(os.environ.get("XDG_DATA_HOME") or Path.home() / ".local/share") / "nverb"
+    path = (
+        Path(named)
+        if named
+        else Path(os.environ.get("XDG_DATA_HOME") or Path.home() / ".local/share") / "nverb"
+    )
     return _made(path, "NVERB_DATA_DIR")
 
 

@@ -36,7 +36,12 @@ class Bar:
             line += f", {remark}"
         if self._terminal:
             filled = int(share * WIDTH)
-            print(f"\r[{'#' * filled}{'.' * (WIDTH - filled)}] {line}\x1b[K", end="", file=sys.stderr, flush=True)
+            print(
+                f"\r[{'#' * filled}{'.' * (WIDTH - filled)}] {line}\x1b[K",
+                end="",
+                file=sys.stderr,
+                flush=True,
+            )
             self._open = True
             if done >= of:
                 self.close()

@@ -86,16 +86,22 @@ def say(text: str) -> None:
 
 
 def run(command: Sequence[str | Path], what: str, **more: Any) -> subprocess.CompletedProcess[str]:
-    done = subprocess.run([str(c) for c in command], capture_output=True, text=True, check=False, **more)
+    done = subprocess.run(
+        [str(c) for c in command], capture_output=True, text=True, check=False, **more
+    )
     if done.returncode:
         lines = (done.stderr or done.stdout).strip().splitlines()
-        raise UserError(f"{what} failed: {lines[-1] if lines else f'exit status {done.returncode}'}")
+        raise UserError(
+            f"{what} failed: {lines[-1] if lines else f'exit status {done.returncode}'}"
+        )
     return done
 
 
 def missing(platform: Platform, *more: tuple[str, str]) -> str:
     """The command that installs what is missing, or nothing."""
-    packages = sorted({package for tool, package in (*platform.tools, *more) if shutil.which(tool) is None})
+    packages = sorted(
+        {package for tool, package in (*platform.tools, *more) if shutil.which(tool) is None}
+    )
     return f"sudo apt-get install {' '.join(packages)}" if packages else ""
 
 
@@ -113,11 +119,17 @@ class Counter:
         self.objects = []
         for build in builds_for(platform.family):
             target = self.folder / f"{build.table}.o"
-            run([gcc, *build.arguments(platform.family), "-c", DSP / "kernel_simd.c", "-o", target], gcc)
+            run(
+                [gcc, *build.arguments(platform.family), "-c", DSP / "kernel_simd.c", "-o", target],
+                gcc,
+            )
             self.objects.append(target)
         if platform.qemu:
             plugin = self.folder / "count.so"
-            run(["gcc", "-O2", "-shared", "-fPIC", "-o", plugin, DSP / "bench/count_plugin.c"], "gcc")
+            run(
+                ["gcc", "-O2", "-shared", "-fPIC", "-o", plugin, DSP / "bench/count_plugin.c"],
+                "gcc",
+            )
 
     def build(self, name: str) -> Path:
         program = self.folder / name
@@ -160,7 +172,17 @@ class Counter:
             self.peer_root = root
             libraries = next((root / "usr/lib").glob("*-linux-*"))
             where = [f"-I{root}/usr/include", f"-L{libraries}", f"-Wl,-rpath-link,{libraries}"]
-        command = [gxx, "-O2", "-no-pie", "-Wno-psabi", f"-I{DSP}", *where, "-o", program, DSP / "bench/zita.cpp"]
+        command = [
+            gxx,
+            "-O2",
+            "-no-pie",
+            "-Wno-psabi",
+            f"-I{DSP}",
+            *where,
+            "-o",
+            program,
+            DSP / "bench/zita.cpp",
+        ]
         try:
             run([*command, "-lzita-convolver", "-l:libfftw3f.so.3", "-lpthread"], gxx)
         except UserError:
@@ -172,7 +194,11 @@ class Counter:
         words = [f"{key}={value}" for key, value in arguments.items()]
         if not self.platform.qemu:
             with tempfile.TemporaryDirectory() as folder:
-                options = ["--tool=callgrind", "--dump-before=mark", f"--callgrind-out-file={folder}/out"]
+                options = [
+                    "--tool=callgrind",
+                    "--dump-before=mark",
+                    f"--callgrind-out-file={folder}/out",
+                ]
                 done = run(["valgrind", *options, program, *words], "valgrind")
                 dumps = sorted(Path(folder).glob("out.*"), key=lambda p: int(p.suffix[1:]))
                 totals = []
@@ -190,13 +216,24 @@ class Counter:
             paths = [p for p in (self.peer_root / "usr/lib").glob("*-linux-*")]
             environment["QEMU_SET_ENV"] = f"LD_LIBRARY_PATH={paths[0]}"
         plugin = f"{self.folder}/count.so,mark=0x{mark[1]}"
-        done = run([self.platform.qemu, "-plugin", plugin, program, *words], self.platform.qemu, env=environment)
-        return [int(n) for n in re.findall(r"^mark (\d+)", done.stderr, re.M)][1:], done.stdout.split("\n")
+        done = run(
+            [self.platform.qemu, "-plugin", plugin, program, *words],
+            self.platform.qemu,
+            env=environment,
+        )
+        return [int(n) for n in re.findall(r"^mark (\d+)", done.stderr, re.M)][
+            1:
+        ], done.stdout.split("\n")
 
 
 def debian_root(architecture: str) -> Path | str:
     """zita-convolver's packages of another architecture, unpacked; or why not. apt's own files are left alone."""
-    cache = Path(os.environ.get("XDG_CACHE_HOME", Path.home() / ".cache")) / "nverb" / "bench" / architecture
+    cache = (
+        Path(os.environ.get("XDG_CACHE_HOME", Path.home() / ".cache"))
+        / "nverb"
+        / "bench"
+        / architecture
+    )
     root = cache / "root"
     if (root / "done").exists():
         return root
@@ -281,11 +318,19 @@ def measure_counts(counter: Counter) -> dict[str, Any]:
             "work_bytes": ours.kernel_bytes + ours.spectra_bytes - 2 * 16 * TAPS,
         }
         if isinstance(zita, Path):
-            blocks = 32 * 8192 // block  # its threads let work slip over the marks: long against its largest partition
-            row["zita_ir"] = counter.count(zita, block=block, taps=TAPS, blocks=blocks)[0][0] / blocks
+            blocks = (
+                32 * 8192 // block
+            )  # its threads let work slip over the marks: long against its largest partition
+            row["zita_ir"] = (
+                counter.count(zita, block=block, taps=TAPS, blocks=blocks)[0][0] / blocks
+            )
             row["over_zita"] = row["ir"] / row["zita_ir"]
         rows.append(row)
-    return {"bar": counter.platform.bar, "rows": rows, "zita_needs": zita if isinstance(zita, str) else ""}
+    return {
+        "bar": counter.platform.bar,
+        "rows": rows,
+        "zita_needs": zita if isinstance(zita, str) else "",
+    }
 
 
 def measure_shapes(counter: Counter) -> dict[str, float]:
@@ -309,7 +354,9 @@ def measure_change(
         say(f"{counter.platform.name}, change of IR of {taps / RATE_HZ:.1f} s, {phase + 1} of 8")
         period = longest_partition // block
         at = period + phase * period // 8
-        done = counted(counter, block=block, taps=taps, blocks=6 * period, change=at, fade=FADE_FRAMES)
+        done = counted(
+            counter, block=block, taps=taps, blocks=6 * period, change=at, fade=FADE_FRAMES
+        )
         quiet = float(np.mean(done.ir[:period]))
         extra = sum(done.ir[period:]) / quiet - 5 * period
         extras.append(extra)
@@ -355,7 +402,9 @@ def measure_error() -> dict[str, float]:
         for taps in (1, 5000, TAPS, 10 * RATE_HZ):
             say(f"error, {block} frames, {taps} taps")
             kernel = _engine.Kernel(_engine.plan(block, taps, 2), FADE_FRAMES)
-            ir = (rng.standard_normal((2, taps)) * np.exp(-5 * np.arange(taps) / taps)).astype(np.float32)
+            ir = (rng.standard_normal((2, taps)) * np.exp(-5 * np.arange(taps) / taps)).astype(
+                np.float32
+            )
             kernel.load(ir)
             frames = (taps // 2 + 48000) // block * block
             sound = (0.1 * rng.standard_normal((2, frames))).astype(np.float32)
@@ -364,11 +413,15 @@ def measure_error() -> dict[str, float]:
                 kernel.process(np.zeros((2, block), np.float32), out[:, :block].copy())
             kernel.process(sound, out)
             size = 1 << (frames + taps).bit_length()
-            expected = np.fft.irfft(np.fft.rfft(sound.astype(float), size) * np.fft.rfft(ir.astype(float), size), size)
+            expected = np.fft.irfft(
+                np.fft.rfft(sound.astype(float), size) * np.fft.rfft(ir.astype(float), size), size
+            )
             difference = out - expected[:, :frames]
             rms = np.sqrt(np.mean(difference**2) / np.mean(expected[:, :frames] ** 2))
             rms_db = max(rms_db, 20 * float(np.log10(rms)))
-            peak_db = max(peak_db, 20 * float(np.log10(np.abs(difference).max() / np.abs(expected).max())))
+            peak_db = max(
+                peak_db, 20 * float(np.log10(np.abs(difference).max() / np.abs(expected).max()))
+            )
     return {"rms_db": rms_db, "peak_db": peak_db, "latency_frames": 0}
 
 
@@ -379,7 +432,9 @@ def measure_times(counter: Counter) -> list[dict[str, Any]]:
     rows = []
     for block in BLOCKS[:2]:
         for paced in (0, 1):
-            named: list[tuple[str, list[str | Path]]] = [("nverb, C", [ours, f"block={block}", f"paced={paced}"])]
+            named: list[tuple[str, list[str | Path]]] = [
+                ("nverb, C", [ours, f"block={block}", f"paced={paced}"])
+            ]
             if isinstance(zita, Path):
                 named.append(("zita, C++", [zita, f"block={block}", f"paced={paced}"]))
             for peer in ("nverb", "pyo", "pedalboard", "numpy"):
@@ -389,12 +444,20 @@ def measure_times(counter: Counter) -> list[dict[str, Any]]:
                 say(f"time of {name}, {block} frames")
                 try:
                     words = run(command, name).stdout.split()
-                    times = dict(zip(("median_us", "p999_us", "worst_us", "cpu_us"), map(float, words), strict=False))
+                    times = dict(
+                        zip(
+                            ("median_us", "p999_us", "worst_us", "cpu_us"),
+                            map(float, words),
+                            strict=False,
+                        )
+                    )
                     rows.append({"engine": name, "block": block, "paced": bool(paced), **times})
                 except UserError as error:
                     needs = re.search(r"No module named '(\w+)'", str(error))
                     why = how_to_install(needs[1]) if needs else str(error)
-                    rows.append({"engine": name, "block": block, "paced": bool(paced), "needs": why})
+                    rows.append(
+                        {"engine": name, "block": block, "paced": bool(paced), "needs": why}
+                    )
     return rows
 
 
@@ -403,7 +466,10 @@ def measure_denormals(counter: Counter) -> float:
     program, ratios = counter.build("time"), []
     for _ in range(5):
         say("silence after a loud second")
-        times = [float(run([program, f"silent={silent}", "seconds=1"], "time").stdout.split()[0]) for silent in (1, 0)]
+        times = [
+            float(run([program, f"silent={silent}", "seconds=1"], "time").stdout.split()[0])
+            for silent in (1, 0)
+        ]
         ratios.append(times[0] / times[1])
     return float(min(ratios))
 
@@ -463,7 +529,10 @@ def verdict(value: float, bar: float) -> str:
 
 
 def table(figures: dict[str, Any]) -> str:
-    lines = [f"Instructions, counted: stereo room of {TAPS / RATE_HZ:.2f} s, {RATE_HZ} Hz, float32", ""]
+    lines = [
+        f"Instructions, counted: stereo room of {TAPS / RATE_HZ:.2f} s, {RATE_HZ} Hz, float32",
+        "",
+    ]
     lines.append(
         f"{'':9}{'frames':>6}{'Ir / block':>12}{'zita':>10}{'ratio':>8}{'worst / mean':>14}{'moves':>10}  partitions"
     )
@@ -483,7 +552,9 @@ def table(figures: dict[str, Any]) -> str:
             lines.append(f"{'':9}zita is not here: {part['zita_needs']}")
         else:
             most = max(row["over_zita"] for row in part["rows"])
-            lines.append(f"{'':9}ratio: {verdict(most, part['bar'])}; worst block over mean: {verdict(worst, 1.10)}")
+            lines.append(
+                f"{'':9}ratio: {verdict(most, part['bar'])}; worst block over mean: {verdict(worst, 1.10)}"
+            )
     for name, needs in figures["needs"].items():
         lines.append(f"{name:9}cannot be counted here: {needs}")
     boards = ", ".join(f"{board} {gb * 1000:.0f} MB/s" for board, gb in BOARDS_GB_S)
@@ -497,7 +568,10 @@ def table(figures: dict[str, Any]) -> str:
         for name, part in figures[title].items():
             if title == "shapes":
                 bars = {"8 s": 1.25, "mono in": 0.75, "true stereo": 1.6}
-                text = "; ".join(f"{key} {value:.3f} ({verdict(value, bars[key])})" for key, value in part.items())
+                text = "; ".join(
+                    f"{key} {value:.3f} ({verdict(value, bars[key])})"
+                    for key, value in part.items()
+                )
             else:
                 text = (
                     f"worst block {part['worst_over_mean']:.3f} of the mean ({verdict(part['worst_over_mean'], 1.45)}); "
@@ -511,7 +585,10 @@ def table(figures: dict[str, Any]) -> str:
             f"{'here':9}a room as long as the pedal's default, {Settings().max_ir_s:g} s: worst block {part['worst_over_mean']:.3f} of the "
             f"mean; extra work at most {part['extra_blocks_most']:.1f} mean blocks; complete in {part['ms']:.0f} ms (no bars)"
         )
-    memory = max((row["work_bytes"] for part in figures["counts"].values() for row in part["rows"]), default=0)
+    memory = max(
+        (row["work_bytes"] for part in figures["counts"].values() for row in part["rows"]),
+        default=0,
+    )
     lines += [
         "",
         f"Memory beyond 16 bytes a tap and channel: {memory / 2**20:.2f} MiB ({verdict(memory / 2**20, 0.5)})",
@@ -527,14 +604,18 @@ def table(figures: dict[str, Any]) -> str:
             "Times of a block in microseconds, on this machine as busy as it is: noise, not a figure to quote",
             "",
         ]
-        lines.append(f"{'':20}{'frames':>6}{'':>10}{'median':>10}{'99.9 %':>10}{'longest':>10}{'processor':>11}")
+        lines.append(
+            f"{'':20}{'frames':>6}{'':>10}{'median':>10}{'99.9 %':>10}{'longest':>10}{'processor':>11}"
+        )
         for row in figures["times"]:
             start = f"{row['engine']:20}{row['block']:6}{'paced' if row['paced'] else 'free':>10}"
             cpu = f"{row['cpu_us']:.1f}" if "cpu_us" in row else ""
             if "needs" in row:
                 lines.append(f"{start}   not here: {row['needs']}")
             else:
-                lines.append(f"{start}{row['median_us']:10.1f}{row['p999_us']:10.1f}{row['worst_us']:10.1f}{cpu:>11}")
+                lines.append(
+                    f"{start}{row['median_us']:10.1f}{row['p999_us']:10.1f}{row['worst_us']:10.1f}{cpu:>11}"
+                )
         ratio = figures["denormals"]
         lines += [
             "",
@@ -544,7 +625,9 @@ def table(figures: dict[str, Any]) -> str:
 
 
 def plan_table(rows: list[dict[str, Any]]) -> str:
-    lines = [f"{'partitions':>16}{'first tap':>11}{'delay':>7}{'ahead':>7}{'estimate':>10}{'counted':>10}{'':>8}"]
+    lines = [
+        f"{'partitions':>16}{'first tap':>11}{'delay':>7}{'ahead':>7}{'estimate':>10}{'counted':>10}{'':>8}"
+    ]
     for row in rows:
         size = f"{row['partitions']} x {row['partition_frames']}"
         lines.append(
@@ -552,5 +635,7 @@ def plan_table(rows: list[dict[str, Any]]) -> str:
             f"{row['estimate']:10.0f}{row['counted']:10.0f}{100 * (row['estimate'] / row['counted'] - 1):+7.0f}%"
         )
     total, count = sum(r["estimate"] for r in rows), sum(r["counted"] for r in rows)
-    lines.append(f"{'all':>16}{'':11}{'':7}{'':7}{total:10.0f}{count:10.0f}{100 * (total / count - 1):+7.0f}%")
+    lines.append(
+        f"{'all':>16}{'':11}{'':7}{'':7}{total:10.0f}{count:10.0f}{100 * (total / count - 1):+7.0f}%"
+    )
     return "\n".join(lines)

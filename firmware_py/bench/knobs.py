@@ -18,8 +18,12 @@ def add_parser(subparsers: Any) -> None:
         help="knob filters: jitter at rest, lag in a turn, clicks, cost; the cost of scanning eight channels",
         description="Simulated 10-bit readings: noise of 2 LSB rms, hum of 2 LSB at 50 Hz and drifting, at --scan-hz.",
     )
-    parser.add_argument("--scan-hz", type=float, default=200.0, help="scans a second (default: %(default)s)")
-    parser.add_argument("--minutes", type=float, default=60.0, help="time at rest (default: %(default)s)")
+    parser.add_argument(
+        "--scan-hz", type=float, default=200.0, help="scans a second (default: %(default)s)"
+    )
+    parser.add_argument(
+        "--minutes", type=float, default=60.0, help="time at rest (default: %(default)s)"
+    )
     parser.set_defaults(handler=_knobs)
 
 
@@ -80,7 +84,9 @@ class OneEuro:
             self._begun, self._x, self._smooth = True, x, x
         self._speed += self._gain(1.0) * ((x - self._x) * self._rate - self._speed)
         self._x = x
-        self._smooth += self._gain(self._cutoff_hz + self._beta * abs(self._speed)) * (x - self._smooth)
+        self._smooth += self._gain(self._cutoff_hz + self._beta * abs(self._speed)) * (
+            x - self._smooth
+        )
         position = round(self._smooth * 512) / 512
         if position == self.position:
             return False
@@ -101,7 +107,9 @@ def _filters(scan_hz: float) -> dict[str, Callable[[], Filter]]:
     }
 
 
-def _codes(shaft: Callable[[float], float], seconds: float, scan_hz: float, seed: int) -> Iterator[tuple[float, int]]:
+def _codes(
+    shaft: Callable[[float], float], seconds: float, scan_hz: float, seed: int
+) -> Iterator[tuple[float, int]]:
     """Readings of a pot whose shaft is at shaft(t): noise of 2 LSB rms, hum of 2 LSB near 50 Hz."""
     noise = random.Random(seed)
     for n in range(round(seconds * scan_hz)):
@@ -135,7 +143,12 @@ def lag_ms(make: Callable[[], Filter], turn_s: float, scan_hz: float) -> float:
         marks = [mark / 10 for mark in range(2, 9)]
         for t, code in _codes(shaft, begin + turn_s + 3, scan_hz, seed):
             filter_.update(code, t)
-            while marks and filter_.position is not None and t > begin and filter_.position >= marks[0]:
+            while (
+                marks
+                and filter_.position is not None
+                and t > begin
+                and filter_.position >= marks[0]
+            ):
                 late.append((t - begin - marks.pop(0) * turn_s) * 1000)
     return sum(late) / len(late)
 
@@ -211,9 +224,15 @@ def _knobs(args: argparse.Namespace) -> int:
     if not 50 <= args.scan_hz <= 1000 or not 0.1 <= args.minutes <= 600:
         raise UserError("--scan-hz from 50 to 1000, --minutes from 0.1 to 600")
     scan_hz = args.scan_hz
-    print(f"noise 2 LSB rms, hum 2 LSB, {scan_hz:g} scans a second; lag of a turn from end to end in the time given")
-    print(f"{'':28} {'changes':>10} {'spread':>7} {'0.15 s':>7} {'0.5 s':>7} {'2 s':>7} {'click':>7} {'cost':>8}")
-    print(f"{'filter':28} {f'/{args.minutes:g} min':>10} {'LSB':>7} {'ms':>7} {'ms':>7} {'ms':>7} {'%':>7} {'us':>8}")
+    print(
+        f"noise 2 LSB rms, hum 2 LSB, {scan_hz:g} scans a second; lag of a turn from end to end in the time given"
+    )
+    print(
+        f"{'':28} {'changes':>10} {'spread':>7} {'0.15 s':>7} {'0.5 s':>7} {'2 s':>7} {'click':>7} {'cost':>8}"
+    )
+    print(
+        f"{'filter':28} {f'/{args.minutes:g} min':>10} {'LSB':>7} {'ms':>7} {'ms':>7} {'ms':>7} {'%':>7} {'us':>8}"
+    )
     for name, make in _filters(scan_hz).items():
         print(f"{name:28} ", end="", flush=True)
         changes, spread = jitter(make(), args.minutes, scan_hz)
@@ -224,7 +243,9 @@ def _knobs(args: argparse.Namespace) -> int:
     seen, steps = fine_steps(ours, scan_hz)
     print(f"\n{'ours against the bars':58} {'bar':>10} {'measured':>10}")
     print(f"{f'changes of an untouched knob in {args.minutes:g} min':58} {0:>10} {changes:>10}")
-    print(f"{'a turn of 0.15 s is followed within, ms':58} {10:>10} {lag_ms(ours, 0.15, scan_hz):>10.1f}")
+    print(
+        f"{'a turn of 0.15 s is followed within, ms':58} {10:>10} {lag_ms(ours, 0.15, scan_hz):>10.1f}"
+    )
     print(f"{'moves by 1/500 of the travel that are told':58} {steps:>10} {seen:>10}")
     for turning, words in ((0, "at rest"), (2, "two turning"), (8, "all turning")):
         cost = scan_cost_us(turning)

@@ -12,7 +12,12 @@ from pathlib import Path
 from typing import Any
 
 BAR_MIB = 200
-KINDS = {"own": "its own data", "code": "code and files", "jack": "JACK's, shared", "mailbox": "mailbox, shared"}
+KINDS = {
+    "own": "its own data",
+    "code": "code and files",
+    "jack": "JACK's, shared",
+    "mailbox": "mailbox, shared",
+}
 UNITS = ("nverb-jack", "nverb-audio", "nverb-control")
 SETTLE_S = 12.0
 """In which the control process makes the carriers and windows of rooms to come."""
@@ -25,7 +30,9 @@ def add_parser(parts: Any) -> None:
         description="Proportional set sizes (Pss): what several processes map is shared out among them, so that the sum is what the pedal "
         "takes. Runs a pedal of its own on JACK's dummy driver, with locked memory, and turns its knobs for a while.",
     )
-    parser.add_argument("--service", action="store_true", help="look at the pedal that systemd runs here (as root)")
+    parser.add_argument(
+        "--service", action="store_true", help="look at the pedal that systemd runs here (as root)"
+    )
     parser.add_argument("--json", action="store_true", help="for programs")
     parser.set_defaults(handler=_memory)
 
@@ -39,12 +46,18 @@ def _memory(args: argparse.Namespace) -> int:
 def measure(pids: dict[str, list[int]] | None) -> dict[str, Any]:
     """MiB by process and kind; `pids`: by name, None for a pedal of its own."""
     if pids is not None:
-        processes = {name: sum((footprint_mib(pid) for pid in found), Counter()) for name, found in pids.items()}
+        processes = {
+            name: sum((footprint_mib(pid) for pid in found), Counter())
+            for name, found in pids.items()
+        }
     else:
         processes = _of_own_pedal()
     return {
         "bar_mib": BAR_MIB,
-        "processes": {name: {kind: round(found[kind], 2) for kind in KINDS} for name, found in processes.items()},
+        "processes": {
+            name: {kind: round(found[kind], 2) for kind in KINDS}
+            for name, found in processes.items()
+        },
         "total_mib": round(sum(sum(found.values()) for found in processes.values()), 1),
     }
 
@@ -61,8 +74,14 @@ def _of_own_pedal() -> dict[str, Counter[str]]:
             pedal.tend()
             time.sleep(0.1)
         assert pedal.jack is not None
-        running = {"jackd": pedal.jack.process} | {child.name: child.process for child in pedal.children}
-        return {name: footprint_mib(process.pid) for name, process in running.items() if process is not None}
+        running = {"jackd": pedal.jack.process} | {
+            child.name: child.process for child in pedal.children
+        }
+        return {
+            name: footprint_mib(process.pid)
+            for name, process in running.items()
+            if process is not None
+        }
 
 
 def _pids_of_unit(unit: str) -> list[int]:
@@ -72,7 +91,11 @@ def _pids_of_unit(unit: str) -> list[int]:
     words = ["systemctl", "show", "-p", "ControlGroup", "--value", unit]
     try:
         group = subprocess.run(words, capture_output=True, text=True, check=True).stdout.strip()
-        found = [int(pid) for pid in Path(f"/sys/fs/cgroup{group}/cgroup.procs").read_text().split()] if group else []
+        found = (
+            [int(pid) for pid in Path(f"/sys/fs/cgroup{group}/cgroup.procs").read_text().split()]
+            if group
+            else []
+        )
     except (OSError, subprocess.CalledProcessError) as error:
         raise UserError(f"{unit}: {error}") from None
     if not found:
@@ -108,9 +131,13 @@ def _kind(*, permissions: str, name: str) -> str:
 
 
 def table(figures: dict[str, Any]) -> str:
-    lines = [f"{'MiB (Pss)':16}" + "".join(f"{text:>17}" for text in KINDS.values()) + f"{'all':>9}"]
+    lines = [
+        f"{'MiB (Pss)':16}" + "".join(f"{text:>17}" for text in KINDS.values()) + f"{'all':>9}"
+    ]
     for name, found in figures["processes"].items():
         cells = "".join(f"{found[kind]:17.1f}" for kind in KINDS)
         lines.append(f"{name:16}{cells}{sum(found.values()):9.1f}")
-    lines.append(f"{'all':16}{'':{17 * len(KINDS)}}{figures['total_mib']:9.1f}  (bar {figures['bar_mib']})")
+    lines.append(
+        f"{'all':16}{'':{17 * len(KINDS)}}{figures['total_mib']:9.1f}  (bar {figures['bar_mib']})"
+    )
     return "\n".join(lines)

@@ -45,7 +45,9 @@ def measure(*, block_frames: int, storm_s: float, show: bool) -> dict[str, Any]:
 
     starts = [start_to_first_block_ms(block_frames) for _ in range(3)]
     note(
-        "start_ms", starts, f"process start -> first block   {statistics.median(starts):.0f} ms (median of 3; bar 1000)"
+        "start_ms",
+        starts,
+        f"process start -> first block   {statistics.median(starts):.0f} ms (median of 3; bar 1000)",
     )
     with private_pedal(block_frames=block_frames, synchronous=True) as pedal:
         wait_for_room(pedal)
@@ -113,8 +115,12 @@ def live_error_db(pedal: Supervisor) -> float:
         time.sleep(0.05)
     player.close()
     ir = RoomMaker(find_source(), RATE_HZ, 10 * RATE_HZ).ir(values).astype(float)
-    expected = np.stack([fftconvolve(clip[:, c].astype(float), ir[c])[: len(clip)] for c in range(2)], axis=1)
-    got = player.recording[player.block_frames : len(clip)]  # the loop through two JACK clients takes one block
+    expected = np.stack(
+        [fftconvolve(clip[:, c].astype(float), ir[c])[: len(clip)] for c in range(2)], axis=1
+    )
+    got = player.recording[
+        player.block_frames : len(clip)
+    ]  # the loop through two JACK clients takes one block
     difference = np.abs(got - expected[: len(got)]).max()
     return float(20 * np.log10(difference / np.abs(expected).max()))
 
@@ -174,7 +180,9 @@ class IdleClient:
         self._jack = ctypes.CDLL("libjack.so.0")
         self._jack.jack_client_open.restype = ctypes.c_void_p
         no_start_server = 1
-        self._client = ctypes.c_void_p(self._jack.jack_client_open(self.NAME.encode(), no_start_server, None))
+        self._client = ctypes.c_void_p(
+            self._jack.jack_client_open(self.NAME.encode(), no_start_server, None)
+        )
         if not self._client:
             raise UserError("JACK takes no second client")
         self._jack.jack_set_process_callback(self._client, ctypes.CDLL(None).iswdigit, None)
@@ -196,7 +204,12 @@ def knob_storm(pedal: Supervisor, seconds: float) -> dict[str, Any]:
     load, worst, end = [], 0.0, time.monotonic() + seconds
     while time.monotonic() < end:
         pedal.tend()
-        ask({"do": "set", "values": {name: round(top * random_.random(), 3) for name, top in knobs.items()}})
+        ask(
+            {
+                "do": "set",
+                "values": {name: round(top * random_.random(), 3) for name, top in knobs.items()},
+            }
+        )
         if random_.random() < 0.02:
             status = ask({"do": "status"})["status"]["audio"]
             load.append(status["load"])
@@ -233,7 +246,9 @@ def resident_mb(pid: int) -> dict[str, float]:
     """Resident set of a process: its own (anonymous and files), and shared memory (the mailbox; under JACK also JACK's)."""
     kilobytes = {
         key: int(value)
-        for key, value in re.findall(r"^(Rss\w+):\s+(\d+) kB", Path(f"/proc/{pid}/status").read_text(), re.MULTILINE)
+        for key, value in re.findall(
+            r"^(Rss\w+):\s+(\d+) kB", Path(f"/proc/{pid}/status").read_text(), re.MULTILINE
+        )
     }
     return {
         "own": (kilobytes["RssAnon"] + kilobytes["RssFile"]) / 1024,

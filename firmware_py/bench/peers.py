@@ -67,11 +67,15 @@ def pyo(block: int) -> Callable[[], object]:
     import pyo as library
     import soundfile
 
-    server = library.Server(sr=RATE_HZ, nchnls=2, ichnls=2, buffersize=block, duplex=1, audio="manual", verbosity=0)
+    server = library.Server(
+        sr=RATE_HZ, nchnls=2, ichnls=2, buffersize=block, duplex=1, audio="manual", verbosity=0
+    )
     server.boot()
     with tempfile.NamedTemporaryFile(suffix=".wav") as file:
         soundfile.write(file.name, make_ir().T, RATE_HZ, subtype="FLOAT")
-        verb = library.CvlVerb(library.Noise(mul=[0.1, 0.1]), impulse=file.name, size=block, bal=1).out()
+        verb = library.CvlVerb(
+            library.Noise(mul=[0.1, 0.1]), impulse=file.name, size=block, bal=1
+        ).out()
     server.start()
 
     def process(_: object = verb) -> object:

@@ -27,8 +27,12 @@ def add_parser(parts: Any) -> None:
         "socket, as `nverb install` and `nverb push` do. Time counts from the last byte's departure until the block in which the new "
         "room begins to sound. On a machine that has other work look at the processor time: that of the installer and the control process.",
     )
-    parser.add_argument("--turns", type=int, default=7, help="banks, and as often the model (default: %(default)s)")
-    parser.add_argument("--block", type=int, default=128, help="frames in a block (default: %(default)s)")
+    parser.add_argument(
+        "--turns", type=int, default=7, help="banks, and as often the model (default: %(default)s)"
+    )
+    parser.add_argument(
+        "--block", type=int, default=128, help="frames in a block (default: %(default)s)"
+    )
     parser.add_argument("--json", action="store_true", help="for programs")
     parser.set_defaults(handler=_push)
 
@@ -64,12 +68,22 @@ def measure(*, turns: int, block_frames: int) -> dict[str, Any]:
     os.waitpid(os.posix_spawnp("python3", ["python3", "-c", ""], os.environ), 0)
     start_ms = 1000 * (time.monotonic() - begun)
     pushes: dict[str, list[dict[str, Any]]] = {"bank": [], "model": []}
-    with _own_data() as folder, private_pedal(block_frames=block_frames, rate_hz=RATE_HZ, synchronous=False) as pedal:
+    with (
+        _own_data() as folder,
+        private_pedal(block_frames=block_frames, rate_hz=RATE_HZ, synchronous=False) as pedal,
+    ):
         before = wait_for_room(pedal)["audio"]
         values = ask({"do": "get"})["values"]
         for turn in range(turns):
-            bank = folder / f"bank{turn}.nvbank"  # the size of the one that comes with nverb; each has other rooms
-            build(bank, lambda x, y, z, turn=turn: room_at(x / (1 + turn), -y, z), steps=10, name=bank.stem)  # type: ignore[misc]
+            bank = (
+                folder / f"bank{turn}.nvbank"
+            )  # the size of the one that comes with nverb; each has other rooms
+            build(
+                bank,
+                lambda x, y, z, turn=turn: room_at(x / (1 + turn), -y, z),
+                steps=10,
+                name=bank.stem,
+            )  # type: ignore[misc]
             pushes["bank"].append(_install(bank, values))
             pushes["model"].append(_install(SHIPPED / "decoder.nvmodel", values))
             _ask_store({"do": "rollback", "kind": "model"})
@@ -84,7 +98,10 @@ def measure(*, turns: int, block_frames: int) -> dict[str, Any]:
     }
     for kind, rows in pushes.items():
         times = [row["ms"] for row in rows]
-        stages = {name: statistics.median(row["stages_ms"][name] for row in rows) for name in rows[0]["stages_ms"]}
+        stages = {
+            name: statistics.median(row["stages_ms"][name] for row in rows)
+            for name in rows[0]["stages_ms"]
+        }
         figures[kind] = {
             "bytes": rows[0]["bytes"],
             "count": len(times),
@@ -137,31 +154,50 @@ def _install(path: Path, values: dict[str, float]) -> dict[str, Any]:
     mailbox.refresh()
     port = mailbox.port
     assert port is not None
-    expected = RoomMaker(find_source(path), port.rate_hz, port.max_taps, port.inputs).fingerprint(values)
+    expected = RoomMaker(find_source(path), port.rate_hz, port.max_taps, port.inputs).fingerprint(
+        values
+    )
     serial = port.meters().playing_serial
     file = os.open(path, os.O_RDONLY)
     try:
         content, clock = desk_end.Content.of(file, lambda *_: None), Clock()
-        request = {"do": "install", "name": path.name, "size": content.size, "sha256": content.sha256}
+        request = {
+            "do": "install",
+            "name": path.name,
+            "size": content.size,
+            "sha256": content.sha256,
+        }
         with desk_end.board() as channel:
             assert channel is not None
             desk_end.deliver(channel, request, clock, content)
     finally:
         os.close(file)
     deadline = time.monotonic() + GIVE_UP_S
-    while port.newest_room() != expected or port.meters().playing_serial == serial or port.meters().fading:
+    while (
+        port.newest_room() != expected
+        or port.meters().playing_serial == serial
+        or port.meters().fading
+    ):
         if time.monotonic() > deadline:
-            raise UserError(f"{path.name}: was installed, and its room did not sound within {GIVE_UP_S:g} s")
+            raise UserError(
+                f"{path.name}: was installed, and its room did not sound within {GIVE_UP_S:g} s"
+            )
         time.sleep(0.001)
     sounds_ns, cpu_ms = port.meters().playing_since_ns, _cpu_ms(control)
     arrived_ns = clock.began_ns["sending"]
-    marks = {"receive": arrived_ns, "verify": clock.began_ns["verifying"], "try": clock.began_ns["trying"]}
+    marks = {
+        "receive": arrived_ns,
+        "verify": clock.began_ns["verifying"],
+        "try": clock.began_ns["trying"],
+    }
     marks |= {"switch": clock.began_ns["switching"], "end": sounds_ns}
     return {
         "bytes": content.size,
         "ms": (sounds_ns - arrived_ns) / 1e6,
         "cpu_ms": cpu_ms - clock.cpu_ms,
-        "stages_ms": {name: (marks[later] - marks[name]) / 1e6 for name, later in itertools.pairwise(marks)},
+        "stages_ms": {
+            name: (marks[later] - marks[name]) / 1e6 for name, later in itertools.pairwise(marks)
+        },
     }
 
 
@@ -171,7 +207,9 @@ def _cpu_ms(pid: int) -> float:
     ticks = 0
     for one in (str(pid), *children):
         fields = Path(f"/proc/{one}/stat").read_text().rpartition(")")[2].split()
-        ticks += sum(int(field) for field in fields[11:15])  # utime, stime, and both of children that were waited for
+        ticks += sum(
+            int(field) for field in fields[11:15]
+        )  # utime, stime, and both of children that were waited for
     return 1000 * ticks / os.sysconf("SC_CLK_TCK")
 
 

@@ -60,7 +60,9 @@ class OwnPedal:
         if name == "jackd":
             process = self._supervisor.jack.process if self._supervisor.jack else None
         else:
-            process = next(child.process for child in self._supervisor.children if child.name == name)
+            process = next(
+                child.process for child in self._supervisor.children if child.name == name
+            )
         if process is None:
             raise UserError(f"{name} does not run")
         return process.pid
@@ -132,7 +134,8 @@ def controls(timeout_s: float = 5.0) -> dict[str, float]:
 def _alike(now: dict[str, float], before: dict[str, float]) -> bool:
     """The same controls; a knob that stands where its control is may fine-tune it by 1 % of its travel."""
     return all(
-        abs(to_position(find(name), now[name]) - to_position(find(name), before[name])) < 0.01 for name in before
+        abs(to_position(find(name), now[name]) - to_position(find(name), before[name])) < 0.01
+        for name in before
     )
 
 
@@ -173,7 +176,9 @@ def cause(
         if time.monotonic() - quiet_since > settle_s and now_ns - asked_ns > 200e6:
             asked_ns = now_ns
             try:
-                same = _alike(controls(0.5), values)  # who hangs does not answer: the pedal must be tended meanwhile
+                same = _alike(
+                    controls(0.5), values
+                )  # who hangs does not answer: the pedal must be tended meanwhile
             except UserError:
                 continue
             break
@@ -194,7 +199,9 @@ def change_block_size(victims: Victims) -> None:
     assert ear.port is not None
     owner = os.stat(f"/proc/{victims.pid('jackd')}").st_uid  # jackd serves its own user only
     words = ["jack_bufsize", "256" if ear.port.block_frames == 128 else "128"]
-    done = subprocess.run(words, user=owner, capture_output=True, text=True, timeout=10, check=False)
+    done = subprocess.run(
+        words, user=owner, capture_output=True, text=True, timeout=10, check=False
+    )
     if done.returncode:
         raise UserError(f"{' '.join(words)}: {done.stderr.strip() or done.stdout.strip()}")
 
@@ -230,7 +237,9 @@ def measure(*, service: bool, faults: list[str] | None = None, show: bool = True
         if service:
             start_s = _service_start_s()
         if show:
-            print(f"a bare start of the audio process takes {start_s:.2f} s here; the bar for each gap is {BAR_S:g} s")
+            print(
+                f"a bare start of the audio process takes {start_s:.2f} s here; the bar for each gap is {BAR_S:g} s"
+            )
             print(f"{'fault':28} {'no sound':>9} {'/ start':>8} {'same room':>10}")
         ask({"do": "set", "values": ROOM})
         wait = time.monotonic() + SETTLE_S
@@ -261,6 +270,10 @@ def _service_start_s() -> float:
         "ActiveEnterTimestampMonotonic",
     ]
     values = dict(
-        line.split("=") for line in subprocess.run(words, capture_output=True, text=True, check=True).stdout.split()
+        line.split("=")
+        for line in subprocess.run(words, capture_output=True, text=True, check=True).stdout.split()
     )
-    return (int(values["ActiveEnterTimestampMonotonic"]) - int(values["ExecMainStartTimestampMonotonic"])) / 1e6
+    return (
+        int(values["ActiveEnterTimestampMonotonic"])
+        - int(values["ExecMainStartTimestampMonotonic"])
+    ) / 1e6

@@ -21,11 +21,18 @@ def add_parser(parts: Any) -> None:
         "not count, but slows the caches. The longest rooms last as long as the map (4 s).",
     )
     parser.add_argument(
-        "--model", type=Path, metavar="FILE", help="bank or model (default: the one that comes with nverb)"
+        "--model",
+        type=Path,
+        metavar="FILE",
+        help="bank or model (default: the one that comes with nverb)",
     )
     parser.add_argument("--rate", type=int, default=48_000, help="Hz (default: %(default)s)")
-    parser.add_argument("--block", type=int, default=128, help="frames in a block (default: %(default)s)")
-    parser.add_argument("--rooms", type=int, default=200, help="how many rooms (default: %(default)s)")
+    parser.add_argument(
+        "--block", type=int, default=128, help="frames in a block (default: %(default)s)"
+    )
+    parser.add_argument(
+        "--rooms", type=int, default=200, help="how many rooms (default: %(default)s)"
+    )
     parser.add_argument("--json", action="store_true", help="for programs")
     parser.add_argument("--child", action="store_true", help=argparse.SUPPRESS)
     parser.set_defaults(handler=_rooms)
@@ -36,7 +43,16 @@ def _rooms(args: argparse.Namespace) -> int:
         print(json.dumps(measure(args.model, args.rate, args.block, args.rooms)))
         return 0
     # A process of its own, so that its memory is what a control process needs for rooms, and not the bench's.
-    command = [sys.executable, "-m", "firmware_py.cli", "bench", "rooms", "--child", "--rate", str(args.rate)]
+    command = [
+        sys.executable,
+        "-m",
+        "firmware_py.cli",
+        "bench",
+        "rooms",
+        "--child",
+        "--rate",
+        str(args.rate),
+    ]
     command += ["--block", str(args.block), "--rooms", str(args.rooms)]
     if args.model:
         command += ["--model", str(args.model)]
@@ -47,10 +63,15 @@ def _rooms(args: argparse.Namespace) -> int:
     if args.json:
         print(json.dumps(figures, indent=2))
         return 0
-    print(f"{figures['source']}, {args.rate} Hz stereo, {args.rooms} rooms of {figures['mean_s']:.2f} s on average")
+    print(
+        f"{figures['source']}, {args.rate} Hz stereo, {args.rooms} rooms of {figures['mean_s']:.2f} s on average"
+    )
     print(f"{'':12}{'median':>9}{'p90':>9}{'longest':>9}  ms of one core")
     for name in (*STEPS, "all"):
-        print(f"{name:12}" + "".join(f"{figures[name][column]:9.2f}" for column in ("median", "p90", "max")))
+        print(
+            f"{name:12}"
+            + "".join(f"{figures[name][column]:9.2f}" for column in ("median", "p90", "max"))
+        )
     print(f"memory: {figures['rss_mb']:.0f} MB resident at most")
     return 0
 
@@ -87,7 +108,9 @@ def measure(path: Path | None, rate_hz: int, block_frames: int, rooms: int) -> d
         marks.append(time.process_time())
         kernel.load(ir)
         marks.append(time.process_time())
-        kernel = _engine.Kernel(layout)  # one that plays would be fading now, and takes no other IR meanwhile
+        kernel = _engine.Kernel(
+            layout
+        )  # one that plays would be fading now, and takes no other IR meanwhile
         times.append(np.diff(marks))
         seconds.append(ir.shape[1] / rate_hz)
     table = 1000 * np.array(times)

@@ -18,7 +18,11 @@ def add_parsers(subparsers: Any) -> None:
     build = parts.add_parser("build", help="draw a bank of rooms on a grid of x, y and z")
     build.add_argument("-o", "--output", type=Path, required=True, metavar="FILE")
     build.add_argument(
-        "--grid", type=int, default=10, metavar="N", help="steps on each axis, 1 to 64 (default: %(default)s)"
+        "--grid",
+        type=int,
+        default=10,
+        metavar="N",
+        help="steps on each axis, 1 to 64 (default: %(default)s)",
     )
     build.add_argument("--name", help="the bank's name (default: the model's, else rooms)")
     build.add_argument(
@@ -73,15 +77,23 @@ def add_parsers(subparsers: Any) -> None:
     exporter.add_argument("bank", type=Path, metavar="FILE")
     exporter.add_argument("folder", type=Path)
     exporter.add_argument(
-        "--rate", type=int, default=48000, help="rate of synthesised rooms in Hz (default: %(default)s)"
+        "--rate",
+        type=int,
+        default=48000,
+        help="rate of synthesised rooms in Hz (default: %(default)s)",
     )
     exporter.set_defaults(handler=_export)
 
     cube = parts.add_parser(
-        "map", help="picture of the latent cube: T30, brightness and level over X and Y, in slices along Z"
+        "map",
+        help="picture of the latent cube: T30, brightness and level over X and Y, in slices along Z",
     )
     cube.add_argument("picture", type=Path, metavar="FILE.png")
-    cube.add_argument("--bank", metavar="FILE", help="a bank or a model (default: the model that comes with nverb)")
+    cube.add_argument(
+        "--bank",
+        metavar="FILE",
+        help="a bank or a model (default: the model that comes with nverb)",
+    )
     cube.set_defaults(handler=_map)
 
 
@@ -105,9 +117,13 @@ def _build(args: argparse.Namespace) -> int:
 
     if args.model is None:
         if args.faithful or args.scheduler:
-            raise UserError(f"{'--faithful' if args.faithful else '--scheduler'} goes with --model NAME")
+            raise UserError(
+                f"{'--faithful' if args.faithful else '--scheduler'} goes with --model NAME"
+            )
         with _bar("rooms") as progress:
-            build(args.output, room_at, steps=args.grid, name=args.name or "rooms", progress=progress)
+            build(
+                args.output, room_at, steps=args.grid, name=args.name or "rooms", progress=progress
+            )
         print(f"{args.output}: {args.grid**3} rooms, {args.output.stat().st_size} bytes")
         return 0
     path = model_path(args.model)
@@ -155,14 +171,22 @@ def _info(args: argparse.Namespace) -> int:
         "seconds": bank.grid.duration_s,
         "interleaved": bank.interleaved,
         "recordings": [
-            {"name": w.name, "rate_hz": w.rate_hz, "channels": len(w.samples), "taps": w.samples.shape[1], "at": w.at}
+            {
+                "name": w.name,
+                "rate_hz": w.rate_hz,
+                "channels": len(w.samples),
+                "taps": w.samples.shape[1],
+                "at": w.at,
+            }
             for w in bank.waveforms
         ],
     }
     if args.json:
         print(json.dumps(facts))
         return 0
-    print(f"{bank.name}: {facts['rooms']} rooms on a grid of {bank.steps} steps an axis, {bank.low:g} to {bank.high:g}")
+    print(
+        f"{bank.name}: {facts['rooms']} rooms on a grid of {bank.steps} steps an axis, {bank.low:g} to {bank.high:g}"
+    )
     print(
         f"maps of {bank.grid.bands} bands and {bank.grid.frames} frames, {bank.grid.duration_s:g} s; {facts['bytes']} bytes"
     )

@@ -13,7 +13,9 @@ PARTS = ("knobs", "rooms", "memory", "push")
 
 def add_parsers(subparsers: Any) -> None:
     parser = subparsers.add_parser(
-        "bench", help="measure this machine", description="Measure this machine. Nothing is written."
+        "bench",
+        help="measure this machine",
+        description="Measure this machine. Nothing is written.",
     )
     parts = parser.add_subparsers(title="what to measure", metavar="WHAT", required=True)
 
@@ -22,7 +24,9 @@ def add_parsers(subparsers: Any) -> None:
         help="the whole pedal on JACK's dummy driver: start, memory, knob to room, exactness, late blocks",
         description="Runs a pedal of its own on JACK's dummy driver; a pedal that plays is not disturbed.",
     )
-    pedal.add_argument("--block", type=int, default=128, help="frames in a block (default: %(default)s)")
+    pedal.add_argument(
+        "--block", type=int, default=128, help="frames in a block (default: %(default)s)"
+    )
     pedal.add_argument(
         "--storm-seconds",
         type=float,
@@ -41,13 +45,25 @@ def add_parsers(subparsers: Any) -> None:
     kernel.add_argument("--json", action="store_true", help="for programs")
     kernel.add_argument("--counts-only", action="store_true", help="leave out what is timed")
     kernel.add_argument(
-        "--plan", action="store_true", help="how an IR is cut into partitions, the cost model beside the count"
+        "--plan",
+        action="store_true",
+        help="how an IR is cut into partitions, the cost model beside the count",
     )
-    kernel.add_argument("--block", type=int, default=64, help="with --plan: frames in a block (default: %(default)s)")
     kernel.add_argument(
-        "--ir-ms", type=float, default=2032, help="with --plan: length of the IR (default: %(default)s)"
+        "--block",
+        type=int,
+        default=64,
+        help="with --plan: frames in a block (default: %(default)s)",
     )
-    kernel.add_argument("--inputs", type=int, default=2, choices=(1, 2), help="with --plan (default: %(default)s)")
+    kernel.add_argument(
+        "--ir-ms",
+        type=float,
+        default=2032,
+        help="with --plan: length of the IR (default: %(default)s)",
+    )
+    kernel.add_argument(
+        "--inputs", type=int, default=2, choices=(1, 2), help="with --plan (default: %(default)s)"
+    )
     kernel.set_defaults(handler=_kernel)
 
     recovery = parts.add_parser(
@@ -55,7 +71,9 @@ def add_parsers(subparsers: Any) -> None:
         help="kill and hang each process, change JACK's block size: how long the sound is away, whether all is back",
         description="Runs a pedal of its own on JACK's dummy driver. Takes about two minutes.",
     )
-    recovery.add_argument("--service", action="store_true", help="do it to the pedal that systemd runs here (as root)")
+    recovery.add_argument(
+        "--service", action="store_true", help="do it to the pedal that systemd runs here (as root)"
+    )
     recovery.add_argument("--json", action="store_true", help="for programs")
     recovery.set_defaults(handler=_recovery)
 

@@ -14,14 +14,18 @@ if TYPE_CHECKING:
 
 
 def add_parsers(subparsers: Any) -> None:
-    parser = subparsers.add_parser("board", help="the board: list and show profiles, check the wiring, calibrate")
+    parser = subparsers.add_parser(
+        "board", help="the board: list and show profiles, check the wiring, calibrate"
+    )
     verbs = parser.add_subparsers(title="what to do", metavar="VERB", required=True)
 
     verbs.add_parser("list", help="all profiles").set_defaults(handler=_list)
 
     def verb(name: str, handler: Any, text: str, more: str = "") -> argparse.ArgumentParser:
         added: argparse.ArgumentParser = verbs.add_parser(name, help=text, description=more or None)
-        added.add_argument("profile", metavar="PROFILE", nargs="?", help="default: as `nverb settings` says")
+        added.add_argument(
+            "profile", metavar="PROFILE", nargs="?", help="default: as `nverb settings` says"
+        )
         added.set_defaults(handler=handler)
         return added
 
@@ -32,9 +36,14 @@ def add_parsers(subparsers: Any) -> None:
         "draw the wiring, as a picture or as a table",
         "Draws what the profile has where: an SVG picture with -o, else a table.",
     )
-    picture.add_argument("-o", "--output", type=Path, metavar="FILE.svg", help="draw the picture there")
+    picture.add_argument(
+        "-o", "--output", type=Path, metavar="FILE.svg", help="draw the picture there"
+    )
     copy = verb(
-        "copy", _copy, "begin a profile of your own from another", "Writes NEW.toml into the data folder, to be edited."
+        "copy",
+        _copy,
+        "begin a profile of your own from another",
+        "Writes NEW.toml into the data folder, to be edited.",
     )
     copy.add_argument("new", metavar="NEW", help="the name of yours")
     check = verb(
@@ -102,7 +111,9 @@ def _show(args: argparse.Namespace) -> int:
     print(f"\n{'knob':12} {'adc':>3} {'channel':>7}  {'range':22} {'law':7} {'takeover':8} ends")
     for knob in profile.knobs:
         low, high = ends.get(knob.control.name, (knob.low, knob.high))
-        note = (", calibrated" if knob.control.name in ends else "") + (", inverted" if knob.inverted else "")
+        note = (", calibrated" if knob.control.name in ends else "") + (
+            ", inverted" if knob.inverted else ""
+        )
         print(
             f"{knob.control.name:12} {knob.adc + 1:3} {knob.channel:7}  {describe_range(knob.control):22}"
             f" {knob.control.law:7} {knob.takeover:8} {low:.1%} to {high:.1%}{note}"
@@ -138,7 +149,9 @@ def _copy(args: argparse.Namespace) -> int:
             file.write(source.read_bytes())
     except FileExistsError:
         raise UserError(f"{target} is there already: edit it, or take another name") from None
-    print(f"{target}\nedit it, then: nverb board check {args.new} ; nverb settings set profile={args.new}")
+    print(
+        f"{target}\nedit it, then: nverb board check {args.new} ; nverb settings set profile={args.new}"
+    )
     return 0
 
 
@@ -171,7 +184,11 @@ def _check(args: argparse.Namespace) -> int:
                 closed = check.presses(board, 10.0, time.sleep)
                 for number, switch in enumerate(board.profile.switches):
                     text = f"{switch.action}, line {switch.line}: "
-                    text += "seen" if number in closed else "not seen: check its wires, to the line and to ground"
+                    text += (
+                        "seen"
+                        if number in closed
+                        else "not seen: check its wires, to the line and to ground"
+                    )
                     findings.append(check.Finding(f"switch {number + 1}", number in closed, text))
                     _print(findings[-1:])
     wrong = sum(not finding.ok for finding in findings)
@@ -230,9 +247,15 @@ def _both_ends(board: Board) -> tuple[dict[str, Reading], dict[str, Reading]]:
     with Keyboard() as keyboard:
         hands = Hands(board) if board.simulation is not None else None
         if hands is not None:
-            print("a simulated board: " + ", ".join(f"{'/'.join(keys)} {name}" for name, keys in hands.turns.items()))
+            print(
+                "a simulated board: "
+                + ", ".join(f"{'/'.join(keys)} {name}" for name, keys in hands.turns.items())
+            )
         for side in ("right (clockwise)", "left (counter-clockwise)"):
-            print(f"turn every knob fully to the {side}, then press Enter; Ctrl-C leaves all as it was", flush=True)
+            print(
+                f"turn every knob fully to the {side}, then press Enter; Ctrl-C leaves all as it was",
+                flush=True,
+            )
             keys = ""
             while "\n" not in keys and "\r" not in keys:
                 keys = keyboard.read()

@@ -48,7 +48,10 @@ def assignments(prefix: str, **_: Any) -> list[str]:
     if not equals:
         return [f"{control.name}=" for control in CONTROLS]
     return [
-        f"{name}={word}" for control in CONTROLS if control.name == name and control.is_switch for word in ("on", "off")
+        f"{name}={word}"
+        for control in CONTROLS
+        if control.name == name and control.is_switch
+        for word in ("on", "off")
     ]
 
 

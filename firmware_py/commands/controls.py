@@ -27,7 +27,9 @@ def add_parsers(subparsers: Any) -> None:
     status.add_argument("--json", action="store_true", help="for programs")
     status.set_defaults(handler=_status)
 
-    controls = subparsers.add_parser("controls", help="list all controls: range, unit, law, default")
+    controls = subparsers.add_parser(
+        "controls", help="list all controls: range, unit, law, default"
+    )
     controls.add_argument("--markdown", action="store_true", help="as docs/controls.md has it")
     controls.set_defaults(handler=_controls)
 
@@ -36,7 +38,9 @@ def _epilog() -> str:
     from device.controls import CONTROLS, describe_range
 
     rows = "\n".join(f"  {row.name:12} {describe_range(row):22} {row.help}" for row in CONTROLS)
-    return f"controls, with the units that a value may carry (`2 kHz`, `-3 dB`, `40%`, `on`):\n{rows}"
+    return (
+        f"controls, with the units that a value may carry (`2 kHz`, `-3 dB`, `40%`, `on`):\n{rows}"
+    )
 
 
 def _set(args: argparse.Namespace) -> int:
@@ -54,7 +58,9 @@ def _get(args: argparse.Namespace) -> int:
     from device import controls
     from firmware_py.link.client import ask
 
-    values = ask({"do": "get", "names": [controls.find(name).name for name in args.names]})["values"]
+    values = ask({"do": "get", "names": [controls.find(name).name for name in args.names]})[
+        "values"
+    ]
     if args.json:
         print(json.dumps(values))
     else:
@@ -82,5 +88,7 @@ def _controls(args: argparse.Namespace) -> int:
     for row in controls.CONTROLS:
         default = controls.format(row, row.default)
         cc = "" if row.cc is None else row.cc
-        print(f"{row.name:12} {controls.describe_range(row):22} {row.law:8} {default:10} {cc:>3}  {row.help}")
+        print(
+            f"{row.name:12} {controls.describe_range(row):22} {row.law:8} {default:10} {cc:>3}  {row.help}"
+        )
     return 0

@@ -14,7 +14,9 @@ def add_parsers(subparsers: Any) -> None:
         description="Check the machine; each complaint with its remedy. Exit status 1 if something is wrong.",
     )
     doctor.add_argument(
-        "--boot", action="store_true", help="how long power-on to sound took, and how much of it is ours"
+        "--boot",
+        action="store_true",
+        help="how long power-on to sound took, and how much of it is ours",
     )
     doctor.add_argument("--json", action="store_true", help="for programs")
     doctor.set_defaults(handler=_doctor)

@@ -17,19 +17,37 @@ def add_parsers(subparsers: Any) -> None:
         description="Prints the knob position (x, y, z, and colours, which presets hold) whose room is nearest to a recording, and how "
         "far off it is: the decay curves' distance and T30's error in each octave (ISO 3382-1), recording against the room as played.",
     )
-    parser.add_argument("ir", type=Path, metavar="IR.wav", help="the recording: 1, 2 or 4 channels, any rate")
     parser.add_argument(
-        "--play", type=Path, metavar="IN.wav", help="this sound in the recorded room, then in the one that was found"
+        "ir", type=Path, metavar="IR.wav", help="the recording: 1, 2 or 4 channels, any rate"
     )
     parser.add_argument(
-        "-o", "--output", type=Path, metavar="OUT.wav", help="write that to a file (default: play it through JACK)"
+        "--play",
+        type=Path,
+        metavar="IN.wav",
+        help="this sound in the recorded room, then in the one that was found",
     )
-    parser.add_argument("--preset", metavar="NAME", help="keep the position as a preset, all else at its default")
-    parser.add_argument("--knobs-only", action="store_true", help="use x, y and z alone: what a hand can set")
     parser.add_argument(
-        "--decoder", type=Path, metavar="FILE", help="a trained model (default: the one that comes along)"
+        "-o",
+        "--output",
+        type=Path,
+        metavar="OUT.wav",
+        help="write that to a file (default: play it through JACK)",
     )
-    parser.add_argument("--encoder", type=Path, metavar="FILE", help="and its encoder (default: beside the decoder)")
+    parser.add_argument(
+        "--preset", metavar="NAME", help="keep the position as a preset, all else at its default"
+    )
+    parser.add_argument(
+        "--knobs-only", action="store_true", help="use x, y and z alone: what a hand can set"
+    )
+    parser.add_argument(
+        "--decoder",
+        type=Path,
+        metavar="FILE",
+        help="a trained model (default: the one that comes along)",
+    )
+    parser.add_argument(
+        "--encoder", type=Path, metavar="FILE", help="and its encoder (default: beside the decoder)"
+    )
     parser.add_argument("--json", action="store_true", help="for programs")
     parser.set_defaults(handler=_encode)
 
@@ -45,7 +63,9 @@ def _encode(args: argparse.Namespace) -> int:
     encoder = args.encoder
     if encoder is None and args.decoder is not None:
         encoder = args.decoder.with_name("encoder.nvmodel")
-    found = locate(args.ir, decoder_path=args.decoder, encoder_path=encoder, colours=not args.knobs_only)
+    found = locate(
+        args.ir, decoder_path=args.decoder, encoder_path=encoder, colours=not args.knobs_only
+    )
     if args.play:
         sound, rate_hz = side_by_side(args.play, args.ir, found, args.decoder)
         if args.output:
@@ -67,14 +87,26 @@ def _text(found: Any) -> str:
     from dsp.acoustics import OCTAVES_HZ
 
     knobs = "  ".join(f"{name} {found.values[name]:.2f}" for name in "xyz")
-    colours = " ".join(f"{value:+.2f}" for name, value in found.values.items() if name.startswith("colour"))
-    lines = [f"{knobs}  colours {colours}", f"decay curves differ by {found.decay_error_db:.2f} dB on average"]
+    colours = " ".join(
+        f"{value:+.2f}" for name, value in found.values.items() if name.startswith("colour")
+    )
+    lines = [
+        f"{knobs}  colours {colours}",
+        f"decay curves differ by {found.decay_error_db:.2f} dB on average",
+    ]
     lines.append(f"{'octave':>8} {'T30':>8} {'found':>8} {'off':>7} {'decay curve':>12}")
 
     def cell(value: float, pattern: str) -> str:
         return pattern.format(value) if math.isfinite(value) else "-"
 
-    rows = zip(OCTAVES_HZ, found.t30_s, found.found_t30_s, found.t30_error_percent, found.octave_error_db, strict=True)
+    rows = zip(
+        OCTAVES_HZ,
+        found.t30_s,
+        found.found_t30_s,
+        found.t30_error_percent,
+        found.octave_error_db,
+        strict=True,
+    )
     for hz, t30_s, found_s, percent, error_db in rows:
         lines.append(
             f"{hz:5.0f} Hz {cell(t30_s, '{:.2f} s'):>8} {cell(found_s, '{:.2f} s'):>8} {cell(percent, '{:+.0f} %'):>7} "

@@ -31,7 +31,14 @@ def add_parsers(subparsers: Any) -> None:
         metavar="SYSTEM",
         help="an OS image (.img, .img.xz), a .tar, or the folder that mmdebstrap made",
     )
-    parser.add_argument("-o", "--output", type=Path, required=True, metavar="PEDAL.img", help="write the image there")
+    parser.add_argument(
+        "-o",
+        "--output",
+        type=Path,
+        required=True,
+        metavar="PEDAL.img",
+        help="write the image there",
+    )
     parser.add_argument(
         "--wheels",
         type=Path,
@@ -48,9 +55,14 @@ def add_parsers(subparsers: Any) -> None:
         help="a setting, as `nverb settings` has them",
     )
     parser.add_argument("--hostname", default="pedal", metavar="NAME", help="default: %(default)s")
-    parser.add_argument("--user", default="pedal", metavar="NAME", help="who logs in by ssh; default: %(default)s")
     parser.add_argument(
-        "--key", type=Path, metavar="FILE.pub", help="this user's ssh public key; none: nobody can log in"
+        "--user", default="pedal", metavar="NAME", help="who logs in by ssh; default: %(default)s"
+    )
+    parser.add_argument(
+        "--key",
+        type=Path,
+        metavar="FILE.pub",
+        help="this user's ssh public key; none: nobody can log in",
     )
     parser.add_argument(
         "--add",
@@ -59,7 +71,11 @@ def add_parsers(subparsers: Any) -> None:
         help="copy its files over the system: etc/..., var/lib/nverb/profiles/mine.toml",
     )
     parser.add_argument(
-        "--data", type=int, default=256, metavar="MIB", help="size of the pedal's partition; default: %(default)s"
+        "--data",
+        type=int,
+        default=256,
+        metavar="MIB",
+        help="size of the pedal's partition; default: %(default)s",
     )
     parser.add_argument(
         "--spare",

@@ -24,10 +24,15 @@ def add_parsers(subparsers: Any) -> None:
         description="Install a file on this pedal. A bank or model plays at once; if it cannot, what played before goes on.",
     )
     installer.add_argument("file", metavar="FILE", help="the file, or - for stdin")
-    installer.add_argument("--kind", choices=KINDS, help="refuse anything else (default: whatever the file is)")
+    installer.add_argument(
+        "--kind", choices=KINDS, help="refuse anything else (default: whatever the file is)"
+    )
     installer.add_argument("--name", help="the name to keep it under (default: the file's)")
     installer.add_argument(
-        "--signature", type=Path, metavar="FILE.sig", help="its signature (default: FILE.sig, if there)"
+        "--signature",
+        type=Path,
+        metavar="FILE.sig",
+        help="its signature (default: FILE.sig, if there)",
     )
     installer.set_defaults(handler=_install)
 
@@ -39,7 +44,9 @@ def add_parsers(subparsers: Any) -> None:
         epilog="An inventory names boards and groups of them; see docs/push.md.",
     )
     push.add_argument(
-        "host", metavar="HOST", help="as ssh takes it ([user@]host, a name of ~/.ssh/config), a board or an @group"
+        "host",
+        metavar="HOST",
+        help="as ssh takes it ([user@]host, a name of ~/.ssh/config), a board or an @group",
     )
     push.add_argument("kind", choices=KINDS)
     push.add_argument("file", type=Path, metavar="FILE")
@@ -47,27 +54,51 @@ def add_parsers(subparsers: Any) -> None:
     push.add_argument("-p", "--port", type=int, help="ssh's port")
     push.add_argument("-i", "--identity", metavar="KEY", help="ssh's private key")
     push.add_argument(
-        "-o", "--option", action="append", default=[], metavar="OPTION", help="any option of ssh_config(5)"
+        "-o",
+        "--option",
+        action="append",
+        default=[],
+        metavar="OPTION",
+        help="any option of ssh_config(5)",
     )
     push.add_argument("-F", "--ssh-config", metavar="FILE", help="another file than ~/.ssh/config")
     push.add_argument(
-        "--command", default=None, metavar="NVERB", help="nverb on the board, if it is not in the PATH there"
+        "--command",
+        default=None,
+        metavar="NVERB",
+        help="nverb on the board, if it is not in the PATH there",
     )
     push.add_argument(
-        "--inventory", type=Path, metavar="FILE", help="boards and groups (default: boards.toml in the data folder)"
+        "--inventory",
+        type=Path,
+        metavar="FILE",
+        help="boards and groups (default: boards.toml in the data folder)",
     )
-    push.add_argument("--signature", type=Path, metavar="FILE.sig", help="its signature (default: FILE.sig, if there)")
+    push.add_argument(
+        "--signature",
+        type=Path,
+        metavar="FILE.sig",
+        help="its signature (default: FILE.sig, if there)",
+    )
     push.add_argument("--sign", type=Path, metavar="KEY", help="sign it now with this ssh key")
     push.set_defaults(handler=_push)
 
-    lister = subparsers.add_parser("list", help="the banks and models that are installed; * marks what plays")
+    lister = subparsers.add_parser(
+        "list", help="the banks and models that are installed; * marks what plays"
+    )
     lister.add_argument("--json", action="store_true", help="for programs")
     lister.set_defaults(handler=_list)
 
     user = subparsers.add_parser(
-        "use", help="play an installed bank or model", description="Play an installed bank or model, from now on."
+        "use",
+        help="play an installed bank or model",
+        description="Play an installed bank or model, from now on.",
     )
-    user.add_argument("name", metavar="NAME", help="NAME, NAME@HASH or HASH as `nverb list` shows them, or built-in")
+    user.add_argument(
+        "name",
+        metavar="NAME",
+        help="NAME, NAME@HASH or HASH as `nverb list` shows them, or built-in",
+    )
     user.set_defaults(handler=_use, do="use")
 
     rollback = subparsers.add_parser(
@@ -78,8 +109,12 @@ def add_parsers(subparsers: Any) -> None:
     rollback.add_argument("kind", choices=("bank", "model"))
     rollback.set_defaults(handler=_rollback)
 
-    remover = subparsers.add_parser("remove", help="delete an installed bank or model that is not in use")
-    remover.add_argument("name", metavar="NAME", help="NAME, NAME@HASH or HASH as `nverb list` shows them")
+    remover = subparsers.add_parser(
+        "remove", help="delete an installed bank or model that is not in use"
+    )
+    remover.add_argument(
+        "name", metavar="NAME", help="NAME, NAME@HASH or HASH as `nverb list` shows them"
+    )
     remover.set_defaults(handler=_use, do="remove")
 
     store = subparsers.add_parser(
@@ -144,7 +179,9 @@ def _push(args: argparse.Namespace) -> int:
         raise UserError(f"{args.file}: is a {kind}, not a {args.kind}")
     with _shown() as report:
         content = Content.of(file, report.progress)
-        signature = signatures.sign(args.sign, file) if args.sign else _signature(args.signature, args.file)
+        signature = (
+            signatures.sign(args.sign, file) if args.sign else _signature(args.signature, args.file)
+        )
         request = _offer(args.name or args.file.name, args.kind, content, signature)
         outcomes = push(targets, request, content, report)
     width = max(len(outcome.board) for outcome in outcomes)
@@ -202,7 +239,9 @@ def _store(args: argparse.Namespace) -> int:
     return board_end.serve(channel, data)
 
 
-def _carry_out(request: dict[str, Any], report: Report, content: Content | None = None) -> dict[str, Any]:
+def _carry_out(
+    request: dict[str, Any], report: Report, content: Content | None = None
+) -> dict[str, Any]:
     """By the pedal that runs here, as its own user; if none runs, by this process."""
     from firmware_py.base.paths import data_dir
     from firmware_py.install import board_end, desk_end

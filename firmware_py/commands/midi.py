@@ -42,7 +42,10 @@ def _ask(**request: Any) -> dict[str, Any]:
 
 def _list(_: argparse.Namespace) -> int:
     midi = _ask()
-    print(f"by {midi['api']}, channel {midi['channel'] or 'all'}" + (f": {midi['fault']}" if midi["fault"] else ""))
+    print(
+        f"by {midi['api']}, channel {midi['channel'] or 'all'}"
+        + (f": {midi['fault']}" if midi["fault"] else "")
+    )
     print("port     nverb-midi:in, to be connected to")
     for port in midi["ports"]:
         print(f"plug     {port}")
@@ -57,7 +60,9 @@ def _learn(args: argparse.Namespace) -> int:
     from dsp.errors import UserError
 
     _ask(learn=args.name)
-    print(f"move the controller that shall belong to {args.name} (Ctrl-C: leave it) ...", flush=True)
+    print(
+        f"move the controller that shall belong to {args.name} (Ctrl-C: leave it) ...", flush=True
+    )
     try:
         until = time.monotonic() + WAIT_S
         while time.monotonic() < until:
@@ -89,7 +94,11 @@ def _assign(args: argparse.Namespace) -> int:
 
 def _forget(args: argparse.Namespace) -> int:
     _ask(forget=args.name)
-    print("the usual controllers hold" if args.name is None else f"{args.name}: the usual controller holds")
+    print(
+        "the usual controllers hold"
+        if args.name is None
+        else f"{args.name}: the usual controller holds"
+    )
     return 0
 
 

@@ -28,7 +28,9 @@ def _add_train(parts: Any) -> None:
         "given. Writes NAME/decoder.nvmodel, NAME/encoder.nvmodel and NAME/report.html when it is through; play it with `nverb run "
         "--bank NAME/decoder.nvmodel`. A training that was cut off goes on with --resume.",
     )
-    train.add_argument("-o", "--output", type=Path, required=True, metavar="NAME", help="folder for what is made")
+    train.add_argument(
+        "-o", "--output", type=Path, required=True, metavar="NAME", help="folder for what is made"
+    )
     train.add_argument(
         "--folder",
         type=Path,
@@ -39,10 +41,18 @@ def _add_train(parts: Any) -> None:
     )
     train.add_argument("--rooms", type=int, help="rooms to draw (default: 48000)")
     train.add_argument("--epochs", type=int, help="times that each is seen (default: 40)")
-    train.add_argument("--hidden", type=int, help="width of the decoder's hidden layers (default: 256)")
-    train.add_argument("--components", type=int, help="width of the layer before the last one (default: 72)")
-    train.add_argument("--seed", type=int, help="of rooms and weights: the same seed, the same rooms (default: 1)")
-    train.add_argument("--resume", action="store_true", help="go on where a training in NAME was cut off")
+    train.add_argument(
+        "--hidden", type=int, help="width of the decoder's hidden layers (default: 256)"
+    )
+    train.add_argument(
+        "--components", type=int, help="width of the layer before the last one (default: 72)"
+    )
+    train.add_argument(
+        "--seed", type=int, help="of rooms and weights: the same seed, the same rooms (default: 1)"
+    )
+    train.add_argument(
+        "--resume", action="store_true", help="go on where a training in NAME was cut off"
+    )
     train.set_defaults(handler=_train)
 
 
@@ -62,11 +72,19 @@ def _add_eval(parts: Any) -> None:
         help="folder or decoder file (default: the model that comes with nverb)",
     )
     measure.add_argument(
-        "--folder", type=Path, metavar="DIR", help="recordings to measure on as well, one channel of each"
+        "--folder",
+        type=Path,
+        metavar="DIR",
+        help="recordings to measure on as well, one channel of each",
     )
-    measure.add_argument("--rooms", type=int, default=100, help="held-out rooms to draw (default: %(default)s)")
     measure.add_argument(
-        "--plugin", type=Path, metavar="FILE", help="a decoder to stand beside, such as the imported plug-in's"
+        "--rooms", type=int, default=100, help="held-out rooms to draw (default: %(default)s)"
+    )
+    measure.add_argument(
+        "--plugin",
+        type=Path,
+        metavar="FILE",
+        help="a decoder to stand beside, such as the imported plug-in's",
     )
     measure.add_argument("--json", action="store_true", help="for programs")
     measure.set_defaults(handler=_eval)
@@ -80,7 +98,9 @@ def _own_rooms(folders: list[Path]) -> Any:
     bar = Bar()
     rooms = []
     for folder in folders:
-        made = prepare(folder, augment=True, progress=lambda done, of: bar("reading recordings", done, of))
+        made = prepare(
+            folder, augment=True, progress=lambda done, of: bar("reading recordings", done, of)
+        )
         bar.close()
         for _, remark, _ in made.files:
             if remark:
@@ -108,7 +128,9 @@ def _train(args: argparse.Namespace) -> int:
         if getattr(args, name) is not None
     }
     if args.resume and asked:
-        raise UserError("--resume goes on with what the training was begun with: leave the other numbers out")
+        raise UserError(
+            "--resume goes on with what the training was begun with: leave the other numbers out"
+        )
     settings = train.start(args.output, train.TrainSettings(**asked), resume=args.resume)
     own = packed(_own_rooms(args.folder)) if args.folder else None
     bar = Bar()
@@ -117,7 +139,9 @@ def _train(args: argparse.Namespace) -> int:
         bar.close()
         print(line, flush=True)
 
-    trained = train.train(args.output, settings, own=own, progress=bar, tell=tell, resume=args.resume)
+    trained = train.train(
+        args.output, settings, own=own, progress=bar, tell=tell, resume=args.resume
+    )
     for path in train.save(args.output, trained):
         print(f"{path}: {path.stat().st_size} bytes")
     rooms = report.ROOMS if settings.rooms >= 4000 else 4
@@ -140,17 +164,30 @@ def _eval(args: argparse.Namespace) -> int:
     decoder, encoder = Decoder.open(path), Encoder.open(path.with_name("encoder.nvmodel"))
     recordings = _recordings(args.folder) if args.folder else []
     bar = Bar()
-    codecs: list[evaluate.Codec] = [evaluate.OwnCodec(decoder, encoder), evaluate.OwnCodec(decoder, encoder, 3)]
+    codecs: list[evaluate.Codec] = [
+        evaluate.OwnCodec(decoder, encoder),
+        evaluate.OwnCodec(decoder, encoder, 3),
+    ]
     if args.plugin:
         other = Decoder.open(args.plugin)
-        codecs.append(evaluate.SearchCodec(other, progress=lambda done, of: bar(f"decoding {other.name}", done, of)))
+        codecs.append(
+            evaluate.SearchCodec(
+                other, progress=lambda done, of: bar(f"decoding {other.name}", done, of)
+            )
+        )
     drawn = generator_rooms(args.rooms)
     results = evaluate.evaluate(
-        evaluate.held_out(drawn), codecs, "held-out rooms", lambda done: bar("held-out rooms", done, args.rooms)
+        evaluate.held_out(drawn),
+        codecs,
+        "held-out rooms",
+        lambda done: bar("held-out rooms", done, args.rooms),
     )
     if recordings:
         results += evaluate.evaluate(
-            recordings, codecs, str(args.folder), lambda done: bar("recordings", done, len(recordings))
+            recordings,
+            codecs,
+            str(args.folder),
+            lambda done: bar("recordings", done, len(recordings)),
         )
     synthesis = evaluate.synthesis(drawn, lambda done: bar("synthesis alone", done, args.rooms))
     spearman = axes.measure(decoder)

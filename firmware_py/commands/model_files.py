@@ -17,7 +17,11 @@ def add_parsers(parts: Any) -> None:
     )
     importer.add_argument("hdf5", type=Path, metavar="FILE.hdf5")
     importer.add_argument(
-        "-o", "--output", required=True, metavar="NAME", help="a name (kept in the data folder) or a path"
+        "-o",
+        "--output",
+        required=True,
+        metavar="NAME",
+        help="a name (kept in the data folder) or a path",
     )
     importer.add_argument(
         "--db-range",
@@ -34,12 +38,15 @@ def add_parsers(parts: Any) -> None:
     )
     importer.set_defaults(handler=_import)
 
-    info = parts.add_parser("info", help="what a model file holds; its network is checked against its golden vectors")
+    info = parts.add_parser(
+        "info", help="what a model file holds; its network is checked against its golden vectors"
+    )
     info.add_argument("model", metavar="NAME")
     info.set_defaults(handler=_info)
 
     decode = parts.add_parser(
-        "decode", help="the network's own output at a point of the latent space, as .npy, or as a picture"
+        "decode",
+        help="the network's own output at a point of the latent space, as .npy, or as a picture",
     )
     decode.add_argument("model", metavar="NAME")
     decode.add_argument(
@@ -50,24 +57,47 @@ def add_parsers(parts: Any) -> None:
         metavar="A",
         help="the latent: three values (own models: up to eight)",
     )
-    decode.add_argument("-o", "--output", type=Path, required=True, metavar="MAP.npy", help="or MAP.png: a spectrogram")
+    decode.add_argument(
+        "-o",
+        "--output",
+        type=Path,
+        required=True,
+        metavar="MAP.npy",
+        help="or MAP.png: a spectrogram",
+    )
     decode.set_defaults(handler=_decode)
 
-    encode = parts.add_parser("encode", help="the latent of a recorded IR, by the plug-in's encoder")
-    encode.add_argument("model", metavar="NAME", help="an imported encoder.hdf5; for own models see `nverb encode`")
+    encode = parts.add_parser(
+        "encode", help="the latent of a recorded IR, by the plug-in's encoder"
+    )
+    encode.add_argument(
+        "model", metavar="NAME", help="an imported encoder.hdf5; for own models see `nverb encode`"
+    )
     encode.add_argument("recording", type=Path, metavar="IR.wav")
     encode.set_defaults(handler=_encode)
 
-    traverse = parts.add_parser("traverse", help="a walk through the latent space along X, Y and Z, as an animated GIF")
+    traverse = parts.add_parser(
+        "traverse", help="a walk through the latent space along X, Y and Z, as an animated GIF"
+    )
     traverse.add_argument("output", type=Path, metavar="OUT.gif")
     traverse.add_argument(
-        "--model", metavar="NAME", help="a model or a bank (default: the model that comes with nverb)"
+        "--model",
+        metavar="NAME",
+        help="a model or a bank (default: the model that comes with nverb)",
     )
     traverse.add_argument(
-        "--frames", type=int, default=72, metavar="N", help="pictures, 2 to 2000 (default: %(default)s)"
+        "--frames",
+        type=int,
+        default=72,
+        metavar="N",
+        help="pictures, 2 to 2000 (default: %(default)s)",
     )
     traverse.add_argument(
-        "--fps", type=float, default=12.0, metavar="N", help="pictures a second, 1 to 50 (default: %(default)g)"
+        "--fps",
+        type=float,
+        default=12.0,
+        metavar="N",
+        help="pictures a second, 1 to 50 (default: %(default)g)",
     )
     traverse.set_defaults(handler=_traverse)
 

@@ -22,7 +22,14 @@ def add_parsers(subparsers: Any) -> None:
         description="What the pedal's services (JACK, audio, control) have said, from systemd's journal.",
     )
     logs.add_argument("-f", "--follow", action="store_true", help="go on as they speak")
-    logs.add_argument("-n", "--lines", type=int, default=50, metavar="N", help="how many lines (default: %(default)s)")
+    logs.add_argument(
+        "-n",
+        "--lines",
+        type=int,
+        default=50,
+        metavar="N",
+        help="how many lines (default: %(default)s)",
+    )
     logs.add_argument("-b", "--boot", action="store_true", help="all since power-on")
     logs.set_defaults(handler=_logs)
 
@@ -50,7 +57,9 @@ def _logs(args: argparse.Namespace) -> int:
 
     journalctl = shutil.which("journalctl")
     if journalctl is None or not os.path.isdir("/run/systemd/system"):
-        raise UserError("no systemd runs here: what the pedal says stands in the terminal of `nverb run`")
+        raise UserError(
+            "no systemd runs here: what the pedal says stands in the terminal of `nverb run`"
+        )
     words = ["-u", "nverb-*", "-o", "short", "--no-pager", *(["-f"] if args.follow else [])]
     words += ["-b"] if args.boot else ["-n", str(args.lines)]
     os.execv(journalctl, [journalctl, *words])

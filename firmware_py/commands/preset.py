@@ -22,7 +22,9 @@ def add_parsers(subparsers: Any) -> None:
         added.set_defaults(handler=handler)
         return added
 
-    verb("list", _list, "names in order, with their MIDI program numbers; * marks the startup preset")
+    verb(
+        "list", _list, "names in order, with their MIDI program numbers; * marks the startup preset"
+    )
     verb("save", _save, "keep what plays now under a name", "NAME")
     verb("load", _load, "play a preset", "NAME")
     verb("next", _step, "play the one after it, as the footswitch does").set_defaults(by=1)
@@ -31,7 +33,8 @@ def add_parsers(subparsers: Any) -> None:
     verb("rename", _rename, "give a preset another name", "NAME", "NEW")
     verb("delete", _delete, "forget a preset", "NAME")
     export = verbs.add_parser(
-        "export", help="write presets to a file, for `nverb install` or `nverb push` to another pedal"
+        "export",
+        help="write presets to a file, for `nverb install` or `nverb push` to another pedal",
     )
     export.add_argument("names", nargs="*", metavar="NAME", help="default: all")
     export.add_argument("-o", "--output", type=Path, required=True, metavar="FILE")
@@ -39,7 +42,9 @@ def add_parsers(subparsers: Any) -> None:
     move = verb("move", _move, "put a preset at another program number", "NAME")
     move.add_argument("number", type=int, metavar="NUMBER", help="from 1")
     startup = verb("startup", _startup, "the preset that plays after power-on")
-    startup.add_argument("name", nargs="?", metavar="NAME", help="without it: the defaults of all controls")
+    startup.add_argument(
+        "name", nargs="?", metavar="NAME", help="without it: the defaults of all controls"
+    )
 
 
 def _presets() -> Any:

@@ -14,7 +14,12 @@ def add_parsers(subparsers: Any) -> None:
         description="Put a sound file through the pedal's own graph. The output is as long as the input plus the room's tail, and "
         "begins at the same sample. Sample format: what the output's name says, 32-bit float for .wav.",
     )
-    parser.add_argument("input", type=Path, metavar="IN.wav", help="mono or stereo; any format that libsndfile reads")
+    parser.add_argument(
+        "input",
+        type=Path,
+        metavar="IN.wav",
+        help="mono or stereo; any format that libsndfile reads",
+    )
     parser.add_argument("output", type=Path, metavar="OUT.wav")
     parser.add_argument(
         "--set",
@@ -25,17 +30,28 @@ def add_parsers(subparsers: Any) -> None:
         help="any control; see `nverb controls`; may be repeated",
     )
     parser.add_argument(
-        "--ir", type=Path, metavar="FILE", help="this recorded IR (1, 2 or 4 channels) in place of a room"
+        "--ir",
+        type=Path,
+        metavar="FILE",
+        help="this recorded IR (1, 2 or 4 channels) in place of a room",
     )
-    parser.add_argument("--raw-ir", action="store_true", help="the IR at the level it has in its file, not normalised")
-    parser.add_argument("--bank", type=Path, help="bank to take the room from (default: the starter bank)")
+    parser.add_argument(
+        "--raw-ir",
+        action="store_true",
+        help="the IR at the level it has in its file, not normalised",
+    )
+    parser.add_argument(
+        "--bank", type=Path, help="bank to take the room from (default: the starter bank)"
+    )
     parser.add_argument(
         "--block",
         type=int,
         default=128,
         help="frames in a block, a power of two from 16 to 1024 (default: %(default)s)",
     )
-    parser.add_argument("--rate", type=int, help="engine and output sampling rate in Hz (default: the input's)")
+    parser.add_argument(
+        "--rate", type=int, help="engine and output sampling rate in Hz (default: the input's)"
+    )
     parser.set_defaults(handler=_render)
 
 
@@ -50,7 +66,9 @@ def _render(args: argparse.Namespace) -> int:
         raise UserError(f"--rate {args.rate}: from 8000 to 192000 Hz")
     if args.raw_ir and not args.ir:
         raise UserError("--raw-ir goes with --ir FILE")
-    values = defaults() | {"limiter": 0.0} | parse_assignments(args.values)  # a float file holds peaks above full scale
+    values = (
+        defaults() | {"limiter": 0.0} | parse_assignments(args.values)
+    )  # a float file holds peaks above full scale
     report = render(
         args.input,
         args.output,

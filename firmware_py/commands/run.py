@@ -11,15 +11,21 @@ from typing import Any
 
 def add_parsers(subparsers: Any) -> None:
     run = subparsers.add_parser(
-        "run", help="run the pedal", description="Run the pedal: JACK (unless it runs), audio and control."
+        "run",
+        help="run the pedal",
+        description="Run the pedal: JACK (unless it runs), audio and control.",
     )
     run.add_argument(
         "--profile",
         help="the board: a profile's name (default: as `nverb settings` says; sim has knobs on the keyboard)",
     )
-    run.add_argument("--card", help="ALSA card for JACK, such as hw:0 (default: as `nverb settings` says)")
+    run.add_argument(
+        "--card", help="ALSA card for JACK, such as hw:0 (default: as `nverb settings` says)"
+    )
     run.add_argument("--dummy", action="store_true", help="run JACK without a sound card")
-    run.add_argument("--or-demo", action="store_true", help="play the demo if there is no sound card and no JACK")
+    run.add_argument(
+        "--or-demo", action="store_true", help="play the demo if there is no sound card and no JACK"
+    )
     _add_doors(run)
     _add_engine(run)
     _add_rooms(run)
@@ -37,7 +43,9 @@ def add_parsers(subparsers: Any) -> None:
         metavar="FOLDER",
         help="where to write demo.wav, demo.png (default: %(default)s)",
     )
-    demo.add_argument("--clip", type=Path, help="the clip to play (default: one that comes with pyo)")
+    demo.add_argument(
+        "--clip", type=Path, help="the clip to play (default: one that comes with pyo)"
+    )
     demo.add_argument("--seconds", type=float, default=24.0, help="length (default: %(default)s)")
     _add_engine(demo)
     _add_rooms(demo)
@@ -51,17 +59,25 @@ def add_parsers(subparsers: Any) -> None:
     jack.set_defaults(handler=_jack)
 
     audio = subparsers.add_parser("audio", help="the audio process alone (a service)")
-    audio.add_argument("--client", default="nverb", help="name among JACK's clients (default: %(default)s)")
+    audio.add_argument(
+        "--client", default="nverb", help="name among JACK's clients (default: %(default)s)"
+    )
     audio.add_argument("--no-connect", action="store_true", help="leave the JACK ports unconnected")
     audio.add_argument("--no-lock", action="store_true", help="do not lock memory")
     _add_engine(audio)
     audio.set_defaults(handler=_audio)
 
     control = subparsers.add_parser("control", help="the control process alone (a service)")
-    control.add_argument("--profile", help="the board: a profile's name (default: as `nverb settings` says)")
-    control.add_argument("--keys", action="store_true", help="turn the simulated board's knobs by the keyboard")
     control.add_argument(
-        "--script", type=Path, help="turn the simulated board's knobs by a file: lines of SECONDS CONTROL POSITION"
+        "--profile", help="the board: a profile's name (default: as `nverb settings` says)"
+    )
+    control.add_argument(
+        "--keys", action="store_true", help="turn the simulated board's knobs by the keyboard"
+    )
+    control.add_argument(
+        "--script",
+        type=Path,
+        help="turn the simulated board's knobs by a file: lines of SECONDS CONTROL POSITION",
     )
     _add_doors(control)
     _add_rooms(control)
@@ -72,14 +88,22 @@ def _add_engine(parser: argparse.ArgumentParser) -> None:
     told = "(default: as `nverb settings` says)"
     parser.add_argument("--inputs", type=int, choices=(1, 2), help=f"input channels {told}")
     parser.add_argument("--max-ir-seconds", type=float, help=f"longest room, 0.1 to 10 s {told}")
-    parser.add_argument("--block", type=int, help=f"frames in a block, if JACK is started here {told}")
-    parser.add_argument("--rate", type=int, help=f"sampling rate in Hz, if JACK is started here {told}")
+    parser.add_argument(
+        "--block", type=int, help=f"frames in a block, if JACK is started here {told}"
+    )
+    parser.add_argument(
+        "--rate", type=int, help=f"sampling rate in Hz, if JACK is started here {told}"
+    )
 
 
 def _add_doors(parser: argparse.ArgumentParser) -> None:
     told = "(default: as `nverb settings` says)"
-    parser.add_argument("--midi", choices=("auto", "alsa", "jack", "off"), help=f"where MIDI comes from {told}")
-    parser.add_argument("--osc", metavar="[ADDRESS:]PORT", help=f"listen to OSC at this UDP port, or off {told}")
+    parser.add_argument(
+        "--midi", choices=("auto", "alsa", "jack", "off"), help=f"where MIDI comes from {told}"
+    )
+    parser.add_argument(
+        "--osc", metavar="[ADDRESS:]PORT", help=f"listen to OSC at this UDP port, or off {told}"
+    )
 
 
 def _midi_api(choice: str) -> str:
@@ -154,7 +178,9 @@ def _run(args: argparse.Namespace) -> int:
         if card == "auto":
             card = next(iter(jack.sound_cards(recording=True) or cards), None)
         elif card.startswith("hw:") and not args.dummy and card.split(",")[0] not in cards:
-            raise UserError(f"no sound card {card}: there are {', '.join(cards) or 'none'} (see `aplay -l`)")
+            raise UserError(
+                f"no sound card {card}: there are {', '.join(cards) or 'none'} (see `aplay -l`)"
+            )
         if args.dummy or card == "dummy":
             driver = ["dummy"]
         elif card:
@@ -163,12 +189,18 @@ def _run(args: argparse.Namespace) -> int:
             print("no sound card and no JACK server here: playing the demo", flush=True)
             return _demo(argparse.Namespace(**vars(args), out=Path("out"), clip=None, seconds=24.0))
         else:
-            raise UserError("no sound card and no JACK server: plug one in, or try `nverb demo` or `nverb run --dummy`")
+            raise UserError(
+                "no sound card and no JACK server: plug one in, or try `nverb demo` or `nverb run --dummy`"
+            )
 
-        realtime = jack.take_limits() or driver != ["dummy"]  # on a sound card jackd tries, and says so if it may not
+        realtime = jack.take_limits() or driver != [
+            "dummy"
+        ]  # on a sound card jackd tries, and says so if it may not
 
         def start() -> jack.JackServer:
-            return jack.JackServer(server, driver, block_frames=args.block, rate_hz=args.rate, realtime=realtime)
+            return jack.JackServer(
+                server, driver, block_frames=args.block, rate_hz=args.rate, realtime=realtime
+            )
 
     held = lock("run", "nverb run")
     find_source(args.bank)
@@ -180,7 +212,14 @@ def _run(args: argparse.Namespace) -> int:
             Child("audio", command("audio", *_engine_arguments(args))),
             Child(
                 "control",
-                command("control", "--profile", args.profile, *(["--keys"] if keys else []), *bank, *doors),
+                command(
+                    "control",
+                    "--profile",
+                    args.profile,
+                    *(["--keys"] if keys else []),
+                    *bank,
+                    *doors,
+                ),
                 inherit_stdin=keys,
             ),
         ],

@@ -16,12 +16,22 @@ def add_parsers(subparsers: Any) -> None:
         description="Install the pedal as a service of this system, or remove it (as root).",
     )
     parts = service.add_subparsers(title="what to do", metavar="WHAT", required=True)
-    install = parts.add_parser("install", help="user, units and device rules; the pedal starts now and at each boot")
-    install.add_argument("--root", type=Path, default=Path("/"), help="the tree of an image instead of this system")
-    install.add_argument("--no-start", action="store_true", help="start it at the next boot, not now")
+    install = parts.add_parser(
+        "install", help="user, units and device rules; the pedal starts now and at each boot"
+    )
+    install.add_argument(
+        "--root", type=Path, default=Path("/"), help="the tree of an image instead of this system"
+    )
+    install.add_argument(
+        "--no-start", action="store_true", help="start it at the next boot, not now"
+    )
     install.set_defaults(handler=_install)
-    uninstall = parts.add_parser("uninstall", help="take all of it out again; banks and presets stay")
-    uninstall.add_argument("--purge", action="store_true", help="delete the banks, presets and settings, too")
+    uninstall = parts.add_parser(
+        "uninstall", help="take all of it out again; banks and presets stay"
+    )
+    uninstall.add_argument(
+        "--purge", action="store_true", help="delete the banks, presets and settings, too"
+    )
     uninstall.set_defaults(handler=_uninstall)
 
     settings = subparsers.add_parser(
@@ -34,7 +44,9 @@ def add_parsers(subparsers: Any) -> None:
     show = parts.add_parser("show", help="print all settings")
     show.add_argument("--json", action="store_true", help="for programs")
     show.set_defaults(handler=_show)
-    change = parts.add_parser("set", help="change settings: all that are named or, on an error, none")
+    change = parts.add_parser(
+        "set", help="change settings: all that are named or, on an error, none"
+    )
     change.add_argument("values", nargs="+", metavar="NAME=VALUE")
     change.set_defaults(handler=_change)
     reset = parts.add_parser("reset", help="back to the defaults")
@@ -99,5 +111,9 @@ def _reset(_: argparse.Namespace) -> int:
 def _how_to_take_effect() -> None:
     from firmware_py.base.paths import SERVICE_DATA, data_dir
 
-    command = "sudo systemctl restart nverb.target" if data_dir() == SERVICE_DATA else "stop and start `nverb run`"
+    command = (
+        "sudo systemctl restart nverb.target"
+        if data_dir() == SERVICE_DATA
+        else "stop and start `nverb run`"
+    )
     print(f"takes effect with the next start: {command}")

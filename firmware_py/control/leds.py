@@ -48,7 +48,9 @@ class Lights:
         """These meters (taken just now) with the peaks since the last call of this."""
         self._hold(meters)
         held, self._held = self._held or meters, None
-        return meters._replace(input_peak=held.input_peak, output_peak=held.output_peak, worst_ns=held.worst_ns)
+        return meters._replace(
+            input_peak=held.input_peak, output_peak=held.output_peak, worst_ns=held.worst_ns
+        )
 
     def _hold(self, meters: Meters) -> None:
         held = self._held or meters
@@ -65,7 +67,9 @@ class Lights:
             try:
                 folder = data_dir()
                 room = os.statvfs(folder)
-                self._storage_fault = not os.access(folder, os.W_OK) or room.f_bavail * room.f_frsize < SPARE_BYTES
+                self._storage_fault = (
+                    not os.access(folder, os.W_OK) or room.f_bavail * room.f_frsize < SPARE_BYTES
+                )
             except Exception:
                 self._storage_fault = True
         return self._storage_fault

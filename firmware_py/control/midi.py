@@ -140,7 +140,9 @@ class Midi:
         if name in ACTIONS:
             return [Action(name)] if value >= 64 else []
         control = find(name)
-        return [Change(name, to_value(control, float(value >= 64) if control.is_switch else position))]
+        return [
+            Change(name, to_value(control, float(value >= 64) if control.is_switch else position))
+        ]
 
     def _learn(self, cc: int) -> list[Event]:
         name, self._learning = self._learning, None

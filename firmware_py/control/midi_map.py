@@ -35,7 +35,9 @@ class MidiMap:
         except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
             self.channel, self._learnt = None, {}
             reason = str(error) if isinstance(error, OSError) else "makes no sense"
-            self.complaint = f"{self.path}: {reason}: the usual MIDI controllers hold; learn yours again"
+            self.complaint = (
+                f"{self.path}: {reason}: the usual MIDI controllers hold; learn yours again"
+            )
 
     def _read(self) -> None:
         with open(self.path, "rb") as file:
@@ -51,7 +53,9 @@ class MidiMap:
         self.channel = channel
 
     def _keep(self) -> None:
-        data = json.dumps({"version": 1, "channel": self.channel, "cc": self._learnt}, indent=1).encode()
+        data = json.dumps(
+            {"version": 1, "channel": self.channel, "cc": self._learnt}, indent=1
+        ).encode()
         write_atomically(self.path, lambda file: file.write(data))
 
     def ccs(self) -> dict[str, int]:
@@ -103,4 +107,6 @@ def target(name: str) -> str:
         return find(name).name
     except ValueError as error:
         near = difflib.get_close_matches(words[:64], ACTIONS, n=1)
-        raise ValueError(f"no control {name[:64]!r}: did you mean {near[0]!r}?" if near else str(error)) from None
+        raise ValueError(
+            f"no control {name[:64]!r}: did you mean {near[0]!r}?" if near else str(error)
+        ) from None

@@ -94,7 +94,9 @@ def jack_knows_us() -> bool:
     """Whether the JACK server that we joined still lives. RtMidi does not say when it dies, and its own list goes on as before."""
     environment = os.environ | {"JACK_NO_START_SERVER": "1"}
     try:
-        done = subprocess.run(["jack_lsp"], env=environment, capture_output=True, text=True, timeout=5, check=False)
+        done = subprocess.run(
+            ["jack_lsp"], env=environment, capture_output=True, text=True, timeout=5, check=False
+        )
     except (OSError, subprocess.TimeoutExpired):
         return False
     return f"{CLIENT}:in" in done.stdout.splitlines()

@@ -35,18 +35,24 @@ class Osc:
         try:
             from pythonosc.osc_packet import OscPacket
         except ImportError:
-            raise UserError(f"OSC needs the package python-osc: {how_to_install('python-osc')}") from None
+            raise UserError(
+                f"OSC needs the package python-osc: {how_to_install('python-osc')}"
+            ) from None
         self._packet = OscPacket
         host, _, port = where.rpartition(":")
         self._host = host.strip("[]") or "127.0.0.1"
         if not port.isdecimal() or not 1 <= int(port) <= 65535:
-            raise UserError(f"--osc {where}: write PORT or ADDRESS:PORT, such as 9000 or 0.0.0.0:9000")
+            raise UserError(
+                f"--osc {where}: write PORT or ADDRESS:PORT, such as 9000 or 0.0.0.0:9000"
+            )
         self._port = int(port)
         try:
             family = socket.getaddrinfo(self._host, self._port, type=socket.SOCK_DGRAM)[0][0]
             self._socket = socket.socket(family, socket.SOCK_DGRAM)
         except OSError as error:
-            raise UserError(f"--osc {where}: {error.strerror or error}: write an address of this machine") from None
+            raise UserError(
+                f"--osc {where}: {error.strerror or error}: write an address of this machine"
+            ) from None
         try:
             self._socket.bind((self._host, self._port))
         except OSError as error:
@@ -69,7 +75,9 @@ class Osc:
                     if event is not None:
                         events.append(event)
                         self._taken += 1
-            except Exception as error:  # from anywhere on the network: the library raises many kinds
+            except (
+                Exception
+            ) as error:  # from anywhere on the network: the library raises many kinds
                 now = time.monotonic()
                 if now - self._told_at >= TELL_S:
                     self._told_at = now
@@ -97,7 +105,9 @@ class Osc:
                 return Action(f"preset {way}") if not values or values[0] else None
             case ["", "nverb", "tap"]:
                 return Action("tap") if not values or values[0] else None
-        raise ValueError(f"no address {address[:64]!r}: /nverb/set/NAME, /nverb/turn/NAME, /nverb/preset, /nverb/tap")
+        raise ValueError(
+            f"no address {address[:64]!r}: /nverb/set/NAME, /nverb/turn/NAME, /nverb/preset, /nverb/tap"
+        )
 
     def describe(self) -> str:
         return f"OSC at {self._host} port {self._port}: {self._taken} taken"

@@ -239,7 +239,9 @@ class Control:
 
     def save_session(self) -> None:
         try:
-            session = settings.Session(self.values, self._sounding, self.bank, self._generation, self.presets.current)
+            session = settings.Session(
+                self.values, self._sounding, self.bank, self._generation, self.presets.current
+            )
             settings.save_session(session)
             self._session_stale = False
         except OSError as error:
@@ -256,7 +258,9 @@ class Control:
                 self._maker = RoomMaker(self._source, port.rate_hz, port.max_taps, port.inputs)
                 begun = time.perf_counter()
             room = self._maker.fingerprint(values)
-            if room != port.newest_room():  # else a predecessor of ours has handed it over: it plays
+            if (
+                room != port.newest_room()
+            ):  # else a predecessor of ours has handed it over: it plays
                 self._serial = port.load_ir(self._maker.ir(values), room)
             self._sounding = dict(values)
             self._room_fault = ""
@@ -264,7 +268,10 @@ class Control:
             if str(error) != self._room_fault:
                 self._room_fault = str(error)
                 say(f"cannot make this room, the last one plays on: {reason(error)}")
-        self._room_stale, self._room_lost = frozen, False  # once thawed, the room of the knobs is due
+        self._room_stale, self._room_lost = (
+            frozen,
+            False,
+        )  # once thawed, the room of the knobs is due
         self._published = now
         self.room_ms = 1000 * (time.perf_counter() - begun)
 
@@ -279,7 +286,9 @@ class Control:
                 for name, value in asked.items():
                     control = find(name)
                     values[control.name] = (
-                        parse(control, value) if isinstance(value, str) else check(control, float(value))
+                        parse(control, value)
+                        if isinstance(value, str)
+                        else check(control, float(value))
                     )
                 self.set(values)
                 return {"values": values}

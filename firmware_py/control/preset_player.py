@@ -33,11 +33,17 @@ class PresetPlayer:
     @property
     def changed(self) -> bool:
         """Whether a control has been moved since the preset was played."""
-        return self.current is not None and any(self._pedal.values[name] != v for name, v in self._played.items())
+        return self.current is not None and any(
+            self._pedal.values[name] != v for name, v in self._played.items()
+        )
 
     def describe(self) -> str:
         """For `nverb status`: the preset that is on, "" if none is."""
-        return "" if self.current is None else f"preset {self.current}" + (" (changed)" if self.changed else "")
+        return (
+            ""
+            if self.current is None
+            else f"preset {self.current}" + (" (changed)" if self.changed else "")
+        )
 
     def play(self, preset: Preset) -> None:
         """Bank first: if it cannot be read nothing is changed. Raises ValueError (a bad bank), OSError."""
@@ -90,7 +96,9 @@ class PresetPlayer:
             if request["step"] not in (1, -1):
                 raise PresetError('"step" is 1 or -1')
             self.step(request["step"])
-        elif "kept" in request:  # the command has written it itself: a slow card may not hold the knobs up
+        elif (
+            "kept" in request
+        ):  # the command has written it itself: a slow card may not hold the knobs up
             self.resume(str(request["kept"]))
         else:
             raise PresetError('a request about presets has "load", "step" or "kept"')

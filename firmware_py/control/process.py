@@ -20,7 +20,13 @@ from firmware_py.base.signals import stop_signals
 from firmware_py.control.board_slot import BoardSlot
 from firmware_py.control.pedal import Control, say
 from firmware_py.control.server import Server
-from firmware_py.rooms.source import BuiltInRooms, RoomSource, find_source, installed_rooms, rooms_named
+from firmware_py.rooms.source import (
+    BuiltInRooms,
+    RoomSource,
+    find_source,
+    installed_rooms,
+    rooms_named,
+)
 from firmware_py.state import session as settings
 from firmware_py.state.store import Store
 
@@ -147,7 +153,9 @@ def read_script(path: Path) -> list[tuple[float, str, float]]:
             seconds, name, position = words
             moves.append((float(seconds), find(name).name, float(position)))
         except ValueError as error:
-            raise UserError(f"{path}, line {number}: {error}; write SECONDS CONTROL POSITION") from None
+            raise UserError(
+                f"{path}, line {number}: {error}; write SECONDS CONTROL POSITION"
+            ) from None
     return moves
 
 

@@ -26,7 +26,7 @@ class Load:
         if now - self._at < 1:
             return
         meters = port.meters()
-        blocks, busy_ns = meters["blocks"] - self._blocks, meters["busy_ns"] - self._busy_ns
+        blocks, busy_ns = meters.blocks - self._blocks, meters.busy_ns - self._busy_ns
         if blocks > 0 and busy_ns >= 0:
             self.mean = busy_ns * 1e-9 * port.rate_hz / (blocks * port.block_frames)
-        self._at, self._blocks, self._busy_ns = now, meters["blocks"], meters["busy_ns"]
+        self._at, self._blocks, self._busy_ns = now, meters.blocks, meters.busy_ns

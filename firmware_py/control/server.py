@@ -32,7 +32,9 @@ class Server:
         self._handler = handler
         self._selector = selectors.DefaultSelector()
         self._path = socket_path()
-        self._path.unlink(missing_ok=True)  # a leftover: the control lock is ours, so nobody listens
+        self._path.unlink(
+            missing_ok=True
+        )  # a leftover: the control lock is ours, so nobody listens
         self._listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
         self._listener.bind(os.fspath(self._path))
         os.chmod(self._path, 0o660)
@@ -110,5 +112,7 @@ class Server:
                 raise ValueError("a request is a JSON object")
             answer = self._handler(request)
             return answer if isinstance(answer, HandOver) else {"ok": True} | answer
-        except Exception as error:  # whatever it is: a request never ends the process that turns the knobs
+        except (
+            Exception
+        ) as error:  # whatever it is: a request never ends the process that turns the knobs
             return {"ok": False, "error": " ".join(str(error).split()) or type(error).__name__}

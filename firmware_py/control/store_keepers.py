@@ -27,4 +27,6 @@ class StoreKeepers:
         if len(self._running) >= MAX_AT_ONCE:
             raise UserError(f"{MAX_AT_ONCE} installations are running: wait until one is done")
         number = connection.fileno()
-        self._running.append(subprocess.Popen(command("store", "--here"), stdin=number, stdout=number))
+        self._running.append(
+            subprocess.Popen(command("store", "--here"), stdin=number, stdout=number)
+        )

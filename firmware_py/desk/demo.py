@@ -47,9 +47,17 @@ def play(
     out.mkdir(parents=True, exist_ok=True)
     inputs = int(engine_arguments[engine_arguments.index("--inputs") + 1])
     with tempfile.NamedTemporaryFile("w", suffix=".moves") as script:
-        script.writelines(f"{share * seconds:.3f} {control} {position}\n" for share, control, position in MOVES)
+        script.writelines(
+            f"{share * seconds:.3f} {control} {position}\n" for share, control, position in MOVES
+        )
         script.flush()
-        control = ("--profile", "sim", "--script", script.name, *(("--bank", str(bank)) if bank else ()))
+        control = (
+            "--profile",
+            "sim",
+            "--script",
+            script.name,
+            *(("--bank", str(bank)) if bank else ()),
+        )
         with private_pedal(
             block_frames=block_frames,
             rate_hz=rate_hz,
@@ -90,8 +98,15 @@ def _follow(pedal: Supervisor, player: Player, seconds: float) -> list[dict[str,
         except UserError:
             pass  # the control process is being started again
         if sys.stderr.isatty() and track:
-            knobs = " ".join(f"{n} {track[-1]['controls'][n]:5.2f}" for n in ("x", "y", "z", "width"))
-            print(f"\r{track[-1]['at_s']:5.1f} / {seconds:g} s   {knobs} ", end="", file=sys.stderr, flush=True)
+            knobs = " ".join(
+                f"{n} {track[-1]['controls'][n]:5.2f}" for n in ("x", "y", "z", "width")
+            )
+            print(
+                f"\r{track[-1]['at_s']:5.1f} / {seconds:g} s   {knobs} ",
+                end="",
+                file=sys.stderr,
+                flush=True,
+            )
         if time.monotonic() > deadline:
             raise UserError("JACK stopped taking blocks: the demo was given up")
         time.sleep(0.1)
@@ -102,7 +117,9 @@ def _follow(pedal: Supervisor, player: Player, seconds: float) -> list[dict[str,
     return track
 
 
-def _draw(path: Path, sound: Floats, recording: Floats, rate_hz: int, track: list[dict[str, Any]]) -> None:
+def _draw(
+    path: Path, sound: Floats, recording: Floats, rate_hz: int, track: list[dict[str, Any]]
+) -> None:
     import matplotlib
 
     matplotlib.use("Agg")
@@ -113,11 +130,19 @@ def _draw(path: Path, sound: Floats, recording: Floats, rate_hz: int, track: lis
     )
     seconds = np.arange(len(recording)) / rate_hz
     step = max(1, len(recording) // 20000)
-    wave.plot(seconds[::step], recording[::step, 0], color="tab:blue", linewidth=0.4, label="out, left")
+    wave.plot(
+        seconds[::step], recording[::step, 0], color="tab:blue", linewidth=0.4, label="out, left"
+    )
     wave.plot(seconds[::step], sound[::step, 0], color="0.25", linewidth=0.4, label="in, left")
-    wave.set(ylabel="amplitude", ylim=(-1, 1), title="nverb: a clip through the live pedal while the knobs turn")
+    wave.set(
+        ylabel="amplitude",
+        ylim=(-1, 1),
+        title="nverb: a clip through the live pedal while the knobs turn",
+    )
     wave.legend(loc="upper right")
-    mono = recording.mean(axis=1) + 1e-9 * np.random.default_rng(1).standard_normal(len(recording)).astype(np.float32)
+    mono = recording.mean(axis=1) + 1e-9 * np.random.default_rng(1).standard_normal(
+        len(recording)
+    ).astype(np.float32)
     spectrum.specgram(mono, NFFT=2048, Fs=rate_hz, noverlap=1024, vmin=-150, vmax=-40, cmap="magma")
     spectrum.set(ylabel="Hz", ylim=(40, min(20000, rate_hz / 2)), yscale="log")
     at = [status["at_s"] for status in track]

@@ -37,9 +37,16 @@ def settings_check() -> Result:
         settings = settings_file.load()
     except (UserError, OSError) as error:
         return Result(
-            "settings", "bad", str(error), "mend the file, or `nverb settings reset`; until then the defaults play"
+            "settings",
+            "bad",
+            str(error),
+            "mend the file, or `nverb settings reset`; until then the defaults play",
         )
-    return Result("settings", "ok", f"card {settings.card}, {settings.block_frames} frames, board {settings.profile}")
+    return Result(
+        "settings",
+        "ok",
+        f"card {settings.card}, {settings.block_frames} frames, board {settings.profile}",
+    )
 
 
 def jack_check() -> Result:
@@ -57,9 +64,17 @@ def card_check() -> Result:
     if both:
         return Result("sound card", "ok", f"{both[0]} plays and records")
     if playing:
-        return Result("sound card", "bad", f"{playing[0]} plays, none records", "plug in an interface with an input")
+        return Result(
+            "sound card",
+            "bad",
+            f"{playing[0]} plays, none records",
+            "plug in an interface with an input",
+        )
     return Result(
-        "sound card", "bad", "there is none", "plug one in, or enable its overlay in /boot/firmware/config.txt"
+        "sound card",
+        "bad",
+        "there is none",
+        "plug one in, or enable its overlay in /boot/firmware/config.txt",
     )
 
 
@@ -98,7 +113,9 @@ def memory_check(meminfo: Path = Path("/proc/meminfo")) -> Result:
     try:
         rows = (line.split() for line in meminfo.read_text().splitlines())
         mib = {row[0].rstrip(":"): int(row[1]) // 1024 for row in rows if len(row) > 1}
-        total, spare, swap, unused = (mib[key] for key in ("MemTotal", "MemAvailable", "SwapTotal", "SwapFree"))
+        total, spare, swap, unused = (
+            mib[key] for key in ("MemTotal", "MemAvailable", "SwapTotal", "SwapFree")
+        )
     except (OSError, ValueError, KeyError):
         return Result("memory", "none", "this machine tells nothing of its memory")
     found = f"{spare} of {total} MiB are to be had, {swap - unused} of {swap} MiB swap in use"
@@ -116,7 +133,9 @@ def is_unmounted(folder: Path, fstab: Path = Path("/etc/fstab")) -> bool:
         rows = [line.split() for line in fstab.read_text(errors="replace").splitlines()]
     except OSError:
         return False
-    return any(len(row) > 1 and row[1] == str(folder) for row in rows) and not os.path.ismount(folder)
+    return any(len(row) > 1 and row[1] == str(folder) for row in rows) and not os.path.ismount(
+        folder
+    )
 
 
 def state_check() -> Result:
@@ -140,7 +159,12 @@ def state_check() -> Result:
             "mount it writable to keep something",
         )
     if free < 64 * 2**20:
-        return Result("state", "hint", f"{folder}: {free / 1e6:.0f} MB free", "delete banks that you do not play")
+        return Result(
+            "state",
+            "hint",
+            f"{folder}: {free / 1e6:.0f} MB free",
+            "delete banks that you do not play",
+        )
     return Result("state", "ok", f"{folder}: {free / 1e9:.1f} GB free")
 
 
@@ -165,14 +189,24 @@ def pedal_check() -> Result:
     audio = status["audio"]
     if audio is None or not audio["alive"]:
         return Result(
-            "pedal", "bad", "it runs, but no sound passes", "`nverb logs` tells what the audio process said last"
+            "pedal",
+            "bad",
+            "it runs, but no sound passes",
+            "`nverb logs` tells what the audio process said last",
         )
     if status["room"]["fault"]:
-        return Result("pedal", "bad", status["room"]["fault"], "the last room plays on; choose another bank or model")
+        return Result(
+            "pedal",
+            "bad",
+            status["room"]["fault"],
+            "the last room plays on; choose another bank or model",
+        )
     late = audio["late_blocks"] / max(audio["blocks"], 1)
     found = f"plays, load {100 * audio['load']:.0f} %, {audio['late_blocks']} of {audio['blocks']} blocks late"
     if audio["load"] > 0.7 or late > 1e-3:
-        return Result("pedal", "hint", found, "raise block_frames (`nverb settings set block_frames=256`)")
+        return Result(
+            "pedal", "hint", found, "raise block_frames (`nverb settings set block_frames=256`)"
+        )
     return Result("pedal", "ok", found)
 
 
@@ -204,7 +238,12 @@ def wiring_check() -> Result:
                 "`nverb board list` tells the profiles, `nverb settings set profile=NAME` chooses",
             )
     if faults:
-        return Result("board", "bad", "; ".join(faults.values()), f"`nverb board check {name}` looks at each input")
+        return Result(
+            "board",
+            "bad",
+            "; ".join(faults.values()),
+            f"`nverb board check {name}` looks at each input",
+        )
     return Result("board", "ok", f"{name}: its converters and lines answer")
 
 
@@ -240,7 +279,9 @@ def midi_check() -> Result:
         return Result("MIDI", "ok", f"by {midi['api']}: {', '.join(midi['ports']) or 'no plug'}")
     if wanted != "jack" and usual_api() == "off":
         return Result(
-            "MIDI", "none", "this machine has no ALSA sequencer (/dev/snd/seq); `nverb run --midi jack` takes JACK's"
+            "MIDI",
+            "none",
+            "this machine has no ALSA sequencer (/dev/snd/seq); `nverb run --midi jack` takes JACK's",
         )
     return Result("MIDI", "ok", "python-rtmidi is installed")
 
@@ -251,7 +292,9 @@ def osc_check() -> Result:
     wanted = settings_file.load_for_service()[0].osc
     if importlib.util.find_spec("pythonosc") is None:
         remedy = how_to_install("python-osc")
-        return Result("OSC", "none" if wanted == "off" else "hint", "python-osc is not installed", remedy)
+        return Result(
+            "OSC", "none" if wanted == "off" else "hint", "python-osc is not installed", remedy
+        )
     try:
         told = [text for text in ask({"do": "status"})["status"]["doors"] if text.startswith("OSC")]
     except UserError:
@@ -297,7 +340,13 @@ def boot_report() -> list[Result]:
         remedy = "start it: `nverb run`, or `sudo systemctl start nverb.target`"
         return [Result("boot", "bad", "the pedal has not played since power-on", remedy)]
     began, done = steps[0].began_s, max(step.done_s for step in steps)
-    report = [Result("system", "none", f"{began:.2f} s from the kernel's start until the first of our processes began")]
+    report = [
+        Result(
+            "system",
+            "none",
+            f"{began:.2f} s from the kernel's start until the first of our processes began",
+        )
+    ]
     for step in steps:
         report.append(
             Result(

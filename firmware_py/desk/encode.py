@@ -61,7 +61,9 @@ class Found:
         }
 
 
-def locate(ir_path: Path, *, decoder_path: Path | None, encoder_path: Path | None, colours: bool = True) -> Found:
+def locate(
+    ir_path: Path, *, decoder_path: Path | None, encoder_path: Path | None, colours: bool = True
+) -> Found:
     """The place of a recording: that of its loudest channel, for a sum would comb what lies between the microphones.
 
     Raises RecordingError, ModelError (NoRuntime where no TFLite runtime is installed), OSError.
@@ -84,7 +86,9 @@ def locate(ir_path: Path, *, decoder_path: Path | None, encoder_path: Path | Non
         values[name] = check(find(name), round(min(max(knob, 0.0), KNOB_STEPS), 3))
     for name, place in zip(COLOURS, latent[3:], strict=False):
         values[name] = check(find(name), round(float(place), 3))
-    decoded = decoder.energy_map(float(latent[0]), float(latent[1]), float(latent[2]), latent[3:].tolist())
+    decoded = decoder.energy_map(
+        float(latent[0]), float(latent[1]), float(latent[2]), latent[3:].tolist()
+    )
     copy = Synthesiser(RATE_HZ, decoded.grid)(decoded, 0.0)[0]
     true, heard = measure(ir, RATE_HZ), measure(copy, RATE_HZ, start=0)
     per_octave = np.asarray(differences(heard, true)[0], np.float64)
@@ -102,7 +106,10 @@ def side_by_side(
     from firmware_py.desk.render import render
 
     values = defaults() | {"mix": 100.0, "gain": 0.0, "limiter": 0.0}
-    rooms: list[tuple[dict[str, float], Path | None]] = [(values, ir_path), (values | found.values, None)]
+    rooms: list[tuple[dict[str, float], Path | None]] = [
+        (values, ir_path),
+        (values | found.values, None),
+    ]
     parts = []
     with tempfile.TemporaryDirectory() as folder:
         for number, (controls, ir) in enumerate(rooms):

@@ -19,13 +19,17 @@ STEP, FINE_STEP = 0.02, 0.002
 COLUMNS, ROWS = 76, 22
 """The smallest terminal that shows something worth looking at."""
 CUBE_COLUMNS, CUBE_ROWS = 25, 9
-HELP = "arrows choose and turn   < > finer   Enter switch   0 default   b bypass   h freeze   q leave"
+HELP = (
+    "arrows choose and turn   < > finer   Enter switch   0 default   b bypass   h freeze   q leave"
+)
 
 
 def draw(status: dict[str, Any], chosen: str, columns: int = 80, rows: int = 24) -> list[str]:
     """The screen, at most `rows` lines of at most `columns` characters; the line of the `chosen` control begins with `>`."""
     lines = [*_head(status), *_meters(status), ""]
-    table = _controls(status["controls"], chosen, max(10, columns - CUBE_COLUMNS - 38), rows - len(lines) - 2)
+    table = _controls(
+        status["controls"], chosen, max(10, columns - CUBE_COLUMNS - 38), rows - len(lines) - 2
+    )
     cube = _cube(status["controls"])
     for number, line in enumerate(table):
         picture = cube[number] if number < len(cube) else ""
@@ -60,7 +64,10 @@ def _controls(values: dict[str, float], chosen: str, width: int, rows: int) -> l
     """A line for each control; where they do not all fit, those around the chosen one."""
     names = [control.name for control in CONTROLS]
     first = min(max(0, names.index(chosen) - rows // 2), max(0, len(names) - rows))
-    return [_control(find(name), values[name], name == chosen, width) for name in names[first : first + max(rows, 1)]]
+    return [
+        _control(find(name), values[name], name == chosen, width)
+        for name in names[first : first + max(rows, 1)]
+    ]
 
 
 def _control(control: Control, value: float, chosen: bool, width: int) -> str:
@@ -69,7 +76,9 @@ def _control(control: Control, value: float, chosen: bool, width: int) -> str:
     else:
         at = min(int(to_position(control, value) * width), width - 1)
         picture = "─" * at + "●" + "─" * (width - 1 - at)
-    return f"{'>' if chosen else ' '} {control.title[:14]:14} {picture} {format(control, value):>10}"
+    return (
+        f"{'>' if chosen else ' '} {control.title[:14]:14} {picture} {format(control, value):>10}"
+    )
 
 
 def _cube(values: dict[str, float]) -> list[str]:
@@ -79,8 +88,14 @@ def _cube(values: dict[str, float]) -> list[str]:
     row = CUBE_ROWS - 1 - min(int(where["y"] * CUBE_ROWS), CUBE_ROWS - 1)
     lines = ["┌" + "─" * (CUBE_COLUMNS - 4) + "┐ z"]
     for number in range(CUBE_ROWS):
-        inside = " " * column + "●" + " " * (CUBE_COLUMNS - 5 - column) if number == row else " " * (CUBE_COLUMNS - 4)
-        lines.append(f"│{inside}│ {'█' if CUBE_ROWS - number - 0.5 <= where['z'] * CUBE_ROWS else '░'}")
+        inside = (
+            " " * column + "●" + " " * (CUBE_COLUMNS - 5 - column)
+            if number == row
+            else " " * (CUBE_COLUMNS - 4)
+        )
+        lines.append(
+            f"│{inside}│ {'█' if CUBE_ROWS - number - 0.5 <= where['z'] * CUBE_ROWS else '░'}"
+        )
     return [*lines, "└" + "─" * (CUBE_COLUMNS - 4) + "┘", "x →  y ↑"]
 
 
@@ -88,13 +103,22 @@ def press(key: str, chosen: str, values: dict[str, float]) -> tuple[str, dict[st
     """What a key does: the control that is chosen then, and the values to set. Keys: curses' names, or the character."""
     names = [control.name for control in CONTROLS]
     control = find(chosen)
-    steps = {"KEY_LEFT": -STEP, "KEY_RIGHT": STEP, "<": -FINE_STEP, ">": FINE_STEP, ",": -FINE_STEP, ".": FINE_STEP}
+    steps = {
+        "KEY_LEFT": -STEP,
+        "KEY_RIGHT": STEP,
+        "<": -FINE_STEP,
+        ">": FINE_STEP,
+        ",": -FINE_STEP,
+        ".": FINE_STEP,
+    }
     if key in ("KEY_UP", "KEY_DOWN"):
         return names[(names.index(chosen) + (1 if key == "KEY_DOWN" else -1)) % len(names)], {}
     if key in steps:
         if control.is_switch:
             return chosen, {chosen: float(steps[key] > 0)}
-        return chosen, {chosen: to_value(control, to_position(control, values[chosen]) + steps[key])}
+        return chosen, {
+            chosen: to_value(control, to_position(control, values[chosen]) + steps[key])
+        }
     if key in ("\n", "\r", "KEY_ENTER", " ") and control.is_switch:
         return chosen, {chosen: 1.0 - values[chosen]}
     if key == "0":
@@ -114,7 +138,10 @@ def run() -> None:
     if not (sys.stdin.isatty() and sys.stdout.isatty()):
         raise UserError("the panel needs a terminal; `nverb status --json` is for programs")
     ask({"do": "status"})  # no pedal: told before the screen is taken
-    for name in ("LINES", "COLUMNS"):  # a size that a parent exported; curses would believe it, not the terminal
+    for name in (
+        "LINES",
+        "COLUMNS",
+    ):  # a size that a parent exported; curses would believe it, not the terminal
         os.environ.pop(name, None)
     os.environ.setdefault("ESCDELAY", "25")  # ms: Esc leaves at once, over ssh too
     curses.wrapper(_loop)
@@ -134,11 +161,17 @@ def _loop(screen: Any) -> None:
         screen.erase()
         if rows < ROWS or columns < COLUMNS:
             screen.insstr(
-                0, 0, f"make the terminal at least {COLUMNS} x {ROWS}; it is {columns} x {rows}"[: columns - 1]
+                0,
+                0,
+                f"make the terminal at least {COLUMNS} x {ROWS}; it is {columns} x {rows}"[
+                    : columns - 1
+                ],
             )
         else:
             for number, line in enumerate(draw(status, chosen, columns, rows)):
-                screen.addstr(number, 0, line, curses.A_BOLD if line.startswith(">") else curses.A_NORMAL)
+                screen.addstr(
+                    number, 0, line, curses.A_BOLD if line.startswith(">") else curses.A_NORMAL
+                )
         screen.refresh()
         try:
             key = screen.getkey()

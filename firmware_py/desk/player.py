@@ -125,7 +125,9 @@ class Player:
     def _begin(self) -> None:
         """Plays once the connections are in force: JACK answers before that, and takes them up one by one in the cycles that follow."""
         cycles, until = self._cycles, time.monotonic() + CONNECTING_S
-        while time.monotonic() < until or (self._cycles - cycles < 16 and time.monotonic() < until + 2):
+        while time.monotonic() < until or (
+            self._cycles - cycles < 16 and time.monotonic() < until + 2
+        ):
             time.sleep(0.01)
         self.playing = True
 

@@ -52,7 +52,11 @@ def private_pedal(
                 Child("control", command("control", *control_arguments)),
             ],
             lambda: server.dummy(
-                name, block_frames=block_frames, rate_hz=rate_hz, synchronous=synchronous, realtime=realtime
+                name,
+                block_frames=block_frames,
+                rate_hz=rate_hz,
+                synchronous=synchronous,
+                realtime=realtime,
             ),
         )
         yield supervisor

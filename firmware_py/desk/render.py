@@ -31,7 +31,9 @@ def _blocks(source: soundfile.SoundFile, rate_hz: int, block_frames: int) -> Ite
     """The file at `rate_hz` in blocks (block_frames, channels); the last one is shorter. Streams: memory does not grow."""
     resampler = None
     if source.samplerate != rate_hz:
-        resampler = soxr.ResampleStream(source.samplerate, rate_hz, source.channels, dtype="float32", quality="VHQ")
+        resampler = soxr.ResampleStream(
+            source.samplerate, rate_hz, source.channels, dtype="float32", quality="VHQ"
+        )
     rest = np.zeros((0, source.channels), np.float32)
     while True:
         chunk = source.read(CHUNK_FRAMES, dtype="float32", always_2d=True)
@@ -72,7 +74,9 @@ def render(
         raise UserError(f"{input_path}: {why_unreadable(input_path, error)}") from None
     with source:
         if source.channels > 2:
-            raise UserError(f"{input_path}: {source.channels} channels; the pedal has one or two inputs")
+            raise UserError(
+                f"{input_path}: {source.channels} channels; the pedal has one or two inputs"
+            )
         if source.frames == 0:
             raise UserError(f"{input_path}: it has no samples")
         rate_hz = rate_hz or source.samplerate
@@ -87,7 +91,11 @@ def render(
             ir = RoomMaker(find_source(bank_path), rate_hz, round(MAX_IR_S * rate_hz)).ir(values)
         inputs = 2 if len(ir) == 4 else source.channels
         graph = OfflineGraph(
-            rate_hz=rate_hz, block_frames=block_frames, max_taps=ir.shape[1], inputs=inputs, ir_channels=len(ir)
+            rate_hz=rate_hz,
+            block_frames=block_frames,
+            max_taps=ir.shape[1],
+            inputs=inputs,
+            ir_channels=len(ir),
         )
         try:
             graph.port.set_params(engine_params(values))
@@ -107,13 +115,17 @@ def render(
     meter.close()
     if meter.peak > 1:
         clipped = "" if subtype in ("FLOAT", "DOUBLE") else ", clipped there"
-        notes.append(f"peaks at {20 * math.log10(meter.peak):+.1f} dBFS{clipped}: lower gain, or --set limiter=on")
+        notes.append(
+            f"peaks at {20 * math.log10(meter.peak):+.1f} dBFS{clipped}: lower gain, or --set limiter=on"
+        )
     for note in notes:
         print(f"nverb render: {note}", file=sys.stderr)
     return f"{output_path}: {meter.frames} frames, 2 channels, {rate_hz} Hz, room of {ir.shape[1] / rate_hz:.2f} s"
 
 
-def _through(graph: OfflineGraph, blocks: Iterator[Floats], tail: int, inputs: int) -> Iterator[Floats]:
+def _through(
+    graph: OfflineGraph, blocks: Iterator[Floats], tail: int, inputs: int
+) -> Iterator[Floats]:
     """Blocks and then `tail` frames of silence through the graph; as many frames come out as went in."""
     frames = graph.port.block_frames
     block = np.zeros((frames, inputs), np.float32)
@@ -138,7 +150,9 @@ def _recorded_ir(path: Path, rate_hz: int) -> tuple[Floats, list[str]]:
         notes.append(f"{path.name} resampled from {ir_rate_hz} to {rate_hz} Hz")
     ir = at_rate(ir, ir_rate_hz, rate_hz)
     if ir.shape[1] > MAX_IR_S * rate_hz:
-        raise UserError(f"{path}: {ir.shape[1] / rate_hz:.1f} s long; the longest room is {MAX_IR_S:g} s: cut it")
+        raise UserError(
+            f"{path}: {ir.shape[1] / rate_hz:.1f} s long; the longest room is {MAX_IR_S:g} s: cut it"
+        )
     return ir, notes
 
 

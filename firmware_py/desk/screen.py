@@ -5,33 +5,6 @@ from __future__ import annotations
 import contextlib
 from typing import Any
 
-from dsp import _engine
-
-FLOOR_DB = -120.0
-
-
-def decibels(amplitude: float) -> float:
-    """Amplitude to dBFS, rounded to 0.1, no lower than -120."""
-    return round(max(20 * math.log10(amplitude), FLOOR_DB), 1) if amplitude > 0 else FLOOR_DB
-
-
-class Load:
-    """Mean load of the audio callback over about the last second, as a share of the block period."""
-
-    def __init__(self) -> None:
-        self.mean = 0.0
-        self._at = 0.0
-        self._blocks = self._busy_ns = 0
-
-    def look(self, port: _engine.Port, now: float) -> None:
-        if now - self._at < 1:
-            return
-        meters = port.meters()
-        blocks, busy_ns = meters.blocks - self._blocks, meters.busy_ns - self._busy_ns
-        if blocks > 0 and busy_ns >= 0:
-            self.mean = busy_ns * 1e-9 * port.rate_hz / (blocks * port.block_frames)
-        self._at, self._blocks, self._busy_ns = now, meters.blocks, meters.busy_ns
-
 
 def meter(db: float, width: int = 24) -> str:
     """A bar for -60..0 dBFS."""
@@ -55,7 +28,9 @@ def hands(status: dict[str, Any]) -> list[str]:
         lines += [f"         FAULT {text}" for text in board["faults"].values()]
         for name, distance in board["apart"].items():
             way = "right" if distance > 0 else "left"
-            lines.append(f"         knob {name}: turn it {abs(distance):.0%} to the {way} to take over")
+            lines.append(
+                f"         knob {name}: turn it {abs(distance):.0%} to the {way} to take over"
+            )
     return lines + [f"door     {text}" for text in status["doors"]]
 
 
@@ -103,7 +78,9 @@ def screen(status: dict[str, Any]) -> str:
     audio, room = status["audio"], status["room"]
     lines = [f"nverb {status['version']}, kernel for {status['simd']}"]
     if status["safe_start"]:
-        lines.append(f"SAFE     {status['safe_start']}; built-in rooms, until you choose a bank or a preset")
+        lines.append(
+            f"SAFE     {status['safe_start']}; built-in rooms, until you choose a bank or a preset"
+        )
     if audio is None:
         lines.append("audio    not running: no sound until it is (`nverb run`, or see its log)")
     else:
@@ -127,13 +104,25 @@ def screen(status: dict[str, Any]) -> str:
     )
     if machine_line(status):
         lines.append(f"board    {machine_line(status)}")
-    lines.append(f"control  process {status['control']['pid']}, up {status['control']['up_s']:.0f} s")
-    installed = [f"{slot['kind']} {slot['reference']}{' (plays)' if slot['plays'] else ''}" for slot in status["slots"]]
+    lines.append(
+        f"control  process {status['control']['pid']}, up {status['control']['up_s']:.0f} s"
+    )
+    installed = [
+        f"{slot['kind']} {slot['reference']}{' (plays)' if slot['plays'] else ''}"
+        for slot in status["slots"]
+    ]
     if installed:
         lines.append(f"slots    {', '.join(installed)}")
-    lines.append(f"made of  {', '.join(f'{name} {number}' for name, number in status['versions'].items())}")
+    lines.append(
+        f"made of  {', '.join(f'{name} {number}' for name, number in status['versions'].items())}"
+    )
     lines += hands(status)
-    values = [f"{c.name} {controls.format(c, status['controls'][c.name])}" for c in controls.CONTROLS]
+    values = [
+        f"{c.name} {controls.format(c, status['controls'][c.name])}" for c in controls.CONTROLS
+    ]
     column = max(len(v) for v in values) + 2
-    lines += ["".join(v.ljust(column) for v in values[i : i + 4]).rstrip() for i in range(0, len(values), 4)]
+    lines += [
+        "".join(v.ljust(column) for v in values[i : i + 4]).rstrip()
+        for i in range(0, len(values), 4)
+    ]
     return "\n".join(lines)

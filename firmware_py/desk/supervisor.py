@@ -66,7 +66,9 @@ class Child:
                 return
             lived = now - self.started
             self.process = None
-            self.pause_s = 0.0 if lived > STABLE_S else min(max(2 * self.pause_s, 0.1), LONGEST_PAUSE_S)
+            self.pause_s = (
+                0.0 if lived > STABLE_S else min(max(2 * self.pause_s, 0.1), LONGEST_PAUSE_S)
+            )
             why = f"killed by signal {-status}" if status < 0 else f"left with status {status}"
             say("", f"{self.name} {why}; starting it again")
             self.started = now
@@ -86,7 +88,9 @@ class Child:
         path.unlink(missing_ok=True)
         if self.notify is not None:
             self.notify.close()
-        self.notify = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM | socket.SOCK_CLOEXEC | socket.SOCK_NONBLOCK)
+        self.notify = socket.socket(
+            socket.AF_UNIX, socket.SOCK_DGRAM | socket.SOCK_CLOEXEC | socket.SOCK_NONBLOCK
+        )
         self.notify.bind(os.fspath(path))
         watchdog_us = round(1e6 * WATCHDOG_S.get(self.name, 0))
         return {"NOTIFY_SOCKET": os.fspath(path), "WATCHDOG_USEC": f"{watchdog_us}"}
@@ -121,7 +125,9 @@ class Supervisor:
     """`start_jack`: makes a JACK server of ours, or None if there is one that is not ours to tend. It is started here, and a
     UserError of its goes to the caller; a later one is tried again."""
 
-    def __init__(self, children: list[Child], start_jack: Callable[[], JackServer | None] | None) -> None:
+    def __init__(
+        self, children: list[Child], start_jack: Callable[[], JackServer | None] | None
+    ) -> None:
         self.children = children
         self._keeper = JackKeeper(start_jack) if start_jack else None
         if self._keeper is not None and start_jack is not None:
@@ -157,7 +163,8 @@ class Supervisor:
                 if select.select([reader], [], [], 0.2)[0]:
                     os.read(reader, 4096)
                 stop = stop or any(
-                    c.inherit_stdin and c.process is not None and c.process.poll() == 0 for c in self.children
+                    c.inherit_stdin and c.process is not None and c.process.poll() == 0
+                    for c in self.children
                 )
         finally:
             self.stop()

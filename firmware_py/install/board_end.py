@@ -21,7 +21,9 @@ class _Speaker(Report):
         self._channel = channel
 
     def progress(self, stage: str, done: int, total: int) -> None:
-        if stage != "receiving":  # the desk knows what it has sent, and takes any word before the end for a refusal
+        if (
+            stage != "receiving"
+        ):  # the desk knows what it has sent, and takes any word before the end for a refusal
             self._say({"stage": stage, "done": done, "of": total})
 
     def note(self, text: str) -> None:
@@ -59,14 +61,20 @@ def serve(channel: Channel, data: Path) -> int:
 
         answer = {"ok": True} | perform(request, receive, data=data, report=_Speaker(channel))
     except Exception as error:
-        text = f"{error.filename}: {error.strerror}" if isinstance(error, OSError) and error.filename else str(error)
+        text = (
+            f"{error.filename}: {error.strerror}"
+            if isinstance(error, OSError) and error.filename
+            else str(error)
+        )
         answer = {"ok": False, "error": " ".join(text.split()) or type(error).__name__}
     with contextlib.suppress(OSError):
         channel.send(answer)
     return 0 if answer["ok"] else 1
 
 
-def perform(request: dict[str, Any], receive: Callable[[int], Chunks], *, data: Path, report: Report) -> dict[str, Any]:
+def perform(
+    request: dict[str, Any], receive: Callable[[int], Chunks], *, data: Path, report: Report
+) -> dict[str, Any]:
     """Does what a request says. Raises UserError, ValueError, OSError."""
     kind = request.get("kind") or None
     name = _plain(request.get("name", ""))
@@ -78,7 +86,9 @@ def perform(request: dict[str, Any], receive: Callable[[int], Chunks], *, data: 
             if sha256 and not (len(sha256) == 64 and set(sha256) <= set("0123456789abcdef")):
                 raise UserError(f"no SHA-256: {sha256[:80]!r}")
             offer = Offer(name, kind or "", size, sha256, str(request.get("signature", "")))
-            return {"text": installer.install(offer, receive, data=data, report=report, live=take_over)}
+            return {
+                "text": installer.install(offer, receive, data=data, report=report, live=take_over)
+            }
         case "use":
             return {"text": installer.use(name, kind, data=data, report=report, live=take_over)}
         case "rollback" if kind in KINDS:

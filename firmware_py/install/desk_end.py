@@ -59,7 +59,9 @@ def deliver(
                 _send(channel, content, int(message["have"]), report)
                 content = None
             elif "stage" in message:
-                report.progress(str(message["stage"]), int(message.get("done", 0)), int(message.get("of", 0)))
+                report.progress(
+                    str(message["stage"]), int(message.get("done", 0)), int(message.get("of", 0))
+                )
             elif "note" in message:
                 report.note(_plain(message["note"]))
             elif message.get("ok"):

@@ -27,13 +27,27 @@ from typing import Any
 from dsp.errors import UserError
 from firmware_py.base.progress import Report
 from firmware_py.install.receive import MAX_BYTES, STDIN, Chunks, Offer, _part, _receive, _wanted
-from firmware_py.state.store import KINDS, Slot, State, Store, StoreError, hash_of, make_folder, slot_name
+from firmware_py.state.store import (
+    KINDS,
+    Slot,
+    State,
+    Store,
+    StoreError,
+    hash_of,
+    make_folder,
+    slot_name,
+)
 
 BUILT_IN_NAME = "built-in"
 
 
 def install(
-    offer: Offer, receive: Callable[[int], Chunks], *, data: Path, report: Report, live: Callable[[], str]
+    offer: Offer,
+    receive: Callable[[int], Chunks],
+    *,
+    data: Path,
+    report: Report,
+    live: Callable[[], str],
 ) -> str:
     """Installs what `receive(at)` yields (the content from byte `at` on); one line on what has become of it.
 
@@ -63,9 +77,13 @@ def install(
             kind, digest = _receive(offer, file, receive, store, report)
             report.progress("verifying", 0, 0)
             os.fsync(file)
-            os.posix_fadvise(file, 0, 0, os.POSIX_FADV_DONTNEED)  # so that what is read back comes from the disk
+            os.posix_fadvise(
+                file, 0, 0, os.POSIX_FADV_DONTNEED
+            )  # so that what is read back comes from the disk
             if hash_of(file) != digest:
-                raise UserError(f"{offer.name}: the disk gives back other bytes than were written: it may be failing")
+                raise UserError(
+                    f"{offer.name}: the disk gives back other bytes than were written: it may be failing"
+                )
             if signatures.is_required(data):
                 report.note(f"signed by {signatures.verify(data, file, offer.signature)}")
             if kind in KINDS:
@@ -98,7 +116,9 @@ def _try(path: Path, name: str, report: Report) -> None:
     try:
         trial.run(lambda: trial.check(path))
     except ValueError as error:
-        raise UserError(f"{name}: {str(error).replace(f'{path}: ', '').replace(str(path), 'it')}") from None
+        raise UserError(
+            f"{name}: {str(error).replace(f'{path}: ', '').replace(str(path), 'it')}"
+        ) from None
 
 
 def _own_name(path: Path, kind: str) -> str:
@@ -112,7 +132,9 @@ def _own_name(path: Path, kind: str) -> str:
     return container.read(path).description.name
 
 
-def _put_in_force(store: Store, slot: Slot, report: Report, live: Callable[[], str], *, is_new: bool) -> str:
+def _put_in_force(
+    store: Store, slot: Slot, report: Report, live: Callable[[], str], *, is_new: bool
+) -> str:
     """With the store's lock held."""
     now = store.current()
     try:
@@ -153,7 +175,9 @@ def _switch(store: Store, state: State, report: Report, live: Callable[[], str])
                 live()  # it may have taken the new one and then answered too late
         if isinstance(error, ValueError | UserError):
             if store.number() != before:
-                raise UserError(f"the pedal cannot play it: {error}; {_in_force(store.current())}") from None
+                raise UserError(
+                    f"the pedal cannot play it: {error}; {_in_force(store.current())}"
+                ) from None
             raise UserError(f"rolled back, as the pedal cannot play it: {error}") from None
         raise
 
@@ -178,7 +202,9 @@ def _install_presets(content: bytes, offer: Offer, data: Path, store: Store, rep
             try:
                 store.nearest(preset.bank)
             except StoreError as error:
-                report.note(f"preset {preset.name!r}: {error}; until then it leaves the rooms as they are")
+                report.note(
+                    f"preset {preset.name!r}: {error}; until then it leaves the rooms as they are"
+                )
     names = ", ".join(preset.name for preset in presets)
     return f"preset{'s' if len(presets) > 1 else ''} {names} kept"
 
@@ -196,7 +222,9 @@ def _install_profile(content: bytes, offer: Offer, data: Path) -> str:
     except profile.ProfileError as error:
         raise UserError(str(error).replace(str(path), offer.name)) from None
     except ValueError as error:
-        raise UserError(f"{offer.name}: is no bank, model or preset, and not a profile either: {error}") from None
+        raise UserError(
+            f"{offer.name}: is no bank, model or preset, and not a profile either: {error}"
+        ) from None
     make_folder(path.parent)
     write_atomically(path, lambda file: file.write(content))
     return f"profile {name} kept; a pedal that runs with it reads it now"
@@ -207,7 +235,9 @@ def use(name: str, kind: str | None, *, data: Path, report: Report, live: Callab
     store = Store(data)
     with _explained(data):
         if name != BUILT_IN_NAME:
-            store.find(name, kind).verify()  # before the lock: nothing is written for a name that is none
+            store.find(
+                name, kind
+            ).verify()  # before the lock: nothing is written for a name that is none
         with store.changing():
             now = store.current()
             if name == BUILT_IN_NAME:
@@ -290,6 +320,10 @@ def _explained(data: Path) -> Iterator[None]:
         yield
     except OSError as error:
         known = _REMEDIES.get(error.errno or 0)
-        what = f"{data}: {known}" if known else f"{error.filename or data}: {error.strerror or error}"
+        what = (
+            f"{data}: {known}" if known else f"{error.filename or data}: {error.strerror or error}"
+        )
         now = store.current()
-        raise UserError(f"{what}; {'what is in force stays' if now == before else _in_force(now)}") from None
+        raise UserError(
+            f"{what}; {'what is in force stays' if now == before else _in_force(now)}"
+        ) from None

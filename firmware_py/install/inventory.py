@@ -53,7 +53,14 @@ class Board:
         for option in self.ssh.options:
             words += ["-o", option]
         words += [] if ask else ["-o", "BatchMode=yes"]
-        words += ["-o", f"ConnectTimeout={CONNECT_S}", "-o", "ServerAliveInterval=5", "-o", "ServerAliveCountMax=3"]
+        words += [
+            "-o",
+            f"ConnectTimeout={CONNECT_S}",
+            "-o",
+            "ServerAliveInterval=5",
+            "-o",
+            "ServerAliveCountMax=3",
+        ]
         return [*words, "--", self.host, f"{self.ssh.command or 'nverb'} store"]
 
 
@@ -67,7 +74,11 @@ def boards(target: str, inventory: Path | None, given: Ssh) -> list[Board]:
         name = target[1:]
         if name not in groups:
             near = difflib.get_close_matches(name, groups, n=1)
-            there = f"did you mean @{near[0]}?" if near else f"there are {', '.join('@' + group for group in groups)}"
+            there = (
+                f"did you mean @{near[0]}?"
+                if near
+                else f"there are {', '.join('@' + group for group in groups)}"
+            )
             raise UserError(f"{path}: no group {target}: {there}")
         members = groups[name]
     else:
@@ -75,7 +86,12 @@ def boards(target: str, inventory: Path | None, given: Ssh) -> list[Board]:
         members = [target]
     found = [known.get(member, Board(member, member, Ssh())) for member in dict.fromkeys(members)]
     for board in found:
-        if board.host.startswith("-") or not board.host or not board.host.isprintable() or " " in board.host:
+        if (
+            board.host.startswith("-")
+            or not board.host
+            or not board.host.isprintable()
+            or " " in board.host
+        ):
             raise UserError(f"{board.host!r} is no host: write [user@]host")
     if not found:
         raise UserError(f"{path}: the group {target} is empty")
@@ -88,7 +104,9 @@ def _read(path: Path) -> tuple[dict[str, Board], dict[str, list[str]]]:
         with open(path, "rb") as file:
             data = file.read(MAX_INVENTORY + 1)
     except FileNotFoundError:
-        raise UserError(f"{path}: no such inventory of boards; see docs/push.md for what it holds") from None
+        raise UserError(
+            f"{path}: no such inventory of boards; see docs/push.md for what it holds"
+        ) from None
     try:
         if len(data) > MAX_INVENTORY:
             raise ValueError(f"larger than {MAX_INVENTORY} bytes")
@@ -105,12 +123,21 @@ def _read(path: Path) -> tuple[dict[str, Board], dict[str, list[str]]]:
         for key, value in row.items():
             fits = {
                 "port": type(value) is int and 1 <= value <= 65535,
-                "options": isinstance(value, list) and all(isinstance(option, str) for option in value),
+                "options": isinstance(value, list)
+                and all(isinstance(option, str) for option in value),
             }.get(key, isinstance(value, str) and bool(value))
             if not fits:
-                needs = {"port": "a number from 1 to 65535", "options": "a list of texts"}.get(key, "text")
+                needs = {"port": "a number from 1 to 65535", "options": "a list of texts"}.get(
+                    key, "text"
+                )
                 raise UserError(f"{path}, {where}: {key} = {value!r}: must be {needs}")
-        ssh = Ssh(row.get("port"), row.get("identity"), None, tuple(row.get("options", ())), row.get("command"))
+        ssh = Ssh(
+            row.get("port"),
+            row.get("identity"),
+            None,
+            tuple(row.get("options", ())),
+            row.get("command"),
+        )
         known[name] = Board(name, row.get("host", name), ssh)
     groups = {"all": list(known)}
     for name, members in _table(path, "group", table).items():

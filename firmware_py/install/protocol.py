@@ -38,9 +38,18 @@ class Channel:
     """Two descriptors, lines and bytes. `close_write` ends what we send; `idle_s`: how long to wait for the other side (None: for ever)."""
 
     def __init__(
-        self, reader: int, writer: int, close_write: Callable[[], None] | None = None, idle_s: float | None = IDLE_S
+        self,
+        reader: int,
+        writer: int,
+        close_write: Callable[[], None] | None = None,
+        idle_s: float | None = IDLE_S,
     ) -> None:
-        self._reader, self._writer, self._close_write, self._idle_s = reader, writer, close_write, idle_s
+        self._reader, self._writer, self._close_write, self._idle_s = (
+            reader,
+            writer,
+            close_write,
+            idle_s,
+        )
         self._buffer = b""
 
     def line(self) -> dict[str, Any] | None:
@@ -60,7 +69,9 @@ class Channel:
         except (ValueError, RecursionError):
             message = None
         if not isinstance(message, dict):
-            raise UserError(f"the other side said {text[:80].decode(errors='replace')!r}, not what nverb says")
+            raise UserError(
+                f"the other side said {text[:80].decode(errors='replace')!r}, not what nverb says"
+            )
         return message
 
     def chunks(self) -> Chunks:

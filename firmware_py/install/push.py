@@ -43,16 +43,25 @@ class Outcome:
     text: str
 
 
-def push(targets: list[Board], request: dict[str, Any], content: Content, report: Report) -> list[Outcome]:
+def push(
+    targets: list[Board], request: dict[str, Any], content: Content, report: Report
+) -> list[Outcome]:
     """Pushes to all boards at once; what became of each, in their order."""
     if len(targets) == 1:
         return [_push(targets[0], request, content, report, ask=True)]
     joint = _Joint(report, len(targets), content.size or 0)
     with ThreadPoolExecutor(AT_ONCE) as pool:
-        return list(pool.map(lambda board: _push(board, request, content, joint.of(board.name), ask=False), targets))
+        return list(
+            pool.map(
+                lambda board: _push(board, request, content, joint.of(board.name), ask=False),
+                targets,
+            )
+        )
 
 
-def _push(board: Board, request: dict[str, Any], content: Content, report: Report, *, ask: bool) -> Outcome:
+def _push(
+    board: Board, request: dict[str, Any], content: Content, report: Report, *, ask: bool
+) -> Outcome:
     for attempt in range(ATTEMPTS):
         if attempt:
             report.note(f"{board.name}: the connection broke off; trying again")
@@ -68,12 +77,17 @@ def _push(board: Board, request: dict[str, Any], content: Content, report: Repor
     return Outcome(board.name, False, lost)
 
 
-def _once(board: Board, request: dict[str, Any], content: Content, report: Report, *, ask: bool) -> str:
+def _once(
+    board: Board, request: dict[str, Any], content: Content, report: Report, *, ask: bool
+) -> str:
     """One connection. Raises ConnectionLost with ssh's own last words, UserError with the board's."""
     began = _Began(report)
     try:
         process = subprocess.Popen(
-            board.words(ask=ask), stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE
+            board.words(ask=ask),
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
         )
     except FileNotFoundError:
         raise UserError("ssh is missing here: sudo apt-get install openssh-client") from None
@@ -82,7 +96,9 @@ def _once(board: Board, request: dict[str, Any], content: Content, report: Repor
     listener = threading.Thread(target=_listen, args=(process.stderr, words), daemon=True)
     listener.start()
     try:
-        channel = Channel(process.stdout.fileno(), process.stdin.fileno(), process.stdin.close, idle_s=None)
+        channel = Channel(
+            process.stdout.fileno(), process.stdin.fileno(), process.stdin.close, idle_s=None
+        )
         return str(deliver(channel, request, began, content)["text"])
     except ConnectionLost:
         status = process.wait(10)
@@ -92,7 +108,9 @@ def _once(board: Board, request: dict[str, Any], content: Content, report: Repor
             raise UserError(
                 f"no {board.ssh.command or 'nverb'} in the PATH there ({said}): install nverb on it, or say where it is with --command"
             ) from None
-        raise ConnectionLost(said or f"the connection broke off (ssh left with {status})", began.sending) from None
+        raise ConnectionLost(
+            said or f"the connection broke off (ssh left with {status})", began.sending
+        ) from None
     finally:
         process.kill()
         for stream in (process.stdin, process.stdout):
@@ -112,7 +130,10 @@ def _close(close: Callable[[], None]) -> None:
 def _listen(stream: Any, words: list[str]) -> None:
     """Keeps ssh's last words: its warnings first, why it failed at the end."""
     for line in stream:
-        words[:] = [*words[-20:], "".join(c if c.isprintable() else " " for c in line.decode(errors="replace")).strip()]
+        words[:] = [
+            *words[-20:],
+            "".join(c if c.isprintable() else " " for c in line.decode(errors="replace")).strip(),
+        ]
 
 
 class _Began(Report):
@@ -155,5 +176,7 @@ class _Joint:
         with self._lock:
             self._done[name] = done
             self._report.progress(
-                f"sending to {self._boards} boards", sum(self._done.values()), self._boards * self._size
+                f"sending to {self._boards} boards",
+                sum(self._done.values()),
+                self._boards * self._size,
             )

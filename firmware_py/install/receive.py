@@ -75,7 +75,9 @@ def _part(store: Store, offer: Offer) -> Iterator[tuple[Path, int]]:
 
     Gone afterwards, unless the input was cut off and can be gone on with.
     """
-    path = store.incoming / (f"{offer.sha256}.part" if offer.sha256 else f"stdin.{os.getpid()}.part")
+    path = store.incoming / (
+        f"{offer.sha256}.part" if offer.sha256 else f"stdin.{os.getpid()}.part"
+    )
     for other in os.listdir(store.incoming):
         if other != path.name:
             _remove_left(store.incoming / other)
@@ -84,7 +86,9 @@ def _part(store: Store, offer: Offer) -> Iterator[tuple[Path, int]]:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
-            raise UserError(f"{offer.name}: is being installed already: wait until that is done") from None
+            raise UserError(
+                f"{offer.name}: is being installed already: wait until that is done"
+            ) from None
         if os.fstat(file).st_nlink == 0:  # somebody cleaned up in between
             raise UserError(f"{offer.name}: another installation came in between: install it again")
         is_kept = False
@@ -140,13 +144,17 @@ def _receive(
         kind, expected = _look(offer, head, at, store)
     for piece in receive(at):
         if expected is not None and at + len(piece) > expected:
-            raise UserError(f"{offer.name}: more comes than the {expected} bytes that it should have")
+            raise UserError(
+                f"{offer.name}: more comes than the {expected} bytes that it should have"
+            )
         if not kind:
             head += piece[: HEAD - len(head)]
             if len(head) >= HEAD:
                 kind, expected = _look(offer, head, at, store)
         if kind and at + len(piece) > MAX_BYTES[kind]:
-            raise UserError(f"{offer.name}: larger than the {MAX_BYTES[kind]} bytes that a {kind} may have")
+            raise UserError(
+                f"{offer.name}: larger than the {MAX_BYTES[kind]} bytes that a {kind} may have"
+            )
         digest.update(piece)
         _write(file, piece, at)
         at += len(piece)
@@ -159,7 +167,9 @@ def _receive(
             + ("install it again; it goes on from there" if offer.sha256 else "copy it again")
         )
     if offer.sha256 and digest.hexdigest() != offer.sha256:
-        raise UserError(f"{offer.name}: arrived with other contents than were sent (another SHA-256): send it again")
+        raise UserError(
+            f"{offer.name}: arrived with other contents than were sent (another SHA-256): send it again"
+        )
     return kind, digest.hexdigest()
 
 
@@ -180,11 +190,15 @@ def _look(offer: Offer, head: bytes, received: int, store: Store) -> tuple[str, 
 
         said = int(np.frombuffer(head.ljust(HEAD, b"\0"), HEADER, 1)[0]["size"])
         if size is not None and size != said:
-            raise UserError(f"{offer.name}: has {size} bytes and should have {said}: it was cut short, copy it again")
+            raise UserError(
+                f"{offer.name}: has {size} bytes and should have {said}: it was cut short, copy it again"
+            )
         size = said
     if size is not None:
         if size > MAX_BYTES[kind]:
-            raise UserError(f"{offer.name}: {size} bytes are more than the {MAX_BYTES[kind]} that a {kind} may have")
+            raise UserError(
+                f"{offer.name}: {size} bytes are more than the {MAX_BYTES[kind]} that a {kind} may have"
+            )
         _require_space(offer, store, size - received)
     return kind, size
 
@@ -227,5 +241,7 @@ def open_input(path: Path) -> int:
     file = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
     if not stat.S_ISREG(os.fstat(file).st_mode):
         os.close(file)
-        raise UserError(f"{path}: is not a file; to install from a pipe, write it to `nverb install -`")
+        raise UserError(
+            f"{path}: is not a file; to install from a pipe, write it to `nverb install -`"
+        )
     return file

@@ -42,7 +42,9 @@ def verify(data: Path, content: int, signature: str) -> str:
     """Who signed the file open as `content`. Raises UserError unless it was an allowed signer."""
     signers = allowed_signers(data)
     if BEGIN not in signature or len(signature) > MAX_SIGNATURE:
-        raise UserError("what came as its signature is none; sign it with `ssh-keygen -Y sign -n nverb -f KEY FILE`")
+        raise UserError(
+            "what came as its signature is none; sign it with `ssh-keygen -Y sign -n nverb -f KEY FILE`"
+        )
     # The board's clock may stand in 1970 until the network is there: a signer's period of validity is looked at no earlier than when
     # the list was written.
     try:
@@ -53,12 +55,26 @@ def verify(data: Path, content: int, signature: str) -> str:
     with tempfile.NamedTemporaryFile("w", prefix="nverb-", suffix=".sig") as file:
         file.write(signature)
         file.flush()
-        who = _ssh_keygen("find-principals", at, "-f", os.fspath(signers), "-s", file.name, content=content)
+        who = _ssh_keygen(
+            "find-principals", at, "-f", os.fspath(signers), "-s", file.name, content=content
+        )
         if who.returncode:
-            raise UserError(f"its signature is by nobody in {signers}: have it signed by one who is")
+            raise UserError(
+                f"its signature is by nobody in {signers}: have it signed by one who is"
+            )
         signer = who.stdout.decode(errors="replace").splitlines()[0].strip()
         checked = _ssh_keygen(
-            "verify", at, "-f", os.fspath(signers), "-I", signer, "-n", NAMESPACE, "-s", file.name, content=content
+            "verify",
+            at,
+            "-f",
+            os.fspath(signers),
+            "-I",
+            signer,
+            "-n",
+            NAMESPACE,
+            "-s",
+            file.name,
+            content=content,
         )
     if checked.returncode:
         raise UserError(
@@ -87,7 +103,11 @@ def _ssh_keygen(what: str, *words: str, content: int) -> subprocess.CompletedPro
     os.lseek(content, 0, os.SEEK_SET)
     try:
         return subprocess.run(
-            ["ssh-keygen", "-Y", what, *words], stdin=content, capture_output=True, check=False, timeout=60
+            ["ssh-keygen", "-Y", what, *words],
+            stdin=content,
+            capture_output=True,
+            check=False,
+            timeout=60,
         )
     except FileNotFoundError:
         raise UserError(

@@ -103,7 +103,9 @@ def run(what: Callable[[], None]) -> None:
         raise TrialError(f"it takes more than {MAX_WALL_S:g} s to make a few rooms")
     if message or status:
         code = os.waitstatus_to_exitcode(status)
-        raise TrialError(message or f"it makes nverb crash ({signal.Signals(-code).name if code < 0 else code})")
+        raise TrialError(
+            message or f"it makes nverb crash ({signal.Signals(-code).name if code < 0 else code})"
+        )
 
 
 def _attempt(what: Callable[[], None]) -> str:

@@ -50,7 +50,14 @@ TOOLS = {
 
 def missing_tool() -> tuple[str, str] | None:
     """A program of TOOLS that is not there, and what installs it."""
-    return next(((name, f"sudo apt-get install {TOOLS[name]}") for name in TOOLS if shutil.which(name) is None), None)
+    return next(
+        (
+            (name, f"sudo apt-get install {TOOLS[name]}")
+            for name in TOOLS
+            if shutil.which(name) is None
+        ),
+        None,
+    )
 
 
 def is_running(server: str | None = None) -> bool:
@@ -76,11 +83,17 @@ def sound_cards(asound: Path | None = None, *, recording: bool = False) -> list[
     except OSError:
         return []
     playing, capturing = (
-        {row.split("-")[0] for row in rows if way in row.partition(":")[2]} for way in ("playback", "capture")
+        {row.split("-")[0] for row in rows if way in row.partition(":")[2]}
+        for way in ("playback", "capture")
     )
     usable = playing & capturing if recording else playing
     cards = re.findall(r"^\s*(\d+) \[(\S+)\s*\]", text, re.MULTILINE)
-    return [f"hw:{card}" for number, name in cards if f"{int(number):02d}" in usable for card in (name, number)]
+    return [
+        f"hw:{card}"
+        for number, name in cards
+        if f"{int(number):02d}" in usable
+        for card in (name, number)
+    ]
 
 
 class JackServer:
@@ -114,7 +127,9 @@ class JackServer:
         self._log = tempfile.TemporaryFile() if own_log else None
         self._turns, self._turned_s, self._looked_s = 0, time.monotonic(), 0.0
         environment = os.environ | {"JACK_NO_AUDIO_RESERVATION": "1"}
-        environment.pop("NOTIFY_SOCKET", None)  # jackd would tell our keeper that it is ready, and mean itself
+        environment.pop(
+            "NOTIFY_SOCKET", None
+        )  # jackd would tell our keeper that it is ready, and mean itself
         failed: list[OSError] = []
 
         def begin() -> None:
@@ -144,7 +159,9 @@ class JackServer:
             while not is_running(name):
                 if self.process.poll() is not None or time.monotonic() > deadline:
                     self.stop()
-                    raise UserError(f"jackd did not start ({' '.join(command)}): {self.last_words()}")
+                    raise UserError(
+                        f"jackd did not start ({' '.join(command)}): {self.last_words()}"
+                    )
                 time.sleep(0.05)
             if (other := _listener(name)) not in (None, self.process.pid):
                 raise UserError(
@@ -219,7 +236,9 @@ def _listener(server: str | None) -> int | None:
         with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as knock:
             knock.settimeout(1)
             knock.connect(jack_socket(server))
-            return int(struct.unpack("iII", knock.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, 12))[0])
+            return int(
+                struct.unpack("iII", knock.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, 12))[0]
+            )
     except OSError:
         return None
 
@@ -229,18 +248,30 @@ def _voluntary_switches(pid: int) -> int:
     total = 0
     for status in Path(f"/proc/{pid}/task").glob("*/status"):
         try:
-            total += int(re.search(r"^voluntary_ctxt_switches:\s*(\d+)", status.read_text(), re.MULTILINE)[1])  # type: ignore[index]
+            total += int(
+                re.search(r"^voluntary_ctxt_switches:\s*(\d+)", status.read_text(), re.MULTILINE)[1]
+            )  # type: ignore[index]
         except (OSError, TypeError):
             pass  # a thread that has just ended
     return total
 
 
 def dummy(
-    name: str, *, block_frames: int = 128, rate_hz: int = 48000, synchronous: bool = False, realtime: bool = False
+    name: str,
+    *,
+    block_frames: int = 128,
+    rate_hz: int = 48000,
+    synchronous: bool = False,
+    realtime: bool = False,
 ) -> JackServer:
     """A JACK server without a sound card, paced by a timer."""
     return JackServer(
-        name, ["dummy"], block_frames=block_frames, rate_hz=rate_hz, realtime=realtime, synchronous=synchronous
+        name,
+        ["dummy"],
+        block_frames=block_frames,
+        rate_hz=rate_hz,
+        realtime=realtime,
+        synchronous=synchronous,
     )
 
 
@@ -252,7 +283,9 @@ def take_limits() -> bool:
             resource.setrlimit(limit, (resource.getrlimit(limit)[1],) * 2)
     before = os.sched_getscheduler(0), os.sched_getparam(0)
     try:
-        os.sched_setscheduler(0, os.SCHED_FIFO, os.sched_param(REALTIME_PRIORITY))  # the surest way to know is to try
+        os.sched_setscheduler(
+            0, os.SCHED_FIFO, os.sched_param(REALTIME_PRIORITY)
+        )  # the surest way to know is to try
         os.sched_setscheduler(0, *before)
     except OSError:
         return False

@@ -63,7 +63,10 @@ class _Starter:
             self._failures = 0
             return None
         if self._failures:
-            say("jack", f"trying {settings.block_frames} frames at {settings.rate_hz} Hz, {settings.periods} periods")
+            say(
+                "jack",
+                f"trying {settings.block_frames} frames at {settings.rate_hz} Hz, {settings.periods} periods",
+            )
         try:
             server = JackServer(
                 os.environ.get("JACK_DEFAULT_SERVER"),

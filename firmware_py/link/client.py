@@ -78,7 +78,9 @@ def _ask(connection: socket.socket, request: dict[str, Any], timeout_s: float) -
                 raise UserError("the pedal closed the connection without an answer: see its log")
             answer += part
     except (FileNotFoundError, ConnectionRefusedError):
-        raise NoPedal(f"no pedal runs here (no control process at {path}): start it with `nverb run`") from None
+        raise NoPedal(
+            f"no pedal runs here (no control process at {path}): start it with `nverb run`"
+        ) from None
     except PermissionError:
         raise UserError(f"{path}: permission denied; join the pedal's group") from None
     except TimeoutError:

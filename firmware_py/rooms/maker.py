@@ -43,13 +43,19 @@ def shape_of(values: dict[str, float]) -> Shape:
 class RoomMaker:
     """Makes IRs for the values of the room controls. Control process and renderer; holds carriers of noise and recordings."""
 
-    def __init__(self, source: RoomSource | None, rate_hz: int, max_taps: int, inputs: int = 2) -> None:
+    def __init__(
+        self, source: RoomSource | None, rate_hz: int, max_taps: int, inputs: int = 2
+    ) -> None:
         """`source`: None for `recorded` alone. `inputs`: the engine's; with one, a recording of four channels is summed to two."""
         self._source, self._inputs = source, inputs
         self._synthesisers: dict[tuple[Grid, int], Synthesiser] = {}
         self._recordings: dict[int, RecordedRoom] = {}
         self._rate_hz, self._max_taps = rate_hz, max_taps
-        self._stepped = SteppedBank(source, rate_hz) if isinstance(source, Bank) and source.interleaved else None
+        self._stepped = (
+            SteppedBank(source, rate_hz)
+            if isinstance(source, Bank) and source.interleaved
+            else None
+        )
 
     def of(self, source: RoomSource) -> RoomMaker:
         """One like this for another source; they share the carriers, which are costly to make."""
@@ -66,9 +72,16 @@ class RoomMaker:
         assert self._source is not None
         moved = dict(values)
         if self._stepped is not None:  # between its steps nothing changes
-            moved["x"], moved["y"] = self._stepped.pair(values["x"], values["y"], values["z"], values["width"])
+            moved["x"], moved["y"] = self._stepped.pair(
+                values["x"], values["y"], values["z"], values["width"]
+            )
             moved["z"] = moved["width"] = 0
-        room = struct.pack(f"<{len(ROOM_CONTROLS)}d2Q", *(moved[c] for c in ROOM_CONTROLS), self._rate_hz, self._inputs)
+        room = struct.pack(
+            f"<{len(ROOM_CONTROLS)}d2Q",
+            *(moved[c] for c in ROOM_CONTROLS),
+            self._rate_hz,
+            self._inputs,
+        )
         digest = hashlib.blake2b(self._source.digest + room, digest_size=8).digest()
         return int.from_bytes(digest, "little") or 1
 
@@ -76,7 +89,9 @@ class RoomMaker:
         """The IR of the room that the controls say: float32 (1, 2 or 4 channels, taps). Raises what the source's reading does."""
         assert self._source is not None
         if self._stepped is not None:
-            ir = self._stepped.ir(values["x"], values["y"], values["z"], values["width"], values["resampling"] >= 0.5)
+            ir = self._stepped.ir(
+                values["x"], values["y"], values["z"], values["width"], values["resampling"] >= 0.5
+            )
             return self._of_samples(ir, values | {"width": 1.0})
         point = (latent(values["x"]), latent(values["y"]), latent(values["z"]))
         parts = self._recordings_at(point)
@@ -98,17 +113,26 @@ class RoomMaker:
         """Samples under the controls, at the energy that they have."""
         if shape_of(values).leaves_map and values["width"] == 1:
             return self._finished(samples, values)
-        room = RecordedRoom(samples, self._rate_hz, grid=recording_grid(samples.shape[1] / self._rate_hz))
+        room = RecordedRoom(
+            samples, self._rate_hz, grid=recording_grid(samples.shape[1] / self._rate_hz)
+        )
         ir = self._finished(self._render_recorded([(1.0, room)], values), values)
-        energy = [float(np.einsum("ct,ct->", x, x, dtype=np.float64)) / min(len(x), 2) for x in (samples, ir)]
+        energy = [
+            float(np.einsum("ct,ct->", x, x, dtype=np.float64)) / min(len(x), 2)
+            for x in (samples, ir)
+        ]
         return np.asarray(ir * np.float32(math.sqrt(energy[0] / max(energy[1], 1e-30))))
 
     @property
     def _longest_s(self) -> float:
         return self._max_taps / self._rate_hz
 
-    def _render_recorded(self, parts: list[tuple[float, RecordedRoom]], values: dict[str, float]) -> Floats:
-        ir = render_recorded(parts, shape_of(values), values["width"], self._synthesiser, self._longest_s)
+    def _render_recorded(
+        self, parts: list[tuple[float, RecordedRoom]], values: dict[str, float]
+    ) -> Floats:
+        ir = render_recorded(
+            parts, shape_of(values), values["width"], self._synthesiser, self._longest_s
+        )
         if len(ir) == 4 and self._inputs == 1:  # the one input feeds both sides
             ir = normalise(ir[:2] + ir[2:])
         return ir
@@ -125,8 +149,14 @@ class RoomMaker:
         if not waveforms:
             return []
         weights = weights_at([w.at for w in waveforms], point)
-        if getattr(self._source, "steps", 0):  # a bank of both: rooms everywhere, and each recording at its place
-            weights = [(1.0, i) for _, i in weights[:1] if math.dist(waveforms[i].at, point) <= PLACE_RADIUS]
+        if getattr(
+            self._source, "steps", 0
+        ):  # a bank of both: rooms everywhere, and each recording at its place
+            weights = [
+                (1.0, i)
+                for _, i in weights[:1]
+                if math.dist(waveforms[i].at, point) <= PLACE_RADIUS
+            ]
         # Those that sound stay as they are; of the others one at most, for a knob that turns back.
         used = {i for _, i in weights}
         spare = [i for i in self._recordings if i not in used]

@@ -39,7 +39,9 @@ def _warn(line: str) -> None:
     print(f"nverb: {line}", file=sys.stderr)
 
 
-def find_source(path: Path | None = None, say: Callable[[str], None] = _warn, *, trusted: bool = False) -> RoomSource:
+def find_source(
+    path: Path | None = None, say: Callable[[str], None] = _warn, *, trusted: bool = False
+) -> RoomSource:
     """The bank or the model at `path`; without one the rooms that come with nverb: the decoder, or where it cannot run the bank made
     from it, which `say` is told. `trusted`: as slots of the store are, see `Decoder.open`.
 

@@ -104,7 +104,9 @@ class Presets:
     def save(self, name: str, values: Mapping[str, float], bank: str = "") -> Preset:
         """Keeps these values under the name, in the place of a preset of that name or at the end."""
         preset = Preset(
-            _checked_name(name), {key: check(find(key), values[key]) for key in KEPT if key in values}, bank
+            _checked_name(name),
+            {key: check(find(key), values[key]) for key in KEPT if key in values},
+            bank,
         )
         with self._changing() as shelf:
             for place, other in enumerate(shelf.presets):
@@ -124,7 +126,9 @@ class Presets:
             place = _place(shelf, name)
             old = shelf.presets[place]
             if any(preset.name == new for preset in shelf.presets) and new != old.name:
-                raise PresetError(f"there is a preset {new!r} already: delete it first, or take another name")
+                raise PresetError(
+                    f"there is a preset {new!r} already: delete it first, or take another name"
+                )
             shelf.presets[place] = Preset(new, old.values, old.bank)
             if shelf.startup == old.name:
                 shelf.startup = new
@@ -161,14 +165,20 @@ class Presets:
                     places[preset.name] = len(shelf.presets)
                     shelf.presets.append(preset)
             if len(shelf.presets) > MAX_PRESETS:
-                raise PresetError(f"these would make more than {MAX_PRESETS} presets: delete some first")
+                raise PresetError(
+                    f"these would make more than {MAX_PRESETS} presets: delete some first"
+                )
 
     @contextlib.contextmanager
     def _changing(self) -> Iterator[_Shelf]:
         # To read is enough for the lock: whoever of the group made the file, the others can take it.
-        with open(os.open(self._lock, os.O_RDONLY | os.O_CREAT | os.O_CLOEXEC, 0o664), "rb") as lock:
+        with open(
+            os.open(self._lock, os.O_RDONLY | os.O_CREAT | os.O_CLOEXEC, 0o664), "rb"
+        ) as lock:
             fcntl.flock(lock, fcntl.LOCK_EX)
-            for left in self.path.parent.glob(".presets.*.new"):  # by a writer that was killed: the lock is ours now
+            for left in self.path.parent.glob(
+                ".presets.*.new"
+            ):  # by a writer that was killed: the lock is ours now
                 left.unlink(missing_ok=True)
             shelf = self._read()
             yield shelf
@@ -177,9 +187,13 @@ class Presets:
                 "startup": shelf.startup,
                 "presets": [vars(preset) for preset in shelf.presets],
             }
-            data = json.dumps(body | {"sha256": _digest(body)}, indent=1, ensure_ascii=False).encode()
+            data = json.dumps(
+                body | {"sha256": _digest(body)}, indent=1, ensure_ascii=False
+            ).encode()
             if len(data) > MAX_BYTES:
-                raise PresetError(f"{self.path}: the presets would take more than {MAX_BYTES} bytes: delete some")
+                raise PresetError(
+                    f"{self.path}: the presets would take more than {MAX_BYTES} bytes: delete some"
+                )
             if not self.warning and self.path.exists():
                 self._keep_previous()
             write_atomically(self.path, lambda file: file.write(data))
@@ -235,13 +249,20 @@ def parse_presets(data: bytes, where: str, warn: Callable[[str], None]) -> list[
         table = json.loads(data)
         digest = table.pop("sha256", None)
         if table["version"] != 1:
-            raise PresetError(f"{where}: presets of version {table['version']!r}, this nverb reads 1: update nverb")
+            raise PresetError(
+                f"{where}: presets of version {table['version']!r}, this nverb reads 1: update nverb"
+            )
         if digest is not None and digest != _digest(table):
             raise PresetError(f"{where}: is damaged: copy it again")
         presets = _presets(table, where, warn)
-        presets = [Preset(_checked_name(preset.name), preset.values, preset.bank[:MAX_BANK]) for preset in presets]
+        presets = [
+            Preset(_checked_name(preset.name), preset.values, preset.bank[:MAX_BANK])
+            for preset in presets
+        ]
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
-        raise PresetError(f"{where}: is not a file of presets: `nverb preset export` writes one") from None
+        raise PresetError(
+            f"{where}: is not a file of presets: `nverb preset export` writes one"
+        ) from None
     if not presets:
         raise PresetError(f"{where}: holds no presets")
     return presets
@@ -249,7 +270,9 @@ def parse_presets(data: bytes, where: str, warn: Callable[[str], None]) -> list[
 
 def to_bytes(presets: list[Preset]) -> bytes:
     """A file of these presets, which `parse_presets` reads."""
-    return json.dumps({"version": 1, "presets": [vars(p) for p in presets]}, indent=1, ensure_ascii=False).encode()
+    return json.dumps(
+        {"version": 1, "presets": [vars(p) for p in presets]}, indent=1, ensure_ascii=False
+    ).encode()
 
 
 def _presets(table: Mapping[str, Any], where: str, warn: Callable[[str], None]) -> list[Preset]:
@@ -259,7 +282,9 @@ def _presets(table: Mapping[str, Any], where: str, warn: Callable[[str], None]) 
         for name, value in row["values"].items():
             try:
                 values[find(name).name] = check(find(name), value)
-            except ValueError as error:  # by another version of the pedal: the rest of the preset is good
+            except (
+                ValueError
+            ) as error:  # by another version of the pedal: the rest of the preset is good
                 warn(f"{where}, preset {row['name']!r}: {error}; left out")
         presets.append(Preset(str(row["name"]), values, str(row["bank"])))
     return presets
@@ -272,7 +297,9 @@ def _digest(body: Mapping[str, Any]) -> str:
 def _checked_name(name: str) -> str:
     name = " ".join(name.split())
     if not 1 <= len(name) <= MAX_NAME or not name.isprintable():
-        raise PresetError(f"{name[:MAX_NAME]!r} is no name for a preset: 1 to {MAX_NAME} printable characters")
+        raise PresetError(
+            f"{name[:MAX_NAME]!r} is no name for a preset: 1 to {MAX_NAME} printable characters"
+        )
     return name
 
 

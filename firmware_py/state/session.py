@@ -1,4 +1,4 @@
-"""Values of controls: as the engine's parameters, and between the control process's lives."""
+"""The session: what a restarted control process needs to go on as before."""
 
 from __future__ import annotations
 
@@ -8,11 +8,6 @@ from typing import Any, NamedTuple
 
 from device.controls import check, defaults, find
 from firmware_py.base.paths import runtime_dir, write_atomically
-
-
-def engine_params(values: dict[str, float]) -> dict[str, float]:
-    """The engine's parameters by name, from values of controls."""
-    return {c.param: values[c.name] / (100 if c.unit == "%" else 1) for c in CONTROLS if c.param}
 
 
 def _session_path() -> Path:

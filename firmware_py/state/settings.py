@@ -103,13 +103,21 @@ def checked(values: Mapping[str, Any], where: str) -> Settings:
         if (
             not low <= value <= high
             or (name == "block_frames" and value not in (16, 32, 64, 128, 256, 512, 1024))
-            or (name == "card" and not (value in ("auto", "dummy") or value.startswith(("hw:", "plughw:"))))
+            or (
+                name == "card"
+                and not (value in ("auto", "dummy") or value.startswith(("hw:", "plughw:")))
+            )
             or (name == "midi" and value not in ("auto", "alsa", "jack", "off"))
             or (name == "osc" and value != "off" and not value.rpartition(":")[2].isdecimal())
-            or (isinstance(value, str) and (not 0 < len(value) <= 200 or any(c in value for c in _FORBIDDEN)))
+            or (
+                isinstance(value, str)
+                and (not 0 < len(value) <= 200 or any(c in value for c in _FORBIDDEN))
+            )
         ):
             raise UserError(f"{where}: {name} = {value!r}: {HELP[name]}")
-    taken: dict[str, Any] = {name: float(value) if name == "max_ir_s" else value for name, value in values.items()}
+    taken: dict[str, Any] = {
+        name: float(value) if name == "max_ir_s" else value for name, value in values.items()
+    }
     return Settings(**taken)
 
 
@@ -130,8 +138,14 @@ def read(file: Path) -> Settings:
     if type(version) is not int:
         raise UserError(f"{file}: version is missing: begin the file with version = {VERSION}")
     if version != VERSION:
-        what = "newer than this nverb: update nverb" if version > VERSION else "older than any that was released"
-        raise UserError(f"{file}: version {version} is {what}, or go back to the defaults with `nverb settings reset`")
+        what = (
+            "newer than this nverb: update nverb"
+            if version > VERSION
+            else "older than any that was released"
+        )
+        raise UserError(
+            f"{file}: version {version} is {what}, or go back to the defaults with `nverb settings reset`"
+        )
     return checked(table, os.fspath(file))
 
 
@@ -171,7 +185,9 @@ def parse(words: list[str]) -> dict[str, Any]:
             raise UserError(f"{word!r}: write NAME=VALUE, such as card=hw:1")
         kind = type(getattr(Settings, name, ""))
         try:
-            values[name] = int(text) if kind is int else float(text) if kind is float else text.strip()
+            values[name] = (
+                int(text) if kind is int else float(text) if kind is float else text.strip()
+            )
         except ValueError:
             raise UserError(f"{name}={text}: {HELP[name]}") from None
     return values

@@ -38,7 +38,10 @@ KEPT_SLOTS = 6
 KEPT_GENERATIONS = 32
 """For rollbacks, as far as their slots are there."""
 SHORT_HASH = 12
-_SLOT = re.compile(rf"(?P<name>.{{1,{MAX_NAME}}})\.(?P<sha256>[0-9a-f]{{64}})(?P<suffix>\.nvbank|\.nvmodel)", re.DOTALL)
+_SLOT = re.compile(
+    rf"(?P<name>.{{1,{MAX_NAME}}})\.(?P<sha256>[0-9a-f]{{64}})(?P<suffix>\.nvbank|\.nvmodel)",
+    re.DOTALL,
+)
 _HASH = re.compile(r"[0-9a-f]{4,64}")
 
 
@@ -92,7 +95,9 @@ def hash_of(descriptor: int) -> str:
 
 def slot_name(name: str) -> str:
     """A name that a slot can have, made from a file's or a person's: its last part, without suffix, with plain characters only."""
-    stem = re.sub(r"\.(nvbank|nvmodel|json|toml)$", "", os.path.basename(name.strip()), flags=re.IGNORECASE)
+    stem = re.sub(
+        r"\.(nvbank|nvmodel|json|toml)$", "", os.path.basename(name.strip()), flags=re.IGNORECASE
+    )
     plain = re.sub(r"[^\w .+-]+|@", "-", stem).strip(" .-")[:MAX_NAME]
     return plain or "unnamed"
 
@@ -140,14 +145,21 @@ class Store:
 
     def slots(self) -> list[Slot]:
         """All slots, those in use last come first."""
-        found = {slot.path.name: slot for slot in map(self._slot, _names(self._slots)) if slot is not None}
+        found = {
+            slot.path.name: slot
+            for slot in map(self._slot, _names(self._slots))
+            if slot is not None
+        }
         ordered: dict[str, Slot] = {}
         for number in sorted(self._numbers(), reverse=True):
             with contextlib.suppress(OSError):
                 for slot in self._state(number).slots.values():
                     if slot.path.name in found:
                         ordered.setdefault(slot.path.name, slot)
-        return [*ordered.values(), *(slot for name, slot in sorted(found.items()) if name not in ordered)]
+        return [
+            *ordered.values(),
+            *(slot for name, slot in sorted(found.items()) if name not in ordered),
+        ]
 
     def find(self, reference: str, kind: str | None = None) -> Slot:
         """The slot that a person or a preset means by NAME, NAME@HASH or HASH (4 digits or more); if a name has several, the one that
@@ -156,17 +168,29 @@ class Store:
         name, at, digest = reference.partition("@")
         found = [slot for slot in slots if slot.name.casefold() == name.casefold()]
         if at:
-            found = [slot for slot in slots if _HASH.fullmatch(digest) and slot.sha256.startswith(digest)]
+            found = [
+                slot for slot in slots if _HASH.fullmatch(digest) and slot.sha256.startswith(digest)
+            ]
         elif not found and _HASH.fullmatch(reference):
             found = [slot for slot in slots if slot.sha256.startswith(reference)]
             if len(found) > 1:
                 raise StoreError(f"{reference!r} begins more than one hash: give more of it")
         if not found:
-            near = difflib.get_close_matches(name[:MAX_NAME], [slot.name for slot in slots], n=2, cutoff=0.5)
-            there = f"did you mean {' or '.join(near)}?" if near else "`nverb list` shows what is installed"
-            raise StoreError(f"no {kind or 'bank or model'} {reference[:80]!r} is installed: {there}")
+            near = difflib.get_close_matches(
+                name[:MAX_NAME], [slot.name for slot in slots], n=2, cutoff=0.5
+            )
+            there = (
+                f"did you mean {' or '.join(near)}?"
+                if near
+                else "`nverb list` shows what is installed"
+            )
+            raise StoreError(
+                f"no {kind or 'bank or model'} {reference[:80]!r} is installed: {there}"
+            )
         if len({slot.kind for slot in found}) > 1:
-            raise StoreError(f"{name!r} is a bank and a model: say which by {' or '.join(s.reference for s in found)}")
+            raise StoreError(
+                f"{name!r} is a bank and a model: say which by {' or '.join(s.reference for s in found)}"
+            )
         return found[0]
 
     def nearest(self, reference: str) -> Slot:
@@ -307,10 +331,16 @@ class Store:
         now = self.number()
         for place, number in enumerate(sorted(self._numbers(), key=lambda n: (n != now, -n))):
             slots = self._state(number).slots
-            new = [slot for kind, slot in slots.items() if slot not in keep[kind] and len(keep[kind]) < kept]
+            new = [
+                slot
+                for kind, slot in slots.items()
+                if slot not in keep[kind] and len(keep[kind]) < kept
+            ]
             for slot in new:
                 keep[slot.kind].add(slot)
-            is_past = place < KEPT_GENERATIONS and all(slot in keep[kind] for kind, slot in slots.items())
+            is_past = place < KEPT_GENERATIONS and all(
+                slot in keep[kind] for kind, slot in slots.items()
+            )
             if not (number == now or new or is_past):
                 _remove_generation(self._generation(number))
         everything = self.slots()

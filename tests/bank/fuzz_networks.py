@@ -33,7 +33,9 @@ def changed(data: bytes, seed: int) -> bytes:
     for _ in range(chance.randint(1, 5)):
         place = chance.randrange(min(EDGE, size))
         at = start + (place if chance.random() < 0.5 else size - 1 - place)
-        made[at] = chance.choice([0, 1, 0xFF, chance.randrange(256), made[at] ^ 1 << chance.randrange(8)])
+        made[at] = chance.choice(
+            [0, 1, 0xFF, chance.randrange(256), made[at] ^ 1 << chance.randrange(8)]
+        )
     made[16:HEAD] = hashlib.sha256(made[HEAD:]).digest()
     return bytes(made)
 

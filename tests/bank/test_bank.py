@@ -79,7 +79,9 @@ def test_damaged_bank_raises_only_bank_error(path: Path) -> None:
     for _ in range(3000):
         data = bytearray(good)
         for _ in range(chance.randint(1, 6)):
-            data[chance.randrange(420)] = chance.choice([0, 0xFF, chance.randrange(256), ord("9"), ord("-")])
+            data[chance.randrange(420)] = chance.choice(
+                [0, 0xFF, chance.randrange(256), ord("9"), ord("-")]
+            )
         path.write_bytes(data)
         try:
             Bank.open(path).energy_map(0.1, 0.2, 0.3)
@@ -101,7 +103,9 @@ def test_export_returns_imported_samples(tmp_path: Path) -> None:
     assert main(["bank", "export", str(bank), str(tmp_path / "back")]) == 0
     for name, sound in sounds.items():
         (file,) = (tmp_path / "back").glob(f"* {name}")
-        np.testing.assert_array_equal(soundfile.read(file, dtype="float32", always_2d=True)[0], sound)
+        np.testing.assert_array_equal(
+            soundfile.read(file, dtype="float32", always_2d=True)[0], sound
+        )
 
 
 def test_failed_build_keeps_old_bank(path: Path) -> None:

@@ -41,7 +41,9 @@ def test_build_from_model_matches_decoder(model: Path, tmp_path: Path) -> None:
     bank.verify()
     assert (bank.steps, bank.name, bank.grid) == (3, "small", reference.GRID)
     for point in [(-2, -2, -2), (0, 2, -2), (2, 0, 0), (2, 2, 2)]:
-        np.testing.assert_allclose(bank.energy_map(*point).level_db, decoder.energy_map(*point).level_db, atol=0.2501)
+        np.testing.assert_allclose(
+            bank.energy_map(*point).level_db, decoder.energy_map(*point).level_db, atol=0.2501
+        )
 
 
 @pytest.fixture
@@ -143,7 +145,9 @@ def test_missing_scheduler_is_reported(
         "tcp://127.0.0.1:9",
     ]
     assert main(arguments) == 1
-    assert re.fullmatch(r"nverb: no Dask scheduler answers at tcp://127\.0\.0\.1:9 .*\n", capsys.readouterr().err)
+    assert re.fullmatch(
+        r"nverb: no Dask scheduler answers at tcp://127\.0\.0\.1:9 .*\n", capsys.readouterr().err
+    )
     assert path.read_bytes() == b"the bank that was there"
 
 
@@ -214,7 +218,9 @@ def test_command_errors_are_one_line(
     (tmp_path / "text").write_text("no model" * 100)
     names = {"NONE": tmp_path / "none.nvmodel", "TEXT": tmp_path / "text", "MODEL": model}
     output = [] if "-o" in arguments else ["-o", str(tmp_path / "out")]
-    assert main(["bank", "build", *(str(names.get(word, word)) for word in arguments), *output]) == 1
+    assert (
+        main(["bank", "build", *(str(names.get(word, word)) for word in arguments), *output]) == 1
+    )
     error = capsys.readouterr().err
     assert message in error and error.count("\n") == 1
     assert not (tmp_path / "out").exists()
@@ -225,7 +231,9 @@ def test_open_rejects_incomplete_interleaved_bank(tmp_path: Path) -> None:
     write(tmp_path / "bad.nvbank", name="bad", waveforms=waveforms, interleaved=2)
     with pytest.raises(BankError, match="plug-in's grid"):
         Bank.open(tmp_path / "bad.nvbank")
-    waveforms = [Waveform("one", 16_000, (0.0, 0.0, 0.0), np.full((1, 20), np.inf, np.float32))] * 16
+    waveforms = [
+        Waveform("one", 16_000, (0.0, 0.0, 0.0), np.full((1, 20), np.inf, np.float32))
+    ] * 16
     write(tmp_path / "inf.nvbank", name="inf", waveforms=waveforms, interleaved=2)
     with pytest.raises(BankError, match="not finite"):
         SteppedBank(Bank.open(tmp_path / "inf.nvbank"), 48_000).ir(0, 0, 0, 0, True)
@@ -248,7 +256,9 @@ def _limited(size: int, arguments: list[str]) -> subprocess.CompletedProcess[str
 
 
 @pytest.mark.parametrize("size", [0, 100, 40_000, 66_000])
-def test_failed_write_keeps_old_bank_and_no_other_file(model: Path, tmp_path: Path, size: int) -> None:
+def test_failed_write_keeps_old_bank_and_no_other_file(
+    model: Path, tmp_path: Path, size: int
+) -> None:
     path = tmp_path / "rooms.nvbank"
     assert main(["bank", "build", "--grid", "1", "-o", str(path)]) == 0
     old = path.read_bytes()
@@ -277,7 +287,9 @@ def test_full_disk_is_reported_before_the_build(
         for more in ([], ["--model", str(model)], ["--model", str(model), "--faithful"]):
             assert main(["bank", "build", *more, "--grid", "6", "-o", str(path)]) == 1
             error = capsys.readouterr().err
-            assert re.fullmatch(rf"nverb: {path}: needs \d+ MB and 0 MB are free: .*\n", error), error
+            assert re.fullmatch(rf"nverb: {path}: needs \d+ MB and 0 MB are free: .*\n", error), (
+                error
+            )
         assert path.read_bytes() == old and [one.name for one in tmp_path.iterdir()] == [path.name]
     finally:
         subprocess.run(["umount", tmp_path], check=True)

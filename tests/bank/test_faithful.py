@@ -70,7 +70,9 @@ def test_griffin_lim_approximates_the_spectrogram() -> None:
     wanted /= wanted.max()
     picture = 1 + 20 * np.log10(np.maximum(wanted, 1e-6)) / 120
     sound = griffin_lim(picture.astype(np.float32), 120.0, 60, seed=3)
-    _, _, spectrum = scipy.signal.stft(sound, nperseg=1024, noverlap=768, boundary="even", padded=False)
+    _, _, spectrum = scipy.signal.stft(
+        sound, nperseg=1024, noverlap=768, boundary="even", padded=False
+    )
     got = np.abs(spectrum)
     got *= (got * wanted).sum() / (got**2).sum()
     assert 20 * np.log10(np.linalg.norm(got - wanted) / np.linalg.norm(wanted)) < -12
@@ -112,7 +114,9 @@ def test_stepped_bank_resamples_only_at_listed_rates(
             np.testing.assert_allclose(row, waveform.samples[0], rtol=1e-6)
             continue
         divisor = np.gcd(rate_hz, 16_000)
-        truth = scipy.signal.resample_poly(waveform.samples[0].astype(float), rate_hz // divisor, 16_000 // divisor)
+        truth = scipy.signal.resample_poly(
+            waveform.samples[0].astype(float), rate_hz // divisor, 16_000 // divisor
+        )
         size = min(len(truth), len(row))
         assert abs(len(truth) - len(row)) <= 2
         low = slice(0, int(7000 / rate_hz * size))

@@ -42,18 +42,26 @@ STEADY = settings(
 )
 
 numbers = st.one_of(
-    st.sampled_from([0, -1, 1, 2, 3, 64, 65, 2**15, 2**31 - 1, 2**31, 2**32, 2**63 - 1, 2**63, 2**64, 10**400]),
-    st.sampled_from([0.0, -0.0, 1e-320, 0.5, 1e308, -1e308, float("nan"), float("inf"), float("-inf")]),
+    st.sampled_from(
+        [0, -1, 1, 2, 3, 64, 65, 2**15, 2**31 - 1, 2**31, 2**32, 2**63 - 1, 2**63, 2**64, 10**400]
+    ),
+    st.sampled_from(
+        [0.0, -0.0, 1e-320, 0.5, 1e308, -1e308, float("nan"), float("inf"), float("-inf")]
+    ),
     st.integers(),
     st.floats(),
 )
 values = st.recursive(
     st.one_of(st.none(), st.booleans(), numbers, st.text(max_size=30)),
-    lambda inner: st.one_of(st.lists(inner, max_size=4), st.dictionaries(st.text(max_size=8), inner, max_size=4)),
+    lambda inner: st.one_of(
+        st.lists(inner, max_size=4), st.dictionaries(st.text(max_size=8), inner, max_size=4)
+    ),
     max_leaves=8,
 )
 edges64 = st.one_of(
-    st.sampled_from([0, 1, 63, 64, 2**31, 2**32 - 1, 2**32, 2**63 - 1, 2**63, 2**64 - 1, 2**64 - 64]),
+    st.sampled_from(
+        [0, 1, 63, 64, 2**31, 2**32 - 1, 2**32, 2**63 - 1, 2**63, 2**64 - 1, 2**64 - 64]
+    ),
     st.integers(0, 2**64 - 1),
     st.integers(0, 4096),
 )
@@ -90,7 +98,13 @@ def damaged(data: bytes, changes: list[tuple[str, int, int]]) -> bytes:
 def paths_into(tree: Any, path: tuple[Any, ...] = ()) -> list[tuple[Any, ...]]:
     """Paths to all nodes of a JSON tree, inner ones and leaves."""
     found = [path] if path else []
-    items = tree.items() if isinstance(tree, dict) else enumerate(tree) if isinstance(tree, list) else ()
+    items = (
+        tree.items()
+        if isinstance(tree, dict)
+        else enumerate(tree)
+        if isinstance(tree, list)
+        else ()
+    )
     for key, inner in items:
         found += paths_into(inner, (*path, key))
     return found
@@ -123,7 +137,8 @@ def banks(folder: Path) -> list[bytes]:
 
     build(folder / "rooms", room, steps=2, name="rooms")
     own = [
-        Waveform(str(c), 48_000, (c, 0.0, -c), chance.standard_normal((c, 40)).astype(np.float32)) for c in (1, 2, 4)
+        Waveform(str(c), 48_000, (c, 0.0, -c), chance.standard_normal((c, 40)).astype(np.float32))
+        for c in (1, 2, 4)
     ]
     write(folder / "own", name="own", waveforms=own)
     write(folder / "plug-in", name="plug-in", waveforms=own[:1] * 2, interleaved=1)
@@ -154,7 +169,9 @@ def play(path: Path) -> None:
 
 @STEADY
 @given(data=st.data())
-def test_reader_survives_damaged_banks(data: st.DataObject, banks: list[bytes], folder: Path) -> None:
+def test_reader_survives_damaged_banks(
+    data: st.DataObject, banks: list[bytes], folder: Path
+) -> None:
     good = data.draw(st.sampled_from(banks))
     path = folder / "damaged"
     path.write_bytes(damaged(good, data.draw(damage(len(good)))))
@@ -163,7 +180,9 @@ def test_reader_survives_damaged_banks(data: st.DataObject, banks: list[bytes], 
 
 @STEADY
 @given(data=st.data())
-def test_reader_survives_hostile_bank_headers(data: st.DataObject, banks: list[bytes], folder: Path) -> None:
+def test_reader_survives_hostile_bank_headers(
+    data: st.DataObject, banks: list[bytes], folder: Path
+) -> None:
     good = bytearray(data.draw(st.sampled_from(banks)))
     good[8:16] = struct.pack(
         "<II", data.draw(st.sampled_from([0, 1, 1, 1, 1, 2, 2**32 - 1])), data.draw(edges64) % 2**32
@@ -177,7 +196,9 @@ def test_reader_survives_hostile_bank_headers(data: st.DataObject, banks: list[b
 
 @STEADY
 @given(data=st.data())
-def test_reader_survives_hostile_bank_descriptions(data: st.DataObject, banks: list[bytes], folder: Path) -> None:
+def test_reader_survives_hostile_bank_descriptions(
+    data: st.DataObject, banks: list[bytes], folder: Path
+) -> None:
     good = data.draw(st.sampled_from(banks))
     length = int.from_bytes(good[12:16], "little")
     description = json.loads(good[HEADER_BYTES : HEADER_BYTES + length])
@@ -241,8 +262,12 @@ def test_reader_survives_hostile_model_descriptions(data: st.DataObject, model: 
         path_in = data.draw(st.sampled_from(paths_into(description)))
         description = changed(description, path_in, data.draw(values), data.draw(st.booleans()))
     text = json.dumps(description).encode()
-    stated = data.draw(st.sampled_from([len(text)] * 6 + [0, len(text) + 1, 2**16, 2**16 + 1, 2**32 - 1]))
-    look_at(sealed(model[:12] + struct.pack("<I", stated) + model[16:48] + text + model[48 + length :]))
+    stated = data.draw(
+        st.sampled_from([len(text)] * 6 + [0, len(text) + 1, 2**16, 2**16 + 1, 2**32 - 1])
+    )
+    look_at(
+        sealed(model[:12] + struct.pack("<I", stated) + model[16:48] + text + model[48 + length :])
+    )
 
 
 def test_mutated_networks_raise_only_model_error(model: bytes, folder: Path) -> None:

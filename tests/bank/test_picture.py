@@ -57,7 +57,9 @@ def test_draw_cube_matches_straight_decays(tmp_path: Path) -> None:
     for seen, tolerance in ((t30[2, POINTS // 2], 0.1), (brightness[2, :, POINTS // 2], 0.2)):
         assert np.all(np.diff(seen) > 0)
         np.testing.assert_allclose(seen, wanted, rtol=tolerance)
-    np.testing.assert_allclose(np.diff(level[:, 3, 3]), 1.0, atol=0.01)  # z from -2 to 2 in five slices: 1 dB each
+    np.testing.assert_allclose(
+        np.diff(level[:, 3, 3]), 1.0, atol=0.01
+    )  # z from -2 to 2 in five slices: 1 dB each
 
 
 def test_map_decode_and_traverse_write_pictures(
@@ -69,7 +71,10 @@ def test_map_decode_and_traverse_write_pictures(
     picture, gif = tmp_path / "cube.png", tmp_path / "walk.gif"
     assert main(["bank", "map", str(picture), "--bank", str(model)]) == 0
     assert _format(picture) == "PNG"
-    assert main(["model", "decode", str(model), "--z", "0", "1", "0", "-o", str(tmp_path / "map.png")]) == 0
+    assert (
+        main(["model", "decode", str(model), "--z", "0", "1", "0", "-o", str(tmp_path / "map.png")])
+        == 0
+    )
     with Image.open(tmp_path / "map.png") as image:
         assert image.format == "PNG"
     for source in (["--model", str(model)], []):
@@ -107,10 +112,14 @@ def _recordings(folder: Path) -> dict[str, float]:
 
 def test_draw_cube_shows_recordings(tmp_path: Path) -> None:
     decays = _recordings(tmp_path / "irs")
-    import_folder(tmp_path / "irs", tmp_path / "own.nvbank", coordinates=None, report=lambda line: None)
+    import_folder(
+        tmp_path / "irs", tmp_path / "own.nvbank", coordinates=None, report=lambda line: None
+    )
     bank = Bank.open(tmp_path / "own.nvbank")
     seen = draw_cube(bank, tmp_path / "own.png")["T30 (s)"]
-    np.testing.assert_allclose(seen, [decays[waveform.name] for waveform in bank.waveforms], rtol=0.1)
+    np.testing.assert_allclose(
+        seen, [decays[waveform.name] for waveform in bank.waveforms], rtol=0.1
+    )
     assert _format(tmp_path / "own.png") == "PNG"
 
 
@@ -119,7 +128,9 @@ def test_import_places_recordings_with_own_encoder(tmp_path: Path) -> None:
     decays = _recordings(tmp_path / "irs")
     assert main(["bank", "import", str(tmp_path / "irs"), "-o", str(tmp_path / "own.nvbank")]) == 0
     for waveform in Bank.open(tmp_path / "own.nvbank").waveforms:
-        assert waveform.at[0] == pytest.approx(2 * np.log(decays[waveform.name]) / np.log(5), abs=0.11)
+        assert waveform.at[0] == pytest.approx(
+            2 * np.log(decays[waveform.name]) / np.log(5), abs=0.11
+        )
         assert max(map(abs, waveform.at)) <= 2
 
 
@@ -133,11 +144,15 @@ def test_import_without_encoder_places_by_decay_and_reports_it(
     _recordings(tmp_path / "irs")
     assert main(["bank", "import", str(tmp_path / "irs"), "-o", str(tmp_path / "own.nvbank")]) == 0
     assert "no encoder to place the recordings (no TFLite runtime here)" in capsys.readouterr().err
-    places = {waveform.name: waveform.at for waveform in Bank.open(tmp_path / "own.nvbank").waveforms}
+    places = {
+        waveform.name: waveform.at for waveform in Bank.open(tmp_path / "own.nvbank").waveforms
+    }
     assert places == {"short.wav": (-2, 0, 0), "middle.wav": (0, 0, 0), "long.wav": (2, 0, 0)}
 
 
-def test_import_places_recordings_with_plugin_encoder(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_import_places_recordings_with_plugin_encoder(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     """With an encoder of known output: the means of three parts of the picture."""
     weights = np.zeros((reference.BINS, reference.FRAMES, 3), np.float32)
     for axis, rows in enumerate((slice(0, 171), slice(171, 342), slice(342, 513))):
@@ -166,7 +181,9 @@ def test_import_places_recordings_with_plugin_encoder(tmp_path: Path, capsys: py
     assert main(arguments) == 0
     for waveform in Bank.open(tmp_path / "own.nvbank").waveforms:
         picture = reference.spectrogram(waveform.samples[0])
-        np.testing.assert_allclose(waveform.at, [part.mean() for part in np.split(picture, 3)], atol=1e-4)
+        np.testing.assert_allclose(
+            waveform.at, [part.mean() for part in np.split(picture, 3)], atol=1e-4
+        )
     (tmp_path / "bad.nvmodel").write_bytes(b"NVMODEL\0")
     old = (tmp_path / "own.nvbank").read_bytes()
     capsys.readouterr()

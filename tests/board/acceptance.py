@@ -72,10 +72,15 @@ def ready(platform: Platform, report: Report) -> Path:
             guest.forget_connections()
             guest.monitor("human-monitor-command", **{"command-line": "savevm ready"})
 
-    return cache.made(f"ready-{platform.name}", [base.parent.name, guests.ICOUNT_SHIFT], make) / "ready.qcow2"
+    return (
+        cache.made(f"ready-{platform.name}", [base.parent.name, guests.ICOUNT_SHIFT], make)
+        / "ready.qcow2"
+    )
 
 
-def on_ready(platform: Platform, check: Callable[[Guest, Report], None]) -> Callable[[Report], None]:
+def on_ready(
+    platform: Platform, check: Callable[[Guest, Report], None]
+) -> Callable[[Report], None]:
     """The scenario `check` on a board that was booted before."""
 
     def scenario(report: Report) -> None:
@@ -143,7 +148,11 @@ def plan(args: argparse.Namespace) -> list[tuple[str, str, Callable[[Report], No
 
 def main() -> int:
     parser = argparse.ArgumentParser(description="The pedal on emulated boards.")
-    parser.add_argument("--only", default=",".join(SCENARIOS), help=f"of {', '.join(SCENARIOS)}; several with commas")
+    parser.add_argument(
+        "--only",
+        default=",".join(SCENARIOS),
+        help=f"of {', '.join(SCENARIOS)}; several with commas",
+    )
     parser.add_argument("--boards", default="amd64,arm64", help="amd64, arm64 or both (default)")
     parser.add_argument(
         "--suite",
@@ -153,9 +162,14 @@ def main() -> int:
     )
     parser.add_argument("--quick", action="store_true", help="one board, four power cuts")
     parser.add_argument("--cuts", type=int, help="power cuts (default: 40)")
-    parser.add_argument("--seed", type=int, default=random.randrange(10**6), help="of the moments of the power cuts")
     parser.add_argument(
-        "--jobs", type=int, default=min(2, os.cpu_count() or 1), help="guests at a time (default: %(default)s)"
+        "--seed", type=int, default=random.randrange(10**6), help="of the moments of the power cuts"
+    )
+    parser.add_argument(
+        "--jobs",
+        type=int,
+        default=min(2, os.cpu_count() or 1),
+        help="guests at a time (default: %(default)s)",
     )
     parser.add_argument("--json", type=Path, metavar="FILE", help="write the result there, too")
     args = parser.parse_args()
@@ -169,7 +183,8 @@ def main() -> int:
         args.cuts = 4 if args.quick else 40
     if os.geteuid() != 0:
         print(
-            "acceptance: builds whole systems, and needs root for their owners: sudo make acceptance", file=sys.stderr
+            "acceptance: builds whole systems, and needs root for their owners: sudo make acceptance",
+            file=sys.stderr,
         )
         return 1
     # A run that is told to stop leaves no emulator behind: see guest._leave_none_behind.

@@ -49,11 +49,14 @@ def main() -> None:
     if not Path(REGISTRY, "qemu-aarch64").exists():
         _enter_namespace()
         _check(
-            _libc.mount(b"none", REGISTRY.encode(), b"binfmt_misc", 0, None), "binfmt_misc (needs Linux 6.7 or newer)"
+            _libc.mount(b"none", REGISTRY.encode(), b"binfmt_misc", 0, None),
+            "binfmt_misc (needs Linux 6.7 or newer)",
         )
         for name, magic in MAGIC.items():
             # F: the interpreter is opened now, and so needs no copy in a chroot; P: programs see their own name.
-            Path(REGISTRY, "register").write_text(f":qemu-{name}:M::{magic}:{MASK}:/usr/bin/qemu-{name}-static:FP")
+            Path(REGISTRY, "register").write_text(
+                f":qemu-{name}:M::{magic}:{MASK}:/usr/bin/qemu-{name}-static:FP"
+            )
     os.execvp(sys.argv[1], sys.argv[1:])
 
 

@@ -19,21 +19,38 @@ def check(guest: Guest, report: Report) -> None:
         report.add("boot", board, what, figure, bar, ok=ok)
 
     guest.wait_for_sound()
-    guest.wait("systemctl is-system-running | grep -qE 'running|degraded'", timeout_s=60, what="the system is up")
+    guest.wait(
+        "systemctl is-system-running | grep -qE 'running|degraded'",
+        timeout_s=60,
+        what="the system is up",
+    )
     states = guest.run(f"systemctl is-active {' '.join(OURS)}", check=False).split()
     add("JACK, audio and control unit", " ".join(states), "active", ok=states == ["active"] * 3)
     failed = guest.run("systemctl --failed --no-legend --plain").strip()
     add("failed units", failed.splitlines()[0] if failed else "none", "none", ok=not failed)
     status = guest.status()
     audio = status["audio"]
-    add("JACK on ALSA's snd-aloop", f"{audio['block_frames']} frames, {audio['rate_hz']} Hz", ok=audio["alive"])
+    add(
+        "JACK on ALSA's snd-aloop",
+        f"{audio['block_frames']} frames, {audio['rate_hz']} Hz",
+        ok=audio["alive"],
+    )
     text = guest.run("nverb status")
     safe = next((line for line in text.splitlines() if line.startswith("SAFE")), "")
     add("starts", safe or "without fault", "not safe mode", ok=not safe)
-    told = guest.run("journalctl -b -u nverb-control --no-pager | grep -o 'no TFLite runtime.*' || true").strip()
+    told = guest.run(
+        "journalctl -b -u nverb-control --no-pager | grep -o 'no TFLite runtime.*' || true"
+    ).strip()
     add("decoder", told or "runs", "runs", ok=not told)
-    knobs = next((line.split(None, 1)[1] for line in text.splitlines() if line.startswith("knobs")), "none")
-    add("five pots, four switches, four LEDs", knobs, "emulated, no fault", ok=knobs == "emulated, no fault")
+    knobs = next(
+        (line.split(None, 1)[1] for line in text.splitlines() if line.startswith("knobs")), "none"
+    )
+    add(
+        "five pots, four switches, four LEDs",
+        knobs,
+        "emulated, no fault",
+        ok=knobs == "emulated, no fault",
+    )
     total = guest.run("systemd-analyze time").splitlines()[0].rpartition("= ")[2].strip()
     add("power-on to all units up", total)
     blame = guest.run("systemd-analyze blame --no-pager")
@@ -48,7 +65,9 @@ def check(guest: Guest, report: Report) -> None:
     root = guest.run("findmnt -no OPTIONS /low 2>/dev/null || grep ' / ' /proc/mounts").strip()
     add("root", "read-only, memory over it" if "overlay" in root else root, ok="overlay" in root)
     console = Path(guest.console).read_text(errors="replace")
-    bad = re.findall(r"^.*(?:BUG:|Oops|Call Trace|segfault).*$", console + guest.run("dmesg"), re.MULTILINE)
+    bad = re.findall(
+        r"^.*(?:BUG:|Oops|Call Trace|segfault).*$", console + guest.run("dmesg"), re.MULTILINE
+    )
     add("kernel complaints", bad[0][:60] if bad else "none", "none", ok=not bad)
 
 

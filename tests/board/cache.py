@@ -26,7 +26,9 @@ class Trouble(Exception):
 
 
 def folder() -> Path:
-    path = Path(os.environ.get("NVERB_ACCEPTANCE_CACHE") or Path.home() / ".cache" / "nverb-acceptance")
+    path = Path(
+        os.environ.get("NVERB_ACCEPTANCE_CACHE") or Path.home() / ".cache" / "nverb-acceptance"
+    )
     path.mkdir(parents=True, exist_ok=True)
     return path
 
@@ -83,7 +85,9 @@ def run(command: list[str | Path], *, what: str, tries: int = 1, **options: obje
     """Runs a tool and returns what it wrote; `what` names the step in the error. `tries`: for what needs the network."""
     words = [os.fspath(word) for word in command]
     if shutil.which(words[0]) is None:
-        raise Trouble(f"{words[0]} is missing: make acceptance installs it (sudo apt-get install ...)")
+        raise Trouble(
+            f"{words[0]} is missing: make acceptance installs it (sudo apt-get install ...)"
+        )
     for left in reversed(range(tries)):
         done = subprocess.run(
             words,
@@ -102,4 +106,6 @@ def run(command: list[str | Path], *, what: str, tries: int = 1, **options: obje
     log = folder() / "failed.log"
     log.write_text(done.stdout)
     last = [line for line in done.stdout.splitlines() if line.strip()][-3:]
-    raise Trouble(f"{what} failed (status {done.returncode}): {' / '.join(last)} (all of it in {log})")
+    raise Trouble(
+        f"{what} failed (status {done.returncode}): {' / '.join(last)} (all of it in {log})"
+    )

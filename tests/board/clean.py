@@ -91,15 +91,42 @@ class Machine:
 
     def run(self, script: str, log: Path, *, user: str = "root", online: bool = True) -> int:
         home = "/root" if user == "root" else f"/home/{user}"
-        inside = ["env", "-i", "PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin", f"HOME={home}"]
-        inside += ["LANG=C.UTF-8", "runuser", "-u", user, "--", "sh", "-euc", f'cd "$HOME"; {script}']
+        inside = [
+            "env",
+            "-i",
+            "PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin",
+            f"HOME={home}",
+        ]
+        inside += [
+            "LANG=C.UTF-8",
+            "runuser",
+            "-u",
+            user,
+            "--",
+            "sh",
+            "-euc",
+            f'cd "$HOME"; {script}',
+        ]
         words = ["unshare", "--mount", "--pid", "--uts", "--ipc", "--fork", "--kill-child"]
         words += [] if online else ["--net", sys.executable, "-c", LOOPBACK_UP]
-        words += ["sh", "-euc", ENTER, "sh", os.fspath(self._system), os.fspath(self._bundle), *inside]
+        words += [
+            "sh",
+            "-euc",
+            ENTER,
+            "sh",
+            os.fspath(self._system),
+            os.fspath(self._bundle),
+            *inside,
+        ]
         with open(log, "wb") as file:
             try:
                 done = subprocess.run(
-                    words, stdin=subprocess.DEVNULL, stdout=file, stderr=file, check=False, timeout=STEP_LIMIT_S
+                    words,
+                    stdin=subprocess.DEVNULL,
+                    stdout=file,
+                    stderr=file,
+                    check=False,
+                    timeout=STEP_LIMIT_S,
                 )
             except subprocess.TimeoutExpired:
                 return 124
@@ -125,7 +152,14 @@ class Table:
         self._logs, self._rows, self.ok = logs, [], True
 
     def step(
-        self, suite: str, machine: Machine, what: str, script: str, *, user: str = "root", online: bool = True
+        self,
+        suite: str,
+        machine: Machine,
+        what: str,
+        script: str,
+        *,
+        user: str = "root",
+        online: bool = True,
     ) -> None:
         """Runs a step, if all before it went well, and keeps its row."""
         if not self.ok:
@@ -136,7 +170,9 @@ class Table:
         status = machine.run(script, log, user=user, online=online)
         seconds = time.monotonic() - begun
         lines = log.read_text(errors="replace").splitlines()
-        said = next((line for line in reversed(lines) if " passed" in line), "plays the demo").strip("= ")
+        said = next(
+            (line for line in reversed(lines) if " passed" in line), "plays the demo"
+        ).strip("= ")
         if venv := re.fullmatch(r"(\d+)\t\.venv", lines[-1] if lines else ""):
             said += f"; .venv {venv[1]} MB"
             status = status or int(venv[1]) > VENV_BAR_MB
@@ -144,7 +180,9 @@ class Table:
             self.ok = False
             print("\n".join(lines[-40:]), file=sys.stderr)
             said = f"exit status {status}; all of it: {log}"
-        self._rows.append(f"{'ok  ' if not status else 'FAIL'}  {suite:9} {user:7} {what:18} {seconds:5.0f} s   {said}")
+        self._rows.append(
+            f"{'ok  ' if not status else 'FAIL'}  {suite:9} {user:7} {what:18} {seconds:5.0f} s   {said}"
+        )
 
     def __str__(self) -> str:
         return "\n".join(self._rows)
@@ -156,7 +194,9 @@ PLAYED = "test -s out/demo.wav && test -s out/demo.png && rm -r out"
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--suite", choices=SUITES, action="append", help="this release only (default: all)")
+    parser.add_argument(
+        "--suite", choices=SUITES, action="append", help="this release only (default: all)"
+    )
     wanted = parser.parse_args().suite or SUITES
     if os.geteuid() != 0:
         raise SystemExit("clean: makes and enters roots of Debian: sudo make test-clean")
@@ -171,7 +211,9 @@ def main() -> None:
                 table.step(suite, clean, "make test", "cd nverb; make test; du -sm .venv")
             with machine(platform) as clean:
                 into = f'mkdir -p "{USER_FOLDER}"; cd "{USER_FOLDER}"'
-                table.step(suite, clean, "make run", f"{into}; {CLONE}; make run; {PLAYED}", user=USER)
+                table.step(
+                    suite, clean, "make run", f"{into}; {CLONE}; make run; {PLAYED}", user=USER
+                )
                 again = f'cd "{USER_FOLDER}/nverb"; make run; {PLAYED}'
                 table.step(suite, clean, "make run, offline", again, user=USER, online=False)
     except Trouble as trouble:

@@ -52,7 +52,9 @@ class Wrong(Exception):
 
 
 def cache() -> Path:
-    path = Path(os.environ.get("NVERB_ACCEPTANCE_CACHE") or Path.home() / ".cache" / "nverb-acceptance")
+    path = Path(
+        os.environ.get("NVERB_ACCEPTANCE_CACHE") or Path.home() / ".cache" / "nverb-acceptance"
+    )
     path.mkdir(parents=True, exist_ok=True)
     return path
 
@@ -115,18 +117,34 @@ class Container:
         """Switches it on; seconds until systemd says that the system runs. `overlay`: memory over the read-only system, else nothing."""
         self.shut_down()
         begun = time.monotonic()
-        words = ["systemd-nspawn", "-D", str(self.root), "--boot", "--register=no", "--keep-unit", "--private-network"]
+        words = [
+            "systemd-nspawn",
+            "-D",
+            str(self.root),
+            "--boot",
+            "--register=no",
+            "--keep-unit",
+            "--private-network",
+        ]
         words += ["--console=read-only", "-M", f"nverb-{os.getpid()}", "--quiet"]
         words += [f"--bind-ro={REPOSITORY}:/src", f"--bind-ro={self._wheels}:/wheels"]
         if read_only:
-            words += ["--volatile=overlay" if overlay else "--read-only", f"--bind={self.work}/state:/var/lib/nverb"]
+            words += [
+                "--volatile=overlay" if overlay else "--read-only",
+                f"--bind={self.work}/state:/var/lib/nverb",
+            ]
         log = open(self.work / "console.log", "ab")
         self._nspawn = subprocess.Popen(words, stdin=subprocess.DEVNULL, stdout=log, stderr=log)
         while time.monotonic() - begun < BOOT_S:
             if self._nspawn.poll() is not None:
-                raise Wrong(f"systemd-nspawn left: {(self.work / 'console.log').read_text(errors='replace')[-1500:]}")
+                raise Wrong(
+                    f"systemd-nspawn left: {(self.work / 'console.log').read_text(errors='replace')[-1500:]}"
+                )
             self._leader = self._find_leader()
-            if self._leader and self.sh("systemctl is-system-running", check=False).strip() in ("running", "degraded"):
+            if self._leader and self.sh("systemctl is-system-running", check=False).strip() in (
+                "running",
+                "degraded",
+            ):
                 return time.monotonic() - begun
             time.sleep(0.1)
         raise Wrong("it did not boot")
@@ -140,7 +158,11 @@ class Container:
     def _find_leader(self) -> int:
         assert self._nspawn is not None
         try:
-            children = Path(f"/proc/{self._nspawn.pid}/task/{self._nspawn.pid}/children").read_text().split()
+            children = (
+                Path(f"/proc/{self._nspawn.pid}/task/{self._nspawn.pid}/children")
+                .read_text()
+                .split()
+            )
             for child in children:
                 if Path(f"/proc/{child}/comm").read_text().strip() == "systemd":
                     return int(child)
@@ -148,7 +170,9 @@ class Container:
             pass
         return 0
 
-    def sh(self, script: str, *, check: bool = True, show: bool = False, timeout_s: float = 300) -> str:
+    def sh(
+        self, script: str, *, check: bool = True, show: bool = False, timeout_s: float = 300
+    ) -> str:
         """Runs a script in there as root; what it printed. With `show` it is part of the transcript."""
         if show:
             print(f"# {script}", flush=True)
@@ -168,10 +192,19 @@ class Container:
             "/usr/bin/env",
             "-i",
         ]
-        words += ["PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin", "HOME=/root", "LC_ALL=C.UTF-8"]
+        words += [
+            "PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin",
+            "HOME=/root",
+            "LC_ALL=C.UTF-8",
+        ]
         words += ["/bin/sh", "-c", f"{script}"]
         done = subprocess.run(
-            words, capture_output=True, text=True, check=False, timeout=timeout_s, start_new_session=True
+            words,
+            capture_output=True,
+            text=True,
+            check=False,
+            timeout=timeout_s,
+            start_new_session=True,
         )
         text = done.stdout + done.stderr
         if show:
@@ -197,7 +230,10 @@ class Container:
             if audio and audio["alive"] and audio["playing_serial"] and not audio["fading"]:
                 return status
             time.sleep(0.1)
-        raise Wrong("the pedal does not play:\n" + self.sh("systemctl status 'nverb*' --no-pager -n 15", check=False))
+        raise Wrong(
+            "the pedal does not play:\n"
+            + self.sh("systemctl status 'nverb*' --no-pager -n 15", check=False)
+        )
 
     def shut_down(self) -> None:
         self._end(signal.SIGRTMIN + 4)
@@ -270,9 +306,15 @@ def boot(box: Container) -> None:
     box.sh("systemctl --no-pager list-units 'nverb*' --plain --no-legend", show=True)
     expect(not box.sh("systemctl --failed --no-legend").strip(), "no unit has failed")
     for unit in ("nverb-audio", "nverb-control", "nverb-jack"):
-        level = box.sh(f"systemd-analyze security --no-pager {unit} | tail -1").split(": ")[1].split()[0]
+        level = (
+            box.sh(f"systemd-analyze security --no-pager {unit} | tail -1")
+            .split(": ")[1]
+            .split()[0]
+        )
         expect(float(level) <= 1.0, f"systemd-analyze security {unit}: {level}")
-    critical = box.sh("systemctl show nverb-audio nverb-control nverb-jack nverb.target -p After -p Wants -p Requires")
+    critical = box.sh(
+        "systemctl show nverb-audio nverb-control nverb-jack nverb.target -p After -p Wants -p Requires"
+    )
     expect("network" not in critical, "nothing of ours waits for the network")
 
 
@@ -289,7 +331,9 @@ def access(box: Container) -> None:
         "nothing listens on the network but ssh",
     )
     expect(
-        box.sh("id -un $(systemctl show -p MainPID --value nverb-audio | xargs -I{} stat -c %u /proc/{})").strip()
+        box.sh(
+            "id -un $(systemctl show -p MainPID --value nverb-audio | xargs -I{} stat -c %u /proc/{})"
+        ).strip()
         == "nverb",
         "user nverb",
     )
@@ -312,7 +356,9 @@ def push(box: Container) -> None:
     player, python = "runuser -u player -- ", "/opt/nverb/current/bin/python"
     box.sh("usermod -aG nverb player")
     box.sh(f"cd /tmp && {player}{python} -c {shlex.quote(BANKS)} /home/player")
-    box.sh(f"cp $({python} -c 'from models.decoder import SHIPPED; print(SHIPPED)')/decoder.nvmodel /home/player/")
+    box.sh(
+        f"cp $({python} -c 'from models.decoder import SHIPPED; print(SHIPPED)')/decoder.nvmodel /home/player/"
+    )
     before = box.status()
 
     def plays(name: str) -> bool:
@@ -326,24 +372,37 @@ def push(box: Container) -> None:
     box.sh(f"{player}nverb rollback bank", show=True)
     expect(plays("halls@"), "and the one before that")
     box.sh(f"{player}nverb list", show=True)
-    slots = box.sh("stat -c '%U %G %a' /var/lib/nverb/store/slots/* /var/lib/nverb/store/slots", show=True).split("\n")
-    expect(all(line.startswith("nverb nverb ") for line in slots if line), "all of it is the pedal's own")
+    slots = box.sh(
+        "stat -c '%U %G %a' /var/lib/nverb/store/slots/* /var/lib/nverb/store/slots", show=True
+    ).split("\n")
+    expect(
+        all(line.startswith("nverb nverb ") for line in slots if line),
+        "all of it is the pedal's own",
+    )
     box.sh(
         "cd /home/player && ssh-keygen -q -t ed25519 -N '' -f key && install -d -o nverb -g nverb /var/lib/nverb/trust && "
         'echo "anna@example.org namespaces=\\"nverb\\" $(cat key.pub)" > /var/lib/nverb/trust/allowed_signers && '
         "ssh-keygen -q -Y sign -n nverb -f key springs.nvbank && chown player: springs.nvbank.sig"
     )
-    told = box.sh(f"cd /home/player && {player}nverb install decoder.nvmodel", check=False, show=True)
+    told = box.sh(
+        f"cd /home/player && {player}nverb install decoder.nvmodel", check=False, show=True
+    )
     expect("not signed" in told, "unsigned: refused")
-    box.sh("cd /home/player && cp springs.nvbank.sig decoder.nvmodel.sig && chown player: decoder.nvmodel.sig")
-    told = box.sh(f"cd /home/player && {player}nverb install decoder.nvmodel", check=False, show=True)
+    box.sh(
+        "cd /home/player && cp springs.nvbank.sig decoder.nvmodel.sig && chown player: decoder.nvmodel.sig"
+    )
+    told = box.sh(
+        f"cd /home/player && {player}nverb install decoder.nvmodel", check=False, show=True
+    )
     expect("does not fit" in told, "signed for another file: refused")
     expect(plays("halls@"), "what played plays on")
     box.sh(f"cd /home/player && {player}nverb install springs.nvbank", show=True)
     expect(plays("springs@"), "signed: plays")
     box.sh("rm -r /var/lib/nverb/trust")
     after = box.status()
-    expect(after["audio"]["pid"] == before["audio"]["pid"], "the audio process ran through all of it")
+    expect(
+        after["audio"]["pid"] == before["audio"]["pid"], "the audio process ran through all of it"
+    )
     box.sh(f"{player}nverb use built-in")
 
 
@@ -355,7 +414,9 @@ def recovery(box: Container) -> None:
     for fault in figures["faults"]:
         ratio = fault["gap_s"] / figures["start_s"]
         back = f"room back after {fault['room_s']:.2f} s" if fault["room_s"] else "never away"
-        print(f"  {fault['fault']:28} no sound for {fault['gap_s']:5.2f} s ({ratio:3.1f} starts), {back}")
+        print(
+            f"  {fault['fault']:28} no sound for {fault['gap_s']:5.2f} s ({ratio:3.1f} starts), {back}"
+        )
         expect(fault["same"], "the same controls")
         if fault["gap_s"] > figures["bar_s"]:
             print(f"  ABOVE THE BAR of {figures['bar_s']} s")
@@ -381,7 +442,9 @@ def loop(box: Container) -> None:
         time.sleep(0.2)
         status = box.wait_for_room()
     print(f"  {status['safe_start']}")
-    expect(status["safe_start"] and status["room"]["bank"] == "built-in", "it plays the built-in rooms")
+    expect(
+        status["safe_start"] and status["room"]["bank"] == "built-in", "it plays the built-in rooms"
+    )
     box.shut_down()
     print("  three power cuts, each as soon as it plays", flush=True)
     for _ in range(3):
@@ -425,13 +488,18 @@ def plug(box: Container) -> None:
         box.wait_for_room()
         box.sh(f"nverb set x={turn + 2}; nverb preset save power{turn}", show=turn == 0)
         if turn == 2:  # while it writes
-            box.sh("(for i in $(seq 100); do nverb settings set periods=$((2 + i % 2)); done) >/dev/null 2>&1 &")
+            box.sh(
+                "(for i in $(seq 100); do nverb settings set periods=$((2 + i % 2)); done) >/dev/null 2>&1 &"
+            )
             time.sleep(1)
         box.pull_the_plug()
     box.boot(read_only=True)
     box.wait_for_room()
     kept = box.sh("nverb preset list; nverb settings", show=True)
-    expect(all(f"power{turn}" in kept for turn in range(4)), "every preset that was saved before a power cut is there")
+    expect(
+        all(f"power{turn}" in kept for turn in range(4)),
+        "every preset that was saved before a power cut is there",
+    )
     box.shut_down()
     box.boot(read_only=True, overlay=False)
     box.wait_for_room()
@@ -439,7 +507,10 @@ def plug(box: Container) -> None:
     box.sh("mount -o remount,ro /tmp && systemctl restart nverb.target", show=True)
     box.wait_for_room()
     box.sh("nverb preset save plain", show=True)
-    expect(not box.sh("systemctl --failed --no-legend").strip(), "read-only with no memory over it, /tmp too: it plays")
+    expect(
+        not box.sh("systemctl --failed --no-legend").strip(),
+        "read-only with no memory over it, /tmp too: it plays",
+    )
     box.shut_down()
     expect(_fingerprint(box.root) == fingerprint, "the system was not written to")
 
@@ -449,7 +520,10 @@ def _fingerprint(root: Path) -> str:
         f"{path.relative_to(root)} {path.lstat().st_mtime_ns} {path.lstat().st_size}"
         for path in sorted((root / "etc").rglob("*"))
     ]
-    rows += [f"{path.relative_to(root)} {path.lstat().st_mtime_ns}" for path in sorted((root / "opt").rglob("*"))]
+    rows += [
+        f"{path.relative_to(root)} {path.lstat().st_mtime_ns}"
+        for path in sorted((root / "opt").rglob("*"))
+    ]
     return hashlib.sha256("\n".join(rows).encode(errors="surrogateescape")).hexdigest()
 
 
@@ -462,12 +536,15 @@ def uninstall(box: Container) -> None:
     left = [
         path
         for path in left
-        if not path.startswith(("/var/lib/nverb", "/home", "/var/tmp", "/var/mail", "/var/spool/mail"))
+        if not path.startswith(
+            ("/var/lib/nverb", "/home", "/var/tmp", "/var/mail", "/var/spool/mail")
+        )
     ]
     expect(left == [], f"nothing is left but the state folder {left or ''}")
     expect(box.sh("ls /var/lib/nverb/settings.toml"), "the state is kept")
     expect(
-        "nverb" not in box.sh("ps -eo args | grep -v grep | grep -E 'nverb (jack|audio|control)' || true"),
+        "nverb"
+        not in box.sh("ps -eo args | grep -v grep | grep -E 'nverb (jack|audio|control)' || true"),
         "nothing runs",
     )
     box.shut_down()
@@ -492,9 +569,13 @@ STEPS: tuple[Callable[[Container], None], ...] = (
 
 
 def main() -> int:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument(
-        "steps", nargs="*", help=f"these only (default: all): {', '.join(step.__name__ for step in STEPS)}"
+        "steps",
+        nargs="*",
+        help=f"these only (default: all): {', '.join(step.__name__ for step in STEPS)}",
     )
     parser.add_argument("--keep", action="store_true", help="leave the container's folder behind")
     args = parser.parse_args()

@@ -46,7 +46,11 @@ class Platform:
 
     @property
     def triplet(self) -> str:
-        return {"amd64": "x86_64-linux-gnu", "arm64": "aarch64-linux-gnu", "armhf": "arm-linux-gnueabihf"}[self.arch]
+        return {
+            "amd64": "x86_64-linux-gnu",
+            "arm64": "aarch64-linux-gnu",
+            "armhf": "arm-linux-gnueabihf",
+        }[self.arch]
 
     @property
     def python(self) -> str:
@@ -60,7 +64,10 @@ class Platform:
     def packages(self) -> list[str]:
         """What `make install` asks of this release and architecture beside the common packages, but for large ones."""
         tools = [] if self.suite == "bookworm" else ["jack-example-tools"]
-        return [*tools, *(["python3-rtmidi"] if self.suite != "bookworm" or self.arch == "armhf" else [])]
+        return [
+            *tools,
+            *(["python3-rtmidi"] if self.suite != "bookworm" or self.arch == "armhf" else []),
+        ]
 
     @property
     def native(self) -> bool:
@@ -71,8 +78,18 @@ class Platform:
 def mirrors() -> tuple[str, str]:
     """Mirrors of Debian and of its security updates: $NVERB_DEBIAN_MIRROR and $NVERB_DEBIAN_SECURITY_MIRROR, else those of this
     machine's APT."""
-    words = ["apt-get", "indextargets", "--format", "$(LABEL)|$(REPO_URI)", "Created-By: Packages", "Origin: Debian"]
-    known = dict(line.split("|") for line in reversed(cache.run(words, what="apt-get indextargets").splitlines()))
+    words = [
+        "apt-get",
+        "indextargets",
+        "--format",
+        "$(LABEL)|$(REPO_URI)",
+        "Created-By: Packages",
+        "Origin: Debian",
+    ]
+    known = dict(
+        line.split("|")
+        for line in reversed(cache.run(words, what="apt-get indextargets").splitlines())
+    )
     found = (
         os.environ.get("NVERB_DEBIAN_MIRROR") or known.get("Debian"),
         os.environ.get("NVERB_DEBIAN_SECURITY_MIRROR") or known.get("Debian-Security"),
@@ -96,10 +113,14 @@ def sources(suite: str, where: Path, *, updates: bool = True) -> Path:
     return where
 
 
-def bootstrap(platform: Platform, target: Path, packages: list[str], *, variant: str = "minbase") -> None:
+def bootstrap(
+    platform: Platform, target: Path, packages: list[str], *, variant: str = "minbase"
+) -> None:
     """Debian with these packages in the empty folder `target`; variant "extract" unpacks them only."""
     # A root that is only unpacked serves nobody: the release as it is will do, and mirrors of its updates lag behind on armhf.
-    listing = sources(platform.suite, target.with_name(target.name + ".sources"), updates=variant != "extract")
+    listing = sources(
+        platform.suite, target.with_name(target.name + ".sources"), updates=variant != "extract"
+    )
     command: list[str | Path] = [
         "mmdebstrap",
         "--mode=root",
@@ -111,7 +132,13 @@ def bootstrap(platform: Platform, target: Path, packages: list[str], *, variant:
     command += [platform.suite, target, listing]
     if variant != "extract":
         command = emulated(platform, command)
-    command = ["sh", "-euc", 'rm -rf --one-file-system "$0"; exec "$@"', target, *command]  # what a failed try left
+    command = [
+        "sh",
+        "-euc",
+        'rm -rf --one-file-system "$0"; exec "$@"',
+        target,
+        *command,
+    ]  # what a failed try left
     cache.run(command, what=f"mmdebstrap {platform.name}", tries=3)
     listing.unlink()
 
@@ -125,7 +152,9 @@ def layered(*lower: Path, upper: Path) -> Iterator[Path]:
         merged.mkdir()
         layers = ":".join(os.fspath(path) for path in lower)
         options = f"lowerdir={layers},upperdir={upper},workdir={work}"
-        cache.run(["mount", "-t", "overlay", "-o", options, "overlay", merged], what="mounting an overlay")
+        cache.run(
+            ["mount", "-t", "overlay", "-o", options, "overlay", merged], what="mounting an overlay"
+        )
         try:
             yield merged
         finally:
@@ -149,7 +178,14 @@ ARM_PROCESSOR = (
 """What a Raspberry Pi 4's kernel says of each processor. LiteRT looks there, and 2.1 to 2.3 die of SIGSEGV where they find none."""
 
 
-def chroot(platform: Platform, root: Path, script: str, *, what: str, environment: dict[str, str] | None = None) -> str:
+def chroot(
+    platform: Platform,
+    root: Path,
+    script: str,
+    *,
+    what: str,
+    environment: dict[str, str] | None = None,
+) -> str:
     """Runs a shell script inside a root folder, with /proc and /dev there while it lasts."""
     mounts = (
         'R=$1; for d in proc dev sys; do mkdir -p "$R/$d"; mount --rbind /$d "$R/$d"; done; '
@@ -197,13 +233,20 @@ def download(platform: Platform, target: Path, packages: list[str]) -> list[Path
     for package in packages:
         name, _, pattern = package.partition(":")
         if pattern:
-            depends = cache.run(["apt-cache", *apt, "depends", name], what=f"apt-cache depends {name}")
+            depends = cache.run(
+                ["apt-cache", *apt, "depends", name], what=f"apt-cache depends {name}"
+            )
             found = re.search(rf"Depends: ({re.escape(pattern)}\S*)", depends)
             if found is None:
                 raise Trouble(f"{name} of {platform.name} depends on no {pattern}*")
             name = found[1]
         names.append(name)
-    cache.run(["apt-get", "-qq", *apt, "download", *names], what=f"apt-get download {names}", tries=3, cwd=target)
+    cache.run(
+        ["apt-get", "-qq", *apt, "download", *names],
+        what=f"apt-get download {names}",
+        tries=3,
+        cwd=target,
+    )
     shutil.rmtree(state)
     return sorted(target.glob("*.deb"))
 
@@ -258,25 +301,37 @@ def kernel(platform: Platform) -> Kernel:
         image = f"linux-image-{platform.arch}"
         debs = download(platform, target, [f"{image}:linux-image-", "busybox-static"])
         version = (
-            next(d.name for d in debs if d.name.startswith("linux-image")).split("_")[0].removeprefix("linux-image-")
+            next(d.name for d in debs if d.name.startswith("linux-image"))
+            .split("_")[0]
+            .removeprefix("linux-image-")
         )
         debs += download(
-            platform, target, [f"linux-headers-{version}", f"linux-headers-{version.rpartition('-')[0]}-common"]
+            platform,
+            target,
+            [f"linux-headers-{version}", f"linux-headers-{version.rpartition('-')[0]}-common"],
         )
         # The build tools of the headers run here, whatever they build for.
         kbuild = download(
-            Platform(own_arch(), platform.suite), target, ["linux-kbuild-" + ".".join(version.split(".")[:2])]
+            Platform(own_arch(), platform.suite),
+            target,
+            ["linux-kbuild-" + ".".join(version.split(".")[:2])],
         )
         _unpack(sorted({*debs, *kbuild}), target / "all")
         everything = target / "all"
         (target / "version").write_text(version)
-        (target / "kernel").write_bytes(_unpacked((everything / f"boot/vmlinuz-{version}").read_bytes()))
+        (target / "kernel").write_bytes(
+            _unpacked((everything / f"boot/vmlinuz-{version}").read_bytes())
+        )
         module = _build_module(platform, everything, version, target)
         _choose_modules(everything, version, target / "root", module)
         _initrd(platform, target / "root", version, everything / "bin/busybox", target / "initrd")
         shutil.rmtree(everything)
 
-    return Kernel(cache.made(f"kernel-{platform.name}", [MODULES, _INIT, HERE / "pedal_sim.c", HERE / "spin.c"], make))
+    return Kernel(
+        cache.made(
+            f"kernel-{platform.name}", [MODULES, _INIT, HERE / "pedal_sim.c", HERE / "spin.c"], make
+        )
+    )
 
 
 def _unpacked(image: bytes) -> bytes:
@@ -314,7 +369,10 @@ def _build_module(platform: Platform, everything: Path, version: str, target: Pa
     words = ["make", "-s", "-C", headers, f"M={build}", f"ARCH={arch}", "modules"]
     if not platform.native:
         words.append(f"CROSS_COMPILE={platform.triplet}-")
-    cache.run([*words, f"CC={'' if platform.native else platform.triplet + '-'}gcc"], what="building pedal_sim.ko")
+    cache.run(
+        [*words, f"CC={'' if platform.native else platform.triplet + '-'}gcc"],
+        what="building pedal_sim.ko",
+    )
     return build / "pedal_sim.ko"
 
 
@@ -327,7 +385,9 @@ def _choose_modules(everything: Path, version: str, root: Path, extra: Path) -> 
         path, _, others = line.partition(":")
         needs[Path(path).name.split(".")[0].replace("-", "_")] = [path, *others.split()]
     for name in MODULES:
-        for path in needs.get(name.replace("-", "_"), ()):  # absent: built in, or not of this architecture
+        for path in needs.get(
+            name.replace("-", "_"), ()
+        ):  # absent: built in, or not of this architecture
             (target / path).parent.mkdir(parents=True, exist_ok=True)
             shutil.copy(source / path, target / path)
     shutil.copy(extra, target / "pedal_sim.ko")
@@ -365,7 +425,9 @@ def _initrd(platform: Platform, root: Path, version: str, busybox: Path, target:
     (tree / "bin").mkdir(parents=True)
     shutil.copy(busybox, tree / "bin/busybox")
     gcc = "gcc" if platform.native else f"{platform.triplet}-gcc"
-    cache.run([gcc, "-O1", "-static", "-o", tree / "spin", HERE / "spin.c"], what="compiling spin.c")
+    cache.run(
+        [gcc, "-O1", "-static", "-o", tree / "spin", HERE / "spin.c"], what="compiling spin.c"
+    )
     (tree / "init").write_text(_INIT)
     (tree / "init").chmod(0o755)
     modules = root / "lib/modules" / version

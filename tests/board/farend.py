@@ -55,10 +55,13 @@ class PilotTone:
     def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
         if kind is None:
             self._guest.run(
-                "sleep 1; systemctl kill -s INT recorder; sleep 0.5; systemctl stop recorder pilot", check=False
+                "sleep 1; systemctl kill -s INT recorder; sleep 0.5; systemctl stop recorder pilot",
+                check=False,
             )
             self.heard = signals.raw(self._guest.get("/run/heard.raw"))
-        self._guest.run("systemctl stop recorder pilot 2>/dev/null; rm -f /run/heard.raw", check=False)
+        self._guest.run(
+            "systemctl stop recorder pilot 2>/dev/null; rm -f /run/heard.raw", check=False
+        )
 
     def listen(self, *, since_s: float = 0.0) -> signals.Pilot:
         """The tone's left channel. `since_s`: what came before this uptime does not count."""

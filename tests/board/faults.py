@@ -38,16 +38,25 @@ def check(guest: Guest, report: Report) -> None:
     under_tone("audio process killed", main(9, "audio"), silence_s=SOUND_AGAIN_S)
     under_tone("jackd killed", "kill -9 $(pidof jackd)", silence_s=SOUND_AGAIN_S)
     under_tone("control process hangs (watchdog)", main("STOP", "control"), silence_s=0, settle_s=9)
-    under_tone("audio process hangs (watchdog)", main("STOP", "audio"), silence_s=SOUND_AGAIN_S, settle_s=6)
+    under_tone(
+        "audio process hangs (watchdog)", main("STOP", "audio"), silence_s=SOUND_AGAIN_S, settle_s=6
+    )
     under_tone("jackd hangs", "kill -STOP $(pidof jackd)", silence_s=SOUND_AGAIN_S, settle_s=7)
     under_tone(
-        "disk full", "dd if=/dev/zero of=/var/lib/nverb/full bs=1M 2>/dev/null; nverb preset save full", silence_s=0
+        "disk full",
+        "dd if=/dev/zero of=/var/lib/nverb/full bs=1M 2>/dev/null; nverb preset save full",
+        silence_s=0,
     )
     add("preset on a full disk", guest.fails("nverb preset save full")[:90], "refused in one line")
     guest.run("rm /var/lib/nverb/full")
     under_tone("clock at 1970", "date -s @0 >/dev/null; nverb preset save seventies", silence_s=0)
     names = guest.run("nverb preset list")
-    add("preset saved in 1970", "kept" if "seventies" in names else "lost", "kept", ok="seventies" in names)
+    add(
+        "preset saved in 1970",
+        "kept" if "seventies" in names else "lost",
+        "kept",
+        ok="seventies" in names,
+    )
     under_tone("SPI device unbound from its driver", _SPI_AWAY, silence_s=0, settle_s=3)
     _card(guest, add)
 
@@ -59,10 +68,15 @@ _SPI_AWAY = f"echo spi0.0 > {_SPI}/unbind; sleep 2; echo spi0.0 > {_SPI}/bind"
 def _card(guest: Guest, add: Callable[..., None]) -> None:
     """The sound card goes and comes back: its driver is unbound, as the kernel does when a USB card is pulled."""
     before = guest.status()["audio"]
-    device = guest.run("ls /sys/bus/platform/drivers/snd_aloop | grep '^snd_aloop'").strip().splitlines()[0]
+    device = (
+        guest.run("ls /sys/bus/platform/drivers/snd_aloop | grep '^snd_aloop'")
+        .strip()
+        .splitlines()[0]
+    )
     driver = "/sys/bus/platform/drivers/snd_aloop"
     answer = guest.run(
-        f"timeout 10 sh -c 'echo {device} > {driver}/unbind'; echo $?; sleep 3; cat /proc/asound/cards", check=False
+        f"timeout 10 sh -c 'echo {device} > {driver}/unbind'; echo $?; sleep 3; cat /proc/asound/cards",
+        check=False,
     )
     gone = "Loopback" not in answer
     guest.run(f"timeout 10 sh -c 'echo {device} > {driver}/bind'", check=False)
@@ -73,5 +87,8 @@ def _card(guest: Guest, add: Callable[..., None]) -> None:
     took = guest.wait(probe, timeout_s=20, what="sound after the card came back")
     add("sound card pulled", "gone" if gone else "still there", "gone", ok=gone)
     add(
-        "put back: sound again after", f"{took:.1f} s", f"<= {SOUND_AGAIN_S:g} s + status", ok=took <= SOUND_AGAIN_S + 1
+        "put back: sound again after",
+        f"{took:.1f} s",
+        f"<= {SOUND_AGAIN_S:g} s + status",
+        ok=took <= SOUND_AGAIN_S + 1,
     )

@@ -121,7 +121,10 @@ class Guest:
             *self._boot_words(),
             *("-drive", f"file={self.disk},if=virtio,format={self._format},cache=writeback"),
             *("-device", "virtio-rng-pci"),
-            *("-nic", f"user,model=virtio-net-pci,restrict=on,hostfwd=tcp:127.0.0.1:{self.port}-:22"),
+            *(
+                "-nic",
+                f"user,model=virtio-net-pci,restrict=on,hostfwd=tcp:127.0.0.1:{self.port}-:22",
+            ),
             *("-serial", f"file:{self.console}", "-display", "none", "-no-reboot"),
             *("-qmp", f"unix:{self._monitor},server=on,wait=off", "-monitor", "none"),
             *(("-loadvm", load) if load else ()),
@@ -132,7 +135,14 @@ class Guest:
         _running.add(self._qemu)
 
     def _boot_words(self) -> list[str | Path]:
-        return ["-kernel", self._kernel.image, "-initrd", self._kernel.initrd, "-append", self._append]
+        return [
+            "-kernel",
+            self._kernel.image,
+            "-initrd",
+            self._kernel.initrd,
+            "-append",
+            self._append,
+        ]
 
     def cut_power(self) -> None:
         """kill -9: what the guest had not yet written to its disk is lost."""
@@ -158,7 +168,9 @@ class Guest:
         """Closes ssh, so that a snapshot of this machine holds no session."""
         for user in ("root", images.PLAYER):
             subprocess.run(
-                [*self.ssh_words(user)[:-1], "-O", "exit", f"{user}@127.0.0.1"], capture_output=True, check=False
+                [*self.ssh_words(user)[:-1], "-O", "exit", f"{user}@127.0.0.1"],
+                capture_output=True,
+                check=False,
             )
 
     def save_memory(self, target: Path) -> None:
@@ -186,12 +198,16 @@ class Guest:
             if not self.alive():
                 raise GuestError(f"{self.name}: the emulator is gone: {self._last_words()}")
             if time.monotonic() > deadline:
-                raise GuestError(f"{self.name}: no ssh after {timeout_s:.0f} s: {self._last_words()}")
+                raise GuestError(
+                    f"{self.name}: no ssh after {timeout_s:.0f} s: {self._last_words()}"
+                )
             time.sleep(0.3)
 
     def _last_words(self) -> str:
         log = (self.folder / "qemu.log").read_text(errors="replace").splitlines()
-        console = self.console.read_text(errors="replace").splitlines() if self.console.exists() else []
+        console = (
+            self.console.read_text(errors="replace").splitlines() if self.console.exists() else []
+        )
         return " / ".join([*log[-2:], *console[-3:]]) or "it said nothing"
 
     def monitor(self, execute: str, **arguments: Any) -> Any:
@@ -202,7 +218,10 @@ class Guest:
             stream = connection.makefile("rw")
             stream.readline()
             result = None
-            for request in ({"execute": "qmp_capabilities"}, {"execute": execute, "arguments": arguments}):
+            for request in (
+                {"execute": "qmp_capabilities"},
+                {"execute": execute, "arguments": arguments},
+            ):
                 stream.write(json.dumps(request) + "\n")
                 stream.flush()
                 while True:
@@ -237,16 +256,30 @@ class Guest:
         words += [word for key, value in options.items() for word in ("-o", f"{key}={value}")]
         return [*words, f"{user}@127.0.0.1"]
 
-    def _try(self, script: str, *, stdin: bytes = b"", user: str = "root", timeout_s: float = 300) -> Answer:
+    def _try(
+        self, script: str, *, stdin: bytes = b"", user: str = "root", timeout_s: float = 300
+    ) -> Answer:
         command = [*self.ssh_words(user), script]
         try:
-            done = subprocess.run(command, input=stdin, capture_output=True, timeout=timeout_s, check=False)
+            done = subprocess.run(
+                command, input=stdin, capture_output=True, timeout=timeout_s, check=False
+            )
         except subprocess.TimeoutExpired:
             return Answer(255, "", f"no answer within {timeout_s:.0f} s")
-        return Answer(done.returncode, done.stdout.decode(errors="replace"), done.stderr.decode(errors="replace"))
+        return Answer(
+            done.returncode,
+            done.stdout.decode(errors="replace"),
+            done.stderr.decode(errors="replace"),
+        )
 
     def run(
-        self, script: str, *, check: bool = True, stdin: bytes = b"", user: str = "root", timeout_s: float = 300
+        self,
+        script: str,
+        *,
+        check: bool = True,
+        stdin: bytes = b"",
+        user: str = "root",
+        timeout_s: float = 300,
     ) -> str:
         """Runs a shell script; returns what it wrote to stdout. Raises GuestError if it fails and `check`."""
         answer = self._try(script, stdin=stdin, user=user, timeout_s=timeout_s)
@@ -260,9 +293,13 @@ class Guest:
         answer = self._try(script, stdin=stdin, user=user)
         lines = answer.err.strip().splitlines()
         if answer.status in (0, 255):
-            raise GuestError(f"{self.name}: {_short(script)}: must be refused, but was not (status {answer.status})")
+            raise GuestError(
+                f"{self.name}: {_short(script)}: must be refused, but was not (status {answer.status})"
+            )
         if not lines or any("Traceback" in line for line in lines):
-            raise GuestError(f"{self.name}: {_short(script)}: refused without a clear line: {' / '.join(lines[-3:])}")
+            raise GuestError(
+                f"{self.name}: {_short(script)}: refused without a clear line: {' / '.join(lines[-3:])}"
+            )
         return lines[-1]
 
     def wait(self, script: str, *, timeout_s: float, what: str) -> float:
@@ -274,7 +311,9 @@ class Guest:
         )
         answer = self._try(loop, timeout_s=40 * timeout_s + 300)
         if answer.status != 0:
-            raise GuestError(f"{self.name}: {what}: not within {timeout_s:g} s ({answer.err.strip()[-200:]})")
+            raise GuestError(
+                f"{self.name}: {what}: not within {timeout_s:g} s ({answer.err.strip()[-200:]})"
+            )
         return float(answer.out)
 
     def put(self, data: bytes | Path, path: str, *, user: str = "root") -> None:
@@ -283,7 +322,9 @@ class Guest:
 
     def get(self, path: str) -> bytes:
         command = [*self.ssh_words(), f"cat {shlex.quote(path)}"]
-        return subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, check=True, timeout=300).stdout
+        return subprocess.run(
+            command, stdin=subprocess.DEVNULL, capture_output=True, check=True, timeout=300
+        ).stdout
 
     def uptime_s(self) -> float:
         return float(self.run("cut -d' ' -f1 /proc/uptime"))
@@ -295,7 +336,9 @@ class Guest:
         order = ("gain", "x", "y", "z", "width")
         pots = "/sys/module/pedal_sim/parameters/pots"
         begin = [int(code) for code in self.run(f"cat {pots}").split(",")]
-        end = [codes.get(name, begin[place]) for place, name in enumerate(order)] + begin[len(order) :]
+        end = [codes.get(name, begin[place]) for place, name in enumerate(order)] + begin[
+            len(order) :
+        ]
         steps = 40
         way = [
             ",".join(str(a + (b - a) * step // steps) for a, b in zip(begin, end, strict=True))
@@ -357,6 +400,14 @@ def copy(disk: Path, target: Path) -> Path:
 def require_emulators() -> None:
     import shutil
 
-    for tool in ("qemu-system-x86_64", "qemu-system-aarch64", "qemu-img", "mmdebstrap", "mke2fs", "sfdisk", "cpio"):
+    for tool in (
+        "qemu-system-x86_64",
+        "qemu-system-aarch64",
+        "qemu-img",
+        "mmdebstrap",
+        "mke2fs",
+        "sfdisk",
+        "cpio",
+    ):
         if shutil.which(tool) is None:
             raise Trouble(f"{tool} is missing: make acceptance installs it")

@@ -52,7 +52,10 @@ def disk() -> Path:
             (root / "etc/fstab").write_text("")
             images.write_disk(root, target / "disk.img", data_mib=16, slack_mib=SPACE_MIB)
 
-    return cache.made(f"blank-{BOARD.name}", [p.name for p in layers] + [sudoers, SPACE_MIB], make) / "disk.img"
+    return (
+        cache.made(f"blank-{BOARD.name}", [p.name for p in layers] + [sudoers, SPACE_MIB], make)
+        / "disk.img"
+    )
 
 
 def check(report: Report) -> None:
@@ -70,7 +73,11 @@ def check(report: Report) -> None:
                     _follow(guest, block.script)
                 else:
                     continue
-                add(f"line {block.line}: {block.script.splitlines()[0][:34]}", f"done [{block.mark}]", "status 0")
+                add(
+                    f"line {block.line}: {block.script.splitlines()[0][:34]}",
+                    f"done [{block.mark}]",
+                    "status 0",
+                )
         _outcome(guest, add)
     skipped = sum(block.mark == "not run" for block in blocks)
     add("blocks that nobody here can run", f"{skipped} of {len(blocks)}, marked")
@@ -99,10 +106,22 @@ def _outcome(guest: Guest, add: Add) -> None:
             guest.cut_power()
             guest.boot(timeout_s=1800)
         guest.wait_for_sound()
-        units = guest.run("systemctl is-active nverb-jack nverb-audio nverb-control", check=False).split()
-        add(f"{when}: JACK, audio and control unit", " ".join(units), "active", ok=units == ["active"] * 3)
+        units = guest.run(
+            "systemctl is-active nverb-jack nverb-audio nverb-control", check=False
+        ).split()
+        add(
+            f"{when}: JACK, audio and control unit",
+            " ".join(units),
+            "active",
+            ok=units == ["active"] * 3,
+        )
         knobs = "no fault" in guest.run("nverb status")
-        add(f"{when}: five pots, four switches", "no fault" if knobs else "FAULT", "no fault", ok=knobs)
+        add(
+            f"{when}: five pots, four switches",
+            "no fault" if knobs else "FAULT",
+            "no fault",
+            ok=knobs,
+        )
         count, good = farend.dropouts(guest)
         add(f"{when}: dropouts in a pilot tone", count, "0", ok=good)
     settings = guest.run("nverb settings show")
@@ -128,11 +147,17 @@ def desk(guest: Guest | None = None) -> Iterator[dict[str, str]]:
             }
             lines = "".join(f"  {name} {value}\n" for name, value in options.items())
             (folder / "config").write_text(f"Host pedal.local\n{lines}")
-            tools |= {tool: f'exec {shutil.which(tool)} -F {folder}/config "$@"' for tool in ("ssh", "scp")}
+            tools |= {
+                tool: f'exec {shutil.which(tool)} -F {folder}/config "$@"'
+                for tool in ("ssh", "scp")
+            }
         for name, line in tools.items():
             (folder / name).write_text(f"#!/bin/sh\n{line}\n")
             (folder / name).chmod(0o755)
-        yield os.environ | {"PATH": f"{folder}:{os.environ['PATH']}", "NVERB_ACCEPTANCE_CACHE": str(cache.folder())}
+        yield os.environ | {
+            "PATH": f"{folder}:{os.environ['PATH']}",
+            "NVERB_ACCEPTANCE_CACHE": str(cache.folder()),
+        }
 
 
 def run_on_desk(script: str, environment: dict[str, str]) -> None:

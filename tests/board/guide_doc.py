@@ -39,7 +39,9 @@ def blocks(text: str | None = None) -> list[Block]:
         line = lines[number]
         fence = re.match(r"(\s*)```\s*(\S*)", line)
         if fence:
-            end = next((n for n in range(number + 1, len(lines)) if lines[n].strip() == "```"), None)
+            end = next(
+                (n for n in range(number + 1, len(lines)) if lines[n].strip() == "```"), None
+            )
             if end is None:
                 raise Unmarked(f"line {number + 1}: the block has no end")
             if fence[2] in _SHELL:
@@ -70,6 +72,8 @@ def adapted(script: str, words: dict[str, str]) -> str:
     """The script with what is this board's in place of the reader's own. Raises Unmarked if the document has a word no more."""
     for theirs, ours in words.items():
         if theirs not in script:
-            raise Unmarked(f"docs/board.md no longer says {theirs!r}: change tests/board/guide.py with it")
+            raise Unmarked(
+                f"docs/board.md no longer says {theirs!r}: change tests/board/guide.py with it"
+            )
         script = script.replace(theirs, ours)
     return script

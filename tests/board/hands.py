@@ -42,8 +42,15 @@ def check(guest: Guest, report: Report) -> None:
     guest.run("sleep 1")
     high = values()
     wanted = {"gain": (-140, 12), "x": (0, 9), "y": (0, 9), "z": (0, 9), "width": (-4, 4)}
-    reached = [name for name, (bottom, top) in wanted.items() if low[name] == bottom and high[name] == top]
-    add("spidev: pots that reach both ends exactly", f"{len(reached)} of 5", "5", ok=len(reached) == 5)
+    reached = [
+        name for name, (bottom, top) in wanted.items() if low[name] == bottom and high[name] == top
+    ]
+    add(
+        "spidev: pots that reach both ends exactly",
+        f"{len(reached)} of 5",
+        "5",
+        ok=len(reached) == 5,
+    )
     guest.turn(width=640)
 
     # Decay time along x, measured on the sound.
@@ -80,8 +87,18 @@ def check(guest: Guest, report: Report) -> None:
         guest.press(BYPASS)
         guest.run("sleep 1")
         back, lit_again = values()["bypass"], guest.lit(ON_LED)
-    add("footswitch on a GPIO line", f"bypass {bypassed:g}, then {back:g}", "1, then 0", ok=(bypassed, back) == (1, 0))
-    add("LED 'on' on a GPIO line", f"{lit:d}, then {lit_again:d}", "0, then 1", ok=(lit, lit_again) == (False, True))
+    add(
+        "footswitch on a GPIO line",
+        f"bypass {bypassed:g}, then {back:g}",
+        "1, then 0",
+        ok=(bypassed, back) == (1, 0),
+    )
+    add(
+        "LED 'on' on a GPIO line",
+        f"{lit:d}, then {lit_again:d}",
+        "0, then 1",
+        ok=(lit, lit_again) == (False, True),
+    )
     found = tone.listen()
     add("bypass and back: clicks and gaps", len(found.breaks_s), "0", ok=not found.breaks_s)
 
@@ -91,11 +108,21 @@ def check(guest: Guest, report: Report) -> None:
         guest.run("echo 0 > /sys/module/pedal_sim/parameters/present; sleep 2")
         kept, told_so = values()["x"], "FAULT" in guest.run("nverb status")
         guest.run("echo 1 > /sys/module/pedal_sim/parameters/present")
-        back_s = guest.wait("nverb status | grep -q 'no fault'", timeout_s=15, what="the converter is back")
+        back_s = guest.wait(
+            "nverb status | grep -q 'no fault'", timeout_s=15, what="the converter is back"
+        )
     add(
-        "converter torn off", f"x {held:.2f} -> {kept:.2f}, told: {told_so}", "holds, told", ok=held == kept and told_so
+        "converter torn off",
+        f"x {held:.2f} -> {kept:.2f}, told: {told_so}",
+        "holds, told",
+        ok=held == kept and told_so,
     )
-    add("put back: knobs work again after", f"{back_s:.1f} s", "no restart, <= 10 s", ok=back_s <= 10)
+    add(
+        "put back: knobs work again after",
+        f"{back_s:.1f} s",
+        "no restart, <= 10 s",
+        ok=back_s <= 10,
+    )
     found = tone.listen()
     add("meanwhile: clicks and gaps", len(found.breaks_s), "0", ok=not found.breaks_s)
 
@@ -113,7 +140,12 @@ def check(guest: Guest, report: Report) -> None:
     guest.run("sleep 1")
     low = values()
     reached = [name for name in "xyz" if low[name] == 0 and high[name] == 9]
-    add("IIO (mcp320x): pots that reach both ends", f"{len(reached)} of 3", "3", ok=len(reached) == 3)
+    add(
+        "IIO (mcp320x): pots that reach both ends",
+        f"{len(reached)} of 3",
+        "3",
+        ok=len(reached) == 3,
+    )
     guest.run(
         "nverb settings set profile=emulated; systemctl stop nverb-control; modprobe -r pedal_sim; modprobe pedal_sim; "
         "systemctl start nverb-control"

@@ -36,9 +36,7 @@ ADDED = {
     "etc/modules-load.d/acceptance.conf": "snd-aloop\n",
     "etc/modprobe.d/acceptance.conf": "options snd-aloop index=0 id=Loopback pcm_substreams=1\n",
 }
-CARD = (
-    "--set card=hw:Loopback --set block_frames=512 --set periods=3 --set capture_channels=2 --set playback_channels=2"
-)
+CARD = "--set card=hw:Loopback --set block_frames=512 --set periods=3 --set capture_channels=2 --set playback_channels=2"
 """images.SETTINGS says why."""
 WRITING = "for n in $(seq 50); do nverb preset save again; nverb settings set max_ir_s=$((5 + n % 2)); done"
 
@@ -57,14 +55,28 @@ class ImageGuest(Guest):
         for name in ("vmlinuz", "initrd.img", "loader/entries/nverb.conf"):
             read_boot(self.disk, name, self.folder / Path(name).name)
         entry = (self.folder / "nverb.conf").read_text()
-        options = next(line.removeprefix("options ") for line in entry.splitlines() if line.startswith("options "))
+        options = next(
+            line.removeprefix("options ")
+            for line in entry.splitlines()
+            if line.startswith("options ")
+        )
         options += f" console=ttyS0 {self._more}"
-        return ["-kernel", self.folder / "vmlinuz", "-initrd", self.folder / "initrd.img", "-append", options]
+        return [
+            "-kernel",
+            self.folder / "vmlinuz",
+            "-initrd",
+            self.folder / "initrd.img",
+            "-append",
+            options,
+        ]
 
 
 def read_boot(card: Path, name: str, target: Path) -> None:
     """A file of the boot partition."""
-    cache.run(["mcopy", "-n", "-i", f"{card}@@1M", f"::/{name}", target], what=f"reading {name} from the image")
+    cache.run(
+        ["mcopy", "-n", "-i", f"{card}@@1M", f"::/{name}", target],
+        what=f"reading {name} from the image",
+    )
 
 
 def commands() -> tuple[str, str, str]:
@@ -72,7 +84,9 @@ def commands() -> tuple[str, str, str]:
     found = [block.script for block in guide_doc.blocks() if block.mark == "image"]
     lines = found[0].splitlines() if len(found) == 1 else []
     starts = ("make board-wheels ", "sudo mmdebstrap ", "sudo .venv/bin/nverb image ")
-    if len(lines) != 3 or not all(line.startswith(start) for line, start in zip(lines, starts, strict=True)):
+    if len(lines) != 3 or not all(
+        line.startswith(start) for line, start in zip(lines, starts, strict=True)
+    ):
         raise GuestError(
             f"docs/board.md: the block of **[image]** must be {', '.join(starts)}: change image_boot.py with it"
         )
@@ -93,7 +107,9 @@ def image() -> Path:
     ]
 
     def make(target: Path) -> None:
-        system = cache.made(f"system-{BOARD.name}", [make_system], lambda folder: _system(make_system, folder))
+        system = cache.made(
+            f"system-{BOARD.name}", [make_system], lambda folder: _system(make_system, folder)
+        )
         added = target / "added"
         for name, text in ADDED.items():
             (added / name).parent.mkdir(parents=True, exist_ok=True)
@@ -132,7 +148,11 @@ def image() -> Path:
 
 def _system(command: str, folder: Path) -> None:
     words = guide_doc.adapted(
-        command, {"arm64": "amd64", "bookworm system": f"bookworm {shlex.quote(str(folder))} {mirrors()[0]}"}
+        command,
+        {
+            "arm64": "amd64",
+            "bookworm system": f"bookworm {shlex.quote(str(folder))} {mirrors()[0]}",
+        },
     )
     folder.rmdir()
     with desk() as environment:
@@ -149,25 +169,50 @@ def check(report: Report, seed: int = 1) -> None:
         card = folder / "card.img"
         cache.run(["cp", "--sparse=always", "--reflink=auto", made, card], what="writing the card")
         before = system_hash(card)
-        add("partitions", ", ".join(f"{row['size'] // 2048} MiB {row['type']}" for row in partitions(card)))
+        add(
+            "partitions",
+            ", ".join(f"{row['size'] // 2048} MiB {row['type']}" for row in partitions(card)),
+        )
         nverb("bank", "build", "-o", str(folder / "halls.nvbank"), "--grid", "4", data=folder)
 
         with ImageGuest(card, by_firmware=True) as guest:
             guest.boot(timeout_s=1800)
-            add("UEFI, boot loader, initrd, to sound", f"{guest.wait_for_sound():.0f} s after the kernel")
-            units = guest.run("systemctl is-active nverb-jack nverb-audio nverb-control", check=False).split()
-            add("JACK, audio and control unit", " ".join(units), "active", ok=units == ["active"] * 3)
+            add(
+                "UEFI, boot loader, initrd, to sound",
+                f"{guest.wait_for_sound():.0f} s after the kernel",
+            )
+            units = guest.run(
+                "systemctl is-active nverb-jack nverb-audio nverb-control", check=False
+            ).split()
+            add(
+                "JACK, audio and control unit",
+                " ".join(units),
+                "active",
+                ok=units == ["active"] * 3,
+            )
             failed = guest.run("systemctl --failed --no-legend --plain").strip()
             add("failed units", failed.splitlines()[0] if failed else "none", "none", ok=not failed)
             over = guest.run(
                 "findmnt -no FSTYPE /; findmnt -no OPTIONS /media/root-ro; findmnt -no OPTIONS /boot/firmware"
             ).split()
-            mounts = over[0] == "overlay" and over[1].startswith("ro,") and over[2].startswith("ro,")
-            add("/ and what lies under it", f"{over[0]} over {over[1][:2]}", "overlay over ro", ok=mounts)
+            mounts = (
+                over[0] == "overlay" and over[1].startswith("ro,") and over[2].startswith("ro,")
+            )
+            add(
+                "/ and what lies under it",
+                f"{over[0]} over {over[1][:2]}",
+                "overlay over ro",
+                ok=mounts,
+            )
             _plays(guest, add, "first power-on")
-            guest.run('sudo -n true && test "$(hostname)" = pedal && echo written | sudo tee /etc/written', user=USER)
+            guest.run(
+                'sudo -n true && test "$(hostname)" = pedal && echo written | sudo tee /etc/written',
+                user=USER,
+            )
             guest.put(folder / "halls.nvbank", "/run/halls.nvbank")
-            guest.run("nverb set x=7; nverb preset save Kept; nverb install /run/halls.nvbank", user=USER)
+            guest.run(
+                "nverb set x=7; nverb preset save Kept; nverb install /run/halls.nvbank", user=USER
+            )
             guest.cut_power()
         add("system after writes and a power cut", *_same(card, before))
 
@@ -178,7 +223,9 @@ def check(report: Report, seed: int = 1) -> None:
             gone = guest.run("test -e /etc/written || echo gone").strip()
             add("a file written to /etc", gone or "still there", "gone", ok=gone == "gone")
             writing = subprocess.Popen(
-                [*guest.ssh_words(USER), WRITING], stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL
+                [*guest.ssh_words(USER), WRITING],
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.DEVNULL,
             )
             time.sleep(random.Random(seed).uniform(0.5, 4))
             guest.cut_power()
@@ -190,7 +237,12 @@ def check(report: Report, seed: int = 1) -> None:
             guest.wait_for_sound()
             root = guest.run("findmnt -no FSTYPE,OPTIONS /").split()
             plain = root[0] == "ext4" and root[1].startswith("ro,")
-            add("cut while it wrote; then no overlay: /", f"{root[0]} {root[1][:2]}", "ext4 ro", ok=plain)
+            add(
+                "cut while it wrote; then no overlay: /",
+                f"{root[0]} {root[1][:2]}",
+                "ext4 ro",
+                ok=plain,
+            )
             _kept(guest, add, "plain read-only root")
             _plays(guest, add, "plain read-only root")
             guest.cut_power()
@@ -201,8 +253,12 @@ def check(report: Report, seed: int = 1) -> None:
 def _from_os_image(report: Report) -> None:
     """The other way in: an OS image for a card, with the partitions and the command line of Raspberry Pi OS and Debian's files."""
     make_image = commands()[2]
-    system = cache.made(f"system-{BOARD.name}", [commands()[1]], lambda folder: _system(commands()[1], folder))
-    before = "console=tty1 root=PARTUUID=4e639091-02 rootfstype=ext4 fsck.repair=yes rootwait resize"
+    system = cache.made(
+        f"system-{BOARD.name}", [commands()[1]], lambda folder: _system(commands()[1], folder)
+    )
+    before = (
+        "console=tty1 root=PARTUUID=4e639091-02 rootfstype=ext4 fsck.repair=yes rootwait resize"
+    )
 
     def make(target: Path) -> None:
         upper, os_image = target / "upper", target / "raspios.img"
@@ -234,10 +290,17 @@ def _from_os_image(report: Report) -> None:
     table = json.loads(cache.run(["sfdisk", "--json", card], what="sfdisk"))["partitiontable"]
     wanted = f"root=PARTUUID={table['id'][2:]}-02"
     good = wanted in words and "console=tty1" in words and "resize" not in words
-    report.add("image", BOARD.arch, "from an OS image: cmdline.txt", " ".join(words)[:60], wanted, ok=good)
+    report.add(
+        "image", BOARD.arch, "from an OS image: cmdline.txt", " ".join(words)[:60], wanted, ok=good
+    )
     kinds = [row["type"] for row in table["partitions"]]
     report.add(
-        "image", BOARD.arch, "from an OS image: partitions", " ".join(kinds), "c 83 83", ok=kinds == ["c", "83", "83"]
+        "image",
+        BOARD.arch,
+        "from an OS image: partitions",
+        " ".join(kinds),
+        "c 83 83",
+        ok=kinds == ["c", "83", "83"],
     )
 
 
@@ -250,7 +313,12 @@ def _kept(guest: Guest, add: Add, when: str) -> None:
     presets, bank = guest.run("nverb preset list"), guest.status()["room"]["path"].partition("@")[0]
     settings = guest.run("nverb settings show")
     kept = "Kept" in presets and bank == "halls" and 'card = "hw:Loopback"' in settings
-    add(f"{when}: preset, bank, settings", "kept" if kept else f"{presets!r} {bank!r}"[:80], "kept", ok=kept)
+    add(
+        f"{when}: preset, bank, settings",
+        "kept" if kept else f"{presets!r} {bank!r}"[:80],
+        "kept",
+        ok=kept,
+    )
 
 
 def _same(card: Path, before: str) -> tuple[str, str]:
@@ -261,9 +329,9 @@ def _same(card: Path, before: str) -> tuple[str, str]:
 
 
 def partitions(card: Path) -> list[dict[str, int]]:
-    rows: list[dict[str, int]] = json.loads(cache.run(["sfdisk", "--json", card], what="sfdisk"))["partitiontable"][
-        "partitions"
-    ]
+    rows: list[dict[str, int]] = json.loads(cache.run(["sfdisk", "--json", card], what="sfdisk"))[
+        "partitiontable"
+    ]["partitions"]
     return rows
 
 

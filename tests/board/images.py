@@ -49,7 +49,11 @@ PACKAGES = [
 def base(platform: Platform) -> Path:
     """Debian's root folder, untouched by us."""
     packages = [*PACKAGES, *platform.packages]
-    return cache.made(f"root-{platform.name}", [packages], lambda target: debian.bootstrap(platform, target, packages))
+    return cache.made(
+        f"root-{platform.name}",
+        [packages],
+        lambda target: debian.bootstrap(platform, target, packages),
+    )
 
 
 PROFILE = """# The board that pedal_sim.c simulates: five pots, four footswitches, four LEDs.
@@ -129,7 +133,9 @@ GUEST_FILES = {
 
 def guest_files(platform: Platform) -> dict[str, str]:
     pi = GUEST_FILES["etc/pedal-cpuinfo"]
-    return GUEST_FILES | ({"etc/pedal-cpuinfo": debian.ARM_PROCESSOR + pi} if platform.arch == "arm64" else {})
+    return GUEST_FILES | (
+        {"etc/pedal-cpuinfo": debian.ARM_PROCESSOR + pi} if platform.arch == "arm64" else {}
+    )
 
 
 def profile(platform: Platform) -> str:
@@ -173,7 +179,18 @@ def key() -> Path:
     """An ssh key for all guests."""
 
     def make(target: Path) -> None:
-        words = ["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-C", "nverb acceptance", "-f", target / "key"]
+        words = [
+            "ssh-keygen",
+            "-q",
+            "-t",
+            "ed25519",
+            "-N",
+            "",
+            "-C",
+            "nverb acceptance",
+            "-f",
+            target / "key",
+        ]
         cache.run(words, what="making an ssh key")
 
     return cache.made("key", ["ed25519"], make) / "key"
@@ -219,8 +236,14 @@ def installed(platform: Platform) -> Path:
             (source / "nverb").mkdir(parents=True)
             wheels.checkout(source / "nverb")
             shutil.copytree(house, source / "wheels")
-            environment = {"PIP_NO_INDEX": "1", "PIP_FIND_LINKS": "/usr/src/wheels", "PIP_NO_COMPILE": ""}
-            log = debian.chroot(platform, root, INSTALL, what="make install on the board", environment=environment)
+            environment = {
+                "PIP_NO_INDEX": "1",
+                "PIP_FIND_LINKS": "/usr/src/wheels",
+                "PIP_NO_COMPILE": "",
+            }
+            log = debian.chroot(
+                platform, root, INSTALL, what="make install on the board", environment=environment
+            )
             (cache.folder() / f"install-{platform.name}.log").write_text(log)
             state = root / STATE
             (state / "profiles").mkdir(exist_ok=True)
@@ -241,10 +264,16 @@ def disk(platform: Platform) -> Path:
     layers = [installed(platform), guest_root(platform), base(platform)]
 
     def make(target: Path) -> None:
-        with tempfile.TemporaryDirectory(dir=cache.folder()) as upper, layered(*layers, upper=Path(upper)) as root:
+        with (
+            tempfile.TemporaryDirectory(dir=cache.folder()) as upper,
+            layered(*layers, upper=Path(upper)) as root,
+        ):
             write_disk(root, target / "disk.img", data_mib=DATA_MIB, disk_id=DISK_ID)
 
-    return cache.made(f"disk-{platform.name}", [p.name for p in layers] + [DATA_MIB, DISK_ID], make) / "disk.img"
+    return (
+        cache.made(f"disk-{platform.name}", [p.name for p in layers] + [DATA_MIB, DISK_ID], make)
+        / "disk.img"
+    )
 
 
 def system_bytes() -> int:

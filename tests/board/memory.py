@@ -19,7 +19,12 @@ def check(report: Report, platform: Platform) -> None:
             _check(report, platform, memory_mib)
         except GuestError as error:  # the other size is looked at all the same
             report.add(
-                "memory", platform.arch, f"{memory_mib} MB: goes through", str(error)[:200], "no error", ok=False
+                "memory",
+                platform.arch,
+                f"{memory_mib} MB: goes through",
+                str(error)[:200],
+                "no error",
+                ok=False,
             )
 
 
@@ -49,8 +54,13 @@ def _check(report: Report, platform: Platform, memory_mib: int) -> None:
         for unit, kinds in seen["processes"].items():
             parts = ", ".join(f"{kind} {mib:.0f}" for kind, mib in kinds.items() if mib >= 0.5)
             add(f"{unit}, MiB", parts)
-        spare = guest.run("awk '/^(MemAvailable|SwapTotal|SwapFree):/ {print $2}' /proc/meminfo").split()
+        spare = guest.run(
+            "awk '/^(MemAvailable|SwapTotal|SwapFree):/ {print $2}' /proc/meminfo"
+        ).split()
         available, swap, unswapped = (int(kib) / 1024 for kib in spare)
-        add("still to be had", f"{available:.0f} MiB; swapped: {swap - unswapped:.0f} of {swap:.0f} MiB")
+        add(
+            "still to be had",
+            f"{available:.0f} MiB; swapped: {swap - unswapped:.0f} of {swap:.0f} MiB",
+        )
         killed = guest.run("dmesg | grep -ci 'out of memory' || true").strip()
         add("killed for memory", killed, "0", ok=killed == "0")

@@ -92,10 +92,22 @@ def _hands() -> Path:
 
     def make(target: Path) -> None:
         for name, grid in (("a", "4"), ("b", "5")):
-            nverb("bank", "build", "-o", str(target / f"{name}.nvbank"), "--grid", grid, data=target)
+            nverb(
+                "bank", "build", "-o", str(target / f"{name}.nvbank"), "--grid", grid, data=target
+            )
         (target / "calibrate.py").write_text(CALIBRATE)
         (target / "check.py").write_text(CHECK)
-        words = ["tar", "-C", target, "-cf", target / "hands.tar", "a.nvbank", "b.nvbank", "calibrate.py", "check.py"]
+        words = [
+            "tar",
+            "-C",
+            target,
+            "-cf",
+            target / "hands.tar",
+            "a.nvbank",
+            "b.nvbank",
+            "calibrate.py",
+            "check.py",
+        ]
         cache.run(words, what="tar")
 
     return cache.made("hands", [wheels.source_digest(), CALIBRATE, CHECK], make) / "hands.tar"
@@ -142,7 +154,10 @@ def check(cuts: int, seed: int, report: Report) -> None:
                 written = _written_to_system(guest.disk)
                 found = _boot(guest, None if whole else memory)
                 good = (
-                    found["alive"] and found["again"] and found["profile"] == "emulated" and found["bank"] in ("a", "b")
+                    found["alive"]
+                    and found["again"]
+                    and found["profile"] == "emulated"
+                    and found["bank"] in ("a", "b")
                 )
                 good = good and not found["faults"] and not written
                 begin = "power-on" if whole else "mount"
@@ -152,7 +167,12 @@ def check(cuts: int, seed: int, report: Report) -> None:
                 good, figure = False, str(error)[:200]
                 guest.cut_power()
             report.add(
-                "power", "amd64", f"cut {after_s:.2f} s into writing: {kind}", figure, "old or new, plays", ok=good
+                "power",
+                "amd64",
+                f"cut {after_s:.2f} s into writing: {kind}",
+                figure,
+                "old or new, plays",
+                ok=good,
             )
             cache.say(f"power cut {number + 1} of {cuts}: {time.monotonic() - begun:.0f} s")
             if not good:  # the next cuts are not judged by what this one left
@@ -211,17 +231,33 @@ def check_lost(report: Report) -> None:
         told = guest.run("nverb doctor", check=False)
         good = "not mounted" in told and not guest.status()["room"]["fault"]
         report.add(
-            "power", "amd64", "data partition full of noise", f"plays {up_s:.0f} s after power-on", "plays", ok=good
+            "power",
+            "amd64",
+            "data partition full of noise",
+            f"plays {up_s:.0f} s after power-on",
+            "plays",
+            ok=good,
         )
         guest.run("nverb preset save again")
-        report.add("power", "amd64", "nverb doctor", "tells so" if good else told[-150:], "tells so", ok=good)
+        report.add(
+            "power",
+            "amd64",
+            "nverb doctor",
+            "tells so" if good else told[-150:],
+            "tells so",
+            ok=good,
+        )
 
 
 def _written_to_system(disk: Path) -> int:
     """Bytes of the system partition that this disk holds itself, over the image that it began as."""
     size = images.system_bytes()
-    rows = json.loads(cache.run(["qemu-img", "map", "--output=json", str(disk)], what="qemu-img map"))
-    return sum(row["length"] for row in rows if row["depth"] == 0 and row["data"] and row["start"] < size)
+    rows = json.loads(
+        cache.run(["qemu-img", "map", "--output=json", str(disk)], what="qemu-img map")
+    )
+    return sum(
+        row["length"] for row in rows if row["depth"] == 0 and row["data"] and row["start"] < size
+    )
 
 
 def _system_hash(disk: Path, form: str) -> str:
@@ -230,7 +266,18 @@ def _system_hash(disk: Path, form: str) -> str:
     left = images.system_bytes()
     with tempfile.TemporaryDirectory(prefix="nverb-", dir="/var/tmp") as scratch:
         raw = Path(scratch) / "raw"
-        words = ["qemu-img", "dd", "-f", form, "-O", "raw", "bs=1M", f"count={left >> 20}", f"if={disk}", f"of={raw}"]
+        words = [
+            "qemu-img",
+            "dd",
+            "-f",
+            form,
+            "-O",
+            "raw",
+            "bs=1M",
+            f"count={left >> 20}",
+            f"if={disk}",
+            f"of={raw}",
+        ]
         cache.run(words, what="qemu-img dd")
         with open(raw, "rb") as file:
             while left and (piece := file.read(min(left, 1 << 20))):

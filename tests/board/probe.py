@@ -14,7 +14,13 @@ from pathlib import Path
 
 import numpy as np
 
-POINTS = [(-2.0, -2.0, -2.0), (2.0, 2.0, 2.0), (0.0, 0.0, 0.0), (-1.31, 0.77, 1.62), (1.9, -0.4, -1.05)]
+POINTS = [
+    (-2.0, -2.0, -2.0),
+    (2.0, 2.0, 2.0),
+    (0.0, 0.0, 0.0),
+    (-1.31, 0.77, 1.62),
+    (1.9, -0.4, -1.05),
+]
 BLOCK, RATE_HZ = 128, 48000
 
 
@@ -55,7 +61,9 @@ def bank_ir() -> str:
     from dsp.synthesis import Synthesiser
     from models.decoder import SHIPPED
 
-    return packed(Synthesiser(RATE_HZ)(Bank.open(SHIPPED / "rooms.nvbank").energy_map(0.5, -0.5, 1.0)))
+    return packed(
+        Synthesiser(RATE_HZ)(Bank.open(SHIPPED / "rooms.nvbank").energy_map(0.5, -0.5, 1.0))
+    )
 
 
 def resampled() -> str:
@@ -74,21 +82,28 @@ def kernel_db() -> float:
     from firmware_py.link.params import engine_params
 
     chance = np.random.default_rng(7)
-    impulse = np.ascontiguousarray(chance.standard_normal((2, 12000)) * np.exp(-np.arange(12000) / 3000), np.float32)
+    impulse = np.ascontiguousarray(
+        chance.standard_normal((2, 12000)) * np.exp(-np.arange(12000) / 3000), np.float32
+    )
     impulse *= np.float32(0.01)
     signal = (0.1 * chance.standard_normal((16384, 2))).astype(np.float32)
-    graph = OfflineGraph(rate_hz=RATE_HZ, block_frames=BLOCK, max_taps=impulse.shape[1], inputs=2, ir_channels=2)
+    graph = OfflineGraph(
+        rate_hz=RATE_HZ, block_frames=BLOCK, max_taps=impulse.shape[1], inputs=2, ir_channels=2
+    )
     values = defaults() | {"gain": 0.0, "mix": 100.0, "limiter": 0.0, "predelay": 0.0}
     graph.port.set_params(engine_params(values))
     graph.port.load_ir(impulse)
     graph.start()
-    out = np.concatenate([graph.process(signal[at : at + BLOCK]).copy() for at in range(0, len(signal), BLOCK)])
+    out = np.concatenate(
+        [graph.process(signal[at : at + BLOCK]).copy() for at in range(0, len(signal), BLOCK)]
+    )
     graph.close()
     worst = 0.0
     for side in range(2):
         size = 1 << 15
         wanted = np.fft.irfft(
-            np.fft.rfft(signal[:, side].astype(np.float64), size) * np.fft.rfft(impulse[side].astype(np.float64), size),
+            np.fft.rfft(signal[:, side].astype(np.float64), size)
+            * np.fft.rfft(impulse[side].astype(np.float64), size),
             size,
         )[: len(signal)]
         worst = max(worst, float(np.abs(out[:, side] - wanted).max() / np.abs(wanted).max()))
@@ -115,7 +130,9 @@ def main() -> None:
                 "numpy": np.__version__,
                 "soxr": importlib.metadata.version("soxr"),
                 "runtime": next((n for n in ("ai_edge_litert", "tflite_runtime") if _there(n)), ""),
-                "files": sorted(str(file) for file in files if Path(str(file)).suffix not in (".pyc", "")),
+                "files": sorted(
+                    str(file) for file in files if Path(str(file)).suffix not in (".pyc", "")
+                ),
                 "bank": bank(),
                 "decoder": decoded,
                 "said": said,

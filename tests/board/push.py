@@ -48,7 +48,15 @@ def check(guest: Guest, report: Report) -> None:
         )
         to = ("-F", str(config), "board")
         for number in (1, 2):
-            nverb("bank", "build", "-o", str(desk / f"rooms{number}.nvbank"), "--grid", f"{4 + number}", data=desk)
+            nverb(
+                "bank",
+                "build",
+                "-o",
+                str(desk / f"rooms{number}.nvbank"),
+                "--grid",
+                f"{4 + number}",
+                data=desk,
+            )
         presets = desk / "tour.json"
 
         def playing() -> str:
@@ -66,9 +74,19 @@ def check(guest: Guest, report: Report) -> None:
             guest.run("nverb preset save tour", user=images.PLAYER)
             guest.run("sleep 1")
         found = tone.listen()
-        add("pushed again while it plays", f"{second}: {done.stdout.strip()[:60]}", "rooms2", ok=second == "rooms2")
+        add(
+            "pushed again while it plays",
+            f"{second}: {done.stdout.strip()[:60]}",
+            "rooms2",
+            ok=second == "rooms2",
+        )
         add("rollback", f"{third}: {nverb_rollback.strip()[:60]}", "rooms1", ok=third == "rooms1")
-        add("meanwhile: clicks and gaps in the pilot tone", len(found.breaks_s), "0", ok=not found.breaks_s)
+        add(
+            "meanwhile: clicks and gaps in the pilot tone",
+            len(found.breaks_s),
+            "0",
+            ok=not found.breaks_s,
+        )
 
         guest.run("nverb use rooms2")
         since = guest.wait("nverb status --json | grep -q rooms2", timeout_s=5, what="rooms2 plays")
@@ -107,10 +125,17 @@ def _signatures(guest: Guest, desk: Path, to: tuple[str, ...], add: object) -> N
     guest.put(f"maker {public[0]} {public[1]}\n".encode(), "/var/lib/nverb/trust/allowed_signers")
     file = str(desk / "rooms1.nvbank")
     unsigned = nverb("push", *to, "bank", file, data=desk, check=False)
-    wrong = nverb("push", *to, "bank", file, "--sign", str(desk / "stranger"), data=desk, check=False)
+    wrong = nverb(
+        "push", *to, "bank", file, "--sign", str(desk / "stranger"), data=desk, check=False
+    )
     right = nverb("push", *to, "bank", file, "--sign", str(desk / "maker"), data=desk, check=False)
     refused = unsigned.returncode != 0 and wrong.returncode != 0
-    add("signature required: none, a stranger's", f"{wrong.stderr.strip()[-70:]}", "both refused", ok=refused)
+    add(
+        "signature required: none, a stranger's",
+        f"{wrong.stderr.strip()[-70:]}",
+        "both refused",
+        ok=refused,
+    )
     add(
         "signature required: the maker's",
         (right.stdout or right.stderr).strip()[-70:],

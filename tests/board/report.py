@@ -29,7 +29,16 @@ class Report:
     _lock: Any = field(default_factory=threading.Lock, repr=False)
     _begun: float = field(default_factory=time.monotonic)
 
-    def add(self, scenario: str, board: str, what: str, figure: object, bar: str = "", *, ok: bool = True) -> None:
+    def add(
+        self,
+        scenario: str,
+        board: str,
+        what: str,
+        figure: object,
+        bar: str = "",
+        *,
+        ok: bool = True,
+    ) -> None:
         check = Check(scenario, board, what, str(figure), bar, bool(ok))
         with self._lock:
             self.checks.append(check)
@@ -46,7 +55,9 @@ class Report:
         return bool(self.checks) and all(check.ok for check in self.checks)
 
     def table(self) -> str:
-        order = {name: place for place, name in enumerate(dict.fromkeys(c.scenario for c in self.checks))}
+        order = {
+            name: place for place, name in enumerate(dict.fromkeys(c.scenario for c in self.checks))
+        }
         rows = sorted(self.checks, key=lambda c: order[c.scenario])
         took = "   ".join(f"{name} {seconds:.0f} s" for name, seconds in self.seconds.items())
         failed = sum(not check.ok for check in self.checks)

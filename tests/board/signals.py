@@ -25,7 +25,9 @@ Floats = NDArray[np.float64]
 
 def pilot(seconds: float) -> Floats:
     """The pilot tone, (frames, 2)."""
-    tone = PILOT_AMPLITUDE * np.sin(2 * np.pi * PILOT_HZ * np.arange(round(seconds * RATE_HZ)) / RATE_HZ)
+    tone = PILOT_AMPLITUDE * np.sin(
+        2 * np.pi * PILOT_HZ * np.arange(round(seconds * RATE_HZ)) / RATE_HZ
+    )
     return np.stack([tone, tone], axis=1)
 
 
@@ -54,7 +56,9 @@ def listen(recording: Floats, *, threshold: float = 0.02, edge_s: float = 0.1) -
     amplitude = float(np.median(level[first:last]))
     w = 2 * np.pi * PILOT_HZ / RATE_HZ
     rest = np.abs(inner[2:] - 2 * np.cos(w) * inner[1:-1] + inner[:-2])
-    broken = np.flatnonzero((rest > threshold * amplitude) | (level[first + 1 : last - 1] < 0.02 * amplitude))
+    broken = np.flatnonzero(
+        (rest > threshold * amplitude) | (level[first + 1 : last - 1] < 0.02 * amplitude)
+    )
     starts = broken[np.r_[True, np.diff(broken) > 0.05 * RATE_HZ]] if len(broken) else broken
     silent = level[first:last] < 0.02 * amplitude
     borders = np.flatnonzero(np.diff(np.r_[0, silent.astype(int), 0]))

@@ -32,7 +32,12 @@ def check(guest: Guest, report: Report) -> None:
     lag = signals.delay(clip[:, 0], heard[:, 0])
     dry = heard[lag : lag + len(clip)]
     error = signals.difference_db(clip[: len(dry)], dry)
-    add("dry path against what was played", f"{error:.0f} dB", "<= -120 dB", ok=len(dry) == len(clip) and error <= -120)
+    add(
+        "dry path against what was played",
+        f"{error:.0f} dB",
+        "<= -120 dB",
+        ok=len(dry) == len(clip) and error <= -120,
+    )
 
     guest.run("nverb set mix=100; sleep 2")
     heard = farend.play(guest, clip, seconds=CLIP_S + 3)
@@ -40,7 +45,12 @@ def check(guest: Guest, report: Report) -> None:
     lag = signals.delay(wanted[:, 0], heard[:, 0])
     steady = slice(round(ROOM_S * signals.RATE_HZ), round(CLIP_S * signals.RATE_HZ))
     error = signals.difference_db(wanted[steady], heard[lag:][steady])
-    add("wet path against nverb render, steady part", f"{error:.0f} dB", "<= -60 dB", ok=error <= -60)
+    add(
+        "wet path against nverb render, steady part",
+        f"{error:.0f} dB",
+        "<= -60 dB",
+        ok=error <= -60,
+    )
     guest.run("nverb set mix=0; sleep 0.5")
 
     begun = time.monotonic()
@@ -59,7 +69,10 @@ def check(guest: Guest, report: Report) -> None:
     level = 20 * np.log10(found.amplitude / signals.PILOT_AMPLITUDE)
     add("its level", f"{level:+.3f} dB", "0 +-0.01 dB", ok=abs(level) <= 0.01)
     blocks = after["blocks"] - before["blocks"]
-    add("mean load of the callback (guest's clock)", f"{100 * after['load']:.1f} % over {blocks} blocks")
+    add(
+        "mean load of the callback (guest's clock)",
+        f"{100 * after['load']:.1f} % over {blocks} blocks",
+    )
     rate = seconds / (time.monotonic() - begun)
     add("guest's clock against this machine's", f"{rate:.2f}")
 

@@ -91,7 +91,9 @@ ln -s /opt/nverb/*/ /opt/nverb/current
 
 
 def root(platform: Platform) -> Path:
-    packages = PACKAGES + platform.packages + [f"python3-{name}" for name in wheels.from_debian(platform)]
+    packages = (
+        PACKAGES + platform.packages + [f"python3-{name}" for name in wheels.from_debian(platform)]
+    )
     return cache.made(
         f"userland-{platform.name}",
         [packages],
@@ -131,7 +133,14 @@ def _installed(platform: Platform) -> Path:
             shutil.copy(REPOSITORY / "Makefile", merged / "usr/src/nverb")
             debian.chroot(platform, merged, INSTALL, what=f"make install on {platform.name}")
 
-    parts = [INSTALL, REPOSITORY / "Makefile", below.name, house.name, wheels.nverb(platform).parent.name, tools.name]
+    parts = [
+        INSTALL,
+        REPOSITORY / "Makefile",
+        below.name,
+        house.name,
+        wheels.nverb(platform).parent.name,
+        tools.name,
+    ]
     return cache.made(f"venv-{platform.name}", parts, make)
 
 
@@ -155,15 +164,25 @@ def check(platform: Platform, here: dict, report: Report) -> None:
         report.add(platform.suite, platform.arch, what, figure, bar, ok=ok)
 
     layers = [_installed(platform), root(platform)]
-    with tempfile.TemporaryDirectory(dir=cache.folder()) as upper, layered(*layers, upper=Path(upper)) as merged:
+    with (
+        tempfile.TemporaryDirectory(dir=cache.folder()) as upper,
+        layered(*layers, upper=Path(upper)) as merged,
+    ):
         source = merged / "usr/src"
         shutil.copy(HERE / "probe.py", source)
         script = (
             "mkdir -p /tmp/d; cd /tmp; export NVERB_DATA_DIR=/tmp/d PYO_GUI_WX=0; "
             "/opt/nverb/current/bin/python /usr/src/probe.py 2>/tmp/err || { cat /tmp/err; exit 1; }"
         )
-        there = json.loads(debian.chroot(platform, merged, script, what=f"probe on {platform.name}").splitlines()[-1])
-        add("installed from its wheel", f"Python {there['python']}, numpy {there['numpy']}, {there['machine']}")
+        there = json.loads(
+            debian.chroot(platform, merged, script, what=f"probe on {platform.name}").splitlines()[
+                -1
+            ]
+        )
+        add(
+            "installed from its wheel",
+            f"Python {there['python']}, numpy {there['numpy']}, {there['machine']}",
+        )
         missing = [name for name in WANTED_FILES if name not in there["files"]]
         add(
             "wheel's contents",
@@ -172,8 +191,15 @@ def check(platform: Platform, here: dict, report: Report) -> None:
             ok=not missing,
         )
         add("kernel's instructions", there["simd"])
-        wrong = debian.chroot(platform, merged, LOADS, what=f"loading libraries on {platform.name}").split()
-        add("libraries for pots, switches and LEDs load", " ".join(wrong) or "all", "all", ok=not wrong)
+        wrong = debian.chroot(
+            platform, merged, LOADS, what=f"loading libraries on {platform.name}"
+        ).split()
+        add(
+            "libraries for pots, switches and LEDs load",
+            " ".join(wrong) or "all",
+            "all",
+            ok=not wrong,
+        )
         add(
             "graph and kernel against float64",
             f"{there['kernel_db']:.0f} dB",
@@ -181,14 +207,36 @@ def check(platform: Platform, here: dict, report: Report) -> None:
             ok=there["kernel_db"] <= KERNEL_BAR_DB,
         )
         worst = _worst(here["bank"], there["bank"])
-        add("bank against this machine's", f"{worst:.1e} dB", f"<= {BANK_BAR_DB:g} dB", ok=worst <= BANK_BAR_DB)
+        add(
+            "bank against this machine's",
+            f"{worst:.1e} dB",
+            f"<= {BANK_BAR_DB:g} dB",
+            ok=worst <= BANK_BAR_DB,
+        )
         error = _difference_db(here["bank_ir"], there["bank_ir"])
-        add("IR from the bank against this machine's", f"{error:.0f} dB", f"<= {IR_BAR_DB:g} dB", ok=error <= IR_BAR_DB)
+        add(
+            "IR from the bank against this machine's",
+            f"{error:.0f} dB",
+            f"<= {IR_BAR_DB:g} dB",
+            ok=error <= IR_BAR_DB,
+        )
         error = _difference_db(here["resampled"], there["resampled"])
-        add(f"soxr {there['soxr']}", f"{error:.0f} dB", f"<= {RESAMPLER_BAR_DB:g} dB", ok=error <= RESAMPLER_BAR_DB)
+        add(
+            f"soxr {there['soxr']}",
+            f"{error:.0f} dB",
+            f"<= {RESAMPLER_BAR_DB:g} dB",
+            ok=error <= RESAMPLER_BAR_DB,
+        )
         if there["decoder"] is None:
-            expected = platform.name == "trixie-armhf" and "no TFLite runtime exists" in there["said"]
-            add("decoder: none, and the player is told", there["said"], "only on 32-bit 3.13", ok=expected)
+            expected = (
+                platform.name == "trixie-armhf" and "no TFLite runtime exists" in there["said"]
+            )
+            add(
+                "decoder: none, and the player is told",
+                there["said"],
+                "only on 32-bit 3.13",
+                ok=expected,
+            )
             played, bar = here["bank_ir"], IR_BAR_DB
         else:
             mean = _worst(here["decoder"], there["decoder"], mean=True)
@@ -201,11 +249,22 @@ def check(platform: Platform, here: dict, report: Report) -> None:
             played, bar = here["room_ir"], ROOM_BAR_DB
         error = _difference_db(played, there["room_ir"])
         by = "the bank, in its stead," if there["decoder"] is None else "the decoder"
-        add(f"IR from {by} against this machine's", f"{error:.0f} dB", f"<= {bar:g} dB", ok=error <= bar)
-        shutil.copytree(REPOSITORY / "tests", source / "tests", ignore=shutil.ignore_patterns("__pycache__"))
+        add(
+            f"IR from {by} against this machine's",
+            f"{error:.0f} dB",
+            f"<= {bar:g} dB",
+            ok=error <= bar,
+        )
+        shutil.copytree(
+            REPOSITORY / "tests", source / "tests", ignore=shutil.ignore_patterns("__pycache__")
+        )
         python = "/opt/nverb/current/bin/python -m pytest -q -p no:cacheprovider"
         tests = f"cd /usr/src && mkdir -p /dev/shm && {python} {' '.join(TESTS)} 2>&1 | tail -n 5"
-        last = debian.chroot(platform, merged, tests, what=f"pytest on {platform.name}").strip().splitlines()[-1]
+        last = (
+            debian.chroot(platform, merged, tests, what=f"pytest on {platform.name}")
+            .strip()
+            .splitlines()[-1]
+        )
         add(
             f"unit tests ({len(TESTS)} files)",
             last.strip("= "),
@@ -229,8 +288,12 @@ def _worst(one: dict, other: dict, *, mean: bool = False) -> float:
 
 def main() -> int:
     names = [p.name for p in USERLANDS]
-    parser = argparse.ArgumentParser(description="nverb in the userlands of ARM boards, under qemu-user.")
-    parser.add_argument("--only", default=",".join(names), help=f"of {', '.join(names)}; several with commas")
+    parser = argparse.ArgumentParser(
+        description="nverb in the userlands of ARM boards, under qemu-user."
+    )
+    parser.add_argument(
+        "--only", default=",".join(names), help=f"of {', '.join(names)}; several with commas"
+    )
     parser.add_argument("--json", type=Path, metavar="FILE")
     args = parser.parse_args()
     unknown = set(args.only.split(",")) - set(names)

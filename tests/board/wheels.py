@@ -89,7 +89,9 @@ def _tools(more: tuple[str, ...] = ()) -> Path:
 
     def make(target: Path) -> None:
         cache.run([sys.executable, "-m", "venv", target], what="making a virtual environment")
-        cache.run([target / "bin/pip", "install", "-q", *packages], what="installing build tools", tries=2)
+        cache.run(
+            [target / "bin/pip", "install", "-q", *packages], what="installing build tools", tries=2
+        )
 
     # A virtual environment knows its own path: made at its final place.
     path = cache.folder() / f"build-tools-{cache.digest(packages, sys.version)}"
@@ -123,11 +125,29 @@ def _build(platform: Platform, folder: Path, target: Path, how: Source) -> Path:
         }
         setup: list[str | Path] = [bin_folder / "python", "setup.py", "-q", *how.options]
         cores = str(os.cpu_count() or 1)
-        build = ["build", "--build-lib", tree, "--build-temp", Path(scratch, "temp"), "--parallel", cores]
-        cache.run([*setup, *build], what=f"compiling {folder.name} for {platform.name}", cwd=folder, env=cross)
+        build = [
+            "build",
+            "--build-lib",
+            tree,
+            "--build-temp",
+            Path(scratch, "temp"),
+            "--parallel",
+            cores,
+        ]
+        cache.run(
+            [*setup, *build],
+            what=f"compiling {folder.name} for {platform.name}",
+            cwd=folder,
+            env=cross,
+        )
         # setup.py asks the compiler what it is for.
         told = own | {"CC": gcc}
-        cache.run([*setup, "dist_info", "--output-dir", tree], what=f"metadata of {folder.name}", cwd=folder, env=told)
+        cache.run(
+            [*setup, "dist_info", "--output-dir", tree],
+            what=f"metadata of {folder.name}",
+            cwd=folder,
+            env=told,
+        )
         info = next(tree.glob("*.dist-info"))
         (info / "WHEEL").write_text(
             f"Wheel-Version: 1.0\nGenerator: nverb\nRoot-Is-Purelib: false\nTag: {tag}-{tag}-linux_{platform.machine}\n"
@@ -140,11 +160,18 @@ def crossed(platform: Platform, source: Source) -> Path:
     """The wheel of a package of PyPI's, built from its source."""
 
     def make(target: Path) -> None:
-        if platform.arch == "amd64" and _download(platform, [source.requirement], target, optional=True):
+        if platform.arch == "amd64" and _download(
+            platform, [source.requirement], target, optional=True
+        ):
             return
         pip = [_tools(source.tools) / "pip", "download", "-q", "--no-deps", "--no-build-isolation"]
         fetch = [*pip, f"--no-binary={source.name}", "-d", target, source.requirement]
-        cache.run(fetch, what=f"downloading {source.name}", tries=2, env=os.environ | dict(source.environment))
+        cache.run(
+            fetch,
+            what=f"downloading {source.name}",
+            tries=2,
+            env=os.environ | dict(source.environment),
+        )
         archive = next(target.glob("*.tar.gz"))
         shutil.unpack_archive(archive, target)
         archive.unlink()
@@ -158,12 +185,23 @@ def crossed(platform: Platform, source: Source) -> Path:
 
 def source_files() -> list[Path]:
     """The files of this checkout that git knows or would take, without tests: what a wheel is made from."""
-    words = ["git", "-C", os.fspath(REPOSITORY), "ls-files", "-z", "--cached", "--others", "--exclude-standard"]
+    words = [
+        "git",
+        "-C",
+        os.fspath(REPOSITORY),
+        "ls-files",
+        "-z",
+        "--cached",
+        "--others",
+        "--exclude-standard",
+    ]
     names = subprocess.run(words, check=True, capture_output=True, text=True).stdout.split("\0")
     return [
         Path(name)
         for name in names
-        if name and not name.startswith(("tests/", "docs/", ".ci/")) and (REPOSITORY / name).is_file()
+        if name
+        and not name.startswith(("tests/", "docs/", ".ci/"))
+        and (REPOSITORY / name).is_file()
     ]
 
 
@@ -177,7 +215,9 @@ def checkout(target: Path) -> None:
 @functools.cache
 def source_digest() -> str:
     """Names the sources as they were when the run began."""
-    return cache.digest(*(part for name in source_files() for part in (str(name), REPOSITORY / name)))
+    return cache.digest(
+        *(part for name in source_files() for part in (str(name), REPOSITORY / name))
+    )
 
 
 def nverb(platform: Platform) -> Path:
@@ -187,7 +227,10 @@ def nverb(platform: Platform) -> Path:
         with tempfile.TemporaryDirectory() as scratch:
             source = Path(scratch, "nverb")
             checkout(source)
-            if platform.native and platform.python == f"{sys.version_info[0]}.{sys.version_info[1]}":
+            if (
+                platform.native
+                and platform.python == f"{sys.version_info[0]}.{sys.version_info[1]}"
+            ):
                 build = [_tools() / "pip", "wheel", "-q", "--no-deps", "-w", target, source]
                 cache.run(build, what="building nverb's wheel", tries=2)
             else:
@@ -196,7 +239,9 @@ def nverb(platform: Platform) -> Path:
     return next(cache.made(f"nverb-{platform.name}", [source_digest()], make).glob("*.whl"))
 
 
-def _download(platform: Platform, requirements: list[str], target: Path, *, optional: bool = False) -> bool:
+def _download(
+    platform: Platform, requirements: list[str], target: Path, *, optional: bool = False
+) -> bool:
     tags = [f"manylinux_2_{n}_{platform.machine}" for n in range(platform.glibc, 16, -1)]
     tags += [f"manylinux2014_{platform.machine}", f"linux_{platform.machine}"]
     words: list[str | Path] = [
@@ -210,7 +255,11 @@ def _download(platform: Platform, requirements: list[str], target: Path, *, opti
     words += [word for tag in tags for word in ("--platform", tag)]
     words += ["--find-links", target, "-d", target, *requirements]
     try:
-        cache.run(words, what=f"downloading {' '.join(requirements)} for {platform.name}", tries=1 if optional else 2)
+        cache.run(
+            words,
+            what=f"downloading {' '.join(requirements)} for {platform.name}",
+            tries=1 if optional else 2,
+        )
     except Trouble:
         if not optional:
             raise
@@ -251,8 +300,12 @@ def _stub(name: str, version: str, target: Path) -> Path:
     """An empty wheel, which tells pip that something else brings this package."""
     path, info = target / f"{name}-{version}-py3-none-any.whl", f"{name}-{version}.dist-info"
     with zipfile.ZipFile(path, "w") as archive:
-        archive.writestr(f"{info}/METADATA", f"Metadata-Version: 2.1\nName: {name}\nVersion: {version}\n")
-        archive.writestr(f"{info}/WHEEL", "Wheel-Version: 1.0\nRoot-Is-Purelib: true\nTag: py3-none-any\n")
+        archive.writestr(
+            f"{info}/METADATA", f"Metadata-Version: 2.1\nName: {name}\nVersion: {version}\n"
+        )
+        archive.writestr(
+            f"{info}/WHEEL", "Wheel-Version: 1.0\nRoot-Is-Purelib: true\nTag: py3-none-any\n"
+        )
         archive.writestr(f"{info}/RECORD", "")
     return path
 
@@ -260,14 +313,20 @@ def _stub(name: str, version: str, target: Path) -> Path:
 def house(platform: Platform) -> Path:
     """A folder with every wheel that `pip install --no-index nverb` needs on this platform, beside what Debian brings."""
     ours, sound = nverb(platform), crossed(platform, PYO)
-    asked = sorted({*(r for r in requirements(ours, platform) if not r.startswith("pyo")), "lgpio>=0.2.2"})
+    asked = sorted(
+        {*(r for r in requirements(ours, platform) if not r.startswith("pyo")), "lgpio>=0.2.2"}
+    )
     debians = from_debian(platform)
 
     def make(target: Path) -> None:
         stubs = [_stub(name, version, target) for name, version in debians.items()]
         for source in SOURCES.values():
             wanted = [text for text in asked if text.startswith(source.name)]
-            if wanted and source.name not in debians and not _download(platform, wanted, target, optional=True):
+            if (
+                wanted
+                and source.name not in debians
+                and not _download(platform, wanted, target, optional=True)
+            ):
                 shutil.copy(crossed(platform, source), target)
         _download(platform, asked, target)
         for stub in stubs:

@@ -156,7 +156,9 @@ def test_iio_finds_device_by_name_and_rereads_its_files(sysfs) -> None:
     assert find_iio("TI-am335x-adc", sysfs).name == "iio:device0"
 
 
-@pytest.mark.parametrize(("text", "says"), [("", "driver"), ("x\n", "driver"), ("1024\n", "bits"), ("-5\n", "bits")])
+@pytest.mark.parametrize(
+    ("text", "says"), [("", "driver"), ("x\n", "driver"), ("1024\n", "bits"), ("-5\n", "bits")]
+)
 def test_iio_rejects_invalid_code(sysfs, text, says) -> None:
     folder = find_iio("mcp3008", sysfs)
     adc = Iio(ChannelFiles(folder), [0], 10)

@@ -29,7 +29,9 @@ def test_knobs_report_positions_at_power_on(board: Board, clock: Clock) -> None:
     assert set(values) == {"gain", "x", "y", "z", "width"}
     for name, value in values.items():
         control = find(name)
-        assert value == pytest.approx(control.default, abs=2e-3 * (control.maximum - control.minimum))
+        assert value == pytest.approx(
+            control.default, abs=2e-3 * (control.maximum - control.minimum)
+        )
 
 
 def test_turned_pot_moves_only_its_control_and_reaches_end(board: Board, clock: Clock) -> None:
@@ -102,7 +104,9 @@ def test_debounce_ignores_single_spikes() -> None:
     assert not any(debounce.update(n % 7 == 0, n * 0.005) for n in range(1000))
 
 
-def test_preset_switch_gives_action_and_tap_switch_sets_predelay(board: Board, clock: Clock) -> None:
+def test_preset_switch_gives_action_and_tap_switch_sets_predelay(
+    board: Board, clock: Clock
+) -> None:
     scan_for(board, clock, 1)
     board.simulation.press("preset next")
     assert scan_for(board, clock, 0.3) == [Action("preset next")]
@@ -113,8 +117,12 @@ def test_preset_switch_gives_action_and_tap_switch_sets_predelay(board: Board, c
     assert last(changes)["predelay"] == pytest.approx(fitting_ms, abs=2)
 
 
-@pytest.mark.parametrize(("held_s", "action"), [(0.1, "preset next"), (0.4, "preset next"), (0.8, "preset previous")])
-def test_held_switch_gives_second_action_once(board: Board, clock: Clock, held_s: float, action: str) -> None:
+@pytest.mark.parametrize(
+    ("held_s", "action"), [(0.1, "preset next"), (0.4, "preset next"), (0.8, "preset previous")]
+)
+def test_held_switch_gives_second_action_once(
+    board: Board, clock: Clock, held_s: float, action: str
+) -> None:
     scan_for(board, clock, 1)
     for _ in range(2):
         board.simulation.press("preset next", held_s)
@@ -152,7 +160,9 @@ def test_fault_led_flashes_by_table(board: Board, clock: Clock, kind: str) -> No
 
 def test_fault_led_shows_fault_with_most_flashes() -> None:
     times = [n * 0.01 for n in range(1000)]
-    assert [fault_light({"knob", "audio"}, t) for t in times] == [fault_light({"audio"}, t) for t in times]
+    assert [fault_light({"knob", "audio"}, t) for t in times] == [
+        fault_light({"audio"}, t) for t in times
+    ]
     assert not any(fault_light(set(), t) for t in times)
 
 
@@ -171,7 +181,9 @@ def test_disconnected_pot_is_reported_keeps_value_and_recovers(board: Board, clo
 
 
 @pytest.mark.parametrize("floating", [0, 1])
-def test_missing_chip_is_reported_once_and_recovers(board: Board, clock: Clock, floating: int) -> None:
+def test_missing_chip_is_reported_once_and_recovers(
+    board: Board, clock: Clock, floating: int
+) -> None:
     scan_for(board, clock, 1)
     chip = board.simulation.chips[0]
     chip.present, chip.floating = False, floating
@@ -264,7 +276,9 @@ def test_unplugged_expression_pedal_does_not_light_fault_led(tmp_path, clock: Cl
         board.simulation.pots["mix"].wire = "ground"  # a switched jack grounds it
         (notice,) = notices(scan_for(board, clock, 1))
         assert "(mix)" in notice
-        assert not any(scan_for(board, clock, 0.05) or board.simulation.leds["fault"].lit for _ in range(60))
+        assert not any(
+            scan_for(board, clock, 0.05) or board.simulation.leds["fault"].lit for _ in range(60)
+        )
         board.simulation.pots["mix"].wire = "good"
         board.control_moved("mix", 50.0)  # by a preset
         scan_for(board, clock, 1)

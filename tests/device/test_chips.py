@@ -34,7 +34,9 @@ def row_of(chip: type[Adc], **place: Any) -> dict[str, Any]:
 
 def test_driver_declares_its_facts(name: str) -> None:
     chip = CHIPS[name]
-    assert not chip.__abstractmethods__, f"{name} lacks {', '.join(sorted(chip.__abstractmethods__))}"
+    assert not chip.__abstractmethods__, (
+        f"{name} lacks {', '.join(sorted(chip.__abstractmethods__))}"
+    )
     assert 1 <= chip.channels <= 64
     assert chip.bits == 0 or 4 <= chip.bits <= 24
     assert chip.buses and set(chip.buses) <= set(PLACES)

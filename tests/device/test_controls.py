@@ -6,7 +6,17 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from device.controls import CONTROLS, OutOfRange, UnknownControl, check, find, format, parse, to_position, to_value
+from device.controls import (
+    CONTROLS,
+    OutOfRange,
+    UnknownControl,
+    check,
+    find,
+    format,
+    parse,
+    to_position,
+    to_value,
+)
 from dsp._engine import PARAMS
 
 TABLE = [  # control, position, value by the law's closed form
@@ -28,7 +38,9 @@ def test_laws_match_closed_forms(name: str, position: float, value: float) -> No
 
 
 def test_x_has_ten_steps_of_plug_in() -> None:
-    assert [to_value(find("x"), k / 9) for k in range(10)] == pytest.approx(list(range(10)), abs=1e-12)
+    assert [to_value(find("x"), k / 9) for k in range(10)] == pytest.approx(
+        list(range(10)), abs=1e-12
+    )
 
 
 @given(st.sampled_from(CONTROLS), st.floats(-0.5, 1.5))
@@ -40,7 +52,9 @@ def test_to_position_is_inverse_of_to_value(control, position) -> None:
         assert back == value
     else:
         assert back == pytest.approx(min(max(position, 0), 1), abs=1e-9)
-    assert to_value(control, to_position(control, value)) == pytest.approx(value, rel=1e-9, abs=1e-9)
+    assert to_value(control, to_position(control, value)) == pytest.approx(
+        value, rel=1e-9, abs=1e-9
+    )
 
 
 @given(st.sampled_from(CONTROLS), st.floats(0, 1))

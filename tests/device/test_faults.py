@@ -46,7 +46,9 @@ class Broken:
 
 
 @pytest.mark.parametrize("kind", ["adc", "knob", "switch", "led"])
-def test_fault_led_flashes_by_kind_of_part(clock: Clock, monkeypatch: pytest.MonkeyPatch, kind: Kind) -> None:
+def test_fault_led_flashes_by_kind_of_part(
+    clock: Clock, monkeypatch: pytest.MonkeyPatch, kind: Kind
+) -> None:
     monkeypatch.setattr("device.parts.open_input", lambda line, chip: Broken())
     monkeypatch.setattr("device.parts.open_output", lambda line, chip: Broken())
     with Board.open("sim", clock=clock) as board:

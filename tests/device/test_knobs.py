@@ -40,7 +40,9 @@ class Bench:
         return positions
 
 
-def bench(position: float = 0.5, scan_hz: float = 200, noise: float = 2 * LSB, hum: float = 2 * LSB, **pot) -> Bench:
+def bench(
+    position: float = 0.5, scan_hz: float = 200, noise: float = 2 * LSB, hum: float = 2 * LSB, **pot
+) -> Bench:
     clock = Clock()
     return Bench(Pot(position, noise=noise, hum=hum, clock=clock, **pot), clock, scan_hz)
 
@@ -79,7 +81,9 @@ def test_fast_turn_is_followed_within_10_ms(turn_s: float) -> None:
 @pytest.mark.parametrize("ends", [(0.0, 1.0), (0.012, 0.988)])
 def test_turn_reaches_both_ends_exactly(ends, inverted) -> None:
     clock = Clock()
-    knob = Bench(Pot(0.5, noise=2 * LSB, hum=2 * LSB, ends=ends, clock=clock), clock, inverted=inverted)
+    knob = Bench(
+        Pot(0.5, noise=2 * LSB, hum=2 * LSB, ends=ends, clock=clock), clock, inverted=inverted
+    )
     knob.run(1)
     for shaft in (0.0, 1.0, 0.0):
         start = knob.pot.position
@@ -200,8 +204,12 @@ def test_pickup_waits_until_knob_passes_control(start: float, target: float) -> 
     assert takeover.distance == 0
 
 
-@pytest.mark.parametrize(("start", "target", "towards"), [(0.2, 0.7, 1.0), (0.2, 0.7, 0.0), (0.8, 0.1, 1.0)])
-def test_scale_moves_without_jump_and_meets_at_end(start: float, target: float, towards: float) -> None:
+@pytest.mark.parametrize(
+    ("start", "target", "towards"), [(0.2, 0.7, 1.0), (0.2, 0.7, 0.0), (0.8, 0.1, 1.0)]
+)
+def test_scale_moves_without_jump_and_meets_at_end(
+    start: float, target: float, towards: float
+) -> None:
     takeover = Takeover("scale")
     takeover.knob_moved(start)
     takeover.control_moved(target)

@@ -41,7 +41,9 @@ def test_missing_keys_have_defaults(tmp_path) -> None:
 
 
 def test_row_overrides_range_and_law(tmp_path) -> None:
-    text = GOOD.replace('control = "x" }', 'control = "x", law = "steps", minimum = 2, maximum = 5 }')
+    text = GOOD.replace(
+        'control = "x" }', 'control = "x", law = "steps", minimum = 2, maximum = 5 }'
+    )
     control = load(written(tmp_path, text)).knobs[1].control
     assert (control.minimum, control.maximum, control.law) == (2, 5, "steps")
 
@@ -90,7 +92,9 @@ BAD = [  # text to replace, with what; the error besides the file's name
 
 
 @pytest.mark.parametrize(("good", "bad", "says"), BAD)
-def test_load_rejects_invalid_profile_with_file_row_and_remedy(tmp_path, good: str, bad: str, says: str) -> None:
+def test_load_rejects_invalid_profile_with_file_row_and_remedy(
+    tmp_path, good: str, bad: str, says: str
+) -> None:
     assert good in GOOD
     with pytest.raises(ProfileError, match=f"(?s)mine.toml.*{says}") as caught:
         load(written(tmp_path, GOOD.replace(good, bad, 1)))
@@ -140,12 +144,18 @@ KEYS += [
     "line",
 ]
 KEYS += ["action", "long", "shows", "scan_hz", "title", "gpiochip"]
-WORDS = st.sampled_from(["mcp3008", "iio", "ads1115", "x", "gain", "lowpass_hz", "bypass", "tap", "on", "log", "steps"])
+WORDS = st.sampled_from(
+    ["mcp3008", "iio", "ads1115", "x", "gain", "lowpass_hz", "bypass", "tap", "on", "log", "steps"]
+)
 LEAVES = WORDS | st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=5)
-ROWS = st.dictionaries(st.sampled_from(KEYS), LEAVES | st.lists(st.integers(0, 80), max_size=5), max_size=6)
+ROWS = st.dictionaries(
+    st.sampled_from(KEYS), LEAVES | st.lists(st.integers(0, 80), max_size=5), max_size=6
+)
 
 
-@given(st.dictionaries(st.sampled_from(KEYS), LEAVES | st.lists(ROWS | LEAVES, max_size=3), max_size=5))
+@given(
+    st.dictionaries(st.sampled_from(KEYS), LEAVES | st.lists(ROWS | LEAVES, max_size=3), max_size=5)
+)
 def test_parse_accepts_any_table_or_raises_profile_error(table) -> None:
     try:
         parse(table, Path("mine.toml"))

@@ -53,10 +53,14 @@ def board(clock: Clock):
 def test_keys_turn_knobs_and_press_switches(board: Board, clock: Clock) -> None:
     hands = Hands(board)
     hands.press("www")
-    assert last(scan_for(board, clock, 1))["x"] == pytest.approx(4.5 + 3 * STEP * 9 * 0.992 / 0.97, abs=0.02)
+    assert last(scan_for(board, clock, 1))["x"] == pytest.approx(
+        4.5 + 3 * STEP * 9 * 0.992 / 0.97, abs=0.02
+    )
     hands.press("W")
     hands.press("s")
-    assert last(scan_for(board, clock, 3))["x"] == pytest.approx(4.5 + 2.1 * STEP * 9 * 0.992 / 0.97, abs=0.02)
+    assert last(scan_for(board, clock, 3))["x"] == pytest.approx(
+        4.5 + 2.1 * STEP * 9 * 0.992 / 0.97, abs=0.02
+    )
     hands.press("b")
     assert last(scan_for(board, clock, 0.3)) == {"bypass": 1.0}
     hands.press("n")

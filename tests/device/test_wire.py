@@ -54,11 +54,16 @@ class Bench:
     def __init__(self, name: str, root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         self.clock = Clock()
         self.pots = {
-            name: Pot(0.5, noise=0.5 / 1024, hum=1 / 1024, seed=n, clock=self.clock) for n, name in enumerate(NAMES)
+            name: Pot(0.5, noise=0.5 / 1024, hum=1 / 1024, seed=n, clock=self.clock)
+            for n, name in enumerate(NAMES)
         }
         profile = load(name)
         self.chips = [self._chip(profile, number) for number in range(len(profile.adcs))]
-        i2c = {int(row.where[1]): chip for row, chip in zip(profile.adcs, self.chips, strict=True) if row.bus == "i2c"}
+        i2c = {
+            int(row.where[1]): chip
+            for row, chip in zip(profile.adcs, self.chips, strict=True)
+            if row.bus == "i2c"
+        }
         use_smbus(monkeypatch, lambda node: SimulatedI2c(i2c))
         self.board = Board.open(name, clock=self.clock, root=root)
 
@@ -89,7 +94,9 @@ class Bench:
 
 
 @pytest.fixture(params=profiles_on("spi", "pins", "i2c"))
-def bench(request, pins: MockFactory, root: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Bench]:
+def bench(
+    request, pins: MockFactory, root: Path, monkeypatch: pytest.MonkeyPatch
+) -> Iterator[Bench]:
     bench = Bench(request.param, root, monkeypatch)
     yield bench
     bench.board.close()
@@ -134,7 +141,9 @@ def test_random_bits_leave_controls_at_their_values(bench: Bench) -> None:
     assert values == pytest.approx(dict.fromkeys(NAMES, 0.5), abs=5e-3)
 
 
-def test_i2c_board_opens_bus_of_its_profile(pins: MockFactory, root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_i2c_board_opens_bus_of_its_profile(
+    pins: MockFactory, root: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     opened = []
 
     def smbus(node: str) -> SimulatedI2c:
@@ -150,7 +159,9 @@ def test_i2c_board_opens_bus_of_its_profile(pins: MockFactory, root: Path, monke
 
 def test_spi_without_permission_names_group(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(os, "access", lambda path, mode: False)  # tests may run as root
-    with pytest.raises(AdcError, match=r"spidev0\.0: no permission: add this user to the group spi"):
+    with pytest.raises(
+        AdcError, match=r"spidev0\.0: no permission: add this user to the group spi"
+    ):
         open_spi(0, 0, root)
 
 

@@ -46,7 +46,9 @@ def test_svg_and_table_have_every_row(name: str) -> None:
 
 def test_mcp3008_is_wired_to_spi0() -> None:
     found = {
-        wire.leg: (wire.to, wire.pin) for wire in wiring.wires(profile.load("pi-mcp3008")) if "MCP3008" in wire.part
+        wire.leg: (wire.to, wire.pin)
+        for wire in wiring.wires(profile.load("pi-mcp3008"))
+        if "MCP3008" in wire.part
     }
     assert found["CLK (pin 13)"] == ("GPIO11", 23)
     assert found["DOUT (pin 12)"] == ("GPIO9", 21)

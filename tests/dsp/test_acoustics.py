@@ -12,7 +12,9 @@ from dsp.errors import InvalidValue
 RATE_HZ = 48_000
 
 
-def decaying_noise(decay_s: float, seconds: float, seed: int = 0, direct: float = 0.0) -> np.ndarray:
+def decaying_noise(
+    decay_s: float, seconds: float, seed: int = 0, direct: float = 0.0
+) -> np.ndarray:
     random = np.random.default_rng(seed)
     time = np.arange(int(seconds * RATE_HZ)) / RATE_HZ
     ir = random.standard_normal(len(time)) * 10 ** (-3 * time / decay_s)
@@ -22,7 +24,9 @@ def decaying_noise(decay_s: float, seconds: float, seed: int = 0, direct: float 
 
 def octave(sound: np.ndarray, centre_hz: float) -> np.ndarray:
     edges = [centre_hz / np.sqrt(2), centre_hz * np.sqrt(2)]
-    return scipy.signal.sosfilt(scipy.signal.butter(3, edges, "bandpass", fs=RATE_HZ, output="sos"), sound)
+    return scipy.signal.sosfilt(
+        scipy.signal.butter(3, edges, "bandpass", fs=RATE_HZ, output="sos"), sound
+    )
 
 
 def by_scipy(ir: np.ndarray, centre_hz: float) -> dict[str, float]:
@@ -88,14 +92,21 @@ def test_a_pure_exponential_has_its_own_decay_time_and_clarity() -> None:
         ir = decaying_noise(decay_s, 1.3 * decay_s, seed=1)
         found = acoustics.measure(ir, RATE_HZ, start=0)
         expected = 10 * np.log10(np.expm1(0.05 * rate))
-        assert np.nanmean(found.c50_db[4:]) == pytest.approx(expected, abs=0.5)  # four octaves of one noise
+        assert np.nanmean(found.c50_db[4:]) == pytest.approx(
+            expected, abs=0.5
+        )  # four octaves of one noise
         assert np.nanmean(found.t30_s[4:]) == pytest.approx(decay_s, rel=0.03)
 
 
 def test_background_noise_does_not_lengthen_the_decay() -> None:
     clean = decaying_noise(0.8, 3.0, seed=5)
-    noisy = clean + 10 ** (-50 / 20) * np.random.default_rng(6).standard_normal(len(clean)).astype(np.float32)
-    truth, found = acoustics.measure(clean, RATE_HZ, start=0), acoustics.measure(noisy, RATE_HZ, start=0)
+    noisy = clean + 10 ** (-50 / 20) * np.random.default_rng(6).standard_normal(len(clean)).astype(
+        np.float32
+    )
+    truth, found = (
+        acoustics.measure(clean, RATE_HZ, start=0),
+        acoustics.measure(noisy, RATE_HZ, start=0),
+    )
     assert np.abs(found.t30_s[2:] / truth.t30_s[2:] - 1).max() < 0.05
     heard = truth.curve_db[4, :3000] > -60
     assert np.abs(found.curve_db[4, :3000] - truth.curve_db[4, :3000])[heard].max() < 2.0

@@ -17,7 +17,9 @@ def drawn(decay_s: float, direct: bool) -> EnergyMap:
     grid = DEFAULT_GRID
     level = -60 * grid.frame_centre_s / decay_s + 10 * np.log10(np.diff(grid.edge_hz))[:, None]
     pulse = (10 * np.log10(np.diff(grid.edge_hz)) - 20).astype(np.float32)
-    return EnergyMap(np.maximum(level, level.max() - 120).astype(np.float32), grid, pulse if direct else None)
+    return EnergyMap(
+        np.maximum(level, level.max() - 120).astype(np.float32), grid, pulse if direct else None
+    )
 
 
 def energy(room: EnergyMap) -> np.ndarray:
@@ -40,7 +42,9 @@ def test_a_synthesised_room_comes_back(direct: bool) -> None:
 
 def test_all_energy_is_counted_once() -> None:
     sos = scipy.signal.butter(4, [60, 15_000], "bandpass", fs=RATE_HZ, output="sos")
-    noise = np.random.default_rng(0).standard_normal(RATE_HZ) * np.exp(-6 * np.arange(RATE_HZ) / RATE_HZ)
+    noise = np.random.default_rng(0).standard_normal(RATE_HZ) * np.exp(
+        -6 * np.arange(RATE_HZ) / RATE_HZ
+    )
     ir = scipy.signal.sosfilt(sos, noise).astype(np.float32)
     assert energy(analyse(ir, RATE_HZ, start=0, clean=False)).sum() == pytest.approx(
         np.sum(ir.astype(float) ** 2), rel=0.01
@@ -76,7 +80,9 @@ def test_rumble_below_hearing_is_no_room() -> None:
 
 def test_any_rate_gives_the_same_map() -> None:
     room = drawn(0.6, direct=True)
-    maps = [analyse(Synthesiser(rate)(room, width=0.0)[0], rate, start=0) for rate in (44_100, 96_000)]
+    maps = [
+        analyse(Synthesiser(rate)(room, width=0.0)[0], rate, start=0) for rate in (44_100, 96_000)
+    ]
     coarse = [energy(each)[8:56].reshape(6, 8, 8, 16).sum(axis=(1, 3)) for each in maps]
     level = [10 * np.log10(each / each.sum()) for each in coarse]
     assert np.abs(level[0] - level[1])[level[0] > -40].max() < 1.5

@@ -21,7 +21,9 @@ IMPULSE = np.eye(1, 1, dtype=np.float32)
 
 
 def noise(frames: int, channels: int = 2, seed: int = 1) -> Floats:
-    return (0.1 * np.random.default_rng(seed).standard_normal((frames, channels))).astype(np.float32)
+    return (0.1 * np.random.default_rng(seed).standard_normal((frames, channels))).astype(
+        np.float32
+    )
 
 
 def sine(frames: int, hz: float = 1000.0) -> Floats:
@@ -81,7 +83,11 @@ def test_wet_signal_is_the_convolution_without_delay(block: int, inputs: int) ->
     sound, ir = noise(8192, inputs), noise(3000, 2, seed=2).T.copy()
     out = play(sound, ir, block=block)
     expected = np.stack(
-        [fftconvolve(sound[:, c % inputs].astype(float), ir[c].astype(float))[: len(sound)] for c in range(2)], axis=1
+        [
+            fftconvolve(sound[:, c % inputs].astype(float), ir[c].astype(float))[: len(sound)]
+            for c in range(2)
+        ],
+        axis=1,
     )
     assert error_db(out, expected) < -110
 
@@ -90,7 +96,10 @@ def test_four_channel_ir_is_true_stereo() -> None:
     sound, ir = noise(8192), noise(1500, 4, seed=3).T.copy()
     out = play(sound, ir)
     path = [
-        [fftconvolve(sound[:, i].astype(float), ir[2 * i + o].astype(float))[: len(sound)] for o in range(2)]
+        [
+            fftconvolve(sound[:, i].astype(float), ir[2 * i + o].astype(float))[: len(sound)]
+            for o in range(2)
+        ]
         for i in range(2)
     ]
     expected = np.stack([path[0][0] + path[1][0], path[0][1] + path[1][1]], axis=1)
@@ -103,7 +112,9 @@ def test_gain_and_mix(gain_db: float, mix: float) -> None:
     sound, ir = noise(4096), noise(500, 2, seed=2).T.copy()
     gain = 0.0 if gain_db <= -140 else 10 ** (gain_db / 20)
     dry = gain * sound.astype(float)
-    wet = np.stack([fftconvolve(dry[:, c], ir[c].astype(float))[: len(sound)] for c in range(2)], axis=1)
+    wet = np.stack(
+        [fftconvolve(dry[:, c], ir[c].astype(float))[: len(sound)] for c in range(2)], axis=1
+    )
     expected = (1 - mix) * dry + mix * wet
     out = play(sound, ir, gain_db=gain_db, mix=mix)
     if gain == 0:
@@ -226,7 +237,12 @@ def test_input_that_is_not_finite_becomes_silence_and_leaves_no_trace() -> None:
     clean[1000, 0] = clean[1001, 1] = clean[1002, 0] = 0
     ir = noise(3000).T.copy()
     counts = []
-    out = play(broken, ir, mix=1, before=lambda graph, _: counts.append(graph.port.meters().nonfinite_samples))
+    out = play(
+        broken,
+        ir,
+        mix=1,
+        before=lambda graph, _: counts.append(graph.port.meters().nonfinite_samples),
+    )
     assert np.isfinite(out).all()
     assert error_db(out, play(clean, ir, mix=1)) < -110
     assert counts[-1] == 3
@@ -239,7 +255,8 @@ def test_limiter_holds_full_scale_and_is_transparent_below() -> None:
     assert np.abs(out[-4800:]).max() > 0.98
     quiet = sine(4096)
     np.testing.assert_array_equal(
-        play(quiet, IMPULSE.repeat(2, 0), mix=0, limiter_on=1), play(quiet, IMPULSE.repeat(2, 0), mix=0)
+        play(quiet, IMPULSE.repeat(2, 0), mix=0, limiter_on=1),
+        play(quiet, IMPULSE.repeat(2, 0), mix=0),
     )
 
 

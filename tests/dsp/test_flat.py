@@ -15,7 +15,9 @@ RATE_HZ, BLOCK_S = 48_000, 0.1
 def ripple_db(sound: np.ndarray, centre_hz: float) -> float:
     """Standard deviation of a third-octave's level in blocks of BLOCK_S, dB."""
     edges = [centre_hz * 2 ** (-1 / 6), centre_hz * 2 ** (1 / 6)]
-    band = scipy.signal.sosfiltfilt(scipy.signal.butter(3, edges, "bandpass", fs=RATE_HZ, output="sos"), sound)
+    band = scipy.signal.sosfiltfilt(
+        scipy.signal.butter(3, edges, "bandpass", fs=RATE_HZ, output="sos"), sound
+    )
     size = int(BLOCK_S * RATE_HZ)
     blocks = (band[2 * size : 30 * size] ** 2).reshape(28, size).mean(axis=1)
     return float(np.std(10 * np.log10(blocks)))
@@ -23,7 +25,9 @@ def ripple_db(sound: np.ndarray, centre_hz: float) -> float:
 
 @pytest.mark.parametrize("width", [0.0, 1.0])
 def test_a_steady_room_is_steady_in_every_band(width: float) -> None:
-    level = np.repeat(10 * np.log10(np.diff(DEFAULT_GRID.edge_hz))[:, None], DEFAULT_GRID.frames, axis=1)
+    level = np.repeat(
+        10 * np.log10(np.diff(DEFAULT_GRID.edge_hz))[:, None], DEFAULT_GRID.frames, axis=1
+    )
     ir = Synthesiser(RATE_HZ)(EnergyMap(level.astype(np.float32)), width=width)
     noise = np.random.default_rng(0).standard_normal(ir.shape[1])
     for centre in (250.0, 500.0, 1000.0, 2000.0, 4000.0):
@@ -33,7 +37,9 @@ def test_a_steady_room_is_steady_in_every_band(width: float) -> None:
 
 
 def test_prepared_carriers_are_those_that_would_have_been_made() -> None:
-    level = np.repeat((-60 * DEFAULT_GRID.frame_centre_s / 0.8)[None], DEFAULT_GRID.bands, axis=0).astype(np.float32)
+    level = np.repeat(
+        (-60 * DEFAULT_GRID.frame_centre_s / 0.8)[None], DEFAULT_GRID.bands, axis=0
+    ).astype(np.float32)
     room = EnergyMap(np.maximum(level, -120))
     at_once, prepared = Synthesiser(RATE_HZ), Synthesiser(RATE_HZ)
     assert sum(1 for _ in iter(prepared.prepare, False)) > 10  # lengths

@@ -12,7 +12,14 @@ from dsp.graph import OfflineGraph
 
 Floats = NDArray[np.float32]
 RATE_HZ, BLOCK = 48000, 64
-NEUTRAL = {"mix": 1.0, "lowpass_hz": 20000.0, "highpass_hz": 20.0, "trails": 1.0, "fade_ms": 20.0, "limiter_on": 1.0}
+NEUTRAL = {
+    "mix": 1.0,
+    "lowpass_hz": 20000.0,
+    "highpass_hz": 20.0,
+    "trails": 1.0,
+    "fade_ms": 20.0,
+    "limiter_on": 1.0,
+}
 IMPULSE = np.zeros((2, 64), np.float32)
 IMPULSE[:, 0] = 1
 
@@ -30,7 +37,9 @@ def play(through: OfflineGraph, sound: Floats) -> Floats:
 
 
 def sine(seconds: float, hz: float = 1000.0, level: float = 0.5) -> Floats:
-    wave = level * np.sin(2 * np.pi * hz * np.arange(int(seconds * RATE_HZ) // BLOCK * BLOCK) / RATE_HZ)
+    wave = level * np.sin(
+        2 * np.pi * hz * np.arange(int(seconds * RATE_HZ) // BLOCK * BLOCK) / RATE_HZ
+    )
     return np.repeat(wave[:, None], 2, axis=1).astype(np.float32)
 
 
@@ -47,12 +56,15 @@ def test_without_a_room_all_wet_is_the_input_and_the_first_room_fades_in_without
     ir = np.zeros((2, 512), np.float32)
     ir[:, 100] = 0.5
     through.port.load_ir(ir)
-    assert roughness(play(through, sound)).max() < 5e-3  # the bar of a crossfade; a cut would be 0.5
+    assert (
+        roughness(play(through, sound)).max() < 5e-3
+    )  # the bar of a crossfade; a cut would be 0.5
     noise = (0.1 * np.random.default_rng(1).standard_normal((4096, 2))).astype(np.float32)
     play(through, np.zeros((4096, 2), np.float32))
     got = play(through, noise)
     expected = np.stack(
-        [fftconvolve(noise[:, c].astype(float), ir[c].astype(float))[: len(got)] for c in range(2)], axis=1
+        [fftconvolve(noise[:, c].astype(float), ir[c].astype(float))[: len(got)] for c in range(2)],
+        axis=1,
     )
     np.testing.assert_allclose(got, expected, atol=1e-6)  # nothing of the bare input is left
     through.close()
@@ -67,7 +79,9 @@ def test_overwritten_spectra_play_the_input_and_leave_nothing_behind(poison: flo
     before = play(through, sound)
     spectra = np.frombuffer(through._memory, np.float32, offset=4096)
     kept = spectra.copy()
-    spectra[64:] = np.where(spectra[64:] != 0, np.float32(poison), 0)  # after the header, which the kernel checks
+    spectra[64:] = np.where(
+        spectra[64:] != 0, np.float32(poison), 0
+    )  # after the header, which the kernel checks
     damaged = play(through, sound)
     assert np.isfinite(damaged).all() and np.abs(damaged).max() < 1.1 * np.abs(before).max()
     assert np.sqrt((damaged[2048:] ** 2).mean()) > 0.5 * np.sqrt((before[2048:] ** 2).mean())
@@ -91,7 +105,10 @@ def test_a_standing_offset_is_taken_off_without_a_click(offset: float) -> None:
     assert abs(out[: RATE_HZ // 4].mean() - offset) < 0.01  # not at once: it acts on what stays
     assert abs(out[-RATE_HZ:].mean()) < 0.01 * abs(offset)
     assert np.abs(out[-RATE_HZ:]).max() == pytest.approx(0.2, rel=0.02)
-    assert roughness(out[64:]).max() - np.abs(offset) * (2 - 2 * np.cos(2 * np.pi * 1000 / RATE_HZ)) < 1e-4
+    assert (
+        roughness(out[64:]).max() - np.abs(offset) * (2 - 2 * np.cos(2 * np.pi * 1000 / RATE_HZ))
+        < 1e-4
+    )
     assert through.port.meters().offset_blocks > 0
     # When the offset is gone the guard is, too: again exactly the input.
     play(through, sine(4, level=0.2))
@@ -102,8 +119,18 @@ def test_a_standing_offset_is_taken_off_without_a_click(offset: float) -> None:
 
 @pytest.mark.parametrize(
     "sound",
-    [sine(3, 20.0, 1.0), sine(3, 41.2, 1.0), sine(3, 440.0) + np.float32(0.09), np.abs(sine(1, 5.0, 0.1))],
-    ids=["20 Hz at full scale", "lowest E of a bass", "an offset within bounds", "one-sided and slow"],
+    [
+        sine(3, 20.0, 1.0),
+        sine(3, 41.2, 1.0),
+        sine(3, 440.0) + np.float32(0.09),
+        np.abs(sine(1, 5.0, 0.1)),
+    ],
+    ids=[
+        "20 Hz at full scale",
+        "lowest E of a bass",
+        "an offset within bounds",
+        "one-sided and slow",
+    ],
 )
 def test_what_is_no_standing_offset_passes_exactly(sound: Floats) -> None:
     through = graph()

@@ -56,7 +56,10 @@ def speech(frames: int, seed: int) -> NDArray[np.float64]:
     """Like speech: a buzz with formants, in syllables, with pauses."""
     t = np.arange(frames) / RATE_HZ
     rng = np.random.default_rng(seed)
-    buzz = sum(np.sin(2 * np.pi * 120 * k * t + rng.uniform(0, 6)) / (1 + (k - 5) ** 2 / 9) for k in range(1, 40))
+    buzz = sum(
+        np.sin(2 * np.pi * 120 * k * t + rng.uniform(0, 6)) / (1 + (k - 5) ** 2 / 9)
+        for k in range(1, 40)
+    )
     return np.asarray(0.1 * buzz * np.clip(np.sin(2 * np.pi * 3 * t), 0, None) ** 2)
 
 
@@ -80,7 +83,9 @@ def errors_db(got: Floats, expected: NDArray[np.float64]) -> tuple[float, float]
     return 20 * float(np.log10(rms + 1e-30)), 20 * float(np.log10(peak + 1e-30))
 
 
-def check(block: int, taps: int, inputs: int, channels: int, kind: str, seed: int, *, spare_taps: int = 0) -> None:
+def check(
+    block: int, taps: int, inputs: int, channels: int, kind: str, seed: int, *, spare_taps: int = 0
+) -> None:
     kernel = kernel_of(block, taps + spare_taps, inputs)
     kernel.load(room(channels, taps, seed))
     settle(kernel, block, inputs)
@@ -145,7 +150,9 @@ def test_reset_forgets_the_input_and_keeps_the_ir() -> None:
 # ---- changes of IR ----------------------------------------------------------------------------------------------------------
 
 
-def play_changing(sound: Floats, rooms: list[Floats], every_frames: int, block: int, fade_frames: int) -> Floats:
+def play_changing(
+    sound: Floats, rooms: list[Floats], every_frames: int, block: int, fade_frames: int
+) -> Floats:
     """As a pedal does: the newest room is loaded as soon as the kernel takes one."""
     kernel = kernel_of(block, max(r.shape[1] for r in rooms), 2, fade_frames)
     kernel.load(rooms[0])
@@ -223,9 +230,12 @@ def test_a_change_is_complete_within_100_ms(fade_frames: int) -> None:
 
 
 @pytest.mark.parametrize(
-    ("block", "fade_frames"), [(16, 300), (64, 720), (64, 5000), (128, 48), (256, 960), (1024, 2000)]
+    ("block", "fade_frames"),
+    [(16, 300), (64, 720), (64, 5000), (128, 48), (256, 960), (1024, 2000)],
 )
-def test_a_change_goes_from_the_old_room_to_the_new_along_its_curve(block: int, fade_frames: int) -> None:
+def test_a_change_goes_from_the_old_room_to_the_new_along_its_curve(
+    block: int, fade_frames: int
+) -> None:
     """With an input that stands still and rooms of positive taps the output is one number, their sum: it goes from 1 to 0.5 without
     leaving that range, and bends no more than a raised cosine in pieces of 16 frames: 8 (pi / fade)^2 of the change."""
     old, new = (np.abs(room(2, 60000, seed)) for seed in (1, 2))

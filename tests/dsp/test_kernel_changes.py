@@ -15,7 +15,10 @@ BLOCK, MAX_TAPS, FADE, BLOCKS = 128, 288_000, 2400, 1200
 def test_each_change_at_any_time_is_a_fade_between_two_convolutions(every: int) -> None:
     rng = np.random.default_rng(every)
     taps = [180_000, 50_000, 20_000]
-    irs = [(0.02 * rng.standard_normal((2, n)) * np.exp(-6.9 * np.arange(n) / n)).astype(np.float32) for n in taps]
+    irs = [
+        (0.02 * rng.standard_normal((2, n)) * np.exp(-6.9 * np.arange(n) / n)).astype(np.float32)
+        for n in taps
+    ]
     sound = (0.1 * rng.standard_normal((2, BLOCK * BLOCKS))).astype(np.float32)
     kernel = _engine.Kernel(_engine.plan(BLOCK, MAX_TAPS, 2), fade_frames=FADE)
     kernel.load(irs[0])
@@ -31,7 +34,12 @@ def test_each_change_at_any_time_is_a_fade_between_two_convolutions(every: int) 
             settled.setdefault(len(changes) - 1, at + BLOCK)
     assert len(changes) > 10
     wet = [
-        np.stack([oaconvolve(sound[c].astype(float), ir[c].astype(float))[: out.shape[1]] for c in range(2)])
+        np.stack(
+            [
+                oaconvolve(sound[c].astype(float), ir[c].astype(float))[: out.shape[1]]
+                for c in range(2)
+            ]
+        )
         for ir in irs
     ]
     loudest = max(np.abs(w).max() for w in wet)
@@ -40,7 +48,9 @@ def test_each_change_at_any_time_is_a_fade_between_two_convolutions(every: int) 
         (at, new), (_, old) = changes[number], changes[number - 1]
         # Each sample lies between the two; stages fade one after another, so that in between parts of both are heard.
         part = out[:, at : ends[number]]
-        assert np.abs(part).max() < 2 * loudest, f"change {number}, in block {at // BLOCK}, from IR {old} to {new}"
+        assert np.abs(part).max() < 2 * loudest, (
+            f"change {number}, in block {at // BLOCK}, from IR {old} to {new}"
+        )
         quiet = slice(settled.get(number, ends[number]), ends[number])
         error = np.abs(out[:, quiet] - wet[new][:, quiet])
         if error.size:
@@ -57,7 +67,10 @@ def test_whatever_is_loaded_whenever_the_settled_output_is_the_convolution(seed:
     blocks = min(1200, 240_000 // block)
     irs = []
     for _ in range(4):
-        taps, channels = int(rng.integers(1, max_taps + 1)), int(rng.choice([1, 2, 4][: inputs + 1]))
+        taps, channels = (
+            int(rng.integers(1, max_taps + 1)),
+            int(rng.choice([1, 2, 4][: inputs + 1])),
+        )
         noise = 0.05 * rng.standard_normal((channels, taps)) * np.exp(-6.9 * np.arange(taps) / taps)
         irs.append(noise.astype(np.float32))
     sound = (0.1 * rng.standard_normal((inputs, block * blocks))).astype(np.float32)
@@ -78,7 +91,9 @@ def test_whatever_is_loaded_whenever_the_settled_output_is_the_convolution(seed:
         assert np.abs(out).max() < 3 * loudest
         if settled:
             compared += 1
-            assert np.abs(out - wet[playing][:, at : at + block]).max() < 2e-5 * loudest, f"block {at // block}"
+            assert np.abs(out - wet[playing][:, at : at + block]).max() < 2e-5 * loudest, (
+                f"block {at // block}"
+            )
         settled = not kernel.fading
     assert compared or likely == 1
 
@@ -87,5 +102,7 @@ def _convolved(sound: np.ndarray, ir: np.ndarray) -> np.ndarray:
     """Both outputs, by the kernel's rules for 1, 2 and 4 channels."""
     left, right, frames = sound[0], sound[-1], sound.shape[1]
     if len(ir) == 4:
-        return np.stack([(oaconvolve(left, ir[o]) + oaconvolve(right, ir[2 + o]))[:frames] for o in range(2)])
+        return np.stack(
+            [(oaconvolve(left, ir[o]) + oaconvolve(right, ir[2 + o]))[:frames] for o in range(2)]
+        )
     return np.stack([oaconvolve(left, ir[0])[:frames], oaconvolve(right, ir[-1])[:frames]])

@@ -60,7 +60,9 @@ def test_bad_irs_are_refused_and_the_last_one_stays(ir: np.ndarray, what: str) -
     assert port.load_ir(np.ones((2, 10), np.float32), room=8)
 
 
-@pytest.mark.parametrize("wrong", [np.ones((2, 10)), np.ones(10, np.float32), np.ones((10, 2), np.float32).T, "text"])
+@pytest.mark.parametrize(
+    "wrong", [np.ones((2, 10)), np.ones(10, np.float32), np.ones((10, 2), np.float32).T, "text"]
+)
 def test_other_arrays_are_refused(wrong: object) -> None:
     _, port = new_port()
     with pytest.raises((TypeError, ValueError, BufferError)):
@@ -83,7 +85,9 @@ def test_parameters_must_be_whole_and_finite() -> None:
 @pytest.mark.parametrize("name", ["Meters", "Param"])
 def test_stub_declares_the_fields_of_the_extension(name: str) -> None:
     stub = ast.parse((DSP / "_engine.pyi").read_text())
-    (declared,) = [node for node in stub.body if isinstance(node, ast.ClassDef) and node.name == name]
+    (declared,) = [
+        node for node in stub.body if isinstance(node, ast.ClassDef) and node.name == name
+    ]
     fields = [ast.unparse(node.target) for node in declared.body if isinstance(node, ast.AnnAssign)]
     assert getattr(_engine, name)._fields == tuple(fields)
 
@@ -159,7 +163,9 @@ def noise(channels: int, taps: int) -> np.ndarray:
     return np.random.default_rng(1).standard_normal((channels, taps)).astype(np.float32)
 
 
-def test_memory_is_taken_for_the_rooms_that_are_played_not_for_the_longest_that_could_be(file_in_memory: int) -> None:
+def test_memory_is_taken_for_the_rooms_that_are_played_not_for_the_longest_that_could_be(
+    file_in_memory: int,
+) -> None:
     played = Played(file_in_memory)
     whole = os.fstat(file_in_memory).st_size / 2**20
     assert taken_mib(file_in_memory) < 0.3 * whole
@@ -236,5 +242,7 @@ def test_two_threads_under_thread_sanitizer(tmp_path: Path) -> None:
          Path(__file__).with_name("port_stress.c"), *sources, "-lm", "-lpthread"],
         check=True, capture_output=True, text=True,
     )  # fmt: skip
-    done = subprocess.run(["setarch", "-R", program], check=False, capture_output=True, text=True, timeout=HANG_S)
+    done = subprocess.run(
+        ["setarch", "-R", program], check=False, capture_output=True, text=True, timeout=HANG_S
+    )
     assert done.returncode == 0, done.stderr[:4000]

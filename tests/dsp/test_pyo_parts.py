@@ -7,17 +7,25 @@ import sys
 
 
 def run(program: str) -> list[str]:
-    return subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True).stdout.split()
+    return subprocess.run(
+        [sys.executable, "-c", program], capture_output=True, text=True, check=True
+    ).stdout.split()
 
 
 def test_the_graph_imports_a_part_of_pyo() -> None:
-    modules = run("import sys, dsp.graph; print(*(name for name in sys.modules if name.startswith('pyo')))")
+    modules = run(
+        "import sys, dsp.graph; print(*(name for name in sys.modules if name.startswith('pyo')))"
+    )
     assert "pyo.lib.server" in modules
-    assert not {"pyo", "pyo.lib.effects", "pyo.lib.hrtf", "pyo.lib.events", "tkinter"} & set(modules)
+    assert not {"pyo", "pyo.lib.effects", "pyo.lib.hrtf", "pyo.lib.events", "tkinter"} & set(
+        modules
+    )
 
 
 def test_who_imports_pyo_later_gets_all_of_it_and_the_same_classes() -> None:
-    program = "import dsp.graph, pyo; print(pyo.Server is dsp.graph.pyo.Server, hasattr(pyo, 'CvlVerb'))"
+    program = (
+        "import dsp.graph, pyo; print(pyo.Server is dsp.graph.pyo.Server, hasattr(pyo, 'CvlVerb'))"
+    )
     assert run(program) == ["True", "True"]
 
 
@@ -29,6 +37,8 @@ def test_a_pyo_with_other_modules_is_imported_whole() -> None:
     for parts in (("server", "renamed"), ("server",)):
         program = (
             f"import sys, dsp.pyo_parts as p; p.PARTS = {parts}; found = p.load(); "
-            "print('pyo' in sys.modules, *sorted(vars(found)) == sorted(p.NAMES))".replace("*sorted", "sorted")
+            "print('pyo' in sys.modules, *sorted(vars(found)) == sorted(p.NAMES))".replace(
+                "*sorted", "sorted"
+            )
         )
         assert run(program) == ["True", "True"]

@@ -25,7 +25,10 @@ def watched(tmp_path_factory: pytest.TempPathFactory) -> Any:
     """10^5 blocks with a change of room every 50 on average, controls that jump, input that is loud, silent or broken."""
     library = tmp_path_factory.mktemp("watch") / "watch.so"
     source = HERE / "watch.c"
-    subprocess.run(["gcc", "-O1", "-shared", "-fPIC", "-fno-builtin", "-o", library, source, "-ldl"], check=True)
+    subprocess.run(
+        ["gcc", "-O1", "-shared", "-fPIC", "-fno-builtin", "-o", library, source, "-ldl"],
+        check=True,
+    )
     environment = os.environ | {"LD_PRELOAD": str(library)}
     command = [sys.executable, HERE / "watched.py", str(BLOCKS)]
     done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
@@ -49,7 +52,9 @@ def test_the_callback_allocates_locks_and_asks_the_system_for_nothing(watched: A
     assert watched["total"]["allocations"] == 0
     assert watched["total"]["locks"] == 0
     if not watched["sees_system_calls"]:
-        pytest.skip("system calls are caught on x86-64 Linux 5.11 and newer only; allocations and locks were counted")
+        pytest.skip(
+            "system calls are caught on x86-64 Linux 5.11 and newer only; allocations and locks were counted"
+        )
     assert watched["total"]["system_calls"] == 0, f"numbers {watched['system_calls']}"
 
 

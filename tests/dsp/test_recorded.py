@@ -29,14 +29,23 @@ def recording(
     draw = np.random.default_rng(5)
     t = np.arange(int(seconds * RATE_HZ)) / RATE_HZ
     ir = 0.1 * draw.standard_normal((channels, len(t))) * 10 ** (-3 * t / t60_s)
-    for at_s, gain in ((0, 1.0), (0.011, 0.5), (0.017, -0.4), (0.023, 0.3), (0.031, 0.3), (0.047, -0.2)):
+    for at_s, gain in (
+        (0, 1.0),
+        (0.011, 0.5),
+        (0.017, -0.4),
+        (0.023, 0.3),
+        (0.031, 0.3),
+        (0.047, -0.2),
+    ):
         ir[:, int(at_s * RATE_HZ)] += gain
     ir = np.pad(ir, ((0, 0), (lead, 0)))
     return (ir + 10 ** (floor_db / 20) * 0.3 * draw.standard_normal(ir.shape)).astype(np.float32)
 
 
 def error_db(got: Floats, true: Floats) -> float:
-    return float(10 * np.log10(((got.astype(float) - true) ** 2).sum() / (true.astype(float) ** 2).sum()))
+    return float(
+        10 * np.log10(((got.astype(float) - true) ** 2).sum() / (true.astype(float) ** 2).sum())
+    )
 
 
 def t30_s(ir: Floats, hz: float, start: int) -> float:
@@ -66,7 +75,9 @@ def test_an_unshaped_recording_is_its_samples(channels: int) -> None:
     assert error_db(got / scale, ir) < -120
 
 
-@pytest.mark.parametrize("shape", [Shape(tilt_db=0.01), Shape(early_late_db=0.01), Shape(decay=1.001)])
+@pytest.mark.parametrize(
+    "shape", [Shape(tilt_db=0.01), Shape(early_late_db=0.01), Shape(decay=1.001)]
+)
 def test_a_little_shape_changes_little(shape: Shape) -> None:
     """Its reflections stay its own: -40 dB; a longer decay may need another grid, whose cells lie elsewhere: -25 dB."""
     ir = recording(0.8)
@@ -116,11 +127,16 @@ def test_between_two_recordings_lies_a_room_between_them() -> None:
     got = render([(0.5, rooms[0]), (0.5, rooms[1])], Shape(), 1.0, noise)
     for hz in (500, 1000, 4000):
         assert t30_s(got, hz, 3500) == pytest.approx(0.75, rel=0.08)
-    assert int(np.abs(got).max(axis=0).argmax()) == pytest.approx(500, abs=24)  # half-way between the two delays
+    assert int(np.abs(got).max(axis=0).argmax()) == pytest.approx(
+        500, abs=24
+    )  # half-way between the two delays
     near = render([(0.999, rooms[0]), (0.001, rooms[1])], Shape(), 1.0, noise)
     alone = render([(1.0, rooms[0])], Shape(), 1.0, noise)
     taps = min(near.shape[1], alone.shape[1])
-    near, alone = np.roll(near[:, :taps], -1, axis=1), alone[:, :taps]  # the delay is a sample more already
+    near, alone = (
+        np.roll(near[:, :taps], -1, axis=1),
+        alone[:, :taps],
+    )  # the delay is a sample more already
     assert error_db(near, alone) < -15
 
 
@@ -133,7 +149,10 @@ def test_four_channels_keep_their_paths() -> None:
     assert len(got) == 4
     assert 10 * np.log10(energy[1] / energy[0]) == pytest.approx(-20, abs=0.5)
     mixed = render(
-        [(0.5, RecordedRoom(ir, RATE_HZ)), (0.5, RecordedRoom(recording(0.5, 1), RATE_HZ))], Shape(), 1.0, noise
+        [(0.5, RecordedRoom(ir, RATE_HZ)), (0.5, RecordedRoom(recording(0.5, 1), RATE_HZ))],
+        Shape(),
+        1.0,
+        noise,
     )
     assert len(mixed) == 4
 
@@ -157,7 +176,10 @@ def test_grids_hold_their_recordings() -> None:
 def test_very_short_recordings_can_be_shaped() -> None:
     for taps in (1, 2, 50):
         got = render(
-            [(1.0, RecordedRoom(np.ones((2, taps), np.float32), RATE_HZ))], Shape(decay=2, size=0.5), 0.5, noise
+            [(1.0, RecordedRoom(np.ones((2, taps), np.float32), RATE_HZ))],
+            Shape(decay=2, size=0.5),
+            0.5,
+            noise,
         )
         assert np.isfinite(got).all() and np.abs(got).max() > 0
 

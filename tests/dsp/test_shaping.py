@@ -49,7 +49,10 @@ def t30_s(ir: NDArray[np.float64], hz: float) -> float:
 def test_decay_multiplies_an_exponential_decay(decay: float, t60_s: float) -> None:
     """T30 in each octave against its own at 1: within 8 % (noise; 15 % for a decay of 0.15 s), their mean within 4 %. A T60 of 6 s needs
     more than the map's 4 s."""
-    plain, shaped = ir_of(exponential(t60_s), Shape()), ir_of(exponential(t60_s), Shape(decay=decay))
+    plain, shaped = (
+        ir_of(exponential(t60_s), Shape()),
+        ir_of(exponential(t60_s), Shape(decay=decay)),
+    )
     ratios = np.array([t30_s(shaped, hz) / t30_s(plain, hz) for hz in MIDDLE_HZ]) / decay
     assert abs(ratios - 1).max() < (0.15 if t60_s * decay < 0.2 else 0.08)
     assert abs(ratios.mean() - 1) < 0.04
@@ -57,7 +60,9 @@ def test_decay_multiplies_an_exponential_decay(decay: float, t60_s: float) -> No
 
 @pytest.mark.parametrize("decay", [0.5, 2.0])
 @pytest.mark.parametrize("place", [(0, 0, 0), (1, -1, 1), (-0.5, 1, -1)])
-def test_decay_multiplies_t30_of_rooms_with_reflections(decay: float, place: tuple[float, float, float]) -> None:
+def test_decay_multiplies_t30_of_rooms_with_reflections(
+    decay: float, place: tuple[float, float, float]
+) -> None:
     """12 % in each octave, 6 % in their mean: T30 of a decay that is not straight depends on where its line is laid."""
     room = room_at(*place)
     plain, shaped = ir_of(room, Shape()), ir_of(room, Shape(decay=decay))
@@ -68,10 +73,17 @@ def test_decay_multiplies_t30_of_rooms_with_reflections(decay: float, place: tup
 
 def test_decay_leaves_a_gate_where_it_is() -> None:
     """A plateau of 0.3 s, then silence: at four times the decay still closed, 40 dB down, 0.1 s later."""
-    level = np.where(DEFAULT_GRID.frame_centre_s < 0.3, 0.0, -120.0) - 5 * DEFAULT_GRID.frame_centre_s
-    room = EnergyMap((level + 10 * np.log10(np.diff(DEFAULT_GRID.edge_hz))[:, None]).astype(np.float32))
+    level = (
+        np.where(DEFAULT_GRID.frame_centre_s < 0.3, 0.0, -120.0) - 5 * DEFAULT_GRID.frame_centre_s
+    )
+    room = EnergyMap(
+        (level + 10 * np.log10(np.diff(DEFAULT_GRID.edge_hz))[:, None]).astype(np.float32)
+    )
     ir = ir_of(room, Shape(decay=4))
-    open_, closed = ((ir[:, int(a * RATE_HZ) : int(b * RATE_HZ)] ** 2).mean() for a, b in ((0.1, 0.25), (0.42, 0.6)))
+    open_, closed = (
+        (ir[:, int(a * RATE_HZ) : int(b * RATE_HZ)] ** 2).mean()
+        for a, b in ((0.1, 0.25), (0.42, 0.6))
+    )
     assert 10 * np.log10(open_ / closed) > 40
 
 
@@ -94,7 +106,9 @@ def test_tilt_is_a_straight_line_over_octaves(tilt_db: float) -> None:
     """Octaves of scipy's filters, shaped against plain: within 0.35 dB of tilt / 9.4 octaves (30 Hz to 20 kHz) each."""
     plain, shaped = (ir_of(exponential(1.0), Shape(tilt_db=t)) for t in (0.0, tilt_db))
     hz = np.array([125, 250, 500, 1000, 2000, 4000, 8000])
-    change = [10 * np.log10((octave(shaped, f) ** 2).sum() / (octave(plain, f) ** 2).sum()) for f in hz]
+    change = [
+        10 * np.log10((octave(shaped, f) ** 2).sum() / (octave(plain, f) ** 2).sum()) for f in hz
+    ]
     expected = tilt_db * np.log2(hz / 1000) / np.log2(20000 / 30)
     assert abs(np.array(change) - change[3] - expected).max() < 0.35
 
@@ -177,7 +191,13 @@ def test_every_corner_makes_a_room(decay: float, size: float, attack_s: float) -
     """Finite, not silent, no longer than asked; from flat, empty and swelling maps, too."""
     grid = DEFAULT_GRID
     falling = np.repeat(-60 * grid.frame_centre_s[None], grid.bands, axis=0)
-    maps = [falling, np.zeros_like(falling), np.full_like(falling, -120), -falling / 2, np.where(falling < -9, -120, 0)]
+    maps = [
+        falling,
+        np.zeros_like(falling),
+        np.full_like(falling, -120),
+        -falling / 2,
+        np.where(falling < -9, -120, 0),
+    ]
     for level in maps:
         shape = Shape(decay, size, 12, -12, attack_s)
         shaped = shape_map(EnergyMap(level.astype(np.float32)), shape, longest_s=6.0)

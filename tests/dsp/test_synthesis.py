@@ -31,8 +31,12 @@ def exponential(t60_s: float, *, direct_db: float | None = None) -> EnergyMap:
     direct = None
     if direct_db is not None:
         tail = (energy * grid.frame_s).sum()
-        direct = 10 * np.log10(tail * np.diff(grid.edge_hz) / np.diff(grid.edge_hz).sum()) + direct_db
-    return EnergyMap(level.astype(np.float32), grid, None if direct is None else direct.astype(np.float32))
+        direct = (
+            10 * np.log10(tail * np.diff(grid.edge_hz) / np.diff(grid.edge_hz).sum()) + direct_db
+        )
+    return EnergyMap(
+        level.astype(np.float32), grid, None if direct is None else direct.astype(np.float32)
+    )
 
 
 def octave(ir: NDArray[np.float32], hz: float) -> NDArray[np.float64]:
@@ -61,9 +65,16 @@ def test_band_energies_follow_the_map(synthesise: Synthesiser) -> None:
     """A 6 dB/octave tilt comes out as 6 dB an octave: within 0.7 dB in each octave from 250 Hz (below, a second
     of noise has too few degrees of freedom to tell)."""
     flat = exponential(1.0)
-    tilt = EnergyMap((flat.level_db - 20 * np.log10(DEFAULT_GRID.centre_hz / 1000)[:, None]).astype(np.float32))
+    tilt = EnergyMap(
+        (flat.level_db - 20 * np.log10(DEFAULT_GRID.centre_hz / 1000)[:, None]).astype(np.float32)
+    )
     ir = synthesise(tilt)
-    energy = np.array([10 * np.log10(sum((octave(channel, hz) ** 2).sum() for channel in ir)) for hz in OCTAVES_HZ])
+    energy = np.array(
+        [
+            10 * np.log10(sum((octave(channel, hz) ** 2).sum() for channel in ir))
+            for hz in OCTAVES_HZ
+        ]
+    )
     # White noise in octaves rises by 3 dB an octave, the tilt takes 6 dB away.
     expected = -3.01 * np.log2(np.array(OCTAVES_HZ) / 1000)
     assert np.abs((energy - energy[3]) - expected)[1:].max() < 0.7
@@ -146,7 +157,9 @@ def test_no_border_between_lengths(synthesise: Synthesiser) -> None:
     """Two rooms that differ by a percent are as alike where the second needs a longer transform as where it does not: their first
     200 ms correlate by more than 0.99, at lengths all over the grid."""
     rooms = [exponential(float(t60_s)) for t60_s in 0.15 * 1.01 ** np.arange(250)]
-    lengths = [synthesise._bench(synthesise._steps(synthesise._length_s(room))).frames for room in rooms]
+    lengths = [
+        synthesise._bench(synthesise._steps(synthesise._length_s(room))).frames for room in rooms
+    ]
     borders = [i for i in range(1, len(rooms)) if lengths[i] != lengths[i - 1]]
     assert len(borders) >= 6
     for i in borders:

@@ -50,7 +50,10 @@ def blocks_come(memory: mmap.mmap, pace: float = 1.0) -> Iterator[None]:
         start = time.monotonic()
         while not done.wait(0.005):
             struct.pack_into(
-                "<Q", memory, BLOCKS_OFFSET, int(pace * (time.monotonic() - start) * RATE_HZ / BLOCK) + 1000
+                "<Q",
+                memory,
+                BLOCKS_OFFSET,
+                int(pace * (time.monotonic() - start) * RATE_HZ / BLOCK) + 1000,
             )
 
     struct.pack_into("<Q", memory, BLOCKS_OFFSET, 1000)
@@ -72,7 +75,9 @@ def messages(heard: socket.socket) -> list[bytes]:
             return found
 
 
-def test_it_feeds_the_watchdog_while_blocks_come(memory: mmap.mmap, port: _engine.Port, keeper: socket.socket) -> None:
+def test_it_feeds_the_watchdog_while_blocks_come(
+    memory: mmap.mmap, port: _engine.Port, keeper: socket.socket
+) -> None:
     def heard() -> list[bytes]:
         assert port.watch([signal.SIGUSR1], 0.5, keeper.getsockname(), 0.05) == 0
         return messages(keeper)
@@ -87,14 +92,18 @@ def test_an_abstract_address_is_one_too(memory: mmap.mmap, port: _engine.Port) -
         heard.setblocking(False)
 
         def found() -> list[bytes]:
-            assert port.watch([signal.SIGUSR1], 0.5, "@" + heard.getsockname()[1:].decode(), 0.05) == 0
+            assert (
+                port.watch([signal.SIGUSR1], 0.5, "@" + heard.getsockname()[1:].decode(), 0.05) == 0
+            )
             return messages(heard)
 
         with blocks_come(memory):
             assert set(wait_until(found)) == {b"WATCHDOG=1"}
 
 
-@pytest.mark.parametrize("pace", [0.0, 0.5, 2.0], ids=["stands still", "JACK's block doubled", "JACK's block halved"])
+@pytest.mark.parametrize(
+    "pace", [0.0, 0.5, 2.0], ids=["stands still", "JACK's block doubled", "JACK's block halved"]
+)
 def test_blocks_at_another_pace_end_it(memory: mmap.mmap, port: _engine.Port, pace: float) -> None:
     with blocks_come(memory, pace):
         assert port.watch([signal.SIGUSR1], ENDLESS_S) == 0
@@ -122,6 +131,11 @@ def test_nobody_listens(memory: mmap.mmap, port: _engine.Port, tmp_path: Path) -
 
 
 def test_what_makes_no_sense_is_refused(port: _engine.Port) -> None:
-    for signals, seconds in (([0], 1.0), ([1000], 1.0), ([signal.SIGUSR1], float("nan")), ([signal.SIGUSR1], -1.0)):
+    for signals, seconds in (
+        ([0], 1.0),
+        ([1000], 1.0),
+        ([signal.SIGUSR1], float("nan")),
+        ([signal.SIGUSR1], -1.0),
+    ):
         with pytest.raises(ValueError, match=r"signal|seconds"):
             port.watch(signals, seconds)

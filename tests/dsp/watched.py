@@ -11,7 +11,11 @@ import sys
 import numpy as np
 
 from dsp._engine import PARAMS
-from dsp.graph import OfflineGraph, pyo, settle_memory  # pyo from there, where it is kept from talking
+from dsp.graph import (
+    OfflineGraph,
+    pyo,
+    settle_memory,
+)  # pyo from there, where it is kept from talking
 
 RATE_HZ = 48000
 BLOCK = 64
@@ -20,13 +24,19 @@ BLOCK = 64
 class Watch:
     def __init__(self) -> None:
         self.library = ctypes.PyDLL(os.environ["LD_PRELOAD"])
-        self.library.watch_calls.argtypes = (ctypes.py_object, ctypes.c_long, ctypes.POINTER(ctypes.c_long))
+        self.library.watch_calls.argtypes = (
+            ctypes.py_object,
+            ctypes.c_long,
+            ctypes.POINTER(ctypes.c_long),
+        )
         self.sees_system_calls = bool(self.library.watch_system_calls())
 
     def __call__(self, callback: object, times: int) -> dict[str, int]:
         counts = (ctypes.c_long * 4)()
         assert self.library.watch_calls(callback, times, counts)
-        return dict(zip(("allocations", "locks", "system_calls", "last_system_call"), counts, strict=True))
+        return dict(
+            zip(("allocations", "locks", "system_calls", "last_system_call"), counts, strict=True)
+        )
 
 
 def main(blocks: int) -> None:
@@ -36,7 +46,12 @@ def main(blocks: int) -> None:
         for n, taps in ((2, 24000), (4, 9000), (1, 1), (2, 700))
     ]
     graph = OfflineGraph(rate_hz=RATE_HZ, block_frames=BLOCK, max_taps=24000, inputs=2)
-    values = {name: 0.0 for name in PARAMS} | {"mix": 0.5, "lowpass_hz": 8000.0, "highpass_hz": 100.0, "trails": 1.0}
+    values = {name: 0.0 for name in PARAMS} | {
+        "mix": 0.5,
+        "lowpass_hz": 8000.0,
+        "highpass_hz": 100.0,
+        "trails": 1.0,
+    }
     values |= {"limiter_on": 1.0, "fade_ms": 15.0}
     graph.port.set_params(values)
     graph.port.load_ir(rooms[0])

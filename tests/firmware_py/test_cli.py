@@ -33,7 +33,10 @@ def test_a_reader_that_has_seen_enough_is_no_error(arguments: list[str]) -> None
 def test_output_that_cannot_be_written_is_told_in_one_line() -> None:
     with open("/dev/full", "wb") as full:
         said = start("--version", stdout=full)
-    assert said.communicate(timeout=HANG_S)[1] == b"nverb: No space left on device\n" and said.returncode == 1
+    assert (
+        said.communicate(timeout=HANG_S)[1] == b"nverb: No space left on device\n"
+        and said.returncode == 1
+    )
 
 
 SAYING = {
@@ -78,7 +81,12 @@ def test_a_file_never_takes_the_place_of_a_closed_output(tmp_path: Path) -> None
         for descriptor in (0, 1, 2):
             os.close(descriptor)
 
-    assert start("bank", "build", "--grid", "2", "-o", path, stderr=None, preexec_fn=close).wait(HANG_S) == 0
+    assert (
+        start("bank", "build", "--grid", "2", "-o", path, stderr=None, preexec_fn=close).wait(
+            HANG_S
+        )
+        == 0
+    )
     assert start("bank", "verify", path, stderr=None).wait(HANG_S) == 0
 
 
@@ -90,9 +98,13 @@ def long_sound(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
-def test_a_signal_ends_it_and_leaves_nothing(long_sound: Path, tmp_path: Path, number: signal.Signals) -> None:
+def test_a_signal_ends_it_and_leaves_nothing(
+    long_sound: Path, tmp_path: Path, number: signal.Signals
+) -> None:
     """By the signal, not by a status: at a status bash would go on with the next turn of its loop."""
-    render = start("render", long_sound, tmp_path / "out.wav", preexec_fn=lambda: os.nice(5))  # not done before we look
+    render = start(
+        "render", long_sound, tmp_path / "out.wav", preexec_fn=lambda: os.nice(5)
+    )  # not done before we look
 
     def begun() -> bool:
         assert render.poll() is None
@@ -118,7 +130,9 @@ def test_a_signal_in_a_finaliser_ends_it_too() -> None:
             time.sleep(600)
         cli._command = work
         cli.main()"""
-    done = subprocess.run([sys.executable, "-c", program], capture_output=True, check=False, timeout=HANG_S)
+    done = subprocess.run(
+        [sys.executable, "-c", program], capture_output=True, check=False, timeout=HANG_S
+    )
     assert done.stderr == b"" and done.returncode == -signal.SIGTERM
 
 
@@ -142,7 +156,10 @@ def test_a_sound_that_does_not_fit_is_told_in_one_line(tmp_path: Path, name: str
     sound = tmp_path / "in.wav"
     soundfile.write(sound, 0.1 * np.random.default_rng(1).standard_normal((48_000, 2)), 48_000)
     out = tmp_path / name
-    render = start(*("render", sound, out), preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (9000, 9000)))
+    render = start(
+        *("render", sound, out),
+        preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (9000, 9000)),
+    )
     assert render.communicate(timeout=HANG_S)[1].decode() == f"nverb: {out}: File too large\n"
     assert render.returncode == 1 and list(tmp_path.iterdir()) == [sound]
 
@@ -152,25 +169,39 @@ def test_what_is_not_a_file_is_not_replaced(tmp_path: Path) -> None:
     pipe = tmp_path / "pipe"
     os.mkfifo(pipe)
     build = start("bank", "build", "--grid", "1", "-o", pipe)
-    assert build.communicate(timeout=HANG_S)[1].decode() == f"nverb: {pipe}: is a device or a pipe, not a file\n"
+    assert (
+        build.communicate(timeout=HANG_S)[1].decode()
+        == f"nverb: {pipe}: is a device or a pipe, not a file\n"
+    )
     assert build.returncode == 1 and pipe.is_fifo()
 
 
 @pytest.mark.parametrize(
-    "arguments", [["bank", "import", "."], ["bank", "map"], ["model", "traverse"], ["bank", "build", "--grid", "30"]]
+    "arguments",
+    [
+        ["bank", "import", "."],
+        ["bank", "map"],
+        ["model", "traverse"],
+        ["bank", "build", "--grid", "30"],
+    ],
 )
 def test_a_place_that_is_none_is_told_before_the_work(tmp_path: Path, arguments: list[str]) -> None:
     soundfile.write(tmp_path / "room.wav", np.ones(4800), 48_000)
     where = [] if arguments[-1] in ("map", "traverse") else ["-o"]
     said = start(*arguments, *where, "nowhere/out", cwd=tmp_path)
-    assert said.communicate(timeout=HANG_S)[1] == b"nverb: nowhere: no such folder\n" and said.returncode == 1
+    assert (
+        said.communicate(timeout=HANG_S)[1] == b"nverb: nowhere: no such folder\n"
+        and said.returncode == 1
+    )
 
 
 def test_names_that_are_not_utf_8(tmp_path: Path) -> None:
     sound = tmp_path / "in.wav"
     soundfile.write(sound, np.ones(480), 48_000)
     sound = sound.rename(tmp_path / os.fsdecode(b"K\xfcche.wav"))
-    said = start("render", sound, tmp_path / os.fsdecode(b"Gro\xdfe K\xfcche.wav"), stdout=subprocess.PIPE)
+    said = start(
+        "render", sound, tmp_path / os.fsdecode(b"Gro\xdfe K\xfcche.wav"), stdout=subprocess.PIPE
+    )
     told, complained = said.communicate(timeout=HANG_S)
     assert b"Gro\xdfe K\xfcche.wav: " in told and complained == b"" and said.returncode == 0
 
@@ -180,6 +211,10 @@ def test_recordings_whose_names_are_not_utf_8_go_into_a_bank_and_out_again(tmp_p
     folder.mkdir()
     soundfile.write(tmp_path / "in.wav", np.geomspace(1, 1e-3, 8000), 48_000)
     (tmp_path / "in.wav").rename(folder / os.fsdecode(b"K\xfcche.wav"))
-    for arguments in (["import", folder, "-o", bank], ["export", bank, out], ["import", out, "-o", bank]):
+    for arguments in (
+        ["import", folder, "-o", bank],
+        ["export", bank, out],
+        ["import", out, "-o", bank],
+    ):
         assert start("bank", *arguments, stderr=None).wait(HANG_S) == 0
     assert os.listdir(os.fsencode(out)).count(b"0000 K\xfcche.wav") == 1

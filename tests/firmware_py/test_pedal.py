@@ -42,8 +42,14 @@ def test_live_output_is_the_convolution_without_offset(pedal: Supervisor) -> Non
     set_controls(pedal, gain=0, mix=100, limiter=0, x=3, y=5, z=4, width=1)
     sound = 0.1 * np.random.default_rng(1).standard_normal((2 * RATE_HZ, 2)).astype(np.float32)
     got = take(pedal, sound)
-    ir = RoomMaker(find_source(), RATE_HZ, 10 * RATE_HZ).ir(ask({"do": "get"})["values"]).astype(float)
-    expected = np.stack([fftconvolve(sound[:, c].astype(float), ir[c])[: len(got)] for c in range(2)], axis=1)
+    ir = (
+        RoomMaker(find_source(), RATE_HZ, 10 * RATE_HZ)
+        .ir(ask({"do": "get"})["values"])
+        .astype(float)
+    )
+    expected = np.stack(
+        [fftconvolve(sound[:, c].astype(float), ir[c])[: len(got)] for c in range(2)], axis=1
+    )
     assert 20 * np.log10(np.abs(got - expected).max() / np.abs(expected).max()) < -100
 
 
@@ -57,7 +63,9 @@ def test_turning_every_room_knob_while_it_plays_does_not_click(pedal: Supervisor
     assert roughness(got[RATE_HZ // 2 :]).max() < 5e-3
 
 
-def test_a_late_client_costs_time_and_no_sound_and_jackd_tells_where_it_gave_up(pedal: Supervisor) -> None:
+def test_a_late_client_costs_time_and_no_sound_and_jackd_tells_where_it_gave_up(
+    pedal: Supervisor,
+) -> None:
     set_controls(pedal, gain=0, mix=30)
     assert pedal.jack is not None
 
@@ -76,7 +84,9 @@ def test_a_late_client_costs_time_and_no_sound_and_jackd_tells_where_it_gave_up(
     wait_for_room(pedal, HANG_S)
 
 
-def test_killing_the_control_process_leaves_the_sound_and_its_successor_takes_over(pedal: Supervisor) -> None:
+def test_killing_the_control_process_leaves_the_sound_and_its_successor_takes_over(
+    pedal: Supervisor,
+) -> None:
     set_controls(pedal, gain=0, mix=30, x=6, y=3, z=5, width=2)
     wait_until(lambda: load_session(0).values == ask({"do": "get"})["values"])
     before = ask({"do": "get"})["values"]
@@ -89,15 +99,21 @@ def test_killing_the_control_process_leaves_the_sound_and_its_successor_takes_ov
         control.process.kill()
         control.process.wait()
 
-    got = take(pedal, sine(60), prepare=lambda: wait_for_room(pedal, HANG_S), during=[kill], tend=False)
+    got = take(
+        pedal, sine(60), prepare=lambda: wait_for_room(pedal, HANG_S), during=[kill], tend=False
+    )
     assert roughness(got[RATE_HZ // 2 :]).max() < 1e-3  # it played on, without its control process
-    got = take(pedal, sine(60), prepare=kill, during=[lambda: wait_for_room(pedal, HANG_S)], tend=False)
+    got = take(
+        pedal, sine(60), prepare=kill, during=[lambda: wait_for_room(pedal, HANG_S)], tend=False
+    )
     assert roughness(got[RATE_HZ // 2 :]).max() < 1e-3  # the successor took over without a click
     assert status()["control"]["pid"] != old_pid
     for name, value in ask({"do": "get"})[
         "values"
     ].items():  # a knob that stands where its control is may fine-tune it: 1 % of travel
-        assert abs(to_position(find(name), value) - to_position(find(name), before[name])) < 0.01, name
+        assert abs(to_position(find(name), value) - to_position(find(name), before[name])) < 0.01, (
+            name
+        )
 
 
 def test_a_killed_audio_process_is_back_with_the_same_room(pedal: Supervisor) -> None:
@@ -115,7 +131,11 @@ def test_a_killed_audio_process_is_back_with_the_same_room(pedal: Supervisor) ->
 
 def nverb(*words: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
-        [sys.executable, "-m", "firmware_py.cli", *words], capture_output=True, text=True, timeout=HANG_S, check=False
+        [sys.executable, "-m", "firmware_py.cli", *words],
+        capture_output=True,
+        text=True,
+        timeout=HANG_S,
+        check=False,
     )
 
 
@@ -249,12 +269,18 @@ def test_ctrl_c_anywhere_in_the_start_of_jackd_leaves_none(interrupted: str) -> 
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("JACK_DEFAULT_SERVER", f"nverb-early-{os.getpid()}")
         done = subprocess.run(
-            [sys.executable, "-c", program], capture_output=True, text=True, timeout=HANG_S, check=False
+            [sys.executable, "-c", program],
+            capture_output=True,
+            text=True,
+            timeout=HANG_S,
+            check=False,
         )
         left = own_jackds()
         for pid in left:
             os.kill(pid, signal.SIGTERM)
-    assert done.returncode == -signal.SIGINT and done.stderr.endswith("KeyboardInterrupt\n"), done.stderr
+    assert done.returncode == -signal.SIGINT and done.stderr.endswith("KeyboardInterrupt\n"), (
+        done.stderr
+    )
     assert not left
 
 
@@ -268,12 +294,16 @@ def test_a_log_that_cannot_be_written_does_not_end_the_pedal(tmp_path: Path) -> 
         patch.setenv("NVERB_RUNTIME_DIR", runtime)
         patch.setenv("JACK_DEFAULT_SERVER", f"nverb-full-{os.getpid()}")
         run = subprocess.Popen(
-            [sys.executable, "-m", "firmware_py.cli", "run", "--dummy"], stdin=subprocess.DEVNULL, stderr=full
+            [sys.executable, "-m", "firmware_py.cli", "run", "--dummy"],
+            stdin=subprocess.DEVNULL,
+            stderr=full,
         )
         try:
             for _ in range(2):
                 wait_until_it_plays(run)
-                os.kill(status()["control"]["pid"], signal.SIGKILL)  # of which the supervisor has to tell
+                os.kill(
+                    status()["control"]["pid"], signal.SIGKILL
+                )  # of which the supervisor has to tell
         finally:
             run.terminate()
             assert run.wait(HANG_S) == 0
@@ -294,7 +324,11 @@ def test_without_jack_the_audio_process_says_so_and_leaves() -> None:
         patch.setenv("JACK_DEFAULT_SERVER", "nobody")
         patch.setenv("NVERB_RUNTIME_DIR", os.environ["NVERB_RUNTIME_DIR"] + "/nojack")
         done = subprocess.run(
-            [sys.executable, "-c", program], capture_output=True, text=True, timeout=HANG_S, check=False
+            [sys.executable, "-c", program],
+            capture_output=True,
+            text=True,
+            timeout=HANG_S,
+            check=False,
         )
     assert done.returncode == 69
     assert "no JACK server" in done.stderr
@@ -303,9 +337,20 @@ def test_without_jack_the_audio_process_says_so_and_leaves() -> None:
 
 @pytest.mark.parametrize(
     "line",
-    [b"", b"{}", b"[]", b"no json", b'{"do": "set"}', b'{"do": "set", "values": {"x": []}}', b"\xff\xfe", b"[" * 5000],
+    [
+        b"",
+        b"{}",
+        b"[]",
+        b"no json",
+        b'{"do": "set"}',
+        b'{"do": "set", "values": {"x": []}}',
+        b"\xff\xfe",
+        b"[" * 5000,
+    ],
 )
-def test_a_hostile_client_gets_an_error_and_the_pedal_goes_on(pedal: Supervisor, line: bytes) -> None:
+def test_a_hostile_client_gets_an_error_and_the_pedal_goes_on(
+    pedal: Supervisor, line: bytes
+) -> None:
     import socket as sockets
 
     from firmware_py.link.client import socket_path

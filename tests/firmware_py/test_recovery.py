@@ -40,7 +40,9 @@ def pedal() -> Iterator[Supervisor]:
 
 
 @pytest.mark.parametrize("name", FAULTS)
-def test_after_each_fault_the_same_room_plays_with_the_same_knobs(pedal: Supervisor, name: str) -> None:
+def test_after_each_fault_the_same_room_plays_with_the_same_knobs(
+    pedal: Supervisor, name: str
+) -> None:
     ask({"do": "set", "values": ROOM})
     wait_for_room(pedal, HANG_S)
     wait_until(lambda: load_session(0).values == ask({"do": "get"})["values"], tend=pedal.tend)
@@ -57,13 +59,17 @@ def kill_young(pedal: Supervisor, name: str) -> None:
         wait_until(lambda starts=starts: starts.ready, tend=pedal.tend)
         os.kill(victim, signal.SIGKILL)
         wait_until(
-            lambda starts=starts, victim=victim: starts.process is not None and starts.process.pid != victim,
+            lambda starts=starts, victim=victim: (
+                starts.process is not None and starts.process.pid != victim
+            ),
             tend=pedal.tend,
         )
 
 
 @pytest.mark.parametrize("frames", [1024, 64, 128])
-def test_at_another_block_size_of_jack_the_old_process_plays_no_block(pedal: Supervisor, frames: int) -> None:
+def test_at_another_block_size_of_jack_the_old_process_plays_no_block(
+    pedal: Supervisor, frames: int
+) -> None:
     """pyo writes past its buffers in each block that is larger than the first was. The blocks are counted while jackd waits for the last of
     its clients to be ready, when no block can be under way, and again when another process plays."""
     wait_for_room(pedal, HANG_S)
@@ -93,7 +99,9 @@ def test_at_another_block_size_of_jack_the_old_process_plays_no_block(pedal: Sup
     assert not crashguard.safe_start_reason()
 
 
-def test_without_jacks_tools_no_server_is_left_to_itself(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_without_jacks_tools_no_server_is_left_to_itself(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """From Debian 13 on jack_lsp is in a package of its own: a jackd was started then that nobody watched."""
     name = f"nverb-tools-{os.getpid()}"
     jackd = shutil.which("jackd")
@@ -101,7 +109,9 @@ def test_without_jacks_tools_no_server_is_left_to_itself(tmp_path: Path, monkeyp
     (tmp_path / "jackd").symlink_to(jackd)
     with monkeypatch.context() as patch:
         patch.setenv("PATH", os.fspath(tmp_path))
-        with pytest.raises(UserError, match=r"^jack_lsp is missing: sudo apt-get install jack-example-tools"):
+        with pytest.raises(
+            UserError, match=r"^jack_lsp is missing: sudo apt-get install jack-example-tools"
+        ):
             jack.dummy(name)
     assert not jack.is_running(name)
 
@@ -129,7 +139,9 @@ def test_a_crash_loop_ends_in_a_safe_start(name: str) -> None:
         wait_until(lambda: status()["room"]["bank"] == "built-in", tend=pedal.tend)
         now = status()
         assert f"{name} process died" in now["safe_start"]
-        assert now["controls"]["x"] == pytest.approx(defaults()["x"], abs=0.1)  # knobs may fine-tune
+        assert now["controls"]["x"] == pytest.approx(
+            defaults()["x"], abs=0.1
+        )  # knobs may fine-tune
         ask({"do": "bank", "path": ""})  # choosing rooms ends it
         assert not status()["safe_start"]
 
@@ -188,7 +200,9 @@ def test_the_keeper_waits_for_a_card_and_takes_it_back(capfd: pytest.CaptureFixt
         first = keeper.server
         assert first is not None and not keeper.trouble
         card_is_there = False
-        os.kill(first.process.pid, signal.SIGSTOP)  # as when ALSA's card is gone: alive, and no period comes any more
+        os.kill(
+            first.process.pid, signal.SIGSTOP
+        )  # as when ALSA's card is gone: alive, and no period comes any more
         wait_until(lambda: "waiting" in keeper.trouble, tend=keeper.tend)
         assert first.process.poll() is not None
         card_is_there = True
@@ -228,12 +242,21 @@ PCM = """00-00: MAI PCM i2s-hifi-0 : MAI PCM i2s-hifi-0 : playback 1
 """
 
 
-def test_the_card_that_plays_and_records_is_taken(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_card_that_plays_and_records_is_taken(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """/proc/asound of a Raspberry Pi with a USB interface: HDMI comes first there, and cannot record."""
     (tmp_path / "cards").write_text(CARDS)
     (tmp_path / "pcm").write_text(PCM)
     monkeypatch.setattr(jack, "ASOUND", tmp_path)
-    assert sound_cards(tmp_path) == ["hw:vc4hdmi0", "hw:0", "hw:Headphones", "hw:1", "hw:USB", "hw:2"]
+    assert sound_cards(tmp_path) == [
+        "hw:vc4hdmi0",
+        "hw:0",
+        "hw:Headphones",
+        "hw:1",
+        "hw:USB",
+        "hw:2",
+    ]
     assert sound_cards(tmp_path, recording=True) == ["hw:USB", "hw:2"]
     assert driver(Settings()) == ["alsa", "-d", "hw:USB", "-n", "2"]
     assert driver(Settings(card="hw:USB,0", periods=3, capture_channels=1)) == [

@@ -109,7 +109,9 @@ def decoder(seed: int = 1) -> list[Layer]:
             "kernel": scale * chance.standard_normal((*kernel, filters, channels)),
             "bias": 0.5 * np.ones(filters) if last else 0.1 * chance.standard_normal(filters),
         }
-        layers.append(_convolution(number, "Conv2DTranspose", kernel, stride, padding, filters, weights))
+        layers.append(
+            _convolution(number, "Conv2DTranspose", kernel, stride, padding, filters, weights)
+        )
         if not last:
             layers += _after(number, filters, chance)
         channels = filters
@@ -184,15 +186,21 @@ def decode(layers: list[Layer], z: Array) -> Array:
         if layer.kind == "LeakyReLU":
             image = np.where(image > 0, image, SLOPE * image)
         elif layer.kind == "BatchNormalization":
-            image = (image - w["moving_mean"]) / np.sqrt(w["moving_variance"] + EPSILON) * w["gamma"] + w["beta"]
+            image = (image - w["moving_mean"]) / np.sqrt(w["moving_variance"] + EPSILON) * w[
+                "gamma"
+            ] + w["beta"]
         else:
             (kh, kw), (sh, sw) = layer.config["kernel_size"], layer.config["strides"]
             high, wide, _ = image.shape
             full = np.zeros((sh * (high - 1) + kh, sw * (wide - 1) + kw, layer.config["filters"]))
             for i in range(kh):
                 for j in range(kw):
-                    full[i : i + sh * high : sh, j : j + sw * wide : sw] += image @ w["kernel"][i, j].T
+                    full[i : i + sh * high : sh, j : j + sw * wide : sw] += (
+                        image @ w["kernel"][i, j].T
+                    )
             if layer.config["padding"] == "same":
-                full = full[: sh * high, : sw * wide]  # padding "same" crops at the end, here at most one column
+                full = full[
+                    : sh * high, : sw * wide
+                ]  # padding "same" crops at the end, here at most one column
             image = full + w["bias"]
     return image[:, :, 0]

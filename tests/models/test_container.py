@@ -49,7 +49,9 @@ def described(change: Callable[[dict[str, Any]], object]) -> Bytes:
         description = json.loads(data[48 : 48 + length])
         change(description)
         text = json.dumps(description).encode()
-        return sealed(data[:12] + struct.pack("<I", len(text)) + data[16:48] + text + data[48 + length :])
+        return sealed(
+            data[:12] + struct.pack("<I", len(text)) + data[16:48] + text + data[48 + length :]
+        )
 
     return make
 
@@ -141,7 +143,9 @@ def test_control_keeps_its_room_after_unusable_model(case: str, good: Path, tmp_
     assert control.status()["room"] == before and before["bank"] == "dense"
 
 
-def test_decode_rejects_network_of_wrong_shape(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_decode_rejects_network_of_wrong_shape(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     _model(tmp_path / "four.nvmodel", inputs=4)
     assert (
         main(
@@ -163,7 +167,9 @@ def test_decode_rejects_network_of_wrong_shape(tmp_path: Path, capsys: pytest.Ca
     assert not (tmp_path / "map.npy").exists()
 
 
-def test_failed_write_keeps_old_model(good: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_failed_write_keeps_old_model(
+    good: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     path = tmp_path / "kept.nvmodel"
     path.write_bytes(good.read_bytes())
 
@@ -221,7 +227,10 @@ def test_crashing_network_ends_only_the_child(
     monkeypatch.setenv("PYTHONPATH", str(tmp_path))
     if "while" in what:
         monkeypatch.setattr("models.probe.SECONDS", 1)
-    assert main(["model", "decode", str(good), "--z", "0", "0", "0", "-o", str(tmp_path / "map.npy")]) == 1
+    assert (
+        main(["model", "decode", str(good), "--z", "0", "0", "0", "-o", str(tmp_path / "map.npy")])
+        == 1
+    )
     error = capsys.readouterr().err
     assert message in error and error.startswith(f"nverb: {good}: ") and error.count("\n") == 1
     with pytest.raises(container.ModelError):

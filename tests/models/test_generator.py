@@ -26,7 +26,9 @@ def test_draw_is_reproducible_for_a_seed() -> None:
 @pytest.mark.parametrize("kind", KINDS)
 def test_each_kind_draws_within_documented_ranges(kind: str) -> None:
     rooms = generator.draw(60, 1, kind)
-    table = re.findall(r"\| (\w+) +\|[^|]*\| *(-?[\d.]+) \.\. (-?[\d.]+)", RoomParameters.__doc__ or "")
+    table = re.findall(
+        r"\| (\w+) +\|[^|]*\| *(-?[\d.]+) \.\. (-?[\d.]+)", RoomParameters.__doc__ or ""
+    )
     assert {name for name, *_ in table} == {field.name for field in fields(RoomParameters)}
     if kind != "knobs":  # the cube reaches a fifth beyond the knobs
         for name, low, high in table:
@@ -36,14 +38,18 @@ def test_each_kind_draws_within_documented_ranges(kind: str) -> None:
             assert values.min() >= float(low) - slack and values.max() <= float(high) + slack, name
     level, direct = generator.energy_maps(rooms)
     assert np.isfinite(level).all() and np.isfinite(direct).all()
-    energy = (measures.power(level) * DEFAULT_GRID.frame_s).sum(axis=(1, 2)) + measures.power(direct).sum(axis=1)
+    energy = (measures.power(level) * DEFAULT_GRID.frame_s).sum(axis=(1, 2)) + measures.power(
+        direct
+    ).sum(axis=1)
     assert np.abs(10 * np.log10(energy)).max() < 0.01  # the energy of a room is 0 dB
     assert (level.max(axis=(1, 2)) - level.min(axis=(1, 2))).max() <= -FLOOR_DB + 1e-3
 
 
 def test_kinds_differ_in_their_quantities() -> None:
     def middle(kind: str) -> np.ndarray:
-        return np.median(measures.knobs(*generator.energy_maps(generator.draw(80, 2, kind))), axis=0)
+        return np.median(
+            measures.knobs(*generator.energy_maps(generator.draw(80, 2, kind))), axis=0
+        )
 
     assert middle("cathedral")[0] > middle("hall")[0] > middle("studio")[0]
     assert middle("swelling")[2] > middle("plate")[2] > middle("outdoor slap")[2]

@@ -46,7 +46,9 @@ def test_decode_matches_float_network(decoder: Path, tmp_path: Path) -> None:
     points = [*np.random.default_rng(2).uniform(-2, 2, (5, 3)), (-2.0, 2.0, -2.0)]
     for point in points:
         z = [f"{value:.6f}" for value in point]
-        assert main(["model", "decode", str(decoder), "--z", *z, "-o", str(tmp_path / "map.npy")]) == 0
+        assert (
+            main(["model", "decode", str(decoder), "--z", *z, "-o", str(tmp_path / "map.npy")]) == 0
+        )
         got = np.load(tmp_path / "map.npy")
         assert got.shape == (513, 128)
         truth = small_plugin.decode(LAYERS, np.array(z, np.float64))
@@ -112,19 +114,26 @@ def test_spectrogram_matches_librosa() -> None:
     """
     ir = Synthesiser(16_000)(find_source().energy_map(0.3, 0.2, -0.5))[0][: 127 * 256]
     ir = np.pad(ir, (0, 127 * 256 - len(ir)))
-    db = librosa.power_to_db(np.abs(librosa.stft(ir, n_fft=1024, hop_length=256, pad_mode="reflect")) ** 2)
+    db = librosa.power_to_db(
+        np.abs(librosa.stft(ir, n_fft=1024, hop_length=256, pad_mode="reflect")) ** 2
+    )
     truth = (db - db.min()) / np.ptp(db)
     assert np.abs(reference.spectrogram(ir) - truth).max() < 1e-4
 
 
-def test_imported_encoder_encodes(folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_imported_encoder_encodes(
+    folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     path = tmp_path / "encoder.nvmodel"
     assert main(["model", "import", str(folder / "encoder.hdf5"), "-o", str(path)]) == 0
     tone = np.exp(-np.arange(48_000) / 9000) * np.random.default_rng(1).standard_normal(48_000)
     soundfile.write(tmp_path / "ir.wav", 0.1 * tone, 48_000)
     capsys.readouterr()
     assert main(["model", "encode", str(path), str(tmp_path / "ir.wav")]) == 0
-    printed = [float(value) for value in re.findall(r"-?\d+\.\d+", capsys.readouterr().out.rpartition("z =")[2])]
+    printed = [
+        float(value)
+        for value in re.findall(r"-?\d+\.\d+", capsys.readouterr().out.rpartition("z =")[2])
+    ]
     latent = PluginEncoder.open(path).encode(
         librosa.resample(0.1 * tone, orig_sr=48_000, target_sr=16_000).astype(np.float32)
     )

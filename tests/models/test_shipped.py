@@ -40,7 +40,10 @@ def test_installed_runtime_reproduces_golden_vectors(name: str) -> None:
     network = container.Network(model, name)
     spread = np.ptp(model.golden_outputs)
     for given, expected in zip(model.golden_inputs, model.golden_outputs, strict=True):
-        assert np.abs(network(given)[model.golden_index] - expected).mean() <= GOLDEN_TOLERANCE * spread
+        assert (
+            np.abs(network(given)[model.golden_index] - expected).mean()
+            <= GOLDEN_TOLERANCE * spread
+        )
 
 
 def test_axes_correlate_with_their_quantities(decoder: Decoder) -> None:
@@ -52,7 +55,9 @@ def test_axes_correlate_with_their_quantities(decoder: Decoder) -> None:
         begin, end = random.uniform(-2, 2, (2, 3))
         points = begin + (end - begin) * np.linspace(0, 1, 12)[:, None]
         rooms = [decoder.energy_map(*map(float, point)) for point in points]
-        quantities = measures.knobs(*measures.unpack(np.concatenate([measures.pack_map(room) for room in rooms])))
+        quantities = measures.knobs(
+            *measures.unpack(np.concatenate([measures.pack_map(room) for room in rooms]))
+        )
         for axis in range(3):
             if abs(end[axis] - begin[axis]) > 1.0:
                 assert scipy.stats.spearmanr(points[:, axis], quantities[:, axis]).statistic >= 0.9
@@ -60,9 +65,9 @@ def test_axes_correlate_with_their_quantities(decoder: Decoder) -> None:
     synthesise = Synthesiser(RATE_HZ)
     times = [
         np.nanmean(
-            acoustics.measure(synthesise(decoder.energy_map(float(x), 0.2, 1.0), width=0.0)[0], RATE_HZ, start=0).t30_s[
-                3:6
-            ]
+            acoustics.measure(
+                synthesise(decoder.energy_map(float(x), 0.2, 1.0), width=0.0)[0], RATE_HZ, start=0
+            ).t30_s[3:6]
         )
         for x in points
     ]

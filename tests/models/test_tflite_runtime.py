@@ -30,16 +30,24 @@ print(json.dumps([decoder.decode(point).tolist() for point in {POINTS}]))
 """
 
 
-@pytest.mark.skipif(not os.environ.get("NVERB_TEST_TFLITE"), reason="long: `make acceptance-models` runs it")
+@pytest.mark.skipif(
+    not os.environ.get("NVERB_TEST_TFLITE"), reason="long: `make acceptance-models` runs it"
+)
 def test_tflite_runtime_matches_ai_edge_litert(tmp_path: Path) -> None:
     python = next(
-        (found for name in ("python3.11", "python3.10", "python3.9") if (found := shutil.which(name))),
+        (
+            found
+            for name in ("python3.11", "python3.10", "python3.9")
+            if (found := shutil.which(name))
+        ),
         None,
     )
     if python is None:
         pytest.fail("tflite-runtime needs Python 3.11 or older: install python3.11")
     subprocess.run([python, "-m", "venv", tmp_path / "old"], check=True)
-    subprocess.run([tmp_path / "old/bin/pip", "install", "-q", "numpy<2", "tflite-runtime"], check=True)
+    subprocess.run(
+        [tmp_path / "old/bin/pip", "install", "-q", "numpy<2", "tflite-runtime"], check=True
+    )
     done = subprocess.run(
         [tmp_path / "old/bin/python", "-c", PROGRAM],
         env={"PYTHONPATH": str(ROOT)},

@@ -63,7 +63,9 @@ def trained(recordings: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple
     output = io.StringIO()
     with pytest.MonkeyPatch.context() as patch, contextlib.redirect_stdout(output):
         patch.setattr(progress, "Bar", CutOff)
-        assert main(["model", "train", "-o", str(folder), *SMALL, "--folder", str(recordings)]) == 130
+        assert (
+            main(["model", "train", "-o", str(folder), *SMALL, "--folder", str(recordings)]) == 130
+        )
     assert not (folder / "decoder.nvmodel").exists()
     assert main(["model", "train", "-o", str(folder), "--resume", "--folder", str(recordings)]) == 0
     return folder, output.getvalue()
@@ -142,7 +144,9 @@ def test_eval_prints_all_octaves_and_a_folder(
         == 0
     )
     report = json.loads(capsys.readouterr().out)
-    assert [each["rooms"] for each in report["models"]] == ["held-out rooms"] * 3 + [str(recordings)] * 3
+    assert [each["rooms"] for each in report["models"]] == ["held-out rooms"] * 3 + [
+        str(recordings)
+    ] * 3
     assert all(len(row) == 8 for each in report["models"] for row in each["per_octave"].values())
     assert (
         report["models"][0]["overall"]["EDC dB"] < report["models"][1]["overall"]["EDC dB"]

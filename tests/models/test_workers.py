@@ -16,7 +16,9 @@ from waiting import HANG_S, wait_until
 
 from models.workers import WorkerLost, on_all_cores
 
-needs_workers = pytest.mark.skipif(len(os.sched_getaffinity(0)) < 2, reason="one core: no worker processes")
+needs_workers = pytest.mark.skipif(
+    len(os.sched_getaffinity(0)) < 2, reason="one core: no worker processes"
+)
 
 
 def _squared(common: int, task: int) -> int:
@@ -82,7 +84,9 @@ def test_worker_that_dies_at_start_raises_worker_lost() -> None:
         "from multiprocessing import set_executable; from models.workers import on_all_cores; "
         "set_executable('/bin/false'); list(on_all_cores(max, bytes(1_000_000), range(2)))"
     )
-    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=False, timeout=HANG_S)
+    done = subprocess.run(
+        [sys.executable, "-c", program], capture_output=True, text=True, check=False, timeout=HANG_S
+    )
     assert "WorkerLost: a worker process was killed" in done.stderr
 
 
@@ -98,9 +102,7 @@ def test_closing_the_iterator_ends_all_workers() -> None:
 def test_ctrl_c_ends_all_workers(tmp_path: Path) -> None:
     """During a task of ten minutes. Ctrl-C reaches the complete process group."""
     begun = tmp_path / "begun"
-    program = (
-        f"from test_workers import _sleep_long, on_all_cores; list(on_all_cores(_sleep_long, {str(begun)!r}, range(2)))"
-    )
+    program = f"from test_workers import _sleep_long, on_all_cores; list(on_all_cores(_sleep_long, {str(begun)!r}, range(2)))"
     parent = subprocess.Popen(
         [sys.executable, "-c", program],
         stderr=subprocess.PIPE,

@@ -67,7 +67,9 @@ def partition(image: Path, number: int, scratch: Path) -> Path:
 
 
 def debugfs(part: Path, command: str) -> str:
-    return subprocess.run(["debugfs", "-R", command, part], capture_output=True, text=True, check=True).stdout
+    return subprocess.run(
+        ["debugfs", "-R", command, part], capture_output=True, text=True, check=True
+    ).stdout
 
 
 def test_write_disk_puts_each_folder_on_its_partition(tree: Path, tmp_path: Path) -> None:
@@ -81,8 +83,12 @@ def test_write_disk_puts_each_folder_on_its_partition(tree: Path, tmp_path: Path
     system, data = partition(image, 2, tmp_path), partition(image, 3, tmp_path)
     assert debugfs(system, "cat /etc/hostname") == "pedal\n"
     assert debugfs(data, "cat /presets.json") == "{}"
-    assert "presets.json" not in debugfs(system, f"ls /{STATE}") and "cmdline" not in debugfs(system, f"ls /{BOOT}")
-    assert "Mode:  02770" in debugfs(data, "stat /") or "Mode:  02770" in debugfs(system, f"stat /{STATE}")
+    assert "presets.json" not in debugfs(system, f"ls /{STATE}") and "cmdline" not in debugfs(
+        system, f"ls /{BOOT}"
+    )
+    assert "Mode:  02770" in debugfs(data, "stat /") or "Mode:  02770" in debugfs(
+        system, f"stat /{STATE}"
+    )
     boot = subprocess.run(
         ["mtype", "-i", f"{image}@@1M", "::/cmdline.txt"],
         capture_output=True,
@@ -91,7 +97,10 @@ def test_write_disk_puts_each_folder_on_its_partition(tree: Path, tmp_path: Path
     )
     assert boot.stdout == "root=PARTUUID=0-02\n"
     for part in (system, data):
-        assert subprocess.run(["e2fsck", "-fn", part], capture_output=True, check=False).returncode == 0
+        assert (
+            subprocess.run(["e2fsck", "-fn", part], capture_output=True, check=False).returncode
+            == 0
+        )
     assert listing(tree) == before
     assert {path.name for path in tmp_path.iterdir()} == {"tree", "pedal.img", "part2", "part3"}
 
@@ -121,7 +130,9 @@ def test_unpack_image_returns_written_tree(tree: Path, tmp_path: Path) -> None:
     except UserError as error:
         pytest.skip(f"cannot mount here: {error}")
     found = {name: text for name, (_, text) in listing(target).items() if "lost+found" not in name}
-    assert found == {name: text for name, (_, text) in before.items() if not name.startswith(f"{STATE}/")}
+    assert found == {
+        name: text for name, (_, text) in before.items() if not name.startswith(f"{STATE}/")
+    }
     assert "os.img" not in {path.name for path in tmp_path.iterdir()}
 
 
@@ -130,7 +141,9 @@ def test_find_rejects_images_that_cannot_boot(tree: Path, tmp_path: Path) -> Non
     write_disk(tree, image, data_mib=8, slack_mib=8)
     assert find(image, image)[0] is None
     with open(image, "r+b") as file:
-        file.seek(256 * 512)  # where a BeagleBone's ROM looks for its boot loader (AM335x manual, 26.1.8.5.5)
+        file.seek(
+            256 * 512
+        )  # where a BeagleBone's ROM looks for its boot loader (AM335x manual, 26.1.8.5.5)
         file.write(b"MLO")
     with pytest.raises(UserError, match="boot loader before its first partition"):
         find(image, image)
@@ -140,7 +153,9 @@ def test_find_rejects_images_that_cannot_boot(tree: Path, tmp_path: Path) -> Non
 
 
 TRIXIE = "console=serial0,115200 console=tty1 root=PARTUUID=4e639091-02 rootfstype=ext4 fsck.repair=yes rootwait resize"
-BOOKWORM = TRIXIE.replace(" resize", " quiet init=/usr/lib/raspberrypi-sys-mods/firstboot cfg80211.ieee80211_regdom=DE")
+BOOKWORM = TRIXIE.replace(
+    " resize", " quiet init=/usr/lib/raspberrypi-sys-mods/firstboot cfg80211.ieee80211_regdom=DE"
+)
 """From RPi-Distro's pi-gen and raspberrypi-sys-mods."""
 
 
@@ -150,7 +165,9 @@ def test_command_line_drops_first_boot_of_raspberry_pi_os(words: str) -> None:
     found = command_line(words, "PARTUUID=12345678-02").split()
     assert not {word for word in found if word.startswith("init=")} and "resize" not in found
     assert [word for word in found if word.startswith("root=")] == ["root=PARTUUID=12345678-02"]
-    assert not {"ro", "rw"} & set(found) and found.count("rootwait") == 1 and "console=tty1" in found
+    assert (
+        not {"ro", "rw"} & set(found) and found.count("rootwait") == 1 and "console=tty1" in found
+    )
     assert command_line(" ".join(found), "PARTUUID=12345678-02").split().count("panic=10") == 1
 
 
@@ -175,7 +192,9 @@ def wheels(tmp_path: Path) -> Path:
         ({"data_mib": 1}, "16 to"),
     ],
 )
-def test_check_rejects_invalid_order(tree: Path, wheels: Path, wrong: dict[str, object], message: str) -> None:
+def test_check_rejects_invalid_order(
+    tree: Path, wheels: Path, wrong: dict[str, object], message: str
+) -> None:
     right = {
         "source": tree,
         "wheels": wheels,
@@ -187,7 +206,9 @@ def test_check_rejects_invalid_order(tree: Path, wheels: Path, wrong: dict[str, 
         check(Order(**(right | wrong)), check_settings)  # type: ignore[arg-type]
 
 
-def test_image_command_fails_in_one_line_and_leaves_nothing(tree: Path, wheels: Path, tmp_path: Path) -> None:
+def test_image_command_fails_in_one_line_and_leaves_nothing(
+    tree: Path, wheels: Path, tmp_path: Path
+) -> None:
     """The tree contains no Debian."""
     key = tmp_path / "key.pub"
     key.write_text("ssh-ed25519 AAAA me\n")

@@ -13,7 +13,9 @@ import pytest
 
 from systemd.install import FILES, place_files
 
-pytestmark = pytest.mark.skipif(shutil.which("systemd-analyze") is None, reason="apt-get install systemd")
+pytestmark = pytest.mark.skipif(
+    shutil.which("systemd-analyze") is None, reason="apt-get install systemd"
+)
 
 SERVICES = ("nverb-jack", "nverb-audio", "nverb-control")
 LIMIT = 1.0
@@ -69,7 +71,9 @@ def test_exposure_of_services_is_below_limit(units: Path, name: str) -> None:
         text=True,
         check=False,
     )
-    exposed = [row["name"] for row in json.loads(done.stdout) if row["exposure"] not in (None, "", "0")]
+    exposed = [
+        row["name"] for row in json.loads(done.stdout) if row["exposure"] not in (None, "", "0")
+    ]
     report = subprocess.run(
         ["systemd-analyze", "security", "--offline=true", f"./{name}.service"],
         cwd=units,
@@ -106,5 +110,7 @@ def test_install_outside_prefix_is_rejected_with_remedy() -> None:
         text=True,
         check=False,
     )
-    assert done.returncode == 1 and "sudo make install" in done.stderr and done.stderr.count("\n") == 1
+    assert (
+        done.returncode == 1 and "sudo make install" in done.stderr and done.stderr.count("\n") == 1
+    )
     assert not Path("/nonexistent").exists()

@@ -53,7 +53,9 @@ def may_lock() -> None:
 
 @pytest.mark.usefixtures("may_lock")
 def test_all_but_one_file_is_locked() -> None:
-    done = subprocess.run([sys.executable, "-c", PROGRAM], capture_output=True, text=True, check=True)
+    done = subprocess.run(
+        [sys.executable, "-c", PROGRAM], capture_output=True, text=True, check=True
+    )
     whole, spared_blocks, other_mib, spared_kib, share = done.stdout.split()
     assert whole == "True"
     assert int(spared_blocks) == 0
@@ -98,7 +100,9 @@ print(open("/proc/self/smaps").read())
 
 @pytest.mark.usefixtures("may_lock")
 def test_code_of_another_process_is_held() -> None:
-    done = subprocess.run([sys.executable, "-c", HOLDING], capture_output=True, text=True, check=True)
+    done = subprocess.run(
+        [sys.executable, "-c", HOLDING], capture_output=True, text=True, check=True
+    )
     mappings = re.findall(r"\S+/sleep\n(?:.*\n)*?Locked: +(\d+) kB", done.stdout)
     assert len(mappings) == 1
     assert int(mappings[0]) > 0
@@ -114,5 +118,6 @@ def test_jackd_is_known_by_its_files() -> None:
     )
     assert all(JACK_CODE.search(path) for path in held)
     assert not any(
-        JACK_CODE.search(path) for path in ("/usr/lib/x/libdb-5.3.so", "/usr/lib/x/libcap.so.2", "/dev/shm/jack-0-0")
+        JACK_CODE.search(path)
+        for path in ("/usr/lib/x/libdb-5.3.so", "/usr/lib/x/libcap.so.2", "/dev/shm/jack-0-0")
     )

@@ -17,9 +17,13 @@ MIB = 1 << 20
 
 def test_the_kinds_add_up_to_what_the_kernel_says() -> None:
     found = sum(footprint_mib(os.getpid()).values())
-    rollup = re.search(r"^Pss:\s+(\d+) kB", Path("/proc/self/smaps_rollup").read_text(), re.MULTILINE)
+    rollup = re.search(
+        r"^Pss:\s+(\d+) kB", Path("/proc/self/smaps_rollup").read_text(), re.MULTILINE
+    )
     assert rollup is not None
-    assert found == pytest.approx(int(rollup[1]) / 1024, rel=0.05)  # memory comes and goes between the two looks
+    assert found == pytest.approx(
+        int(rollup[1]) / 1024, rel=0.05
+    )  # memory comes and goes between the two looks
 
 
 def test_what_is_shared_is_told_apart(tmp_path: Path) -> None:

@@ -25,7 +25,12 @@ def data(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 def board(*words: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
-        [*COMMAND, *words], stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=HANG_S, check=False
+        [*COMMAND, *words],
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+        timeout=HANG_S,
+        check=False,
     )
 
 
@@ -79,7 +84,9 @@ class Terminal:
 
 def _spawn(*words: str) -> tuple[subprocess.Popen[bytes], int]:
     ours, theirs = pty.openpty()
-    process = subprocess.Popen([*COMMAND, *words], stdin=theirs, stdout=theirs, stderr=theirs, start_new_session=True)
+    process = subprocess.Popen(
+        [*COMMAND, *words], stdin=theirs, stdout=theirs, stderr=theirs, start_new_session=True
+    )
     os.close(theirs)
     return process, ours
 

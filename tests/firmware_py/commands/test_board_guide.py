@@ -32,7 +32,12 @@ def test_every_block_says_where_it_runs(guide: ModuleType) -> None:
 
 
 @pytest.mark.parametrize(
-    "text", ["Do this:\n\n```\nls\n```\n", "**[desk]** or **[board]**:\n```sh\nls\n```", "**[moon]**\n```\nls\n```"]
+    "text",
+    [
+        "Do this:\n\n```\nls\n```\n",
+        "**[desk]** or **[board]**:\n```sh\nls\n```",
+        "**[moon]**\n```\nls\n```",
+    ],
 )
 def test_a_block_without_one_mark_is_refused(guide: ModuleType, text: str) -> None:
     with pytest.raises(guide.Unmarked):
@@ -40,7 +45,9 @@ def test_a_block_without_one_mark_is_refused(guide: ModuleType, text: str) -> No
 
 
 def test_files_are_no_commands(guide: ModuleType) -> None:
-    assert guide.blocks("```ini\ndtparam=spi=on\n```\n\nGo **[board]**:\n\n```\nls\n```\n") == [(7, "board", "ls")]
+    assert guide.blocks("```ini\ndtparam=spi=on\n```\n\nGo **[board]**:\n\n```\nls\n```\n") == [
+        (7, "board", "ls")
+    ]
 
 
 def test_a_word_that_is_gone_is_told(guide: ModuleType) -> None:
@@ -51,14 +58,18 @@ def test_a_word_that_is_gone_is_told(guide: ModuleType) -> None:
 
 def test_its_commands_are_nverbs_and_makes(guide: ModuleType) -> None:
     targets = {
-        line.split(":")[0] for line in (ROOT / "Makefile").read_text().splitlines() if ":" in line and line[0].islower()
+        line.split(":")[0]
+        for line in (ROOT / "Makefile").read_text().splitlines()
+        if ":" in line and line[0].islower()
     }
     seen = 0
     for block in guide.blocks():
         for line in block.script.splitlines():
             words = [word for word in shlex.split(line) if word != "sudo"]
             if Path(words[0]).name == "nverb":
-                build_parser().parse_args(words[1:])  # SystemExit if there is no such command or option
+                build_parser().parse_args(
+                    words[1:]
+                )  # SystemExit if there is no such command or option
                 seen += 1
             elif words[0] == "make":
                 assert words[1] in targets, line

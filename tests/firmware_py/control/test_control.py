@@ -16,16 +16,16 @@ from device.controls import CONTROLS, NOT_KEPT, defaults, find
 from device.events import Action, Change
 from device.profile import PACKAGED
 from dsp._engine import Meters
-from firmware_py.control import pedal as module
-from firmware_py.link import mailbox
-from firmware_py.state import session as settings
+from firmware_py.control import process
 from firmware_py.control.board_slot import BoardSlot
-from firmware_py.control.pedal import Control
 from firmware_py.control.inputs import Event, Named, Program
 from firmware_py.control.leds import Lights
-from firmware_py.state.presets import PresetError, Presets
-from firmware_py.rooms.source import BuiltInRooms
+from firmware_py.control.pedal import Control
+from firmware_py.link import mailbox
 from firmware_py.rooms.maker import RoomMaker
+from firmware_py.rooms.source import BuiltInRooms
+from firmware_py.state import session as settings
+from firmware_py.state.presets import PresetError, Presets
 
 
 @pytest.fixture(autouse=True)
@@ -106,7 +106,9 @@ def pedal(clock: ClockModule) -> Iterator[Pedal]:
 
 
 @pytest.mark.parametrize("name", [control.name for control in CONTROLS])
-def test_every_control_is_moved_by_commands_presets_and_doors_alike(pedal: Pedal, folders: Path, name: str) -> None:
+def test_every_control_is_moved_by_commands_presets_and_doors_alike(
+    pedal: Pedal, folders: Path, name: str
+) -> None:
     row = find(name)
     low, high = row.minimum, row.maximum
     pedal.control.answer({"do": "set", "values": {name: high}})
@@ -119,7 +121,9 @@ def test_every_control_is_moved_by_commands_presets_and_doors_alike(pedal: Pedal
         assert pedal.values[name] == high
     if name in pedal.board.knobs:
         pedal.control.set({name: low if row.default > (low + high) / 2 else high})
-        assert name in pedal.control.status()["board"]["apart"]  # the knob has to be turned there first
+        assert (
+            name in pedal.control.status()["board"]["apart"]
+        )  # the knob has to be turned there first
 
 
 def test_presets_are_stepped_named_and_numbered(
@@ -153,8 +157,19 @@ def test_who_scrolls_through_presets_hears_the_last_and_waits_for_none(
     presets.save("far", pedal.values | {"mix": 99.0}, "/nowhere/rooms.nvbank")
     for number, name in enumerate(("a", "b", "c")):
         presets.save(name, pedal.values | {"mix": 10.0 * number})
-    pedal.orders(Program(0), Change("gain", 5.0), Named("far"), Program(1), Action("preset next"), Change("decay", 2.0))
-    assert (pedal.control.presets.current, pedal.values["mix"], pedal.values["decay"]) == ("b", 10, 2)
+    pedal.orders(
+        Program(0),
+        Change("gain", 5.0),
+        Named("far"),
+        Program(1),
+        Action("preset next"),
+        Change("decay", 2.0),
+    )
+    assert (pedal.control.presets.current, pedal.values["mix"], pedal.values["decay"]) == (
+        "b",
+        10,
+        2,
+    )
     assert not capsys.readouterr().err
 
 
@@ -184,7 +199,9 @@ def test_the_startup_preset_plays_when_there_was_no_session(pedal: Pedal, folder
     assert pedal.values["mix"] == 12
 
 
-def test_a_converter_that_comes_late_after_power_on_still_sets_its_controls(folders: Path, clock: ClockModule) -> None:
+def test_a_converter_that_comes_late_after_power_on_still_sets_its_controls(
+    folders: Path, clock: ClockModule
+) -> None:
     pedal = Control(defaults(), BuiltInRooms(), "")
     with Board.open("sim", clock=clock) as board:
         assert board.simulation is not None
@@ -228,7 +245,9 @@ def fingerprint(**values: float) -> int:
     return RoomMaker(BuiltInRooms(), 48000, 24000).fingerprint(defaults() | values)
 
 
-def test_frozen_the_room_holds_whatever_moves_the_knobs_and_whatever_dies(pedal: Pedal, folders: Path) -> None:
+def test_frozen_the_room_holds_whatever_moves_the_knobs_and_whatever_dies(
+    pedal: Pedal, folders: Path
+) -> None:
     control = pedal.control
     port = port_of(control)
     assert port.newest_room() == fingerprint()
@@ -255,7 +274,10 @@ def test_frozen_the_room_holds_whatever_moves_the_knobs_and_whatever_dies(pedal:
 class FakePort:
     def __init__(self, clock: ClockModule) -> None:
         self.now = Meters(*[0] * len(Meters._fields))._replace(
-            input_peak=(0.1, 0.1), output_peak=(0.2, 0.3), worst_ns=5, heartbeat_ns=clock.monotonic_ns()
+            input_peak=(0.1, 0.1),
+            output_peak=(0.2, 0.3),
+            worst_ns=5,
+            heartbeat_ns=clock.monotonic_ns(),
         )
 
     def meters(self, take: bool = False) -> Meters:
@@ -274,7 +296,9 @@ class FakePort:
         ({"output_peak": (0.0, 1.2)}, True),
     ],
 )
-def test_the_clip_light_and_the_peaks_of_status_see_the_same_samples(pedal: Pedal, meters, clip: bool) -> None:
+def test_the_clip_light_and_the_peaks_of_status_see_the_same_samples(
+    pedal: Pedal, meters, clip: bool
+) -> None:
     port, lights = FakePort(pedal.clock), Lights()
     port.now = port.now._replace(**meters)
     lights.look(pedal.board, port, pedal.clock.now, room_fault=False)
@@ -290,7 +314,9 @@ def test_the_clip_light_and_the_peaks_of_status_see_the_same_samples(pedal: Peda
 def test_faults_of_others_reach_the_board(pedal: Pedal, monkeypatch: pytest.MonkeyPatch) -> None:
     lights, port = Lights(), FakePort(pedal.clock)
     told: dict[str, bool] = {}
-    monkeypatch.setattr(pedal.board, "set_fault", lambda kind, present: told.update({kind: present}))
+    monkeypatch.setattr(
+        pedal.board, "set_fault", lambda kind, present: told.update({kind: present})
+    )
     later = pedal.clock.now + 60
     lights.look(pedal.board, port, later, room_fault=True)
     assert told == {"room": True, "storage": False, "audio": False}
@@ -311,7 +337,9 @@ def test_status_reports_board_faults_as_sentences_by_part(pedal: Pedal) -> None:
     assert faults["knob y"].startswith("sim.toml, knob 3 (y), channel 2: ")
 
 
-def test_a_profile_that_makes_no_sense_is_told_and_taken_once_it_is_mended(folders: Path, capsys) -> None:
+def test_a_profile_that_makes_no_sense_is_told_and_taken_once_it_is_mended(
+    folders: Path, capsys
+) -> None:
     good = (PACKAGED / "sim.toml").read_text()
     path = folders / "mine.toml"
     path.write_text(good.replace('"width"', '"wide"'))

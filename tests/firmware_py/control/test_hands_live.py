@@ -29,7 +29,10 @@ def pedal() -> Iterator[Supervisor]:
 
 def until(pedal: Supervisor, wanted: Callable[[dict[str, Any]], bool]) -> dict[str, Any]:
     """The status, once it is as wanted."""
-    return wait_until(lambda: next(filter(wanted, [status()]), None), tend=pedal.tend, told=status) or {}
+    return (
+        wait_until(lambda: next(filter(wanted, [status()]), None), tend=pedal.tend, told=status)
+        or {}
+    )
 
 
 def test_midi_moves_controls_plays_presets_and_is_learnt(pedal: Supervisor) -> None:
@@ -45,7 +48,9 @@ def test_midi_moves_controls_plays_presets_and_is_learnt(pedal: Supervisor) -> N
     status = until(pedal, lambda status: status["controls"]["mix"] == 62.5)
     assert status["preset"] == "preset live"
     learning = subprocess.Popen(
-        [sys.executable, "-m", "firmware_py.cli", "midi", "learn", "tilt"], stdout=subprocess.PIPE, text=True
+        [sys.executable, "-m", "firmware_py.cli", "midi", "learn", "tilt"],
+        stdout=subprocess.PIPE,
+        text=True,
     )
     assert learning.stdout is not None
     assert "move the controller" in learning.stdout.readline()
@@ -68,7 +73,11 @@ def test_bypass_while_it_plays_does_not_click(pedal: Supervisor, trails: int) ->
 
     wave = sine(60)
     heard = take(
-        pedal, wave, prepare=prepare, during=[lambda: press(1), lambda: press(0), lambda: press(1)], every_s=0.5
+        pedal,
+        wave,
+        prepare=prepare,
+        during=[lambda: press(1), lambda: press(0), lambda: press(1)],
+        every_s=0.5,
     )
     assert roughness(heard[RATE_HZ // 2 :]).max() < 2e-3
     assert ask({"do": "get", "names": ["bypass"]})["values"]["bypass"] == 1

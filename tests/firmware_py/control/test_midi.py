@@ -71,7 +71,9 @@ def test_program_changes_channels_and_what_is_not_for_us(midi: Midi) -> None:
 
 
 @given(st.lists(st.binary(min_size=1, max_size=4), max_size=40))
-def test_whatever_comes_is_a_value_that_a_control_can_take(tmp_path_factory, messages: list[bytes]) -> None:
+def test_whatever_comes_is_a_value_that_a_control_can_take(
+    tmp_path_factory, messages: list[bytes]
+) -> None:
     midi = Midi("alsa", tmp_path_factory.getbasetemp())
     for message in messages:
         seven_bits = bytes((message[0] | 0x80, *(byte & 0x7F for byte in message[1:])))
@@ -116,7 +118,9 @@ def test_presses_can_be_footswitches(midi: Midi) -> None:
         {"channel": "x"},
     ],
 )
-def test_a_refused_request_changes_nothing(midi: Midi, tmp_path: Path, request_: dict[str, Any]) -> None:
+def test_a_refused_request_changes_nothing(
+    midi: Midi, tmp_path: Path, request_: dict[str, Any]
+) -> None:
     before = midi.answer({})
     with pytest.raises(ValueError):
         midi.answer(request_)
@@ -144,7 +148,9 @@ def test_an_unknown_name_brings_the_nearest() -> None:
         "[" * 9999,
     ],
 )
-def test_a_damaged_file_is_told_once_and_the_usual_controllers_hold(tmp_path: Path, damage: str) -> None:
+def test_a_damaged_file_is_told_once_and_the_usual_controllers_hold(
+    tmp_path: Path, damage: str
+) -> None:
     (tmp_path / "midi.json").write_text(damage)
     kept = MidiMap(tmp_path)
     assert kept.complaint.startswith(str(tmp_path / "midi.json"))
@@ -154,18 +160,29 @@ def test_a_damaged_file_is_told_once_and_the_usual_controllers_hold(tmp_path: Pa
 
 
 def test_a_control_of_another_version_is_passed_over(tmp_path: Path) -> None:
-    (tmp_path / "midi.json").write_text(json.dumps({"version": 1, "channel": 2, "cc": {"sparkle": 3, "mix": 4}}))
+    (tmp_path / "midi.json").write_text(
+        json.dumps({"version": 1, "channel": 2, "cc": {"sparkle": 3, "mix": 4}})
+    )
     kept = MidiMap(tmp_path)
     assert (kept.complaint, kept.channel, kept.ccs()["mix"]) == ("", 2, 4)
 
 
-def test_what_is_learnt_is_synced_before_it_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_what_is_learnt_is_synced_before_it_is_named(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     calls: list[str] = []
     fsync, replace = os.fsync, os.replace
     monkeypatch.setattr(
-        os, "fsync", lambda fd: (calls.append("folder" if os.path.isdir(f"/proc/self/fd/{fd}") else "file"), fsync(fd))
+        os,
+        "fsync",
+        lambda fd: (
+            calls.append("folder" if os.path.isdir(f"/proc/self/fd/{fd}") else "file"),
+            fsync(fd),
+        ),
     )
-    monkeypatch.setattr(os, "replace", lambda a, b: (calls.append(os.path.basename(b)), replace(a, b)))
+    monkeypatch.setattr(
+        os, "replace", lambda a, b: (calls.append(os.path.basename(b)), replace(a, b))
+    )
     MidiMap(tmp_path).assign("mix", 20)
     assert calls == ["file", "midi.json", "folder"]
 
@@ -215,7 +232,9 @@ class FakeRtMidi(types.ModuleType):
                 module.open[module.plugs[number]] = self._queue
 
             def close_port(self) -> None:
-                module.open = {name: queue for name, queue in module.open.items() if queue is not self._queue}
+                module.open = {
+                    name: queue for name, queue in module.open.items() if queue is not self._queue
+                }
 
             def get_message(self) -> tuple[list[int], float] | None:
                 return (self._queue.pop(0), 0.0) if self._queue else None

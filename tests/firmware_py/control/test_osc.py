@@ -90,7 +90,9 @@ def test_what_a_phone_sends(osc: Osc, port: int) -> None:
         ("/other", 1, "/nverb/set/NAME"),
     ],
 )
-def test_nonsense_is_told_and_changes_nothing(osc: Osc, port: int, address: str, value: object, told: str) -> None:
+def test_nonsense_is_told_and_changes_nothing(
+    osc: Osc, port: int, address: str, value: object, told: str
+) -> None:
     send(port, address, value)
     (notice,) = events(osc, 1)
     assert isinstance(notice, Notice) and told in notice.text and "\n" not in notice.text

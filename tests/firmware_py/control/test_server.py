@@ -25,10 +25,14 @@ from firmware_py.rooms.source import find_source
 
 VALUES = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=20),
-    lambda inner: st.lists(inner, max_size=4) | st.dictionaries(st.text(max_size=10), inner, max_size=4),
+    lambda inner: (
+        st.lists(inner, max_size=4) | st.dictionaries(st.text(max_size=10), inner, max_size=4)
+    ),
     max_leaves=10,
 )
-WORDS = st.sampled_from(["set", "get", "status", "do", "values", "names", *(control.name for control in CONTROLS)])
+WORDS = st.sampled_from(
+    ["set", "get", "status", "do", "values", "names", *(control.name for control in CONTROLS)]
+)
 REQUESTS = st.dictionaries(WORDS | st.text(max_size=8), VALUES | WORDS, max_size=4)
 """Of the requests' own words, so that what they hold is looked at; none of them makes a file or starts anything."""
 BROKEN_SETS = st.dictionaries(
@@ -78,7 +82,10 @@ def exchange(line: bytes) -> dict[str, Any] | None:
     return json.loads(answer) if answer else None
 
 
-FUZZ = settings(max_examples=150, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow])
+FUZZ = settings(
+    max_examples=150,
+    suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
+)
 
 
 @FUZZ
@@ -103,7 +110,9 @@ def test_requests_of_its_own_words(answering: Answering, request: dict[str, Any]
 
 @FUZZ
 @given(values=BROKEN_SETS, good=st.floats(0, 9))
-def test_a_set_with_one_bad_value_sets_nothing(answering: Answering, values: dict[str, Any], good: float) -> None:
+def test_a_set_with_one_bad_value_sets_nothing(
+    answering: Answering, values: dict[str, Any], good: float
+) -> None:
     before = dict(answering.control.values)
     answer = exchange(json.dumps({"do": "set", "values": {"x": good} | values}).encode())
     assert answer is not None and answer["ok"] is False

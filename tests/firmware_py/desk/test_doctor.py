@@ -35,13 +35,19 @@ def folders(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 def nverb(*words: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
-        [sys.executable, "-m", "firmware_py.cli", *words], capture_output=True, text=True, timeout=HANG_S, check=False
+        [sys.executable, "-m", "firmware_py.cli", *words],
+        capture_output=True,
+        text=True,
+        timeout=HANG_S,
+        check=False,
     )
 
 
 def test_a_data_partition_that_is_not_mounted_is_told(tmp_path: Path) -> None:
     fstab = tmp_path / "fstab"
-    fstab.write_text(f"# kept\nLABEL=nverb-data {tmp_path} ext4 nofail 0 2\nproc /proc proc defaults 0 0\n")
+    fstab.write_text(
+        f"# kept\nLABEL=nverb-data {tmp_path} ext4 nofail 0 2\nproc /proc proc defaults 0 0\n"
+    )
     assert doctor.is_unmounted(tmp_path, fstab)
     assert not doctor.is_unmounted(Path("/proc"), fstab)  # is one, and is mounted
     assert not doctor.is_unmounted(tmp_path / "elsewhere", fstab)
@@ -49,13 +55,22 @@ def test_a_data_partition_that_is_not_mounted_is_told(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("available", "swap_free", "state"), [(200, 0, "ok"), (10, 90, "ok"), (10, 10, "bad"), (10, 0, "bad")]
+    ("available", "swap_free", "state"),
+    [(200, 0, "ok"), (10, 90, "ok"), (10, 10, "bad"), (10, 0, "bad")],
 )
 def test_too_little_memory_is_told_before_the_kernel_kills_for_it(
     tmp_path: Path, available: int, swap_free: int, state: str
 ) -> None:
-    kib = {"MemTotal": 230, "MemFree": 1, "MemAvailable": available, "SwapTotal": 115, "SwapFree": swap_free}
-    (tmp_path / "meminfo").write_text("".join(f"{name}: {1024 * mib:8} kB\n" for name, mib in kib.items()))
+    kib = {
+        "MemTotal": 230,
+        "MemFree": 1,
+        "MemAvailable": available,
+        "SwapTotal": 115,
+        "SwapFree": swap_free,
+    }
+    (tmp_path / "meminfo").write_text(
+        "".join(f"{name}: {1024 * mib:8} kB\n" for name, mib in kib.items())
+    )
     found = doctor.memory_check(tmp_path / "meminfo")
     assert found.state == state and f"{available} of 230 MiB" in found.found
     assert bool(found.remedy) == (state == "bad")
@@ -68,10 +83,16 @@ def test_a_machine_that_tells_nothing_of_its_memory_is_no_fault(tmp_path: Path) 
 
 
 def test_our_share_is_from_the_first_process_to_the_last_step(folders: Path) -> None:
-    for name, times in (("jack", "10.00 10.50"), ("audio", "10.10 11.00"), ("control", "10.20 11.75")):
+    for name, times in (
+        ("jack", "10.00 10.50"),
+        ("audio", "10.10 11.00"),
+        ("control", "10.20 11.75"),
+    ):
         (folders / "RUNTIME" / f"boot-{name}").write_text(times + "\n")
     report = {result.name: result for result in doctor.boot_report()}
-    assert report["our share"].state == "ok" and report["our share"].found.startswith("1.75 s of 11.75 s")
+    assert report["our share"].state == "ok" and report["our share"].found.startswith(
+        "1.75 s of 11.75 s"
+    )
     assert "10.00 s" in report["system"].found
     (folders / "RUNTIME" / "boot-control").write_text("10.20 13.00\n")
     assert doctor.boot_report()[-1].state == "hint"  # above the bar
@@ -82,7 +103,11 @@ def test_our_share_is_from_the_first_process_to_the_last_step(folders: Path) -> 
 def test_without_a_start_it_says_so(folders: Path) -> None:
     (folders / "RUNTIME" / "boot-audio").write_text("garbage")
     done = nverb("doctor", "--boot")
-    assert done.returncode == 1 and "has not played" in done.stdout and "systemctl start" in done.stdout
+    assert (
+        done.returncode == 1
+        and "has not played" in done.stdout
+        and "systemctl start" in done.stdout
+    )
 
 
 def test_only_the_first_start_is_noted(folders: Path) -> None:
@@ -102,23 +127,36 @@ def test_what_is_wrong_has_a_remedy(folders: Path) -> None:
     found = {row["name"]: row for row in json.loads(done.stdout)}
     assert found["settings"]["state"] == "bad" and "settings reset" in found["settings"]["remedy"]
     assert found["start"]["state"] == "bad" and "died 3 times" in found["start"]["found"]
-    assert all(row["remedy"] or "start it" in row["found"] for row in found.values() if row["state"] in ("bad", "hint"))
+    assert all(
+        row["remedy"] or "start it" in row["found"]
+        for row in found.values()
+        if row["state"] in ("bad", "hint")
+    )
 
 
-def test_the_state_folder_without_space_or_right_is_told(folders: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_state_folder_without_space_or_right_is_told(
+    folders: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(os, "access", lambda *_: False)
     assert "read-only" in doctor.state_check().found
 
 
 @pytest.mark.parametrize(
-    ("module", "check", "setting"), [("rtmidi", doctor.midi_check, ""), ("pythonosc", doctor.osc_check, 'osc = "9000"')]
+    ("module", "check", "setting"),
+    [("rtmidi", doctor.midi_check, ""), ("pythonosc", doctor.osc_check, 'osc = "9000"')],
 )
 def test_a_missing_package_has_a_row_with_a_command_that_works_here(
-    folders: Path, monkeypatch: pytest.MonkeyPatch, module: str, check: Callable[[], doctor.Result], setting: str
+    folders: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    module: str,
+    check: Callable[[], doctor.Result],
+    setting: str,
 ) -> None:
     (folders / "DATA" / "settings.toml").write_text(f"version = 1\n{setting}\n")
     found = importlib.util.find_spec
-    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None if name == module else found(name))
+    monkeypatch.setattr(
+        importlib.util, "find_spec", lambda name: None if name == module else found(name)
+    )
     row = check()
     assert row.state == "hint" and "not installed" in row.found
     words = [word for word in shlex.split(row.remedy) if word != "sudo"]
@@ -131,7 +169,9 @@ def test_osc_that_cannot_start_is_seen_in_status_and_doctor(folders: Path) -> No
         control = Control(defaults(), find_source(), None)
         control.open_doors("off", f"127.0.0.1:{taken.getsockname()[1]}")
         server, done = Server(control.answer), threading.Event()
-        thread = threading.Thread(target=lambda: [server.serve(0.02) for _ in iter(done.is_set, True)])
+        thread = threading.Thread(
+            target=lambda: [server.serve(0.02) for _ in iter(done.is_set, True)]
+        )
         thread.start()
         try:
             row = doctor.osc_check()
@@ -140,4 +180,8 @@ def test_osc_that_cannot_start_is_seen_in_status_and_doctor(folders: Path) -> No
             thread.join()
             server.close()
             control.close_doors()
-    assert row.state == "hint" and "cannot start" in row.found and "Address already in use" in row.found
+    assert (
+        row.state == "hint"
+        and "cannot start" in row.found
+        and "Address already in use" in row.found
+    )

@@ -53,7 +53,22 @@ def test_preset_and_sound(room: Path, tmp_path: Path, capsys: pytest.CaptureFixt
     """The position becomes a preset; the output holds the recorded room, a pause of 0.5 s, the room that was found."""
     click, out = tmp_path / "click.wav", tmp_path / "both.wav"
     soundfile.write(click, np.eye(1, 4800, dtype=np.float32).T, RATE_HZ)
-    assert main(["encode", str(room), "--knobs-only", "--preset", "Found", "--play", str(click), "-o", str(out)]) == 0
+    assert (
+        main(
+            [
+                "encode",
+                str(room),
+                "--knobs-only",
+                "--preset",
+                "Found",
+                "--play",
+                str(click),
+                "-o",
+                str(out),
+            ]
+        )
+        == 0
+    )
     printed = capsys.readouterr().out
     kept = Presets(data_dir()).load("Found").values
     assert f"x {kept['x']:.2f}" in printed and "1000 Hz" in printed
@@ -64,7 +79,9 @@ def test_preset_and_sound(room: Path, tmp_path: Path, capsys: pytest.CaptureFixt
     first = 4800 + round(len(ir) * RATE_HZ / 44100) - 1
     pause = sound[first + 10 : first + 10 + RATE_HZ // 2 - 20]
     assert np.abs(pause).max() < 1e-4
-    levels = [10 * np.log10((part**2).sum()) for part in (sound[:first], sound[first + RATE_HZ // 2 :])]
+    levels = [
+        10 * np.log10((part**2).sum()) for part in (sound[:first], sound[first + RATE_HZ // 2 :])
+    ]
     assert abs(levels[0] - levels[1]) < 1.5
 
 
@@ -94,7 +111,9 @@ def test_errors_are_one_line(
 
 
 @pytest.mark.live
-def test_play_without_a_file_goes_through_jack(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_play_without_a_file_goes_through_jack(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Through a real server: one at the sound's rate, and one at another, to which it is resampled."""
     room = tmp_path / "small.wav"
     soundfile.write(room, ir_at(0, 3, 5)[:, :22050].T, 44100, subtype="FLOAT")

@@ -43,7 +43,15 @@ def drawn(chosen: str = "x", columns: int = 120, rows: int = 40, **values: float
 
 def test_it_tells_what_matters() -> None:
     text = "\n".join(drawn())
-    for told in ("playing 128/48000", "load 3.1 %", "late 3", "54 °C", "under-voltage now", "starter", "CLIP"):
+    for told in (
+        "playing 128/48000",
+        "load 3.1 %",
+        "late 3",
+        "54 °C",
+        "under-voltage now",
+        "starter",
+        "CLIP",
+    ):
         assert told in text
     for control in CONTROLS:
         assert control.title[:14] in text
@@ -127,7 +135,11 @@ def test_in_a_terminal(control_process: None) -> None:
         return dict(panel.ask({"do": "get"}, timeout_s=HANG_S)["values"])
 
     process = subprocess.Popen(
-        nverb("panel"), stdin=follower, stdout=follower, stderr=follower, env=os.environ | {"TERM": "xterm"}
+        nverb("panel"),
+        stdin=follower,
+        stdout=follower,
+        stderr=follower,
+        env=os.environ | {"TERM": "xterm"},
     )
     try:
         wait_until(lambda: b"leave" in shown, tend=read, told=lambda: shown)
@@ -143,12 +155,16 @@ def test_in_a_terminal(control_process: None) -> None:
         process.wait()
         os.close(leader)
         os.close(follower)
-    assert x == pytest.approx(4.5 + 3 * 0.18, abs=0.05)  # the simulated pot, just switched on, may still settle
+    assert x == pytest.approx(
+        4.5 + 3 * 0.18, abs=0.05
+    )  # the simulated pot, just switched on, may still settle
     text = re.sub(rb"\x1b\[[0-9;?]*[a-zA-Z]", b"", shown).decode()
     assert "NO AUDIO" in text and "Pre-delay" in text
 
 
 def test_without_a_terminal_it_says_what_to_use(control_process: None) -> None:
-    done = subprocess.run(nverb("panel"), stdin=subprocess.DEVNULL, capture_output=True, text=True, check=False)
+    done = subprocess.run(
+        nverb("panel"), stdin=subprocess.DEVNULL, capture_output=True, text=True, check=False
+    )
     assert done.returncode == 1
     assert "nverb status --json" in done.stderr and done.stderr.count("\n") == 1

@@ -16,7 +16,9 @@ EXACT = ("--raw-ir", "--set", "gain=0", "--set", "mix=100")
 
 
 def noise(frames: int, channels: int, seed: int) -> np.ndarray:
-    return (0.1 * np.random.default_rng(seed).standard_normal((frames, channels))).astype(np.float32)
+    return (0.1 * np.random.default_rng(seed).standard_normal((frames, channels))).astype(
+        np.float32
+    )
 
 
 def write(path: Path, sound: np.ndarray, rate_hz: int = RATE_HZ) -> Path:
@@ -34,14 +36,22 @@ def reference(sound: np.ndarray, ir: np.ndarray) -> np.ndarray:
     sound, ir = sound.astype(float), ir.astype(float)
     if ir.shape[1] == 4:
         left, right = sound[:, 0], sound[:, -1]
-        return np.stack([fftconvolve(left, ir[:, o]) + fftconvolve(right, ir[:, 2 + o]) for o in range(2)], axis=1)
-    return np.stack([fftconvolve(sound[:, o % sound.shape[1]], ir[:, o % ir.shape[1]]) for o in range(2)], axis=1)
+        return np.stack(
+            [fftconvolve(left, ir[:, o]) + fftconvolve(right, ir[:, 2 + o]) for o in range(2)],
+            axis=1,
+        )
+    return np.stack(
+        [fftconvolve(sound[:, o % sound.shape[1]], ir[:, o % ir.shape[1]]) for o in range(2)],
+        axis=1,
+    )
 
 
 @pytest.mark.parametrize("block", [16, 128, 1024])
 @pytest.mark.parametrize("inputs", [1, 2])
 @pytest.mark.parametrize("channels", [1, 2, 4])
-def test_equals_scipy_sample_for_sample(tmp_path: Path, block: int, inputs: int, channels: int) -> None:
+def test_equals_scipy_sample_for_sample(
+    tmp_path: Path, block: int, inputs: int, channels: int
+) -> None:
     """-110 dB of the peak, no offset in time, input + tail long."""
     sound, ir = noise(20011, inputs, 1), noise(7001, channels, 2)
     out = tmp_path / "out.wav"
@@ -65,7 +75,19 @@ def test_a_ten_second_ir_and_one_of_a_single_sample(tmp_path: Path, guitar: Path
     for frames in (1, 10 * RATE_HZ):
         ir = noise(frames, 2, 3) * np.exp(-np.arange(frames) / 60000)[:, None].astype(np.float32)
         out = tmp_path / "out.wav"
-        assert main(["render", str(guitar), str(out), "--ir", str(write(tmp_path / "ir.wav", ir)), *EXACT]) == 0
+        assert (
+            main(
+                [
+                    "render",
+                    str(guitar),
+                    str(out),
+                    "--ir",
+                    str(write(tmp_path / "ir.wav", ir)),
+                    *EXACT,
+                ]
+            )
+            == 0
+        )
         expected = reference(sound, ir.astype(np.float32))
         got = soundfile.read(out)[0]
         assert got.shape == expected.shape
@@ -77,18 +99,30 @@ def test_an_ir_at_another_rate_is_resampled_and_said_so(
 ) -> None:
     """A band-limited IR at 96 kHz acts as the same filter at 48 kHz: within -60 dB, the resampler's stop band."""
     t = np.arange(9600) / 96000
-    tone = (np.sin(2 * np.pi * 3000 * t) * np.exp(-t / 0.01) * np.minimum(1, t / 0.002)).astype(np.float32)
-    high, low = write(tmp_path / "high.wav", tone[:, None], 96000), write(tmp_path / "low.wav", 2 * tone[::2, None])
+    tone = (np.sin(2 * np.pi * 3000 * t) * np.exp(-t / 0.01) * np.minimum(1, t / 0.002)).astype(
+        np.float32
+    )
+    high, low = (
+        write(tmp_path / "high.wav", tone[:, None], 96000),
+        write(tmp_path / "low.wav", 2 * tone[::2, None]),
+    )
     outs = []
     for ir in (high, low):
-        assert main(["render", str(guitar), str(tmp_path / "out.wav"), "--ir", str(ir), *EXACT]) == 0
+        assert (
+            main(["render", str(guitar), str(tmp_path / "out.wav"), "--ir", str(ir), *EXACT]) == 0
+        )
         outs.append(soundfile.read(tmp_path / "out.wav")[0][:20000])
     assert "resampled from 96000 to 48000" in capsys.readouterr().err
     assert np.abs(outs[0] - outs[1]).max() < 1e-3 * np.abs(outs[1]).max()
 
 
-def test_rate_resamples_the_input(tmp_path: Path, guitar: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    assert main(["render", str(guitar), str(tmp_path / "out.wav"), "--rate", "44100", "--set", "x=1"]) == 0
+def test_rate_resamples_the_input(
+    tmp_path: Path, guitar: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert (
+        main(["render", str(guitar), str(tmp_path / "out.wav"), "--rate", "44100", "--set", "x=1"])
+        == 0
+    )
     assert "resampled" in capsys.readouterr().err
     assert soundfile.info(tmp_path / "out.wav").samplerate == 44100
 
@@ -96,7 +130,20 @@ def test_rate_resamples_the_input(tmp_path: Path, guitar: Path, capsys: pytest.C
 def test_a_room_rings_longer_with_x(tmp_path: Path, guitar: Path) -> None:
     lengths = []
     for x in (0, 9):
-        assert main(["render", str(guitar), str(tmp_path / "out.wav"), "--set", f"x={x}", "--set", "mix=100"]) == 0
+        assert (
+            main(
+                [
+                    "render",
+                    str(guitar),
+                    str(tmp_path / "out.wav"),
+                    "--set",
+                    f"x={x}",
+                    "--set",
+                    "mix=100",
+                ]
+            )
+            == 0
+        )
         lengths.append(soundfile.info(tmp_path / "out.wav").frames)
     assert lengths[1] > lengths[0] > 20000
 
@@ -112,7 +159,9 @@ BAD_IRS = {
 
 
 @pytest.mark.parametrize("name", BAD_IRS)
-def test_bad_irs(tmp_path: Path, guitar: Path, capsys: pytest.CaptureFixture[str], name: str) -> None:
+def test_bad_irs(
+    tmp_path: Path, guitar: Path, capsys: pytest.CaptureFixture[str], name: str
+) -> None:
     import re
 
     samples, told = BAD_IRS[name]
@@ -122,7 +171,9 @@ def test_bad_irs(tmp_path: Path, guitar: Path, capsys: pytest.CaptureFixture[str
     assert re.search(told, capsys.readouterr().err)
 
 
-def fails(tmp_path: Path, capsys: pytest.CaptureFixture[str], arguments: list[str], told: str) -> None:
+def fails(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], arguments: list[str], told: str
+) -> None:
     """One line on stderr that says `told`, a status that is not 0, and neither a new file nor a changed one."""
     out = tmp_path / "out.wav"
     out.write_bytes(b"old")
@@ -159,7 +210,11 @@ def fails(tmp_path: Path, capsys: pytest.CaptureFixture[str], arguments: list[st
     ],
 )
 def test_bad_arguments(
-    tmp_path: Path, guitar: Path, capsys: pytest.CaptureFixture[str], arguments: list[str], told: str
+    tmp_path: Path,
+    guitar: Path,
+    capsys: pytest.CaptureFixture[str],
+    arguments: list[str],
+    told: str,
 ) -> None:
     text = tmp_path / "text.wav"
     text.write_text("no sound at all")
@@ -167,6 +222,8 @@ def test_bad_arguments(
     fails(tmp_path, capsys, [names.get(word, word) for word in arguments], told)
 
 
-def test_a_five_channel_input_is_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_five_channel_input_is_refused(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     many = write(tmp_path / "many.wav", noise(100, 5, 1))
     fails(tmp_path, capsys, ["render", str(many), "OUT"], "5 channels")

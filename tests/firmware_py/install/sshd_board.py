@@ -49,7 +49,10 @@ def _server(folder: Path) -> tuple[Path, list[str], dict[str, str]]:
             pwd.getpwnam("sshd")
         except KeyError:  # the user that its network process runs as
             users = folder / "passwd"
-            users.write_text(Path("/etc/passwd").read_text() + "sshd:x:65534:65534::/run/sshd:/usr/sbin/nologin\n")
+            users.write_text(
+                Path("/etc/passwd").read_text()
+                + "sshd:x:65534:65534::/run/sshd:/usr/sbin/nologin\n"
+            )
             environment |= {
                 "LD_PRELOAD": "libnss_wrapper.so",
                 "NSS_WRAPPER_PASSWD": os.fspath(users),
@@ -74,7 +77,9 @@ def board(folder: Path) -> Iterator[Board]:
     data.mkdir()
     runtime.mkdir()
     for key in ("host", "user"):
-        subprocess.run(["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", folder / key], check=True)
+        subprocess.run(
+            ["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", folder / key], check=True
+        )
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
@@ -94,7 +99,10 @@ def board(folder: Path) -> Iterator[Board]:
     sshd, options, environment = _server(folder)
     log = open(folder / "log", "wb")
     process = subprocess.Popen(
-        [sshd, "-D", "-e", "-f", folder / "sshd_config", *options], stdout=log, stderr=log, env=environment
+        [sshd, "-D", "-e", "-f", folder / "sshd_config", *options],
+        stdout=log,
+        stderr=log,
+        env=environment,
     )
     try:
 

@@ -9,10 +9,14 @@ SWEEP = Path(__file__).parent / "faults" / "sweep.py"
 
 
 def test_after_a_fault_at_any_call_the_old_or_the_new_plays_whole() -> None:
-    done = subprocess.run([sys.executable, SWEEP, "--quick"], capture_output=True, text=True, check=False)
+    done = subprocess.run(
+        [sys.executable, SWEEP, "--quick"], capture_output=True, text=True, check=False
+    )
     print(done.stdout)
     assert done.returncode == 0, done.stdout + done.stderr
     found = re.search(r"(\d+) points, 0 wrong", done.stdout)
     assert found and int(found[1]) > 50
-    assert "plays old" in done.stdout and "plays new" in done.stdout  # both sides of the switch were met
+    assert (
+        "plays old" in done.stdout and "plays new" in done.stdout
+    )  # both sides of the switch were met
     assert "sounds as old" in done.stdout and "sounds as new" in done.stdout  # by whole pedals

@@ -43,7 +43,12 @@ def files(tmp_path_factory: pytest.TempPathFactory) -> dict[str, bytes]:
     folder = tmp_path_factory.mktemp("banks")
     turned = {"a": (1, 1, 1), "b": (-1, 1, 1), "c": (1, -1, 1), "d": (1, 1, -1)}
     for name, (i, j, k) in turned.items():
-        build(folder / name, lambda x, y, z, i=i, j=j, k=k: room_at(i * x, j * y, k * z), steps=2, name=f"bank {name}")  # type: ignore[misc]
+        build(
+            folder / name,
+            lambda x, y, z, i=i, j=j, k=k: room_at(i * x, j * y, k * z),
+            steps=2,
+            name=f"bank {name}",
+        )  # type: ignore[misc]
     return {name: (folder / name).read_bytes() for name in turned}
 
 
@@ -72,7 +77,11 @@ def test_installed_listed_used_rolled_back_removed(tmp_path: Path, files: dict[s
     for name in "abc":
         put(tmp_path, files[name], f"{name}.nvbank")
     rows = install.listing(tmp_path)
-    assert [(row["name"], row["plays"]) for row in rows] == [("c", True), ("b", False), ("a", False)]
+    assert [(row["name"], row["plays"]) for row in rows] == [
+        ("c", True),
+        ("b", False),
+        ("a", False),
+    ]
     roll_back(tmp_path)
     assert playing(tmp_path) == "b"
     roll_back(tmp_path)  # undoes the first
@@ -99,7 +108,9 @@ def test_the_first_installation_can_be_rolled_back_to_the_built_in_rooms(
         install.roll_back("model", data=tmp_path, report=Report(), live=lambda: "plays")
 
 
-def test_a_model_rolls_back_to_the_bank_that_played_before(tmp_path: Path, files: dict[str, bytes]) -> None:
+def test_a_model_rolls_back_to_the_bank_that_played_before(
+    tmp_path: Path, files: dict[str, bytes]
+) -> None:
     from models.decoder import SHIPPED
 
     put(tmp_path, files["a"], "a.nvbank")
@@ -116,15 +127,21 @@ def test_old_ones_go_but_not_those_of_presets(tmp_path: Path) -> None:
     banks = tmp_path / "banks"
     banks.mkdir()
     for number in range(KEPT_SLOTS + 3):
-        build(banks / "bank", lambda x, y, z, n=number: room_at(x / (n + 2), y, z), steps=2, name="x")  # type: ignore[misc]
+        build(
+            banks / "bank", lambda x, y, z, n=number: room_at(x / (n + 2), y, z), steps=2, name="x"
+        )  # type: ignore[misc]
         put(tmp_path, (banks / "bank").read_bytes(), f"bank {number}.nvbank")
         if number == 0:
-            Presets(tmp_path).save("old friend", {"mix": 10.0}, Store(tmp_path).current().playing.reference)
+            Presets(tmp_path).save(
+                "old friend", {"mix": 10.0}, Store(tmp_path).current().playing.reference
+            )
     names = {row["name"] for row in install.listing(tmp_path)}
     assert names == {"bank 0"} | {f"bank {number}" for number in range(3, KEPT_SLOTS + 3)}
 
 
-def test_a_preset_finds_its_bank_by_hash_and_then_by_name(tmp_path: Path, files: dict[str, bytes], monkeypatch) -> None:
+def test_a_preset_finds_its_bank_by_hash_and_then_by_name(
+    tmp_path: Path, files: dict[str, bytes], monkeypatch
+) -> None:
     monkeypatch.setenv("NVERB_DATA_DIR", str(tmp_path))
     put(tmp_path, files["a"], "halls.nvbank")
     reference = Store(tmp_path).current().playing.reference
@@ -163,7 +180,9 @@ def test_a_damaged_slot_is_gone_back_from_and_said_so(
         assert len(said) == 1
 
 
-def test_the_state_folder_lost_or_scrambled_still_plays(tmp_path: Path, files: dict[str, bytes], monkeypatch) -> None:
+def test_the_state_folder_lost_or_scrambled_still_plays(
+    tmp_path: Path, files: dict[str, bytes], monkeypatch
+) -> None:
     monkeypatch.setenv("NVERB_DATA_DIR", str(tmp_path))
     put(tmp_path, files["a"])
     current = tmp_path / "store" / "current"
@@ -184,7 +203,9 @@ def test_the_state_folder_lost_or_scrambled_still_plays(tmp_path: Path, files: d
 
 
 @pytest.mark.parametrize("answer", [UserError("it will not"), ValueError("no room")])
-def test_what_the_pedal_refuses_is_taken_back(tmp_path: Path, files: dict[str, bytes], answer: Exception) -> None:
+def test_what_the_pedal_refuses_is_taken_back(
+    tmp_path: Path, files: dict[str, bytes], answer: Exception
+) -> None:
     put(tmp_path, files["a"], "a.nvbank")
 
     def refuse() -> str:
@@ -199,7 +220,9 @@ def test_what_the_pedal_refuses_is_taken_back(tmp_path: Path, files: dict[str, b
     assert playing(tmp_path) == "a"
 
 
-def test_a_bank_that_makes_no_sound_or_is_damaged_within_is_refused(tmp_path: Path, files: dict[str, bytes]) -> None:
+def test_a_bank_that_makes_no_sound_or_is_damaged_within_is_refused(
+    tmp_path: Path, files: dict[str, bytes]
+) -> None:
     put(tmp_path, files["a"], "a.nvbank")
     flipped = bytearray(files["b"])
     flipped[len(flipped) // 2] ^= 0x10
@@ -248,7 +271,9 @@ def test_a_trial_that_crashes_hangs_or_eats_the_memory_harms_nobody() -> None:
         (b"knob = [", "not a profile"),
     ],
 )
-def test_what_is_nothing_of_ours_is_told_in_one_line(tmp_path: Path, content: bytes, says: str) -> None:
+def test_what_is_nothing_of_ours_is_told_in_one_line(
+    tmp_path: Path, content: bytes, says: str
+) -> None:
     with pytest.raises((UserError, ValueError), match=says) as caught:
         put(tmp_path, content, "thing")
     assert "\n" not in str(caught.value) and str(tmp_path) not in str(caught.value)
@@ -294,9 +319,14 @@ def test_any_first_bytes_have_a_kind_or_are_refused(head: bytes) -> None:
         assert str(error).startswith("x: ")
 
 
-@given(content=st.binary(max_size=2000) | st.text(max_size=500).map(str.encode), seed=st.integers(0, 2**32))
+@given(
+    content=st.binary(max_size=2000) | st.text(max_size=500).map(str.encode),
+    seed=st.integers(0, 2**32),
+)
 def test_any_bytes_as_presets_are_presets_or_one_clear_error(content: bytes, seed: int) -> None:
-    whole = bytearray(to_bytes([Preset("One", {"mix": 10.0}), Preset("Two", {"x": 1.0}, "a@123456789abc")]))
+    whole = bytearray(
+        to_bytes([Preset("One", {"mix": 10.0}), Preset("Two", {"x": 1.0}, "a@123456789abc")])
+    )
     random = np.random.default_rng(seed)
     for _ in range(3):
         whole[random.integers(len(whole))] = random.integers(256)
@@ -322,19 +352,29 @@ def test_a_file_swapped_while_it_is_installed(tmp_path: Path, files: dict[str, b
     content = desk_end.Content.of(file, lambda *_: None)
     (tmp_path / "other").write_bytes(files["b"])
     os.replace(tmp_path / "other", path)
-    put(tmp_path, b"".join(content.chunks(0)), "in.nvbank", size=content.size, sha256=content.sha256)
+    put(
+        tmp_path, b"".join(content.chunks(0)), "in.nvbank", size=content.size, sha256=content.sha256
+    )
     assert Store(tmp_path).current().playing.path.read_bytes() == files["a"]
     os.close(file)
     file = receive.open_input(path)
     content = desk_end.Content.of(file, lambda *_: None)
     path.write_bytes(files["c"])
     with pytest.raises(UserError, match="send it again"):
-        put(tmp_path, b"".join(content.chunks(0)), "in.nvbank", size=content.size, sha256=content.sha256)
+        put(
+            tmp_path,
+            b"".join(content.chunks(0)),
+            "in.nvbank",
+            size=content.size,
+            sha256=content.sha256,
+        )
     os.close(file)
     assert Store(tmp_path).current().playing.path.read_bytes() == files["a"]
 
 
-def test_a_full_disk_makes_room_or_says_so(tmp_path: Path, files: dict[str, bytes], monkeypatch) -> None:
+def test_a_full_disk_makes_room_or_says_so(
+    tmp_path: Path, files: dict[str, bytes], monkeypatch
+) -> None:
     for name in "abc":
         put(tmp_path, files[name], f"{name}.nvbank")
     before = os.statvfs(tmp_path)
@@ -347,7 +387,9 @@ def test_a_full_disk_makes_room_or_says_so(tmp_path: Path, files: dict[str, byte
     monkeypatch.setattr(os, "statvfs", nearly_full)
     put(tmp_path, files["d"], "d.nvbank")  # a, the oldest, made room
     assert {row["name"] for row in install.listing(tmp_path)} == {"b", "c", "d"}
-    monkeypatch.setattr(os, "statvfs", lambda _: os.statvfs_result((1, 1, 0, 0, 0, *tuple(before)[5:])))
+    monkeypatch.setattr(
+        os, "statvfs", lambda _: os.statvfs_result((1, 1, 0, 0, 0, *tuple(before)[5:]))
+    )
     with pytest.raises(UserError, match="nverb remove"):
         put(tmp_path, files["a"], "a.nvbank")
     assert playing(tmp_path) == "d"
@@ -355,7 +397,12 @@ def test_a_full_disk_makes_room_or_says_so(tmp_path: Path, files: dict[str, byte
 
 @pytest.mark.parametrize(
     ("number", "says"),
-    [(errno.EROFS, "read-only"), (errno.ENOSPC, "full"), (errno.EACCES, "sudo"), (errno.EIO, "fails")],
+    [
+        (errno.EROFS, "read-only"),
+        (errno.ENOSPC, "full"),
+        (errno.EACCES, "sudo"),
+        (errno.EIO, "fails"),
+    ],
 )
 def test_what_the_disk_says_is_told_with_its_remedy(
     tmp_path: Path, files: dict[str, bytes], monkeypatch, number: int, says: str
@@ -413,7 +460,9 @@ def test_two_at_once_both_get_in(tmp_path: Path, files: dict[str, bytes]) -> Non
     for name in "abcd":
         (tmp_path / f"{name}.nvbank").write_bytes(files[name])
     running = [
-        subprocess.Popen([sys.executable, "-c", code, repr(sys.path), tmp_path, tmp_path / f"{name}.nvbank"])
+        subprocess.Popen(
+            [sys.executable, "-c", code, repr(sys.path), tmp_path, tmp_path / f"{name}.nvbank"]
+        )
         for name in "abcd"
     ]
     assert [process.wait(HANG_S) for process in running] == [0, 0, 0, 0]
@@ -450,7 +499,12 @@ def room() -> dict[str, object]:
 def test_the_running_pedal_changes_over_without_a_click(
     pedal: Supervisor, files: dict[str, bytes], tmp_path: Path
 ) -> None:
-    ask({"do": "set", "values": {"gain": 0, "mix": 50, "fade": 50, "x": 2, "y": 6, "z": 3, "width": 1}})
+    ask(
+        {
+            "do": "set",
+            "values": {"gain": 0, "mix": 50, "fade": 50, "x": 2, "y": 6, "z": 3, "width": 1},
+        }
+    )
     (tmp_path / "a.nvbank").write_bytes(files["a"])
     serial = 0
 
@@ -473,7 +527,9 @@ def test_the_running_pedal_changes_over_without_a_click(
     assert roughness(heard[RATE_HZ:]).max() < 5e-3  # the bar of a 50 ms crossfade, as in test_pedal
 
 
-def test_commands_reach_the_store_of_the_pedal_that_runs(pedal: Supervisor, files: dict[str, bytes]) -> None:
+def test_commands_reach_the_store_of_the_pedal_that_runs(
+    pedal: Supervisor, files: dict[str, bytes]
+) -> None:
     """Not that of whoever calls them: the data folder of these commands is another one."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("NVERB_DATA_DIR", os.environ["NVERB_DATA_DIR"] + "-mine")
@@ -486,7 +542,11 @@ def test_commands_reach_the_store_of_the_pedal_that_runs(pedal: Supervisor, file
         assert room()["bank"] == "bank b"
         bad = nverb("use", "nothing")
         assert bad.returncode == 1 and bad.stderr.count(b"\n") == 1
-        for content, says in ((b"\0" * 10_000_000, b"no bank"), (files["c"][:50_000], b"cut off"), (b"", b"empty")):
+        for content, says in (
+            (b"\0" * 10_000_000, b"no bank"),
+            (files["c"][:50_000], b"cut off"),
+            (b"", b"empty"),
+        ):
             bad = nverb("install", "-", stdin=content)
             assert bad.returncode == 1 and says in bad.stderr and bad.stderr.count(b"\n") == 1, bad
         assert room()["bank"] == "bank b"
@@ -512,7 +572,11 @@ def test_a_member_of_the_group_installs_as_the_pedal_and_a_stranger_does_not(
 
     def member(of: int, *words: str, stdin: bytes) -> subprocess.CompletedProcess[bytes]:
         return subprocess.run(
-            [sys.executable, "-c", code, str(of), *words], input=stdin, capture_output=True, check=False, timeout=HANG_S
+            [sys.executable, "-c", code, str(of), *words],
+            input=stdin,
+            capture_output=True,
+            check=False,
+            timeout=HANG_S,
         )
 
     done = member(group, "install", "--name", "from the group", "-", stdin=files["d"])
@@ -538,7 +602,9 @@ def wait_until_another_sounds(pedal: Supervisor, before: tuple[int, int]) -> Non
     assert wait_for_room(pedal, HANG_S)["audio"]["pid"] == before[0]
 
 
-def test_a_model_is_switched_to_and_rolled_back_while_it_plays(pedal: Supervisor, files: dict[str, bytes]) -> None:
+def test_a_model_is_switched_to_and_rolled_back_while_it_plays(
+    pedal: Supervisor, files: dict[str, bytes]
+) -> None:
     from models.decoder import SHIPPED
 
     assert nverb("install", "--name", "a", "-", stdin=files["a"]).returncode == 0
@@ -586,12 +652,17 @@ def test_a_pushed_profile_takes_effect_while_it_plays(pedal: Supervisor) -> None
             "width",
             "predelay",
         }:  # a knob that stands where its control is may fine-tune it: 1 % of travel
-            assert abs(to_position(find(name), after[name]) - to_position(find(name), values[name])) < 0.01, name
+            assert (
+                abs(to_position(find(name), after[name]) - to_position(find(name), values[name]))
+                < 0.01
+            ), name
     finally:
         (Path(os.environ["NVERB_DATA_DIR"]) / "profiles" / "sim.toml").unlink()
 
 
-def test_clients_that_stall_or_leave_do_not_hold_the_knobs_up(pedal: Supervisor, files: dict[str, bytes]) -> None:
+def test_clients_that_stall_or_leave_do_not_hold_the_knobs_up(
+    pedal: Supervisor, files: dict[str, bytes]
+) -> None:
     from firmware_py.link.client import connect
 
     stalled = []
@@ -609,7 +680,9 @@ def test_clients_that_stall_or_leave_do_not_hold_the_knobs_up(pedal: Supervisor,
 
     connection = wait_until(granted)
     assert connection is not None
-    connection.sendall(b'{"nverb": 1, "do": "install", "name": "x", "size": 1000000, "sha256": ""}\n')
+    connection.sendall(
+        b'{"nverb": 1, "do": "install", "name": "x", "size": 1000000, "sha256": ""}\n'
+    )
     connection.close()
     assert ask({"do": "get", "names": ["mix"]})["values"]["mix"] == 33
 

@@ -45,7 +45,15 @@ def disk(tmp_path: Path) -> Iterator[tuple[Path, Mount]]:
     data.mkdir()
 
     def mount(options: str) -> None:
-        words = ["mount", "-t", "tmpfs", "-o", f"size=10m,nr_inodes=40,{options}", "nverb-test", os.fspath(data)]
+        words = [
+            "mount",
+            "-t",
+            "tmpfs",
+            "-o",
+            f"size=10m,nr_inodes=40,{options}",
+            "nverb-test",
+            os.fspath(data),
+        ]
         done = subprocess.run(words, capture_output=True, text=True, check=False)
         if done.returncode and "remount" not in options:
             pytest.skip(f"cannot mount here: {done.stderr.strip()}")
@@ -81,7 +89,11 @@ def fill_names(data: Path) -> None:
     ],
 )
 def test_a_disk_that_is_full_at_any_stage(
-    disk: tuple[Path, Mount], files: Path, stage: str, fill: Callable[[Path], None], monkeypatch: pytest.MonkeyPatch
+    disk: tuple[Path, Mount],
+    files: Path,
+    stage: str,
+    fill: Callable[[Path], None],
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """Full for real, and by others: what was free before is not any more."""
     data, _ = disk
@@ -95,7 +107,9 @@ def test_a_disk_that_is_full_at_any_stage(
 
     if stage == "before":
         fill(data)
-    pieces = lambda at: (content[begin : begin + 10_000] for begin in range(at, len(content), 10_000))  # noqa: E731
+    pieces = lambda at: (
+        content[begin : begin + 10_000] for begin in range(at, len(content), 10_000)
+    )
     offer = Offer("b.nvbank", size=len(content))
     try:
         installer.install(offer, pieces, data=data, report=Filler(), live=lambda: "plays")
@@ -105,14 +119,19 @@ def test_a_disk_that_is_full_at_any_stage(
         assert "nverb remove" in str(error) and "\n" not in str(error)
     monkeypatch.setenv("NVERB_DATA_DIR", os.fspath(data))
     complaints: list[str] = []
-    assert source.installed_rooms(complaints.append)[0].name == f"bank {playing(data)}" and not complaints
+    assert (
+        source.installed_rooms(complaints.append)[0].name == f"bank {playing(data)}"
+        and not complaints
+    )
     for path in data.glob("filler*"):
         path.unlink()
     put(data, content, "b.nvbank")
     assert playing(data) == "b" and not list((data / "store/incoming").iterdir())
 
 
-def test_a_read_only_disk(disk: tuple[Path, Mount], files: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_read_only_disk(
+    disk: tuple[Path, Mount], files: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     data, mount = disk
     for name in "ab":
         put(data, (files / f"{name}.nvbank").read_bytes(), f"{name}.nvbank")
@@ -143,12 +162,16 @@ def test_a_clock_in_1970(tmp_path: Path, files: Path) -> None:
     source = Path(__file__).parent / "faults" / "clock1970.c"
     subprocess.run(["cc", "-shared", "-fPIC", "-O1", "-o", library, source], check=True)
     environment = os.environ | {"LD_PRELOAD": os.fspath(library), "NVERB_DATA_DIR": os.fspath(data)}
-    said = subprocess.run(["date", "-u", "+%Y"], env=environment, capture_output=True, text=True, check=True)
+    said = subprocess.run(
+        ["date", "-u", "+%Y"], env=environment, capture_output=True, text=True, check=True
+    )
     assert said.stdout == "1970\n"
 
     def nverb(*words: object) -> subprocess.CompletedProcess[str]:
         command = [sys.executable, "-m", "firmware_py.cli", *map(str, words)]
-        done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False, timeout=HANG_S)
+        done = subprocess.run(
+            command, env=environment, capture_output=True, text=True, check=False, timeout=HANG_S
+        )
         for path in [data, *data.rglob("*")]:  # what the kernel of that board would have written
             if path != signers:
                 os.utime(path, (3600, 3600), follow_symlinks=False)
@@ -157,19 +180,28 @@ def test_a_clock_in_1970(tmp_path: Path, files: Path) -> None:
     data.mkdir()
     signers = data / "trust" / "allowed_signers"
     signers.parent.mkdir()
-    subprocess.run(["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", tmp_path / "key"], check=True)
+    subprocess.run(
+        ["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", tmp_path / "key"], check=True
+    )
     key = (tmp_path / "key.pub").read_text()
     # Written at a desk, and carried over with its time: then the board knows that it cannot be earlier than that.
-    signers.write_text(f'anna@example.org namespaces="nverb",valid-after="20250101",valid-before="20990101" {key}')
+    signers.write_text(
+        f'anna@example.org namespaces="nverb",valid-after="20250101",valid-before="20990101" {key}'
+    )
     for name in "ab":
         shutil.copy(files / f"{name}.nvbank", tmp_path)
         file = tmp_path / f"{name}.nvbank"
-        subprocess.run(["ssh-keygen", "-q", "-Y", "sign", "-n", "nverb", "-f", tmp_path / "key", file], check=True)
+        subprocess.run(
+            ["ssh-keygen", "-q", "-Y", "sign", "-n", "nverb", "-f", tmp_path / "key", file],
+            check=True,
+        )
         done = nverb("install", file)
         assert done.returncode == 0 and playing(data) == name, done.stderr
     assert nverb("rollback", "bank").returncode == 0 and playing(data) == "a"
     assert nverb("use", "b").returncode == 0 and playing(data) == "b"
     os.utime(signers, (3600, 3600))  # this one was written in 1970, too: nobody's key is valid yet
     done = nverb("install", tmp_path / "a.nvbank")
-    assert done.returncode == 1 and "signature" in done.stderr and done.stderr.count("\n") == 1, done
+    assert done.returncode == 1 and "signature" in done.stderr and done.stderr.count("\n") == 1, (
+        done
+    )
     assert playing(data) == "b" and len(Store(data).slots()) == 2

@@ -39,7 +39,10 @@ def files(tmp_path_factory: pytest.TempPathFactory) -> Path:
     build(folder / "a.nvbank", room_at, steps=4, name="a")
     build(folder / "b.nvbank", lambda x, y, z: room_at(-x, y, z), steps=2, name="b")
     for key in ("anna", "eve"):
-        subprocess.run(["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-C", key, "-f", folder / key], check=True)
+        subprocess.run(
+            ["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-C", key, "-f", folder / key],
+            check=True,
+        )
     return folder
 
 
@@ -141,7 +144,9 @@ def test_a_push_that_broke_off_goes_on_where_it_was(one: Board, files: Path) -> 
     assert not list((one.data / "store" / "incoming").iterdir())
 
 
-def test_a_lost_connection_is_taken_up_again_by_itself(one: Board, files: Path, tmp_path: Path) -> None:
+def test_a_lost_connection_is_taken_up_again_by_itself(
+    one: Board, files: Path, tmp_path: Path
+) -> None:
     flaky = tmp_path / "flaky"
     flaky.write_text(
         f"#!/bin/sh\nif mkdir {tmp_path}/once 2>/dev/null; then {CUT} | {NVERB} store | grep --line-buffered -v ok; exit 255\n"
@@ -159,7 +164,9 @@ def test_what_came_damaged_before_is_started_anew(one: Board, files: Path) -> No
     content = Content.of(os.open(files / "a.nvbank", os.O_RDONLY), lambda *_: None)
     incoming = one.data / "store" / "incoming"
     incoming.mkdir(parents=True)
-    (incoming / f"{content.sha256}.part").write_bytes((files / "a.nvbank").read_bytes()[:64] + bytes(1000))
+    (incoming / f"{content.sha256}.part").write_bytes(
+        (files / "a.nvbank").read_bytes()[:64] + bytes(1000)
+    )
     os.close(content.file)
     first = push_to(one, files / "a.nvbank", Report())
     assert first.ok or "send it again" in first.text
@@ -167,21 +174,35 @@ def test_what_came_damaged_before_is_started_anew(one: Board, files: Path) -> No
     assert playing(one) == "a"
 
 
-def test_a_rack_one_line_for_each_and_an_error_if_any_failed(rack: list[Board], files: Path, tmp_path: Path) -> None:
+def test_a_rack_one_line_for_each_and_an_error_if_any_failed(
+    rack: list[Board], files: Path, tmp_path: Path
+) -> None:
     inventory = tmp_path / "boards.toml"
     rows = "".join(
         f'[board.{name}]\nhost = "localhost"\nport = {port}\ncommand = "{NVERB}"\n'
         f'options = ["HostKeyAlias [localhost]:{port}", "UserKnownHostsFile {at.folder}/known_hosts", "IdentityFile {at.folder}/user"]\n'
-        for name, at, port in (("left", rack[0], rack[0].port), ("right", rack[1], rack[1].port), ("dead", rack[1], 1))
+        for name, at, port in (
+            ("left", rack[0], rack[0].port),
+            ("right", rack[1], rack[1].port),
+            ("dead", rack[1], 1),
+        )
     )
-    inventory.write_text(f'{rows}[group]\nrack = ["left", "right", "dead"]\nwell = ["left", "right"]\n')
+    inventory.write_text(
+        f'{rows}[group]\nrack = ["left", "right", "dead"]\nwell = ["left", "right"]\n'
+    )
     shutil.copy(rack[0].client_config, tmp_path / "ssh_config")
-    (tmp_path / "ssh_config").write_text("Host *\n  HostName 127.0.0.1\n  IdentitiesOnly yes\n  LogLevel ERROR\n")
+    (tmp_path / "ssh_config").write_text(
+        "Host *\n  HostName 127.0.0.1\n  IdentitiesOnly yes\n  LogLevel ERROR\n"
+    )
     words = ("push", "-F", tmp_path / "ssh_config", "--inventory", inventory)
     done = nverb(*words, "@rack", "bank", files / "b.nvbank")
     assert done.returncode == 1
     lines = done.stdout.splitlines()
-    assert [line.split()[:2] for line in lines] == [["left", "ok"], ["right", "ok"], ["dead", "FAILED"]], done
+    assert [line.split()[:2] for line in lines] == [
+        ["left", "ok"],
+        ["right", "ok"],
+        ["dead", "FAILED"],
+    ], done
     assert "refused" in lines[2]
     assert [playing(at) for at in rack] == ["b", "b"]
     assert nverb(*words, "@well", "bank", files / "a.nvbank").returncode == 0
@@ -189,10 +210,14 @@ def test_a_rack_one_line_for_each_and_an_error_if_any_failed(rack: list[Board], 
     assert unknown.returncode == 1 and "@well" in unknown.stderr
 
 
-def test_a_board_that_wants_signatures_takes_only_those_of_its_signers(one: Board, files: Path) -> None:
+def test_a_board_that_wants_signatures_takes_only_those_of_its_signers(
+    one: Board, files: Path
+) -> None:
     trust = one.data / "trust"
     trust.mkdir()
-    (trust / "allowed_signers").write_text('anna@example.org namespaces="nverb" ' + (files / "anna.pub").read_text())
+    (trust / "allowed_signers").write_text(
+        'anna@example.org namespaces="nverb" ' + (files / "anna.pub").read_text()
+    )
 
     def refused(*words: object, says: str) -> None:
         done = nverb("push", *one.options, *words, "localhost", "bank", files / "a.nvbank")
@@ -203,20 +228,26 @@ def test_a_board_that_wants_signatures_takes_only_those_of_its_signers(one: Boar
     refused(says="signed files only")
     refused("--sign", files / "eve", says="nobody in")
     subprocess.run(
-        ["ssh-keygen", "-q", "-Y", "sign", "-n", "nverb", "-f", files / "anna", files / "b.nvbank"], check=True
+        ["ssh-keygen", "-q", "-Y", "sign", "-n", "nverb", "-f", files / "anna", files / "b.nvbank"],
+        check=True,
     )
     refused("--signature", files / "b.nvbank.sig", says="does not fit")
     subprocess.run(
-        ["ssh-keygen", "-q", "-Y", "sign", "-n", "mail", "-f", files / "anna", files / "a.nvbank"], check=True
+        ["ssh-keygen", "-q", "-Y", "sign", "-n", "mail", "-f", files / "anna", files / "a.nvbank"],
+        check=True,
     )
     refused(says="another use")  # a.nvbank.sig lies beside it and is taken: signed for another use
     (files / "a.nvbank.sig").unlink()
-    done = nverb("push", *one.options, "--sign", files / "anna", "localhost", "bank", files / "a.nvbank")
+    done = nverb(
+        "push", *one.options, "--sign", files / "anna", "localhost", "bank", files / "a.nvbank"
+    )
     assert done.returncode == 0, done.stderr
     assert "signed by anna@example.org" in done.stderr
     assert playing(one) == "a"
     (trust / "allowed_signers").write_text("")  # nobody: not everybody
-    done = nverb("push", *one.options, "--sign", files / "anna", "localhost", "bank", files / "b.nvbank")
+    done = nverb(
+        "push", *one.options, "--sign", files / "anna", "localhost", "bank", files / "b.nvbank"
+    )
     assert done.returncode == 1 and playing(one) == "a"
     (files / "b.nvbank.sig").unlink()
 
@@ -251,8 +282,12 @@ def test_profiles_and_presets_are_pushed_too(one: Board, tmp_path: Path) -> None
     from firmware_py.state.presets import Preset, Presets, to_bytes
 
     shutil.copy(PACKAGED / "sim.toml", tmp_path / "mine.toml")
-    assert nverb("push", *one.options, "localhost", "profile", tmp_path / "mine.toml").returncode == 0
-    assert (one.data / "profiles" / "mine.toml").read_bytes() == (PACKAGED / "sim.toml").read_bytes()
+    assert (
+        nverb("push", *one.options, "localhost", "profile", tmp_path / "mine.toml").returncode == 0
+    )
+    assert (one.data / "profiles" / "mine.toml").read_bytes() == (
+        PACKAGED / "sim.toml"
+    ).read_bytes()
     (tmp_path / "two.json").write_bytes(
         to_bytes([Preset("One", {"mix": 10.0}), Preset("Two", {"mix": 20.0}, "gone@123456789abc")])
     )
@@ -273,9 +308,21 @@ def test_refused_at_the_desk(one: Board, files: Path, words: tuple[str, str], sa
     assert done.returncode == 1 and says in done.stderr and done.stderr.count("\n") == 1, done
 
 
-def test_a_board_without_nverb_and_one_that_cannot_be_reached_say_so(one: Board, files: Path) -> None:
-    done = nverb("push", *one.options[:4], "--command", "/nowhere/nverb", "localhost", "bank", files / "a.nvbank")
-    assert done.returncode == 1 and "--command" in done.stderr and done.stderr.count("\n") == 1, done
+def test_a_board_without_nverb_and_one_that_cannot_be_reached_say_so(
+    one: Board, files: Path
+) -> None:
+    done = nverb(
+        "push",
+        *one.options[:4],
+        "--command",
+        "/nowhere/nverb",
+        "localhost",
+        "bank",
+        files / "a.nvbank",
+    )
+    assert done.returncode == 1 and "--command" in done.stderr and done.stderr.count("\n") == 1, (
+        done
+    )
     done = nverb("push", *one.options[:2], "-p", "1", "localhost", "bank", files / "a.nvbank")
     assert done.returncode == 1 and "refused" in done.stderr and done.stderr.count("\n") == 1, done
 

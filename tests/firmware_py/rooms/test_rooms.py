@@ -23,9 +23,13 @@ RATE_HZ = 48000
 KNOB_OF_LATENT = {-2.0: 0.0, 0.0: 4.5, 2.0: 9.0}
 
 
-def recording(t60_s: float, channels: int = 2, rate_hz: int = RATE_HZ, seed: int = 1) -> NDArray[np.float32]:
+def recording(
+    t60_s: float, channels: int = 2, rate_hz: int = RATE_HZ, seed: int = 1
+) -> NDArray[np.float32]:
     t = np.arange(int(1.2 * t60_s * rate_hz)) / rate_hz
-    return (np.random.default_rng(seed).standard_normal((channels, len(t))) * 10 ** (-3 * t / t60_s)).astype(np.float32)
+    return (
+        np.random.default_rng(seed).standard_normal((channels, len(t))) * 10 ** (-3 * t / t60_s)
+    ).astype(np.float32)
 
 
 def t30_s(ir: NDArray[np.floating], rate_hz: int = RATE_HZ) -> float:
@@ -129,7 +133,9 @@ def test_every_control_changes_every_kind_of_room(tmp_path: Path, bank: Bank, ki
 def spectral_centre(ir: NDArray[np.float32]) -> float:
     """Octaves above 1 Hz."""
     power = (np.abs(np.fft.rfft(ir)) ** 2).sum(axis=0)
-    return float((np.log2(np.fft.rfftfreq(ir.shape[1], 1 / RATE_HZ)[1:]) * power[1:]).sum() / power[1:].sum())
+    return float(
+        (np.log2(np.fft.rfftfreq(ir.shape[1], 1 / RATE_HZ)[1:]) * power[1:]).sum() / power[1:].sum()
+    )
 
 
 def centre_s(ir: NDArray[np.float32]) -> float:
@@ -196,7 +202,9 @@ def test_render_shapes_rooms_and_recordings(tmp_path: Path) -> None:
         plain = impulse_through(tmp_path, *arguments)
         long = impulse_through(tmp_path, *arguments, "--set", "decay=2")
         assert t30_s(long) / t30_s(plain) == pytest.approx(2, rel=0.1)
-    back = impulse_through(tmp_path, "--ir", str(tmp_path / "ir.wav"), "--raw-ir", "--set", "reverse=on")
+    back = impulse_through(
+        tmp_path, "--ir", str(tmp_path / "ir.wav"), "--raw-ir", "--set", "reverse=on"
+    )
     ir = recording(0.6)
     room = back[:, : back.shape[1] - 255]  # the impulse's file is 256 frames long
     np.testing.assert_allclose(room[:, 600:][:, ::-1], ir[:, : room.shape[1] - 600], atol=2e-3)

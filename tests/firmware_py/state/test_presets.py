@@ -31,7 +31,9 @@ def test_what_is_saved_is_loaded_by_another_process(presets: Presets, tmp_path) 
         "import sys, json; from pathlib import Path; from firmware_py.state.presets import Presets;"
         "p = Presets(Path(sys.argv[1])).load('great hall'); print(json.dumps(vars(p)))"
     )
-    shown = subprocess.run([sys.executable, "-c", code, tmp_path], capture_output=True, check=True, text=True).stdout
+    shown = subprocess.run(
+        [sys.executable, "-c", code, tmp_path], capture_output=True, check=True, text=True
+    ).stdout
     preset = json.loads(shown)
     assert preset["name"] == "Great Hall"
     assert preset["bank"] == "/banks/halls"
@@ -43,7 +45,13 @@ def test_order_steps_and_numbers(presets: Presets) -> None:
     assert presets.step(None, 1) is None
     for name in ("a", "b", "c"):
         presets.save(name, VALUES)
-    assert [presets.step(current, 1).name for current in (None, "a", "b", "c", "gone")] == ["a", "b", "c", "a", "a"]
+    assert [presets.step(current, 1).name for current in (None, "a", "b", "c", "gone")] == [
+        "a",
+        "b",
+        "c",
+        "a",
+        "a",
+    ]
     assert presets.step("a", -1).name == "c"
     presets.move("c", 0)
     assert presets.names() == ["c", "a", "b"]
@@ -95,7 +103,9 @@ def test_there_is_an_end(presets: Presets) -> None:
 
 
 @given(where=st.floats(0, 1, exclude_max=True), bit=st.integers(0, 7))
-def test_one_flipped_bit_brings_back_the_version_before(tmp_path_factory, where: float, bit: int) -> None:
+def test_one_flipped_bit_brings_back_the_version_before(
+    tmp_path_factory, where: float, bit: int
+) -> None:
     presets = Presets(tmp_path_factory.mktemp("presets"))
     presets.save("a", {"mix": 10.0})
     presets.save("a", {"mix": 20.0})
@@ -103,10 +113,15 @@ def test_one_flipped_bit_brings_back_the_version_before(tmp_path_factory, where:
     data[int(where * len(data))] ^= 1 << bit
     presets.path.write_bytes(data)
     mix = presets.load("a").values["mix"]
-    assert (mix, bool(presets.warning)) in ((10.0, True), (20.0, False))  # white space may flip unseen
+    assert (mix, bool(presets.warning)) in (
+        (10.0, True),
+        (20.0, False),
+    )  # white space may flip unseen
 
 
-@pytest.mark.parametrize("damage", [b"", b"{", b"[]", b"null", b"\xff" * 100, b"[" * 100_000, b" " * 2_000_000])
+@pytest.mark.parametrize(
+    "damage", [b"", b"{", b"[]", b"null", b"\xff" * 100, b"[" * 100_000, b" " * 2_000_000]
+)
 def test_damage_is_told_and_the_next_save_heals(presets: Presets, damage: bytes) -> None:
     presets.save("a", {"mix": 10.0})
     presets.save("b", {"mix": 20.0})
@@ -157,7 +172,11 @@ def test_a_writer_killed_at_any_moment_leaves_a_whole_file(tmp_path) -> None:
         assert presets.names()[0] == "steady"
         assert not presets.warning
         presets.save("steady", VALUES)  # no lock is left behind
-    assert {path.name for path in tmp_path.iterdir()} == {"presets.json", "presets.previous.json", ".presets.lock"}
+    assert {path.name for path in tmp_path.iterdir()} == {
+        "presets.json",
+        "presets.previous.json",
+        ".presets.lock",
+    }
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="changes users")
@@ -190,8 +209,15 @@ def test_every_write_is_synced_before_it_is_named(presets: Presets, monkeypatch)
     calls = []
     fsync, replace = os.fsync, os.replace
     monkeypatch.setattr(
-        os, "fsync", lambda fd: (calls.append("folder" if os.path.isdir(f"/proc/self/fd/{fd}") else "file"), fsync(fd))
+        os,
+        "fsync",
+        lambda fd: (
+            calls.append("folder" if os.path.isdir(f"/proc/self/fd/{fd}") else "file"),
+            fsync(fd),
+        ),
     )
-    monkeypatch.setattr(os, "replace", lambda a, b: (calls.append(os.path.basename(b)), replace(a, b)))
+    monkeypatch.setattr(
+        os, "replace", lambda a, b: (calls.append(os.path.basename(b)), replace(a, b))
+    )
     presets.save("a", {})
     assert calls == ["file", "presets.json", "folder"]

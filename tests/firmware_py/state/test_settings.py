@@ -27,7 +27,9 @@ def test_without_a_file_the_defaults_hold(file: Path) -> None:
 
 def test_what_is_written_is_read(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setenv("NVERB_DATA_DIR", str(tmp_path))
-    kept = Settings(profile="pi-mcp3008", card="hw:USB,0", block_frames=64, periods=3, inputs=1, max_ir_s=2.5)
+    kept = Settings(
+        profile="pi-mcp3008", card="hw:USB,0", block_frames=64, periods=3, inputs=1, max_ir_s=2.5
+    )
     write(kept)
     assert read(path()) == kept
 
@@ -55,7 +57,11 @@ def test_a_bad_file_is_refused_whole_with_the_remedy(file: Path, text: str, told
     file.write_text(text)
     with pytest.raises(UserError) as raised:
         read(file)
-    assert told in str(raised.value) and str(file) in str(raised.value) and "\n" not in str(raised.value)
+    assert (
+        told in str(raised.value)
+        and str(file) in str(raised.value)
+        and "\n" not in str(raised.value)
+    )
 
 
 def test_a_service_with_a_bad_file_plays_with_the_defaults_and_says_so(
@@ -83,7 +89,9 @@ def test_no_bytes_get_through(tmp_path_factory: pytest.TempPathFactory, data: by
         max_size=4,
     )
 )
-def test_whatever_is_accepted_is_in_range(tmp_path_factory: pytest.TempPathFactory, table: dict[str, object]) -> None:
+def test_whatever_is_accepted_is_in_range(
+    tmp_path_factory: pytest.TempPathFactory, table: dict[str, object]
+) -> None:
     from firmware_py.state.settings import checked
 
     try:

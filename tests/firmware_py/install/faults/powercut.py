@@ -52,7 +52,9 @@ class Inode:
                 del data[offset:]
             else:
                 data[len(data) : offset] = bytes(max(0, offset - len(data)))
-                data[offset : offset + len(piece)] = bytes(len(piece)) if choice == "zeros" else piece
+                data[offset : offset + len(piece)] = (
+                    bytes(len(piece)) if choice == "zeros" else piece
+                )
         return bytes(data)
 
 
@@ -116,7 +118,9 @@ class Disk:
                 del folder.names[name]
             else:
                 folder.names[name] = number
-        self._pending.append(Change(tuple((folder.number, name, number) for folder, name, number in names)))
+        self._pending.append(
+            Change(tuple((folder.number, name, number) for folder, name, number in names))
+        )
 
     def do(self, call: str, path: str, path2: str, offset: int, data: bytes) -> None:
         """One recorded call."""
@@ -165,8 +169,12 @@ class Disk:
         if 2**count <= MAX_SUBSETS:
             subsets: list[tuple[bool, ...]] = list(itertools.product((False, True), repeat=count))
         else:
-            subsets = [tuple(place < length for place in range(count)) for length in range(count + 1)]
-            subsets += [tuple(chance.random() < 0.5 for _ in range(count)) for _ in range(MAX_SUBSETS)]
+            subsets = [
+                tuple(place < length for place in range(count)) for length in range(count + 1)
+            ]
+            subsets += [
+                tuple(chance.random() < 0.5 for _ in range(count)) for _ in range(MAX_SUBSETS)
+            ]
         choices = DATA if any(inode.writes for inode in self._inodes.values()) else DATA[:1]
         for subset in subsets:
             names = {number: dict(inode.lasting_names) for number, inode in self._inodes.items()}

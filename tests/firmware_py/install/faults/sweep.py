@@ -41,7 +41,10 @@ FAULTS = {
 CRASHED, REFUSED, DONE, BROKEN = 137, 1, 0, 70
 POINTS = ((0.0, 0.0, 0.0), (1.3, -0.4, -2.0))
 HERE = Path(__file__).parent
-sys.path += [str(HERE.parents[3]), str(HERE.parents[2])]  # as pytest does: the packages, then the tests
+sys.path += [
+    str(HERE.parents[3]),
+    str(HERE.parents[2]),
+]  # as pytest does: the packages, then the tests
 
 
 @dataclass
@@ -75,7 +78,9 @@ class Bench:
         self.built_in = folder / "starter.nvbank"
         shutil.copy(self.old, self.built_in)
 
-    def scenario(self, name: str) -> tuple[Callable[[Path], None], Callable[[Path], None], set[str], str]:
+    def scenario(
+        self, name: str
+    ) -> tuple[Callable[[Path], None], Callable[[Path], None], set[str], str]:
         """What comes before, what is done under faults, which rooms may play then, and which do when it is done."""
 
         def nothing(_: Path) -> None: ...
@@ -89,7 +94,9 @@ class Bench:
 
         def broken_off(data: Path) -> None:
             old(data)
-            (data / "store/incoming" / f"{digest(self.new)}.part").write_bytes(self.new.read_bytes()[:100_000])
+            (data / "store/incoming" / f"{digest(self.new)}.part").write_bytes(
+                self.new.read_bytes()[:100_000]
+            )
 
         def many(data: Path) -> None:
             from firmware_py.state.store import KEPT_SLOTS, Store
@@ -104,13 +111,38 @@ class Bench:
             keep_preset(data, 1)
 
         return {
-            "first install": (nothing, lambda data: install(self.new, data), {"built-in", "new"}, "new"),
+            "first install": (
+                nothing,
+                lambda data: install(self.new, data),
+                {"built-in", "new"},
+                "new",
+            ),
             "install": (old, lambda data: install(self.new, data), {"old", "new"}, "new"),
-            "install, many there": (many, lambda data: install(self.new, data), {"old", "new"}, "new"),
-            "install, begun before": (broken_off, lambda data: install(self.new, data), {"old", "new"}, "new"),
-            "install, from a pipe": (old, lambda data: install(self.new, data, pipe=True), {"old", "new"}, "new"),
+            "install, many there": (
+                many,
+                lambda data: install(self.new, data),
+                {"old", "new"},
+                "new",
+            ),
+            "install, begun before": (
+                broken_off,
+                lambda data: install(self.new, data),
+                {"old", "new"},
+                "new",
+            ),
+            "install, from a pipe": (
+                old,
+                lambda data: install(self.new, data, pipe=True),
+                {"old", "new"},
+                "new",
+            ),
             "use": (both, lambda data: use("new", data), {"old", "new"}, "new"),
-            "use built-in": (both, lambda data: use("built-in", data), {"old", "built-in"}, "built-in"),
+            "use built-in": (
+                both,
+                lambda data: use("built-in", data),
+                {"old", "built-in"},
+                "built-in",
+            ),
             "rollback": (both, lambda data: back_to(data, "new"), {"old", "new"}, "new"),
             "remove": (both, lambda data: remove("new", data), {"old"}, "old"),
             "preset": (preset, lambda data: keep_preset(data, 2), {"old"}, "old"),
@@ -160,7 +192,11 @@ def perform(request: dict[str, object], data: Path, path: Path | None = None) ->
 
 
 def install(path: Path, data: Path, *, pipe: bool = False) -> None:
-    known = {"size": None, "sha256": ""} if pipe else {"size": path.stat().st_size, "sha256": digest(path)}
+    known = (
+        {"size": None, "sha256": ""}
+        if pipe
+        else {"size": path.stat().st_size, "sha256": digest(path)}
+    )
     perform({"do": "install", "name": path.name, **known}, data, path)
 
 
@@ -192,7 +228,11 @@ def keep_preset(data: Path, mix: float) -> None:
     text = {"version": 1, "presets": [{"name": "one", "bank": "", "values": {"mix": mix}}]}
     path = Path(os.environ["NVERB_SWEEP"]) / "preset.json"
     path.write_text(json.dumps(text))
-    perform({"do": "install", "name": path.name, "size": path.stat().st_size, "sha256": digest(path)}, data, path)
+    perform(
+        {"do": "install", "name": path.name, "size": path.stat().st_size, "sha256": digest(path)},
+        data,
+        path,
+    )
 
 
 def hurry(bench: Bench) -> None:
@@ -202,7 +242,9 @@ def hurry(bench: Bench) -> None:
 
     maker.Synthesiser = functools.cache(maker.Synthesiser)  # type: ignore[misc,assignment]
     check = trial.check
-    trial.check = lambda path, *, rooms=(), whole=True: check(path, rooms=((4.5, 4.5, 4.5),), whole=whole)  # type: ignore[assignment]
+    trial.check = lambda path, *, rooms=(), whole=True: check(
+        path, rooms=((4.5, 4.5, 4.5),), whole=whole
+    )  # type: ignore[assignment]
     trial.check(bench.old)
 
 
@@ -243,7 +285,9 @@ def in_fork(what: Callable[[], int | tuple[int, str]]) -> tuple[int, str]:
     return os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]), words.decode()
 
 
-def attempt(work: Callable[[Path], None], data: Path, arm: Callable[[], None]) -> Callable[[], tuple[int, str]]:
+def attempt(
+    work: Callable[[Path], None], data: Path, arm: Callable[[], None]
+) -> Callable[[], tuple[int, str]]:
     """DONE or REFUSED (with one clear line); anything else that is raised ends as BROKEN."""
 
     def run() -> tuple[int, str]:
@@ -317,7 +361,11 @@ def prepared(bench: Bench, before: Callable[[Path], None]) -> Path:
 
 
 def sweep(
-    bench: Bench, scenario: str, fault: str, every: int = 1, each: Callable[[Path], None] = lambda _: None
+    bench: Bench,
+    scenario: str,
+    fault: str,
+    every: int = 1,
+    each: Callable[[Path], None] = lambda _: None,
 ) -> Outcome:
     """One fault at every call (or every `every`-th) of one scenario. `each`: looks at the data folder after a fault, too."""
     faults, outcome = Faults(), Outcome()
@@ -329,7 +377,9 @@ def sweep(
     mode, error = FAULTS[fault]
     for at in range(1, points + 1, every):
         fresh(template, data)
-        status, words = in_fork(attempt(work, data, lambda at=at: faults.arm(data, at, mode, error)))  # type: ignore[misc]
+        status, words = in_fork(
+            attempt(work, data, lambda at=at: faults.arm(data, at, mode, error))
+        )  # type: ignore[misc]
         where = f"{scenario}, {fault} at call {at} of {points}"
         end = {CRASHED: "killed", REFUSED: "refused", DONE: "done all the same"}.get(status)
         if end is None:
@@ -339,7 +389,11 @@ def sweep(
         outcome.cases[f"{end}, plays {plays}"] += 1
         if plays not in allowed or complaints:
             outcome.wrong.append(f"{where}: plays {plays} {complaints}")
-        if status == REFUSED and mode == FAIL and plays not in (allowed - {finally_plays} or allowed):
+        if (
+            status == REFUSED
+            and mode == FAIL
+            and plays not in (allowed - {finally_plays} or allowed)
+        ):
             outcome.wrong.append(f"{where}: said it was refused, and plays {plays}")
         if status == REFUSED and ("is in force all the same" in words) != (
             plays not in (allowed - {finally_plays} or allowed)
@@ -351,7 +405,9 @@ def sweep(
         status, words = in_fork(attempt(work, data, lambda: faults.arm(Path("/nowhere"))))
         plays, complaints = playing(bench, data)
         if status != DONE or plays != finally_plays or complaints or leftovers(data):
-            outcome.wrong.append(f"{where}, then again: {status} {words} plays {plays} {complaints} {leftovers(data)}")
+            outcome.wrong.append(
+                f"{where}, then again: {status} {words} plays {plays} {complaints} {leftovers(data)}"
+            )
     return outcome
 
 
@@ -388,7 +444,9 @@ def power_cuts(bench: Bench, scenario: str, every: int = 1) -> Outcome:
                 outcome.wrong.append(f"{where}: plays {plays} {complaints}")
             status, words = in_fork(attempt(work, data, lambda: faults.arm(Path("/nowhere"))))
             plays, complaints = playing(bench, data)
-            if status == REFUSED:  # what was received before may be damaged: then it is asked for anew
+            if (
+                status == REFUSED
+            ):  # what was received before may be damaged: then it is asked for anew
                 status, words = in_fork(attempt(work, data, lambda: faults.arm(Path("/nowhere"))))
                 plays, complaints = playing(bench, data)
             if status != DONE or plays != finally_plays or complaints or leftovers(data):
@@ -442,11 +500,15 @@ def sounds(bench: Bench, scenario: str, points: int) -> Outcome:
         at for at in range(last, 0, -1) if kill(at) != finally_plays
     )  # dies before its call: the last old one
     spread = {1 + number * (switch - 1) // (points // 2) for number in range(points // 2)}
-    for at in sorted({switch - 1, switch, switch + 1, last} | spread if points > 2 else {switch, switch + 1}):
+    for at in sorted(
+        {switch - 1, switch, switch + 1, last} | spread if points > 2 else {switch, switch + 1}
+    ):
         plays = kill(at)
         where = f"{scenario}, killed at call {at} of {last}"
         source = (
-            Bank.open(getattr(bench, plays)) if plays in ("old", "new") else source.installed_rooms(lambda _: None)[0]
+            Bank.open(getattr(bench, plays))
+            if plays in ("old", "new")
+            else source.installed_rooms(lambda _: None)[0]
         )
         error_db = heard(source)
         outcome.cases[f"sounds as {plays}"] += 1
@@ -477,7 +539,9 @@ def main() -> int:
     which = parser.add_mutually_exclusive_group(required=True)
     which.add_argument("--all", action="store_true")
     which.add_argument("--quick", action="store_true")
-    parser.add_argument("--only", choices=SCENARIOS, metavar="SCENARIO", help="with --all: this one")
+    parser.add_argument(
+        "--only", choices=SCENARIOS, metavar="SCENARIO", help="with --all: this one"
+    )
     args = parser.parse_args()
     scenarios = (args.only,) if args.only else SCENARIOS
     if "NVERB_SWEEP" not in os.environ:
@@ -499,11 +563,16 @@ def main() -> int:
         total += outcome.total
         wrong += outcome.wrong
     os.environ.pop("LD_PRELOAD", None)  # not for the pedal's processes
-    for scenario, points in (("install", 6), ("first install", 2)) if args.all else (("install", 2),):
+    for scenario, points in (
+        (("install", 6), ("first install", 2)) if args.all else (("install", 2),)
+    ):
         if scenario in scenarios:
             outcome = sounds(bench, scenario, points)
             ends = ", ".join(f"{count} {end}" for end, count in sorted(outcome.cases.items()))
-            print(f"{scenario:24} {'killed, then started':22} {outcome.total:4} points: {ends}", flush=True)
+            print(
+                f"{scenario:24} {'killed, then started':22} {outcome.total:4} points: {ends}",
+                flush=True,
+            )
             total += outcome.total
             wrong += outcome.wrong
     print(f"{total} points, {len(wrong)} wrong")
@@ -515,7 +584,9 @@ def main() -> int:
 def start_anew() -> int:
     with tempfile.TemporaryDirectory(prefix="nverb-sweep-", dir="/dev/shm") as folder:
         library = Path(folder) / "faults.so"
-        subprocess.run(["cc", "-shared", "-fPIC", "-O1", "-o", library, HERE / "faults.c", "-ldl"], check=True)
+        subprocess.run(
+            ["cc", "-shared", "-fPIC", "-O1", "-o", library, HERE / "faults.c", "-ldl"], check=True
+        )
         runtime = Path(folder) / "runtime"
         runtime.mkdir()
         environment = os.environ | {
