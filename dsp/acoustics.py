@@ -1,4 +1,5 @@
-"""Room acoustics of impulse responses after ISO 3382-1: decay curves, T30, EDT, C50 and the direct-to-reverberant ratio, per octave.
+"""Room acoustics of impulse responses after ISO 3382-1: decay curves, T30, EDT, C50 and the
+direct-to-reverberant ratio, per octave.
 
 NumPy only. Desktop tools and the control process call it, never the audio process.
 """
@@ -19,19 +20,22 @@ OCTAVES_HZ = (63.0, 125.0, 250.0, 500.0, 1000.0, 2000.0, 4000.0, 8000.0)
 EARLY_S = 0.05
 """C50's limit between early and late."""
 DIRECT_S = 0.0025
-"""What arrives up to here is the direct sound: shorter than the detour of the first reflection in all but the smallest rooms."""
+"""The direct sound ends here: shorter than the delay of the first reflection in all but the
+smallest rooms."""
 ONSET_DB = -20.0
-"""An IR starts where it first comes this near to its peak (ISO 3382-1, 5.3.2)."""
+"""An IR starts at the first sample within this of its peak (ISO 3382-1, 5.3.2)."""
 CURVE_STEP_S = 0.001
-"""Decay curves are kept at this step."""
+"""Time step of decay curves."""
 
 _PAD_S = 0.75
-"""Silence around the IR for what the filters ring: at 63 Hz they fall by 60 dB in less than half of this."""
+"""Silence around the IR for the ringing of the filters: at 63 Hz it falls by 60 dB in less than
+half of this."""
 
 
 @dataclass(frozen=True)
 class RoomAcoustics:
-    """Figures of one IR, float64 (octaves,) each; NaN where the rate or the decay does not reach far enough.
+    """Figures of one IR, float64 (octaves,) each; NaN where the rate or the decay range is too
+    small.
 
     `curve_db` (octaves, points): the backward-integrated decay, 0 dB at t = 0, every CURVE_STEP_S.
     """
@@ -44,8 +48,9 @@ class RoomAcoustics:
 
 
 def octave_response(hz: Floats, centre_hz: float, rate_hz: float) -> NDArray[np.complex128]:
-    """Complex response of an octave filter at `hz`: Butterworth, order 3 on each side (class 1 of IEC 61260-1), bilinear transform."""
-    # The prototype's own frequency is q; 0 Hz and the Nyquist frequency lie at infinity there, and 1e9 is as good.
+    """Complex response of an octave filter at `hz`: Butterworth, order 3 on each side (class 1 of
+    IEC 61260-1), bilinear transform."""
+    # q is the frequency of the prototype; 0 Hz and the Nyquist frequency map to infinity, here 1e9.
     warped = np.tan(np.pi * np.clip(np.asarray(hz, float) / rate_hz, 1e-12, 0.5 - 1e-12))
     low, high = np.tan(np.pi * centre_hz / rate_hz * np.array([np.sqrt(0.5), np.sqrt(2.0)]))
     q = 1j * np.clip((warped - low * high / warped) / (high - low), -1e9, 1e9)
@@ -53,25 +58,25 @@ def octave_response(hz: Floats, centre_hz: float, rate_hz: float) -> NDArray[np.
 
 
 def onset(ir: NDArray[np.float32]) -> int:
-    """Index of the sample where the direct sound begins: the first within ONSET_DB of the peak. 0 for silence."""
+    """Index of the sample where the direct sound begins: the first within ONSET_DB of the peak. 0
+    for silence."""
     level = np.abs(ir)
     return int(np.argmax(level >= level.max() * 10 ** (ONSET_DB / 20)))
 
 
 def measure(ir: NDArray[np.float32], rate_hz: int, *, start: int | None = None) -> RoomAcoustics:
-    """Figures of a mono IR, (taps,); `start`: its onset where that is known, else it is looked for.
+    """Figures of a mono IR, (taps,); `start`: its onset, detected if None.
 
-    Octave filters run backwards in time, so that their ringing lies before the onset and not in the decay (Jacobsen & Rindel 1987).
-    Early, late and direct parts are cut out before they are filtered: no filter's delay moves energy over the limits. Background noise
-    is estimated at the end of the IR (`noise_power`), taken away, and the integration ends where the decay sinks into it.
+    Octave filters run backwards in time, so they ring before the onset and not in the decay
+    (Jacobsen & Rindel 1987). Early, late and direct parts are cut before filtering, so that filter
+    delays move no energy across the limits. Background noise is estimated at the end of the IR
+    (`noise_power`) and subtracted; the integration ends where the decay reaches it.
 
     Raises ValueError for an IR that is not one-dimensional, InvalidValue for one without energy.
     """
     sound = np.asarray(ir, np.float64)
-    if sound.ndim != 1:
-        raise ValueError(f"an IR of shape {sound.shape}: acoustics are measured on one channel")
-    if not np.abs(sound).max(initial=0.0) > 0:
-        raise InvalidValue("the IR is silent: there is nothing to measure")
+    if sound.ndim != 1 or not np.abs(sound).max(initial=0.0) > 0:
+        raise ValueError("acoustics need one channel that is not silent")
     sound = sound[onset(ir) if start is None else start :]
     pad = int(_PAD_S * rate_hz)
     frames = 1 << (len(sound) + 2 * pad - 1).bit_length()
@@ -92,9 +97,7 @@ def measure(ir: NDArray[np.float32], rate_hz: int, *, start: int | None = None) 
             continue
         response = octave_response(hz, centre, rate_hz)
         filtered = np.fft.irfft(whole_spectrum * response.conj(), frames)
-        before = float(
-            np.sum(filtered[-pad:] ** 2)
-        )  # rang before the onset: the circular transform has it at the end
+        before = float(np.sum(filtered[-pad:] ** 2))  # ringing before the onset, wrapped to the end
         energy = filtered[: len(sound)] ** 2
         blocks = np.add.reduceat(energy, np.arange(0, len(sound), step))
         blocks = without_noise(blocks, np.full(len(blocks), step / rate_hz), centre * np.sqrt(0.5))
@@ -122,9 +125,11 @@ def _ratio_db(above: float, below: float) -> float:
 
 
 def decay_time_s(curve_db: Floats, time_s: Floats, top_db: float, bottom_db: float) -> float:
-    """60 dB over the slope of the least-squares line through a decay between two levels, seconds; NaN where it does not get there.
+    """Decay time in seconds: 60 dB over the slope of the least-squares line between two levels; NaN
+    if the curve does not reach them.
 
-    The curve, (points,), falls; it is read at 256 equally spaced times between its crossings of the two levels.
+    The curve, (points,), falls; it is sampled at 256 equally spaced times between its crossings of
+    the two levels.
     """
     if not curve_db[-1] <= bottom_db:
         return float("nan")
@@ -137,11 +142,11 @@ def decay_time_s(curve_db: Floats, time_s: Floats, top_db: float, bottom_db: flo
 
 
 def noise_power(energy: Floats, length_s: Floats, bandwidth_hz: float) -> float:
-    """Energy per second of the background noise of a recorded decay; 0 where there is none to be seen.
+    """Energy per second of the background noise of a recorded decay; 0 if none is detected.
 
-    `energy` (blocks,) and their lengths, of a band of `bandwidth_hz`. There is noise where the level falls by less than NOISE_FALL_DB
-    (and twice what chance makes of it) from the last but one to the last tenth of the recording; its very end is left out, for it is
-    often faded.
+    `energy` (blocks,) and their lengths, of a band of `bandwidth_hz`. There is noise if the level
+    falls by less than NOISE_FALL_DB (plus twice the standard deviation) from the last but one to
+    the last tenth of the recording. The very end is ignored: it is often faded out.
     """
     if len(energy) < 20:
         return 0.0
@@ -158,19 +163,22 @@ def noise_power(energy: Floats, length_s: Floats, bandwidth_hz: float) -> float:
 
 NOISE_FALL_DB = 1.0
 KNEE_DB = 6.0
-"""A decay is believed down to this above the noise, and goes on from there as it fell over the FIT_DB above."""
+"""A decay is used down to this level above the noise and extrapolated below it, from the FIT_DB
+above."""
 FIT_DB = 20.0
 
 
 def without_noise(energy: Floats, length_s: Floats, bandwidth_hz: float) -> Floats:
-    """A decay (blocks,) with its background noise taken away and its end, which the noise hid, continued exponentially.
+    """A decay (blocks,) without its background noise; the end that the noise masks is extrapolated
+    exponentially.
 
-    ISO 3382-1 corrects the integral for the part that is cut off in the same way. Without noise: as it is.
+    ISO 3382-1 corrects the integral for the truncated part in the same way. Returned unchanged if
+    there is no noise.
     """
     floor = noise_power(energy, length_s, bandwidth_hz)
     if floor <= 0:
         return energy
-    # Smoothed over about 30 blocks, or a tenth of a second: single blocks are as random as the noise is.
+    # Smoothed over about 30 blocks or a tenth of a second: single blocks are as random as noise.
     edge = np.concatenate([[0.0], np.cumsum(length_s)])
     total = np.concatenate([[0.0], np.cumsum(energy)])
     middle = (edge[1:] + edge[:-1]) / 2

@@ -1,7 +1,8 @@
-"""Impulse response -> energy map: the way back from what `dsp.synthesis` does. NumPy only.
+"""Impulse response -> energy map, the inverse of `dsp.synthesis`. NumPy only.
 
-The spectrum is cut into the map's bands with power-complementary windows; each band's inverse transform at its own rate gives the
-energy over time, which is summed over the frames: cells and direct sound add up to the IR's energy from the lowest band on.
+The spectrum is cut into the map's bands with power-complementary windows; each band's inverse
+transform at its own rate gives the energy over time, which is summed over the frames. Cells and
+direct sound add up to the IR's energy from the lowest band up.
 """
 
 from __future__ import annotations
@@ -16,16 +17,17 @@ from dsp.errors import InvalidValue
 Floats = NDArray[np.float32]
 
 DIRECT_ABOVE_DB = 6.0
-"""There is a direct sound where the first DIRECT_S hold this much more energy than the DIRECT_S after them."""
+"""An IR has a direct sound if its first DIRECT_S have more energy than the next by this."""
 
 
 def band_windows(
     hz: NDArray[np.float64], grid: Grid = DEFAULT_GRID
 ) -> list[tuple[slice, NDArray[np.float64]]]:
-    """For each band which of the ascending `hz` it covers, and its amplitude there; squares add up to 1 between the outer centres.
+    """For each band the range of the ascending `hz` that it covers, and its amplitude there. The
+    squares add up to 1 between the outer centres.
 
-    The highest band takes all above its centre. Below the lowest the windows end as they begin: DC and rumble that no one hears, but
-    that lasts, are no part of a room.
+    The highest band includes everything above its centre. The lowest band rolls off below its
+    centre: long inaudible DC and rumble are not part of a room.
     """
     erb, centre = hz_to_erb(hz), hz_to_erb(grid.centre_hz)
     step = centre[1] - centre[0]
@@ -50,16 +52,15 @@ def analyse(
     start: int | None = None,
     clean: bool = True,
 ) -> EnergyMap:
-    """The map of a mono IR, float32 (taps,). `start`: its onset, else it is looked for. `clean`: take background noise away.
+    """The map of a mono IR, float32 (taps,). `start`: its onset, detected if None. `clean`:
+    subtract background noise.
 
-    Bands beyond the rate's Nyquist frequency are at the floor. Raises InvalidValue for silence, ValueError
-    for more than one channel.
+    Bands beyond the rate's Nyquist frequency are at the floor. Raises ValueError for silence or
+    more than one channel.
     """
     sound = np.asarray(ir, np.float64)
-    if sound.ndim != 1:
-        raise ValueError(f"an IR of shape {sound.shape}: a map is made of one channel")
-    if not np.abs(sound).max(initial=0.0) > 0:
-        raise InvalidValue("the IR is silent: no map can be made of it")
+    if sound.ndim != 1 or not np.abs(sound).max(initial=0.0) > 0:
+        raise ValueError("a map needs one channel that is not silent")
     sound = sound[onset(ir) if start is None else start :]
     direct = int(DIRECT_S * rate_hz)
     fade = np.zeros(len(sound))
@@ -79,7 +80,7 @@ def analyse(
         ).bit_length()
     )
     hz = np.fft.rfftfreq(frames, 1 / rate_hz).astype(np.float64)
-    scale = np.sqrt(2.0 / frames)  # of a one-sided spectrum, so that squares sum to energy
+    scale = np.sqrt(2.0 / frames)  # one-sided spectrum: the squares sum to the energy
     spectrum = np.fft.rfft(sound - pulse, frames) * scale
     pulse_power = np.abs(np.fft.rfft(pulse, frames) * scale) ** 2
     length_s = frames / rate_hz
@@ -96,7 +97,8 @@ def analyse(
         energy = np.abs(np.fft.ifft(inside, size)) ** 2 * size
         step_s = length_s / size
         taken = min(int(taken_s / step_s), size)
-        # What the band's window spread before the onset, the circular transform has at the end: it belongs to the start.
+        # The circular transform wraps energy before the onset (from the band's window) to the end;
+        # move it to the start.
         spread = int(max(taken, size - 0.2 / step_s))
         energy[0] += energy[spread:].sum()
         body = energy[:taken]
@@ -114,7 +116,7 @@ def analyse(
 
 
 def _clean(energy: NDArray[np.float64], step_s: float, bandwidth_hz: float) -> NDArray[np.float64]:
-    """`without_noise` on blocks of 5 ms or more, its gain carried over to the single samples."""
+    """`without_noise` on blocks of 5 ms or more, its gain applied to the single samples."""
     block = max(1, int(0.005 / step_s))
     edges = np.arange(0, len(energy), block)
     blocks = np.add.reduceat(energy, edges)

@@ -1,6 +1,8 @@
-"""Rooms as energy maps: log energy over ERB-spaced bands and time frames that lengthen as the sound decays.
+"""Rooms as energy maps: log energy over ERB-spaced bands and time frames that lengthen as the sound
+decays.
 
-A map says nothing of a sampling rate of the output or of phases: `dsp.synthesis` turns it into an impulse response at any rate.
+A map has no sampling rate and no phases: `dsp.synthesis` turns it into an impulse response at any
+rate.
 """
 
 from __future__ import annotations
@@ -14,7 +16,7 @@ from numpy.typing import ArrayLike, NDArray
 BANDS = 64
 FRAMES = 128
 FLOOR_DB = -120.0
-"""Level below a map's loudest cell that counts as silence."""
+"""Cells this far below a map's loudest cell are silence."""
 
 
 def hz_to_erb(hz: ArrayLike) -> NDArray[np.float64]:
@@ -29,9 +31,11 @@ def erb_to_hz(erb: ArrayLike) -> NDArray[np.float64]:
 
 @dataclass(frozen=True)
 class Grid:
-    """The cells of a map: `bands` equal steps of ERB-rate between two centres, `frames` of exponentially growing length.
+    """The cells of a map: `bands` equal steps of ERB-rate between two centres, `frames` of
+    exponentially growing length.
 
-    The first frame lasts `first_frame_s`; frame edges are `a * (exp(b * i) - 1)` with a and b such that the last is `duration_s`.
+    The first frame lasts `first_frame_s`; frame edges are `a * (exp(b * i) - 1)` with a and b such
+    that the last is `duration_s`.
     """
 
     bands: int = BANDS
@@ -92,9 +96,10 @@ DEFAULT_GRID = Grid()
 class EnergyMap:
     """A room.
 
-    `level_db`: float32 (bands, frames), 10 log10 of the energy per second of the IR in each cell; absolute level is free (the
-    synthesiser normalises loudness). `direct_db`: energy of the direct sound, an impulse at t = 0 not contained in `level_db`,
-    float32 (bands,), 10 log10 of energy, on the same reference; None where the room has none (plates, swells).
+    `level_db`: float32 (bands, frames), 10 log10 of the energy per second of the IR in each cell;
+    absolute level is free (the synthesiser normalises loudness). `direct_db`: energy of the direct
+    sound, an impulse at t = 0 not contained in `level_db`, float32 (bands,), 10 log10 of energy,
+    with the same reference; None if the room has none (plates, swells).
     """
 
     level_db: NDArray[np.float32]
@@ -104,11 +109,12 @@ class EnergyMap:
     def __post_init__(self) -> None:
         if self.level_db.shape != (self.grid.bands, self.grid.frames):
             raise ValueError(
-                f"level_db has shape {self.level_db.shape}, the grid wants ({self.grid.bands}, {self.grid.frames})"
+                f"level_db has shape {self.level_db.shape}, "
+                f"expected ({self.grid.bands}, {self.grid.frames})"
             )
         if not np.isfinite(self.level_db).all():
             raise ValueError("level_db has values that are not finite")
         if self.direct_db is not None and self.direct_db.shape != (self.grid.bands,):
             raise ValueError(
-                f"direct_db has shape {self.direct_db.shape}, the grid wants ({self.grid.bands},)"
+                f"direct_db has shape {self.direct_db.shape}, expected ({self.grid.bands},)"
             )

@@ -1,6 +1,7 @@
-"""The errors that a person can mend. All packages stand on this one, so that each may raise them.
+"""Errors that a user can fix. All packages import this module, so each may raise them.
 
-A command prints such an error as one line and exits with its status; any other exception is a bug, and its traceback is logged.
+A command prints such an error as one line and exits with its status. Any other exception is a bug,
+and its traceback is logged.
 """
 
 from __future__ import annotations
@@ -9,7 +10,7 @@ from collections.abc import Iterable
 
 
 class UserError(Exception):
-    """One line: what was wrong, where, and what to do. `status`: the exit status of the command."""
+    """One line: what is wrong, where, and what to do. `status`: the exit status of the command."""
 
     def __init__(self, message: str, status: int = 1) -> None:
         super().__init__(message)
@@ -17,7 +18,7 @@ class UserError(Exception):
 
 
 class InvalidValue(UserError, ValueError):
-    """A value that a user gave is not one that it may be."""
+    """A value from the user is invalid."""
 
 
 def did_you_mean(name: str, known: Iterable[str], count: int = 1, cutoff: float = 0.6) -> str:
@@ -33,7 +34,7 @@ def did_you_mean(name: str, known: Iterable[str], count: int = 1, cutoff: float 
 
 
 def reason(error: BaseException) -> str:
-    """What went wrong in one line: an OSError without its number, with the file."""
+    """The error in one line; for an OSError the file and the text without the number."""
     if isinstance(error, OSError) and error.strerror:
         name = f"{error.filename}: " if error.filename is not None else ""
         return f"{name}{error.strerror}"

@@ -1,7 +1,9 @@
-"""Carriers made flat: noise whose energy in each band and stretch of time is one, so that a map's cells come out as they are asked for.
+"""Flat carriers: noise with unit energy in each band and time interval, so that the synthesis has
+the exact energy of each cell of the map.
 
-A carrier of unit magnitude is flat by itself, but its neighbours reach into its band, and the two channels of a stereo IR into each
-other: their sums are louder here and softer there, by chance. `flatten` takes the chance out, once, when the carriers are made.
+A carrier of unit magnitude is flat by itself, but neighbouring carriers overlap its band and the
+two channels of a stereo IR correlate by chance, so the sums fluctuate. `flatten` removes these
+fluctuations, once, when the carriers are made.
 """
 
 from __future__ import annotations
@@ -14,16 +16,19 @@ from numpy.typing import NDArray
 
 ROUNDS = 6
 BLUR_S, BLUR_SAMPLES = 0.05, 4
-"""Energies are evened out over this half-width, and no finer than this many samples of a band: what is finer is the band's own."""
+"""Energies are equalised over this half-width, but at least over this many samples of a band: finer
+structure is inherent in the band."""
 UNIT, UNIT_S = 0.5, 0.1
-"""Near the start, for UNIT_S, single samples are drawn back towards unit magnitude: a short room has but a few of each low band."""
+"""Near the start, with this time constant, single samples are pulled towards unit magnitude: a
+short room has only a few samples of each low band."""
 UNIT_UNTIL_S = 18 * UNIT_S
-"""After that it is less than a float32 shows."""
+"""Beyond this time the effect is below float32 resolution."""
 
 
 @dataclass(frozen=True)
 class Carrier:
-    """A band's part in a spectrum: `samples` complex64 (channels, n), transformed, times `window` (n,), from bin `first` on."""
+    """A band's part of a spectrum: the transform of `samples`, complex64 (channels, n), times
+    `window` (n,), from bin `first` on."""
 
     first: int
     window: NDArray[np.float64]
@@ -31,9 +36,9 @@ class Carrier:
 
 
 def flatten(carriers: Sequence[Carrier], bins: int, seconds: float, kept_s: float = 0.0) -> None:
-    """Changes the samples in place until each band of the sum of all has the same energy per second everywhere, in either channel, and
-    the two channels of a band nothing in common. `seconds`: what the samples cover; those before `kept_s` stay as they are.
-    About 0.1 s of work for 4 s of carriers."""
+    """Changes the samples in place until each band of the sum of all carriers has constant energy
+    per second in both channels, and the channels of a band are uncorrelated. `seconds`: duration of
+    the samples; those before `kept_s` do not change. Takes about 0.1 s for 4 s of carriers."""
     blurs = [_blur(carrier.samples.shape[1], seconds) for carrier in carriers]
     windows = [
         (carrier.window / np.sqrt(len(carrier.window))).astype(np.float32) for carrier in carriers
@@ -41,7 +46,8 @@ def flatten(carriers: Sequence[Carrier], bins: int, seconds: float, kept_s: floa
     backs = [
         (carrier.window * np.sqrt(len(carrier.window))).astype(np.float32) for carrier in carriers
     ]
-    # Windows are power-complementary: what a band's window lets through of all bands has the power window ** 2, not window ** 4.
+    # The windows are power-complementary: through a band's window the sum of all bands has the
+    # power window ** 2, not window ** 4.
     wanted = [float(np.sum(carrier.window**2)) / len(carrier.window) for carrier in carriers]
     drawn = [_drawn(carrier.samples.shape[1], seconds) for carrier in carriers]
     for _ in range(ROUNDS):
@@ -68,19 +74,20 @@ def flatten(carriers: Sequence[Carrier], bins: int, seconds: float, kept_s: floa
 
 
 def _square(values: NDArray[np.complexfloating]) -> NDArray[np.float32]:
-    """Square magnitudes, without the root that `abs` takes."""
+    """Squared magnitudes, without the square root of `abs`."""
     return np.asarray(values.real**2 + values.imag**2)
 
 
 def _drawn(size: int, seconds: float) -> NDArray[np.float32]:
-    """The power of the square magnitude that draws each of a band's first samples towards 1."""
+    """Exponent of the squared magnitude that pulls each of a band's first samples towards 1."""
     step_s = seconds / size
     at_s = np.arange(min(size, int(UNIT_UNTIL_S / step_s) + 1)) * step_s
     return np.asarray(-UNIT / 2 * np.exp(-at_s / UNIT_S), np.float32)
 
 
 def _blur(size: int, seconds: float) -> NDArray[np.float32]:
-    """Transform of a raised cosine of BLUR_S (or BLUR_SAMPLES) around 0, of unit sum, for `size` samples in a circle."""
+    """Transform of a raised cosine of unit sum, half-width BLUR_S (or BLUR_SAMPLES), centred on 0,
+    for `size` circular samples."""
     half = min(max(BLUR_SAMPLES, BLUR_S * size / seconds), size / 2)
     away = np.minimum(np.arange(size), size - np.arange(size))
     kernel = np.where(away < half, 0.5 + 0.5 * np.cos(np.pi * np.minimum(away / half, 1.0)), 0.0)

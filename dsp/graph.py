@@ -1,11 +1,15 @@
-"""The pyo graph: built once, before audio starts, around the C engine's three callables.
+"""The pyo graph around the C engine's three callables; built once, before audio starts.
 
-    Input --> TableFill --> [engine.process] --> TableScan (wet) --+
-                                   |                               v
-                                   +-----------> TableScan (dry) --+--> TableFill --> [engine.finish] --> TableScan --> out
+    Input -> TableFill -> [engine.process] -> TableScan (wet) -+
+                               |                               v
+                               +------------> TableScan (dry) -+-> TableFill -> [engine.finish]
+                                                                                      |
+                                                                                      v
+                                                                              TableScan -> out
 
-pyo runs its objects in the order of their making, so that each block passes all of it: no block of latency is added. Imports
-pyo only, and NumPy offline; called by the audio process, and offline by the renderer and the tests.
+pyo runs its objects in the order of their creation, so each block passes the complete graph without
+additional latency. Imports pyo only, and NumPy offline. Called by the audio process, and offline by
+the renderer and the tests.
 """
 
 from __future__ import annotations
@@ -28,10 +32,12 @@ if TYPE_CHECKING:
 
 
 class Graph:
-    """The objects of the signal path on a booted pyo server; holds them, for pyo itself does not."""
+    """The objects of the signal path on a booted pyo server. Keeps references to them: pyo does
+    not."""
 
     def __init__(self, port: _engine.Port) -> None:
-        """`port`: made for the server's block size and rate. Raises ValueError if it does not fit. Before audio starts."""
+        """`port`: of the server's block size and rate. Raises ValueError if it does not fit. Call
+        before audio starts."""
         frames, inputs = port.block_frames, port.inputs
         tables = {
             name: pyo.DataTable(size=frames, chnls=channels)
@@ -47,7 +53,7 @@ class Graph:
             name: [table.getBuffer(c) for c in range(len(table))] for name, table in tables.items()
         }
         self.engine = _engine.Engine(port, **views)
-        # The order of these lines is the order of work in each block.
+        # The order of these lines is the order of processing in each block.
         begin = _each_block(self.engine.begin)
         raw = pyo.Input(list(range(inputs)))
         fill = pyo.TableFill(raw, tables["inputs"])
@@ -61,15 +67,17 @@ class Graph:
 
 
 def _each_block(callback: _engine.Callback) -> object:
-    """pyo calls it at this place in each block. Its own wrapper would add a weak reference and a Python call to each."""
+    """Makes pyo call it at this point of each block. pyo's own wrapper would add a weak reference
+    and a Python call."""
     caller = pyo.CallAlways_base(callback, None)
     caller.play()
     return caller
 
 
 def jack_server(client: str, inputs: int, *, connect: bool) -> Any:
-    """A pyo server for JACK, not yet booted: `boot()` raises nothing, so ask `getIsBooted()`. `connect`: to the system's ports,
-    named one by one, for there may be more of them than channels."""
+    """A pyo server for JACK, not yet booted. `boot()` does not raise: check `getIsBooted()`.
+    `connect`: connect it to the system's ports, by name, because there may be more ports than
+    channels."""
     server = pyo.Server(
         sr=48000,
         nchnls=2,
@@ -88,14 +96,16 @@ def jack_server(client: str, inputs: int, *, connect: bool) -> Any:
 
 
 def settle_memory() -> None:
-    """Frees what building left behind and turns garbage collection off for good. After the graph is built, before audio."""
+    """Collects garbage once and then disables the collector. Call after the graph is built, before
+    audio starts."""
     gc.collect()
     gc.freeze()
     gc.disable()
 
 
 class OfflineGraph:
-    """The same graph on a server that is driven by hand: block in, block out, no sound card. One at a time in a process."""
+    """The same graph on a manually driven server: block in, block out, no sound card. One at a time
+    in a process."""
 
     def __init__(
         self,
@@ -126,8 +136,8 @@ class OfflineGraph:
         self._graph: Graph | None = None
 
     def start(self, settle_s: float = 0.02) -> None:
-        """Builds the graph on the parameters and the IR that the port holds by now, and runs silence through it until the server's
-        fade-in and the first IR's crossfade are over."""
+        """Builds the graph with the port's parameters and IR, and runs silence through it until the
+        server's fade-in and the first IR's crossfade are over."""
         self._graph = Graph(self.port)
         self.server.start()
         blocks = int(settle_s * self.port.rate_hz / self.port.block_frames) + 2
@@ -140,7 +150,8 @@ class OfflineGraph:
                 break
 
     def process(self, block: Floats) -> Floats:
-        """One block (block_frames, inputs) -> (block_frames, 2), a view that the next call overwrites."""
+        """One block (block_frames, inputs) -> (block_frames, 2), a view that the next call
+        overwrites."""
         self._input[:] = block
         self.server.process()
         return self._output
@@ -151,8 +162,8 @@ class OfflineGraph:
 
 
 def _at(address: str, frames: int, channels: int) -> Floats:
-    """A view of the server's interleaved buffer, whose address pyo gives as hexadecimal text."""
-    import numpy as np  # the audio process never comes here, and has no use for NumPy's 50 MB
+    """A view of the server's interleaved buffer; pyo gives its address as hexadecimal text."""
+    import numpy as np  # not at the top: the audio process must not load NumPy (50 MB)
 
     array = (ctypes.c_float * (frames * channels)).from_address(int(address, 16))
     return np.ctypeslib.as_array(array).reshape(frames, channels)

@@ -1,4 +1,5 @@
-"""Of pyo what the graph is made of. All of it would be more locked memory (`nverb bench memory`) and time at the start."""
+"""Imports only the pyo classes that the graph uses: less locked memory (`nverb bench memory`) and a
+faster start than all of pyo."""
 
 from __future__ import annotations
 
@@ -13,18 +14,16 @@ from typing import Any
 
 NAMES = ("Server", "Input", "DataTable", "TableFill", "TableScan", "CallAlways_base")
 PARTS = ("server", "generators", "tables", "tableprocess", "_core")
-"""Modules of pyo.lib in which they are, in pyo 1.1."""
+"""The modules of pyo.lib that define them, in pyo 1.1."""
 
 
 def load() -> SimpleNamespace:
-    """These classes of pyo; raises ImportError where there is no pyo, or none that has them."""
-    os.environ["PYO_GUI_WX"] = "0"  # read when pyo is imported: no search for a window system
+    """The classes NAMES of pyo. Raises ImportError if pyo is missing or does not have them."""
+    os.environ["PYO_GUI_WX"] = "0"  # read by pyo's import: do not look for a GUI
     tkinter = sys.modules.get("tkinter")
-    sys.modules["tkinter"] = None  # type: ignore[assignment]  # nor for another one: Tk and X11 would take 4 MB
+    sys.modules["tkinter"] = None  # type: ignore[assignment]  # nor load Tk and X11: 4 MB
     try:
-        with contextlib.redirect_stdout(
-            io.StringIO()
-        ):  # it advertises window systems where there is none
+        with contextlib.redirect_stdout(io.StringIO()):  # pyo prints a hint about GUIs
             found = _parts() or vars(importlib.import_module("pyo"))
     finally:
         del sys.modules["tkinter"]
@@ -37,8 +36,8 @@ def load() -> SimpleNamespace:
 
 
 def _parts() -> dict[str, Any]:
-    """What PARTS define, from a package `pyo` whose own code, which imports everything, does not run; empty where they are elsewhere.
-    Who imports pyo later gets it whole."""
+    """The definitions of PARTS, imported without running pyo's `__init__`, which imports
+    everything. Empty if pyo has other modules. A later `import pyo` still gets the full package."""
     spec = importlib.util.find_spec("pyo")
     if "pyo" in sys.modules or spec is None or spec.origin is None:
         return {}
@@ -51,7 +50,7 @@ def _parts() -> dict[str, Any]:
     sys.modules["pyo"] = package
     found: dict[str, Any] = {}
     try:
-        # A wheel with libraries in it: the system's JACK goes before.
+        # A wheel that bundles libraries: the system's JACK has priority.
         if os.path.isdir(f"{os.path.dirname(spec.origin)}.libs"):
             importlib.import_module("pyo._linux_wheel_fix_symlinks")
         for part in PARTS:

@@ -1,9 +1,9 @@
-"""Recorded IRs as rooms like any other: a map, plus the recording's own carriers in place of noise.
+"""Recorded IRs as rooms: a map, with the recording's own carriers instead of noise.
 
-A recording is cut into the synthesiser's bands; what is left of a band when its smoothed level is taken away is its carrier. The
-carriers under the map's own levels give the recording back; under another map's they give a room of that map's decay that sounds
-like the recording: its reflections, its modes, its flutter. Where the recording has nothing (behind its end, under its noise) the
-synthesiser's noise carries on.
+A recording is split into the synthesiser's bands; a band divided by its smoothed level is its
+carrier. The carriers with the recording's own map reproduce the recording. With another map they
+have that map's decay and keep the recording's reflections, modes and flutter. Where the recording
+has no signal (after its end, below its noise) the synthesiser's noise continues it.
 
 NumPy only; the control process and the renderer call it.
 """
@@ -34,24 +34,25 @@ from dsp.synthesis import (
 Floats = NDArray[np.float32]
 
 MARGIN_S = 0.05
-"""Silence before and behind a recording in its transform: the lowest bands spread that far."""
+"""Silence before and after a recording in its transform: the lowest bands spread that far."""
 FREEDOM = 4.0
-"""Degrees of freedom of a smoothed level: it is a mean over at least this / bandwidth seconds."""
+"""Degrees of freedom of a smoothed level: a mean over at least FREEDOM / bandwidth seconds."""
 REACH_DB, NOISE_REACH_DB = 60.0, 6.0
-"""A carrier is made louder by at most this; noise, which is no part of the room, hardly."""
+"""Maximum gain of a carrier, and of a carrier that is noise, not room."""
 WEAK_DB = 20.0
-"""A band of the recording with this much less energy than the room to be has is noise instead."""
+"""A band of the recording with this much less energy than the target is replaced by noise."""
 FILL_DB = -80.0
-"""Less noise than this, under the whole room, is left out."""
+"""Noise below this level, relative to the complete room, is omitted."""
 
 
 def recording_grid(seconds: float) -> Grid:
-    """A grid that a recording of this length fits on."""
+    """A grid long enough for a recording of this length."""
     return Grid(duration_s=next((d for d in (4.0, 6.0, 8.0) if d >= seconds), 10.0))
 
 
 class RecordedRoom:
-    """One recording at the engine's rate, cut into bands. Holds about 25 bytes for each sample; not for use by two threads at once."""
+    """One recording at the engine's rate, split into bands. Uses about 25 bytes for each sample.
+    Not thread-safe."""
 
     def __init__(
         self,
@@ -61,7 +62,8 @@ class RecordedRoom:
         grid: Grid | None = None,
         onset_at: int | None = None,
     ) -> None:
-        """`samples`: float32 (1, 2 or 4 channels, taps). `grid`: its bands are the ones of all maps that this room will see."""
+        """`samples`: float32 (1, 2 or 4 channels, taps). `grid`: defines the bands of all maps used
+        with this room."""
         self.samples, self.rate_hz = np.ascontiguousarray(samples, np.float32), rate_hz
         self.grid = grid or Grid()
         self.onset = onset(np.abs(samples).max(axis=0)) if onset_at is None else onset_at
@@ -82,7 +84,8 @@ class RecordedRoom:
         self._resized: tuple[float, RecordedRoom] | None = None
 
     def measured(self, grid: Grid) -> EnergyMap:
-        """The recording's levels on a grid, mean of its channels, from its direct sound on; each over at least FREEDOM / bandwidth."""
+        """The recording's levels on a grid from its direct sound on, mean of its channels, each
+        over at least FREEDOM / bandwidth."""
         if grid in self._measured:
             return self._measured[grid]
         level = np.full((grid.bands, grid.frames), -300.0, np.float32)
@@ -92,13 +95,13 @@ class RecordedRoom:
             energy = (carrier.real**2 + carrier.imag**2).mean(axis=0).astype(np.float64) * step_s
             energy *= (
                 w.size / (w.window**2).sum()
-            )  # what the window took from the carrier, the noise of the synthesiser has
+            )  # the synthesiser's noise is not attenuated by the window
             through = np.concatenate([[0], np.cumsum(energy)])
             at = self._start_s + (np.arange(w.size + 1) - 0.5) * step_s
             half = np.maximum(grid.frame_s / 2, FREEDOM / 2 * step_s)
             low = grid.frame_centre_s - half
             high = np.minimum(grid.frame_centre_s + half, end_s)
-            # What the band's filter spreads before the onset belongs to it.
+            # Energy that the band's filter spreads before the onset counts as part of it.
             passed = np.interp(high, at, through) - np.where(
                 low > 0, np.interp(low, at, through), 0
             )
@@ -111,11 +114,12 @@ class RecordedRoom:
         return self._measured[grid]
 
     def resized(self, size: float) -> RecordedRoom:
-        """The same room with all its dimensions times `size`: each reflection as much later, each mode as much lower."""
+        """The same room with all dimensions times `size`: reflections come later and modes are
+        lower by that factor."""
         if size == 1:
             return self
         if self._resized is None or self._resized[0] != size:
-            # Silence around it, for the transform is circular and an abrupt start rings.
+            # Pad with silence: the transform is circular, and an abrupt start rings.
             padded = np.pad(self.samples, ((0, 0), (self._margin, self._margin)))
             taps = round(padded.shape[1] * size)
             scaled = np.fft.irfft(np.fft.rfft(padded)[:, : taps // 2 + 1], taps).astype(np.float32)
@@ -136,13 +140,15 @@ class RecordedRoom:
         return self._resized[1]
 
     def played(self, room: EnergyMap, weight: float) -> tuple[Floats, Floats]:
-        """The part of a room that this recording carries, float32 (channels, taps), as long as the recording; and the share of each
-        cell's energy that it is (bands, frames), `weight` where the recording has what is needed."""
+        """The part of a room that this recording provides, float32 (channels, taps), as long as the
+        recording; and its share of each cell's energy (bands, frames): `weight`, less where the
+        recording is too weak."""
         own = self.measured(room.grid).level_db
         gain = room.level_db - own
         reliable = np.arange(room.grid.frames) <= last_reliable(own, room.grid)[:, None]
         excess = gain - np.where(reliable, REACH_DB, NOISE_REACH_DB)
-        # Nor is there a carrier in a band that hardly has any energy: what a low-pass, or a larger size, left of it.
+        # A band with hardly any energy (after a low-pass or a larger size) has no usable carrier
+        # either.
         whole_db = [
             10 * np.log10((10 ** (level / 10)) @ room.grid.frame_s)
             for level in (own, room.level_db)
@@ -168,17 +174,20 @@ def render(
     noise: Callable[[Grid, int], Synthesiser],
     longest_s: float = 10.0,
 ) -> Floats:
-    """The IR, float32 (1, 2 or 4, taps), of one recording or of a room between several, shaped.
+    """The IR, float32 (1, 2 or 4, taps), of one recording or of an interpolation between several,
+    shaped.
 
-    `parts`: weights that add to 1, and recordings on one grid. One recording, its map left as it is: its samples. Between
-    recordings: levels interpolated in dB, and each cell carried by all of them in proportion to their weights. Level: as every
-    room's, see `normalise`. `noise`: the synthesiser of a grid and a seed, for what no recording has.
+    `parts`: weights that add up to 1, and recordings on one grid. One recording with an unchanged
+    map: its samples. Several recordings: levels are interpolated in dB, and each cell is the sum of
+    all recordings in proportion to their weights. Level: see `normalise`. `noise`: the synthesiser
+    for a grid and a seed, for cells that no recording fills.
     """
     if len(parts) == 1 and shape.leaves_map:
         return normalise(with_width(parts[0][1].samples, width))
     rate_hz = parts[0][1].rate_hz
     maps = [room.measured(room.grid) for _, room in parts]
-    # Straight lines in place of the recordings' noise: half-way between a tail and silence is a shorter tail, not a softer noise.
+    # Extrapolated decays instead of the recordings' noise: half-way between a tail and silence is a
+    # shorter tail, not softer noise.
     level = sum(
         np.float32(w) * without_floor(m.level_db, m.grid)
         for (w, _), m in zip(parts, maps, strict=True)
@@ -210,7 +219,7 @@ def render(
     for at, ir in played:
         begin = max(-at, 0)
         result[:, at + begin : at + ir.shape[1]] += ir[:, begin:]
-    # The end that nobody hears is left away: the kernel's work goes with the length.
+    # Drop the inaudible end: the kernel's load grows with the length.
     left = np.cumsum(np.einsum("ct,ct->t", result, result)[::-1].astype(np.float64))[::-1]
     taps = min(
         int(np.count_nonzero(left > left[0] * 10 ** (SILENCE_DB / 10))) + 1,
@@ -228,7 +237,8 @@ def _fill(room: EnergyMap, channels: int, noise: Callable[[Grid, int], Synthesis
 
 
 def _as_channels(ir: Floats, channels: int) -> Floats:
-    """One channel to both outputs; two, left to left and right to right, as four with nothing across."""
+    """One channel goes to both outputs. Two channels become four (left to left, right to right)
+    with silent cross paths."""
     if len(ir) == channels:
         return ir
     left, right = ir[0], ir[-1]
@@ -239,10 +249,11 @@ def _as_channels(ir: Floats, channels: int) -> Floats:
 
 
 def with_width(ir: Floats, width: float) -> Floats:
-    """A recording at another width: its side signal (half the difference of the outputs) times |width|, sides exchanged below 0.
+    """A recording at another width: its side signal (half the difference of the outputs) times
+    |width|; the sides are exchanged if width < 0.
 
-    1 is the recording as it is, 0 mono; a recording of one channel has no side and stays as it is. Four channels: the same for what
-    comes from each input.
+    1 is the unchanged recording, 0 is mono. A mono recording has no side signal and does not
+    change. Four channels: the same for the pair of each input.
     """
     if len(ir) == 1 or width == 1:
         return ir

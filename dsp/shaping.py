@@ -1,9 +1,11 @@
-"""What a player does to a room: longer, larger, brighter, swelling. Works on energy maps, so it costs the audio process nothing.
+"""The controls that shape a room: decay, size, tilt, early/late, attack, reverse. They act on
+energy maps, so they add no load to the audio process.
 
-Each band's level is its smooth decay (dB that fall at a slowly changing rate) plus detail: reflections, flutter, the edge of a gate.
-`decay` and `attack` act on the smooth part and leave the detail where and as strong as it is, so that a reflection does not grow or
-vanish with the tail. A rate steeper than the room's own decay is detail, too: a gate stays a gate. How much the smooth part's rate
-changes is found per band, so that it is the reverberation time T30 that comes out multiplied.
+Each band's level is its smooth decay (dB that fall at a slowly changing rate) plus detail:
+reflections, flutter, the edge of a gate. `decay` and `attack` change the smooth part and keep the
+time and strength of the detail, so that a reflection does not grow or vanish with the tail. A rate
+steeper than the room's own decay is detail too: a gate stays a gate. The change of the smooth
+part's rate is computed for each band, such that `decay` multiplies the reverberation time T30.
 
 NumPy only; the control process and the renderer call it.
 """
@@ -22,33 +24,39 @@ Floats = NDArray[np.float32]
 Doubles = NDArray[np.float64]
 
 EARLY_S = 0.05
-"""Reflections up to here are early (ISO 3382-1, C50)."""
+"""Reflections before this time are early (ISO 3382-1, C50)."""
 NODES = 6
-"""Points in each frame at which the levels of another grid are read."""
+"""Points in each frame at which the levels of the other grid are sampled."""
 LONGER = (1.0, 1.5, 2.0, 2.5)
-"""Durations of the grid of a longer room, as factors."""
+"""Factors on the grid's duration for a longer room."""
 DETAIL_RATE = 1.2
-"""A band's smooth decay is at most this much steeper than from -5 to -35 dB of its decay curve."""
+"""A band's smooth decay is at most this factor steeper than its decay curve from -5 to -35 dB."""
 HEARD_DB, BAND_HEARD_DB = 85.0, 60.0
-"""What lies further below the loudest cell of the map, or of its band, is not relied on when a decay is made longer."""
+"""Cells further below the loudest cell of the map, or of their band, are not used to lengthen a
+decay."""
 STEADY_DB = 1.0
-"""A band whose level changes by less than this over a fifth of a recording is noise, not room."""
+"""A band whose level changes by less than this over a fifth of a recording is noise."""
 LATER_S, SPARSE_S = 0.03, 0.3
-"""From when a band's loudest cell is one of the room, not of a direct sound; up to when reflections may be sparse."""
+"""LATER_S: after it a band's loudest cell is part of the room, not the direct sound. SPARSE_S:
+before it reflections may be sparse."""
 
 
 @dataclass(frozen=True)
 class Shape:
-    """What is done to a room, in this order; the defaults leave it as it is.
+    """Changes of a room, in this order; the defaults change nothing.
 
-    | field         | unit | range    | what                                                                                       |
-    |---------------|------|----------|--------------------------------------------------------------------------------------------|
-    | size          |      | 0.5 .. 2 | factor on the dimensions: on the time of each reflection, and so on decay times            |
-    | decay         |      | 0.25 .. 4| factor on decay times alone                                                                |
-    | tilt_db       | dB   | +-12     | level at the highest band against the lowest, a straight line over octaves                 |
-    | early_late_db | dB   | +-12     | all from 50 ms on against all before, direct sound and all: C50 falls by it                |
-    | attack_s      | s    | 0 .. 0.5 | the room rises (sine squared amplitude) for this long, and decays from there               |
-    | reverse       |      |          | all of that played backwards, see `backwards`                                              |
+    | field         | unit | range     | what                                                |
+    |---------------|------|-----------|-----------------------------------------------------|
+    | size          |      | 0.5 .. 2  | factor on dimensions, so on reflection and decay    |
+    |               |      |           | times                                               |
+    | decay         |      | 0.25 .. 4 | factor on decay times only                          |
+    | tilt_db       | dB   | +-12      | level of the highest band against the lowest, a     |
+    |               |      |           | straight line over octaves                          |
+    | early_late_db | dB   | +-12      | everything after 50 ms against everything before,   |
+    |               |      |           | direct sound included: lowers C50 by this           |
+    | attack_s      | s    | 0 .. 0.5  | the room rises (sine squared amplitude) for this    |
+    |               |      |           | time, then decays                                   |
+    | reverse       |      |           | all of this played backwards, see `backwards`       |
     """
 
     decay: float = 1.0
@@ -60,16 +68,16 @@ class Shape:
 
     @property
     def leaves_map(self) -> bool:
-        """Whether a map stays as it is."""
+        """True if the map does not change."""
         return replace(self, reverse=False) == Shape()
 
 
 def shape_map(room: EnergyMap, shape: Shape, longest_s: float = 10.0) -> EnergyMap:
-    """The shaped room; its grid is longer than that of `room` where it needs to be, up to `longest_s`."""
+    """The shaped room. Its grid is longer than that of `room` if needed, up to `longest_s`."""
     if shape.leaves_map:
         return room
     level = room.level_db.astype(np.float32)
-    if shape.decay > 1 or shape.attack_s > 0:  # depths that nobody hears come up
+    if shape.decay > 1 or shape.attack_s > 0:  # inaudible depths become audible
         level = without_floor(level, room.grid)
     grid = _longer_grid(level, room.grid, shape, longest_s)
     if grid != room.grid or shape.size != 1:
@@ -92,16 +100,18 @@ def shape_map(room: EnergyMap, shape: Shape, longest_s: float = 10.0) -> EnergyM
         + _decibels(1 + (10 ** (shape.early_late_db / 10) - 1) * _lateness(grid))
     )
     if direct is not None:
-        # A direct sound is short, not infinitely so: an attack of a fraction of a millisecond does not take it away.
+        # A direct sound has a short duration: an attack of a fraction of a millisecond does not
+        # remove it.
         swell_db = float(_decibels(_swell(np.array([0.0005]), shape.attack_s))[0])
         direct = (direct + tilt + swell_db).astype(np.float32) if swell_db > -60 else None
     return EnergyMap(np.maximum(level, level.max() + 2 * FLOOR_DB).astype(np.float32), grid, direct)
 
 
 def backwards(ir: Floats, rate_hz: int) -> Floats:
-    """An IR (channels, taps) from its end to its beginning; from where it has fallen by 60 dB, so that nobody waits for the rest.
+    """The reversed IR (channels, taps), starting where the IR has fallen by 60 dB, so that the rest
+    adds no delay.
 
-    On samples, not on a map: the direct sound at the end is as short as it was.
+    Works on samples, not on a map: the direct sound at the end stays short.
     """
     left = np.cumsum((ir.astype(np.float64) ** 2).sum(axis=0)[::-1])[::-1]
     taps = max(1, int(np.count_nonzero(left > left[0] * 1e-6)))
@@ -114,7 +124,7 @@ def backwards(ir: Floats, rate_hz: int) -> Floats:
 
 
 def cut(ir: Floats, taps: int, rate_hz: int) -> Floats:
-    """An IR with at most this many taps; one that is longer fades out over its last 50 ms."""
+    """The IR with at most `taps` taps; a longer one fades out over its last 50 ms."""
     if ir.shape[1] <= taps:
         return ir
     ir = np.ascontiguousarray(ir[:, :taps])
@@ -134,7 +144,7 @@ def _power(db: NDArray[np.floating]) -> Floats:
 
 
 def _swell(time_s: Doubles, attack_s: float) -> Doubles:
-    """Gain of energy while a room swells in."""
+    """Energy gain during the attack."""
     if attack_s <= 0:
         return np.ones_like(time_s)
     return np.asarray(np.sin(np.pi / 2 * np.minimum(time_s / attack_s, 1)) ** 4)
@@ -154,7 +164,8 @@ def _tilt(grid: Grid) -> Floats:
 
 
 def _longer_grid(level: Floats, grid: Grid, shape: Shape, longest_s: float) -> Grid:
-    """The grid for what comes out: frames of the same first length, over a duration in which the room falls by about 90 dB."""
+    """The grid of the result: the same first frame length, over a duration in which the room falls
+    by about 90 dB."""
     stretch = shape.size * shape.decay
     if stretch <= 1 and shape.attack_s <= 0:
         return grid
@@ -171,7 +182,8 @@ def _longer_grid(level: Floats, grid: Grid, shape: Shape, longest_s: float) -> G
 
 
 def _stretched(level: Floats, grid: Grid, target: Grid, size: float) -> Floats:
-    """The map on another grid, its time multiplied by `size`; a straight line in dB goes on behind its end."""
+    """The map on another grid, its time multiplied by `size`; after its end, extrapolated by a
+    straight line in dB."""
     parts = (np.arange(NODES) + 0.5) / NODES
     time = (target.frame_edge_s[:-1, None] + target.frame_s[:, None] * parts).ravel() / size
     frame = np.clip(np.searchsorted(grid.frame_edge_s, time) - 1, 0, grid.frames - 1)
@@ -183,14 +195,13 @@ def _stretched(level: Floats, grid: Grid, target: Grid, size: float) -> Floats:
             np.float32
         )
     points = points.reshape(grid.bands, target.frames, NODES)
-    middle = points.mean(
-        axis=2, keepdims=True
-    )  # far below it nothing can be told from 0 in float32
+    middle = points.mean(axis=2, keepdims=True)  # relative to it: float32 range
     return np.asarray(middle[:, :, 0] + _decibels(_power(points - middle).mean(axis=2)))
 
 
 def _slope_db_s(level: Floats, grid: Grid, last: NDArray[np.intp]) -> Floats:
-    """How fast each band falls up to frame `last`, dB/s: a straight line through the last two fifths of that time."""
+    """Decay rate of each band up to frame `last`, dB/s: a straight line through the last two fifths
+    of that time."""
     centre = grid.frame_centre_s
     end_s = centre[last][:, None]
     weight = (
@@ -205,7 +216,8 @@ def _slope_db_s(level: Floats, grid: Grid, last: NDArray[np.intp]) -> Floats:
 
 
 def _among_bands(values: NDArray[np.floating], bands: int) -> Floats:
-    """Means over each band and its neighbours: a narrow band's figures are as noisy as its sound, and neighbours decay much alike."""
+    """Means over each band and its neighbours: values of a narrow band are noisy, and neighbours
+    decay similarly."""
     return np.asarray(
         np.convolve(np.pad(values, bands // 2, mode="edge"), np.full(bands, 1 / bands), "valid"),
         np.float32,
@@ -213,12 +225,13 @@ def _among_bands(values: NDArray[np.floating], bands: int) -> Floats:
 
 
 def without_floor(level: Floats, grid: Grid) -> Floats:
-    """The map, each band's end that tells of no room (noise, rounding, silence) replaced by the line that leads there."""
+    """The map; in each band the end that is not part of the room (noise, rounding, silence) is
+    replaced by the extrapolated decay."""
     last = last_reliable(level, grid)
     centre = grid.frame_centre_s
     past_s = np.maximum(centre - centre[last][:, None], 0)
     rate = _slope_db_s(level, grid, last)
-    # The line starts from the mean of the last frames: one of them alone may be a dip.
+    # The line starts from the mean of the last frames: a single one may be a dip.
     frames = np.clip(last[:, None] - np.arange(4), 0, None)
     start = (
         np.take_along_axis(level, frames, 1)
@@ -230,15 +243,15 @@ def without_floor(level: Floats, grid: Grid) -> Floats:
 
 
 def last_reliable(level: Floats, grid: Grid) -> NDArray[np.intp]:
-    """The last frame of each band that tells of the room, not of a floor of noise or of rounding."""
+    """The last frame of each band that is part of the room, not of a floor of noise or rounding."""
     later = level[:, grid.frame_centre_s > LATER_S]
     if not later.shape[1]:
         later = level
-    # Where a direct sound is part of the map the room lies further below its peak.
+    # If a direct sound is part of the map, the room is further below its peak.
     peak = level.max() - np.clip(level.max() - later.max() - 10, 0, 30)
     heard = np.maximum(peak - HEARD_DB, later.max(axis=1) - BAND_HEARD_DB)
-    # A band whose last tenth is as loud as the tenth before it has a floor, which may be above that. (Behind a recording's end there
-    # is silence.)
+    # A band whose last tenth is as loud as the tenth before it has a noise floor, which may be
+    # above that level. (After a recording's end there is silence.)
     sounding = (level > level.max() + FLOOR_DB + 1).any(axis=0)
     time = grid.frame_centre_s / grid.frame_edge_s[grid.frames - sounding[::-1].argmax()]
     tenths = [(time >= share) & (time < share + 0.1) for share in (0.8, 0.9)]
@@ -250,7 +263,8 @@ def last_reliable(level: Floats, grid: Grid) -> NDArray[np.intp]:
         heard = np.where(
             np.abs(_among_bands(before - end, 9)) < 1.5, np.maximum(heard, end + 10.0), heard
         )
-    # So has a band that stands still for the middle third of the recording, whatever a fade-out does at its end: a pilot tone, hum.
+    # So does a band with a constant level in the middle third of the recording (a pilot tone, hum),
+    # even if the end is faded out.
     thirds = [(time >= begin) & (time < begin + 0.2) for begin in (0.4, 0.6)]
     steady = np.zeros(grid.bands, bool)
     if all(third.any() for third in thirds):
@@ -264,20 +278,20 @@ def last_reliable(level: Floats, grid: Grid) -> NDArray[np.intp]:
         steady = still & (end > level.max() + FLOOR_DB + 10)
         if (
             np.count_nonzero(steady) > grid.bands // 2
-        ):  # a plateau before a gate stands still in all bands
+        ):  # a plateau before a gate is constant in all bands
             steady[:] = False
         heard = np.where(steady, np.maximum(heard, end + 10.0), heard)
     reliable = level > heard[:, None]
-    reliable[:, 0] |= steady  # where that is all that there is
+    reliable[:, 0] |= steady  # if nothing else is
     last = grid.frames - 1 - reliable[:, ::-1].argmax(axis=1)
     return np.where(reliable.any(axis=1), np.maximum(last, 4), grid.frames - 1)
 
 
 def _smooth_fall(level: Floats, grid: Grid) -> Floats:
-    """By how many dB each band's smooth decay has fallen at the frames' edges, (bands, frames + 1)."""
+    """The fall of each band's smooth decay at the frame edges, dB, (bands, frames + 1)."""
     start, stop = _crossings_s(level, None, grid, np.array([-5.0, -35.0]))
     mean = (30.0 / np.maximum(stop - start, 0.01))[:, None]
-    # (Not @: BLAS would wake its threads for this fraction of a millisecond.)
+    # (Not @: BLAS would start threads for a fraction of a millisecond of work.)
     early = np.count_nonzero(grid.frame_centre_s < SPARSE_S)
     level, top = level.copy(), level.max(axis=1, keepdims=True)
     level[:, :early] = (
@@ -285,8 +299,8 @@ def _smooth_fall(level: Floats, grid: Grid) -> Floats:
         + top
     )
     rate = -np.einsum("bi,if->bf", level, _slope_matrix(grid))
-    # Before the curve has fallen by 5 dB a level that stands still is a diffuse field that falls and reflections that come; one that
-    # rises is a swell, which is left alone.
+    # Before the curve has fallen by 5 dB: a constant level is a falling diffuse field plus arriving
+    # reflections; a rising level is a swell, which does not change.
     before = np.clip(1 + 2 * rate / mean, 0, 1) * mean
     rate = np.where(
         grid.frame_centre_s < start[:, None], before, np.clip(rate, 0, DETAIL_RATE * mean)
@@ -297,7 +311,7 @@ def _smooth_fall(level: Floats, grid: Grid) -> Floats:
 
 
 def _at(curve: Floats, grid: Grid, time_s: Doubles) -> Floats:
-    """A curve given at the frames' edges, at other times of the grid."""
+    """Interpolates a curve, given at the frame edges, at other times."""
     edges = grid.frame_edge_s
     frame = np.clip(np.searchsorted(edges, time_s, side="right") - 1, 0, grid.frames - 1)
     share = ((time_s - edges[frame]) / grid.frame_s[frame]).astype(np.float32)
@@ -307,8 +321,8 @@ def _at(curve: Floats, grid: Grid, time_s: Doubles) -> Floats:
 def _rate_share(
     level: Floats, direct: Floats | None, fallen: Floats, decay: float, grid: Grid
 ) -> Floats:
-    """(bands, 1): the factor on the rate of each smooth decay with which T30 becomes `decay` times what it was. That is 1 / decay
-    where the decay is a straight line; elsewhere a few steps of fixed-point iteration find it."""
+    """The factor on the rate of each smooth decay that multiplies T30 by `decay`, (bands, 1). It is
+    1 / decay for a straight decay; otherwise a few fixed-point iterations find it."""
     share = np.full((grid.bands, 1), 1 / decay, np.float32)
     if decay == 1:
         return share
@@ -319,7 +333,8 @@ def _rate_share(
         ratio = (_t30_s(level + (1 - share) * fall, direct, grid) / wanted)[:, None]
         if (np.abs(ratio - 1) < 0.01).all():
             break
-        # A greater share shortens the decay, but by leaps where a second, slower one comes up: what overshoots is halved.
+        # A larger share shortens the decay, but in leaps if a second, slower decay appears: bisect
+        # on overshoot.
         low, high = np.where(ratio > 1, share, low), np.where(ratio < 1, share, high)
         guess = share * ratio
         share = np.where(
@@ -333,7 +348,8 @@ _T30_DB = np.linspace(-5, -35, 5, dtype=np.float32)
 
 
 def _t30_s(level: Floats, direct: Floats | None, grid: Grid) -> Floats:
-    """T30 of each band: a straight line through when its decay curve passes five levels."""
+    """T30 of each band: a straight line through the times at which its decay curve passes five
+    levels."""
     off = _T30_DB - _T30_DB.mean()
     slope = off @ _crossings_s(level, direct, grid, _T30_DB) / (off @ off)
     return np.asarray(np.maximum(-60 * slope, 1e-3))
@@ -342,7 +358,8 @@ def _t30_s(level: Floats, direct: Floats | None, grid: Grid) -> Floats:
 def _crossings_s(
     level: Floats, direct: Floats | None, grid: Grid, limits_db: NDArray[np.floating]
 ) -> Floats:
-    """When the decay curve of each band passes each limit, (limits, bands); the map's end where it does not."""
+    """The time at which each band's decay curve passes each limit, (limits, bands); the end of the
+    map if it does not."""
     top = level.max(axis=1, keepdims=True)
     energy = _power(level - top) * grid.frame_s.astype(np.float32)
     left = np.zeros((grid.bands, grid.frames + 1), np.float32)
@@ -362,7 +379,8 @@ def _crossings_s(
 
 @lru_cache(maxsize=8)
 def _blur_matrix(grid: Grid, frames: int) -> Floats:
-    """(frames, frames): energies times it are their means over some 40 ms, so that gaps between reflections count as what they are."""
+    """(frames, frames): multiplies energies into means over about 40 ms, which bridge the gaps
+    between reflections."""
     centre = grid.frame_centre_s[:frames]
     weight = np.exp(-0.5 * ((centre[:, None] - centre) / 0.015) ** 2) * grid.frame_s[:frames, None]
     weight[weight < 1e-12] = 0
@@ -371,8 +389,8 @@ def _blur_matrix(grid: Grid, frames: int) -> Floats:
 
 @lru_cache(maxsize=8)
 def _slope_matrix(grid: Grid) -> Floats:
-    """(frames, frames): levels times it are their slopes in dB/s, by straight lines fitted around each frame (LOESS, Cleveland 1979,
-    with a Gaussian kernel whose width grows with time)."""
+    """(frames, frames): multiplies levels into slopes in dB/s, from straight lines fitted around
+    each frame (LOESS, Cleveland 1979, with a Gaussian kernel whose width grows with time)."""
     centre = grid.frame_centre_s
     width = np.maximum(0.03, 0.2 * centre)
     weight = np.exp(-0.5 * ((centre[:, None] - centre) / width) ** 2) * grid.frame_s[:, None]
@@ -380,6 +398,6 @@ def _slope_matrix(grid: Grid) -> Floats:
     off = centre[:, None] - (weight * centre[:, None]).sum(axis=0)
     matrix = weight * off / (weight * off**2).sum(axis=0)
     matrix[np.abs(matrix) < 1e-9 * np.abs(matrix).max(axis=0)] = (
-        0  # denormal float32 would take ten times the time
+        0  # denormals take ten times as long
     )
     return np.asarray(matrix, np.float32)

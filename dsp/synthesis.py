@@ -1,13 +1,14 @@
 """Energy map -> stereo impulse response at the engine's own rate.
 
-Each band of the map has a carrier: complex noise of unit magnitude and random phase at the band's own (critical) sampling rate. It
-is as flat as can be: multiplied by the square root of the band's energy curve it has exactly the energy that the map asks for in
-each frame. The bands' spectra are laid side by side with power-complementary windows, and one inverse FFT gives the samples. No
-frame, no hop: nothing buzzes, and any rate comes out of the same map without a resampler.
+Each band of the map has a carrier: complex noise of unit magnitude and random phase at the band's
+own (critical) sampling rate. The carriers are flat: multiplied by the square root of the band's
+energy curve they have the map's energy in each frame. Power-complementary windows join the bands'
+spectra, and one inverse FFT gives the samples. There are no frames or hops that could buzz, and the
+same map gives an IR at any rate without a resampler.
 
-The phases are fixed by a seed, so that a room is the same room each time, and a step from room to room moves magnitudes only:
-carriers of shorter rooms are the beginnings of those of longer ones.
-NumPy only; the control process and the renderer call it.
+A seed fixes the phases, so a room is the same each time, and a step from room to room changes
+magnitudes only: carriers of shorter rooms are prefixes of those of longer ones. NumPy only; the
+control process and the renderer call it.
 """
 
 from __future__ import annotations
@@ -26,33 +27,35 @@ from dsp.flat import Carrier, flatten
 Floats = NDArray[np.float32]
 
 IR_ENERGY = 0.5
-"""Energy (sum of squares) of an IR, mean of both channels: -3 dB. White noise comes out 3 dB softer than it went in."""
+"""Energy (sum of squares) of an IR, mean of both channels: it makes white noise 3 dB softer."""
 PEAK_BOUND = 0.9
-"""No sample of an IR is larger."""
+"""Largest sample of an IR."""
 FAITHFUL_PEAK = 10 ** (-12 / 20)
 """The reference plug-in's rule: each IR is scaled to this peak."""
 SILENCE_DB = -90.0
-"""An IR ends where less than this is left of its energy."""
+"""An IR ends where the remaining energy falls below this."""
 EAR_DISTANCE_M = 0.17
 SPEED_OF_SOUND_M_S = 343.0
 STEP_S = 0.27
-"""IRs are made in lengths that are about a multiple of this, GUARD_S and all. A band has the same rate in all of them."""
+"""Lengths of IRs are rounded up to a multiple of about STEP_S, including GUARD_S. A band has the
+same rate in all of them."""
 BENCHES = 16
-"""Lengths that are kept: all of a grid of 4 s."""
+"""Number of cached lengths: all of a grid of 4 s."""
 LARGEST_FACTOR = 5
-"""The largest prime factor of a number of steps: quick to transform, and not more lengths than memory is well spent on."""
+"""The largest prime factor of a number of steps: fast to transform, and few lengths, which take
+memory."""
 GUARD_S = 0.05
-"""Room behind an IR for what the lowest bands spread before their onset (it wraps around), which is cut off."""
+"""Space after an IR for the lowest bands' energy before the onset, which wraps around; cut off."""
 LOWEST_HZ = 5.0
-"""Nothing lower is in an IR."""
+"""Lowest frequency of an IR."""
 FFT_IN_PLACE = int(np.__version__.split(".")[0]) >= 2
-"""32-bit boards have NumPy 1, for tflite-runtime's sake."""
+"""32-bit boards have NumPy 1, which tflite-runtime needs."""
 NODES = 4
 """Points of an energy curve in each frame of the map."""
 
 
 def smooth_number(at_least: int, *, even: bool = False) -> int:
-    """The smallest number of factors 2, 3 and 5 from `at_least` on: quick to transform."""
+    """The smallest number >= `at_least` with the factors 2, 3 and 5 only: fast to transform."""
     best = 1 << max(1, (at_least - 1).bit_length())
     five = 1
     while five < best:
@@ -69,7 +72,8 @@ def smooth_number(at_least: int, *, even: bool = False) -> int:
 
 @dataclass(frozen=True)
 class Bands:
-    """Bands whose carriers have the same number of samples: `gain * carriers`, transformed and windowed, is their spectrum."""
+    """Bands whose carriers have the same number of samples: `gain * carriers`, transformed and
+    windowed, is their spectrum."""
 
     bands: NDArray[np.intp]
     first_bin: NDArray[np.intp]
@@ -82,7 +86,7 @@ class Bands:
 
 
 class Curves:
-    """Curves over time on a grid: NODES points in each frame, between which they are straight."""
+    """Piecewise linear curves over time on a grid: NODES points in each frame."""
 
     def __init__(self, grid: Grid) -> None:
         quarters = (np.arange(NODES) + 0.5) / NODES
@@ -98,14 +102,15 @@ class Curves:
         )  # level before the first centre and after the last
 
     def join(self, points: Floats) -> Floats:
-        """Straight lines between the values (bands, frames) of the frames' centres, at the nodes."""
+        """The values (bands, frames) at the frame centres, interpolated linearly at the nodes."""
         low = points[:, self._after - 1]
         return np.asarray(low + self._share * (points[:, self._after] - low))
 
     def place(
         self, samples: int, seconds: float, start_s: float = 0.0
     ) -> tuple[NDArray[np.intp], Floats]:
-        """Node and share (see Bands) of `samples` that cover `seconds` from `start_s` on; the ends hold beyond the curve."""
+        """Node and share (see Bands) of `samples` that cover `seconds` from `start_s` on; beyond
+        the curve its end values hold."""
         at = start_s + np.arange(samples) * (seconds / samples)
         node = np.clip(np.searchsorted(self.time_s, at) - 1, 0, len(self.time_s) - 2)
         share = np.clip(
@@ -121,38 +126,40 @@ def amplitude(db: Floats) -> Floats:
 
 @dataclass(frozen=True)
 class BandWindow:
-    """Where a band lies in a spectrum: `size` bins from `first` on, weighted by `window` (power-complementary between bands)."""
+    """A band's place in a spectrum: `size` bins from `first` on, weighted by `window`
+    (power-complementary between bands)."""
 
     band: int
     first: int
     size: int
     window: NDArray[np.float64]
     scale: float
-    """The window times this gives a carrier of unit magnitude an energy of 1 per second in the band."""
+    """The window times `scale` gives a carrier of unit magnitude an energy of 1 per second in the
+    band."""
 
 
 def band_windows(
     rate_hz: int, grid: Grid, frames: int, *, whole: bool, steps: int = 1
 ) -> list[BandWindow]:
-    """The bands of `frames` samples. `whole`: the outermost bands take all that lies beyond them, so that the squares add to 1 everywhere;
-    else they roll off. `steps`: a divisor of `frames`; for the same `frames / steps` a band has the same rate, size / frames, and
-    begins at the same frequency."""
+    """The bands of `frames` samples. `whole`: the outermost bands include everything beyond them,
+    so that the squares add up to 1 everywhere; otherwise they roll off. `steps`: a divisor of
+    `frames`; for the same `frames / steps` a band has the same rate, size / frames, and begins at
+    the same frequency."""
     bin_hz = np.fft.rfftfreq(frames, 1 / rate_hz).astype(np.float64)
     step_hz = np.fft.rfftfreq(frames // steps, 1 / rate_hz).astype(np.float64)
     centre = hz_to_erb(grid.centre_hz)
     step = centre[1] - centre[0]
-    # Once for all bands: on a small board these logarithms are what the first room waits for.
+    # Once for all bands: on a small board these logarithms delay the first room.
     bin_erb, step_erb = hz_to_erb(bin_hz), hz_to_erb(step_hz)
-    end = len(step_hz) - (
-        steps > 1
-    )  # of several steps the bin at the Nyquist frequency is no multiple
+    end = len(step_hz) - (steps > 1)  # with several steps the Nyquist bin is not a multiple
     used = [b for b in range(grid.bands) if grid.centre_hz[b] <= 0.49 * rate_hz]
 
     def distance(erb: NDArray[np.float64], band: int) -> NDArray[np.float64]:
         away = (erb - centre[band]) / step
         if not whole:
             return np.asarray(away)
-        # Smooth in frequency (Meyer's wavelet has this slope), so that what is loud does not leak far in time.
+        # Smooth in frequency (the slope of Meyer's wavelet), so that loud parts do not leak far in
+        # time.
         x = np.minimum(np.abs(away), 1)
         x = (x * x) ** 2 * (35 + x * (-84 + x * (70 - 20 * x)))
         return np.where((away < 0) & (band == 0) | (away > 0) & (band == used[-1]), 0, x)
@@ -167,18 +174,17 @@ def band_windows(
             continue
         size = min(
             smooth_number(len(inside) + 2), end
-        )  # the bins between two coarser ones, at either end
+        )  # includes the bins up to the next coarser ones, at both ends
         first = max(0, min(int(inside[0]) - 1, end - size))
         bins = slice(first * steps, (first + size) * steps)
         hz = bin_hz[bins]
         away = distance(bin_erb[bins], band)
         window = np.where(np.abs(away) < 1, np.cos(np.pi / 2 * away), 0)
-        if (
-            band == 0 and not whole
-        ):  # nothing lies below: as smooth an end as there is room for, an edge would ring for long
+        if band == 0 and not whole:  # no band below: roll off smoothly, a hard edge would ring
             x = np.clip((hz - LOWEST_HZ) / (grid.centre_hz[0] - LOWEST_HZ), 0, 1)
             window = np.where(away < 0, x * x * (3 - 2 * x), window)
-        # A band's energy per second is spread over what its window lets through: |X|^2 = frames * energy / (2 width) for a real signal.
+        # A band's energy per second spreads over its window: |X|^2 = frames * energy / (2 width)
+        # for a real signal.
         width_hz = float(np.sum(window**2)) * rate_hz / frames
         scale = float(np.sqrt(frames / (2 * size * steps * width_hz)))
         windows.append(BandWindow(band, first * steps, size * steps, window, scale))
@@ -190,7 +196,8 @@ def grouped(
     carriers: list[NDArray[np.complex64]],
     place: Callable[[int], tuple[NDArray[np.intp], Floats]],
 ) -> list[Bands]:
-    """The bands with their carriers (channels, samples), those of one size together; `place`: see `Curves.place`, for a size."""
+    """The bands with their carriers (channels, samples), grouped by size. `place`: see
+    `Curves.place`, for a size."""
     groups = []
     for size in sorted({w.size for w in windows}):
         rows = [i for i, w in enumerate(windows) if w.size == size]
@@ -209,17 +216,18 @@ def grouped(
 
 
 def spectra(groups: list[Bands], curves: Floats, bins: int) -> NDArray[np.complex64]:
-    """Carriers times amplitude curves (bands, nodes), side by side: (channels, bins)."""
+    """The sum of the bands' spectra, carriers times amplitude curves (bands, nodes): (channels,
+    bins)."""
     result = np.zeros((groups[0].carriers.shape[0], bins), np.complex64)
     slopes = np.diff(curves, axis=1)
     for group in groups:
-        # In place where it can be: at these sizes fresh memory costs as much as the arithmetic.
+        # In place if possible: at these sizes new memory costs as much as the arithmetic.
         gain = slopes[group.bands].take(group.node, axis=1)
         gain *= group.share
         gain += curves[group.bands].take(group.node, axis=1)
         bands = gain * group.carriers
         if FFT_IN_PLACE:
-            np.fft.fft(bands, axis=2, out=bands)  # type: ignore[arg-type, unused-ignore]  # NumPy takes complex64, its stubs before 2.5 do not
+            np.fft.fft(bands, axis=2, out=bands)  # type: ignore[arg-type, unused-ignore]  # stubs
         else:
             bands[:] = np.fft.fft(bands, axis=2)
         bands *= group.window
@@ -230,7 +238,8 @@ def spectra(groups: list[Bands], curves: Floats, bins: int) -> NDArray[np.comple
 
 
 class _Carriers:
-    """The noise of a rate, a grid's bands and a seed: complex64 (2, samples) by band, as long as was asked for so far."""
+    """The noise for a rate, a grid's bands and a seed: complex64 (2, samples) for each band, as
+    long as requested so far."""
 
     def __init__(self, rate_hz: int, grid: Grid, seed: int) -> None:
         self._rate_hz, self._grid, self._seed = rate_hz, grid, seed
@@ -244,7 +253,7 @@ class _Carriers:
         )
 
     def samples(self, steps: int) -> list[NDArray[np.complex64]]:
-        """The beginnings of all carriers: random phases, and as flat as can be (see `flatten`)."""
+        """The beginnings of all carriers: random phases, flattened (see `flatten`)."""
         if steps > self._steps:
             self._samples, self._steps = self._longer(steps), steps
         return [whole[:, : whole.shape[1] // self._steps * steps] for whole in self._samples]
@@ -268,20 +277,20 @@ class _Carriers:
 def _carriers(
     rate_hz: int, bands: int, lowest_hz: float, highest_hz: float, seed: int
 ) -> _Carriers:
-    """Grids that differ only in time share their carriers."""
+    """Grids that differ only in duration and frames share carriers."""
     return _Carriers(rate_hz, Grid(bands=bands, lowest_hz=lowest_hz, highest_hz=highest_hz), seed)
 
 
 @dataclass(frozen=True)
 class _Bench:
-    """All that is fixed for IRs of up to one length."""
+    """Everything that is the same for all IRs of up to one length."""
 
     frames: int
     groups: list[Bands]
 
 
 def _steps_for(frames: float, step_frames: int) -> int:
-    """How many steps hold these frames, and transform quickly."""
+    """Number of steps that hold these frames and are fast to transform."""
     steps = max(1, int(np.ceil(frames / step_frames)))
     while True:
         rest = steps
@@ -294,12 +303,12 @@ def _steps_for(frames: float, step_frames: int) -> int:
 
 
 class Synthesiser:
-    """Makes IRs from maps on one grid at one rate. Holds its carriers (some MB); not for use by two threads at once."""
+    """Makes IRs from maps on one grid at one rate. Has carriers of some MB. Not thread-safe."""
 
     def __init__(self, rate_hz: int, grid: Grid = DEFAULT_GRID, seed: int = 1) -> None:
-        """`rate_hz`: 8 000 .. 192 000. Bands above its Nyquist frequency are left out."""
+        """`rate_hz`: 8 000 .. 192 000. Bands above the Nyquist frequency are omitted."""
         if not 8000 <= rate_hz <= 192000:
-            raise InvalidValue(f"rate_hz = {rate_hz}: from 8000 to 192000")
+            raise ValueError(f"rate_hz = {rate_hz}: must be from 8000 to 192000")
         self.rate_hz, self.grid = rate_hz, grid
         self._carriers = _carriers(rate_hz, grid.bands, grid.lowest_hz, grid.highest_hz, seed)
         self._longest = self._steps(grid.duration_s)
@@ -312,8 +321,8 @@ class Synthesiser:
         self._frame_s = grid.frame_s.astype(np.float32)
 
     def prepare(self) -> bool:
-        """Makes the carriers, or the windows of one more length, so that no IR has to wait for them (up to 0.2 s of work); False when
-        all are there."""
+        """Makes the carriers, or the windows of one more length, in advance (up to 0.2 s of work).
+        False when all are made."""
         if not self._unprepared:
             return False
         self._bench(self._unprepared.pop(0))
@@ -322,11 +331,13 @@ class Synthesiser:
     def __call__(
         self, room: EnergyMap, width: float = 1.0, *, faithful_level: bool = False
     ) -> Floats:
-        """The IR, float32 (2, taps), C-contiguous; taps adapt to the room's decay and end within the grid's duration.
+        """The IR, float32 (2, taps), C-contiguous; the number of taps follows the room's decay, up
+        to the grid's duration.
 
-        `width` -4 .. 4: 0 is mono, 1 the correlation of a diffuse field at two ears, beyond it less and then negative correlation;
-        below 0 the sides are exchanged. Level: IR_ENERGY (or, if that would pass it, PEAK_BOUND); `faithful_level` for the
-        plug-in's -12 dB peak. Raises ValueError for a map on another grid.
+        `width` -4 .. 4: 0 is mono, 1 the correlation of a diffuse field at two ears, larger values
+        lower and then negative correlation; negative values exchange the sides. Level: IR_ENERGY
+        (or, if that would pass it, PEAK_BOUND); `faithful_level` for the plug-in's -12 dB peak.
+        Raises ValueError for a map on another grid.
         """
         ir = self.unscaled(room, width)
         if faithful_level:
@@ -336,7 +347,7 @@ class Synthesiser:
     def unscaled(self, room: EnergyMap, width: float = 1.0) -> Floats:
         """The IR at the map's own level."""
         if room.grid != self.grid:
-            raise ValueError("the map is on another grid than the synthesiser")
+            raise ValueError("the map has another grid than the synthesiser")
         curves = self._amplitudes(room.level_db)
         length_s = self._length_s(room)
         steps = self._steps(length_s)
@@ -363,7 +374,8 @@ class Synthesiser:
         return _steps_for((length_s + GUARD_S) * self.rate_hz, self._carriers.step_frames)
 
     def _build(self, steps: int) -> _Bench:
-        """Only windows are new for each length: carriers, and where their samples lie on the curves, begin alike."""
+        """Each length needs its own windows; carriers and curve positions are shared (prefixes of
+        the longest)."""
         longest = max(steps, self._longest)
         windows = self._carriers.windows(steps)
         samples = self._carriers.samples(longest)
@@ -384,8 +396,8 @@ class Synthesiser:
         )
 
     def _amplitudes(self, level_db: Floats) -> Floats:
-        """Amplitude curves (bands, nodes) whose energy in each frame is the map's: dB are joined by straight lines, as decays are,
-        and corrected for what lines do to a frame's mean."""
+        """Amplitude curves (bands, nodes) with the map's energy in each frame: linear in dB like
+        decays, and corrected for the effect of the lines on a frame's mean."""
         points = level_db.astype(np.float32, copy=True)
         shape = (*level_db.shape, NODES)
         for _ in range(2):
@@ -394,11 +406,12 @@ class Synthesiser:
             points += level_db - 10 * np.log10(np.maximum(mean, 1e-30))
             np.clip(
                 points, level_db - 20, level_db + 20, out=points
-            )  # cliffs cannot be met exactly: do not swing
+            )  # steep edges are not exact: do not oscillate
         return amplitude(self._curves.join(points))
 
     def _length_s(self, room: EnergyMap) -> float:
-        """When the room has decayed by SILENCE_DB of its energy, direct sound and all."""
+        """The time at which the room's energy, including the direct sound, has decayed by
+        SILENCE_DB."""
         energy = (10 ** (room.level_db.astype(np.float64) / 10)).sum(axis=0) * self._frame_s
         left = np.cumsum(energy[::-1])[::-1]
         total = left[0] + (
@@ -409,7 +422,8 @@ class Synthesiser:
         return float(max(self.grid.frame_edge_s[last], 0.02))
 
     def _direct(self, direct_db: Floats) -> Floats:
-        """The direct sound: a minimum-phase pulse (Oppenheim & Schafer, cepstral method) with the bands' energies."""
+        """The direct sound: a minimum-phase pulse (Oppenheim & Schafer, cepstral method) with the
+        bands' energies."""
         size = smooth_number(int(0.02 * self.rate_hz), even=True)
         hz = np.fft.rfftfreq(size, 1 / self.rate_hz)
         density_db = direct_db - 10 * np.log10(np.diff(self.grid.edge_hz) * 2 / self.rate_hz)
@@ -424,7 +438,7 @@ class Synthesiser:
 
 @lru_cache(maxsize=4)
 def _mid_side_gains(step_frames: int, rate_hz: int, width: float) -> tuple[Floats, Floats]:
-    """For the bins of one step's transform, between each and the next: they serve all lengths."""
+    """For the bins of one step's transform, with differences to the next: shared by all lengths."""
     hz = np.fft.rfftfreq(step_frames, 1 / rate_hz).astype(np.float64) + 0.5 * rate_hz / step_frames
     rho = correlation(hz, width).astype(np.float32)
     return np.sqrt((1 + rho) / 2), np.sqrt((1 - rho) / 2)
@@ -433,8 +447,8 @@ def _mid_side_gains(step_frames: int, rate_hz: int, width: float) -> tuple[Float
 def correlation(hz: NDArray[np.float64], width: float) -> NDArray[np.float64]:
     """Correlation of left and right at each frequency, -1 .. 1, for a width of -4 .. 4.
 
-    Width 1 is a diffuse field at two points a head apart, |sin(k d) / (k d)| with k = 2 pi f / c (Cook et al. 1955); from 0 to 1 the
-    way there from mono, from 1 to 4 the way on to -0.6.
+    Width 1 is a diffuse field at two points a head apart, |sin(k d) / (k d)| with k = 2 pi f / c
+    (Cook et al. 1955); from 0 to 1 the way there from mono, from 1 to 4 the way on to -0.6.
     """
     natural = np.abs(np.sinc(2 * hz * EAR_DISTANCE_M / SPEED_OF_SOUND_M_S))
     w = abs(width)
@@ -444,7 +458,8 @@ def correlation(hz: NDArray[np.float64], width: float) -> NDArray[np.float64]:
 
 
 def normalise(ir: Floats) -> Floats:
-    """The IR (channels, taps) at the level of every room: IR_ENERGY in the mean of its outputs, no sample above PEAK_BOUND.
+    """The IR (channels, taps) at the common level: IR_ENERGY in the mean of its outputs, no sample
+    above PEAK_BOUND.
 
     A four-channel IR has two paths to each output. Raises InvalidValue for an IR without energy.
     """
