@@ -1,4 +1,5 @@
-"""The C extension dsp._engine, and the dependencies of a wheel for each processor; the rest of the metadata is in setup.cfg.
+"""The C extension dsp._engine, and the dependencies of a wheel for each processor. The rest of the
+metadata is in setup.cfg.
 
 How the kernel is compiled: dsp/simd_builds.py.
 """
@@ -23,8 +24,8 @@ from dsp.simd_builds import ENGINE_SOURCES, KERNEL_SOURCES, builds_for, family_o
 
 
 def target() -> str:
-    """The machine that the compiler builds for, as in its triplet. It may differ from this machine: a 32-bit Raspberry Pi OS runs
-    on a 64-bit kernel, and wheels for boards are cross-compiled."""
+    """The machine that the compiler builds for, as in its triplet. It may differ from this machine:
+    a 32-bit Raspberry Pi OS runs on a 64-bit kernel, and wheels for boards are cross-compiled."""
     compiler = shlex.split(os.environ.get("CC") or sysconfig.get_config_var("CC") or "cc")[0]
     try:
         triplet = subprocess.run(
@@ -52,17 +53,19 @@ REQUIRES = [
     "smbus2>=0.4.3",
     "python-osc>=1.8",
 ]
-# No platform_machine markers: that is the kernel's architecture, and a 32-bit Raspberry Pi OS runs on a 64-bit kernel ("aarch64").
-# A wheel of nverb is for one processor, so its dependencies are too. `make test-arm` installs the wheel of each ARM processor.
+# No platform_machine markers: that is the kernel's architecture, and a 32-bit Raspberry Pi OS runs
+# on a 64-bit kernel ("aarch64"). A wheel of nverb is for one processor, so its dependencies are
+# too. `make test-arm` installs the wheel of each ARM processor.
 NUMPY, SOXR, LGPIO = "numpy>=1.26", "soxr>=0.5", "lgpio>=0.2.2"
 LITERT = 'ai-edge-litert>=1.0.1; python_version < "3.14"'
-# PyPI has no wheel of it from Python 3.13 on: Debian's python3-rtmidi serves there (the Makefile and systemd/tree.py ask for it)
+# PyPI has no wheel of it for Python 3.13 and newer: there Debian's python3-rtmidi is used (see the
+# Makefile and systemd/tree.py).
 RTMIDI = 'python-rtmidi>=1.5.8; python_version < "3.13"'
 REQUIRES += {
     "x86_64": [NUMPY, SOXR, LITERT, RTMIDI],
     "aarch64": [NUMPY, SOXR, LGPIO, LITERT, RTMIDI],
-    # PyPI has no wheel of NumPy: Debian's python3-numpy is 1.24 in bookworm, and tflite-runtime needs one below 2. soxr before 0.4
-    # can be cross-compiled.
+    # PyPI has no wheel of NumPy: Debian's python3-numpy is 1.24 in bookworm, and tflite-runtime
+    # needs NumPy below 2. soxr before 0.4 can be cross-compiled.
     "arm": [
         'numpy>=1.24,<2; python_version < "3.12"',
         'numpy>=1.26; python_version >= "3.12"',

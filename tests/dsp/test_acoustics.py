@@ -1,4 +1,5 @@
-"""Room acoustics against a second implementation, written from ISO 3382-1 with SciPy's filters, and against closed forms."""
+"""Room acoustics compared with closed forms and with a second implementation of ISO 3382-1 that
+uses SciPy's filters."""
 
 from __future__ import annotations
 
@@ -30,7 +31,8 @@ def octave(sound: np.ndarray, centre_hz: float) -> np.ndarray:
 
 
 def by_scipy(ir: np.ndarray, centre_hz: float) -> dict[str, float]:
-    """T30, EDT, C50 and DRR of an IR that begins at its first sample: recursive filters, run backwards for the decay."""
+    """T30, EDT, C50 and DRR of an IR that begins at its first sample: recursive filters, run
+    backwards for the decay."""
     pad = RATE_HZ
     padded = np.concatenate([np.zeros(pad), ir.astype(float), np.zeros(pad)])
     backwards = octave(padded[::-1], centre_hz)[::-1]
@@ -56,19 +58,19 @@ def by_scipy(ir: np.ndarray, centre_hz: float) -> dict[str, float]:
 
 
 @pytest.mark.parametrize(("decay_s", "direct"), [(0.4, 0.0), (1.2, 40.0), (2.5, 0.0)])
-def test_figures_are_those_of_a_second_implementation(decay_s: float, direct: float) -> None:
+def test_figures_match_second_implementation(decay_s: float, direct: float) -> None:
     ir = decaying_noise(decay_s, 1.5 * decay_s, seed=3, direct=direct)
     ours = acoustics.measure(ir, RATE_HZ, start=0)
     for row, centre in enumerate(acoustics.OCTAVES_HZ):
         truth = by_scipy(ir, centre)
-        # The line through the decay is fitted to all samples there, to 256 points here.
+        # The second implementation fits the line to all samples, ours to 256 points.
         assert ours.t30_s[row] == pytest.approx(truth["t30"], rel=0.01)
         assert ours.edt_s[row] == pytest.approx(truth["edt"], rel=0.03)
         assert ours.c50_db[row] == pytest.approx(truth["c50"], abs=0.01)
         assert ours.drr_db[row] == pytest.approx(truth["drr"], abs=0.01)
 
 
-def test_the_octave_filters_are_scipys_butterworth() -> None:
+def test_octave_filters_match_scipy_butterworth() -> None:
     hz = np.geomspace(20, 20_000, 200)
     for centre in acoustics.OCTAVES_HZ:
         edges = [centre / np.sqrt(2), centre * np.sqrt(2)]
@@ -82,8 +84,8 @@ def test_the_octave_filters_are_scipys_butterworth() -> None:
         assert np.abs(acoustics.octave_response(hz, centre, RATE_HZ) - truth).max() < 1e-4
 
 
-def test_a_pure_exponential_has_its_own_decay_time_and_clarity() -> None:
-    """A decay without chance: the energy, not a noise. C50 of exp(-kt): 10 lg(e^(0.05 k) - 1)."""
+def test_exponential_decay_has_closed_form_t30_and_c50() -> None:
+    """A deterministic decay of energy, without noise. C50 of exp(-kt): 10 lg(e^(0.05 k) - 1)."""
     for decay_s in (0.3, 1.0, 4.0):
         time = np.arange(0, 1.2 * decay_s, 0.001)
         rate = np.log(1e6) / decay_s
@@ -94,11 +96,11 @@ def test_a_pure_exponential_has_its_own_decay_time_and_clarity() -> None:
         expected = 10 * np.log10(np.expm1(0.05 * rate))
         assert np.nanmean(found.c50_db[4:]) == pytest.approx(
             expected, abs=0.5
-        )  # four octaves of one noise
+        )  # mean of four octaves
         assert np.nanmean(found.t30_s[4:]) == pytest.approx(decay_s, rel=0.03)
 
 
-def test_background_noise_does_not_lengthen_the_decay() -> None:
+def test_background_noise_does_not_lengthen_decay() -> None:
     clean = decaying_noise(0.8, 3.0, seed=5)
     noisy = clean + 10 ** (-50 / 20) * np.random.default_rng(6).standard_normal(len(clean)).astype(
         np.float32
@@ -112,13 +114,13 @@ def test_background_noise_does_not_lengthen_the_decay() -> None:
     assert np.abs(found.curve_db[4, :3000] - truth.curve_db[4, :3000])[heard].max() < 2.0
 
 
-def test_the_onset_is_found_behind_silence_and_octaves_beyond_nyquist_have_no_figures() -> None:
+def test_measure_finds_onset_and_omits_octaves_above_nyquist() -> None:
     ir = np.concatenate([np.zeros(1000, np.float32), decaying_noise(0.5, 0.8, direct=20.0)])
     assert acoustics.onset(ir) == 1000
     assert np.isnan(acoustics.measure(ir, 16_000).t30_s[-1])
     assert not np.isnan(acoustics.measure(ir, 16_000).t30_s[-3])
 
 
-def test_silence_is_refused() -> None:
+def test_measure_rejects_silence() -> None:
     with pytest.raises(ValueError, match="not silent"):
         acoustics.measure(np.zeros(1000, np.float32), RATE_HZ)

@@ -1,4 +1,5 @@
-"""Recordings into maps: what is synthesised comes back; energies are SciPy's; noise and rumble do not count."""
+"""Maps of recordings: they restore synthesised rooms, agree with SciPy's energies, and ignore noise
+and infrasound."""
 
 from __future__ import annotations
 
@@ -27,20 +28,21 @@ def energy(room: EnergyMap) -> np.ndarray:
 
 
 @pytest.mark.parametrize("direct", [False, True])
-def test_a_synthesised_room_comes_back(direct: bool) -> None:
+def test_analysis_restores_synthesised_room(direct: bool) -> None:
     room = drawn(1.0, direct)
     ir = Synthesiser(RATE_HZ)(room, width=0.0)[0]
     again = analyse(ir, RATE_HZ, start=0, clean=False)
     assert (again.direct_db is not None) == direct
-    # Eight bands of an ERB or less by sixteen frames: what is left of chance is well under 1.5 dB.
+    # Means over eight bands of an ERB or less and sixteen frames: the random error is well below
+    # 1.5 dB.
     coarse = [energy(each).reshape(8, 8, 8, 16).sum(axis=(1, 3)) for each in (room, again)]
     level = [10 * np.log10(np.maximum(each / each.sum(), 1e-12)) for each in coarse]
     heard = level[0] > -50
-    heard[:2] = False  # the lowest bands spread over their own length in time
+    heard[:2] = False  # the lowest bands are as long as their filters
     assert np.abs(level[1] - level[0])[heard].max() < 1.5
 
 
-def test_all_energy_is_counted_once() -> None:
+def test_analysis_conserves_energy() -> None:
     sos = scipy.signal.butter(4, [60, 15_000], "bandpass", fs=RATE_HZ, output="sos")
     noise = np.random.default_rng(0).standard_normal(RATE_HZ) * np.exp(
         -6 * np.arange(RATE_HZ) / RATE_HZ
@@ -51,7 +53,7 @@ def test_all_energy_is_counted_once() -> None:
     )
 
 
-def test_a_tone_lies_in_its_band_at_its_time() -> None:
+def test_tone_is_in_its_band_and_frame() -> None:
     time = np.arange(RATE_HZ) / RATE_HZ
     ir = (np.sin(2 * np.pi * 1000 * time) * (np.abs(time - 0.5) < 0.05)).astype(np.float32)
     found = energy(analyse(ir, RATE_HZ, start=0, clean=False))
@@ -60,25 +62,25 @@ def test_a_tone_lies_in_its_band_at_its_time() -> None:
     assert 0.44 < DEFAULT_GRID.frame_centre_s[frame] < 0.56
 
 
-def test_noise_under_a_decay_is_taken_away_and_the_decay_goes_on() -> None:
+def test_analysis_subtracts_noise_and_extrapolates_decay() -> None:
     clean = Synthesiser(RATE_HZ)(drawn(0.8, direct=False), width=0.0)[0]
     clean = np.pad(clean, (0, 3 * RATE_HZ - len(clean)))
     noisy = clean + 1e-4 * np.random.default_rng(1).standard_normal(len(clean)).astype(np.float32)
     maps = [analyse(ir, RATE_HZ, start=0) for ir in (clean, noisy)]
     left = [10 * np.log10(np.cumsum(energy(each).sum(axis=0)[::-1])[::-1]) for each in maps]
     down = left[0] - left[0][0]
-    # 3 dB at -60 dB, where the noise that was taken away held thirty times the energy of what is left.
+    # 3 dB at -60 dB, where the subtracted noise had thirty times the remaining energy.
     assert np.abs((left[1] - left[1][0]) - down)[down > -60].max() < 3.0
 
 
-def test_rumble_below_hearing_is_no_room() -> None:
+def test_analysis_ignores_infrasound() -> None:
     ir = Synthesiser(RATE_HZ)(drawn(0.5, direct=False), width=0.0)[0]
     rumble = 0.002 * np.sin(2 * np.pi * 4 * np.arange(len(ir)) / RATE_HZ).astype(np.float32)
     quiet, loud = (energy(analyse(each, RATE_HZ, start=0))[0].sum() for each in (ir, ir + rumble))
     assert loud == pytest.approx(quiet, rel=0.5)
 
 
-def test_any_rate_gives_the_same_map() -> None:
+def test_map_does_not_depend_on_rate() -> None:
     room = drawn(0.6, direct=True)
     maps = [
         analyse(Synthesiser(rate)(room, width=0.0)[0], rate, start=0) for rate in (44_100, 96_000)

@@ -1,6 +1,8 @@
-"""The kernel on aarch64 and armv7: cross-compiled, run by qemu's user emulation, compared with x86-64 and with float64.
+"""The kernel on aarch64 and armv7: cross-compiled, run by qemu's user emulation, compared with
+x86-64 and with float64.
 
-`make test-arm` installs the compilers and the emulator; elsewhere these tests are skipped where one is missing.
+`make test-arm` installs the compilers and the emulator; otherwise these tests are skipped if one is
+missing.
 """
 
 from __future__ import annotations
@@ -17,7 +19,7 @@ from scipy.signal import oaconvolve
 from dsp.simd_builds import ENGINE_SOURCES
 from tests.dsp.build_c import build
 
-# machine, compiler, emulator, processor, the build that must be chosen there, further flags
+# machine, compiler, emulator, processor, expected build, further flags
 TARGETS = {
     "aarch64": ("aarch64", "aarch64-linux-gnu-gcc", "qemu-aarch64", "cortex-a53", "neon", []),
     "armv7 with NEON": ("armv7l", "arm-linux-gnueabihf-gcc", "qemu-arm", "cortex-a8", "neon", []),
@@ -60,7 +62,7 @@ def here(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def dump(command: list[str], case: dict[str, int]) -> tuple[list[np.ndarray], str]:
-    """IR, second IR, inputs, outputs; and the name of the build that ran."""
+    """IR, second IR, inputs, outputs; and the name of the SIMD build."""
     words = [f"{key}={value}" for key, value in case.items()]
     done = subprocess.run([*command, *words], check=True, capture_output=True)
     data, parts, frames = np.frombuffer(done.stdout, np.float32), [], case["blocks"] * case["block"]
@@ -87,16 +89,16 @@ def db(difference: np.ndarray, reference: np.ndarray) -> float:
     CASES,
     ids=lambda c: f"{c['block']} frames, {c['taps']} taps, {c['inputs']} to {c['channels']}",
 )
-def test_arm_gives_what_x86_gives(
+def test_arm_output_matches_x86(
     target: tuple[str, Path, list[str]], here: Path, case: dict[str, int]
 ) -> None:
-    """Within -120 dB of the peak, before and after a change of IR (within it each processor's partitions have times of their own);
-    before it, within -120 dB of float64."""
+    """Within -120 dB of the peak, before and after a change of IR (during it the processors'
+    partitions differ in time); before it, within -120 dB of float64."""
     name, program, qemu = target
     (ir, _, sound, out), simd = dump([*qemu, str(program)], case)
     assert simd == TARGETS[name][4]
     (*same, expected), _ = dump([str(here)], case)
-    np.testing.assert_allclose(same[0], ir, rtol=1e-5, atol=1e-12)  # expf() may round otherwise
+    np.testing.assert_allclose(same[0], ir, rtol=1e-5, atol=1e-12)  # expf() may round differently
     quiet = case.get("change", case["blocks"]) * case["block"]
     changed = slice(quiet, quiet + 4800 + 2 * case["block"])
     out[:, changed] = expected[:, changed] = 0
@@ -109,7 +111,7 @@ def test_arm_gives_what_x86_gives(
     assert db(out[:, :quiet] - np.array(truth), np.array(truth)) < -120
 
 
-def test_hostile_input_is_harmless_there(target: tuple[str, Path, list[str]]) -> None:
+def test_arm_survives_hostile_input(target: tuple[str, Path, list[str]]) -> None:
     """A short run of fuzz.c, whose own checks abort; sanitizers do not run under qemu."""
     name, program, qemu = target
     machine, gcc, *_, flags = TARGETS[name]
@@ -130,8 +132,9 @@ def test_hostile_input_is_harmless_there(target: tuple[str, Path, list[str]]) ->
     assert done.returncode == 0, done.stderr[:2000]
 
 
-def test_two_threads_share_a_port_there(target: tuple[str, Path, list[str]]) -> None:
-    """port_stress.c on a processor with a weaker memory order; qemu keeps it as far as it translates barriers."""
+def test_arm_threads_share_port(target: tuple[str, Path, list[str]]) -> None:
+    """port_stress.c on a processor with a weaker memory order; qemu emulates it as far as it
+    translates barriers."""
     name, program, qemu = target
     machine, gcc, *_, flags = TARGETS[name]
     stress = build(

@@ -1,4 +1,5 @@
-"""The pyo graph with the engine in it, driven offline: every control against its closed form or scipy."""
+"""The pyo graph with the engine, driven offline: each control compared with its closed form or
+SciPy."""
 
 from __future__ import annotations
 
@@ -14,9 +15,18 @@ from dsp.graph import OfflineGraph
 Floats = NDArray[np.float32]
 RATE_HZ = 48000
 NEUTRAL = {
-    "gain_db": 0.0, "mix": 1.0, "predelay_ms": 0.0, "lowpass_on": 0.0, "lowpass_hz": 20000.0, "highpass_on": 0.0,
-    "highpass_hz": 20.0, "bypass": 0.0, "trails": 1.0, "limiter_on": 0.0, "fade_ms": 20.0,
-}  # fmt: skip
+    "gain_db": 0.0,
+    "mix": 1.0,
+    "predelay_ms": 0.0,
+    "lowpass_on": 0.0,
+    "lowpass_hz": 20000.0,
+    "highpass_on": 0.0,
+    "highpass_hz": 20.0,
+    "bypass": 0.0,
+    "trails": 1.0,
+    "limiter_on": 0.0,
+    "fade_ms": 20.0,
+}
 IMPULSE = np.eye(1, 1, dtype=np.float32)
 
 
@@ -40,7 +50,8 @@ def play(
     max_taps: int | None = None,
     **params: float,
 ) -> Floats:
-    """`sound` (frames, inputs) through the graph; `before(graph, block index)` is called ahead of each block."""
+    """`sound` (frames, inputs) through the graph; `before(graph, block index)` is called before
+    each block."""
     inputs = sound.shape[1]
     graph = OfflineGraph(
         rate_hz=RATE_HZ,
@@ -72,14 +83,15 @@ def error_db(got: NDArray[np.floating], expected: NDArray[np.floating]) -> float
 
 
 def roughness(signal: Floats, hz: float = 1000.0) -> NDArray[np.float64]:
-    """What is left of a steady sine by the filter whose zeros lie on it: a click stands out, a slow change does not."""
+    """Residual of a steady sine after a filter with zeros at its frequency: large for a click,
+    small for a slow change."""
     x = signal[:, 0].astype(np.float64)
     return np.abs(x[2:] - 2 * np.cos(2 * np.pi * hz / RATE_HZ) * x[1:-1] + x[:-2])
 
 
 @pytest.mark.parametrize("block", [16, 64, 128, 1024])
 @pytest.mark.parametrize("inputs", [1, 2])
-def test_wet_signal_is_the_convolution_without_delay(block: int, inputs: int) -> None:
+def test_wet_signal_is_convolution_without_latency(block: int, inputs: int) -> None:
     sound, ir = noise(8192, inputs), noise(3000, 2, seed=2).T.copy()
     out = play(sound, ir, block=block)
     expected = np.stack(
@@ -108,7 +120,8 @@ def test_four_channel_ir_is_true_stereo() -> None:
 
 @pytest.mark.parametrize(("gain_db", "mix"), [(0, 0), (-6, 0.25), (12, 1), (-140, 0.5)])
 def test_gain_and_mix(gain_db: float, mix: float) -> None:
-    """dry = gain * in; out = (1 - mix) * dry + mix * wet, the reference plug-in's chain; -140 dB is silence."""
+    """dry = gain * in; out = (1 - mix) * dry + mix * wet, the reference plug-in's chain; -140 dB is
+    silence."""
     sound, ir = noise(4096), noise(500, 2, seed=2).T.copy()
     gain = 0.0 if gain_db <= -140 else 10 ** (gain_db / 20)
     dry = gain * sound.astype(float)
@@ -124,7 +137,7 @@ def test_gain_and_mix(gain_db: float, mix: float) -> None:
 
 
 def biquad(highpass: bool, cutoff_hz: float) -> tuple[list[float], list[float]]:
-    """Bristow-Johnson's cookbook, Q = 1/sqrt(2), written out once more."""
+    """Bristow-Johnson's cookbook, Q = 1/sqrt(2); a second implementation."""
     w = 2 * np.pi * cutoff_hz / RATE_HZ
     c, alpha = np.cos(w), np.sin(w) / np.sqrt(2)
     b = [(1 + c) / 2, -(1 + c), (1 + c) / 2] if highpass else [(1 - c) / 2, 1 - c, (1 - c) / 2]
@@ -142,21 +155,21 @@ def biquad(highpass: bool, cutoff_hz: float) -> tuple[list[float], list[float]]:
         ("highpass", 5000.0),
     ],
 )
-def test_filters_are_the_cookbook_sections(kind: str, cutoff_hz: float) -> None:
+def test_filters_match_cookbook(kind: str, cutoff_hz: float) -> None:
     sound = noise(48000 // 64 * 64)
     out = play(sound, IMPULSE.repeat(2, 0), **{f"{kind}_on": 1.0, f"{kind}_hz": cutoff_hz})
     b, a = biquad(kind == "highpass", cutoff_hz)
     assert error_db(out, lfilter(b, a, sound.astype(float), axis=0)) < -110
 
 
-def test_filters_leave_the_dry_signal_alone() -> None:
+def test_filters_do_not_change_dry_signal() -> None:
     sound = noise(4096)
     out = play(sound, IMPULSE.repeat(2, 0), mix=0, lowpass_on=1, lowpass_hz=500)
     assert error_db(out, sound) < -110
 
 
 @pytest.mark.parametrize("frames", [0, 1, 480, 4800])
-def test_whole_predelays_are_exact(frames: int) -> None:
+def test_whole_frame_predelays_are_exact(frames: int) -> None:
     sound = noise(9600)
     out = play(sound, IMPULSE.repeat(2, 0), predelay_ms=1000 * frames / RATE_HZ)
     expected = np.concatenate([np.zeros((frames, 2), np.float32), sound])[: len(sound)]
@@ -164,20 +177,21 @@ def test_whole_predelays_are_exact(frames: int) -> None:
 
 
 def test_fractional_predelay_delays_a_sine_by_its_fraction() -> None:
-    """Third-order Lagrange: within -60 dB at 1 kHz (Laakso et al. 1996, fig. 12 allows for much more)."""
+    """Third-order Lagrange: within -60 dB at 1 kHz (Laakso et al. 1996, fig. 12 allows for much
+    more)."""
     frames, delay = 9600, 100.37
     out = play(sine(frames), IMPULSE.repeat(2, 0), predelay_ms=1000 * delay / RATE_HZ)
     expected = 0.5 * np.sin(2 * np.pi * 1000 * (np.arange(frames) - delay) / RATE_HZ)
     assert error_db(out[2000:, 0], expected[2000:]) < -60
 
 
-def test_bypass_passes_the_input_untouched() -> None:
+def test_bypass_passes_input_unchanged() -> None:
     sound = noise(4096)
     assert error_db(play(sound, noise(500).T.copy(), bypass=1, gain_db=-20, mix=1), sound) < -110
 
 
 @pytest.mark.parametrize("trails", [0.0, 1.0])
-def test_bypass_rings_out_or_cuts(trails: float) -> None:
+def test_trails_select_ringing_or_cut_tail(trails: float) -> None:
     sound = np.zeros((19200, 2), np.float32)
     sound[:4800] = noise(4800)
     decay = np.exp(-np.arange(12000) / 4000).astype(np.float32)
@@ -211,10 +225,12 @@ MOVES = {
 @pytest.mark.parametrize("name", MOVES)
 @pytest.mark.parametrize("block", [16, 128, 1024])
 def test_no_control_clicks(name: str, block: int) -> None:
-    """A 1 kHz sine while a control jumps across its range: no more roughness than a 20 ms ramp of full height has.
+    """A 1 kHz sine while a control jumps across its range: no more roughness than a 20 ms ramp of
+    full height.
 
-    A raised-cosine or linear ramp of N frames bends by at most (pi / N)^2 / 2 or 1 / N of the amplitude in one frame; 3 / N bounds
-    both, with a factor for the sine's own slope. A bare switch of the same change would leave 0.1 or more.
+    A raised-cosine or linear ramp of N frames bends by at most (pi / N)^2 / 2 or 1 / N of the
+    amplitude in one frame; 3 / N bounds both, with a factor for the sine's own slope. A hard switch
+    of the same change has 0.1 or more.
     """
     start, end = MOVES[name]
     ramp_frames = 0.02 * RATE_HZ
@@ -229,7 +245,7 @@ def test_no_control_clicks(name: str, block: int) -> None:
     assert roughness(out[4096:]).max() < 3 / ramp_frames
 
 
-def test_input_that_is_not_finite_becomes_silence_and_leaves_no_trace() -> None:
+def test_nonfinite_input_becomes_silence() -> None:
     sound = noise(19200)
     broken = sound.copy()
     broken[1000, 0], broken[1001, 1], broken[1002, 0] = np.nan, np.inf, -np.inf
@@ -248,7 +264,7 @@ def test_input_that_is_not_finite_becomes_silence_and_leaves_no_trace() -> None:
     assert counts[-1] == 3
 
 
-def test_limiter_holds_full_scale_and_is_transparent_below() -> None:
+def test_limiter_limits_to_full_scale_and_is_transparent_below() -> None:
     loud = sine(48000 // 64 * 64) * 4
     out = play(loud, IMPULSE.repeat(2, 0), mix=0, limiter_on=1)
     assert np.abs(out).max() <= 1.0 + 1e-6
@@ -260,18 +276,18 @@ def test_limiter_holds_full_scale_and_is_transparent_below() -> None:
     )
 
 
-def test_an_ir_change_crossfades_and_the_latest_wins() -> None:
+def test_ir_change_crossfades_and_latest_wins() -> None:
     """IRs are impulses of different height, so that the output's level shows which one plays."""
     levels: list[float] = []
     sound = np.full((48000 // 64 * 64, 2), 0.5, np.float32)
 
     def change(graph: OfflineGraph, index: int) -> None:
-        if 100 <= index < 140:  # many more than fades fit: only some are played, the last must be
+        if 100 <= index < 140:  # more than there is time for: the last one must play
             graph.port.load_ir(np.full((2, 1), 0.01 * (index - 99), np.float32))
         levels.append(float(graph.port.meters().playing_serial))
 
     out = play(sound, IMPULSE.repeat(2, 0), before=change)
-    assert levels[-1] == 41  # the first IR and forty more: the newest serial
+    assert levels[-1] == 41  # the newest serial: the first IR and forty more
     assert len(set(levels)) < 20
     np.testing.assert_allclose(out[-64:], 0.5 * 0.40, rtol=1e-5)
     assert np.abs(np.diff(out[:, 0])).max() < 0.5 * 4 / (0.02 * RATE_HZ)

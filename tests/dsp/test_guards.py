@@ -1,4 +1,4 @@
-"""What keeps the output sound when something else is not: no room, overwritten spectra, a standing offset."""
+"""Guards of the output: no room, overwritten spectra, a DC offset."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ def roughness(signal: Floats) -> NDArray[np.float64]:
     return np.abs(x[2:] - 2 * np.cos(2 * np.pi * 1000 / RATE_HZ) * x[1:-1] + x[:-2])
 
 
-def test_without_a_room_all_wet_is_the_input_and_the_first_room_fades_in_without_a_click() -> None:
+def test_wet_is_input_without_room_and_first_room_fades_in() -> None:
     through = graph()
     through.start()
     sound = sine(0.2)
@@ -56,9 +56,7 @@ def test_without_a_room_all_wet_is_the_input_and_the_first_room_fades_in_without
     ir = np.zeros((2, 512), np.float32)
     ir[:, 100] = 0.5
     through.port.load_ir(ir)
-    assert (
-        roughness(play(through, sound)).max() < 5e-3
-    )  # the bar of a crossfade; a cut would be 0.5
+    assert roughness(play(through, sound)).max() < 5e-3  # the limit of a crossfade; a cut has 0.5
     noise = (0.1 * np.random.default_rng(1).standard_normal((4096, 2))).astype(np.float32)
     play(through, np.zeros((4096, 2), np.float32))
     got = play(through, noise)
@@ -66,12 +64,12 @@ def test_without_a_room_all_wet_is_the_input_and_the_first_room_fades_in_without
         [fftconvolve(noise[:, c].astype(float), ir[c].astype(float))[: len(got)] for c in range(2)],
         axis=1,
     )
-    np.testing.assert_allclose(got, expected, atol=1e-6)  # nothing of the bare input is left
+    np.testing.assert_allclose(got, expected, atol=1e-6)  # the input itself has faded out
     through.close()
 
 
 @pytest.mark.parametrize("poison", [np.nan, np.inf, 1e30], ids=str)
-def test_overwritten_spectra_play_the_input_and_leave_nothing_behind(poison: float) -> None:
+def test_overwritten_spectra_play_input_and_recover(poison: float) -> None:
     through = graph(lowpass_on=1.0, highpass_on=1.0, predelay_ms=3.0)
     through.port.load_ir(IMPULSE)
     through.start()
@@ -97,12 +95,12 @@ def test_overwritten_spectra_play_the_input_and_leave_nothing_behind(poison: flo
 
 
 @pytest.mark.parametrize("offset", [0.3, -0.8])
-def test_a_standing_offset_is_taken_off_without_a_click(offset: float) -> None:
+def test_dc_offset_is_removed_without_click(offset: float) -> None:
     through = graph()
     through.port.load_ir(IMPULSE)
     through.start()
     out = play(through, sine(4, level=0.2) + np.float32(offset))
-    assert abs(out[: RATE_HZ // 4].mean() - offset) < 0.01  # not at once: it acts on what stays
+    assert abs(out[: RATE_HZ // 4].mean() - offset) < 0.01  # not at once: only a lasting offset
     assert abs(out[-RATE_HZ:].mean()) < 0.01 * abs(offset)
     assert np.abs(out[-RATE_HZ:]).max() == pytest.approx(0.2, rel=0.02)
     assert (
@@ -110,7 +108,7 @@ def test_a_standing_offset_is_taken_off_without_a_click(offset: float) -> None:
         < 1e-4
     )
     assert through.port.meters().offset_blocks > 0
-    # When the offset is gone the guard is, too: again exactly the input.
+    # Without an offset the guard turns off: the output is exactly the input again.
     play(through, sine(4, level=0.2))
     sound = sine(1, level=0.2)
     np.testing.assert_allclose(play(through, sound), sound, atol=1e-6)
@@ -128,11 +126,11 @@ def test_a_standing_offset_is_taken_off_without_a_click(offset: float) -> None:
     ids=[
         "20 Hz at full scale",
         "lowest E of a bass",
-        "an offset within bounds",
-        "one-sided and slow",
+        "offset within limits",
+        "slow one-sided signal",
     ],
 )
-def test_what_is_no_standing_offset_passes_exactly(sound: Floats) -> None:
+def test_signals_without_dc_offset_pass_exactly(sound: Floats) -> None:
     through = graph()
     through.port.load_ir(IMPULSE)
     through.start()

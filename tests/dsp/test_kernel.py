@@ -1,4 +1,5 @@
-"""The convolution kernel against convolution in float64, and its changes of IR against a run without them."""
+"""The convolution kernel compared with convolution in float64, and its changes of IR with runs
+without changes."""
 
 from __future__ import annotations
 
@@ -27,7 +28,7 @@ def run(kernel: _engine.Kernel, sound: Floats) -> Floats:
 
 
 def settle(kernel: _engine.Kernel, block: int, inputs: int) -> int:
-    """Silence until the crossfade is over; how many blocks that took."""
+    """Plays silence until the crossfade is over. Returns the number of blocks."""
     blocks = 0
     while kernel.fading:
         run(kernel, np.zeros((inputs, block), np.float32))
@@ -36,7 +37,8 @@ def settle(kernel: _engine.Kernel, block: int, inputs: int) -> int:
 
 
 def truth(sound: Floats, ir: Floats) -> NDArray[np.float64]:
-    """Convolution in float64. IR channels: 1 or 2: each output's own; 4: L->L, L->R, R->L, R->R."""
+    """Convolution in float64. IR channels: 1 or 2: each output from its own input; 4: L->L, L->R,
+    R->L, R->R."""
     x, h, n = sound.astype(float), ir.astype(float), sound.shape[1]
 
     def path(i: int, c: int) -> NDArray[np.float64]:
@@ -53,7 +55,7 @@ def room(channels: int, taps: int, seed: int) -> Floats:
 
 
 def speech(frames: int, seed: int) -> NDArray[np.float64]:
-    """Like speech: a buzz with formants, in syllables, with pauses."""
+    """A speech-like signal: a buzz with formants, syllables and pauses."""
     t = np.arange(frames) / RATE_HZ
     rng = np.random.default_rng(seed)
     buzz = sum(
@@ -76,7 +78,7 @@ def signals(kind: str, inputs: int, frames: int, seed: int) -> Floats:
 
 
 def errors_db(got: Floats, expected: NDArray[np.float64]) -> tuple[float, float]:
-    """rms of the difference below the rms, its peak below the peak."""
+    """rms of the error relative to the rms, and its peak relative to the peak, in dB."""
     difference = got - expected
     rms = np.sqrt(np.mean(difference**2) / np.mean(expected**2))
     peak = np.abs(difference).max() / np.abs(expected).max()
@@ -108,7 +110,8 @@ def check(
 def test_error_against_float64(
     block: int, taps: int, shape: tuple[int, int], kind: str, spare_taps: int, seed: int
 ) -> None:
-    """-130 dB of rms and -120 dB of peak, no latency: any block, length, number of channels; IRs shorter than the engine allows."""
+    """-130 dB of rms and -120 dB of peak, no latency: any block, length, number of channels; IRs
+    shorter than the engine allows."""
     check(block, taps, *shape, kind, seed, spare_taps=spare_taps)
 
 
@@ -119,11 +122,11 @@ def test_error_at_the_ends_of_the_range(block: int, taps: int) -> None:
 
 
 @pytest.mark.parametrize("block", [64, 1024])
-def test_error_of_ten_seconds(block: int) -> None:
+def test_error_of_ten_second_ir(block: int) -> None:
     check(block, 10 * RATE_HZ, 2, 2, "noise", 1)
 
 
-def test_partitions_cover_the_ir_and_grow() -> None:
+def test_partitions_cover_ir_and_grow() -> None:
     for block in BLOCKS:
         for taps in (1, 1000, 97536, 480000):
             stages = _engine.stages(_engine.plan(block, taps, 2))
@@ -136,7 +139,7 @@ def test_partitions_cover_the_ir_and_grow() -> None:
             assert [s[0] for s in stages] == sorted({s[0] for s in stages})
 
 
-def test_reset_forgets_the_input_and_keeps_the_ir() -> None:
+def test_reset_clears_input_and_keeps_ir() -> None:
     kernel, ir = kernel_of(64, 20000), room(2, 20000, 1)
     kernel.load(ir)
     settle(kernel, 64, 2)
@@ -147,13 +150,13 @@ def test_reset_forgets_the_input_and_keeps_the_ir() -> None:
     assert rms < -130
 
 
-# ---- changes of IR ----------------------------------------------------------------------------------------------------------
+# ---- changes of IR
 
 
 def play_changing(
     sound: Floats, rooms: list[Floats], every_frames: int, block: int, fade_frames: int
 ) -> Floats:
-    """As a pedal does: the newest room is loaded as soon as the kernel takes one."""
+    """Loads the newest room as soon as the kernel accepts one, like the pedal."""
     kernel = kernel_of(block, max(r.shape[1] for r in rooms), 2, fade_frames)
     kernel.load(rooms[0])
     settle(kernel, block, 2)
@@ -168,7 +171,7 @@ def play_changing(
 
 
 def outside(signal: Floats, hz: float = 1000.0) -> NDArray[np.float64]:
-    """What is left of a sine by the filter whose zeros lie on it: clicks and steps."""
+    """Residual of a sine after a filter with zeros at its frequency: clicks and steps."""
     x = signal.astype(float)
     return np.abs(x[:, 2:] - 2 * np.cos(2 * np.pi * hz / RATE_HZ) * x[:, 1:-1] + x[:, :-2])
 
@@ -181,10 +184,11 @@ def pink(frames: int, seed: int) -> Floats:
 
 
 def different_rooms() -> list[Floats]:
-    """From dry to long, each with unit gain at 1 kHz, so that a change is one of phase and of all else."""
+    """From dry to long, each with unit gain at 1 kHz, so that a change alters everything but the
+    level."""
     t = np.arange(97536)
     rooms = [room(2, 97536, 1), room(2, 4000, 2), room(2, 30000, 3), np.ones((2, 1), np.float32)]
-    rooms.append((room(2, 97536, 4) * (t > 20000)).astype(np.float32))  # all of it late
+    rooms.append((room(2, 97536, 4) * (t > 20000)).astype(np.float32))  # late reverberation only
     phasor = np.exp(-2j * np.pi * 1000 / RATE_HZ * t)
     gains = [np.maximum(np.abs((r * phasor[: r.shape[1]]).sum(1)), 0.3) for r in rooms]
     return [(r / g[:, None]).astype(np.float32) for r, g in zip(rooms, gains, strict=True)]
@@ -193,7 +197,8 @@ def different_rooms() -> list[Floats]:
 @pytest.mark.parametrize("block", [64, 256])
 @pytest.mark.parametrize("per_second", [5, 50])
 def test_changes_do_not_click(block: int, per_second: int) -> None:
-    """A sine through changing rooms: the residual outside of it stays below 1e-3 of the amplitude (a bare switch leaves 0.1 and more)."""
+    """A sine through changing rooms: the residual stays below 1e-3 of the amplitude (a hard switch
+    has 0.1 or more)."""
     frames = 3 * RATE_HZ // block * block
     sine = np.sin(2 * np.pi * 1000 * np.arange(frames) / RATE_HZ)
     sound = np.stack([sine, sine]).astype(np.float32)
@@ -202,7 +207,7 @@ def test_changes_do_not_click(block: int, per_second: int) -> None:
     assert outside(late).max() < 1e-3 * np.abs(late).max()
 
 
-def test_the_click_measure_sees_a_switch() -> None:
+def test_click_measure_detects_hard_switch() -> None:
     frames = RATE_HZ // 64 * 64
     sine = np.sin(2 * np.pi * 1000 * np.arange(frames) / RATE_HZ).astype(np.float32)
     out = play_changing(np.stack([sine, sine]), different_rooms(), RATE_HZ // 5, 64, 1)
@@ -210,8 +215,9 @@ def test_the_click_measure_sees_a_switch() -> None:
 
 
 @pytest.mark.parametrize("fade_frames", [240, 720, 960])
-def test_a_change_is_complete_within_100_ms(fade_frames: int) -> None:
-    """At B 64, from any block on: after 4800 frames the output is the new room's, as if it had always played."""
+def test_change_is_complete_within_100_ms(fade_frames: int) -> None:
+    """With blocks of 64 frames, at any block: 4800 frames after the load the output is that of the
+    new room."""
     block, old, new = 64, room(2, 97536, 1), room(2, 97536, 2)
     sound = pink(4 * RATE_HZ // block * block, 3)
     expected = truth(sound, new)
@@ -233,11 +239,10 @@ def test_a_change_is_complete_within_100_ms(fade_frames: int) -> None:
     ("block", "fade_frames"),
     [(16, 300), (64, 720), (64, 5000), (128, 48), (256, 960), (1024, 2000)],
 )
-def test_a_change_goes_from_the_old_room_to_the_new_along_its_curve(
-    block: int, fade_frames: int
-) -> None:
-    """With an input that stands still and rooms of positive taps the output is one number, their sum: it goes from 1 to 0.5 without
-    leaving that range, and bends no more than a raised cosine in pieces of 16 frames: 8 (pi / fade)^2 of the change."""
+def test_change_follows_raised_cosine(block: int, fade_frames: int) -> None:
+    """With a constant input and positive taps the output is the sum of the taps: it goes from 1 to
+    0.5 without leaving that range, and bends no more than a raised cosine in pieces of 16 frames: 8
+    (pi / fade)^2 of the change."""
     old, new = (np.abs(room(2, 60000, seed)) for seed in (1, 2))
     old, new = old / old.sum(1, keepdims=True), 0.5 * new / new.sum(1, keepdims=True)
     kernel = kernel_of(block, 60000, 2, fade_frames)
@@ -253,7 +258,7 @@ def test_a_change_goes_from_the_old_room_to_the_new_along_its_curve(
     np.testing.assert_allclose(out[:, -100:], 0.5, atol=1e-5)
 
 
-def test_changes_take_no_memory_and_shorter_and_silent_rooms_work() -> None:
+def test_changes_allocate_nothing_and_accept_shorter_and_silent_rooms() -> None:
     kernel = kernel_of(64, 97536)
     bytes_before = kernel.bytes
     rng = np.random.default_rng(1)
@@ -271,8 +276,8 @@ def test_changes_take_no_memory_and_shorter_and_silent_rooms_work() -> None:
     assert kernel.bytes == bytes_before
 
 
-def test_memory_is_16_bytes_a_tap_and_channel_and_half_a_mebibyte() -> None:
+def test_memory_is_below_16_bytes_per_tap_and_channel_plus_half_mib() -> None:
     taps = 97536
-    spectra = 2 * 8 * taps  # as long as the delay line, and in the port, not in the kernel
+    spectra = 2 * 8 * taps  # as long as the delay line; in the port, not the kernel
     for block in (64, 128, 256):
         assert kernel_of(block, taps).bytes + spectra < 2 * 16 * taps + 2**19

@@ -1,4 +1,5 @@
-"""Many changes of the IR, at every phase of the largest stage's job: each fades between two convolutions, and nothing else sounds."""
+"""Many changes of the IR, at every phase of the largest stage's job: each fades between two
+convolutions and adds nothing else."""
 
 from __future__ import annotations
 
@@ -12,7 +13,7 @@ BLOCK, MAX_TAPS, FADE, BLOCKS = 128, 288_000, 2400, 1200
 
 
 @pytest.mark.parametrize("every", [37, 41, 50])
-def test_each_change_at_any_time_is_a_fade_between_two_convolutions(every: int) -> None:
+def test_change_at_any_phase_fades_between_two_convolutions(every: int) -> None:
     rng = np.random.default_rng(every)
     taps = [180_000, 50_000, 20_000]
     irs = [
@@ -46,7 +47,7 @@ def test_each_change_at_any_time_is_a_fade_between_two_convolutions(every: int) 
     ends = [*(at for at, _ in changes[1:]), out.shape[1]]
     for number in range(1, len(changes)):
         (at, new), (_, old) = changes[number], changes[number - 1]
-        # Each sample lies between the two; stages fade one after another, so that in between parts of both are heard.
+        # Stages fade one after another, so parts of both rooms sound in between.
         part = out[:, at : ends[number]]
         assert np.abs(part).max() < 2 * loudest, (
             f"change {number}, in block {at // BLOCK}, from IR {old} to {new}"
@@ -58,9 +59,10 @@ def test_each_change_at_any_time_is_a_fade_between_two_convolutions(every: int) 
 
 
 @pytest.mark.parametrize("seed", range(16))
-def test_whatever_is_loaded_whenever_the_settled_output_is_the_convolution(seed: int) -> None:
-    """Drawn from the seed: block, inputs, layout, fade; IRs of any length and channel count; changes at any time. -94 dB of the peak
-    in every block in which no change sounds, and no louder than three convolutions while one does."""
+def test_random_changes_settle_to_convolution(seed: int) -> None:
+    """Random block, inputs, layout and fade; IRs of any length and channel count; changes at any
+    time. The error is below -94 dB of the peak in blocks without a change; during a change the
+    output is no louder than three convolutions."""
     rng = np.random.default_rng([seed, 3])
     block = int(rng.choice([16, 64, 128, 256, 1024]))
     inputs, max_taps = int(rng.integers(1, 3)), int(rng.choice([200, 3000, 20_000, 97_536]))
@@ -99,7 +101,7 @@ def test_whatever_is_loaded_whenever_the_settled_output_is_the_convolution(seed:
 
 
 def _convolved(sound: np.ndarray, ir: np.ndarray) -> np.ndarray:
-    """Both outputs, by the kernel's rules for 1, 2 and 4 channels."""
+    """Both outputs, with the kernel's rules for 1, 2 and 4 channels."""
     left, right, frames = sound[0], sound[-1], sound.shape[1]
     if len(ir) == 4:
         return np.stack(

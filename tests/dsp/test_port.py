@@ -1,4 +1,4 @@
-"""The port: what a reader accepts, and what two threads make of it under ThreadSanitizer."""
+"""The port: validation, slots, locked memory, and two threads under ThreadSanitizer."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def new_port(max_taps: int = 2000, inputs: int = 2) -> tuple[mmap.mmap, _engine.
     return memory, _engine.Port(memory, layout=layout, rate_hz=48000)
 
 
-def test_a_second_opener_sees_the_same_port() -> None:
+def test_second_opener_sees_same_port() -> None:
     memory, port = new_port()
     values = {name: float(i) for i, name in enumerate(_engine.PARAMS)}
     port.set_params(values)
@@ -50,7 +50,7 @@ def test_a_second_opener_sees_the_same_port() -> None:
         (np.full((2, 10), np.inf), "finite|NaN"),
     ],
 )
-def test_bad_irs_are_refused_and_the_last_one_stays(ir: np.ndarray, what: str) -> None:
+def test_load_ir_rejects_bad_irs_and_keeps_last(ir: np.ndarray, what: str) -> None:
     _, port = new_port()
     port.load_ir(np.ones((2, 10), np.float32), room=7)
     for _ in range(10):
@@ -63,13 +63,13 @@ def test_bad_irs_are_refused_and_the_last_one_stays(ir: np.ndarray, what: str) -
 @pytest.mark.parametrize(
     "wrong", [np.ones((2, 10)), np.ones(10, np.float32), np.ones((10, 2), np.float32).T, "text"]
 )
-def test_other_arrays_are_refused(wrong: object) -> None:
+def test_load_ir_rejects_other_arrays(wrong: object) -> None:
     _, port = new_port()
     with pytest.raises((TypeError, ValueError, BufferError)):
         port.load_ir(wrong)  # type: ignore[arg-type]
 
 
-def test_parameters_must_be_whole_and_finite() -> None:
+def test_set_params_rejects_incomplete_unknown_and_nonfinite() -> None:
     _, port = new_port()
     good = dict.fromkeys(_engine.PARAMS, 0.0)
     with pytest.raises(ValueError, match="parameter mix is missing"):
@@ -100,8 +100,9 @@ def test_new_port_holds_default_parameters() -> None:
     assert params["mix"] == 0
 
 
-def test_a_damaged_port_is_refused_or_harmless() -> None:
-    """2 000 ports with up to eight changed bytes in the header: opened or refused, never a crash or a size beyond the memory."""
+def test_damaged_port_is_rejected_or_harmless() -> None:
+    """2 000 ports with up to eight changed header bytes: opened or rejected, no crash, no size
+    beyond the memory."""
     memory, port = new_port()
     port.load_ir(np.ones((2, 10), np.float32))
     good = memory[:4096]
@@ -127,7 +128,7 @@ BLOCK, LONGEST = 64, 96000
 
 @pytest.fixture
 def file_in_memory() -> Iterator[int]:
-    """Where pages that nobody touched take none, as the mailbox."""
+    """A file whose untouched pages use no memory, like the mailbox."""
     with tempfile.TemporaryFile(dir="/dev/shm") as file:
         yield file.fileno()
 
@@ -137,7 +138,7 @@ def taken_mib(descriptor: int) -> float:
 
 
 class Played:
-    """A port in a file with an engine, in an audio process's order: made, held, then played."""
+    """A port in a file with an engine, in the order of the audio process: create, hold, play."""
 
     def __init__(self, descriptor: int) -> None:
         layout = _engine.plan(BLOCK, LONGEST)
@@ -149,13 +150,13 @@ class Played:
         self._engine = _engine.Engine(self.port, *buffers)
 
     def play(self, blocks: int = 400) -> int:
-        """Serial of the IR that sounds after so many blocks."""
+        """Plays `blocks` blocks. Returns the serial of the playing IR."""
         for _ in range(blocks):
             self._engine.begin(), self._engine.process(), self._engine.finish()
         return int(self.port.meters().playing_serial)
 
-    def look(self) -> None:
-        """One look of the main thread; it returns at once, for no blocks come meanwhile."""
+    def check(self) -> None:
+        """One check of the main thread; returns after it, because no blocks arrive."""
         self.port.watch([signal.SIGUSR1], 60.0)
 
 
@@ -163,9 +164,7 @@ def noise(channels: int, taps: int) -> np.ndarray:
     return np.random.default_rng(1).standard_normal((channels, taps)).astype(np.float32)
 
 
-def test_memory_is_taken_for_the_rooms_that_are_played_not_for_the_longest_that_could_be(
-    file_in_memory: int,
-) -> None:
+def test_port_uses_memory_only_for_rooms_played(file_in_memory: int) -> None:
     played = Played(file_in_memory)
     whole = os.fstat(file_in_memory).st_size / 2**20
     assert taken_mib(file_in_memory) < 0.3 * whole
@@ -175,7 +174,7 @@ def test_memory_is_taken_for_the_rooms_that_are_played_not_for_the_longest_that_
     assert taken_mib(file_in_memory) < 0.3 * whole
 
 
-def test_a_longer_room_waits_until_all_of_it_is_in_memory(file_in_memory: int) -> None:
+def test_longer_room_waits_until_locked(file_in_memory: int) -> None:
     played = Played(file_in_memory)
     first = played.port.load_ir(noise(2, 1000))
     assert played.play() == first
@@ -183,16 +182,16 @@ def test_a_longer_room_waits_until_all_of_it_is_in_memory(file_in_memory: int) -
     longest = played.port.load_ir(noise(4, LONGEST))
     assert played.play() == first
     assert played.port.held == held
-    played.look()
+    played.check()
     assert played.port.held > 3 * held
     assert taken_mib(file_in_memory) > 0.99 * os.fstat(file_in_memory).st_size / 2**20
     assert played.play() == longest
-    for _ in range(3):  # all slots have the room now: nothing waits any more
+    for _ in range(3):  # all slots are locked completely now: nothing waits
         longest = played.port.load_ir(noise(4, LONGEST))
         assert played.play() == longest
 
 
-def test_steering_takes_back_a_room_that_waits(file_in_memory: int) -> None:
+def test_steering_replaces_waiting_room(file_in_memory: int) -> None:
     played = Played(file_in_memory)
     first = played.port.load_ir(noise(2, 1000))
     assert played.play() == first
@@ -203,10 +202,10 @@ def test_steering_takes_back_a_room_that_waits(file_in_memory: int) -> None:
     assert played.play() == newest
 
 
-def test_an_audio_process_that_comes_back_holds_what_its_room_needs(file_in_memory: int) -> None:
+def test_restarted_audio_process_locks_memory_of_its_room(file_in_memory: int) -> None:
     played = Played(file_in_memory)
     long = played.port.load_ir(noise(4, LONGEST // 2))
-    played.look()
+    played.check()
     assert played.play() == long
     port = _engine.Port(mmap.mmap(file_in_memory, 0))
     port.load_ir(noise(2, 500))
@@ -214,34 +213,50 @@ def test_an_audio_process_that_comes_back_holds_what_its_room_needs(file_in_memo
     assert port.held > 0.4 * (os.fstat(file_in_memory).st_size - 4096) / 3
 
 
-def test_a_full_file_system_ends_nobody(file_in_memory: int) -> None:
-    """Pages that a file has not (it is cut short here) cannot be had, as where its file system is full: to touch them is SIGBUS."""
+def test_full_file_system_raises_memory_error_and_keeps_playing(file_in_memory: int) -> None:
+    """A truncated file acts like a full file system: its missing pages cannot be allocated, and
+    touching them raises SIGBUS."""
     played = Played(file_in_memory)
     first = played.port.load_ir(noise(2, 1000))
     assert played.play() == first
     os.ftruncate(file_in_memory, os.fstat(file_in_memory).st_size // 4096 * 4096 - 4096)
     for _ in range(3):
-        with pytest.raises(MemoryError):  # of the last slot; the others still have their pages
+        with pytest.raises(MemoryError):  # in the last slot; the others still have pages
             for _ in range(3):
                 played.port.load_ir(noise(4, LONGEST))
-                played.look()
+                played.check()
         assert played.play() >= first
     played.port.hold()
 
 
-def test_private_memory_is_held_as_it_is() -> None:
+def test_private_memory_counts_as_held() -> None:
     _, port = new_port()
     assert 3 * port.held <= _engine.port_bytes(port.layout) <= 3 * port.held + 4096 + 3 * 4096
 
 
-def test_two_threads_under_thread_sanitizer(tmp_path: Path) -> None:
+def test_port_is_free_of_data_races(tmp_path: Path) -> None:
     program = tmp_path / "port_stress"
     sources = [DSP / "port.c", *sorted(DSP.glob("kernel*.c"))]
     subprocess.run(
-        ["gcc", "-std=gnu11", "-O1", "-g", "-fsanitize=thread", "-DNV_BASELINE_ONLY", f"-I{DSP}", "-o", program,
-         Path(__file__).with_name("port_stress.c"), *sources, "-lm", "-lpthread"],
-        check=True, capture_output=True, text=True,
-    )  # fmt: skip
+        [
+            "gcc",
+            "-std=gnu11",
+            "-O1",
+            "-g",
+            "-fsanitize=thread",
+            "-DNV_BASELINE_ONLY",
+            f"-I{DSP}",
+            "-o",
+            program,
+            Path(__file__).with_name("port_stress.c"),
+            *sources,
+            "-lm",
+            "-lpthread",
+        ],
+        check=True,
+        capture_output=True,
+        text=True,
+    )
     done = subprocess.run(
         ["setarch", "-R", program], check=False, capture_output=True, text=True, timeout=HANG_S
     )

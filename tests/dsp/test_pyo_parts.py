@@ -1,4 +1,4 @@
-"""Of pyo only what is used: in processes of their own, for another test may have imported all of it."""
+"""Partial imports of pyo, in separate processes: another test may have imported all of it."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ def run(program: str) -> list[str]:
     ).stdout.split()
 
 
-def test_the_graph_imports_a_part_of_pyo() -> None:
+def test_graph_imports_part_of_pyo() -> None:
     modules = run(
         "import sys, dsp.graph; print(*(name for name in sys.modules if name.startswith('pyo')))"
     )
@@ -22,18 +22,18 @@ def test_the_graph_imports_a_part_of_pyo() -> None:
     )
 
 
-def test_who_imports_pyo_later_gets_all_of_it_and_the_same_classes() -> None:
+def test_later_pyo_import_is_complete_and_shares_classes() -> None:
     program = (
         "import dsp.graph, pyo; print(pyo.Server is dsp.graph.pyo.Server, hasattr(pyo, 'CvlVerb'))"
     )
     assert run(program) == ["True", "True"]
 
 
-def test_pyo_that_is_there_already_is_taken() -> None:
+def test_load_uses_pyo_already_imported() -> None:
     assert run("import pyo, dsp.graph; print(pyo.Input is dsp.graph.pyo.Input)")[-1] == "True"
 
 
-def test_a_pyo_with_other_modules_is_imported_whole() -> None:
+def test_load_imports_all_of_pyo_with_unknown_modules() -> None:
     for parts in (("server", "renamed"), ("server",)):
         program = (
             f"import sys, dsp.pyo_parts as p; p.PARTS = {parts}; found = p.load(); "

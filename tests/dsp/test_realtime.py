@@ -1,4 +1,5 @@
-"""The law of the audio callback, checked by a machine: watch.c counts allocations, locks and system calls of the whole pyo graph."""
+"""The rules of the audio callback: watch.c counts allocations, locks and system calls of the
+complete pyo graph."""
 
 from __future__ import annotations
 
@@ -22,7 +23,8 @@ BLOCKS = 100_000
 
 @pytest.fixture(scope="module")
 def watched(tmp_path_factory: pytest.TempPathFactory) -> Any:
-    """10^5 blocks with a change of room every 50 on average, controls that jump, input that is loud, silent or broken."""
+    """10^5 blocks with a change of room every 50 on average, jumping controls, and loud, silent or
+    invalid input."""
     library = tmp_path_factory.mktemp("watch") / "watch.so"
     source = HERE / "watch.c"
     subprocess.run(
@@ -36,7 +38,7 @@ def watched(tmp_path_factory: pytest.TempPathFactory) -> Any:
     return json.loads(done.stdout)
 
 
-def test_the_watch_sees_what_it_is_to_count(watched: Any) -> None:
+def test_watch_counts_known_calls(watched: Any) -> None:
     controls = watched["controls"]
     assert controls["allocation"]["allocations"] >= 1
     assert controls["in the graph"]["allocations"] >= 25
@@ -45,25 +47,23 @@ def test_the_watch_sees_what_it_is_to_count(watched: Any) -> None:
         assert controls["system call"]["system_calls"] == 1
 
 
-def test_the_callback_allocates_locks_and_asks_the_system_for_nothing(watched: Any) -> None:
+def test_callback_makes_no_allocation_lock_or_system_call(watched: Any) -> None:
     assert watched["blocks"] >= BLOCKS
     assert watched["changes"] > 1000
     assert watched["played"] > 1000
     assert watched["total"]["allocations"] == 0
     assert watched["total"]["locks"] == 0
     if not watched["sees_system_calls"]:
-        pytest.skip(
-            "system calls are caught on x86-64 Linux 5.11 and newer only; allocations and locks were counted"
-        )
+        pytest.skip("system calls are counted on x86-64 Linux 5.11 and newer only")
     assert watched["total"]["system_calls"] == 0, f"numbers {watched['system_calls']}"
 
 
 TINY = np.float32(1e-40)
-"""A denormal."""
+"""A denormal number."""
 
 
-def test_denormals_are_flushed_in_the_kernel_and_only_there() -> None:
-    """A whole transform of denormals comes out as zeros, and the thread's own mode is as before."""
+def test_kernel_flushes_denormals_and_restores_mode() -> None:
+    """A complete transform of denormals gives zeros, and the thread's mode is restored."""
     kernel = _engine.Kernel(_engine.plan(64, 1000, 2), 64)
     kernel.load(np.ones((2, 1), np.float32))
     sound, out = np.zeros((2, 640), np.float32), np.empty((2, 640), np.float32)
@@ -72,10 +72,10 @@ def test_denormals_are_flushed_in_the_kernel_and_only_there() -> None:
     assert not out.any()
     assert (np.full(8, TINY) * np.float32(1)).all()
     kernel.process(np.full((2, 640), 1e-30, np.float32), out)
-    assert out[:, -64:].all()  # it does pass what is small
+    assert out[:, -64:].all()  # small normal numbers pass
 
 
-def test_denormals_are_flushed_in_all_of_the_engine_s_block() -> None:
+def test_engine_flushes_denormals_in_complete_block() -> None:
     graph = OfflineGraph(rate_hz=48000, block_frames=64, max_taps=64)
     set_params(graph, mix=0)
     graph.port.load_ir(IMPULSE.repeat(2, 0))

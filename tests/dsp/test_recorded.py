@@ -1,4 +1,5 @@
-"""Recordings as rooms: exact when nothing is done to them, themselves when something is. Recordings are drawn here, from closed forms."""
+"""Recordings as rooms: exact without shaping, recognisable with it. The recordings are synthetic,
+with closed forms."""
 
 from __future__ import annotations
 
@@ -25,7 +26,7 @@ def noise(grid: Grid, seed: int) -> Synthesiser:
 def recording(
     t60_s: float, channels: int = 2, seconds: float = 2.0, *, lead: int = 300, floor_db: float = -70
 ) -> Floats:
-    """Decaying noise behind a direct sound and five echoes, over a floor of noise: what a measured room looks like."""
+    """Like a measured room: a direct sound, five echoes and decaying noise, over a noise floor."""
     draw = np.random.default_rng(5)
     t = np.arange(int(seconds * RATE_HZ)) / RATE_HZ
     ir = 0.1 * draw.standard_normal((channels, len(t))) * 10 ** (-3 * t / t60_s)
@@ -58,8 +59,8 @@ def t30_s(ir: Floats, hz: float, start: int) -> float:
 
 
 @pytest.mark.parametrize("channels", [1, 2, 4])
-def test_map_and_carriers_give_the_recording_back(channels: int) -> None:
-    """-60 dB is the bar; -120 dB of float32 transforms is met."""
+def test_map_and_carriers_restore_recording(channels: int) -> None:
+    """Required: -60 dB; float32 transforms reach -120 dB."""
     ir = recording(0.8, channels)
     room = RecordedRoom(ir, RATE_HZ)
     got, share = room.played(room.measured(room.grid), 1.0)
@@ -68,7 +69,7 @@ def test_map_and_carriers_give_the_recording_back(channels: int) -> None:
 
 
 @pytest.mark.parametrize("channels", [1, 2, 4])
-def test_an_unshaped_recording_is_its_samples(channels: int) -> None:
+def test_unshaped_recording_keeps_its_samples(channels: int) -> None:
     ir = recording(0.8, channels)
     got = render([(1.0, RecordedRoom(ir, RATE_HZ))], Shape(), 1.0, noise)
     scale = (got * ir).sum() / (ir**2).sum()
@@ -78,8 +79,8 @@ def test_an_unshaped_recording_is_its_samples(channels: int) -> None:
 @pytest.mark.parametrize(
     "shape", [Shape(tilt_db=0.01), Shape(early_late_db=0.01), Shape(decay=1.001)]
 )
-def test_a_little_shape_changes_little(shape: Shape) -> None:
-    """Its reflections stay its own: -40 dB; a longer decay may need another grid, whose cells lie elsewhere: -25 dB."""
+def test_small_shape_is_small_change(shape: Shape) -> None:
+    """Reflections stay: -40 dB. A longer decay may need another grid with other cells: -25 dB."""
     ir = recording(0.8)
     got = render([(1.0, RecordedRoom(ir, RATE_HZ))], shape, 1.0, noise)[:, : ir.shape[1]]
     got = np.pad(got, ((0, 0), (0, ir.shape[1] - got.shape[1])))
@@ -88,8 +89,9 @@ def test_a_little_shape_changes_little(shape: Shape) -> None:
 
 
 @pytest.mark.parametrize("decay", [0.5, 2.0])
-def test_decay_of_a_recording(decay: float) -> None:
-    """T30 of its tail (from 60 ms on: before lie the echoes) against the closed form's, within 10 %; the echoes stay in their places."""
+def test_decay_multiplies_t30_of_recording(decay: float) -> None:
+    """T30 of the tail (after the echoes, from 60 ms on) is within 10 % of the closed form; the
+    echoes keep their times."""
     ir = recording(0.8)
     got = render([(1.0, RecordedRoom(ir, RATE_HZ))], Shape(decay=decay), 1.0, noise)
     for hz in (500, 1000, 2000, 4000):
@@ -98,8 +100,9 @@ def test_decay_of_a_recording(decay: float) -> None:
     assert abs(np.corrcoef(got[0, early], ir[0, early])[0, 1]) > 0.9
 
 
-def test_decay_goes_on_behind_the_end_and_under_the_noise() -> None:
-    """A recording of 1 s, over noise 50 dB down, at three times its T60 of 0.5 s: no step where it ends, T30 within 15 %."""
+def test_decay_continues_after_end_and_below_noise() -> None:
+    """A recording of 1 s with a noise floor of -50 dB and a T60 of 0.5 s, at decay 3: no step at
+    its end, T30 within 15 %."""
     ir = recording(0.5, seconds=1.0, floor_db=-50)
     got = render([(1.0, RecordedRoom(ir, RATE_HZ))], Shape(decay=3), 1.0, noise)
     assert got.shape[1] > 1.5 * ir.shape[1]
@@ -112,8 +115,8 @@ def test_decay_goes_on_behind_the_end_and_under_the_noise() -> None:
     assert around[0] - around[1] == pytest.approx(60 * 0.058 / 1.5, abs=1.5)
 
 
-def test_size_moves_the_echoes_of_a_recording() -> None:
-    """The echo 11 ms behind the direct sound comes 22 ms behind it in a room twice the size; within 0.5 ms."""
+def test_size_scales_echo_times_of_recording() -> None:
+    """The echo 11 ms after the direct sound comes after 22 ms at size 2, within 0.5 ms."""
     got = render([(1.0, RecordedRoom(recording(0.8), RATE_HZ))], Shape(size=2), 1.0, noise)
     envelope = np.convolve((got.astype(float) ** 2).sum(axis=0), np.ones(24) / 24, "same")
     first = int(envelope.argmax())
@@ -121,8 +124,9 @@ def test_size_moves_the_echoes_of_a_recording() -> None:
     assert (second - first) / RATE_HZ == pytest.approx(0.022, abs=0.0005)
 
 
-def test_between_two_recordings_lies_a_room_between_them() -> None:
-    """T60 0.5 and 1.5 s: a straight line in dB half-way lasts 2 / (1 / 0.5 + 1 / 1.5) = 0.75 s; within 8 %. At the ends, themselves."""
+def test_interpolation_between_recordings_has_mean_decay() -> None:
+    """T60 0.5 and 1.5 s: the mean of two straight lines in dB has 2 / (1 / 0.5 + 1 / 1.5) = 0.75 s,
+    within 8 %. At weight 1, the recording itself."""
     rooms = [RecordedRoom(recording(t, lead=lead), RATE_HZ) for t, lead in ((0.5, 100), (1.5, 900))]
     got = render([(0.5, rooms[0]), (0.5, rooms[1])], Shape(), 1.0, noise)
     for hz in (500, 1000, 4000):
@@ -136,12 +140,12 @@ def test_between_two_recordings_lies_a_room_between_them() -> None:
     near, alone = (
         np.roll(near[:, :taps], -1, axis=1),
         alone[:, :taps],
-    )  # the delay is a sample more already
+    )  # its delay is one sample longer
     assert error_db(near, alone) < -15
 
 
 def test_four_channels_keep_their_paths() -> None:
-    """Left to right at a tenth of left to left: still so when shaped, within 0.5 dB."""
+    """The cross path at a tenth of the direct path keeps its level when shaped, within 0.5 dB."""
     ir = recording(0.8, 4)
     ir[1:3] *= 0.1
     got = render([(1.0, RecordedRoom(ir, RATE_HZ))], Shape(decay=0.7, tilt_db=3), 1.0, noise)
@@ -169,7 +173,7 @@ def test_width_scales_the_side_signal() -> None:
     assert with_width(one, 3.0) is one
 
 
-def test_grids_hold_their_recordings() -> None:
+def test_recording_grid_is_long_enough() -> None:
     assert [recording_grid(s).duration_s for s in (0.1, 4.0, 4.1, 7, 9.9)] == [4, 4, 6, 8, 10]
 
 
@@ -184,8 +188,9 @@ def test_very_short_recordings_can_be_shaped() -> None:
         assert np.isfinite(got).all() and np.abs(got).max() > 0
 
 
-def test_a_pilot_tone_does_not_make_a_shorter_room_longer() -> None:
-    """A decay of 0.8 s over 2 s, and 16 kHz, steady and faded out: at half the decay the room is no longer than it is."""
+def test_pilot_tone_does_not_lengthen_shortened_room() -> None:
+    """A decay of 0.8 s in a recording of 2 s, with a steady 16 kHz tone that fades out: at decay
+    0.5 the room gets no longer."""
     time_s = np.arange(2 * RATE_HZ) / RATE_HZ
     tail = np.random.default_rng(4).standard_normal((2, len(time_s))) * 10 ** (-3 * time_s / 0.8)
     tone = 0.03 * np.sin(2 * np.pi * 16000 * time_s) * np.clip((2 - time_s) / 0.1, 0, 1)

@@ -1,6 +1,8 @@
-"""Hostile layouts, spectra, IRs, ports and sessions under AddressSanitizer and UndefinedBehaviorSanitizer.
+"""Hostile layouts, spectra, IRs, ports and sessions under AddressSanitizer and
+UndefinedBehaviorSanitizer.
 
-`make acceptance-kernel` runs many more inputs: NVERB_FUZZ_INPUTS. ThreadSanitizer's part is in test_port.py.
+`make acceptance-kernel` runs many more inputs: NVERB_FUZZ_INPUTS. For ThreadSanitizer see
+test_port.py.
 """
 
 from __future__ import annotations
@@ -30,22 +32,23 @@ def fuzz(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return build(tmp_path_factory.mktemp("fuzz"), "fuzz.c", flags=SANITIZE, sources=ENGINE_SOURCES)
 
 
-def test_nothing_that_the_checks_let_pass_does_harm(fuzz: Path) -> None:
+def test_hostile_input_is_harmless(fuzz: Path) -> None:
     finding = fuzz.with_name("finding")
     done = subprocess.run(
         [fuzz, str(INPUTS), "1", finding], check=False, capture_output=True, text=True
     )
     kept = Path("/tmp/nverb-fuzz-finding")
     if done.returncode:
-        shutil.copy(finding, kept)  # `fuzz FILE` runs it again
+        shutil.copy(finding, kept)  # `fuzz FILE` reproduces it
     assert done.returncode == 0, f"{kept}: {done.stderr[:4000]}"
 
 
-def test_the_sanitizers_are_at_work(tmp_path: Path) -> None:
-    """Their negative control: a read behind the end of a block, as the fuzz would find one."""
+def test_sanitizers_detect_overflow(tmp_path: Path) -> None:
+    """Negative control: a read past the end of a block, as in a fuzz finding."""
     source = tmp_path / "wrong.c"
     source.write_text(
-        "#include <stdlib.h>\nint main(int n, char **v) { (void)v; int *volatile p = malloc(4); return p[n]; }\n"
+        "#include <stdlib.h>\n"
+        "int main(int n, char **v) { (void)v; int *volatile p = malloc(4); return p[n]; }\n"
     )
     subprocess.run(["gcc", *SANITIZE, "-o", tmp_path / "wrong", source], check=True)
     done = subprocess.run([tmp_path / "wrong"], check=False, capture_output=True, text=True)

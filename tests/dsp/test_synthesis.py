@@ -1,4 +1,4 @@
-"""Synthesised IRs against what their maps ask for, measured with scipy's filters, not with our own bands."""
+"""Synthesised IRs compared with their maps, measured with SciPy's filters, not our own bands."""
 
 from __future__ import annotations
 
@@ -21,7 +21,8 @@ def synthesise() -> Synthesiser:
 
 
 def exponential(t60_s: float, *, direct_db: float | None = None) -> EnergyMap:
-    """White noise that decays: energy in a band goes with its width, and as 10^(-6 t / T60), averaged over each frame."""
+    """White noise that decays: the energy of a band is proportional to its width and to 10^(-6 t /
+    T60), averaged over each frame."""
     grid = DEFAULT_GRID
     rate = np.log(1e6) / t60_s
     edges = grid.frame_edge_s
@@ -53,17 +54,17 @@ def t30_s(ir: NDArray[np.float64]) -> float:
 
 
 @pytest.mark.parametrize("t60_s", [0.3, 1.0, 2.5])
-def test_decays_last_as_the_map_says(synthesise: Synthesiser, t60_s: float) -> None:
-    """T30 over octaves: 3 % on average over both channels, the scatter of noise with so few degrees of freedom."""
+def test_t30_follows_map(synthesise: Synthesiser, t60_s: float) -> None:
+    """T30 over octaves: 3 % on average over both channels: noise with few degrees of freedom."""
     ir = synthesise(exponential(t60_s))
     ratios = [t30_s(octave(channel, hz)) / t60_s for channel in ir for hz in OCTAVES_HZ[2:]]
     assert abs(np.mean(ratios) - 1) < 0.03
     assert max(abs(np.array(ratios) - 1)) < 0.12
 
 
-def test_band_energies_follow_the_map(synthesise: Synthesiser) -> None:
-    """A 6 dB/octave tilt comes out as 6 dB an octave: within 0.7 dB in each octave from 250 Hz (below, a second
-    of noise has too few degrees of freedom to tell)."""
+def test_band_energies_follow_map(synthesise: Synthesiser) -> None:
+    """A tilt of 6 dB per octave is 6 dB per octave in the IR: within 0.7 dB in each octave from 250
+    Hz (below, a second of noise has too few degrees of freedom to tell)."""
     flat = exponential(1.0)
     tilt = EnergyMap(
         (flat.level_db - 20 * np.log10(DEFAULT_GRID.centre_hz / 1000)[:, None]).astype(np.float32)
@@ -75,19 +76,19 @@ def test_band_energies_follow_the_map(synthesise: Synthesiser) -> None:
             for hz in OCTAVES_HZ
         ]
     )
-    # White noise in octaves rises by 3 dB an octave, the tilt takes 6 dB away.
+    # White noise rises by 3 dB per octave, the tilt falls by 6 dB.
     expected = -3.01 * np.log2(np.array(OCTAVES_HZ) / 1000)
     assert np.abs((energy - energy[3]) - expected)[1:].max() < 0.7
 
 
-def test_a_room_is_the_same_room_each_time() -> None:
+def test_synthesis_is_deterministic() -> None:
     room = exponential(0.5)
     np.testing.assert_array_equal(Synthesiser(RATE_HZ)(room), Synthesiser(RATE_HZ)(room))
     assert not np.array_equal(Synthesiser(RATE_HZ, seed=2)(room), Synthesiser(RATE_HZ)(room))
 
 
 @pytest.mark.parametrize("rate_hz", [16000, 32000, 44100, 48000, 96000])
-def test_every_rate_has_the_same_decay(rate_hz: int) -> None:
+def test_decay_does_not_depend_on_rate(rate_hz: int) -> None:
     ir = Synthesiser(rate_hz)(exponential(0.5))
     curve = 10 * np.log10(np.cumsum((ir.astype(float) ** 2).sum(axis=0)[::-1])[::-1])
     curve -= curve[0]
@@ -96,8 +97,9 @@ def test_every_rate_has_the_same_decay(rate_hz: int) -> None:
 
 
 @pytest.mark.parametrize("width", [0.0, 0.5, 1.0, 2.0, 4.0])
-def test_width_is_correlation(synthesise: Synthesiser, width: float) -> None:
-    """Measured between 2 and 8 kHz, where the aim changes little: within 0.05. Left and right as loud, within 0.3 dB."""
+def test_width_sets_correlation(synthesise: Synthesiser, width: float) -> None:
+    """Measured between 2 and 8 kHz, where the target changes little: within 0.05. Left and right
+    are equally loud, within 0.3 dB."""
     left, right = (octave(channel, 4000) for channel in synthesise(exponential(2.0), width))
     rho = (left * right).sum() / np.sqrt((left**2).sum() * (right**2).sum())
     band = np.linspace(2800, 5600, 200)
@@ -105,23 +107,24 @@ def test_width_is_correlation(synthesise: Synthesiser, width: float) -> None:
     assert abs(10 * np.log10((left**2).sum() / (right**2).sum())) < 0.3
 
 
-def test_width_0_is_mono_and_negative_width_exchanges_the_sides(synthesise: Synthesiser) -> None:
+def test_width_0_is_mono_and_negative_width_exchanges_sides(synthesise: Synthesiser) -> None:
     room = exponential(0.5, direct_db=0)
     mono = synthesise(room, 0.0)
     np.testing.assert_allclose(mono[0], mono[1], atol=1e-6)
     np.testing.assert_array_equal(synthesise(room, -2.0), synthesise(room, 2.0)[::-1])
 
 
-def test_low_frequencies_stay_together_at_natural_width(synthesise: Synthesiser) -> None:
-    """A diffuse field at two ears is coherent in the bass, not in the treble (scipy's coherence is the square of that)."""
+def test_low_frequencies_are_coherent_at_width_1(synthesise: Synthesiser) -> None:
+    """A diffuse field at two ears is coherent in the bass, not in the treble (SciPy's coherence is
+    squared)."""
     left, right = synthesise(exponential(2.0), 1.0)
     hz, squared = coherence(left, right, fs=RATE_HZ, nperseg=2048)
     assert squared[(hz > 60) & (hz < 200)].mean() > 0.8
     assert squared[(hz > 3000) & (hz < 8000)].mean() < 0.15
 
 
-def test_direct_sound_comes_at_once(synthesise: Synthesiser) -> None:
-    """From 20 dB below to the peak of the 0.1 ms envelope in at most 0.5 ms."""
+def test_direct_sound_rises_within_half_a_millisecond(synthesise: Synthesiser) -> None:
+    """The 0.1 ms envelope rises from -20 dB to its peak in at most 0.5 ms."""
     ir = synthesise(exponential(1.0, direct_db=3), 0.0)[0].astype(float)
     envelope = np.convolve(ir**2, np.ones(5) / 5, "same")[:960]
     peak = int(envelope.argmax())
@@ -139,13 +142,13 @@ def test_rooms_are_equally_loud(synthesise: Synthesiser, t60_s: float) -> None:
     assert np.abs(faithful).max() == pytest.approx(10 ** (-12 / 20), rel=1e-5)
 
 
-def test_normalise_bounds_the_peak_and_refuses_silence() -> None:
+def test_normalise_bounds_peak_and_rejects_silence() -> None:
     assert np.abs(normalise(np.eye(2, 100, dtype=np.float32) * 3)).max() <= PEAK_BOUND + 1e-6
     with pytest.raises(ValueError, match="silent"):
         normalise(np.zeros((2, 10), np.float32))
 
 
-def test_a_map_on_another_grid_is_refused(synthesise: Synthesiser) -> None:
+def test_synthesiser_rejects_map_on_another_grid(synthesise: Synthesiser) -> None:
     from dataclasses import replace
 
     grid = replace(DEFAULT_GRID, duration_s=2.0)
@@ -153,9 +156,9 @@ def test_a_map_on_another_grid_is_refused(synthesise: Synthesiser) -> None:
         synthesise(EnergyMap(np.zeros((64, 128), np.float32), grid))
 
 
-def test_no_border_between_lengths(synthesise: Synthesiser) -> None:
-    """Two rooms that differ by a percent are as alike where the second needs a longer transform as where it does not: their first
-    200 ms correlate by more than 0.99, at lengths all over the grid."""
+def test_rooms_are_continuous_across_transform_lengths(synthesise: Synthesiser) -> None:
+    """Two rooms that differ by a percent are similar even if the second needs a longer transform:
+    the correlation of their first 200 ms is above 0.99, at lengths all over the grid."""
     rooms = [exponential(float(t60_s)) for t60_s in 0.15 * 1.01 ** np.arange(250)]
     lengths = [
         synthesise._bench(synthesise._steps(synthesise._length_s(room))).frames for room in rooms
@@ -167,8 +170,8 @@ def test_no_border_between_lengths(synthesise: Synthesiser) -> None:
         assert before @ after / np.sqrt((before @ before) * (after @ after)) > 0.99
 
 
-def test_longer_carriers_begin_as_shorter_ones() -> None:
-    """A room is the same, within -40 dB, whether the carriers were made for 4 s or grew from there to 10 s."""
+def test_longer_carriers_begin_like_shorter_ones() -> None:
+    """A room is the same, within -40 dB, with carriers made for 4 s or extended to 10 s."""
     room = exponential(0.8)
     before = Synthesiser(RATE_HZ, seed=9)(room).astype(float)
     longer = Synthesiser(RATE_HZ, Grid(duration_s=10.0), seed=9)
@@ -178,9 +181,10 @@ def test_longer_carriers_begin_as_shorter_ones() -> None:
     assert ((after - before) ** 2).sum() < 1e-4 * (before**2).sum()
 
 
-def test_bars_of_the_synthesis_alone() -> None:
-    """On 30 rooms that the generator draws: band energy within 0.35 dB, T30 within 1 %, no more than 0.5 dB of buzz at the frame rate, and
-    a direct sound that rises within 0.5 ms (`models.evaluate.synthesis` says how they are measured)."""
+def test_synthesis_meets_its_limits() -> None:
+    """For 30 random rooms of the generator: band energy within 0.35 dB, T30 within 1 %, no more
+    than 0.5 dB of buzz at the frame rate, and a direct sound that rises within 0.5 ms (measured by
+    `models.evaluate.synthesis`)."""
     figures = np.array([evaluate.synthesis(generator.draw(10, seed)) for seed in (1, 5, 77)])
     band_energy_db, t30_percent, buzz_db, _ = figures.mean(axis=0)
     assert band_energy_db <= 0.35

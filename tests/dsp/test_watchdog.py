@@ -1,4 +1,5 @@
-"""The audio process's main thread at rest: it feeds the watchdog while blocks come at their pace, and returns when anything happens."""
+"""Port.watch: pings the watchdog while blocks arrive at their rate, and returns when anything
+happens."""
 
 from __future__ import annotations
 
@@ -19,7 +20,7 @@ from dsp import _engine
 
 RATE_HZ, BLOCK = 48000, 128
 BLOCKS_OFFSET = 576
-"""Of meters.blocks, as port.h draws it."""
+"""Offset of meters.blocks, see port.h."""
 ENDLESS_S = 60.0
 
 
@@ -34,7 +35,7 @@ def port(memory: mmap.mmap) -> _engine.Port:
 
 
 @pytest.fixture
-def keeper(tmp_path: Path) -> Iterator[socket.socket]:
+def notify(tmp_path: Path) -> Iterator[socket.socket]:
     with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as heard:
         heard.bind(str(tmp_path / "notify"))
         heard.setblocking(False)
@@ -42,8 +43,8 @@ def keeper(tmp_path: Path) -> Iterator[socket.socket]:
 
 
 @contextmanager
-def blocks_come(memory: mmap.mmap, pace: float = 1.0) -> Iterator[None]:
-    """A Python thread, so that blocks only come where the GIL is free."""
+def blocks_arrive(memory: mmap.mmap, pace: float = 1.0) -> Iterator[None]:
+    """Counts blocks in a Python thread, so blocks arrive only while the GIL is free."""
     done = threading.Event()
 
     def play() -> None:
@@ -75,20 +76,20 @@ def messages(heard: socket.socket) -> list[bytes]:
             return found
 
 
-def test_it_feeds_the_watchdog_while_blocks_come(
-    memory: mmap.mmap, port: _engine.Port, keeper: socket.socket
+def test_watch_pings_while_blocks_arrive(
+    memory: mmap.mmap, port: _engine.Port, notify: socket.socket
 ) -> None:
     def heard() -> list[bytes]:
-        assert port.watch([signal.SIGUSR1], 0.5, keeper.getsockname(), 0.05) == 0
-        return messages(keeper)
+        assert port.watch([signal.SIGUSR1], 0.5, notify.getsockname(), 0.05) == 0
+        return messages(notify)
 
-    with blocks_come(memory):
-        assert set(wait_until(heard)) == {b"WATCHDOG=1"}  # on a busy machine our blocks may falter
+    with blocks_arrive(memory):
+        assert set(wait_until(heard)) == {b"WATCHDOG=1"}  # on a busy machine blocks may be late
 
 
-def test_an_abstract_address_is_one_too(memory: mmap.mmap, port: _engine.Port) -> None:
+def test_watch_pings_abstract_address(memory: mmap.mmap, port: _engine.Port) -> None:
     with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as heard:
-        heard.bind("")  # Linux chooses one
+        heard.bind("")  # Linux selects an address
         heard.setblocking(False)
 
         def found() -> list[bytes]:
@@ -97,40 +98,44 @@ def test_an_abstract_address_is_one_too(memory: mmap.mmap, port: _engine.Port) -
             )
             return messages(heard)
 
-        with blocks_come(memory):
+        with blocks_arrive(memory):
             assert set(wait_until(found)) == {b"WATCHDOG=1"}
 
 
 @pytest.mark.parametrize(
-    "pace", [0.0, 0.5, 2.0], ids=["stands still", "JACK's block doubled", "JACK's block halved"]
+    "pace", [0.0, 0.5, 2.0], ids=["stopped", "JACK's block doubled", "JACK's block halved"]
 )
-def test_blocks_at_another_pace_end_it(memory: mmap.mmap, port: _engine.Port, pace: float) -> None:
-    with blocks_come(memory, pace):
+def test_watch_returns_on_another_block_rate(
+    memory: mmap.mmap, port: _engine.Port, pace: float
+) -> None:
+    with blocks_arrive(memory, pace):
         assert port.watch([signal.SIGUSR1], ENDLESS_S) == 0
 
 
-def test_who_stands_still_is_not_said_to_be_well(port: _engine.Port, keeper: socket.socket) -> None:
-    assert port.watch([signal.SIGUSR1], ENDLESS_S, keeper.getsockname(), 0.05) == 0
-    assert not messages(keeper)
+def test_watch_does_not_ping_without_blocks(port: _engine.Port, notify: socket.socket) -> None:
+    assert port.watch([signal.SIGUSR1], ENDLESS_S, notify.getsockname(), 0.05) == 0
+    assert not messages(notify)
 
 
-def test_a_signal_ends_it(memory: mmap.mmap, port: _engine.Port) -> None:
+def test_watch_returns_signal(memory: mmap.mmap, port: _engine.Port) -> None:
     before = signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGUSR1])
     try:
         signal.pthread_kill(threading.get_ident(), signal.SIGUSR1)
-        with blocks_come(memory):
+        with blocks_arrive(memory):
             assert port.watch([signal.SIGUSR1, signal.SIGUSR2], ENDLESS_S) == signal.SIGUSR1
     finally:
         signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
-def test_nobody_listens(memory: mmap.mmap, port: _engine.Port, tmp_path: Path) -> None:
-    with blocks_come(memory):
+def test_watch_ignores_missing_notify_socket(
+    memory: mmap.mmap, port: _engine.Port, tmp_path: Path
+) -> None:
+    with blocks_arrive(memory):
         assert port.watch([signal.SIGUSR1], 0.3, str(tmp_path / "nobody"), 0.05) == 0
         assert port.watch([signal.SIGUSR1], 0.3, "x" * 200, 0.05) == 0
 
 
-def test_what_makes_no_sense_is_refused(port: _engine.Port) -> None:
+def test_watch_rejects_invalid_signals_and_times(port: _engine.Port) -> None:
     for signals, seconds in (
         ([0], 1.0),
         ([1000], 1.0),

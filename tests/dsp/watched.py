@@ -1,5 +1,5 @@
-"""Run by test_realtime.py with watch.c preloaded: the whole pyo graph for many blocks, with changes of rooms and controls between
-them, and what it must not do counted. Prints one JSON object."""
+"""Run by test_realtime.py with watch.c preloaded: runs the complete pyo graph for many blocks, with
+changes of rooms and controls between them, and counts forbidden calls. Prints one JSON object."""
 
 from __future__ import annotations
 
@@ -11,11 +11,7 @@ import sys
 import numpy as np
 
 from dsp._engine import PARAMS
-from dsp.graph import (
-    OfflineGraph,
-    pyo,
-    settle_memory,
-)  # pyo from there, where it is kept from talking
+from dsp.graph import OfflineGraph, pyo, settle_memory  # pyo from there: its import prints nothing
 
 RATE_HZ = 48000
 BLOCK = 64
@@ -58,7 +54,8 @@ def main(blocks: int) -> None:
     graph.start()
     settle_memory()
     watch = Watch()
-    # It can see: a lock, an allocation, a system call. (Bare C functions, so that nothing else is counted with them.)
+    # Positive controls: a lock, an allocation, a system call. (Plain C functions, so that nothing
+    # else is counted.)
     mutex = ctypes.create_string_buffer(64)
     libc = ctypes.PyDLL(None)
     controls = {
@@ -71,7 +68,7 @@ def main(blocks: int) -> None:
     done = changes = 0
     inputs = graph._input
     while done < blocks:
-        # Between blocks, where another process would be at work: a new room, controls, bad input, silence.
+        # Between blocks, as from another process: a new room, controls, invalid input, silence.
         inputs[:] = rng.standard_normal(inputs.shape) * rng.choice([0.0, 0.1, 10.0])
         if rng.random() < 0.02:
             inputs[rng.integers(BLOCK), 0] = np.nan
@@ -80,9 +77,13 @@ def main(blocks: int) -> None:
             changes += 1
         for name in rng.choice(list(PARAMS), 3):
             values[name] = {
-                "gain_db": rng.uniform(-140, 12), "mix": rng.uniform(0, 1), "predelay_ms": rng.uniform(0, 100),
-                "lowpass_hz": rng.uniform(500, 20000), "highpass_hz": rng.uniform(20, 5000), "fade_ms": rng.uniform(1, 60),
-            }.get(name, float(rng.integers(2)))  # fmt: skip
+                "gain_db": rng.uniform(-140, 12),
+                "mix": rng.uniform(0, 1),
+                "predelay_ms": rng.uniform(0, 100),
+                "lowpass_hz": rng.uniform(500, 20000),
+                "highpass_hz": rng.uniform(20, 5000),
+                "fade_ms": rng.uniform(1, 60),
+            }.get(name, float(rng.integers(2)))
         graph.port.set_params(values)
         counts = watch(graph.server.process, 25)
         done += 25
@@ -91,7 +92,7 @@ def main(blocks: int) -> None:
         if counts["system_calls"]:
             numbers.add(counts["last_system_call"])
     meters = graph.port.meters()
-    hook = pyo.CallAlways_base(lambda: bytearray(100_000), None)  # a callback that breaks the law
+    hook = pyo.CallAlways_base(lambda: bytearray(100_000), None)  # a callback that allocates
     hook.play()
     controls["in the graph"] = watch(graph.server.process, 25)
     print(
