@@ -147,17 +147,17 @@ static int stage_init(nv_kernel *k, nv_kernel_stage *s, const nv_stage *from) {
     s->stale = 1;
     if (nv_fft_init(&s->fft, s->size, s->simd->lanes, &k->bytes)) return NV_E_MEMORY;
     size_t complex_bytes = (size_t)s->size * 2 * sizeof(float);
-    int whole = (s->z = nv_allocate(complex_bytes, &k->bytes)) != NULL;
+    int ok = (s->z = nv_allocate(complex_bytes, &k->bytes)) != NULL;
     for (int c = 0; c < k->inputs; c++)
-        whole &= (s->ring[c] =
-                      nv_allocate((size_t)s->ring_partitions * complex_bytes, &k->bytes)) != NULL;
+        ok &= (s->ring[c] = nv_allocate((size_t)s->ring_partitions * complex_bytes, &k->bytes)) !=
+              NULL;
     for (int i = 0; i < NV_SIDES * NV_OUTPUTS; i++)
-        whole &= (s->sums[i / NV_OUTPUTS][i % NV_OUTPUTS] =
-                      nv_allocate(complex_bytes, &k->bytes)) != NULL;
+        ok &= (s->sums[i / NV_OUTPUTS][i % NV_OUTPUTS] = nv_allocate(complex_bytes, &k->bytes)) !=
+              NULL;
     for (int i = 0; i < NV_SIDES * 2 * NV_OUTPUTS; i++)
-        whole &= (s->output[i / 4][i / 2 % 2][i % 2] = nv_allocate(complex_bytes / 2, &k->bytes)) !=
-                 NULL;
-    return whole ? NV_OK : NV_E_MEMORY;
+        ok &= (s->output[i / 4][i / 2 % 2][i % 2] = nv_allocate(complex_bytes / 2, &k->bytes)) !=
+              NULL;
+    return ok ? NV_OK : NV_E_MEMORY;
 }
 
 static void stage_free(nv_kernel_stage *s) {
@@ -180,15 +180,15 @@ nv_kernel *nv_kernel_new(const nv_layout *layout, int fade_frames, int *error) {
     k->block = (int)layout->block_frames;
     k->inputs = (int)layout->inputs;
     nv_kernel_set_fade(k, fade_frames);
-    int whole = 1;
-    for (; whole && k->stages < (int)layout->stages; k->stages++)
-        whole = stage_init(k, &k->stage[k->stages], &layout->stage[k->stages]) == NV_OK;
+    int ok = 1;
+    for (; ok && k->stages < (int)layout->stages; k->stages++)
+        ok = stage_init(k, &k->stage[k->stages], &layout->stage[k->stages]) == NV_OK;
     /* A job reads two partitions while up to one more arrives. */
     k->ring_frames = 4 * k->stage[k->stages - 1].size;
     for (int c = 0; c < k->inputs; c++)
-        whole &=
+        ok &=
             (k->input[c] = nv_allocate((size_t)k->ring_frames * sizeof(float), &k->bytes)) != NULL;
-    if (!whole) {
+    if (!ok) {
         nv_kernel_free(k);
         return NULL;
     }

@@ -107,7 +107,7 @@ def test_damaged_port_is_rejected_or_harmless() -> None:
     port.load_ir(np.ones((2, 10), np.float32))
     good = memory[:4096]
     chance = random.Random(1)
-    refused = 0
+    rejected = 0
     for _ in range(2000):
         memory[:4096] = good
         for _ in range(chance.randint(1, 8)):
@@ -115,10 +115,10 @@ def test_damaged_port_is_rejected_or_harmless() -> None:
         try:
             opened = _engine.Port(memory)
         except ValueError:
-            refused += 1
+            rejected += 1
             continue
         assert _engine.port_bytes(opened.layout) <= len(memory) or opened.max_taps <= 2000
-    assert refused > 1000
+    assert rejected > 1000
     with pytest.raises(ValueError):
         _engine.Port(memory[:64].ljust(4096) and mmap.mmap(-1, 4096))
 
