@@ -76,7 +76,7 @@ def measure(ir: NDArray[np.float32], rate_hz: int, *, start: int | None = None) 
     """
     sound = np.asarray(ir, np.float64)
     if sound.ndim != 1 or not np.abs(sound).max(initial=0.0) > 0:
-        raise ValueError("acoustics need one channel that is not silent")
+        raise InvalidValue("acoustics need one channel that is not silent")
     sound = sound[onset(ir) if start is None else start :]
     pad = int(_PAD_S * rate_hz)
     frames = 1 << (len(sound) + 2 * pad - 1).bit_length()

@@ -60,7 +60,7 @@ def analyse(
     """
     sound = np.asarray(ir, np.float64)
     if sound.ndim != 1 or not np.abs(sound).max(initial=0.0) > 0:
-        raise ValueError("a map needs one channel that is not silent")
+        raise InvalidValue("a map needs one channel that is not silent")
     sound = sound[onset(ir) if start is None else start :]
     direct = int(DIRECT_S * rate_hz)
     fade = np.zeros(len(sound))

@@ -308,7 +308,7 @@ class Synthesiser:
     def __init__(self, rate_hz: int, grid: Grid = DEFAULT_GRID, seed: int = 1) -> None:
         """`rate_hz`: 8 000 .. 192 000. Bands above the Nyquist frequency are omitted."""
         if not 8000 <= rate_hz <= 192000:
-            raise ValueError(f"rate_hz = {rate_hz}: must be from 8000 to 192000")
+            raise InvalidValue(f"rate_hz = {rate_hz}: must be from 8000 to 192000")
         self.rate_hz, self.grid = rate_hz, grid
         self._carriers = _carriers(rate_hz, grid.bands, grid.lowest_hz, grid.highest_hz, seed)
         self._longest = self._steps(grid.duration_s)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import functools
 import itertools
 import json
 import os
@@ -12,7 +13,10 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from dsp.energymap import EnergyMap
 
 BAR_MS = 1000.0
 RATE_HZ = 48000
@@ -35,6 +39,12 @@ def add_parser(parts: Any) -> None:
     )
     parser.add_argument("--json", action="store_true", help="for programs")
     parser.set_defaults(handler=_push)
+
+
+def _room(part: float, x: float, y: float, z: float) -> EnergyMap:
+    from models.generator import room_at
+
+    return room_at(x / part, -y, z)
 
 
 def _push(args: argparse.Namespace) -> int:
@@ -62,7 +72,6 @@ def measure(*, turns: int, block_frames: int) -> dict[str, Any]:
     from firmware_py.desk.private_pedal import private_pedal, wait_for_room
     from firmware_py.link.client import ask
     from models.decoder import SHIPPED
-    from models.generator import room_at
 
     begun = time.monotonic()
     os.waitpid(os.posix_spawnp("python3", ["python3", "-c", ""], os.environ), 0)
@@ -75,15 +84,9 @@ def measure(*, turns: int, block_frames: int) -> dict[str, Any]:
         before = wait_for_room(pedal)["audio"]
         values = ask({"do": "get"})["values"]
         for turn in range(turns):
-            bank = (
-                folder / f"bank{turn}.nvbank"
-            )  # the size of the one that comes with nverb; each has other rooms
-            build(
-                bank,
-                lambda x, y, z, turn=turn: room_at(x / (1 + turn), -y, z),
-                steps=10,
-                name=bank.stem,
-            )  # type: ignore[misc]
+            # The size of the bank that comes with nverb; each has other rooms.
+            bank = folder / f"bank{turn}.nvbank"
+            build(bank, functools.partial(_room, 1.0 + turn), steps=10, name=bank.stem)
             pushes["bank"].append(_install(bank, values))
             pushes["model"].append(_install(SHIPPED / "decoder.nvmodel", values))
             _ask_store({"do": "rollback", "kind": "model"})

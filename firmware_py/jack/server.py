@@ -248,10 +248,11 @@ def _voluntary_switches(pid: int) -> int:
     total = 0
     for status in Path(f"/proc/{pid}/task").glob("*/status"):
         try:
-            total += int(
-                re.search(r"^voluntary_ctxt_switches:\s*(\d+)", status.read_text(), re.MULTILINE)[1]
-            )  # type: ignore[index]
-        except (OSError, TypeError):
+            found = re.search(
+                r"^voluntary_ctxt_switches:\s*(\d+)", status.read_text(), re.MULTILINE
+            )
+            total += int(found[1]) if found else 0
+        except OSError:
             pass  # a thread that has just ended
     return total
 

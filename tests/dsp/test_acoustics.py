@@ -8,7 +8,6 @@ import pytest
 import scipy.signal
 
 from dsp import acoustics
-from dsp.errors import InvalidValue
 
 RATE_HZ = 48_000
 

@@ -107,9 +107,10 @@ def test_a_disk_that_is_full_at_any_stage(
 
     if stage == "before":
         fill(data)
-    pieces = lambda at: (
-        content[begin : begin + 10_000] for begin in range(at, len(content), 10_000)
-    )
+
+    def pieces(at: int) -> Iterator[bytes]:
+        return (content[begin : begin + 10_000] for begin in range(at, len(content), 10_000))
+
     offer = Offer("b.nvbank", size=len(content))
     try:
         installer.install(offer, pieces, data=data, report=Filler(), live=lambda: "plays")
