@@ -15,10 +15,11 @@ import numpy as np
 from numpy.typing import NDArray
 from waiting import HANG_S, wait_until
 
+from firmware_py.link import client as socket
 from firmware_py.bench.recovery import Ear
+from firmware_py.desk.demo import BlockPlayer
 from firmware_py.desk.player import Player
 from firmware_py.desk.supervisor import Supervisor
-from firmware_py.link import client as socket
 
 RATE_HZ = 48000
 TAKES = 10
@@ -69,18 +70,22 @@ def roughness(heard: NDArray[np.float32]) -> NDArray[np.float64]:
 
 
 class Take:
-    """One playing of a sound through the pedal."""
+    """One playing of a sound through the pedal. `steady`: with one room and the same parameters from beginning to end; a knob that stands
+    where its control is may fine-tune it at any time."""
 
-    def __init__(self, pedal: Supervisor) -> None:
-        self._pedal, self._jackd, self._ear = pedal, pedal.jack, Ear()
+    def __init__(self, pedal: Supervisor, steady: bool) -> None:
+        self._pedal, self._jackd, self._ear, self._steady = pedal, pedal.jack, Ear(), steady
         assert self._jackd is not None
         self._before = self._state()
 
-    def _state(self) -> tuple[int, int]:
-        """The audio process that plays, and the blocks that jackd has played without it."""
+    def _state(self) -> tuple[object, ...]:
+        """The audio process that plays, the blocks that jackd has played without it; what it plays."""
         self._ear.heartbeat()
-        assert self._ear.port is not None and self._jackd is not None
-        return self._ear.port.meters().pid, self._jackd.lost_blocks()
+        port = self._ear.port
+        assert port is not None and self._jackd is not None
+        meters = port.meters()
+        plays = (meters["playing_serial"], port.newest_room(), port.params()) if self._steady else ()
+        return meters["pid"], self._jackd.lost_blocks(), *plays
 
     @property
     def goes_on(self) -> bool:
@@ -108,7 +113,7 @@ def take(
     for _ in range(TAKES):
         if prepare is not None:
             prepare()
-        this = Take(pedal)
+        this = Take(pedal, steady=not during)
         player = Player(os.environ["JACK_DEFAULT_SERVER"], np.asarray(sound, np.float32))
         try:
             player.start(2)
@@ -126,9 +131,7 @@ def take(
             return player.recording[player.block_frames : end]
         if tend:
             settle(pedal)
-    raise AssertionError(
-        f"the machine was too busy: of {TAKES} takes JACK played none with the pedal in each block"
-    )
+    raise AssertionError(f"in none of {TAKES} takes JACK played each block with the same pedal, as it had been set")
 
 
 def _play_to(frame: int, player: Player, this: Take, tend: Callable[[], object] | None) -> None:
@@ -152,7 +155,10 @@ def send_midi(*messages: str) -> None:
         if left and out.is_connected_to("nverb-midi:in"):  # in force, not only asked for
             out.write_midi_event(0, left.pop(0))
 
-    client.set_process_callback(play)
-    with client:
+    blocks = BlockPlayer(client, play)
+    try:
+        blocks.activate()
         client.connect(out, "nverb-midi:in")
         wait_until(lambda: not left)
+    finally:
+        blocks.close()

@@ -24,6 +24,8 @@ from firmware_py.base.paths import jack_socket
 
 STILL_S = 0.7
 """A jackd none of whose threads ran for so long is stopped, hung, or has lost its card: its driver runs once a period."""
+STARVED_S = 5.0
+"""The same, where one of its threads could run, and waits for a core: that is others' doing, or it runs in circles."""
 PATIENCE_MS = 600
 """How long a synchronous jackd waits for its clients before it plays a block without them: ten times its option -t (jack2:
 DRIVER_TIMEOUT_FACTOR), for which it takes two blocks unless told, 53 ms of 128 frames in all. Shorter than STILL_S."""
@@ -198,13 +200,13 @@ class JackServer:
         """What is wrong with it; empty if it lives and its driver runs. To be asked again and again: it compares."""
         if not self.alive():
             return f"jackd is gone, with status {self.process.returncode} ({self.last_words()})"
-        now, turns = time.monotonic(), _voluntary_switches(self.process.pid)
+        now, (turns, runnable) = time.monotonic(), turns_of(self.process.pid)
         if (
             turns != self._turns or now - self._looked_s > STILL_S / 2
         ):  # in the latter case it may be us who stood still
             self._turns, self._turned_s = turns, now
         self._looked_s = now
-        if now - self._turned_s > STILL_S:
+        if now - self._turned_s > (STARVED_S if runnable else STILL_S):
             return "jackd stands still: it hangs, or its sound card is gone"
         return ""
 
@@ -243,18 +245,16 @@ def _listener(server: str | None) -> int | None:
         return None
 
 
-def _voluntary_switches(pid: int) -> int:
-    """How often the threads of a process have gone to sleep: grows with each period of a driver that waits for its card."""
-    total = 0
-    for status in Path(f"/proc/{pid}/task").glob("*/status"):
-        try:
-            found = re.search(
-                r"^voluntary_ctxt_switches:\s*(\d+)", status.read_text(), re.MULTILINE
-            )
-            total += int(found[1]) if found else 0
-        except OSError:
-            pass  # a thread that has just ended
-    return total
+def turns_of(pid: int) -> tuple[int, bool]:
+    """How often the threads of a process have gone to sleep: grows with each period of a driver that waits for its card. And whether
+    any of them runs or waits for a core."""
+    total, runnable = 0, False
+    for path in Path(f"/proc/{pid}/task").glob("*/status"):
+        with contextlib.suppress(OSError, TypeError):  # a thread that has just ended
+            status = path.read_text()
+            total += int(re.search(r"^voluntary_ctxt_switches:\s*(\d+)", status, re.MULTILINE)[1])  # type: ignore[index]
+            runnable = runnable or re.search(r"^State:\s*R", status, re.MULTILINE) is not None
+    return total, runnable
 
 
 def dummy(
