@@ -15,11 +15,10 @@ import numpy as np
 from numpy.typing import NDArray
 from waiting import HANG_S, wait_until
 
-from firmware_py.link import client as socket
 from firmware_py.bench.recovery import Ear
-from firmware_py.desk.demo import BlockPlayer
-from firmware_py.desk.player import Player
+from firmware_py.desk.player import BlockPlayer, Player
 from firmware_py.desk.supervisor import Supervisor
+from firmware_py.link import client as socket
 
 RATE_HZ = 48000
 TAKES = 10
@@ -84,7 +83,9 @@ class Take:
         port = self._ear.port
         assert port is not None and self._jackd is not None
         meters = port.meters()
-        plays = (meters["playing_serial"], port.newest_room(), port.params()) if self._steady else ()
+        plays = (
+            (meters["playing_serial"], port.newest_room(), port.params()) if self._steady else ()
+        )
         return meters["pid"], self._jackd.lost_blocks(), *plays
 
     @property
@@ -131,7 +132,9 @@ def take(
             return player.recording[player.block_frames : end]
         if tend:
             settle(pedal)
-    raise AssertionError(f"in none of {TAKES} takes JACK played each block with the same pedal, as it had been set")
+    raise AssertionError(
+        f"in none of {TAKES} takes JACK played each block with the same pedal, as it had been set"
+    )
 
 
 def _play_to(frame: int, player: Player, this: Take, tend: Callable[[], object] | None) -> None:

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import os
+import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +20,7 @@ Floats = NDArray[np.float32]
 
 # (share of the demo's length, control, position of its knob 0..1): between two lines of a control its knob turns evenly.
 CONNECTING_S = 0.3
+LEAVE_S = 10.0
 
 
 def clip_path() -> Path:
@@ -53,6 +55,42 @@ def read_clip(path: Path, rate_hz: int, seconds: float) -> Floats:
     return out * np.float32(0.5 / np.abs(sound).max())
 
 
+class BlockPlayer:
+    """Plays the blocks of a JACK client by a function of Python's, so that the client can be closed.
+
+    libjack ends the thread that plays by pthread_cancel. Where that comes while it waits for the GIL, as it does on a busy machine, the
+    lock of the GIL goes with it, and Python stands still for ever. So the thread is let leave by itself first.
+    """
+
+    def __init__(self, client: Any, play: Callable[[int], None]) -> None:
+        self._client, self._play = client, play
+        self._active = self._leaving = False
+        self._thread = 0
+        client.set_process_callback(self._process)
+
+    def activate(self) -> None:
+        """Raises jack.JackError."""
+        self._active = True
+        self._client.activate()
+
+    def _process(self, frames: int) -> None:
+        import jack as client_library
+
+        self._thread = threading.get_native_id()
+        if self._leaving:
+            raise client_library.CallbackExit
+        self._play(frames)
+
+    def close(self) -> None:
+        """A JACK server that plays no more blocks has LEAVE_S to go on: there is nobody who waits for the GIL then."""
+        self._leaving = True
+        until = time.monotonic() + LEAVE_S
+        while self._active and time.monotonic() < until:
+            self._active = not self._thread or os.path.exists(f"/proc/self/task/{self._thread}")
+            time.sleep(0.005)
+        self._client.close()
+
+
 class Player:
     """A JACK client that plays one sound into the pedal and records what comes back.
 
@@ -76,11 +114,10 @@ class Player:
         self.recording = np.zeros_like(self._sound)
         self.position = 0
         self.playing = False
-        self.xruns = self._cycles = 0
+        self._cycles = 0
         self._out: list[Any] = [self.client.outports.register(f"out_{c + 1}") for c in range(2)]
         self._in: list[Any] = [self.client.inports.register(f"in_{c + 1}") for c in range(2)]
-        self.client.set_process_callback(self._process)
-        self.client.set_xrun_callback(self._on_xrun)
+        self._blocks = BlockPlayer(self.client, self._process)
 
     def _process(self, frames: int) -> None:
         self._cycles += 1
@@ -93,14 +130,11 @@ class Player:
         if active:
             self.position = at + frames
 
-    def _on_xrun(self, _delayed_us: float) -> None:
-        self.xruns += 1
-
     def start(self, inputs: int) -> None:
         """Connects to the pedal and begins to play. Raises UserError if the pedal's ports are not there."""
         import jack as client_library
 
-        self.client.activate()
+        self._blocks.activate()
         try:
             for c in range(2):
                 if c < inputs:
@@ -114,7 +148,7 @@ class Player:
         """Connects to these two ports alone and begins to play. Raises UserError if they are not there."""
         import jack as client_library
 
-        self.client.activate()
+        self._blocks.activate()
         try:
             for own, port in zip(self._out, ports, strict=True):
                 self.client.connect(own, port)
@@ -136,5 +170,4 @@ class Player:
         return self.position >= len(self._sound)
 
     def close(self) -> None:
-        self.client.deactivate()
-        self.client.close()
+        self._blocks.close()

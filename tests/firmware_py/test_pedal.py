@@ -39,7 +39,9 @@ def pedal() -> Iterator[Supervisor]:
 
 
 def test_live_output_is_the_convolution_without_offset(pedal: Supervisor) -> None:
-    set_controls(pedal, gain=0, mix=100, limiter=0, x=3, y=5, z=4, width=2)  # no knob is there, to fine-tune it
+    set_controls(
+        pedal, gain=0, mix=100, limiter=0, x=3, y=5, z=4, width=2
+    )  # no knob is there, to fine-tune it
     sound = 0.1 * np.random.default_rng(1).standard_normal((2 * RATE_HZ, 2)).astype(np.float32)
     got = take(pedal, sound)
     ir = (

@@ -468,7 +468,9 @@ def heard(source: object) -> float:
     impulse[0] = 0.25
     with private_pedal(block_frames=256, rate_hz=RATE_HZ) as pedal:
         wait_for_room(pedal, HANG_S)
-        set_controls(pedal, gain=0, mix=100, limiter=0, x=2, y=6, z=3, width=2)  # no knob is there, to fine-tune it
+        set_controls(
+            pedal, gain=0, mix=100, limiter=0, x=2, y=6, z=3, width=2
+        )  # no knob is there, to fine-tune it
         values = ask({"do": "get"})["values"]
         got = take(pedal, impulse)
     ir = 0.25 * RoomMaker(source, RATE_HZ, 10 * RATE_HZ).ir(values)[:2].T  # type: ignore[arg-type]
