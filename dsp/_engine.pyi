@@ -30,6 +30,8 @@ PARAMS: dict[str, Param]
 """The engine's parameters by name, see dsp/engine_params.h."""
 LEAVE_AT_NEW_SIZE: int
 """Address of nv_watchdog_block_size, see dsp/watchdog.h."""
+WHOLE_BLOCK: int
+"""Address of nv_watchdog_whole_block, see dsp/watchdog.h."""
 
 def plan(block_frames: int, max_taps: int, inputs: int = 2) -> bytes: ...
 def stages(layout: bytes) -> list[tuple[int, int, int]]: ...

@@ -184,5 +184,7 @@ PyMODINIT_FUNC PyInit__engine(void) {
     if (add_records(m) < 0) return NULL;
     PyObject *leave = PyLong_FromVoidPtr((void *)nv_watchdog_block_size);
     if (!leave || PyModule_AddObject(m, "LEAVE_AT_NEW_SIZE", leave) < 0) return NULL;
+    PyObject *whole = PyLong_FromVoidPtr((void *)nv_watchdog_whole_block);
+    if (!whole || PyModule_AddObject(m, "WHOLE_BLOCK", whole) < 0) return NULL;
     return m;
 }

@@ -1,5 +1,6 @@
 #include "watchdog.h"
 
+#include <pthread.h>
 #include <stddef.h>
 #include <stdio.h>
 #include <string.h>
@@ -46,6 +47,15 @@ int nv_watchdog_block_size(uint32_t frames, void *block_frames) {
     ssize_t ignored = write(STDERR_FILENO, line, (size_t)length);
     (void)ignored;
     _exit(EX_TEMPFAIL); /* not exit(): other threads still run */
+}
+
+int nv_watchdog_whole_block(uint32_t frames, void *process) {
+    int (*play)(uint32_t, void *), before;
+    memcpy(&play, &process, sizeof play);
+    pthread_setcancelstate(PTHREAD_CANCEL_DISABLE, &before);
+    int result = play(frames, NULL);
+    pthread_setcancelstate(before, NULL);
+    return result;
 }
 
 int nv_watchdog_wait(const nv_watchdog *w, nv_port *port) {

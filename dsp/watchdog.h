@@ -30,4 +30,9 @@ int nv_watchdog_wait(const nv_watchdog *w, nv_port *port);
  * before JACK plays a block of that size. Called in a thread of JACK's library. */
 int nv_watchdog_block_size(uint32_t frames, void *block_frames);
 
+/* A JackProcessCallback that calls a callback of Python, `process`, without an argument. The thread
+ * is not cancelled during the call. libjack ends a client's thread with pthread_cancel; if that
+ * comes while the thread waits for the GIL, the GIL's lock is never released and Python hangs. */
+int nv_watchdog_whole_block(uint32_t frames, void *process);
+
 #endif

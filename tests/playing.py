@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from waiting import HANG_S, wait_until
 
 from firmware_py.bench.recovery import Ear
-from firmware_py.desk.player import BlockPlayer, Player
+from firmware_py.desk.player import Player, play_blocks
 from firmware_py.desk.supervisor import Supervisor
 from firmware_py.link import client as socket
 
@@ -24,6 +24,8 @@ RATE_HZ = 48000
 TAKES = 10
 SMOOTH_S = 0.3
 """Longer than any parameter takes to its new value."""
+SILENT_S = 4.0
+"""The rooms of the tests have rung out after this time."""
 
 
 def ask(request: dict[str, Any]) -> dict[str, Any]:
@@ -84,16 +86,23 @@ class Take:
         assert port is not None and self._jackd is not None
         meters = port.meters()
         plays = (
-            (meters["playing_serial"], port.newest_room(), port.params()) if self._steady else ()
+            (meters.playing_serial, port.newest_room(), port.params()) if self._steady else ()
         )
-        return meters["pid"], self._jackd.lost_blocks(), *plays
+        return meters.pid, self._jackd.lost_blocks(), *plays
+
+    def __str__(self) -> str:
+        return f"before {self._before}, after {self._state()}"
 
     @property
     def goes_on(self) -> bool:
         return self._pedal.jack is self._jackd
 
-    @property
-    def undisturbed(self) -> bool:
+    def was_undisturbed(self) -> bool:
+        """Now that it is over: the same audio process plays on."""
+        blocks, _ = self._ear.heartbeat()
+        wait_until(
+            lambda: not self.goes_on or self._ear.heartbeat()[0] != blocks, tend=self._pedal.tend
+        )
         return self.goes_on and self._state() == self._before
 
 
@@ -128,10 +137,11 @@ def take(
             _play_to(end, player, this, pedal.tend if tend else None)
         finally:
             player.close()
-        if this.undisturbed:
+        if this.was_undisturbed():
             return player.recording[player.block_frames : end]
+        print("a take was disturbed:", this)
         if tend:
-            settle(pedal)
+            settle(pedal, SILENT_S)  # what rings of it is no part of the next
     raise AssertionError(
         f"in none of {TAKES} takes JACK played each block with the same pedal, as it had been set"
     )
@@ -158,10 +168,7 @@ def send_midi(*messages: str) -> None:
         if left and out.is_connected_to("nverb-midi:in"):  # in force, not only asked for
             out.write_midi_event(0, left.pop(0))
 
-    blocks = BlockPlayer(client, play)
-    try:
-        blocks.activate()
+    play_blocks(client, play)
+    with client:
         client.connect(out, "nverb-midi:in")
         wait_until(lambda: not left)
-    finally:
-        blocks.close()

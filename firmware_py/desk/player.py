@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import threading
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -13,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bank.recording import why_unreadable
+from dsp import _engine
 from dsp.errors import UserError
 
 Floats = NDArray[np.float32]
@@ -20,7 +20,6 @@ Floats = NDArray[np.float32]
 
 # (share of the demo's length, control, position of its knob 0..1): between two lines of a control its knob turns evenly.
 CONNECTING_S = 0.3
-LEAVE_S = 10.0
 
 
 def clip_path() -> Path:
@@ -55,40 +54,24 @@ def read_clip(path: Path, rate_hz: int, seconds: float) -> Floats:
     return out * np.float32(0.5 / np.abs(sound).max())
 
 
-class BlockPlayer:
-    """Plays the blocks of a JACK client by a function of Python's, so that the client can be closed.
+def play_blocks(client: Any, play: Callable[[int], None]) -> None:
+    """Make a jack.Client, not yet active, call `play` for its blocks so that it can be closed safely.
 
-    libjack ends the thread that plays by pthread_cancel. Where that comes while it waits for the GIL, as it does on a busy machine, the
-    lock of the GIL goes with it, and Python stands still for ever. So the thread is let leave by itself first.
+    See nv_watchdog_whole_block in dsp/watchdog.h. Raises jack.JackError.
     """
+    from importlib import import_module
 
-    def __init__(self, client: Any, play: Callable[[int], None]) -> None:
-        self._client, self._play = client, play
-        self._active = self._leaving = False
-        self._thread = 0
-        client.set_process_callback(self._process)
+    client_library: Any = import_module("jack")
 
-    def activate(self) -> None:
-        """Raises jack.JackError."""
-        self._active = True
-        self._client.activate()
+    @client._callback("JackProcessCallback", error=1)  # type: ignore[untyped-decorator]
+    def process(frames: int, _argument: object) -> int:
+        play(frames)
+        return 0
 
-    def _process(self, frames: int) -> None:
-        import jack as client_library
-
-        self._thread = threading.get_native_id()
-        if self._leaving:
-            raise client_library.CallbackExit
-        self._play(frames)
-
-    def close(self) -> None:
-        """A JACK server that plays no more blocks has LEAVE_S to go on: there is nobody who waits for the GIL then."""
-        self._leaving = True
-        until = time.monotonic() + LEAVE_S
-        while self._active and time.monotonic() < until:
-            self._active = not self._thread or os.path.exists(f"/proc/self/task/{self._thread}")
-            time.sleep(0.005)
-        self._client.close()
+    library, cast = client_library._lib, client_library._ffi.cast
+    whole_block = cast("JackProcessCallback", _engine.WHOLE_BLOCK)
+    if library.jack_set_process_callback(client._ptr, whole_block, cast("void *", process)):
+        raise client_library.JackError("no process callback")
 
 
 class Player:
@@ -117,7 +100,7 @@ class Player:
         self._cycles = 0
         self._out: list[Any] = [self.client.outports.register(f"out_{c + 1}") for c in range(2)]
         self._in: list[Any] = [self.client.inports.register(f"in_{c + 1}") for c in range(2)]
-        self._blocks = BlockPlayer(self.client, self._process)
+        play_blocks(self.client, self._process)
 
     def _process(self, frames: int) -> None:
         self._cycles += 1
@@ -134,7 +117,7 @@ class Player:
         """Connects to the pedal and begins to play. Raises UserError if the pedal's ports are not there."""
         import jack as client_library
 
-        self._blocks.activate()
+        self.client.activate()
         try:
             for c in range(2):
                 if c < inputs:
@@ -148,7 +131,7 @@ class Player:
         """Connects to these two ports alone and begins to play. Raises UserError if they are not there."""
         import jack as client_library
 
-        self._blocks.activate()
+        self.client.activate()
         try:
             for own, port in zip(self._out, ports, strict=True):
                 self.client.connect(own, port)
@@ -170,4 +153,5 @@ class Player:
         return self.position >= len(self._sound)
 
     def close(self) -> None:
-        self._blocks.close()
+        self.client.deactivate()
+        self.client.close()

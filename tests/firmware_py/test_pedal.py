@@ -15,7 +15,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from playing import RATE_HZ, ask, roughness, set_controls, settle, sine, status, take
+from playing import RATE_HZ, SILENT_S, ask, roughness, set_controls, settle, sine, status, take
 from scipy.signal import fftconvolve
 from waiting import HANG_S, wait_until
 
@@ -121,7 +121,7 @@ def test_killing_the_control_process_leaves_the_sound_and_its_successor_takes_ov
 def test_a_killed_audio_process_is_back_with_the_same_room(pedal: Supervisor) -> None:
     set_controls(pedal, gain=0, mix=100, limiter=0, x=3, y=4, z=1, width=2, bypass=0)
     sound = sine(0.5)
-    settle(pedal, 4)  # what rang before has died away
+    settle(pedal, SILENT_S)  # what rang before has died away
     before = take(pedal, sound)
     old_pid = status()["audio"]["pid"]
     os.kill(old_pid, signal.SIGKILL)
@@ -316,8 +316,8 @@ def test_a_player_is_closed_while_python_is_busy() -> None:
     program = """if True:
         import os, threading
         import numpy as np
-        from firmware_py import jack
-        from firmware_py.demo import Player
+        from firmware_py.jack import server as jack
+        from firmware_py.desk.player import Player
         def spin():
             while True:
                 sum(range(1000))
