@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import selectors
 import socket
@@ -10,7 +9,8 @@ from collections.abc import Callable
 from typing import Any
 
 from dsp.errors import UserError
-from firmware_py.link.client import MAX_LINE, socket_path
+from firmware_py.link import lines
+from firmware_py.link.client import socket_path
 
 MAX_CLIENTS = 16
 
@@ -80,17 +80,17 @@ class Server:
             data = client.recv(4096)
         except OSError:
             data = b""
-        if not data or len(self._pending[client]) + len(data) > MAX_LINE:
+        if not data or len(self._pending[client]) + len(data) > lines.MAX_LINE:
             self._drop(client)
             return
-        *lines, self._pending[client] = (self._pending[client] + data).split(b"\n")
-        for line in lines:
+        *complete, self._pending[client] = (self._pending[client] + data).split(b"\n")
+        for line in complete:
             answer = self._answer(line)
             try:
                 if isinstance(answer, HandOver):
                     self._hand_over(client, answer)
                     return
-                client.sendall(json.dumps(answer).encode() + b"\n")
+                client.sendall(lines.encode(answer))
             except OSError:
                 self._drop(client)
                 return
@@ -102,15 +102,12 @@ class Server:
             answer: dict[str, Any] = {"ok": True}
         except (UserError, OSError) as error:
             answer = {"ok": False, "error": str(error)}
-        client.sendall(json.dumps(answer).encode() + b"\n")
+        client.sendall(lines.encode(answer))
         self._drop(client)
 
     def _answer(self, line: bytes) -> dict[str, Any] | HandOver:
         try:
-            request = json.loads(line)
-            if not isinstance(request, dict):
-                raise ValueError("a request is a JSON object")
-            answer = self._handler(request)
+            answer = self._handler(lines.decode(line))
             return answer if isinstance(answer, HandOver) else {"ok": True} | answer
         except (
             Exception

@@ -11,7 +11,7 @@ from typing import Any
 from dsp.errors import UserError
 from firmware_py.base.progress import Report
 from firmware_py.install import installer
-from firmware_py.install.protocol import VERSION, Channel, _plain
+from firmware_py.install.protocol import VERSION, Channel, printable
 from firmware_py.install.receive import Chunks, Offer
 from firmware_py.state.store import KINDS
 
@@ -77,7 +77,7 @@ def perform(
 ) -> dict[str, Any]:
     """Does what a request says. Raises UserError, ValueError, OSError."""
     kind = request.get("kind") or None
-    name = _plain(request.get("name", ""))
+    name = printable(request.get("name", ""))
     match request.get("do"):
         case "install":
             size, sha256 = request.get("size"), str(request.get("sha256", ""))

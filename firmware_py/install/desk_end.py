@@ -13,7 +13,7 @@ from typing import Any
 
 from dsp.errors import UserError
 from firmware_py.base.progress import Report
-from firmware_py.install.protocol import VERSION, Channel, _plain
+from firmware_py.install.protocol import VERSION, Channel, printable
 from firmware_py.install.receive import CHUNK, Chunks
 
 
@@ -63,11 +63,11 @@ def deliver(
                     str(message["stage"]), int(message.get("done", 0)), int(message.get("of", 0))
                 )
             elif "note" in message:
-                report.note(_plain(message["note"]))
+                report.note(printable(message["note"]))
             elif message.get("ok"):
                 return message
             elif "error" in message:
-                raise UserError(_plain(message["error"]))
+                raise UserError(printable(message["error"]))
     except (BrokenPipeError, ConnectionResetError):
         pass
     raise ConnectionLost("the connection broke off")
@@ -83,7 +83,7 @@ class ConnectionLost(UserError):
 
 def _send(channel: Channel, content: Content, at: int, report: Report) -> None:
     for part in content.chunks(at):
-        if channel.has_word():  # a refusal: there is no use in more
+        if channel.has_input():  # a refusal: there is no use in more
             return
         try:
             channel.write(part)

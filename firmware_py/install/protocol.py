@@ -20,22 +20,21 @@ A line has at most MAX_LINE bytes; a board that hears nothing for IDLE_S gives u
 
 from __future__ import annotations
 
-import json
-import os
 import select
 from collections.abc import Callable
-from typing import Any
 
-from dsp.errors import UserError
 from firmware_py.install.receive import CHUNK, Chunks
+from firmware_py.link.lines import LineChannel
 
 VERSION = 1
-MAX_LINE = 65536
 IDLE_S = 60.0
 
 
-class Channel:
-    """Two descriptors, lines and bytes. `close_write` ends what we send; `idle_s`: how long to wait for the other side (None: for ever)."""
+class Channel(LineChannel):
+    """Lines of JSON and the bytes of a file, on two descriptors.
+
+    close_write: ends what this side sends. idle_s: see LineChannel.
+    """
 
     def __init__(
         self,
@@ -44,38 +43,11 @@ class Channel:
         close_write: Callable[[], None] | None = None,
         idle_s: float | None = IDLE_S,
     ) -> None:
-        self._reader, self._writer, self._close_write, self._idle_s = (
-            reader,
-            writer,
-            close_write,
-            idle_s,
-        )
-        self._buffer = b""
-
-    def line(self) -> dict[str, Any] | None:
-        """The next line; None at the end. Raises UserError for what is no line of ours, or when nothing comes."""
-        while b"\n" not in self._buffer:
-            if len(self._buffer) > MAX_LINE:
-                raise UserError("the other side does not speak nverb's protocol")
-            part = self._read(4096)
-            if not part:
-                if self._buffer:
-                    raise UserError(f"the other side said {self._buffer[:80]!r}")
-                return None
-            self._buffer += part
-        text, _, self._buffer = self._buffer.partition(b"\n")
-        try:
-            message = json.loads(text)
-        except (ValueError, RecursionError):
-            message = None
-        if not isinstance(message, dict):
-            raise UserError(
-                f"the other side said {text[:80].decode(errors='replace')!r}, not what nverb says"
-            )
-        return message
+        super().__init__(reader, writer, idle_s)
+        self._close_write = close_write
 
     def chunks(self) -> Chunks:
-        """All bytes that come until the end."""
+        """All bytes up to the end of the input."""
         if self._buffer:
             yield self._buffer
             self._buffer = b""
@@ -83,7 +55,7 @@ class Channel:
             yield part
 
     def some(self, size: int) -> Chunks:
-        """The next `size` bytes, fewer if the end comes before."""
+        """The next `size` bytes; fewer if the input ends before."""
         while size > 0:
             part = self._buffer[:size] or self._read(min(CHUNK, size))
             self._buffer = self._buffer[len(part) :]
@@ -92,40 +64,16 @@ class Channel:
             size -= len(part)
             yield part
 
-    def _read(self, size: int) -> bytes:
-        if not select.select([self._reader], [], [], self._idle_s)[0]:
-            raise UserError(f"nothing came for {self._idle_s:g} s")
-        try:
-            return os.read(self._reader, size)
-        except ConnectionResetError:
-            return b""
-
-    def send(self, message: dict[str, Any]) -> None:
-        self.write(json.dumps(message).encode() + b"\n")
-
-    def write(self, data: bytes) -> None:
-        view = memoryview(data)
-        while view:
-            view = view[os.write(self._writer, view) :]
-
     def end(self) -> None:
+        """End what this side sends, if the channel can."""
         if self._close_write is not None:
             self._close_write()
 
-    def has_word(self) -> bool:
-        """Has the other side said something?"""
+    def has_input(self) -> bool:
+        """True if a line, the end of the input or other bytes can be read without waiting."""
         return b"\n" in self._buffer or bool(select.select([self._reader], [], [], 0)[0])
 
 
-# The desk's end.
-
-
-def _plain(text: Any) -> str:
-    """What another machine says, as one line without control characters."""
+def printable(text: object) -> str:
+    """Text from another machine as one line: at most 2000 characters, none of them control."""
     return "".join(c if c.isprintable() else " " for c in str(text)[:2000])
-
-
-# The board's end.
-
-
-# Between them.

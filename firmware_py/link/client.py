@@ -22,7 +22,6 @@ An error's answer is {"ok": false, "error": "one line"}.
 
 from __future__ import annotations
 
-import json
 import os
 import socket
 import time
@@ -31,8 +30,9 @@ from typing import Any
 
 from dsp.errors import UserError
 from firmware_py.base.paths import running_dir, runtime_dir
+from firmware_py.link.lines import MAX_LINE, LineChannel, NothingReceived, encode
 
-MAX_LINE = 65536
+__all__ = ["MAX_LINE", "NoPedal", "ask", "connect", "socket_path"]
 
 
 def socket_path() -> Path:
@@ -70,27 +70,23 @@ def _ask(connection: socket.socket, request: dict[str, Any], timeout_s: float) -
     connection.settimeout(timeout_s)
     try:
         _connect(connection, path, time.monotonic() + timeout_s)
-        connection.sendall(json.dumps(request).encode() + b"\n")
-        answer = b""
-        while not answer.endswith(b"\n"):
-            part = connection.recv(MAX_LINE)
-            if not part:
-                raise UserError("the pedal closed the connection without an answer: see its log")
-            answer += part
+        connection.sendall(encode(request))
+        answer = LineChannel(connection.fileno(), connection.fileno(), timeout_s).line()
     except (FileNotFoundError, ConnectionRefusedError):
         raise NoPedal(
             f"no pedal runs here (no control process at {path}): start it with `nverb run`"
         ) from None
     except PermissionError:
         raise UserError(f"{path}: permission denied; join the pedal's group") from None
-    except TimeoutError:
+    except (TimeoutError, NothingReceived):
         raise UserError(f"the pedal did not answer within {timeout_s:g} s") from None
     except OSError as error:
         raise UserError(f"{path}: {error.strerror or error}") from None
-    decoded: dict[str, Any] = json.loads(answer)
-    if not decoded.get("ok"):
-        raise UserError(decoded.get("error", "the pedal refused, and did not say why"))
-    return decoded
+    if answer is None:
+        raise UserError("the pedal closed the connection without an answer: see its log")
+    if not answer.get("ok"):
+        raise UserError(answer.get("error", "the pedal refused, and did not say why"))
+    return answer
 
 
 def _connect(connection: socket.socket, path: Path, deadline: float) -> None:
