@@ -59,10 +59,11 @@ def _render(args: argparse.Namespace) -> int:
     from device.controls import defaults, parse_assignments
     from dsp.errors import UserError
     from firmware_py.desk.render import render
+    from firmware_py.state.settings import BLOCK_SIZES, RATES_HZ
 
-    if args.block not in (16, 32, 64, 128, 256, 512, 1024):
+    if args.block not in BLOCK_SIZES:
         raise UserError(f"--block {args.block}: a power of two from 16 to 1024")
-    if args.rate is not None and not 8000 <= args.rate <= 192000:
+    if args.rate is not None and args.rate not in RATES_HZ:
         raise UserError(f"--rate {args.rate}: from 8000 to 192000 Hz")
     if args.raw_ir and not args.ir:
         raise UserError("--raw-ir goes with --ir FILE")

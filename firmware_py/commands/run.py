@@ -153,9 +153,9 @@ def _settle(args: argparse.Namespace, *, service: bool = False) -> None:
         return
     if not 0.1 <= args.max_ir_seconds <= 10:
         raise UserError(f"--max-ir-seconds {args.max_ir_seconds:g}: from 0.1 to 10")
-    if args.block not in (16, 32, 64, 128, 256, 512, 1024):
+    if args.block not in settings_file.BLOCK_SIZES:
         raise UserError(f"--block {args.block}: a power of two from 16 to 1024")
-    if not 8000 <= args.rate <= 192000:
+    if args.rate not in settings_file.RATES_HZ:
         raise UserError(f"--rate {args.rate}: from 8000 to 192000 Hz")
 
 

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import difflib
 import os
 import tomllib
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from dsp.errors import UserError
+from dsp.errors import UserError, did_you_mean
 
 CONNECT_S = 15
 
@@ -73,13 +72,8 @@ def boards(target: str, inventory: Path | None, given: Ssh) -> list[Board]:
         known, groups = _read(path)
         name = target[1:]
         if name not in groups:
-            near = difflib.get_close_matches(name, groups, n=1)
-            there = (
-                f"did you mean @{near[0]}?"
-                if near
-                else f"there are {', '.join('@' + group for group in groups)}"
-            )
-            raise UserError(f"{path}: no group {target}: {there}")
+            hint = did_you_mean(target, [f"@{group}" for group in groups])
+            raise UserError(f"{path}: no group {target}: {hint}")
         members = groups[name]
     else:
         known = _read(path)[0] if inventory is not None or path.exists() else {}
@@ -157,8 +151,5 @@ def _table(path: Path, key: str, table: dict[str, Any]) -> dict[str, Any]:
 def _known_keys(path: Path, where: str, table: dict[str, Any], keys: tuple[str, ...]) -> None:
     for key in table:
         if key not in keys:
-            near = difflib.get_close_matches(key, keys, n=1)
-            raise UserError(
-                f"{path}{', ' + where if where else ''}: unknown key {key!r}: "
-                + (f"did you mean {near[0]}?" if near else f"there are {', '.join(keys)}")
-            )
+            place = f"{path}, {where}" if where else f"{path}"
+            raise UserError(f"{place}: unknown key {key!r}: {did_you_mean(key, keys)}")

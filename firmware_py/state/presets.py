@@ -16,7 +16,6 @@ that one is read, and said so. Changes by several processes wait for each other;
 from __future__ import annotations
 
 import contextlib
-import difflib
 import fcntl
 import hashlib
 import json
@@ -27,7 +26,7 @@ from pathlib import Path
 from typing import Any
 
 from device.controls import CONTROLS, NOT_KEPT, check, find
-from dsp.errors import UserError
+from dsp.errors import UserError, did_you_mean
 from firmware_py.base.paths import write_atomically
 
 MAX_PRESETS = 128
@@ -311,12 +310,5 @@ def _place(shelf: _Shelf, name: str) -> int:
     folded = [other.casefold() for other in names]
     if folded.count(wanted.casefold()) == 1:
         return folded.index(wanted.casefold())
-    near = difflib.get_close_matches(wanted[:MAX_NAME], names, n=3)
-    there = (
-        f"did you mean {' or '.join(near)}?"
-        if near
-        else f"there is {', '.join(names[:8])}"
-        if names
-        else "there are none"
-    )
-    raise PresetError(f"no preset {wanted[:MAX_NAME]!r}: {there}")
+    hint = did_you_mean(wanted, names, count=3) if names else "there are none"
+    raise PresetError(f"no preset {wanted[:MAX_NAME]!r}: {hint}")

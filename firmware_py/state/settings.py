@@ -27,7 +27,6 @@ it when they start; a service whose file is bad says so and plays with the defau
 from __future__ import annotations
 
 import dataclasses
-import difflib
 import os
 import tomllib
 from collections.abc import Mapping
@@ -35,10 +34,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from dsp.errors import UserError
+from dsp.errors import UserError, did_you_mean
 from firmware_py.base.paths import data_dir, write_atomically
 
 VERSION = 1
+BLOCK_SIZES = (16, 32, 64, 128, 256, 512, 1024)
+"""Block sizes in frames that the engine accepts."""
+RATES_HZ = range(8_000, 192_001)
+"""Sampling rates that the engine accepts."""
 _MAX_BYTES = 65_536
 _FORBIDDEN = "\"'\\\n\r\t\0"
 
@@ -72,7 +75,7 @@ HELP = {
     "osc": '"off" or [ADDRESS:]PORT; without ADDRESS from this machine only',
 }
 _RANGES = {
-    "rate_hz": (8000, 192000),
+    "rate_hz": (RATES_HZ[0], RATES_HZ[-1]),
     "periods": (2, 8),
     "capture_channels": (0, 32),
     "playback_channels": (0, 32),
@@ -90,10 +93,8 @@ def checked(values: Mapping[str, Any], where: str) -> Settings:
     known = [field.name for field in dataclasses.fields(Settings)]
     for name, value in values.items():
         if name not in known:
-            near = difflib.get_close_matches(name, known, n=1, cutoff=0.4)
-            raise UserError(
-                f"{where}: unknown key {name!r}: {f'did you mean {near[0]}?' if near else 'there are ' + ', '.join(known)}"
-            )
+            hint = did_you_mean(name, known, cutoff=0.4)
+            raise UserError(f"{where}: unknown key {name!r}: {hint}")
         default = getattr(Settings, name)
         kinds: tuple[type, ...] = (int, float) if isinstance(default, float) else (type(default),)
         if type(value) not in kinds:
@@ -102,7 +103,7 @@ def checked(values: Mapping[str, Any], where: str) -> Settings:
         low, high = _RANGES.get(name, (value, value))
         if (
             not low <= value <= high
-            or (name == "block_frames" and value not in (16, 32, 64, 128, 256, 512, 1024))
+            or (name == "block_frames" and value not in BLOCK_SIZES)
             or (
                 name == "card"
                 and not (value in ("auto", "dummy") or value.startswith(("hw:", "plughw:")))

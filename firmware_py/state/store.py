@@ -19,7 +19,6 @@ Readers take no lock. Nothing here depends on the clock: what is newer has the l
 from __future__ import annotations
 
 import contextlib
-import difflib
 import fcntl
 import hashlib
 import os
@@ -28,7 +27,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from dsp.errors import InvalidValue
+from dsp.errors import InvalidValue, did_you_mean
 from models.files import sync_folder
 
 KINDS = {"bank": ".nvbank", "model": ".nvmodel"}
@@ -176,16 +175,10 @@ class Store:
             if len(found) > 1:
                 raise StoreError(f"{reference!r} begins more than one hash: give more of it")
         if not found:
-            near = difflib.get_close_matches(
-                name[:MAX_NAME], [slot.name for slot in slots], n=2, cutoff=0.5
-            )
-            there = (
-                f"did you mean {' or '.join(near)}?"
-                if near
-                else "`nverb list` shows what is installed"
-            )
+            names = dict.fromkeys(slot.name for slot in slots)
+            hint = did_you_mean(name, names, count=2, cutoff=0.5) if names else "none is there"
             raise StoreError(
-                f"no {kind or 'bank or model'} {reference[:80]!r} is installed: {there}"
+                f"no {kind or 'bank or model'} {reference[:80]!r} is installed: {hint}"
             )
         if len({slot.kind for slot in found}) > 1:
             raise StoreError(

@@ -79,7 +79,7 @@ def test_refusals_change_nothing(presets: Presets) -> None:
     before = presets.path.read_bytes()
     for refused, says in [
         (lambda: presets.load("Hal"), "did you mean Hall"),
-        (lambda: presets.load("zzz"), "there is Hall, Room"),
+        (lambda: presets.load("zzz"), "there are Hall, Room"),
         (lambda: presets.rename("Hall", "Room"), "already"),
         (lambda: presets.rename("Hall", ""), "no name"),
         (lambda: presets.save("x" * 41, VALUES), "no name"),
