@@ -1,23 +1,31 @@
-"""The control socket: how `nverb set|get|status` and other programs speak to the control process.
+"""The control socket: how `nverb set|get|status` and other programs talk to the control process.
 
-A Unix stream socket in the runtime folder, mode 0660: the folder and the socket let in the pedal's user and group, nobody else.
-Each message is one line of JSON, UTF-8, at most MAX_LINE bytes, answered by one line.
+A Unix stream socket in the runtime folder, mode 0660: the folder and the socket admit the pedal's
+user and group only. Each message is one line of JSON (link.lines), answered by one line.
 
-| request                              | answer, with "ok": true              | error, "ok": false              |
-|--------------------------------------|--------------------------------------|---------------------------------|
-| {"do": "set", "values": {name: ...}} | "values": {name: number}, as set     | all or none: nothing was set    |
-| {"do": "get", "names": [name, ...]}  | "values"; an empty list means all    | an unknown name                 |
-| {"do": "status"}                     | "status": see firmware_py.desk.screen     |                                 |
-| {"do": "bank", "path": "..."}        | "bank": its name; path: as rooms_named | a bad file: the old bank plays |
-| {"do": "store"}                      | the connection goes to a process that | too many at once               |
-|                                      | speaks firmware_py.install.protocol on it        |                                 |
-| {"do": "reload"}                     | "bank": what the store has in force  | a bad slot: the old bank plays  |
-| {"do": "preset", "load": name}, or "step": 1 or -1 | "preset": the name of the one that plays | what plays goes on |
-| {"do": "preset", "kept": name}       | the same; it is on already, nothing is set | -                         |
-| {"do": "midi"}, with "learn": name or null, "assign": name and "cc": 0..119, "forget": name or null, "channel": 1..16 or null
-|                                      | "midi": see firmware_py.control.midi.Midi.answer | nothing was changed         |
+| request                              | answer, with "ok": true       | error, "ok": false             |
+|--------------------------------------|-------------------------------|--------------------------------|
+| {"do": "set", "values": {name: ...}} | "values": {name: number},     | nothing was set                |
+|                                      | as set                        |                                |
+| {"do": "get", "names": [name, ...]}  | "values"; an empty list: all  | unknown name                   |
+| {"do": "status"}                     | "status": see desk.screen     |                                |
+| {"do": "bank", "path": "..."}        | "bank": its name; path: as in | bad file: the old bank plays   |
+|                                      | rooms.source.rooms_named      |                                |
+| {"do": "store"}                      | the connection passes to a    | too many at once               |
+|                                      | process that speaks           |                                |
+|                                      | install.protocol              |                                |
+| {"do": "reload"}                     | "bank": the active one of the | bad slot: the old bank plays   |
+|                                      | store                         |                                |
+| {"do": "preset", "load": name}, or   | "preset": the name of the     | nothing was changed            |
+|  "step": 1 or -1                     | active preset                 |                                |
+| {"do": "preset", "kept": name}       | the same; the preset's values |                                |
+|                                      | are active already            |                                |
+| {"do": "midi"}, with "learn": name   | "midi": see                   | nothing was changed            |
+|  or null, "assign": name and         | control.midi.Midi.answer      |                                |
+|  "cc": 0..119, "forget": name or     |                               |                                |
+|  null, "channel": 1..16 or null      |                               |                                |
 
-An error's answer is {"ok": false, "error": "one line"}.
+The answer to a request that failed is {"ok": false, "error": "one line"}.
 """
 
 from __future__ import annotations
@@ -25,33 +33,39 @@ from __future__ import annotations
 import os
 import socket
 import time
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
 from dsp.errors import UserError
 from firmware_py.base.paths import running_dir, runtime_dir
-from firmware_py.link.lines import MAX_LINE, LineChannel, NothingReceived, encode
+from firmware_py.link.lines import MAX_LINE, LineChannel, Message, NothingReceived, encode
 
 __all__ = ["MAX_LINE", "NoPedal", "ask", "connect", "socket_path"]
 
 
 def socket_path() -> Path:
-    """Where the control process of this user listens."""
+    """The control socket of this user's pedal."""
     return runtime_dir() / "control.sock"
 
 
 class NoPedal(UserError):
-    """No control process runs here."""
+    """No control process is running."""
 
 
-def ask(request: dict[str, Any], *, timeout_s: float = 5.0) -> dict[str, Any]:
-    """Sends a request to the control process and returns its answer. Raises UserError: no pedal (NoPedal), no answer, or its refusal."""
+def ask(request: Mapping[str, object], *, timeout_s: float = 5.0) -> Message:
+    """Send a request to the control process and return its answer.
+
+    Raises NoPedal if no pedal is running, UserError if it does not answer or refuses.
+    """
     with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as connection:
         return _ask(connection, request, timeout_s)
 
 
-def connect(request: dict[str, Any], *, timeout_s: float = 5.0) -> socket.socket | None:
-    """The connection over which `request` was granted, for what comes next on it; None if no pedal runs. Raises UserError."""
+def connect(request: Mapping[str, object], *, timeout_s: float = 5.0) -> socket.socket | None:
+    """Send a request and return the connection for further use; None if no pedal is running.
+
+    Raises UserError if the pedal does not answer or refuses.
+    """
     connection = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
     try:
         _ask(connection, request, timeout_s)
@@ -65,7 +79,7 @@ def connect(request: dict[str, Any], *, timeout_s: float = 5.0) -> socket.socket
         raise
 
 
-def _ask(connection: socket.socket, request: dict[str, Any], timeout_s: float) -> dict[str, Any]:
+def _ask(connection: socket.socket, request: Mapping[str, object], timeout_s: float) -> Message:
     path = running_dir() / "control.sock"
     connection.settimeout(timeout_s)
     try:
@@ -85,12 +99,15 @@ def _ask(connection: socket.socket, request: dict[str, Any], timeout_s: float) -
     if answer is None:
         raise UserError("the pedal closed the connection without an answer: see its log")
     if not answer.get("ok"):
-        raise UserError(answer.get("error", "the pedal refused, and did not say why"))
+        raise UserError(answer.get("error", "the pedal refused the request and gave no reason"))
     return answer
 
 
 def _connect(connection: socket.socket, path: Path, deadline: float) -> None:
-    """Connects; where the queue of those who wait is full, tries again until `deadline` (time.monotonic). Raises OSError."""
+    """Connect; while the listen queue is full, retry until `deadline` (time.monotonic).
+
+    Raises OSError, TimeoutError at the deadline.
+    """
     while True:
         try:
             connection.connect(os.fspath(path))

@@ -14,6 +14,8 @@ from typing import Any
 from dsp.errors import UserError
 
 MAX_LINE = 65536
+Message = dict[str, Any]
+"""A JSON object as read: the reader checks the types of its values."""
 
 
 class NothingReceived(UserError):
@@ -25,7 +27,7 @@ def encode(message: Mapping[str, object]) -> bytes:
     return json.dumps(message).encode() + b"\n"
 
 
-def decode(line: bytes) -> dict[str, Any]:
+def decode(line: bytes) -> Message:
     """The message of a line. Raises ValueError if it is not a JSON object."""
     try:
         message = json.loads(line)
@@ -46,7 +48,7 @@ class LineChannel:
         self._reader, self._writer, self._idle_s = reader, writer, idle_s
         self._buffer = b""
 
-    def line(self) -> dict[str, Any] | None:
+    def line(self) -> Message | None:
         """The next message; None at the end of the input.
 
         Raises UserError if the line is too long, incomplete or not a JSON object, and

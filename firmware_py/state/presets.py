@@ -187,7 +187,7 @@ class Presets:
                 "presets": [vars(preset) for preset in shelf.presets],
             }
             data = json.dumps(
-                body | {"sha256": _digest(body)}, indent=1, ensure_ascii=False
+                body | {"sha256": digest_of(body)}, indent=1, ensure_ascii=False
             ).encode()
             if len(data) > MAX_BYTES:
                 raise PresetError(
@@ -232,7 +232,7 @@ class Presets:
             raise ValueError("too long")
         table: dict[str, Any] = json.loads(data)
         digest = table.pop("sha256")
-        if table["version"] != 1 or digest != _digest(table):
+        if table["version"] != 1 or digest != digest_of(table):
             raise ValueError("not whole")
         presets = _presets(table, str(path), self._warn)
         return _Shelf(presets, table["startup"])
@@ -251,7 +251,7 @@ def parse_presets(data: bytes, where: str, warn: Callable[[str], None]) -> list[
             raise PresetError(
                 f"{where}: presets of version {table['version']!r}, this nverb reads 1: update nverb"
             )
-        if digest is not None and digest != _digest(table):
+        if digest is not None and digest != digest_of(table):
             raise PresetError(f"{where}: is damaged: copy it again")
         presets = _presets(table, where, warn)
         presets = [
@@ -289,7 +289,7 @@ def _presets(table: Mapping[str, Any], where: str, warn: Callable[[str], None]) 
     return presets
 
 
-def _digest(body: Mapping[str, Any]) -> str:
+def digest_of(body: Mapping[str, object]) -> str:
     return hashlib.sha256(json.dumps(body, sort_keys=True, ensure_ascii=False).encode()).hexdigest()
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from device.controls import check, defaults, find
 from firmware_py.base.paths import runtime_dir, write_atomically
@@ -51,7 +51,7 @@ def load_session(generation: int | None) -> Session:
         return Session(defaults(), defaults(), resumed=False)
 
 
-def _sane(table: dict[str, Any]) -> dict[str, float]:
+def _sane(table: dict[str, str | float]) -> dict[str, float]:
     values = defaults()
     for name, value in table.items():
         try:

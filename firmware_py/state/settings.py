@@ -32,7 +32,6 @@ import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from dsp.errors import UserError, did_you_mean
 from firmware_py.base.paths import data_dir, write_atomically
@@ -88,38 +87,44 @@ def path() -> Path:
     return data_dir() / "settings.toml"
 
 
-def checked(values: Mapping[str, Any], where: str) -> Settings:
-    """Settings from values by name. Raises UserError, which names `where`, the key and the remedy."""
+def checked(values: Mapping[str, object], where: str) -> Settings:
+    """Settings from values by name. Raises UserError naming `where`, the key and the remedy."""
     known = [field.name for field in dataclasses.fields(Settings)]
+    accepted: dict[str, str | float] = {}
     for name, value in values.items():
         if name not in known:
             hint = did_you_mean(name, known, cutoff=0.4)
             raise UserError(f"{where}: unknown key {name!r}: {hint}")
         default = getattr(Settings, name)
-        kinds: tuple[type, ...] = (int, float) if isinstance(default, float) else (type(default),)
-        if type(value) not in kinds:
+        types: tuple[type, ...] = (int, float) if isinstance(default, float) else (type(default),)
+        if not isinstance(value, str | int | float) or type(value) not in types:
             kind = {str: "text", int: "a whole number", float: "a number"}[type(default)]
             raise UserError(f"{where}: {name} = {value!r}: must be {kind} ({HELP[name]})")
-        low, high = _RANGES.get(name, (value, value))
-        if (
-            not low <= value <= high
-            or (name == "block_frames" and value not in BLOCK_SIZES)
-            or (
-                name == "card"
-                and not (value in ("auto", "dummy") or value.startswith(("hw:", "plughw:")))
-            )
-            or (name == "midi" and value not in ("auto", "alsa", "jack", "off"))
-            or (name == "osc" and value != "off" and not value.rpartition(":")[2].isdecimal())
-            or (
-                isinstance(value, str)
-                and (not 0 < len(value) <= 200 or any(c in value for c in _FORBIDDEN))
-            )
-        ):
+        if not (_is_text(name, value) if isinstance(value, str) else _is_number(name, value)):
             raise UserError(f"{where}: {name} = {value!r}: {HELP[name]}")
-    taken: dict[str, Any] = {
-        name: float(value) if name == "max_ir_s" else value for name, value in values.items()
-    }
-    return Settings(**taken)
+        accepted[name] = float(value) if isinstance(default, float) else value
+    return dataclasses.replace(Settings(), **accepted)  # type: ignore[arg-type]
+
+
+def _is_number(name: str, value: float) -> bool:
+    """True if the number is in the range of the key `name`."""
+    if name == "block_frames":
+        return value in BLOCK_SIZES
+    low, high = _RANGES[name]
+    return low <= value <= high
+
+
+def _is_text(name: str, value: str) -> bool:
+    """True if the text is a value of the key `name`."""
+    if not 0 < len(value) <= 200 or any(c in value for c in _FORBIDDEN):
+        return False
+    if name == "card":
+        return value in ("auto", "dummy") or value.startswith(("hw:", "plughw:"))
+    if name == "midi":
+        return value in ("auto", "alsa", "jack", "off")
+    if name == "osc":
+        return value == "off" or value.rpartition(":")[2].isdecimal()
+    return True
 
 
 def read(file: Path) -> Settings:
@@ -176,9 +181,9 @@ def write(settings: Settings) -> None:
     write_atomically(path(), lambda file: file.write(data))
 
 
-def parse(words: list[str]) -> dict[str, Any]:
+def parse(words: list[str]) -> dict[str, object]:
     """`["card=hw:1", "block_frames=64"]` -> values by name, numbers where the setting is one. Raises UserError."""
-    values: dict[str, Any] = {}
+    values: dict[str, object] = {}
     for word in words:
         name, equals, text = word.partition("=")
         name = name.strip()

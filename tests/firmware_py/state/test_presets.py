@@ -147,9 +147,9 @@ def test_values_of_another_version_are_left_out_not_fatal(presets: Presets) -> N
     table = json.loads(presets.path.read_text())
     table.pop("sha256")
     table["presets"][0]["values"] |= {"sparkle": 3, "predelay": 1e9}
-    from firmware_py.state.presets import _digest
+    from firmware_py.state.presets import digest_of
 
-    presets.path.write_text(json.dumps(table | {"sha256": _digest(table)}))
+    presets.path.write_text(json.dumps(table | {"sha256": digest_of(table)}))
     assert presets.load("a").values == {"mix": 10.0}
     assert "left out" in presets.warning
 
