@@ -4,54 +4,59 @@ from __future__ import annotations
 
 import contextlib
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any
 
-from dsp.errors import UserError
+from dsp.errors import UserError, reason
 from firmware_py.base.progress import Report
 from firmware_py.install import installer
 from firmware_py.install.protocol import VERSION, Channel, printable
 from firmware_py.install.receive import Chunks, Offer
+from firmware_py.link.lines import Message
 from firmware_py.state.store import KINDS
 
 
-class _Speaker(Report):
+class _ChannelReport(Report):
+    """Sends progress and notes to the desk."""
+
     def __init__(self, channel: Channel) -> None:
         self._channel = channel
 
     def progress(self, stage: str, done: int, total: int) -> None:
-        if (
-            stage != "receiving"
-        ):  # the desk knows what it has sent, and takes any word before the end for a refusal
-            self._say({"stage": stage, "done": done, "of": total})
+        # The desk counts what it sends; a line during the transfer would mean a refusal.
+        if stage != "receiving":
+            self._send({"stage": stage, "done": done, "of": total})
 
     def note(self, text: str) -> None:
-        self._say({"note": text})
+        self._send({"note": text})
 
-    def _say(self, message: dict[str, Any]) -> None:
-        with contextlib.suppress(
-            BrokenPipeError, ConnectionResetError
-        ):  # who asked is gone: the work is done all the same
+    def _send(self, message: Mapping[str, object]) -> None:
+        # If the desk has disconnected, the installation still completes.
+        with contextlib.suppress(BrokenPipeError, ConnectionResetError):
             self._channel.send(message)
 
 
 def behave() -> None:
-    """An installer leaves the processor and the disk to the pedal: the control process that starts it may have real-time priority."""
+    """Give up real-time priority, which the control process may pass on, and run at nice 10."""
     with contextlib.suppress(OSError):
         os.sched_setscheduler(0, os.SCHED_OTHER, os.sched_param(0))
     os.nice(10)
 
 
 def serve(channel: Channel, data: Path) -> int:
-    """Answers the one request that comes. In a process of its own, as the owner of the data folder; its exit status."""
+    """Answer one request on the channel; return the exit status of the process.
+
+    Runs in its own process, as the owner of the data folder.
+    """
+    answer: Message
     try:
         request = channel.line()
         if request is None:
             return 0
         if request.get("nverb") != VERSION:
             raise UserError(
-                f"the other side speaks version {request.get('nverb')!r}, this nverb {VERSION}: update the older one"
+                f"the other side speaks version {request.get('nverb')!r}, this nverb {VERSION}: "
+                "update the older one"
             )
 
         def receive(at: int) -> Chunks:
@@ -59,36 +64,35 @@ def serve(channel: Channel, data: Path) -> int:
             size = request["size"]
             return channel.chunks() if size is None else channel.some(size - at)
 
-        answer = {"ok": True} | perform(request, receive, data=data, report=_Speaker(channel))
+        done = perform(request, receive, data=data, report=_ChannelReport(channel))
+        answer = {"ok": True, **done}
     except Exception as error:
-        text = (
-            f"{error.filename}: {error.strerror}"
-            if isinstance(error, OSError) and error.filename
-            else str(error)
-        )
-        answer = {"ok": False, "error": " ".join(text.split()) or type(error).__name__}
+        answer = {"ok": False, "error": reason(error)}
     with contextlib.suppress(OSError):
         channel.send(answer)
     return 0 if answer["ok"] else 1
 
 
 def perform(
-    request: dict[str, Any], receive: Callable[[int], Chunks], *, data: Path, report: Report
-) -> dict[str, Any]:
-    """Does what a request says. Raises UserError, ValueError, OSError."""
+    request: Message,
+    receive: Callable[[int], Chunks],
+    *,
+    data: Path,
+    report: Report,
+) -> Message:
+    """Carry out a request. Raises UserError, ValueError, OSError."""
     kind = request.get("kind") or None
     name = printable(request.get("name", ""))
     match request.get("do"):
         case "install":
             size, sha256 = request.get("size"), str(request.get("sha256", ""))
             if not (size is None or (type(size) is int and size >= 0)):
-                raise UserError(f"no size: {size!r:.40}")
+                raise UserError(f"size = {size!r:.40}: must be a number of bytes, or null")
             if sha256 and not (len(sha256) == 64 and set(sha256) <= set("0123456789abcdef")):
-                raise UserError(f"no SHA-256: {sha256[:80]!r}")
+                raise UserError(f"sha256 = {sha256[:80]!r}: must be 64 lower-case hex digits")
             offer = Offer(name, kind or "", size, sha256, str(request.get("signature", "")))
-            return {
-                "text": installer.install(offer, receive, data=data, report=report, live=take_over)
-            }
+            text = installer.install(offer, receive, data=data, report=report, live=take_over)
+            return {"text": text}
         case "use":
             return {"text": installer.use(name, kind, data=data, report=report, live=take_over)}
         case "rollback" if kind in KINDS:
@@ -98,15 +102,18 @@ def perform(
             return {"text": installer.remove(name, kind, data=data)}
         case "list":
             return {"text": "", "rows": installer.listing(data)}
-    raise UserError(f"unknown request {request.get('do')!r:.40}: update nverb here")
+    raise UserError(f"unknown request {request.get('do')!r:.40}: update nverb on this machine")
 
 
 def take_over() -> str:
-    """Has the running pedal play what the store has in force; how that went, in words. Raises UserError: it refuses, or hangs."""
+    """Make the running pedal play the active state of the store; return the outcome as a verb.
+
+    Raises UserError if the pedal refuses or does not answer.
+    """
     from firmware_py.link.client import NoPedal, ask
 
     try:
         ask({"do": "reload"}, timeout_s=10)
     except NoPedal:
-        return "is in force"
+        return "is active"
     return "plays"

@@ -1,4 +1,4 @@
-"""The sending end of a push: what a desk's `nverb push` and `nverb install` say."""
+"""The sending end of a push: what `nverb push` and `nverb install` send from a desk."""
 
 from __future__ import annotations
 
@@ -7,19 +7,19 @@ import os
 import select
 import socket
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
-from typing import Any
 
 from dsp.errors import UserError
 from firmware_py.base.progress import Report
 from firmware_py.install.protocol import VERSION, Channel, printable
 from firmware_py.install.receive import CHUNK, Chunks
+from firmware_py.link.lines import Message
 
 
 @dataclass(frozen=True)
 class Content:
-    """A file open for reading (`size` and `sha256` as it was then), or a pipe: `size` None."""
+    """An open file with the size and SHA-256 that it had when hashed, or a pipe (`size` None)."""
 
     file: int
     size: int | None
@@ -27,7 +27,7 @@ class Content:
 
     @classmethod
     def of(cls, file: int, progress: Callable[[str, int, int], None]) -> Content:
-        """Reads a regular file once, for its hash."""
+        """Read a regular file once, for its hash."""
         import hashlib
 
         size, digest, at = os.fstat(file).st_size, hashlib.sha256(), 0
@@ -38,6 +38,7 @@ class Content:
         return cls(file, at, digest.hexdigest())
 
     def chunks(self, at: int) -> Chunks:
+        """The content from byte `at` on; a pipe has no offset and starts where it is."""
         if self.size is None:
             while part := os.read(self.file, CHUNK):
                 yield part
@@ -47,13 +48,26 @@ class Content:
                 yield part
 
 
+class ConnectionLost(UserError):
+    """The connection ended without a final answer. had_begun: part of the file was sent."""
+
+    def __init__(self, message: str, had_begun: bool = False) -> None:
+        super().__init__(message)
+        self.had_begun = had_begun
+
+
 def deliver(
-    channel: Channel, request: dict[str, Any], report: Report, content: Content | None = None
-) -> dict[str, Any]:
-    """Says a request to a board, and sends the content when it asks for it; its last line. Raises UserError with the board's own, or
-    when the connection breaks (ConnectionLost)."""
+    channel: Channel,
+    request: Mapping[str, object],
+    report: Report,
+    content: Content | None = None,
+) -> Message:
+    """Send a request to a board, and the content when the board asks for it; return the answer.
+
+    Raises UserError with the board's own message, ConnectionLost if the connection breaks.
+    """
     try:
-        channel.send({"nverb": VERSION} | request)
+        channel.send({"nverb": VERSION, **request})
         while (message := channel.line()) is not None:
             if "have" in message and content is not None:
                 _send(channel, content, int(message["have"]), report)
@@ -70,25 +84,17 @@ def deliver(
                 raise UserError(printable(message["error"]))
     except (BrokenPipeError, ConnectionResetError):
         pass
-    raise ConnectionLost("the connection broke off")
-
-
-class ConnectionLost(UserError):
-    """The other side is gone without a last word. had_begun: some of the file was sent."""
-
-    def __init__(self, message: str, had_begun: bool = False) -> None:
-        super().__init__(message)
-        self.had_begun = had_begun
+    raise ConnectionLost("the connection broke")
 
 
 def _send(channel: Channel, content: Content, at: int, report: Report) -> None:
     for part in content.chunks(at):
-        if channel.has_input():  # a refusal: there is no use in more
+        if channel.has_input():  # the board has refused the file: stop sending
             return
         try:
             channel.write(part)
         except (BrokenPipeError, ConnectionResetError):
-            return  # why stands in the line that comes
+            return  # the reason is in the line that follows
         at += len(part)
         report.progress("sending", at, content.size or at)
     if content.size is None:
@@ -97,7 +103,10 @@ def _send(channel: Channel, content: Content, at: int, report: Report) -> None:
 
 @contextlib.contextmanager
 def board() -> Iterator[Channel | None]:
-    """A channel to the pedal that runs here, which does the work as its own user; None if none runs. Raises UserError."""
+    """A channel to the pedal running here, which works as its own user; None if none is running.
+
+    Raises UserError.
+    """
     from firmware_py.link.client import connect
 
     connection = connect({"do": "store"})
@@ -110,9 +119,9 @@ def board() -> Iterator[Channel | None]:
 
 
 def relay(connection: socket.socket) -> None:
-    """Copies stdin to the connection and the connection to stdout, until that ends."""
-    here = sys.stdin.fileno()
-    sources = [here, connection.fileno()]
+    """Copy stdin to the connection and the connection to stdout, until the connection ends."""
+    stdin = sys.stdin.fileno()
+    sources = [stdin, connection.fileno()]
     while True:
         ready, _, _ = select.select(sources, [], [])
         if connection.fileno() in ready:
@@ -121,13 +130,13 @@ def relay(connection: socket.socket) -> None:
                 return
             sys.stdout.buffer.write(data)
             sys.stdout.buffer.flush()
-        if here in ready:
-            data = os.read(here, CHUNK)
+        if stdin in ready:
+            data = os.read(stdin, CHUNK)
             try:
                 if data:
                     connection.sendall(data)
                 else:
-                    sources.remove(here)
+                    sources.remove(stdin)
                     connection.shutdown(socket.SHUT_WR)
             except (BrokenPipeError, ConnectionResetError):
-                sources = [connection.fileno()]  # its last word is still to come
+                sources = [connection.fileno()]  # its final answer is still to come

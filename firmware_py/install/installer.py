@@ -1,18 +1,19 @@
-"""Taking in banks, models, presets and profiles, and choosing among those that are here. Whatever happens, the pedal plays on.
+"""Install banks, models, presets and profiles, and choose among the installed ones.
 
-What an installation goes through; after a kill, a power cut or an error at any point, either the old or the new is in force, whole:
+The stages of an installation. After a kill, a power cut or an error at any point either the old or
+the new one is active, complete, and the pedal keeps playing.
 
-| stage   | what happens                                                   | if it fails                                  |
-|---------|----------------------------------------------------------------|----------------------------------------------|
-| receive | into `incoming`, hashed; refused as soon as it cannot be right | what has come is kept if it can be gone on with |
-| verify  | synced, read back from the disk, hash and signature compared   | removed                                      |
-| trial   | in a child process: it opens, and rooms come out               | removed                                      |
-| switch  | into `slots`, a generation that names it, then `current`       | `current` still names the old                |
-| check   | opened once more by the pedal's own door, a room made          | `current` back to the old; the new removed   |
-| live    | the control process plays it                                   | `current` back to the old; the new removed   |
+| stage   | what happens                                              | if it fails               |
+|---------|-----------------------------------------------------------|---------------------------|
+| receive | into `incoming`, hashed; rejected at the first wrong byte | kept if it can be resumed |
+| verify  | synced, read back from disk; hash and signature checked   | removed                   |
+| trial   | in a child process: open it and make rooms                | removed                   |
+| switch  | into `slots`, a generation that names it, then `current`  | `current` stays           |
+| check   | open it again as the pedal does, make a room              | roll back; remove the new |
+| live    | the control process plays it                              | roll back; remove the new |
 
-Runs in a process of its own, under the user that the data folder belongs to (see firmware_py.install.protocol for how others reach it). See
-firmware_py.state.store for the folders.
+Runs in its own process, as the user that owns the data folder: see firmware_py.install.protocol
+for how other processes reach it, firmware_py.state.store for the folders.
 """
 
 from __future__ import annotations
@@ -22,11 +23,19 @@ import errno
 import os
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import TypedDict
 
 from dsp.errors import UserError
 from firmware_py.base.progress import Report
-from firmware_py.install.receive import MAX_BYTES, STDIN, Chunks, Offer, _part, _receive, _wanted
+from firmware_py.install.receive import (
+    MAX_BYTES,
+    STDIN,
+    Chunks,
+    Offer,
+    banks_of_presets,
+    part_file,
+    receive_file,
+)
 from firmware_py.state.store import (
     KINDS,
     Slot,
@@ -49,16 +58,17 @@ def install(
     report: Report,
     live: Callable[[], str],
 ) -> str:
-    """Installs what `receive(at)` yields (the content from byte `at` on); one line on what has become of it.
+    """Install what `receive(at)` yields, the content from byte `at` on; return the result.
 
-    live: has the running pedal play what the store has in force; how that went, in words, or its refusal as UserError. Raises
-    UserError or ValueError: what was in force is so then, or the message says that it is not, as the disk failed for good just then.
+    live: make the running pedal play the active state of the store; returns the outcome as a verb,
+    raises UserError if the pedal refuses. Raises UserError or ValueError: then the old state is
+    active, unless the message says that the disk failed before it could be restored.
     """
     from firmware_py.install import signatures
 
     if signatures.is_required(data) and not offer.signature:
         raise UserError(
-            f"{offer.name}: this board takes signed files only, and it is not signed: "
+            f"{offer.name}: is not signed, and this board accepts signed files only: "
             "sign it with `ssh-keygen -Y sign -n nverb -f KEY FILE`, or push it with --sign KEY"
         )
     store = Store(data)
@@ -70,19 +80,19 @@ def install(
                 with open(known.path, "rb") as file:
                     signatures.verify(data, file.fileno(), offer.signature)
             for _ in receive(known.path.stat().st_size):
-                raise UserError(f"{offer.name}: more came than was announced")
+                raise UserError(f"{offer.name}: more bytes arrived than announced")
             with store.changing():
-                return _put_in_force(store, known, report, live, is_new=False)
-        with _part(store, offer) as (path, file):
-            kind, digest = _receive(offer, file, receive, store, report)
+                return _activate(store, known, report, live, is_new=False)
+        with part_file(store, offer) as (path, file):
+            kind, digest = receive_file(offer, file, receive, store, report)
             report.progress("verifying", 0, 0)
             os.fsync(file)
-            os.posix_fadvise(
-                file, 0, 0, os.POSIX_FADV_DONTNEED
-            )  # so that what is read back comes from the disk
+            # Drop the page cache, so that the bytes are read back from the disk.
+            os.posix_fadvise(file, 0, 0, os.POSIX_FADV_DONTNEED)
             if hash_of(file) != digest:
                 raise UserError(
-                    f"{offer.name}: the disk gives back other bytes than were written: it may be failing"
+                    f"{offer.name}: the disk returned other bytes than were written: "
+                    "it may be failing; replace it"
                 )
             if signatures.is_required(data):
                 report.note(f"signed by {signatures.verify(data, file, offer.signature)}")
@@ -94,7 +104,7 @@ def install(
                 with store.changing():
                     before = set(store.slots())
                     slot = store.add(path, kind, name, digest)
-                    return _put_in_force(store, slot, report, live, is_new=slot not in before)
+                    return _activate(store, slot, report, live, is_new=slot not in before)
             content = os.pread(file, MAX_BYTES[kind] + 1, 0)
         if kind == "preset":
             return _install_presets(content, offer, data, store, report)
@@ -122,7 +132,7 @@ def _try(path: Path, name: str, report: Report) -> None:
 
 
 def _own_name(path: Path, kind: str) -> str:
-    """The name that a bank or model, which has passed its trial, gives itself."""
+    """The name in the header of a bank or model that has passed its trial."""
     if kind == "bank":
         from bank.format import Bank
 
@@ -132,10 +142,10 @@ def _own_name(path: Path, kind: str) -> str:
     return container.read(path).description.name
 
 
-def _put_in_force(
+def _activate(
     store: Store, slot: Slot, report: Report, live: Callable[[], str], *, is_new: bool
 ) -> str:
-    """With the store's lock held."""
+    """Make a slot active and remove old ones. Called with the lock of the store held."""
     now = store.current()
     try:
         how = _switch(store, State({**now.slots, slot.kind: slot}, slot.kind), report, live)
@@ -145,18 +155,21 @@ def _put_in_force(
                 store.remove(slot)
         raise
     try:
-        store.prune(_wanted(store.root.parent))
+        store.prune(banks_of_presets(store.root.parent))
     except OSError as error:
-        report.note(f"old banks and models could not be removed: {error.strerror}")
+        report.note(f"old banks and models were not removed: {error.strerror}")
     return f"{slot.kind} {slot.reference} {how}"
 
 
 def _switch(store: Store, state: State, report: Report, live: Callable[[], str]) -> str:
-    """Puts a state in force, and takes it back if the pedal cannot play it. With the store's lock held."""
+    """Make a state active; roll back if the pedal cannot play it.
+
+    Called with the lock of the store held. Raises UserError, OSError.
+    """
     from firmware_py.install import trial
 
     report.progress("switching", 0, 0)
-    before, was_asked = store.number(), False
+    before, asked_pedal = store.number(), False
     try:
         if state != store.current():
             store.switch(state)
@@ -164,30 +177,31 @@ def _switch(store: Store, state: State, report: Report, live: Callable[[], str])
         if playing is not None:
             path = playing.path
             trial.run(lambda: trial.check(path, rooms=(trial.MIDDLE,), whole=False))
-        was_asked = True
+        asked_pedal = True
         return live()
     except BaseException as error:
         if store.number() != before:
-            with contextlib.suppress(OSError):  # what the disk said first is what is told
+            with contextlib.suppress(OSError):  # report the first error of the disk
                 store.take_back(before)
-        if was_asked:
+        if asked_pedal:
             with contextlib.suppress(UserError, ValueError):
-                live()  # it may have taken the new one and then answered too late
+                live()  # it may have switched and then answered too late
         if isinstance(error, ValueError | UserError):
             if store.number() != before:
                 raise UserError(
-                    f"the pedal cannot play it: {error}; {_in_force(store.current())}"
+                    f"the pedal cannot play it: {error}; {_still_active(store.current())}"
                 ) from None
-            raise UserError(f"rolled back, as the pedal cannot play it: {error}") from None
+            raise UserError(f"rolled back, because the pedal cannot play it: {error}") from None
         raise
 
 
-def _in_force(state: State) -> str:
-    """For the day on which the disk fails after the switch, and again when it is to be undone."""
+def _still_active(state: State) -> str:
+    """The message when the disk fails after the switch and again during the rollback."""
     slot = state.playing
     return (
-        f"{slot.reference if slot else f'{BUILT_IN_NAME} rooms'} is in force all the same, as the disk did not let it be taken back: "
-        "it plays from the next start on at the latest, `nverb rollback` or `nverb use` undoes it once the disk is well"
+        f"{slot.reference if slot else f'{BUILT_IN_NAME} rooms'} is active nevertheless, because "
+        "the disk failed during the rollback: it plays from the next start at the latest; "
+        "`nverb rollback` or `nverb use` undoes it once the disk works"
     )
 
 
@@ -195,15 +209,15 @@ def _install_presets(content: bytes, offer: Offer, data: Path, store: Store, rep
     from firmware_py.state.presets import Presets, parse_presets
 
     presets = parse_presets(content, offer.name, report.note)
-    shelf = Presets(data)
-    shelf.merge(presets)
+    stored = Presets(data)
+    stored.merge(presets)
     for preset in presets:
         if preset.bank and os.sep not in preset.bank:
             try:
                 store.nearest(preset.bank)
             except StoreError as error:
                 report.note(
-                    f"preset {preset.name!r}: {error}; until then it leaves the rooms as they are"
+                    f"preset {preset.name!r}: {error}; it keeps the current rooms until then"
                 )
     names = ", ".join(preset.name for preset in presets)
     return f"preset{'s' if len(presets) > 1 else ''} {names} kept"
@@ -222,22 +236,22 @@ def _install_profile(content: bytes, offer: Offer, data: Path) -> str:
     except profile.ProfileError as error:
         raise UserError(str(error).replace(str(path), offer.name)) from None
     except ValueError as error:
-        raise UserError(
-            f"{offer.name}: is no bank, model or preset, and not a profile either: {error}"
-        ) from None
+        raise UserError(f"{offer.name}: is not a bank, model, preset or profile: {error}") from None
     make_folder(path.parent)
     write_atomically(path, lambda file: file.write(content))
-    return f"profile {name} kept; a pedal that runs with it reads it now"
+    return f"profile {name} kept; a pedal that uses this profile reads it now"
 
 
 def use(name: str, kind: str | None, *, data: Path, report: Report, live: Callable[[], str]) -> str:
-    """Plays a slot by name, NAME@HASH or HASH; "built-in" for the rooms that come with nverb."""
+    """Make a slot active, by NAME, NAME@HASH or HASH, or "built-in" for the built-in rooms.
+
+    Returns the result, one line. Raises UserError, StoreError.
+    """
     store = Store(data)
     with _explained(data):
         if name != BUILT_IN_NAME:
-            store.find(
-                name, kind
-            ).verify()  # before the lock: nothing is written for a name that is none
+            # Before the lock, so that an unknown name changes nothing on disk.
+            store.find(name, kind).verify()
         with store.changing():
             now = store.current()
             if name == BUILT_IN_NAME:
@@ -248,6 +262,7 @@ def use(name: str, kind: str | None, *, data: Path, report: Report, live: Callab
 
 
 def roll_back(kind: str, *, data: Path, report: Report, live: Callable[[], str]) -> str:
+    """Make the previous bank or model active again. Raises UserError, StoreError."""
     store = Store(data)
     with _explained(data):
         store.before(kind)
@@ -261,6 +276,7 @@ def roll_back(kind: str, *, data: Path, report: Report, live: Callable[[], str])
 
 
 def remove(name: str, kind: str | None, *, data: Path) -> str:
+    """Remove a slot that is not in use. Raises UserError, StoreError."""
     store = Store(data)
     with _explained(data):
         slot = store.find(name, kind)
@@ -269,11 +285,23 @@ def remove(name: str, kind: str | None, *, data: Path) -> str:
         return f"{slot.kind} {slot.reference} removed"
 
 
-def listing(data: Path) -> list[dict[str, Any]]:
-    """What is installed, last used first: kind, name, hash, bytes, is it the one in use of its kind, does it play."""
+class ListedSlot(TypedDict):
+    """A row of `nverb list --json`."""
+
+    kind: str
+    name: str
+    sha256: str
+    reference: str
+    bytes: int
+    in_use: bool
+    plays: bool
+
+
+def listing(data: Path) -> list[ListedSlot]:
+    """The installed banks and models, last used first."""
     store = Store(data)
     state = store.current()
-    rows = []
+    rows: list[ListedSlot] = []
     for slot in store.slots():
         with contextlib.suppress(FileNotFoundError):
             rows.append(
@@ -291,7 +319,10 @@ def listing(data: Path) -> list[dict[str, Any]]:
 
 
 def become_owner(data: Path) -> None:
-    """As root: become the user that the data folder belongs to, for good. What is installed is read as that user, and belongs to it."""
+    """As root: become the owner of the data folder, irrevocably.
+
+    Files are then read as that user and belong to it.
+    """
     if os.geteuid() != 0:
         return
     info = data.stat()
@@ -301,19 +332,27 @@ def become_owner(data: Path) -> None:
         os.setresuid(info.st_uid, info.st_uid, info.st_uid)
 
 
+_FREE_SPACE = "`nverb list` shows what can go, `nverb remove NAME` removes it"
+_NOT_WRITABLE = (
+    "is not writable by this user: "
+    "run the command as the pedal's user or with sudo, or start the pedal"
+)
 _REMEDIES = {
-    errno.ENOSPC: "the disk is full: `nverb list` shows what could go, `nverb remove NAME` removes it",
-    errno.EDQUOT: "the disk quota is used up: `nverb list` shows what could go, `nverb remove NAME` removes it",
-    errno.EROFS: "the disk is read-only: is the data folder mounted, and writable?",
-    errno.EACCES: "may not be written to by this user: run it as the pedal's user or with sudo, or start the pedal",
-    errno.EPERM: "may not be written to by this user: run it as the pedal's user or with sudo, or start the pedal",
+    errno.ENOSPC: f"the disk is full: {_FREE_SPACE}",
+    errno.EDQUOT: f"the disk quota is used up: {_FREE_SPACE}",
+    errno.EROFS: "the disk is read-only: mount it read-write",
+    errno.EACCES: _NOT_WRITABLE,
+    errno.EPERM: _NOT_WRITABLE,
     errno.EIO: "the disk fails: replace it",
 }
 
 
 @contextlib.contextmanager
 def _explained(data: Path) -> Iterator[None]:
-    """What the disk says, with its remedy, and what is in force now: looked up, not supposed."""
+    """Turn an OSError into a UserError with its remedy and the state that is active now.
+
+    The state is read from the disk again.
+    """
     store = Store(data)
     before = store.current()
     try:
@@ -325,5 +364,5 @@ def _explained(data: Path) -> Iterator[None]:
         )
         now = store.current()
         raise UserError(
-            f"{what}; {'what is in force stays' if now == before else _in_force(now)}"
+            f"{what}; {'nothing has changed' if now == before else _still_active(now)}"
         ) from None

@@ -1,21 +1,27 @@
-"""How a desk and a board speak about what is installed: lines of JSON, and the bytes of a file.
+"""The protocol of installing: lines of JSON, and the bytes of a file.
 
-The same over ssh (`nverb push` runs `nverb store` on the board) and over the control socket of a pedal that runs here.
+The same over ssh (`nverb push` runs `nverb store` on the board) and over the control socket of a
+pedal running on this machine.
 
-| who   | line                                                                       | then                                     |
-|-------|----------------------------------------------------------------------------|------------------------------------------|
-| desk  | {"nverb": 1, "do": "install", "name": "halls.nvbank", "kind": "" or kind,  |                                          |
-|       |  "size": N or null, "sha256": "" or hex, "signature": "" or text}          |                                          |
-|       | {"nverb": 1, "do": "use" or "remove", "name": "...", "kind": null or kind} |                                          |
-|       | {"nverb": 1, "do": "rollback", "kind": "bank" or "model"}                  |                                          |
-|       | {"nverb": 1, "do": "list"}                                                 |                                          |
-| board | {"have": n}                                                                | desk sends the file's bytes from n on,   |
-|       |                                                                            | and ends (if size is null)               |
-| board | {"stage": "verifying"}, {"note": "..."}: once all has come                 | any number of them                       |
-| board | {"ok": true, "text": "...", "rows": [...] for a list}                      | the end                                  |
-| board | {"ok": false, "error": "..."}                                              | the end, at any time                     |
+| sender | line                                                     | then                         |
+|--------|----------------------------------------------------------|------------------------------|
+| desk   | {"nverb": 1, "do": "install", "name": "halls.nvbank",    |                              |
+|        |  "kind": "" or kind, "size": N or null,                  |                              |
+|        |  "sha256": "" or hex, "signature": "" or text}           |                              |
+| desk   | {"nverb": 1, "do": "use" or "remove", "name": "...",     |                              |
+|        |  "kind": null or kind}                                   |                              |
+| desk   | {"nverb": 1, "do": "rollback", "kind": "bank" or         |                              |
+|        |  "model"}                                                |                              |
+| desk   | {"nverb": 1, "do": "list"}                               |                              |
+| board  | {"have": n}                                              | the desk sends the file from |
+|        |                                                          | byte n on, and closes its    |
+|        |                                                          | side if size is null         |
+| board  | {"stage": "verifying"}, {"note": "..."}                  | any number, once the file    |
+|        |                                                          | has arrived                  |
+| board  | {"ok": true, "text": "...", "rows": [...] for a list}    | end                          |
+| board  | {"ok": false, "error": "..."}                            | end, at any time             |
 
-A line has at most MAX_LINE bytes; a board that hears nothing for IDLE_S gives up.
+A line has at most link.lines.MAX_LINE bytes. The board gives up when nothing arrives for IDLE_S.
 """
 
 from __future__ import annotations

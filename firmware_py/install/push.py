@@ -1,18 +1,19 @@
-"""Pushing files to pedals over the user's own OpenSSH client, one or many at once.
+"""Push files to pedals over the user's own OpenSSH client, to one or many at once.
 
-The inventory, `boards.toml` in the data folder of the desk, names boards and groups of them:
+The inventory, `boards.toml` in the data folder of the desk, names boards and groups of boards:
 
-    [board.left]                   every key may be left out
-    host = "pedal-left.local"      as ssh takes it: [user@]host or a name of ~/.ssh/config   (default: the board's name)
+    [board.left]                   every key is optional
+    host = "pedal-left.local"      [user@]host, or a name of ~/.ssh/config; default: the name
     port = 22
     identity = "~/.ssh/pedals"     private key
-    options = ["ConnectTimeout=5"] any of ssh_config(5)
-    command = "/opt/nverb/bin/nverb"  nverb on the board                                     (default: nverb)
+    options = ["ConnectTimeout=5"] any options of ssh_config(5)
+    command = "/opt/nverb/bin/nverb"  nverb on the board; default: nverb
 
     [group]
-    rack = ["left", "right", "pi@10.0.0.7"]   boards by name, or as ssh takes them
+    rack = ["left", "right", "pi@10.0.0.7"]   boards by name, or [user@]host
 
-`nverb push left ...` means the board, `nverb push @rack ...` all of the group, `@all` every board of the file.
+`nverb push left ...` pushes to one board, `nverb push @rack ...` to a group, `@all` to every board
+of the file.
 """
 
 from __future__ import annotations
@@ -20,36 +21,38 @@ from __future__ import annotations
 import subprocess
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from typing import Any
+from typing import IO
 
 from dsp.errors import UserError
 from firmware_py.base.progress import Report
 from firmware_py.install.desk_end import ConnectionLost, Content, deliver
-from firmware_py.install.inventory import Board
-from firmware_py.install.protocol import Channel
+from firmware_py.install.inventory import PushTarget
+from firmware_py.install.protocol import Channel, printable
 
 AT_ONCE = 16
 ATTEMPTS = 4
-"""Of a push whose connection breaks while the file is on its way."""
+"""Attempts of a push whose connection breaks during the transfer."""
 
 
 @dataclass(frozen=True)
 class Outcome:
+    """The result of a push to one board; text: the board's answer or the error, one line."""
+
     board: str
     ok: bool
     text: str
 
 
 def push(
-    targets: list[Board], request: dict[str, Any], content: Content, report: Report
+    targets: list[PushTarget], request: Mapping[str, object], content: Content, report: Report
 ) -> list[Outcome]:
-    """Pushes to all boards at once; what became of each, in their order."""
+    """Push to all boards, up to AT_ONCE in parallel; return an outcome for each, in order."""
     if len(targets) == 1:
         return [_push(targets[0], request, content, report, ask=True)]
-    joint = _Joint(report, len(targets), content.size or 0)
+    joint = _JointReport(report, len(targets), content.size or 0)
     with ThreadPoolExecutor(AT_ONCE) as pool:
         return list(
             pool.map(
@@ -60,11 +63,11 @@ def push(
 
 
 def _push(
-    board: Board, request: dict[str, Any], content: Content, report: Report, *, ask: bool
+    board: PushTarget, request: Mapping[str, object], content: Content, report: Report, *, ask: bool
 ) -> Outcome:
     for attempt in range(ATTEMPTS):
         if attempt:
-            report.note(f"{board.name}: the connection broke off; trying again")
+            report.note(f"{board.name}: the connection broke; trying again")
             time.sleep(2 ** (attempt - 1))
         try:
             return Outcome(board.name, True, _once(board, request, content, report, ask=ask))
@@ -78,10 +81,13 @@ def _push(
 
 
 def _once(
-    board: Board, request: dict[str, Any], content: Content, report: Report, *, ask: bool
+    board: PushTarget, request: Mapping[str, object], content: Content, report: Report, *, ask: bool
 ) -> str:
-    """One connection. Raises ConnectionLost with ssh's own last words, UserError with the board's."""
-    began = _Began(report)
+    """Push over one connection; return the board's answer.
+
+    Raises ConnectionLost with ssh's last message, UserError with the board's.
+    """
+    progress = _SendingReport(report)
     try:
         process = subprocess.Popen(
             board.words(ask=ask),
@@ -92,24 +98,25 @@ def _once(
     except FileNotFoundError:
         raise UserError("ssh is missing here: sudo apt-get install openssh-client") from None
     assert process.stdin and process.stdout and process.stderr
-    words: list[str] = []
-    listener = threading.Thread(target=_listen, args=(process.stderr, words), daemon=True)
+    lines: list[str] = []
+    listener = threading.Thread(target=_listen, args=(process.stderr, lines), daemon=True)
     listener.start()
     try:
         channel = Channel(
             process.stdout.fileno(), process.stdin.fileno(), process.stdin.close, idle_s=None
         )
-        return str(deliver(channel, request, began, content)["text"])
+        return str(deliver(channel, request, progress, content)["text"])
     except ConnectionLost:
         status = process.wait(10)
         listener.join(2)
-        said = next((line for line in reversed(words) if line), "")
+        last = next((line for line in reversed(lines) if line), "")
         if status == 127:
             raise UserError(
-                f"no {board.ssh.command or 'nverb'} in the PATH there ({said}): install nverb on it, or say where it is with --command"
+                f"no {board.ssh.command or 'nverb'} in the PATH of the board ({last}): "
+                "install nverb there, or give its path with --command"
             ) from None
         raise ConnectionLost(
-            said or f"the connection broke off (ssh left with {status})", began.sending
+            last or f"the connection broke (ssh exited with status {status})", progress.sending
         ) from None
     finally:
         process.kill()
@@ -121,23 +128,21 @@ def _once(
 
 
 def _close(close: Callable[[], None]) -> None:
+    """Close a pipe; bytes that ssh no longer reads are dropped."""
     try:
         close()
     except OSError:
         pass
 
 
-def _listen(stream: Any, words: list[str]) -> None:
-    """Keeps ssh's last words: its warnings first, why it failed at the end."""
+def _listen(stream: IO[bytes], lines: list[str]) -> None:
+    """Keep the last lines of ssh's stderr: the last one says why ssh failed."""
     for line in stream:
-        words[:] = [
-            *words[-20:],
-            "".join(c if c.isprintable() else " " for c in line.decode(errors="replace")).strip(),
-        ]
+        lines[:] = [*lines[-20:], printable(line.decode(errors="replace")).strip()]
 
 
-class _Began(Report):
-    """Knows whether the file was on its way."""
+class _SendingReport(Report):
+    """Passes reports on; `sending` is True once part of the file was sent."""
 
     def __init__(self, report: Report) -> None:
         self._report, self.sending = report, False
@@ -150,8 +155,8 @@ class _Began(Report):
         self._report.note(text)
 
 
-class _Joint:
-    """One bar for many boards."""
+class _JointReport:
+    """Sums the progress of many boards for one progress bar."""
 
     def __init__(self, report: Report, boards: int, size: int) -> None:
         self._report, self._size, self._boards = report, size, boards
@@ -159,9 +164,10 @@ class _Joint:
         self._lock = threading.Lock()
 
     def of(self, name: str) -> Report:
+        """The report of one board; called from its thread."""
         joint = self
 
-        class One(Report):
+        class BoardReport(Report):
             def progress(self, stage: str, done: int, total: int) -> None:
                 if stage == "sending":
                     joint._sent(name, done)
@@ -170,7 +176,7 @@ class _Joint:
                 with joint._lock:
                     joint._report.note(text if text.startswith(f"{name}: ") else f"{name}: {text}")
 
-        return One()
+        return BoardReport()
 
     def _sent(self, name: str, done: int) -> None:
         with self._lock:

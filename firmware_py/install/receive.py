@@ -1,4 +1,4 @@
-"""Receive a file that is installed: into a part file that a later try resumes."""
+"""Receive a file into a part file, which a later attempt resumes."""
 
 from __future__ import annotations
 
@@ -17,29 +17,19 @@ from firmware_py.base.progress import Report
 from firmware_py.state.store import KINDS, Store
 
 CHUNK = 1 << 17
-
-
 MAX_BYTES = {"bank": 1 << 29, "model": 80 << 20, "preset": 1 << 20, "profile": 1 << 16}
-
-
 RESERVE = 8 << 20
-"""Bytes of the disk that an installation leaves free: presets must still be kept."""
-
-
+"""Bytes of the disk that an installation leaves free, so that presets can still be saved."""
 HEAD = 64
-"""Bytes after which it is known what a file is."""
-
-
+"""Bytes that identify the kind of a file."""
 STDIN = "stdin"
-"""The name of an offer that has none."""
-
-
+"""The name of an offer from a pipe."""
 Chunks = Iterator[bytes]
 
 
 @dataclass(frozen=True)
 class Offer:
-    """What is to be installed. `size` None: until the input ends; `sha256` "": unknown; `kind` "": by content."""
+    """A file to install. size None: until the input ends; sha256 "": unknown; kind "": detect it."""
 
     name: str
     kind: str = ""
@@ -49,11 +39,11 @@ class Offer:
 
 
 class CutOff(UserError):
-    """The input ended too early. What has come is kept."""
+    """The input ended too early. The received part is kept."""
 
 
 def kind_of(head: bytes, name: str) -> str:
-    """What a file is, by its first HEAD bytes (or all of a shorter one). Raises UserError."""
+    """The kind of a file, from its first HEAD bytes or fewer. Raises UserError."""
     if head.startswith(b"nverbank"):
         return "bank"
     if head.startswith(b"NVMODEL\0"):
@@ -66,14 +56,15 @@ def kind_of(head: bytes, name: str) -> str:
         codecs.getincrementaldecoder("utf-8")().decode(head)  # a character may be cut at the end
         if is_text:
             return "preset" if text.startswith(b"{") else "profile"
-    raise UserError(f"{name}: is no bank, model, preset or profile of nverb")
+    raise UserError(f"{name}: is not a bank, model, preset or profile of nverb")
 
 
 @contextlib.contextmanager
-def _part(store: Store, offer: Offer) -> Iterator[tuple[Path, int]]:
-    """The file that this offer is received into, ours alone. Others, left by installers that are gone, are removed.
+def part_file(store: Store, offer: Offer) -> Iterator[tuple[Path, int]]:
+    """Path and descriptor of the part file of this offer, locked.
 
-    Gone afterwards, unless the input was cut off and can be gone on with.
+    Removes part files left over from killed installers. Removes this one at the end, unless the
+    input was cut off and can be resumed. Raises UserError if another process holds the file.
     """
     path = store.incoming / (
         f"{offer.sha256}.part" if offer.sha256 else f"stdin.{os.getpid()}.part"
@@ -87,10 +78,10 @@ def _part(store: Store, offer: Offer) -> Iterator[tuple[Path, int]]:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
             raise UserError(
-                f"{offer.name}: is being installed already: wait until that is done"
+                f"{offer.name}: is being installed already: wait until that has finished"
             ) from None
-        if os.fstat(file).st_nlink == 0:  # somebody cleaned up in between
-            raise UserError(f"{offer.name}: another installation came in between: install it again")
+        if os.fstat(file).st_nlink == 0:  # another installer removed it before the lock
+            raise UserError(f"{offer.name}: another installation interfered: install it again")
         is_kept = False
         try:
             yield path, file
@@ -109,7 +100,7 @@ def _open_part(path: Path) -> int:
     flags = os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW
     try:
         return os.open(path, flags, 0o640)
-    except PermissionError:  # of one that was killed when all was received and made read-only
+    except PermissionError:  # read-only: left over from a killed installer
         path.unlink()
         return os.open(path, flags, 0o640)
 
@@ -124,10 +115,13 @@ def _remove_left(path: Path) -> None:
             os.close(file)
 
 
-def _receive(
+def receive_file(
     offer: Offer, file: int, receive: Callable[[int], Chunks], store: Store, report: Report
 ) -> tuple[str, str]:
-    """Writes what comes to `file`, behind what is there already; its kind and SHA-256."""
+    """Append the input to `file`, after the bytes it already has; return kind and SHA-256.
+
+    Raises UserError as soon as the input cannot be valid, CutOff if it ends early.
+    """
     size = os.fstat(file).st_size
     if offer.size is None or size > offer.size:
         os.ftruncate(file, 0)
@@ -141,16 +135,16 @@ def _receive(
     expected = offer.size
     kind = ""
     if len(head) >= HEAD:
-        kind, expected = _look(offer, head, at, store)
+        kind, expected = _identify(offer, head, at, store)
     for piece in receive(at):
         if expected is not None and at + len(piece) > expected:
             raise UserError(
-                f"{offer.name}: more comes than the {expected} bytes that it should have"
+                f"{offer.name}: more bytes arrive than the {expected} that it should have"
             )
         if not kind:
             head += piece[: HEAD - len(head)]
             if len(head) >= HEAD:
-                kind, expected = _look(offer, head, at, store)
+                kind, expected = _identify(offer, head, at, store)
         if kind and at + len(piece) > MAX_BYTES[kind]:
             raise UserError(
                 f"{offer.name}: larger than the {MAX_BYTES[kind]} bytes that a {kind} may have"
@@ -160,21 +154,21 @@ def _receive(
         at += len(piece)
         report.progress("receiving", at, expected or at)
     if not kind:
-        kind, expected = _look(offer, head, at, store)
+        kind, expected = _identify(offer, head, at, store)
     if expected is not None and at < expected:
         raise CutOff(
             f"{offer.name}: cut off after {at} of {expected} bytes: "
-            + ("install it again; it goes on from there" if offer.sha256 else "copy it again")
+            + ("install it again; it resumes there" if offer.sha256 else "copy it again")
         )
     if offer.sha256 and digest.hexdigest() != offer.sha256:
         raise UserError(
-            f"{offer.name}: arrived with other contents than were sent (another SHA-256): send it again"
+            f"{offer.name}: the content differs from what was sent (another SHA-256): send it again"
         )
     return kind, digest.hexdigest()
 
 
-def _look(offer: Offer, head: bytes, received: int, store: Store) -> tuple[str, int | None]:
-    """Kind and size, from the first bytes. Raises UserError for what cannot be installed, before more of it comes."""
+def _identify(offer: Offer, head: bytes, received: int, store: Store) -> tuple[str, int | None]:
+    """Kind and size, from the first bytes. Raises UserError if the file cannot be installed."""
     kind = kind_of(head, offer.name)
     if kind in KINDS:
         from firmware_py.install import trial
@@ -191,20 +185,26 @@ def _look(offer: Offer, head: bytes, received: int, store: Store) -> tuple[str, 
         said = int(np.frombuffer(head.ljust(HEAD, b"\0"), HEADER, 1)[0]["size"])
         if size is not None and size != said:
             raise UserError(
-                f"{offer.name}: has {size} bytes and should have {said}: it was cut short, copy it again"
+                f"{offer.name}: has {size} bytes and should have {said}: "
+                "it was cut short; copy it again"
             )
         size = said
     if size is not None:
         if size > MAX_BYTES[kind]:
             raise UserError(
-                f"{offer.name}: {size} bytes are more than the {MAX_BYTES[kind]} that a {kind} may have"
+                f"{offer.name}: {size} bytes are more than the {MAX_BYTES[kind]} "
+                f"that a {kind} may have"
             )
         _require_space(offer, store, size - received)
     return kind, size
 
 
 def _require_space(offer: Offer, store: Store, size: int) -> None:
-    """Room for `size` bytes more: if need be by forgetting all slots but those in use, those before them and those of presets."""
+    """Ensure that `size` more bytes fit on the disk.
+
+    If they do not, keep only slots that are active, that were active before, or that presets use.
+    Raises UserError if they still do not fit.
+    """
 
     def free() -> int:
         disk = os.statvfs(store.root)
@@ -212,11 +212,12 @@ def _require_space(offer: Offer, store: Store, size: int) -> None:
 
     if free() < size:
         with store.changing():
-            store.prune(_wanted(store.root.parent), kept=2)
+            store.prune(banks_of_presets(store.root.parent), kept=2)
     if free() < size:
         raise UserError(
-            f"{offer.name}: needs {size / 1e6:.1f} MB, and {max(free(), 0) / 1e6:.1f} MB can be had on the disk of {store.root}: "
-            "`nverb list` shows what could go, `nverb remove NAME` removes it"
+            f"{offer.name}: needs {size / 1e6:.1f} MB, and {max(free(), 0) / 1e6:.1f} MB are free "
+            f"on the disk of {store.root}: "
+            "`nverb list` shows what can go, `nverb remove NAME` removes it"
         )
 
 
@@ -227,7 +228,8 @@ def _write(file: int, piece: bytes, at: int) -> None:
         view, at = view[written:], at + written
 
 
-def _wanted(data: Path) -> list[str]:
+def banks_of_presets(data: Path) -> list[str]:
+    """The banks and models that presets refer to; none if the presets cannot be read."""
     from firmware_py.state.presets import PresetError, Presets
 
     try:
@@ -237,11 +239,11 @@ def _wanted(data: Path) -> list[str]:
 
 
 def open_input(path: Path) -> int:
-    """A file to be installed, opened once and for all: what is at its path later does not matter. Raises OSError, UserError."""
+    """Open a file to install. A later rename has no effect. Raises OSError, UserError."""
     file = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
     if not stat.S_ISREG(os.fstat(file).st_mode):
         os.close(file)
         raise UserError(
-            f"{path}: is not a file; to install from a pipe, write it to `nverb install -`"
+            f"{path}: is not a regular file; to install from a pipe, use `nverb install -`"
         )
     return file

@@ -1,11 +1,11 @@
-"""Signatures: who may install. OpenSSH's own, made and checked by `ssh-keygen -Y`; no key infrastructure beside it.
+"""Signatures of files to install: OpenSSH's, made and checked by `ssh-keygen -Y`.
 
-    DATA/trust/allowed_signers     in the format of ssh-keygen(1), "ALLOWED SIGNERS": one line for each signer, such as
+    DATA/trust/allowed_signers     format of ssh-keygen(1), "ALLOWED SIGNERS": one line per signer,
                                    anna@example.org namespaces="nverb" ssh-ed25519 AAAA...
 
-If there is anything of that name, whatever is installed must be signed by one of them, in the namespace "nverb". An empty or
-unreadable file lets nobody in. Signing, at a desk: `nverb push --sign KEY`, or `ssh-keygen -Y sign -n nverb -f KEY FILE`, which
-makes FILE.sig.
+If that path exists, every installed file must be signed by one of these signers, in the namespace
+"nverb". An empty or unreadable file rejects every signature. To sign at a desk: `nverb push --sign
+KEY`, or `ssh-keygen -Y sign -n nverb -f KEY FILE`, which writes FILE.sig.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ def allowed_signers(data: Path) -> Path:
 
 
 def is_required(data: Path) -> bool:
-    """Must what is installed be signed? Yes also when we cannot find out."""
+    """True if files must be signed; also True if the path cannot be read."""
     try:
         os.lstat(allowed_signers(data))
     except FileNotFoundError:
@@ -39,18 +39,19 @@ def is_required(data: Path) -> bool:
 
 
 def verify(data: Path, content: int, signature: str) -> str:
-    """Who signed the file open as `content`. Raises UserError unless it was an allowed signer."""
+    """The signer of the file open as `content`. Raises UserError if it is not an allowed signer."""
     signers = allowed_signers(data)
     if BEGIN not in signature or len(signature) > MAX_SIGNATURE:
         raise UserError(
-            "what came as its signature is none; sign it with `ssh-keygen -Y sign -n nverb -f KEY FILE`"
+            "the signature is not an OpenSSH signature; "
+            "sign the file with `ssh-keygen -Y sign -n nverb -f KEY FILE`"
         )
-    # The board's clock may stand in 1970 until the network is there: a signer's period of validity is looked at no earlier than when
-    # the list was written.
+    # The board's clock may be in 1970 until the network is up: check the validity period of a
+    # signer at the time when the list was written, or later.
     try:
         now = max(time.time(), signers.stat().st_mtime)
     except OSError as error:
-        raise UserError(f"{signers}: {error.strerror}; nothing can be installed") from None
+        raise UserError(f"{signers}: {error.strerror}; no file can be installed") from None
     at = time.strftime("-Overify-time=%Y%m%d%H%M%SZ", time.gmtime(now))
     with tempfile.NamedTemporaryFile("w", prefix="nverb-", suffix=".sig") as file:
         file.write(signature)
@@ -60,7 +61,7 @@ def verify(data: Path, content: int, signature: str) -> str:
         )
         if who.returncode:
             raise UserError(
-                f"its signature is by nobody in {signers}: have it signed by one who is"
+                f"the signature is by nobody in {signers}: have the file signed by a listed signer"
             )
         signer = who.stdout.decode(errors="replace").splitlines()[0].strip()
         checked = _ssh_keygen(
@@ -78,13 +79,17 @@ def verify(data: Path, content: int, signature: str) -> str:
         )
     if checked.returncode:
         raise UserError(
-            f"its signature by {signer} does not fit it: it was changed, or signed for another use than nverb"
+            f"the signature by {signer} does not fit the file: "
+            "the file was changed, or signed for another use than nverb"
         )
     return signer
 
 
 def sign(key: Path, content: int) -> str:
-    """A signature of the file open as `content`; ssh-keygen may ask for the key's passphrase, or use the agent. Raises UserError."""
+    """Sign the file open as `content`. ssh-keygen may ask for the passphrase, or use the agent.
+
+    Raises UserError.
+    """
     os.lseek(content, 0, os.SEEK_SET)
     done = subprocess.run(
         ["ssh-keygen", "-q", "-Y", "sign", "-n", NAMESPACE, "-f", os.fspath(key)],
@@ -94,8 +99,11 @@ def sign(key: Path, content: int) -> str:
     )
     text = done.stdout.decode(errors="replace")
     if done.returncode or BEGIN not in text:
-        why = " ".join(done.stderr.decode(errors="replace").split()) or "no signature came out"
-        raise UserError(f"{key}: cannot sign with it: {why}")
+        why = (
+            " ".join(done.stderr.decode(errors="replace").split())
+            or "ssh-keygen wrote no signature"
+        )
+        raise UserError(f"{key}: cannot sign with this key: {why}")
     return text
 
 
@@ -111,7 +119,7 @@ def _ssh_keygen(what: str, *words: str, content: int) -> subprocess.CompletedPro
         )
     except FileNotFoundError:
         raise UserError(
-            "signatures are required here and ssh-keygen is missing: sudo apt-get install openssh-client"
+            "signatures are required and ssh-keygen is missing: sudo apt-get install openssh-client"
         ) from None
     except subprocess.TimeoutExpired:
         raise UserError("ssh-keygen did not answer within a minute") from None

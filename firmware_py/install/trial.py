@@ -1,6 +1,7 @@
-"""The trial of a bank or model before it may play: is it what it says, do rooms come out, and in time?
+"""The trial of a bank or model before it may play: open it, make rooms, measure their time.
 
-In a child process, so that a file which crashes, hangs or eats the memory harms nobody. The installer runs it.
+The installer runs it in a child process, so that a file that crashes, hangs or exhausts memory
+cannot stop the installer.
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from dsp.errors import InvalidValue
+from dsp.errors import InvalidValue, reason
 
 if TYPE_CHECKING:
     from firmware_py.rooms.maker import RoomMaker
@@ -25,27 +26,27 @@ if TYPE_CHECKING:
 MAX_WALL_S = 60.0
 MAX_CPU_S = 40
 MAX_MEMORY = 1 << 30
-"""Beyond what the installer takes itself."""
+"""Bytes beyond what the installer itself uses."""
 MAX_ROOM_S = 1.0
-"""CPU time: a room that takes longer cannot be played by turning knobs, on the slowest board."""
+"""CPU time of a room on the slowest board; a slower room lags behind the knobs."""
 RATE_HZ = 48000
 PEAK = 8.0
-"""IRs are loudness-normalised with a peak bound; this is far beyond it."""
+"""IRs are loudness-normalised with a peak bound far below this."""
 Place = tuple[float, float, float]
 MIDDLE: Place = (4.5, 4.5, 4.5)
 PLACES: tuple[Place, ...] = (MIDDLE, (0.0, 0.0, 9.0), (9.0, 9.0, 0.0))
-"""Of the knobs: every one at its middle and at both of its ends."""
+"""Knob positions x, y, z: each knob at its middle and at both ends."""
 
 
 class TrialError(InvalidValue):
-    """It may not play. The message says why."""
+    """The file failed its trial; the message says why."""
 
 
 _warm: list[RoomMaker] = []
 
 
 def prepare() -> None:
-    """Makes what all trials need, while the file is still coming in."""
+    """Make what all trials share; called while the file is still being received."""
     from device.controls import defaults
     from firmware_py.rooms.maker import RoomMaker
     from firmware_py.rooms.source import BuiltInRooms
@@ -56,14 +57,17 @@ def prepare() -> None:
 
 
 def check(path: Path, *, rooms: tuple[Place, ...] = PLACES, whole: bool = True) -> None:
-    """Opens a bank or model and makes the rooms at these places of the knobs. Raises ValueError, OSError. Golden vectors of a model are
-    run by opening it; `whole`: a bank's own hash is checked, too."""
+    """Open a bank or model and make its rooms at these knob positions.
+
+    Opening a model runs its golden vectors. whole: also check the hash of a bank.
+    Raises ValueError, OSError.
+    """
     from bank.format import Bank
     from device.controls import defaults
     from firmware_py.rooms.source import find_source
 
     prepare()
-    source = find_source(path, trusted=True)  # this is the child process that tries it
+    source = find_source(path, trusted=True)  # in the child process of the trial
     if whole and isinstance(source, Bank):
         source.verify()
     maker = _warm[0].of(source)
@@ -77,12 +81,15 @@ def check(path: Path, *, rooms: tuple[Place, ...] = PLACES, whole: bool = True) 
             raise TrialError(f"{where} is not finite")
         if not 0 < np.abs(ir).max() < PEAK:
             raise TrialError(f"{where} is silent or far too loud")
-        if place and took > MAX_ROOM_S:  # the first one makes the carriers for all
-            raise TrialError(f"{where} takes {took:.1f} s to make: too slow to be played")
+        if place and took > MAX_ROOM_S:  # the first room also makes the shared carriers
+            raise TrialError(f"{where} takes {took:.1f} s to make: too slow for a pedal")
 
 
 def run(what: Callable[[], None]) -> None:
-    """Runs `what` in a child process, bounded. Raises TrialError with the child's error, or with how it died."""
+    """Run `what` in a child process with limits on time and memory.
+
+    Raises TrialError with the error of the child, or the signal that killed it.
+    """
     reader, writer = os.pipe()
     pid = os.fork()
     if pid == 0:
@@ -90,7 +97,7 @@ def run(what: Callable[[], None]) -> None:
             os.close(reader)
             os.write(writer, _attempt(what).encode()[:4000])
         finally:
-            os._exit(0)  # nothing of the parent's is run or written again
+            os._exit(0)  # without the parent's exit handlers and buffers
     os.close(writer)
     try:
         message = _message(reader, time.monotonic() + MAX_WALL_S)
@@ -100,16 +107,16 @@ def run(what: Callable[[], None]) -> None:
         os.close(reader)
         _, status = os.waitpid(pid, 0)
     if message is None:
-        raise TrialError(f"it takes more than {MAX_WALL_S:g} s to make a few rooms")
+        raise TrialError(f"making a few rooms takes more than {MAX_WALL_S:g} s")
     if message or status:
         code = os.waitstatus_to_exitcode(status)
         raise TrialError(
-            message or f"it makes nverb crash ({signal.Signals(-code).name if code < 0 else code})"
+            message or f"nverb crashes on it ({signal.Signals(-code).name if code < 0 else code})"
         )
 
 
 def _attempt(what: Callable[[], None]) -> str:
-    """In the child: an error as one line, or nothing."""
+    """Called in the child: run `what` under limits; return its error as one line, or ""."""
     try:
         with open("/proc/self/statm") as file:
             size = int(file.read().split()[0]) * resource.getpagesize()
@@ -118,18 +125,18 @@ def _attempt(what: Callable[[], None]) -> str:
             (resource.RLIMIT_AS, size + MAX_MEMORY),
             (resource.RLIMIT_CORE, 0),
         ):
-            with contextlib.suppress(ValueError, OSError):  # a lower limit is in force already
+            with contextlib.suppress(ValueError, OSError):  # a lower limit is set already
                 resource.setrlimit(limit, (value, value))
         what()
     except MemoryError:
-        return "it takes more memory than a pedal has"
+        return "it needs more memory than a pedal has"
     except Exception as error:
-        return " ".join(str(error).split()) or type(error).__name__
+        return reason(error)
     return ""
 
 
 def _message(reader: int, deadline: float) -> str | None:
-    """All that the child says before it closes the pipe, or None if it does not in time."""
+    """All that the child writes before it closes the pipe; None at the deadline."""
     data = b""
     while True:
         if not select.select([reader], [], [], max(0.0, deadline - time.monotonic()))[0]:

@@ -260,15 +260,15 @@ def test_a_trial_that_crashes_hangs_or_eats_the_memory_harms_nobody() -> None:
     ("content", "says"),
     [
         (b"", "empty"),
-        (b"\0" * 1000, "no bank, model"),
-        (os.urandom(4096), "no bank, model|not a profile"),
+        (b"\0" * 1000, "not a bank, model"),
+        (os.urandom(4096), "not a bank, model"),
         (b"nverbank" + b"\xff" * 200, "more than|version"),
         (b"NVMODEL\0" + bytes(1000), "model format"),
         (b"{}", "not a file of presets"),
         (b"{" * 200, "not a file of presets"),
         (b'{"version": 9, "presets": []}', "version 9"),
         (b"title = 3", "title"),
-        (b"knob = [", "not a profile"),
+        (b"knob = [", "not a bank, model, preset or profile"),
     ],
 )
 def test_what_is_nothing_of_ours_is_told_in_one_line(
@@ -444,7 +444,7 @@ def test_a_disk_that_fails_for_good_right_after_the_switch_is_told_with_what_is_
             raise refusal
 
         patch.setattr(os, "rename", then_fail)
-        with pytest.raises(UserError, match=r"b@.* is in force all the same") as caught:
+        with pytest.raises(UserError, match=r"b@.* is active nevertheless") as caught:
             put(tmp_path, files["b"], "b.nvbank", live=live)
         assert ("it will not" if refusal else "read-only") in str(caught.value)
     assert playing(tmp_path) == "b"
@@ -543,7 +543,7 @@ def test_commands_reach_the_store_of_the_pedal_that_runs(
         bad = nverb("use", "nothing")
         assert bad.returncode == 1 and bad.stderr.count(b"\n") == 1
         for content, says in (
-            (b"\0" * 10_000_000, b"no bank"),
+            (b"\0" * 10_000_000, b"not a bank"),
             (files["c"][:50_000], b"cut off"),
             (b"", b"empty"),
         ):

@@ -395,7 +395,7 @@ def sweep(
             and plays not in (allowed - {finally_plays} or allowed)
         ):
             outcome.wrong.append(f"{where}: said it was refused, and plays {plays}")
-        if status == REFUSED and ("is in force all the same" in words) != (
+        if status == REFUSED and ("is active nevertheless" in words) != (
             plays not in (allowed - {finally_plays} or allowed)
         ):
             outcome.wrong.append(f"{where}: said {words!r}, and plays {plays}")
