@@ -1,1 +1,1 @@
-"""What any process here stands on: log, paths, progress, signals, memory, boot, crash guard, version."""
+"""Used by every process: log, paths, progress, signals, memory, boot, crash guard, version."""

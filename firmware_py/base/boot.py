@@ -1,7 +1,8 @@
-"""What of the way from power-on to sound is ours: each process notes when it began and when it first did its work.
+"""The boot time of the pedal: each process notes when it started and when it was first ready.
 
-The notes lie in the runtime folder, `boot-NAME`: two decimal numbers, seconds of CLOCK_BOOTTIME (0 is when the kernel started). Only
-the first start after power-on is noted. `nverb doctor --boot` reads them.
+The notes are files `boot-NAME` in the runtime folder: two decimal numbers, seconds of
+CLOCK_BOOTTIME (0 is the start of the kernel). Only the first start after power-on is noted.
+`nverb doctor --boot` reads them.
 """
 
 from __future__ import annotations
@@ -23,19 +24,21 @@ BAR_S = 2.0
 
 @dataclass(frozen=True)
 class Step:
+    """One process: started at began_s, ready at done_s, both in seconds of CLOCK_BOOTTIME."""
+
     name: str
     began_s: float
     done_s: float
 
 
 def process_started_s() -> float:
-    """When this process began, CLOCK_BOOTTIME."""
+    """Start time of this process, in seconds of CLOCK_BOOTTIME. Raises OSError."""
     fields = Path("/proc/self/stat").read_text().rpartition(")")[2].split()
     return int(fields[19]) / os.sysconf("SC_CLK_TCK")
 
 
 def note(name: str) -> None:
-    """This process does its work from now on. Never raises; the first note counts."""
+    """Note that this process is ready. Never raises; later notes are ignored."""
     try:
         text = f"{process_started_s():.3f} {time.clock_gettime(time.CLOCK_BOOTTIME):.3f}\n"
         with open(runtime_dir() / f"boot-{name}", "x") as file:
@@ -45,7 +48,7 @@ def note(name: str) -> None:
 
 
 def steps(folder: Path) -> list[Step]:
-    """The notes in that runtime folder, in the order in which the processes began."""
+    """The notes in a runtime folder, ordered by the start of the processes."""
     found = []
     for name in STEPS:
         try:

@@ -1,18 +1,19 @@
-"""Tells a crash loop from a pedal that is switched off, without a clock: a board has none before it is on the network.
+"""Detects a crash loop without a clock: a board has no valid time before it is on the network.
 
-Each process counts itself in when it starts, in a file in the runtime folder, and out when it has been well for STABLE_S or leaves on
-purpose. What is left in the count died young. The runtime folder is in memory: switching the pedal off, however often and however
-soon, empties it, so only deaths since power-on are ever counted.
+Each process increments a counter in the runtime folder when it starts, and resets it after
+STABLE_S without a crash or when it exits on purpose. The counter is the number of early deaths in a
+row. The runtime folder is in memory: power-off clears it, so only deaths since power-on count.
 
-After CRASH_LOOP deaths in a row the pedal starts safe: the audio process on a new mailbox (nothing that could have killed it is
-read again), the control process with the built-in rooms and the default controls. After twice as many the control process leaves the
-board alone, too, and can be steered by commands only. The file `safe` says why; the next power-on tries everything again, and
-choosing a bank does at once.
+After CRASH_LOOP early deaths the pedal starts safe: the audio process with a new mailbox, so that
+it does not read again what may have killed it, the control process with the built-in rooms and the
+default controls. After twice as many the control process does not open the board either, and only
+commands control it. The file `safe` gives the reason. The next power-on, or choosing a bank, ends
+the safe start.
 
-| file in the runtime folder | holds                                                                            |
-|----------------------------|----------------------------------------------------------------------------------|
-| NAME.deaths                | starts of NAME that were not well yet, a decimal number; then what it depends on |
-| safe                       | one line: why the pedal started safe                                             |
+| file in the runtime folder | content                                                            |
+|----------------------------|--------------------------------------------------------------------|
+| NAME.deaths                | early deaths of NAME in a row, this start included; then its world |
+| safe                       | one line: why the pedal started safe                               |
 """
 
 from __future__ import annotations
@@ -28,10 +29,13 @@ STABLE_S = 5.0
 
 
 class CrashGuard:
-    """Of one process, made when it starts. A full or broken runtime folder never stops anything: then nothing is counted.
+    """The counter of one process, created when it starts.
 
-    `world`: names what the process depends on, such as the JACK server that it plays on. If it is another one than the last time, the
-    last death is put down to that: a plug with a loose contact is no crash loop.
+    A full or unwritable runtime folder raises nothing: then no death is counted.
+
+    world: what the process depends on, such as the instance of the JACK server. If it has changed
+    since the last start, the last death is attributed to that change and not counted: a USB plug
+    with a loose contact is not a crash loop.
     """
 
     def __init__(self, name: str, world: str = "-") -> None:
@@ -40,7 +44,7 @@ class CrashGuard:
         self._open = True
         self._world = world
         self.deaths = 0
-        """Of this process in a row, each before it was well."""
+        """Early deaths of this process in a row."""
         try:
             deaths, last_world = self._path.read_text(errors="replace")[:200].split()
             self.deaths = max(min(int(deaths), 1000) - (last_world != world), 0)
@@ -54,28 +58,31 @@ class CrashGuard:
 
     @property
     def remaining_s(self) -> float:
-        """Until a look() does something."""
+        """Seconds until look() can have an effect."""
         return max(STABLE_S - (time.monotonic() - self._started), 0.0) + 0.01 if self._open else 1e9
 
     def look(self) -> None:
-        """Called now and then by a process that is well: after STABLE_S it has not died young."""
+        """Call regularly while the process works: after STABLE_S, resets the counter."""
         if self._open and time.monotonic() - self._started > STABLE_S:
             self.stable()
 
     def stable(self) -> None:
-        """All that died before are forgotten. Also for a process that is told to stop."""
+        """Reset the counter. Also called when the process is asked to stop."""
         self._open = False
         self._path.unlink(missing_ok=True)
 
     def blameless(self) -> None:
-        """This process leaves for another's fault (no JACK): it does not count, those before it still do."""
+        """Do not count this exit, caused by another process (no JACK); earlier deaths stay."""
         if self._open:
             self._open = False
             self._write(self.deaths)
 
     def _write(self, deaths: int) -> None:
-        """In memory: whole, or a kill left it empty, which counts as none. Without Python's buffers: where JACK has changed its block size,
-        pyo has by now written past the end of its own, and the C library stops a process that takes or gives back memory then."""
+        """Write the counter. A kill may leave the file empty, which reads as no deaths.
+
+        Avoids Python's file buffers: after a change of JACK's block size pyo has written past the
+        end of its buffers, and malloc or free may then abort the process.
+        """
         try:
             descriptor = os.open(
                 self._path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o666
@@ -89,6 +96,7 @@ class CrashGuard:
 
 
 def declare_safe_start(why: str) -> None:
+    """Write the reason for a safe start, one line."""
     try:
         (runtime_dir() / "safe").write_text(why + "\n")
     except OSError:
@@ -96,7 +104,10 @@ def declare_safe_start(why: str) -> None:
 
 
 def safe_start_reason(folder: Path | None = None) -> str:
-    """Why the pedal started safe; empty if it did not. `folder`: the runtime folder of a pedal that is not this process's."""
+    """Why the pedal started safe; "" if it did not.
+
+    folder: the runtime folder of another pedal; None: of this process.
+    """
     try:
         return ((folder or runtime_dir()) / "safe").read_text(errors="replace")[:500].strip()
     except OSError:
@@ -104,4 +115,5 @@ def safe_start_reason(folder: Path | None = None) -> str:
 
 
 def end_safe_start() -> None:
+    """Remove the reason: the next start is a normal one."""
     (runtime_dir() / "safe").unlink(missing_ok=True)

@@ -9,7 +9,7 @@ import sys
 
 
 class _LossyFile(io.FileIO):
-    """A file that drops what it cannot write: a full disk, a closed pipe, a terminal that has gone."""
+    """A file that drops what it cannot write: full disk, closed pipe, closed terminal."""
 
     def write(self, data: object) -> int:
         with contextlib.suppress(OSError):
@@ -18,16 +18,17 @@ class _LossyFile(io.FileIO):
 
 
 def keep_stderr_harmless() -> None:
-    """No message that cannot be written ends this process or changes its exit status. Called once, first thing in each process.
+    """Ensure that a failed write to stderr neither ends this process nor changes its exit status.
 
-    Python buffers stderr, tries what is left again at its end, and exits with status 120 when that fails. This stderr writes each line
-    once. Where the caller closed stdin, stdout or stderr, /dev/null takes the descriptor, so that no file opened later gets it.
+    Called once, first of all, in each process. Python buffers stderr, writes the rest again at exit
+    and exits with status 120 if that fails; this stderr writes each line once. If the caller closed
+    stdin, stdout or stderr, /dev/null takes the descriptor, so that no other file gets it.
     """
     for descriptor in (0, 1, 2):
         try:
             os.fstat(descriptor)
         except OSError:
-            os.open(os.devnull, os.O_RDWR)  # the lowest one that is free: this one
+            os.open(os.devnull, os.O_RDWR)  # takes the lowest free descriptor: this one
     encoding = sys.stderr.encoding if sys.stderr else "utf-8"
     sys.stderr = io.TextIOWrapper(
         _LossyFile(2, "w", closefd=False), encoding, "backslashreplace", line_buffering=True
@@ -35,6 +36,6 @@ def keep_stderr_harmless() -> None:
 
 
 def say(who: str, text: str) -> None:
-    """Write a line of the log to stderr. On a terminal it first wipes what the simulated board has drawn there."""
+    """Write a line of the log to stderr; on a terminal, first clear the simulated board's line."""
     wipe = "\r\x1b[K" if sys.stderr.isatty() else ""
     print(f"{wipe}nverb{' ' if who else ''}{who}: {text}", file=sys.stderr, flush=True)

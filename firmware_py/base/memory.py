@@ -1,4 +1,4 @@
-"""How the C library treats memory that is given back."""
+"""Locked memory, and how the C library treats freed memory."""
 
 from __future__ import annotations
 
@@ -14,10 +14,11 @@ HELD_BYTES = 4 << 20
 
 
 def hold_freed_memory() -> None:
-    """Keeps up to HELD_BYTES of freed memory for the next room instead of handing it back to the kernel, which gives it out again page
-    by page: a quarter of the time that a room takes (`nverb bench rooms`). The most that the process holds is as before.
+    """Keep up to HELD_BYTES of freed memory for the next room; do not return it to the kernel.
 
-    Control process, at its start. Does nothing where the C library has no such setting.
+    The page faults of getting it back are a quarter of the time of a room (`nverb bench rooms`).
+    The peak memory of the process is the same. Called by the control process when it starts; has
+    no effect where the C library has no such setting.
     """
     with contextlib.suppress(OSError, AttributeError):
         library = ctypes.CDLL(None)
@@ -26,9 +27,10 @@ def hold_freed_memory() -> None:
 
 
 def one_arena() -> None:
-    """All threads take memory from one heap: another one reserves 64 MB, which count as locked where memory is.
+    """Make all threads allocate from one heap: a second one reserves 64 MB, all of them locked.
 
-    Audio process, before it has threads: none of them takes memory while sound plays. Does nothing where there is no such setting.
+    Called by the audio process before it starts threads; no thread allocates while sound plays.
+    Has no effect where the C library has no such setting.
     """
     with contextlib.suppress(OSError, AttributeError):
         ctypes.CDLL(None).mallopt(_ARENA_MAX, 1)
@@ -38,37 +40,44 @@ _LOCK_FUTURE = 2  # mman.h
 
 
 IDLE_LIBRARIES = re.compile(
-    r"/lib(sndfile|vorbis|vorbisenc|ogg|opus|FLAC|mpg123|mp3lame|portaudio|portmidi|lo|asound|db|ssl|crypto|expat|lzma|bz2|z)\b[^/]*$"
+    r"/lib(sndfile|vorbis|vorbisenc|ogg|opus|FLAC|mpg123|mp3lame|portaudio|portmidi|lo|asound|db"
+    r"|ssl|crypto|expat|lzma|bz2|z)\b[^/]*$"
 )
-"""What pyo and JACK's library bring for files, networks and other sound systems: none of it runs while sound plays."""
+"""Libraries that pyo and libjack load for files, networks and other sound systems.
+
+None of their code runs while sound plays."""
 
 
 def lock_pages(except_file: os.PathLike[str]) -> bool:
-    """Reads all pages of this process in and keeps them there, those to come too, but for the pages of one mapped file and the code of
-    IDLE_LIBRARIES. False if it may not: the limit is too low.
+    """Lock all present and future pages of this process in memory.
 
-    Audio process, once everything is built: a page fault in the callback is a click.
+    Except the pages of one mapped file and the code of IDLE_LIBRARIES. Returns False if the limit
+    (ulimit -l) is too low. Called by the audio process when the graph is built: a page fault in the
+    callback is a click.
     """
     library = ctypes.CDLL(None)
-    whole = library.mlockall(_LOCK_FUTURE) == 0
+    complete = library.mlockall(_LOCK_FUTURE) == 0
     spared = os.path.realpath(except_file)
-    # Files first: a limit that is too low then shows in what is no file. A file may be mapped beyond its end, as JACK's database is; that
-    # cannot be locked, and is no page.
+    # Lock files first, so that a limit that is too low fails at anonymous memory. A failure at a
+    # file is no error: pages mapped beyond its end, as in JACK's database, cannot be locked.
     for begin, end, access, path in sorted(
         mapped("self"), key=lambda row: not row[3].startswith("/")
     ):
         if path == spared or path.startswith("[v") or access.startswith("---"):
-            continue  # the kernel's own ([vdso] ...) are always there
+            continue  # the kernel's own pages ([vdso] ...) are always resident
         if "w" not in access and IDLE_LIBRARIES.search(path):
             continue
         locked = library.mlock(ctypes.c_void_p(begin), ctypes.c_size_t(end - begin)) == 0
-        whole &= locked or path.startswith("/")
-    return bool(whole)
+        complete &= locked or path.startswith("/")
+    return bool(complete)
 
 
 def hold_code(pid: int, files: re.Pattern[str]) -> None:
-    """Keeps in memory what process `pid` runs of these files, as long as this process lives: for one that does not do so itself. A page
-    that anybody has locked stays for all who map it. Does nothing where it may not."""
+    """Keep the code of process `pid` from these files in memory, for as long as this process lives.
+
+    For a process that does not lock its own code: a page locked by one process stays resident for
+    all that map it. Has no effect without permission.
+    """
     with contextlib.suppress(OSError):
         for path in sorted(
             {
@@ -82,6 +91,7 @@ def hold_code(pid: int, files: re.Pattern[str]) -> None:
 
 @functools.cache
 def _hold_file(path: str) -> None:
+    """Map a file and lock its pages."""
     library = ctypes.CDLL(None)
     library.mmap.restype = ctypes.c_void_p
     read, shared = 1, 1
@@ -95,7 +105,10 @@ def _hold_file(path: str) -> None:
 
 
 def mapped(process: str) -> list[tuple[int, int, str, str]]:
-    """Begin, end, access and file of all that a process maps; see proc_pid_maps(5). Raises OSError."""
+    """Start, end, access and file of each mapping of a process; see proc_pid_maps(5).
+
+    Raises OSError.
+    """
     rows = [line.split(None, 5) for line in Path(f"/proc/{process}/maps").read_text().splitlines()]
     ends = [[int(end, 16) for end in row[0].split("-")] for row in rows]
     return [

@@ -1,11 +1,11 @@
-"""Tells whoever started this process how it is: systemd's notify protocol, sd_notify(3), which our own supervisor speaks, too.
+"""Notify the parent of this process: systemd's protocol sd_notify(3), also used by desk.supervisor.
 
-| word        | means                                                     |
-|-------------|-----------------------------------------------------------|
-| READY=1     | it does its work                                          |
-| STATUS=text | how it is, one line                                       |
-| WATCHDOG=1  | it is well; kill it when this does not come for a while   |
-| STOPPING=1  | it is about to leave                                      |
+| message     | meaning                                                 |
+|-------------|---------------------------------------------------------|
+| READY=1     | the process works                                       |
+| STATUS=text | its state, one line                                     |
+| WATCHDOG=1  | a ping; the parent kills the process when pings stop    |
+| STOPPING=1  | the process is about to exit                            |
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ import time
 
 
 class Notifier:
-    """This process's line to its keeper; does nothing where there is none. Never waits, never raises."""
+    """Sends notifications; has no effect without NOTIFY_SOCKET. Never blocks, never raises."""
 
     def __init__(self) -> None:
         self.address = os.environ.get("NOTIFY_SOCKET") or None
@@ -32,12 +32,12 @@ class Notifier:
         except ValueError:
             pass
         self.ping_s = interval_s / 4
-        """How often the keeper's watchdog is to be fed; 0: never."""
+        """Seconds between pings of the watchdog; 0: no watchdog."""
         self._next_ping = 0.0
         self._status, self._is_ready = "", False
 
     def ready(self) -> None:
-        """Sends it once."""
+        """Send READY once."""
         if not self._is_ready:
             self._is_ready = True
             self._send("READY=1")
@@ -46,13 +46,13 @@ class Notifier:
         self._send("STOPPING=1")
 
     def status(self, text: str) -> None:
-        """Sends it if it is news."""
+        """Send the status if it has changed."""
         if text != self._status:
             self._status = text
             self._send("STATUS=" + " ".join(text.split()))
 
     def ping(self) -> None:
-        """Feeds the watchdog, if there is one and it is time. Cheap: may be called in every turn of a loop."""
+        """Ping the watchdog when a ping is due. Cheap: call it in every turn of a loop."""
         if self.ping_s:
             now = time.monotonic()
             if now >= self._next_ping:
@@ -65,4 +65,4 @@ class Notifier:
             try:
                 self._socket.sendto(message.encode(), socket.MSG_DONTWAIT, address)
             except OSError:
-                pass  # the keeper is busy or gone; there is nobody to tell
+                pass  # the parent is busy or has exited

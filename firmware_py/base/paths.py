@@ -1,14 +1,20 @@
-"""Where the pedal keeps things.
+"""The folders of the pedal.
 
-| folder  | holds                                            | first of                                                          |
-|---------|--------------------------------------------------|-------------------------------------------------------------------|
-| runtime | mailbox, socket, locks; in memory, gone at boot  | $NVERB_RUNTIME_DIR, $RUNTIME_DIRECTORY, /dev/shm/nverb-UID         |
-| data    | banks, models, presets, profiles; the only state | $NVERB_DATA_DIR, $STATE_DIRECTORY, the service's, ~/.local/share/nverb |
+| folder  | content                                          | the first of these that is set     |
+|---------|--------------------------------------------------|------------------------------------|
+| runtime | mailbox, socket, locks; in memory, empty at boot | $NVERB_RUNTIME_DIR,                |
+|         |                                                  | $RUNTIME_DIRECTORY,                |
+|         |                                                  | /dev/shm/nverb-UID                 |
+| data    | banks, models, presets, profiles; the only state | $NVERB_DATA_DIR, $STATE_DIRECTORY, |
+|         | that survives power-off                          | the service's folder,              |
+|         |                                                  | ~/.local/share/nverb               |
 
-The runtime folder lies in a memory file system: the audio process maps the mailbox, and a page of a disk file could make it wait.
+The runtime folder is in a memory file system: the audio process maps the mailbox, and a page fault
+of a disk file could block it.
 
-Where the pedal is installed as a service (systemd/), its folders are SERVICE_RUNTIME and SERVICE_DATA, of user and group `nverb`.
-Commands of the group's members mean that pedal, unless one of their own runs.
+If the pedal is installed as a service (systemd/), its folders are SERVICE_RUNTIME and SERVICE_DATA,
+owned by user and group `nverb`. Commands of a member of the group use that pedal, unless a pedal of
+the member's own is running.
 """
 
 from __future__ import annotations
@@ -30,14 +36,14 @@ SERVICE_DATA = Path("/var/lib/nverb")
 
 
 def runtime_dir() -> Path:
-    """The runtime folder, made (0700) if it is not there. Raises UserError if it belongs to somebody else."""
+    """The runtime folder, created (0700) if missing. Raises UserError if another user owns it."""
     named = os.environ.get("NVERB_RUNTIME_DIR") or os.environ.get("RUNTIME_DIRECTORY")
     path = Path(named) if named else Path("/dev/shm") / f"nverb-{os.getuid()}"
     return _made(path, "NVERB_RUNTIME_DIR")
 
 
 def running_dir() -> Path:
-    """The runtime folder of the pedal that runs: the service's, if one is there and none of this user's own."""
+    """The runtime folder of this user's running pedal, else of the service if it exists."""
     own = runtime_dir()
     if "NVERB_RUNTIME_DIR" in os.environ or (own / "control.sock").exists():
         return own
@@ -45,12 +51,13 @@ def running_dir() -> Path:
 
 
 def data_dir() -> Path:
-    """The data folder, made if it is not there. Raises UserError where it may not be used."""
+    """The data folder, created if missing. Raises UserError if it is not accessible."""
     named = os.environ.get("NVERB_DATA_DIR") or os.environ.get("STATE_DIRECTORY")
     if not named and _is_there(SERVICE_DATA):
         if not os.access(SERVICE_DATA, os.R_OK | os.W_OK | os.X_OK):
             raise UserError(
-                f"{SERVICE_DATA} is the pedal's: join its group (sudo usermod -aG nverb {_user()}, then log in again), "
+                f"{SERVICE_DATA} belongs to the pedal: "
+                f"join its group (sudo usermod -aG nverb {_user()}, then log in again), "
                 "or name a folder of your own in NVERB_DATA_DIR"
             )
         return SERVICE_DATA
@@ -74,11 +81,14 @@ def _user() -> str:
 
 
 def model_path(name: str | Path, *, new: bool = False) -> Path:
-    """Where the model that a person calls `name` lies: a plain name in the data folder, as NAME.nvmodel, else (unless it is `new`)
-    among those that come with nverb; anything with a slash or a dot is a path already, and so is the name of a file that is there."""
+    """The file of the model called `name` on the command line.
+
+    A plain name is NAME.nvmodel in the data folder or else, unless `new`, among the shipped models.
+    A name with a slash or a dot, or of an existing file, is a path. Raises UserError.
+    """
     path = Path(name)
     if not path.name:
-        raise UserError(f"{str(name)!r}: is no name of a model")
+        raise UserError(f"{str(name)!r}: is not a name of a model")
     if path.name != str(name) or path.suffix or path.is_file():
         return path
     kept = data_dir() / "models" / f"{path.name}.nvmodel"
@@ -93,14 +103,14 @@ def _made(path: Path, variable: str) -> Path:
     except OSError as error:
         raise UserError(f"{path}: {error.strerror}; name another folder in {variable}") from None
     if info.st_uid not in (os.getuid(), 0) or path.is_symlink():
-        raise UserError(f"{path} belongs to somebody else; name another folder in {variable}")
+        raise UserError(f"{path} belongs to another user; name another folder in {variable}")
     return path
 
 
 def lock(name: str, what: str) -> BinaryIO:
-    """Takes the lock file `name` in the runtime folder for the life of the process; the file object must be kept.
+    """Lock the file `name` in the runtime folder for the life of the process; keep the file object.
 
-    Raises UserError if another process holds it: `what` says in the message who that is.
+    Raises UserError if another process holds the lock; `what` names that process in the message.
     """
     path = runtime_dir() / f"{name}.lock"
     file = open(path, "a+b")
@@ -120,6 +130,9 @@ def lock(name: str, what: str) -> BinaryIO:
 
 
 def jack_socket(server: str | None = None) -> str:
-    """Where the jackd of that name (None: the default one) listens for this user (jack2: common/JackConstants.h,
-    linux/JackPlatformPlug_os.h)."""
-    return f"/dev/shm/jack_{server or os.environ.get('JACK_DEFAULT_SERVER') or 'default'}_{os.getuid()}_0"
+    """The socket of this user's jackd of that name; None: the default server.
+
+    See jack2, common/JackConstants.h and linux/JackPlatformPlug_os.h.
+    """
+    name = server or os.environ.get("JACK_DEFAULT_SERVER") or "default"
+    return f"/dev/shm/jack_{name}_{os.getuid()}_0"

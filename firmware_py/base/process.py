@@ -1,4 +1,4 @@
-"""Command lines of our own processes."""
+"""Command lines of nverb's own processes."""
 
 from __future__ import annotations
 
@@ -6,5 +6,5 @@ import sys
 
 
 def command(*words: str) -> list[str]:
-    """The command line of one of our own commands, run by this Python."""
+    """The command line of an nverb command, run by this Python."""
     return [sys.executable, "-m", "firmware_py.cli", *words]

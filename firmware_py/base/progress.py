@@ -1,4 +1,4 @@
-"""A progress bar on stderr: redrawn in place on a terminal, a line now and then where stderr goes to a file."""
+"""Progress on stderr: a bar on a terminal, a line every LINE_EVERY_S in a file."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ LINE_EVERY_S = 30.0
 
 
 class Bar:
-    """Shows how far a long work is; `bar(what, done, of, remark)`. A new `what` begins a new line."""
+    """Shows how far a task is: `bar(what, done, of, remark)`. A new `what` starts a new line."""
 
     def __init__(self) -> None:
         self._what = ""
@@ -49,7 +49,7 @@ class Bar:
             print(line, file=sys.stderr, flush=True)
 
     def close(self) -> None:
-        """Ends the line, so that what is printed next begins on its own."""
+        """End the line, so that the next output starts on a new one."""
         if self._open:
             print(file=sys.stderr, flush=True)
         self._open = False
@@ -61,10 +61,10 @@ def _duration(seconds: float) -> str:
 
 
 class Report:
-    """Hears how it goes. This one keeps silent."""
+    """Receives progress and notes of a task. This class ignores them."""
 
     def progress(self, stage: str, done: int, total: int) -> None:
-        """`done` of `total` bytes; 0 of 0 when a stage begins that counts none."""
+        """`done` of `total` bytes; 0 of 0 at the start of a stage without a count."""
 
     def note(self, text: str) -> None:
-        """Something that the user should know, though it goes on."""
+        """A remark for the user; the task continues."""

@@ -6,6 +6,6 @@ import signal
 
 
 def stop_signals() -> set[signal.Signals]:
-    """Those that ask a process to leave. Not SIGHUP under nohup: a closed terminal is none of its business then."""
+    """The signals that ask a process to exit; without SIGHUP if it is ignored, as under nohup."""
     found = {signal.SIGTERM, signal.SIGINT}
     return found if signal.getsignal(signal.SIGHUP) == signal.SIG_IGN else found | {signal.SIGHUP}

@@ -29,7 +29,7 @@ Chunks = Iterator[bytes]
 
 @dataclass(frozen=True)
 class Offer:
-    """A file to install. size None: until the input ends; sha256 "": unknown; kind "": detect it."""
+    """A file to install. size None: not known; sha256 "": not known; kind "": detect it."""
 
     name: str
     kind: str = ""

@@ -1,1 +1,1 @@
-"""Between the processes: mailbox, the socket's client, engine parameters."""
+"""Between the processes: mailbox, lines of JSON, socket client, engine parameters."""

@@ -3,27 +3,27 @@
 A Unix stream socket in the runtime folder, mode 0660: the folder and the socket admit the pedal's
 user and group only. Each message is one line of JSON (link.lines), answered by one line.
 
-| request                              | answer, with "ok": true       | error, "ok": false             |
-|--------------------------------------|-------------------------------|--------------------------------|
-| {"do": "set", "values": {name: ...}} | "values": {name: number},     | nothing was set                |
-|                                      | as set                        |                                |
-| {"do": "get", "names": [name, ...]}  | "values"; an empty list: all  | unknown name                   |
-| {"do": "status"}                     | "status": see desk.screen     |                                |
-| {"do": "bank", "path": "..."}        | "bank": its name; path: as in | bad file: the old bank plays   |
-|                                      | rooms.source.rooms_named      |                                |
-| {"do": "store"}                      | the connection passes to a    | too many at once               |
-|                                      | process that speaks           |                                |
-|                                      | install.protocol              |                                |
-| {"do": "reload"}                     | "bank": the active one of the | bad slot: the old bank plays   |
-|                                      | store                         |                                |
-| {"do": "preset", "load": name}, or   | "preset": the name of the     | nothing was changed            |
-|  "step": 1 or -1                     | active preset                 |                                |
-| {"do": "preset", "kept": name}       | the same; the preset's values |                                |
-|                                      | are active already            |                                |
-| {"do": "midi"}, with "learn": name   | "midi": see                   | nothing was changed            |
-|  or null, "assign": name and         | control.midi.Midi.answer      |                                |
-|  "cc": 0..119, "forget": name or     |                               |                                |
-|  null, "channel": 1..16 or null      |                               |                                |
+| request                              | answer, with "ok": true       | error, "ok": false        |
+|--------------------------------------|-------------------------------|---------------------------|
+| {"do": "set", "values": {name: ...}} | "values": {name: number},     | nothing was set           |
+|                                      | as set                        |                           |
+| {"do": "get", "names": [name, ...]}  | "values"; an empty list: all  | unknown name              |
+| {"do": "status"}                     | "status": see desk.screen     |                           |
+| {"do": "bank", "path": "..."}        | "bank": its name; path: as in | bad file: old bank plays  |
+|                                      | rooms.source.rooms_named      |                           |
+| {"do": "store"}                      | the connection passes to a    | too many at once          |
+|                                      | process that speaks           |                           |
+|                                      | install.protocol              |                           |
+| {"do": "reload"}                     | "bank": the active one of the | bad slot: old bank plays  |
+|                                      | store                         |                           |
+| {"do": "preset", "load": name}, or   | "preset": the name of the     | nothing was changed       |
+|  "step": 1 or -1                     | active preset                 |                           |
+| {"do": "preset", "kept": name}       | the same; the preset's values |                           |
+|                                      | are active already            |                           |
+| {"do": "midi"}, with "learn": name   | "midi": see                   | nothing was changed       |
+|  or null, "assign": name and         | control.midi.Midi.answer      |                           |
+|  "cc": 0..119, "forget": name or     |                               |                           |
+|  null, "channel": 1..16 or null      |                               |                           |
 
 The answer to a request that failed is {"ok": false, "error": "one line"}.
 """

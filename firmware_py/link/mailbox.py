@@ -1,8 +1,9 @@
-"""The mailbox: the port (its layout is drawn in dsp/port.h) in a file in shared memory, between audio and control process.
+"""The mailbox: the port (layout: dsp/port.h) in a shared-memory file, between audio and control.
 
-The audio process makes it, for only it knows JACK's block size and rate. It makes a new file, whole, under the old name, when
-either has changed; the control process sees that the file is another one and opens it anew. Both may die and come back at any
-time: what the file holds is enough to go on with the same room and parameters.
+The audio process creates it, because only that process knows JACK's block size and rate. If either
+has changed it renames a new, complete file over the old one; the control process detects the new
+file and opens it. Either process may die and restart at any time: the file holds what is needed to
+continue with the same room and parameters.
 """
 
 from __future__ import annotations
@@ -15,15 +16,16 @@ from dsp import _engine
 from firmware_py.base.paths import runtime_dir
 
 IR_CHANNELS = {1: 2, 2: 4}
-"""The most that an IR may have, by the engine's inputs: a slot of the mailbox has room for that, in memory that is locked."""
+"""Most channels of an IR, by inputs of the engine: the size of a slot in locked memory."""
 
 
 def mailbox_path() -> Path:
+    """The mailbox file in the runtime folder."""
     return runtime_dir() / "mailbox"
 
 
 def forget() -> None:
-    """The next mailbox is a new one. Audio process, after a crash loop: whatever is in this one may have caused it."""
+    """Remove the mailbox. Audio process, after a crash loop that its content may have caused."""
     mailbox_path().unlink(missing_ok=True)
 
 
@@ -36,9 +38,10 @@ def _map(path: Path) -> tuple[mmap.mmap, os.stat_result]:
 
 
 def create(*, block_frames: int, rate_hz: int, max_taps: int, inputs: int) -> _engine.Port:
-    """The mailbox for this engine: the one that is there if it fits, else a new one that inherits its parameters.
+    """The mailbox for this engine: the present one if it fits, else a new one with its parameters.
 
-    Audio process, before audio starts. Raises ValueError for a block size or length that the kernel cannot serve, OSError.
+    Called by the audio process before audio starts. Raises ValueError for a block size or length
+    that the kernel does not support, OSError.
     """
     layout = _engine.plan(block_frames, max_taps, inputs)
     path = mailbox_path()
@@ -49,7 +52,7 @@ def create(*, block_frames: int, rate_hz: int, max_taps: int, inputs: int) -> _e
             return port
         params = port.params()
     except (OSError, ValueError):
-        pass  # none yet, or of another version: a new one
+        pass  # missing, or of another version: create one
     temporary = path.with_name(f"mailbox.{os.getpid()}")
     descriptor = os.open(temporary, os.O_RDWR | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
     try:
@@ -65,14 +68,14 @@ def create(*, block_frames: int, rate_hz: int, max_taps: int, inputs: int) -> _e
 
 
 class Mailbox:
-    """The control process's end. `port` is None until the audio process has made the mailbox."""
+    """The control process's end. `port` is None until the audio process has created the mailbox."""
 
     def __init__(self) -> None:
         self.port: _engine.Port | None = None
         self._identity: tuple[int, int] | None = None
 
     def refresh(self) -> bool:
-        """Opens the mailbox if it is new or another one than before; True if so: everything must be written into it anew."""
+        """Open the mailbox if the file has changed; True if so: the caller must write it again."""
         path = mailbox_path()
         try:
             info = os.stat(path)

@@ -1,4 +1,4 @@
-"""Control values as the engine's parameters."""
+"""Engine parameters from control values."""
 
 from __future__ import annotations
 
@@ -6,5 +6,5 @@ from device.controls import CONTROLS
 
 
 def engine_params(values: dict[str, float]) -> dict[str, float]:
-    """The engine's parameters by name, from values of controls."""
+    """Engine parameters by name, from control values in the units of the controls."""
     return {c.param: values[c.name] / (100 if c.unit == "%" else 1) for c in CONTROLS if c.param}

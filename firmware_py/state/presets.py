@@ -1,16 +1,18 @@
-"""Presets: all controls and the bank under a name. One file in the data folder, changed as a whole.
+"""Presets: all controls and the bank under a name. One file in the data folder.
 
     presets.json                     UTF-8, at most MAX_BYTES
       "version": 1
-      "startup": "Hall" or null      what plays after power-on
-      "presets": [                   in the order of footswitch and MIDI program numbers, at most MAX_PRESETS
+      "startup": "Hall" or null      the preset after power-on
+      "presets": [                   in the order of the footswitch and of MIDI program numbers,
+                                     at most MAX_PRESETS
         {"name": "Hall", "bank": "", NAME@HASH or a path, "values": {"x": 3.5, "mix": 40.0, ...}}
       ]
       "sha256": of the rest, as canonical JSON
 
-One file, so that each change (a rename of the startup preset, say) is there wholly or not at all; it is written beside, synced and
-renamed, so that it is there after a power cut. The last version but one stays as presets.previous.json: if the file is damaged,
-that one is read, and said so. Changes by several processes wait for each other; a reader never waits.
+A change, such as renaming the startup preset, replaces the complete file: a temporary file is
+written, synced and renamed, so that a power cut leaves the old or the new one. The version before
+is presets.previous.json; it is read, with a warning, if the file is damaged. Writers lock each
+other out; a reader never waits.
 """
 
 from __future__ import annotations
@@ -30,20 +32,23 @@ from dsp.errors import UserError, did_you_mean
 from firmware_py.base.paths import write_atomically
 
 MAX_PRESETS = 128
-"""As many as MIDI has program numbers."""
+"""The number of MIDI program numbers."""
 MAX_NAME = 40
 MAX_BYTES = 1 << 20
 MAX_BANK = 4096
 
 
 class PresetError(UserError):
-    """No such preset, a name that cannot be, a full or damaged file: the message says which, and what to do."""
+    """Unknown preset, invalid name, full or damaged file; the message says which and what to do."""
 
 
 @dataclass(frozen=True)
 class Preset:
-    """values: every control that a preset holds (all but `freeze` and `bypass`), in its unit. bank: "" for the built-in
-    rooms, NAME@HASH for an installed bank or model (see firmware_py.state.store), or a path."""
+    """A preset.
+
+    values: the controls in their units, all but `freeze` and `bypass`. bank: "" for the built-in
+    rooms, NAME@HASH for an installed bank or model (see firmware_py.state.store), or a path.
+    """
 
     name: str
     values: dict[str, float]
@@ -51,19 +56,21 @@ class Preset:
 
 
 KEPT = tuple(control.name for control in CONTROLS if control.name not in NOT_KEPT)
-"""Controls that a preset holds."""
+"""Controls that a preset contains."""
 
 
 @dataclass
-class _Shelf:
+class _Content:
+    """The content of the file: all presets in order, and the name of the startup preset."""
+
     presets: list[Preset]
     startup: str | None
 
 
 class Presets:
-    """The presets of a data folder. Every call reads the file anew: another process may have changed it.
+    """The presets of a data folder. Every call reads the file: another process may change it.
 
-    `warning` holds a line for the log when the last call found the file damaged or values that make no sense.
+    warning: a line for the log if the last call found a damaged file or invalid values, else "".
     """
 
     def __init__(self, folder: Path) -> None:
@@ -73,21 +80,24 @@ class Presets:
         self.warning = ""
 
     def names(self) -> list[str]:
-        """In order: a preset's place is its program number."""
+        """The names in order: the index is the MIDI program number."""
         return [preset.name for preset in self._read().presets]
 
     def load(self, name: str) -> Preset:
-        """Raises PresetError naming the nearest names."""
-        shelf = self._read()
-        return shelf.presets[_place(shelf, name)]
+        """The preset of that name. Raises PresetError with similar names."""
+        content = self._read()
+        return content.presets[_place(content, name)]
 
     def at(self, number: int) -> Preset | None:
-        """The preset at a place (a MIDI program number, from 0), or None."""
+        """The preset at an index (a MIDI program number, from 0), or None."""
         presets = self._read().presets
         return presets[number] if 0 <= number < len(presets) else None
 
     def step(self, current: str | None, by: int) -> Preset | None:
-        """The preset `by` places after the current one, round and round; the first if there is no current. None: no presets."""
+        """The preset `by` places after the current one, cyclic; None if there are no presets.
+
+        The first preset if `current` is unknown.
+        """
         presets = self._read().presets
         if not presets:
             return None
@@ -96,136 +106,140 @@ class Presets:
 
     @property
     def startup(self) -> Preset | None:
-        """What plays after power-on, or None: then the controls' defaults do."""
-        shelf = self._read()
-        return next((preset for preset in shelf.presets if preset.name == shelf.startup), None)
+        """The preset after power-on; None: the defaults of the controls."""
+        content = self._read()
+        return next((preset for preset in content.presets if preset.name == content.startup), None)
 
     def save(self, name: str, values: Mapping[str, float], bank: str = "") -> Preset:
-        """Keeps these values under the name, in the place of a preset of that name or at the end."""
+        """Save values under a name; replaces a preset of that name, else appends one.
+
+        Raises PresetError, ValueError for a value out of range, OSError.
+        """
         preset = Preset(
             _checked_name(name),
             {key: check(find(key), values[key]) for key in KEPT if key in values},
             bank,
         )
-        with self._changing() as shelf:
-            for place, other in enumerate(shelf.presets):
+        with self._changing() as content:
+            for place, other in enumerate(content.presets):
                 if other.name == preset.name:
-                    shelf.presets[place] = preset
+                    content.presets[place] = preset
                     break
             else:
-                if len(shelf.presets) >= MAX_PRESETS:
+                if len(content.presets) >= MAX_PRESETS:
                     raise PresetError(f"there are {MAX_PRESETS} presets already: delete one first")
-                shelf.presets.append(preset)
+                content.presets.append(preset)
         return preset
 
     def rename(self, name: str, new: str) -> None:
-        """Raises PresetError if there is none of that name, or one of the new name."""
+        """Rename a preset. Raises PresetError if it is unknown or the new name is taken."""
         new = _checked_name(new)
-        with self._changing() as shelf:
-            place = _place(shelf, name)
-            old = shelf.presets[place]
-            if any(preset.name == new for preset in shelf.presets) and new != old.name:
+        with self._changing() as content:
+            place = _place(content, name)
+            old = content.presets[place]
+            if any(preset.name == new for preset in content.presets) and new != old.name:
                 raise PresetError(
-                    f"there is a preset {new!r} already: delete it first, or take another name"
+                    f"preset {new!r} exists already: delete it first, or choose another name"
                 )
-            shelf.presets[place] = Preset(new, old.values, old.bank)
-            if shelf.startup == old.name:
-                shelf.startup = new
+            content.presets[place] = Preset(new, old.values, old.bank)
+            if content.startup == old.name:
+                content.startup = new
 
     def delete(self, name: str) -> None:
-        with self._changing() as shelf:
-            gone = shelf.presets.pop(_place(shelf, name))
-            if shelf.startup == gone.name:
-                shelf.startup = None
+        """Delete a preset. Raises PresetError if it is unknown."""
+        with self._changing() as content:
+            gone = content.presets.pop(_place(content, name))
+            if content.startup == gone.name:
+                content.startup = None
 
     def move(self, name: str, number: int) -> None:
-        """Puts a preset at a place, from 0; those behind it move on by one."""
-        with self._changing() as shelf:
-            preset = shelf.presets.pop(_place(shelf, name))
-            shelf.presets.insert(min(max(number, 0), len(shelf.presets)), preset)
+        """Move a preset to an index, from 0; later presets move by one."""
+        with self._changing() as content:
+            preset = content.presets.pop(_place(content, name))
+            content.presets.insert(min(max(number, 0), len(content.presets)), preset)
 
     def set_startup(self, name: str | None) -> None:
-        """Has this preset play after power-on; None: the defaults."""
-        with self._changing() as shelf:
-            shelf.startup = None if name is None else shelf.presets[_place(shelf, name)].name
+        """Make a preset the one after power-on; None: the defaults."""
+        with self._changing() as content:
+            content.startup = None if name is None else content.presets[_place(content, name)].name
 
     def banks(self) -> list[str]:
         """The banks that presets refer to."""
         return sorted({preset.bank for preset in self._read().presets} - {""})
 
     def merge(self, presets: list[Preset]) -> None:
-        """Keeps these presets, in the place of those of the same names or at the end: all of them or, on an error, none."""
-        with self._changing() as shelf:
-            places = {preset.name: place for place, preset in enumerate(shelf.presets)}
+        """Save these presets as save() does: all of them or, on an error, none."""
+        with self._changing() as content:
+            places = {preset.name: place for place, preset in enumerate(content.presets)}
             for preset in presets:
                 if preset.name in places:
-                    shelf.presets[places[preset.name]] = preset
+                    content.presets[places[preset.name]] = preset
                 else:
-                    places[preset.name] = len(shelf.presets)
-                    shelf.presets.append(preset)
-            if len(shelf.presets) > MAX_PRESETS:
+                    places[preset.name] = len(content.presets)
+                    content.presets.append(preset)
+            if len(content.presets) > MAX_PRESETS:
                 raise PresetError(
-                    f"these would make more than {MAX_PRESETS} presets: delete some first"
+                    f"this would make more than {MAX_PRESETS} presets: delete some first"
                 )
 
     @contextlib.contextmanager
-    def _changing(self) -> Iterator[_Shelf]:
-        # To read is enough for the lock: whoever of the group made the file, the others can take it.
+    def _changing(self) -> Iterator[_Content]:
+        """The presets to change, under the lock; written when the block ends without an error."""
+        # flock needs only read access, so any member of the group can lock.
         with open(
             os.open(self._lock, os.O_RDONLY | os.O_CREAT | os.O_CLOEXEC, 0o664), "rb"
         ) as lock:
             fcntl.flock(lock, fcntl.LOCK_EX)
-            for left in self.path.parent.glob(
-                ".presets.*.new"
-            ):  # by a writer that was killed: the lock is ours now
+            # Left over from killed writers: this process has the lock.
+            for left in self.path.parent.glob(".presets.*.new"):
                 left.unlink(missing_ok=True)
-            shelf = self._read()
-            yield shelf
+            content = self._read()
+            yield content
             body = {
                 "version": 1,
-                "startup": shelf.startup,
-                "presets": [vars(preset) for preset in shelf.presets],
+                "startup": content.startup,
+                "presets": [vars(preset) for preset in content.presets],
             }
             data = json.dumps(
                 body | {"sha256": digest_of(body)}, indent=1, ensure_ascii=False
             ).encode()
             if len(data) > MAX_BYTES:
                 raise PresetError(
-                    f"{self.path}: the presets would take more than {MAX_BYTES} bytes: delete some"
+                    f"{self.path}: the presets need more than {MAX_BYTES} bytes: delete some"
                 )
             if not self.warning and self.path.exists():
                 self._keep_previous()
             write_atomically(self.path, lambda file: file.write(data))
 
     def _keep_previous(self) -> None:
-        """A second name for the version that is about to be replaced: no copy, and never a moment without either."""
+        """Link the version that is about to be replaced; one of both names always exists."""
         link = self._previous.with_name(f".{self._previous.name}.new")
         try:
             os.link(self.path, link)
-        except PermissionError:  # Linux lets nobody link to another's file that he may not write
+        except PermissionError:  # protected_hardlinks: another user's file, not writable
             write_atomically(self._previous, lambda file: file.write(self.path.read_bytes()))
             return
         os.replace(link, self._previous)
-        link.unlink(missing_ok=True)  # replacing a name by another of the same file does nothing
+        link.unlink(missing_ok=True)  # rename has no effect between two names of one file
 
-    def _read(self) -> _Shelf:
+    def _read(self) -> _Content:
         self.warning = ""
         try:
             return self._parse(self.path)
         except FileNotFoundError:
-            return _Shelf([], None)
+            return _Content([], None)
         except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError):
             pass
         try:
-            shelf = self._parse(self._previous)
+            content = self._parse(self._previous)
         except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError):
             raise PresetError(
-                f"{self.path}: damaged, and so is {self._previous.name}: delete it to begin anew"
+                f"{self.path}: damaged, and so is {self._previous.name}: delete it to start again"
             ) from None
-        self.warning = f"{self.path}: damaged; the version before it is used"
-        return shelf
+        self.warning = f"{self.path}: damaged; using the previous version, {self._previous.name}"
+        return content
 
-    def _parse(self, path: Path) -> _Shelf:
+    def _parse(self, path: Path) -> _Content:
         with open(path, "rb") as file:
             data = file.read(MAX_BYTES + 1)
         if len(data) > MAX_BYTES:
@@ -233,23 +247,26 @@ class Presets:
         table: dict[str, Any] = json.loads(data)
         digest = table.pop("sha256")
         if table["version"] != 1 or digest != digest_of(table):
-            raise ValueError("not whole")
+            raise ValueError("damaged")
         presets = _presets(table, str(path), self._warn)
-        return _Shelf(presets, table["startup"])
+        return _Content(presets, table["startup"])
 
     def _warn(self, text: str) -> None:
         self.warning = text
 
 
 def parse_presets(data: bytes, where: str, warn: Callable[[str], None]) -> list[Preset]:
-    """The presets of a file to be installed: another pedal's presets.json, or what `nverb preset export` writes. `warn` gets a line for
-    each value that makes no sense here and is left out. Raises PresetError."""
+    """The presets of a file to install: a presets.json, or the output of `nverb preset export`.
+
+    warn: called with a line for each value that is invalid here and is left out.
+    Raises PresetError.
+    """
     try:
         table = json.loads(data)
         digest = table.pop("sha256", None)
         if table["version"] != 1:
             raise PresetError(
-                f"{where}: presets of version {table['version']!r}, this nverb reads 1: update nverb"
+                f"{where}: version {table['version']!r} of presets, nverb here reads 1: update it"
             )
         if digest is not None and digest != digest_of(table):
             raise PresetError(f"{where}: is damaged: copy it again")
@@ -263,12 +280,12 @@ def parse_presets(data: bytes, where: str, warn: Callable[[str], None]) -> list[
             f"{where}: is not a file of presets: `nverb preset export` writes one"
         ) from None
     if not presets:
-        raise PresetError(f"{where}: holds no presets")
+        raise PresetError(f"{where}: contains no presets")
     return presets
 
 
 def to_bytes(presets: list[Preset]) -> bytes:
-    """A file of these presets, which `parse_presets` reads."""
+    """The content of a file of these presets, as `parse_presets` reads it."""
     return json.dumps(
         {"version": 1, "presets": [vars(p) for p in presets]}, indent=1, ensure_ascii=False
     ).encode()
@@ -281,29 +298,31 @@ def _presets(table: Mapping[str, Any], where: str, warn: Callable[[str], None]) 
         for name, value in row["values"].items():
             try:
                 values[find(name).name] = check(find(name), value)
-            except (
-                ValueError
-            ) as error:  # by another version of the pedal: the rest of the preset is good
+            except ValueError as error:  # of another version: the other values are valid
                 warn(f"{where}, preset {row['name']!r}: {error}; left out")
         presets.append(Preset(str(row["name"]), values, str(row["bank"])))
     return presets
 
 
 def digest_of(body: Mapping[str, object]) -> str:
+    """SHA-256 of the canonical JSON of a file of presets without its key "sha256", in hex."""
     return hashlib.sha256(json.dumps(body, sort_keys=True, ensure_ascii=False).encode()).hexdigest()
 
 
 def _checked_name(name: str) -> str:
+    """The name with single spaces. Raises PresetError if it is invalid."""
     name = " ".join(name.split())
     if not 1 <= len(name) <= MAX_NAME or not name.isprintable():
         raise PresetError(
-            f"{name[:MAX_NAME]!r} is no name for a preset: 1 to {MAX_NAME} printable characters"
+            f"{name[:MAX_NAME]!r} is not a name for a preset: "
+            f"use 1 to {MAX_NAME} printable characters"
         )
     return name
 
 
-def _place(shelf: _Shelf, name: str) -> int:
-    names = [preset.name for preset in shelf.presets]
+def _place(content: _Content, name: str) -> int:
+    """The index of a preset, exact or else case-insensitive. Raises PresetError."""
+    names = [preset.name for preset in content.presets]
     wanted = " ".join(name.split())
     if wanted in names:
         return names.index(wanted)

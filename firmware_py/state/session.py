@@ -1,4 +1,4 @@
-"""The session: what a restarted control process needs to go on as before."""
+"""The session: what a restarted control process needs to continue."""
 
 from __future__ import annotations
 
@@ -15,30 +15,33 @@ def _session_path() -> Path:
 
 
 class Session(NamedTuple):
-    """What a restarted control process needs to go on as before. In memory only: presets are what lasts."""
+    """What a restarted control process needs to continue. In memory only; presets are permanent."""
 
     values: dict[str, float]
     sounding: dict[str, float]
-    """Those of the room that sounds: others than `values` while the room is frozen."""
+    """The values of the room that sounds; they differ from `values` while the room is frozen."""
     bank: str | None = None
     generation: int | None = None
-    """Of the store: rooms that were installed since then go before `bank`."""
+    """Generation of the store; rooms that are installed later override `bank`."""
     preset: str | None = None
     resumed: bool = True
-    """False: there was no session, the pedal has just been switched on."""
+    """False: no session was found, because the pedal has just been switched on."""
 
 
 def save_session(session: Session) -> None:
+    """Write the session to the runtime folder. Raises OSError."""
     data = json.dumps(session._asdict()).encode()
     write_atomically(_session_path(), lambda file: file.write(data), durable=False)
 
 
 def load_session(generation: int | None) -> Session:
-    """What the last control process left, with defaults for what is missing or makes no sense; no bank (None) if the store is at
-    another generation now."""
+    """The session of the last control process; defaults for values that are missing or invalid.
+
+    The bank is None if the store is at another generation now.
+    """
     try:
         data = json.loads(_session_path().read_bytes()[:65536])
-        values, sounding = _sane(data["values"]), _sane(data.get("sounding", {}))
+        values, sounding = _valid_values(data["values"]), _valid_values(data.get("sounding", {}))
         bank, preset = data["bank"], data.get("preset")
         return Session(
             values,
@@ -51,7 +54,8 @@ def load_session(generation: int | None) -> Session:
         return Session(defaults(), defaults(), resumed=False)
 
 
-def _sane(table: dict[str, str | float]) -> dict[str, float]:
+def _valid_values(table: dict[str, str | float]) -> dict[str, float]:
+    """The defaults, replaced by the valid values of the table."""
     values = defaults()
     for name, value in table.items():
         try:

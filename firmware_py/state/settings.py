@@ -1,27 +1,28 @@
-"""The settings file: what a builder sets once about the machine, as against what a player turns. `settings.toml` in the data folder.
+"""The settings file, `settings.toml` in the data folder: what a builder sets once.
 
     version = 1
     profile = "pi-mcp3008"
     card = "hw:sndrpihifiberry"
     block_frames = 64
 
-| key               | value                                                                   | unless given |
-|-------------------|-------------------------------------------------------------------------|--------------|
-| version           | of this table; a file of another one is refused                         | must be there |
-| profile           | the board: name of a profile                                            | "sim"        |
-| card              | "auto" (the first that plays and records), "dummy" (none) or ALSA's name, "hw:..." | "auto" |
-| block_frames      | JACK's period: a power of two, 16..1024                                 | 128          |
-| rate_hz           | sampling rate, 8000..192000                                             | 48000        |
-| periods           | JACK's periods in the card's buffer, 2..8                               | 2            |
-| capture_channels  | of the card that JACK opens, 0..32; 0: all that it has                  | 0            |
-| playback_channels | the same                                                                | 0            |
-| inputs            | of the pedal: 1 or 2                                                    | 2            |
-| max_ir_s          | longest room in seconds, 0.1..10                                        | 6.0          |
-| midi              | "auto" (ALSA where there is its sequencer), "alsa", "jack" or "off"      | "auto"       |
-| osc               | "off", or the UDP port that listens to OSC: "9000", "0.0.0.0:9000"        | "off"        |
+| key               | value                                                        | default  |
+|-------------------|--------------------------------------------------------------|----------|
+| version           | of this table; any other version is rejected                 | required |
+| profile           | the board: name of a profile                                 | "sim"    |
+| card              | "auto" (the first that plays and records), "dummy" (none),   | "auto"   |
+|                   | or ALSA's name, "hw:..."                                     |          |
+| block_frames      | JACK's period: a power of two, 16..1024                      | 128      |
+| rate_hz           | sampling rate, 8000..192000                                  | 48000    |
+| periods           | JACK's periods in the buffer of the card, 2..8               | 2        |
+| capture_channels  | channels of the card that JACK opens, 0..32; 0: all          | 0        |
+| playback_channels | the same                                                     | 0        |
+| inputs            | inputs of the pedal: 1 or 2                                  | 2        |
+| max_ir_s          | longest room in seconds, 0.1..10                             | 6.0      |
+| midi              | "auto" (ALSA if it has a sequencer), "alsa", "jack" or "off" | "auto"   |
+| osc               | "off", or the UDP port for OSC: "9000", "0.0.0.0:9000"       | "off"    |
 
-A file is taken whole or not at all: with one bad value nothing of it counts. JACK, the audio process and the control process read
-it when they start; a service whose file is bad says so and plays with the defaults.
+One invalid value rejects the complete file. JACK, the audio process and the control process read
+the file when they start; a service with an invalid file logs that and plays with the defaults.
 """
 
 from __future__ import annotations
@@ -47,6 +48,8 @@ _FORBIDDEN = "\"'\\\n\r\t\0"
 
 @dataclass(frozen=True)
 class Settings:
+    """The settings, see the table of this module."""
+
     profile: str = "sim"
     card: str = "auto"
     block_frames: int = 128
@@ -66,12 +69,12 @@ HELP = {
     "block_frames": "JACK's period, a power of two from 16 to 1024",
     "rate_hz": "sampling rate, 8000 to 192000",
     "periods": "JACK's periods in the card's buffer, 2 to 8",
-    "capture_channels": "of the card that JACK opens, 0 to 32; 0: all",
-    "playback_channels": "of the card that JACK opens, 0 to 32; 0: all",
+    "capture_channels": "capture channels that JACK opens, 0 to 32; 0: all",
+    "playback_channels": "playback channels that JACK opens, 0 to 32; 0: all",
     "inputs": "input channels of the pedal, 1 or 2",
     "max_ir_s": "longest room in seconds, 0.1 to 10",
-    "midi": '"auto" (ALSA where there is its sequencer), "alsa", "jack" or "off"',
-    "osc": '"off" or [ADDRESS:]PORT; without ADDRESS from this machine only',
+    "midi": '"auto" (ALSA if it has a sequencer), "alsa", "jack" or "off"',
+    "osc": '"off" or [ADDRESS:]PORT; without ADDRESS this machine only',
 }
 _RANGES = {
     "rate_hz": (RATES_HZ[0], RATES_HZ[-1]),
@@ -84,6 +87,7 @@ _RANGES = {
 
 
 def path() -> Path:
+    """The settings file in the data folder."""
     return data_dir() / "settings.toml"
 
 
@@ -128,7 +132,10 @@ def _is_text(name: str, value: str) -> bool:
 
 
 def read(file: Path) -> Settings:
-    """The settings of that file; the defaults if there is none. Raises UserError, OSError; takes no part of a bad file."""
+    """The settings of a file; the defaults if it does not exist.
+
+    Raises UserError if any value is invalid, OSError.
+    """
     try:
         with open(file, "rb") as opened:
             data = opened.read(_MAX_BYTES + 1)
@@ -139,18 +146,19 @@ def read(file: Path) -> Settings:
     try:
         table = tomllib.loads(data.decode())
     except (ValueError, RecursionError) as error:
-        raise UserError(f"{file}: {error}; mend it, or `nverb settings reset`") from None
+        raise UserError(f"{file}: {error}; correct it, or use `nverb settings reset`") from None
     version = table.pop("version", None)
     if type(version) is not int:
-        raise UserError(f"{file}: version is missing: begin the file with version = {VERSION}")
+        raise UserError(f"{file}: version is missing: start the file with version = {VERSION}")
     if version != VERSION:
         what = (
             "newer than this nverb: update nverb"
             if version > VERSION
-            else "older than any that was released"
+            else "older than any released version"
         )
         raise UserError(
-            f"{file}: version {version} is {what}, or go back to the defaults with `nverb settings reset`"
+            f"{file}: version {version} is {what}, "
+            "or restore the defaults with `nverb settings reset`"
         )
     return checked(table, os.fspath(file))
 
@@ -161,7 +169,10 @@ def load() -> Settings:
 
 
 def load_for_service() -> tuple[Settings, str]:
-    """The settings in use; on a bad file the defaults, for a pedal must play, and what is wrong with it."""
+    """The settings in use and ""; for an invalid file the defaults and the error.
+
+    Called by the services, which must play whatever the file holds.
+    """
     try:
         return load(), ""
     except (UserError, OSError) as error:
@@ -169,9 +180,10 @@ def load_for_service() -> tuple[Settings, str]:
 
 
 def write(settings: Settings) -> None:
-    """Keeps the settings: those that differ from the defaults. Whole or not at all, there after a power cut. Raises OSError."""
+    """Write the settings that differ from the defaults, atomically and durably. Raises OSError."""
     lines = [
-        "# Settings of the pedal: `nverb settings` shows them all, `nverb settings set NAME=VALUE` changes them.",
+        "# Settings of the pedal: `nverb settings` shows them all, "
+        "`nverb settings set NAME=VALUE` changes them.",
         f"version = {VERSION}",
     ]
     for name, value in dataclasses.asdict(settings).items():
@@ -182,7 +194,7 @@ def write(settings: Settings) -> None:
 
 
 def parse(words: list[str]) -> dict[str, object]:
-    """`["card=hw:1", "block_frames=64"]` -> values by name, numbers where the setting is one. Raises UserError."""
+    """Values by name from `["card=hw:1", "block_frames=64"]`. Raises UserError."""
     values: dict[str, object] = {}
     for word in words:
         name, equals, text = word.partition("=")

@@ -1,19 +1,20 @@
-"""The store: the banks and models that were installed, which of them play, and which did before.
+"""The store: installed banks and models, which of them are active, and which were before.
 
     DATA/store/
-      slots/NAME.SHA256.nvbank        a bank, 0444, never changed; SHA256 is that of the whole file, in hex
+      slots/NAME.SHA256.nvbank        a bank, 0440, never changed; SHA256 of the file, in hex
       slots/NAME.SHA256.nvmodel       a model, likewise
-      generations/000007/             one state of the pedal, never changed once it has its number
-        bank  -> ../../slots/...      the bank in use, if there is one
-        model -> ../../slots/...      the model in use, if there is one
-        plays -> bank or model        which of the two the rooms come from; without it from the built-in ones
-      current -> generations/000007   the only switch: replaced by rename, so that it is the old or the new at every instant
-      incoming/SHA256.part            what is being received: goes on from where it broke off, or is removed
-      .lock                           held (flock) by whoever changes anything but incoming
+      generations/000007/             one state of the pedal, never changed once it is numbered
+        bank  -> ../../slots/...      the active bank, if there is one
+        model -> ../../slots/...      the active model, if there is one
+        plays -> bank or model        the source of the rooms; missing: the built-in rooms
+      current -> generations/000007   the only switch, replaced atomically by rename
+      incoming/SHA256.part            a file being received: it is resumed, or removed
+      .lock                           locked (flock) to change anything but incoming
 
-Everything that a name stands for is on the disk before the name is: a file is synced before it is renamed into `slots`, a slot
-before a generation links to it, a generation before `current` does. So a power cut at any moment leaves either state, whole.
-Readers take no lock. Nothing here depends on the clock: what is newer has the larger number.
+A name never refers to data that is not on the disk: a file is synced before it is renamed into
+`slots`, a slot before a generation links to it, a generation before `current` does. So a power cut
+at any moment leaves the old or the new state, complete. Readers take no lock. Nothing depends on
+the clock: the newer generation has the larger number.
 """
 
 from __future__ import annotations
@@ -33,9 +34,9 @@ from models.files import sync_folder
 KINDS = {"bank": ".nvbank", "model": ".nvmodel"}
 MAX_NAME = 40
 KEPT_SLOTS = 6
-"""Of each kind, beyond those that presets name: the last ones in use stay."""
+"""Slots of each kind to keep, the last active ones, in addition to those of presets."""
 KEPT_GENERATIONS = 32
-"""For rollbacks, as far as their slots are there."""
+"""Generations to keep for rollbacks, if their slots still exist."""
 SHORT_HASH = 12
 _SLOT = re.compile(
     rf"(?P<name>.{{1,{MAX_NAME}}})\.(?P<sha256>[0-9a-f]{{64}})(?P<suffix>\.nvbank|\.nvmodel)",
@@ -45,7 +46,7 @@ _HASH = re.compile(r"[0-9a-f]{4,64}")
 
 
 class StoreError(InvalidValue):
-    """Nothing of that name, nothing to go back to, or a damaged slot: the message says which, and what to do."""
+    """Unknown name, no previous state or a damaged slot; the message says which and what to do."""
 
 
 @dataclass(frozen=True)
@@ -62,7 +63,7 @@ class Slot:
         return f"{self.name}@{self.sha256[:SHORT_HASH]}"
 
     def verify(self) -> None:
-        """Reads every byte. Raises StoreError when they are not those that were installed, OSError when the disk fails."""
+        """Check the hash of the file. Raises StoreError if it is damaged, OSError."""
         with open(self.path, "rb", buffering=0) as file:
             if hash_of(file.fileno()) != self.sha256:
                 raise StoreError(f"{self.path}: is damaged: install it again")
@@ -70,13 +71,14 @@ class Slot:
 
 @dataclass(frozen=True)
 class State:
-    """What a generation says: the slots in use by kind, and the kind that plays ("" for the built-in rooms)."""
+    """A generation: the active slots by kind, and the kind that plays ("": built-in rooms)."""
 
     slots: Mapping[str, Slot]
     plays: str
 
     @property
     def playing(self) -> Slot | None:
+        """The slot that plays; None: the built-in rooms."""
         return self.slots.get(self.plays)
 
 
@@ -84,7 +86,7 @@ BUILT_IN = State({}, "")
 
 
 def hash_of(descriptor: int) -> str:
-    """SHA-256, in hex, of all that can be read from a file from its start on; its position is not used."""
+    """SHA-256 of an open file, in hex; ignores and keeps the file position."""
     digest, at = hashlib.sha256(), 0
     while part := os.pread(descriptor, 1 << 18, at):
         digest.update(part)
@@ -93,7 +95,7 @@ def hash_of(descriptor: int) -> str:
 
 
 def slot_name(name: str) -> str:
-    """A name that a slot can have, made from a file's or a person's: its last part, without suffix, with plain characters only."""
+    """A valid slot name from any name: the base name without suffix and odd characters."""
     stem = re.sub(
         r"\.(nvbank|nvmodel|json|toml)$", "", os.path.basename(name.strip()), flags=re.IGNORECASE
     )
@@ -102,7 +104,7 @@ def slot_name(name: str) -> str:
 
 
 def make_folder(folder: Path) -> None:
-    """Makes a folder, for whom the one that it lies in is, and makes it last. Raises OSError."""
+    """Create `folder`, inherit the group of its parent, fsync the parent. Raises OSError."""
     if not folder.is_dir():
         folder.mkdir(exist_ok=True)
         sync_folder(folder.parent)
@@ -113,7 +115,7 @@ def make_folder(folder: Path) -> None:
 
 
 class Store:
-    """The store in a data folder. It need not exist: then it is empty, and the first change makes it."""
+    """The store in a data folder. A missing store is empty; the first change creates it."""
 
     def __init__(self, data: Path) -> None:
         self.root = data / "store"
@@ -121,11 +123,11 @@ class Store:
         self.incoming = self.root / "incoming"
         self._current = self.root / "current"
 
-    # What is there. Called by any process, without a lock.
+    # Reading: by any process, without a lock.
 
     def current(self) -> State:
-        """The state in force; the built-in rooms when nothing was installed, or `current` leads nowhere."""
-        for _ in range(3):  # the generation may be replaced and removed while we read it
+        """The active state; the built-in rooms if nothing is installed or `current` is broken."""
+        for _ in range(3):  # a generation may be removed during the read
             number = self.number()
             if number is None:
                 return BUILT_IN
@@ -134,7 +136,7 @@ class Store:
         return BUILT_IN
 
     def states(self) -> Iterator[State]:
-        """The state in force, then those before it, newest first, the built-in rooms last."""
+        """The active state, then earlier ones, newest first, the built-in rooms last."""
         now = self.number()
         if now is not None:
             for number in (now, *sorted((n for n in self._numbers() if n < now), reverse=True)):
@@ -143,7 +145,7 @@ class Store:
         yield BUILT_IN
 
     def slots(self) -> list[Slot]:
-        """All slots, those in use last come first."""
+        """All slots, the last active ones first."""
         found = {
             slot.path.name: slot
             for slot in map(self._slot, _names(self._slots))
@@ -161,8 +163,10 @@ class Store:
         ]
 
     def find(self, reference: str, kind: str | None = None) -> Slot:
-        """The slot that a person or a preset means by NAME, NAME@HASH or HASH (4 digits or more); if a name has several, the one that
-        was in use last. Raises StoreError naming the nearest."""
+        """The slot of a NAME, NAME@HASH or HASH (4 digits or more).
+
+        If several slots have the name, the last active one. Raises StoreError with similar names.
+        """
         slots = [slot for slot in self.slots() if kind in (None, slot.kind)]
         name, at, digest = reference.partition("@")
         found = [slot for slot in slots if slot.name.casefold() == name.casefold()]
@@ -173,21 +177,26 @@ class Store:
         elif not found and _HASH.fullmatch(reference):
             found = [slot for slot in slots if slot.sha256.startswith(reference)]
             if len(found) > 1:
-                raise StoreError(f"{reference!r} begins more than one hash: give more of it")
+                raise StoreError(f"{reference!r} matches several hashes: give more digits")
         if not found:
             names = dict.fromkeys(slot.name for slot in slots)
-            hint = did_you_mean(name, names, count=2, cutoff=0.5) if names else "none is there"
+            hint = (
+                did_you_mean(name, names, count=2, cutoff=0.5)
+                if names
+                else "nothing is; see `nverb install`"
+            )
             raise StoreError(
                 f"no {kind or 'bank or model'} {reference[:80]!r} is installed: {hint}"
             )
         if len({slot.kind for slot in found}) > 1:
             raise StoreError(
-                f"{name!r} is a bank and a model: say which by {' or '.join(s.reference for s in found)}"
+                f"{name!r} is a bank and a model: "
+                f"use {' or '.join(slot.reference for slot in found)}"
             )
         return found[0]
 
     def nearest(self, reference: str) -> Slot:
-        """As `find`, but where the very slot of a NAME@HASH is gone, another version of that name does. Raises StoreError."""
+        """As `find`, but for a missing NAME@HASH another slot of that name. Raises StoreError."""
         try:
             return self.find(reference)
         except StoreError:
@@ -197,10 +206,11 @@ class Store:
             return self.find(name)
 
     def with_hash(self, sha256: str) -> Slot | None:
+        """The slot of a complete SHA-256, or None."""
         return next((slot for slot in self.slots() if slot.sha256 == sha256), None)
 
     def _state(self, number: int) -> State:
-        """Raises FileNotFoundError where there is no such generation."""
+        """The state of a generation. Raises FileNotFoundError if it does not exist."""
         folder = self._generation(number)
         links = {name: os.readlink(folder / name) for name in os.listdir(folder)}
         slots = {}
@@ -219,6 +229,7 @@ class Store:
         return Slot(self._slots / name, kind, match["name"], match["sha256"])
 
     def number(self) -> int | None:
+        """The number of the active generation, or None."""
         with contextlib.suppress(OSError, ValueError):
             return int(os.path.basename(os.readlink(self._current)))
         return None
@@ -229,11 +240,14 @@ class Store:
     def _generation(self, number: int) -> Path:
         return self._generations / f"{number:06d}"
 
-    # What changes it. Called by the installer, which holds `changing()`. All raise OSError, and leave the old state then.
+    # Changing: by the installer, inside `changing()`. An OSError keeps the old state.
 
     @contextlib.contextmanager
     def changing(self) -> Iterator[None]:
-        """Makes the store's folders and holds its lock; others wait, readers do not. Cleans up after one that was killed."""
+        """Create the folders and hold the lock; writers wait, readers do not.
+
+        Removes what a killed installer left over.
+        """
         self.make()
         lock = os.open(self.root / ".lock", os.O_RDONLY | os.O_CREAT | os.O_CLOEXEC, 0o660)
         try:
@@ -248,12 +262,15 @@ class Store:
             os.close(lock)
 
     def make(self) -> None:
+        """Create the folders of the store."""
         for folder in (self.root, self._slots, self._generations, self.incoming):
             make_folder(folder)
 
     def add(self, part: Path, kind: str, name: str, sha256: str) -> Slot:
-        """Takes in a file of `incoming` that is whole, checked and synced. What is here already keeps its name, and is repaired if it
-        was damaged."""
+        """Move a complete, checked and synced file from `incoming` into `slots`.
+
+        A slot with this content keeps its name; its file is replaced, which repairs damage.
+        """
         slot = self.with_hash(sha256) or self._slot(f"{slot_name(name)}.{sha256}{KINDS[kind]}")
         assert slot is not None
         os.rename(part, slot.path)
@@ -261,7 +278,7 @@ class Store:
         return slot
 
     def switch(self, state: State) -> None:
-        """Puts a state in force. The `number` from before is what `take_back` needs."""
+        """Make a state active. To undo it, pass the earlier number() to take_back()."""
         number = max(self._numbers(), default=0) + 1
         fresh = self._generations / f".{number:06d}.new"
         make_folder(fresh)
@@ -275,16 +292,16 @@ class Store:
         self._point(number)
 
     def take_back(self, before: int | None) -> None:
-        """Undoes the last switch, which went wrong: the state before it is in force again, and the wrong one is forgotten."""
-        wrong = self.number()
+        """Undo the last switch: activate generation `before` again and remove the failed one."""
+        failed = self.number()
         if before is None:
             with contextlib.suppress(FileNotFoundError):
                 os.unlink(self._current)
             sync_folder(self.root)
         else:
             self._point(before)
-        if wrong is not None and wrong != before:
-            _remove_generation(self._generation(wrong))
+        if failed is not None and failed != before:
+            _remove_generation(self._generation(failed))
 
     def _point(self, number: int) -> None:
         link = self.root / ".current.new"
@@ -293,9 +310,9 @@ class Store:
         sync_folder(self.root)
 
     def before(self, kind: str) -> State:
-        """The state to roll back to: as now, but with the bank (or model) that was in use before this one, and playing it.
+        """The state to roll back to: the active one, but with the previous bank or model playing.
 
-        So a second rollback undoes the first. Raises StoreError when there was none.
+        A second rollback undoes the first. Raises StoreError if there was none.
         """
         now = self.current()
         for state in self.states():
@@ -306,10 +323,10 @@ class Store:
             if slot is not None:
                 return State(slots | {kind: slot}, kind)
             return State(slots, state.plays if state.plays in slots else "")
-        raise StoreError(f"no {kind} was in use before: there is nothing to roll back to")
+        raise StoreError(f"no {kind} was active before: there is nothing to roll back to")
 
     def remove(self, slot: Slot) -> None:
-        """Deletes a slot that is not in use, and the generations that name it. Raises StoreError for one that is."""
+        """Delete a slot and the generations that name it. Raises StoreError if it is in use."""
         if slot in self.current().slots.values():
             raise StoreError(f"{slot.reference} is in use: `nverb use` another one first")
         for number in self._numbers():
@@ -319,7 +336,10 @@ class Store:
         sync_folder(self._slots)
 
     def prune(self, wanted: Iterable[str], kept: int = KEPT_SLOTS) -> None:
-        """Deletes slots beyond the last `kept` in use of each kind, but none in `wanted` (references, as presets hold them)."""
+        """Delete slots, except the last `kept` active ones of each kind and those in `wanted`.
+
+        wanted: references from presets.
+        """
         keep: dict[str, set[Slot]] = {kind: set() for kind in KINDS}
         now = self.number()
         for place, number in enumerate(sorted(self._numbers(), key=lambda n: (n != now, -n))):
@@ -349,6 +369,7 @@ class Store:
 
 
 def _names(folder: Path) -> list[str]:
+    """The names in a folder; none if it does not exist."""
     try:
         return os.listdir(folder)
     except (FileNotFoundError, NotADirectoryError):
@@ -356,7 +377,7 @@ def _names(folder: Path) -> list[str]:
 
 
 def _remove_generation(folder: Path) -> None:
-    """Under a name that is none first: a half-removed generation is never read as one."""
+    """Rename a generation to a hidden name first, so that no reader sees it half removed."""
     gone = folder
     if not folder.name.startswith("."):
         gone = folder.with_name(f".{folder.name}.gone")
