@@ -23,7 +23,6 @@ import sys
 import time
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
 from device.controls import find, to_value
 from device.events import Action, Change, Notice
@@ -50,7 +49,7 @@ class Midi:
         self._fault = ""
         self._learning: str | None = None
         self._learn_until = 0.0
-        self._learnt: dict[str, Any] | None = None
+        self._learnt: dict[str, object] | None = None
         self._high: dict[int, int] = {}  # by CC 0..31: the upper seven bits last seen
         self._last = ""
 
@@ -162,14 +161,14 @@ class Midi:
         self._names = self._map.by_cc()
         self._high.clear()
 
-    def answer(self, request: Mapping[str, Any]) -> dict[str, Any]:
+    def answer(self, request: Mapping[str, object]) -> dict[str, object]:
         """The socket's requests about MIDI; see firmware_py.link.client. Raises ValueError, OSError: then nothing is changed."""
         if "learn" in request:
             self._learnt = None
             self._learning = None if request["learn"] is None else target(str(request["learn"]))
             self._learn_until = time.monotonic() + LEARN_S
         elif "assign" in request:
-            self._map.assign(str(request["assign"]), request["cc"])
+            self._map.assign(str(request["assign"]), request.get("cc"))
         elif "forget" in request:
             self._map.forget(None if request["forget"] is None else str(request["forget"]))
         elif "channel" in request:

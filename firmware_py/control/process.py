@@ -1,4 +1,4 @@
-"""The control process: opens board, rooms and inputs, and runs its one loop."""
+"""The control process: opens board, rooms and inputs, and runs its loop."""
 
 from __future__ import annotations
 
@@ -18,7 +18,8 @@ from firmware_py.base.notify import Notifier
 from firmware_py.base.paths import data_dir
 from firmware_py.base.signals import stop_signals
 from firmware_py.control.board_slot import BoardSlot
-from firmware_py.control.pedal import Control, say
+from firmware_py.control.pedal import Pedal, say
+from firmware_py.control.requests import Requests
 from firmware_py.control.server import Server
 from firmware_py.rooms.source import (
     BuiltInRooms,
@@ -30,11 +31,9 @@ from firmware_py.rooms.source import (
 from firmware_py.state import session as settings
 from firmware_py.state.store import Store
 
-PICTURE_S = 0.1
-
-
+REDRAW_S = 0.1
 SETTLE_S = 0.15
-"""In which the filters of the knobs find their positions."""
+"""The filters of the knobs reach the positions of the knobs within this time."""
 
 
 def run(
@@ -46,89 +45,143 @@ def run(
     midi: str = "off",
     osc: str = "off",
 ) -> int:
-    """Steers the pedal until SIGTERM, SIGINT or SIGHUP, or until its user quits at the keyboard; returns the exit status."""
+    """Run the pedal until SIGTERM, SIGINT or SIGHUP, or until the user quits at the keyboard.
+
+    profile: of the board, see device.profile. bank: overrides the session and the store. keys: show
+    a simulated board and take keys. script: moves of a simulated board's pots, see `read_script`.
+    midi, osc: see `Pedal.open_doors`. Returns the exit status.
+    """
     hold_freed_memory()
     guard, notifier = crashguard.CrashGuard("control"), Notifier()
     if guard.crash_loop:
-        why = f"the control process died {guard.deaths} times in a row"
-        say(f"{why}: starting safe")
-        crashguard.declare_safe_start(why)
-        if guard.deaths >= 2 * crashguard.CRASH_LOOP:
-            say("the board is left alone: steer by commands")
-            profile = "none"
-    if crashguard.safe_start_reason():
-        session = settings.Session(defaults(), defaults())
-        control = Control(session.values, BuiltInRooms(), "")
-    else:
-        session = settings.load_session(Store(data_dir()).number())
-        control = Control(session.values, *_open_rooms(bank, session.bank))
-        control.resume(session)
+        profile = _start_safe(guard, profile)
+    pedal, resumed = _open_pedal(bank)
     moves = read_script(script) if script else None
-    stop = False
-
-    def on_signal(_number: int, _frame: object) -> None:
-        nonlocal stop
-        stop = True
-
-    for number in stop_signals():
-        signal.signal(number, on_signal)
-    server = Server(control.answer)
+    stop = StopFlag()
+    server = Server(Requests(pedal).answer)
     slot = BoardSlot(profile, data_dir())
     try:
-        control.open_doors(midi, osc)
+        pedal.open_doors(midi, osc)
         with Keyboard() as keyboard:
-            settled = _settle(slot.board, control.values)
-            knobs_rule = not session.resumed and not control.play_startup()
-            if knobs_rule:
-                control.change(settled)
-            control.attach(slot.board, knobs_rule=knobs_rule)
+            _attach_first(pedal, slot.board, resumed)
             if moves and slot.board.simulation is not None:
                 slot.board.simulation.play(moves)
-            hands, front = _hands(slot.board) if keys else (None, None)
-            next_picture = 0.0
+            view = BoardView(slot.board, keyboard) if keys else None
             notifier.ready()
-            while not stop and not (hands and hands.done):
-                control.scan()
-                control.work()
+            while not stop.is_set and not (view and view.quit):
+                pedal.scan()
+                pedal.work()
                 notifier.ping()
                 guard.look()
                 server.serve(slot.board.scan_s)
-                now = time.monotonic()
-                if slot.refresh(now):
-                    _settle(slot.board, control.values)
-                    control.attach(slot.board)
-                    if front is not None:
-                        front.close()
-                        hands, front = _hands(slot.board)
-                if hands is not None and front is not None:
-                    hands.press(keyboard.read())
-                    if now > next_picture:
-                        next_picture = now + PICTURE_S
-                        front.draw(control.values, control.presets.describe())
-            if front is not None:
-                front.close()
+                if slot.refresh(time.monotonic()):
+                    settle(slot.board, pedal.values)
+                    pedal.attach(slot.board)
+                    if view is not None:
+                        view.attach(slot.board)
+                if view is not None:
+                    view.update(pedal)
+            if view is not None:
+                view.close()
     finally:
         slot.close()
-        control.close_doors()
+        pedal.close_doors()
         server.close()
-        control.save_session()
+        pedal.save_session()
     notifier.stopping()
     guard.stable()
     return 0
 
 
-def _hands(board: Board) -> tuple[Hands, Front] | tuple[None, None]:
-    """Keys and picture of a simulated board."""
-    if board.simulation is None:
-        return None, None
-    hands = Hands(board)
-    return hands, Front(board, hands)
+def _start_safe(guard: crashguard.CrashGuard, profile: str) -> str:
+    """Declare a safe start. Returns the profile to use: "none" if safe starts did not help."""
+    why = f"the control process died {guard.deaths} times in a row"
+    say(f"{why}: starting with the built-in rooms and the default controls")
+    crashguard.declare_safe_start(why)
+    if guard.deaths < 2 * crashguard.CRASH_LOOP:
+        return profile
+    say("starting without the board: use `nverb set` and `nverb preset` instead of its knobs")
+    return "none"
 
 
-def _settle(board: Board, values: dict[str, float]) -> dict[str, float]:
-    """Waits until the knobs' filters have found where they stand: the values there. No knob has been turned by that."""
+def _open_pedal(bank: Path | None) -> tuple[Pedal, bool]:
+    """The pedal, and whether it continues a session (False after power-on)."""
+    if crashguard.safe_start_reason():
+        session = settings.Session(defaults(), defaults())
+        return Pedal(session.values, BuiltInRooms(), ""), session.resumed
+    session = settings.load_session(Store(data_dir()).number())
+    pedal = Pedal(session.values, *_open_rooms(bank, session.bank))
+    pedal.resume(session)
+    return pedal, session.resumed
+
+
+def _attach_first(pedal: Pedal, board: Board, resumed: bool) -> None:
+    """Attach the board at start. After power-on without a startup preset, its knobs set their
+    controls."""
+    settled = settle(board, pedal.values)
+    knobs_rule = not resumed and not pedal.play_startup()
+    if knobs_rule:
+        pedal.change(settled)
+    pedal.attach(board, knobs_rule=knobs_rule)
+
+
+class StopFlag:
+    """`is_set` becomes true at the first stop signal."""
+
+    def __init__(self) -> None:
+        self.is_set = False
+        for number in stop_signals():
+            signal.signal(number, self._set)
+
+    def _set(self, _number: int, _frame: object) -> None:
+        self.is_set = True
+
+
+class BoardView:
+    """Keys and picture of a simulated board on the terminal; nothing for a real board."""
+
+    def __init__(self, board: Board, keyboard: Keyboard) -> None:
+        self._keyboard = keyboard
+        self._next_redraw = 0.0
+        self._open(board)
+
+    def _open(self, board: Board) -> None:
+        self._hands = Hands(board) if board.simulation is not None else None
+        self._front = Front(board, self._hands) if self._hands is not None else None
+
+    @property
+    def quit(self) -> bool:
+        """Whether the user has quit."""
+        return self._hands is not None and self._hands.done
+
+    def attach(self, board: Board) -> None:
+        """Show another board."""
+        if self._front is not None:
+            self._front.close()
+            self._open(board)
+
+    def update(self, pedal: Pedal) -> None:
+        """Apply the keys pressed since the last call, and redraw every REDRAW_S."""
+        if self._hands is None or self._front is None:
+            return
+        self._hands.press(self._keyboard.read())
+        now = time.monotonic()
+        if now > self._next_redraw:
+            self._next_redraw = now + REDRAW_S
+            self._front.draw(pedal.values, pedal.presets.describe())
+
+    def close(self) -> None:
+        if self._front is not None:
+            self._front.close()
+
+
+def settle(board: Board, values: dict[str, float]) -> dict[str, float]:
+    """Wait until the knobs' filters have settled, and return the values at their positions.
+
+    It does not count as a movement of a knob. Pots of a simulated board are set to `values` first.
+    """
     if board.simulation is not None:
-        for name in board.knobs:  # the simulated pots stand where the controls are
+        for name in board.knobs:
             board.simulation.stand_at(name, values[name])
     found = {}
     deadline = time.monotonic() + SETTLE_S
@@ -143,7 +196,10 @@ def _settle(board: Board, values: dict[str, float]) -> dict[str, float]:
 
 
 def read_script(path: Path) -> list[tuple[float, str, float]]:
-    """Moves of the simulated board's pots: lines of SECONDS CONTROL POSITION. Raises UserError naming the line."""
+    """Moves of a simulated board's pots: lines of SECONDS CONTROL POSITION (0..1).
+
+    Raises UserError with the line.
+    """
     moves = []
     for number, line in enumerate(path.read_text().splitlines(), 1):
         words = line.split("#")[0].split()
@@ -160,12 +216,15 @@ def read_script(path: Path) -> list[tuple[float, str, float]]:
 
 
 def _open_rooms(bank: Path | None, session_bank: str | None) -> tuple[RoomSource, str]:
-    """The bank asked for, else the session's, else the installed one. Only a bank that was asked for may fail."""
+    """The rooms of `bank`, else of the session, else of the store, and their reference.
+
+    Raises only if `bank` cannot be opened; the others fall back.
+    """
     if bank is not None:
         return find_source(bank), os.path.abspath(bank)
     if session_bank is not None:
         try:
             return rooms_named(session_bank), session_bank
         except (ValueError, OSError) as error:
-            say(f"{reason(error)}; playing the rooms that are installed")
+            say(f"{reason(error)}; playing the installed rooms instead")
     return installed_rooms(say)

@@ -1,40 +1,47 @@
-"""The control process' end of its socket."""
+"""The control socket: accepts clients, reads their requests, sends the answers."""
 
 from __future__ import annotations
 
 import os
 import selectors
 import socket
-from collections.abc import Callable
-from typing import Any
+from collections.abc import Callable, Mapping
 
-from dsp.errors import UserError
-from firmware_py.link import lines
-from firmware_py.link.client import socket_path
+from dsp.errors import InvalidValue, reason
+from firmware_py.link.client import MAX_LINE, socket_path
 
 MAX_CLIENTS = 16
+SEND_S = 0.05
 
 
-Handler = Callable[[dict[str, Any]], "dict[str, Any] | HandOver"]
+Request = Mapping[str, object]
+Answer = dict[str, object]
+"""JSON objects; firmware_py.link.client has the table."""
 
 
 class HandOver:
-    """An answer: from here on the connection belongs to what `start` starts. Raises OSError or UserError: then it does not."""
+    """An answer: the connection now belongs to what `start` starts, unless it raises OSError or
+    UserError."""
 
     def __init__(self, start: Callable[[socket.socket], object]) -> None:
         self.start = start
 
 
+Handler = Callable[[Request], Answer | HandOver]
+
+
 class Server:
-    """The control process's end: never blocks, bounds what it reads, drops clients that misbehave."""
+    """Answers clients without blocking. Bounds what it reads and drops clients that misbehave.
+
+    handler: its exception is the client's answer.
+    """
 
     def __init__(self, handler: Handler) -> None:
         self._handler = handler
         self._selector = selectors.DefaultSelector()
         self._path = socket_path()
-        self._path.unlink(
-            missing_ok=True
-        )  # a leftover: the control lock is ours, so nobody listens
+        # A leftover: this process holds the control lock, so no other process listens.
+        self._path.unlink(missing_ok=True)
         self._listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
         self._listener.bind(os.fspath(self._path))
         os.chmod(self._path, 0o660)
@@ -44,7 +51,7 @@ class Server:
         self._pending: dict[socket.socket, bytes] = {}
 
     def serve(self, timeout_s: float) -> None:
-        """Waits at most `timeout_s` for clients and answers what they asked."""
+        """Wait at most `timeout_s` for clients and answer their requests."""
         for key, _ in self._selector.select(timeout_s):
             if key.fileobj is self._listener:
                 self._accept()
@@ -66,7 +73,7 @@ class Server:
         if len(self._pending) >= MAX_CLIENTS:
             client.close()
             return
-        client.settimeout(0.05)  # a client that does not read its answer may not hold the pedal up
+        client.settimeout(SEND_S)  # bounds the delay by a client that does not read its answer
         self._pending[client] = b""
         self._selector.register(client, selectors.EVENT_READ)
 
@@ -90,7 +97,7 @@ class Server:
                 if isinstance(answer, HandOver):
                     self._hand_over(client, answer)
                     return
-                client.sendall(lines.encode(answer))
+                client.sendall(answer)
             except OSError:
                 self._drop(client)
                 return
@@ -99,17 +106,33 @@ class Server:
         client.setblocking(True)
         try:
             to.start(client)
-            answer: dict[str, Any] = {"ok": True}
-        except (UserError, OSError) as error:
-            answer = {"ok": False, "error": str(error)}
-        client.sendall(lines.encode(answer))
+            answer = _line({"ok": True})
+        except Exception as error:
+            answer = _refusal(error)
+        client.sendall(answer)
         self._drop(client)
 
-    def _answer(self, line: bytes) -> dict[str, Any] | HandOver:
+    def _answer(self, line: bytes) -> bytes | HandOver:
         try:
-            answer = self._handler(lines.decode(line))
-            return answer if isinstance(answer, HandOver) else {"ok": True} | answer
-        except (
-            Exception
-        ) as error:  # whatever it is: a request never ends the process that turns the knobs
-            return {"ok": False, "error": " ".join(str(error).split()) or type(error).__name__}
+            answer = self._handler(_parse(line))
+            return answer if isinstance(answer, HandOver) else _line({"ok": True} | answer)
+        except Exception as error:
+            return _refusal(error)
+
+
+def _parse(line: bytes) -> Request:
+    try:
+        request = json.loads(line)
+    except (ValueError, RecursionError) as error:
+        raise InvalidValue(f"the request is not valid JSON: {reason(error)}") from None
+    if not isinstance(request, dict):
+        raise InvalidValue("a request must be a JSON object")
+    return request
+
+
+def _line(answer: Answer) -> bytes:
+    return json.dumps(answer).encode() + b"\n"
+
+
+def _refusal(error: Exception) -> bytes:
+    return _line({"ok": False, "error": reason(error)})

@@ -16,7 +16,8 @@ import pytest
 
 from device.controls import defaults
 from firmware_py.cli import main
-from firmware_py.control.pedal import Control
+from firmware_py.control import report
+from firmware_py.control.pedal import Pedal
 from firmware_py.rooms.source import find_source
 from models import container, reference
 from models.decoder import Decoder
@@ -133,14 +134,14 @@ def test_commands_reject_unusable_model_and_change_nothing(
 
 
 @pytest.mark.parametrize("case", CASES)
-def test_control_keeps_its_room_after_unusable_model(case: str, good: Path, tmp_path: Path) -> None:
-    control = Control(defaults(), Decoder.open(good), str(good))
+def test_pedal_keeps_its_room_after_unusable_model(case: str, good: Path, tmp_path: Path) -> None:
+    pedal = Pedal(defaults(), Decoder.open(good), str(good))
     bad = tmp_path / "bad.nvmodel"
     bad.write_bytes(CASES[case][0](good.read_bytes()))
-    before = control.status()["room"]
+    before = report.status(pedal).room
     with pytest.raises(ValueError, match=r"bad\.nvmodel"):
-        control.use_bank(str(bad))
-    assert control.status()["room"] == before and before["bank"] == "dense"
+        pedal.use_bank(str(bad))
+    assert report.status(pedal).room == before and before.bank == "dense"
 
 
 def test_decode_rejects_network_of_wrong_shape(

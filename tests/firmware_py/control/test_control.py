@@ -16,16 +16,18 @@ from device.controls import CONTROLS, NOT_KEPT, defaults, find
 from device.events import Action, Change
 from device.profile import PACKAGED
 from dsp._engine import Meters
-from firmware_py.control import process
+from firmware_py.control import process, report
 from firmware_py.control.board_slot import BoardSlot
 from firmware_py.control.inputs import Event, Named, Program
 from firmware_py.control.leds import Lights
-from firmware_py.control.pedal import Control
+from firmware_py.control.pedal import Pedal
+from firmware_py.control.requests import Requests
 from firmware_py.link import mailbox
 from firmware_py.rooms.maker import RoomMaker
 from firmware_py.rooms.source import BuiltInRooms
 from firmware_py.state import session as settings
 from firmware_py.state.presets import PresetError, Presets
+from firmware_py.state.store import Store
 
 
 @pytest.fixture(autouse=True)
@@ -69,95 +71,96 @@ class ClockModule(Clock):
 @pytest.fixture
 def clock(monkeypatch: pytest.MonkeyPatch) -> ClockModule:
     clock = ClockModule()
-    for user in ("control.pedal", "control.process", "control.leds"):
+    for user in ("control.pedal", "control.room_feed", "control.process", "control.leds"):
         monkeypatch.setattr(f"firmware_py.{user}.time", clock)
     return clock
 
 
-class Pedal:
+class Rig:
+    """A pedal with a simulated board and one more input."""
+
     def __init__(self, clock: ClockModule) -> None:
         self.clock = clock
-        self.control = Control(defaults(), BuiltInRooms(), "")
+        self.pedal = Pedal(defaults(), BuiltInRooms(), "")
+        self.ask = Requests(self.pedal).answer
         self.board = Board.open("sim", clock=clock)
-        process._settle(self.board, self.control.values)
-        self.control.attach(self.board)
+        process.settle(self.board, self.pedal.values)
+        self.pedal.attach(self.board)
         self.door = FakeDoor()
-        self.control.doors.append(self.door)
+        self.pedal.doors.append(self.door)
 
     @property
     def values(self) -> dict[str, float]:
-        return self.control.values
+        return self.pedal.values
 
     def orders(self, *events: Event) -> None:
         self.door.waiting += events
-        self.control.scan()
+        self.pedal.scan()
 
     def scan_for(self, seconds: float) -> None:
         for _ in range(round(seconds / self.board.scan_s)):
             self.clock.sleep(self.board.scan_s)
-            self.control.scan()
+            self.pedal.scan()
 
 
 @pytest.fixture
-def pedal(clock: ClockModule) -> Iterator[Pedal]:
-    pedal = Pedal(clock)
-    yield pedal
-    pedal.board.close()
+def rig(clock: ClockModule) -> Iterator[Rig]:
+    rig = Rig(clock)
+    yield rig
+    rig.board.close()
 
 
 @pytest.mark.parametrize("name", [control.name for control in CONTROLS])
 def test_every_control_is_moved_by_commands_presets_and_doors_alike(
-    pedal: Pedal, folders: Path, name: str
+    rig: Rig, folders: Path, name: str
 ) -> None:
     row = find(name)
     low, high = row.minimum, row.maximum
-    pedal.control.answer({"do": "set", "values": {name: high}})
-    assert pedal.values[name] == high
-    pedal.orders(Change(name, low))
-    assert pedal.values[name] == low
+    rig.ask({"do": "set", "values": {name: high}})
+    assert rig.values[name] == high
+    rig.orders(Change(name, low))
+    assert rig.values[name] == low
     if name not in NOT_KEPT:
-        Presets(folders).save("high", pedal.values | {name: high})
-        assert pedal.control.answer({"do": "preset", "load": "high"}) == {"preset": "high"}
-        assert pedal.values[name] == high
-    if name in pedal.board.knobs:
-        pedal.control.set({name: low if row.default > (low + high) / 2 else high})
-        assert (
-            name in pedal.control.status()["board"]["apart"]
-        )  # the knob has to be turned there first
+        Presets(folders).save("high", rig.values | {name: high})
+        assert rig.ask({"do": "preset", "load": "high"}) == {"preset": "high"}
+        assert rig.values[name] == high
+    if name in rig.board.knobs:
+        rig.pedal.set({name: low if row.default > (low + high) / 2 else high})
+        assert name in report.status(rig.pedal).board.apart  # the knob has to be turned there first
 
 
 def test_presets_are_stepped_named_and_numbered(
-    pedal: Pedal, folders: Path, capsys: pytest.CaptureFixture[str]
+    rig: Rig, folders: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    pedal.orders(Action("preset next"))
+    rig.orders(Action("preset next"))
     assert "nverb preset save" in capsys.readouterr().err
     presets = Presets(folders)
     for number, name in enumerate(("a", "b", "c")):
-        presets.save(name, pedal.values | {"mix": 10.0 * number})
-    pedal.orders(Program(2))
-    assert (pedal.values["mix"], pedal.control.presets.describe()) == (20, "preset c")
-    pedal.orders(Action("preset next"))
-    assert (pedal.values["mix"], pedal.control.presets.current) == (0, "a")
-    pedal.orders(Action("preset previous"))
-    assert pedal.control.presets.current == "c"
-    pedal.orders(Named("b"), Change("mix", 11.0))
-    assert pedal.control.presets.describe() == "preset b (changed)"
-    pedal.orders(Program(9))
-    pedal.orders(Named("bb"))
+        presets.save(name, rig.values | {"mix": 10.0 * number})
+    rig.orders(Program(2))
+    assert (rig.values["mix"], rig.pedal.presets.describe()) == (20, "preset c")
+    rig.orders(Action("preset next"))
+    assert (rig.values["mix"], rig.pedal.presets.current) == (0, "a")
+    rig.orders(Action("preset previous"))
+    assert rig.pedal.presets.current == "c"
+    rig.orders(Named("b"), Change("mix", 11.0))
+    assert rig.pedal.presets.describe() == "preset b (changed)"
+    rig.orders(Program(9))
+    rig.orders(Named("bb"))
     errors = capsys.readouterr().err
     assert "program number 10" in errors and "did you mean b?" in errors
-    assert pedal.values["mix"] == 11
+    assert rig.values["mix"] == 11
 
 
 def test_who_scrolls_through_presets_hears_the_last_and_waits_for_none(
-    pedal: Pedal, folders: Path, capsys: pytest.CaptureFixture[str]
+    rig: Rig, folders: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """Also with controls moved and steps taken between. Those passed over are not looked at: their bank is gone, and nobody is told."""
     presets = Presets(folders)
-    presets.save("far", pedal.values | {"mix": 99.0}, "/nowhere/rooms.nvbank")
+    presets.save("far", rig.values | {"mix": 99.0}, "/nowhere/rooms.nvbank")
     for number, name in enumerate(("a", "b", "c")):
-        presets.save(name, pedal.values | {"mix": 10.0 * number})
-    pedal.orders(
+        presets.save(name, rig.values | {"mix": 10.0 * number})
+    rig.orders(
         Program(0),
         Change("gain", 5.0),
         Named("far"),
@@ -165,7 +168,7 @@ def test_who_scrolls_through_presets_hears_the_last_and_waits_for_none(
         Action("preset next"),
         Change("decay", 2.0),
     )
-    assert (pedal.control.presets.current, pedal.values["mix"], pedal.values["decay"]) == (
+    assert (rig.pedal.presets.current, rig.values["mix"], rig.values["decay"]) == (
         "b",
         10,
         2,
@@ -173,36 +176,36 @@ def test_who_scrolls_through_presets_hears_the_last_and_waits_for_none(
     assert not capsys.readouterr().err
 
 
-def test_a_footswitch_steps_through_presets(pedal: Pedal, folders: Path) -> None:
-    Presets(folders).save("a", pedal.values | {"mix": 77.0})
-    assert pedal.board.simulation is not None
-    pedal.board.simulation.press("preset next")
-    pedal.scan_for(0.2)
-    assert pedal.values["mix"] == 77
+def test_a_footswitch_steps_through_presets(rig: Rig, folders: Path) -> None:
+    Presets(folders).save("a", rig.values | {"mix": 77.0})
+    assert rig.board.simulation is not None
+    rig.board.simulation.press("preset next")
+    rig.scan_for(0.2)
+    assert rig.values["mix"] == 77
 
 
-def test_a_preset_whose_bank_is_gone_changes_nothing(pedal: Pedal, folders: Path, capsys) -> None:
-    Presets(folders).save("far", pedal.values | {"mix": 99.0}, "/nowhere/rooms.nvbank")
-    pedal.orders(Named("far"))
-    assert pedal.values["mix"] == find("mix").default
-    assert pedal.control.presets.current is None
+def test_a_preset_whose_bank_is_gone_changes_nothing(rig: Rig, folders: Path, capsys) -> None:
+    Presets(folders).save("far", rig.values | {"mix": 99.0}, "/nowhere/rooms.nvbank")
+    rig.orders(Named("far"))
+    assert rig.values["mix"] == find("mix").default
+    assert rig.pedal.presets.current is None
     assert "rooms.nvbank" in capsys.readouterr().err
-    assert not pedal.control.play_startup()
+    assert not rig.pedal.play_startup()
 
 
-def test_the_startup_preset_plays_when_there_was_no_session(pedal: Pedal, folders: Path) -> None:
+def test_the_startup_preset_plays_when_there_was_no_session(rig: Rig, folders: Path) -> None:
     presets = Presets(folders)
-    presets.save("first", pedal.values | {"mix": 12.0})
-    assert not pedal.control.play_startup()
+    presets.save("first", rig.values | {"mix": 12.0})
+    assert not rig.pedal.play_startup()
     presets.set_startup("first")
-    assert pedal.control.play_startup()
-    assert pedal.values["mix"] == 12
+    assert rig.pedal.play_startup()
+    assert rig.values["mix"] == 12
 
 
 def test_a_converter_that_comes_late_after_power_on_still_sets_its_controls(
     folders: Path, clock: ClockModule
 ) -> None:
-    pedal = Control(defaults(), BuiltInRooms(), "")
+    pedal = Pedal(defaults(), BuiltInRooms(), "")
     with Board.open("sim", clock=clock) as board:
         assert board.simulation is not None
         board.simulation.turn("x", 1.0)
@@ -216,28 +219,28 @@ def test_a_converter_that_comes_late_after_power_on_still_sets_its_controls(
     assert pedal.values["x"] == 9
 
 
-def test_the_bypass_switch_reaches_the_engine(pedal: Pedal) -> None:
-    port = port_of(pedal.control)
+def test_the_bypass_switch_reaches_the_engine(rig: Rig) -> None:
+    port = port_of(rig.pedal)
     assert port.params()["bypass"] == 0
-    pedal.board.simulation.press("bypass")
-    pedal.scan_for(0.1)
-    pedal.control.work()
+    rig.board.simulation.press("bypass")
+    rig.scan_for(0.1)
+    rig.pedal.work()
     assert port.params()["bypass"] == 1
-    pedal.scan_for(0.05)
-    assert not pedal.board.simulation.leds["on"].lit
+    rig.scan_for(0.05)
+    assert not rig.board.simulation.leds["on"].lit
 
 
-def test_taps_from_any_door_set_the_predelay(pedal: Pedal) -> None:
+def test_taps_from_any_door_set_the_predelay(rig: Rig) -> None:
     for _ in range(3):
-        pedal.orders(Action("tap"))
-        pedal.clock.sleep(0.06)
-    assert pedal.values["predelay"] == pytest.approx(60)
+        rig.orders(Action("tap"))
+        rig.clock.sleep(0.06)
+    assert rig.values["predelay"] == pytest.approx(60)
 
 
-def port_of(control: Control, block_frames: int = 128) -> object:
+def port_of(pedal: Pedal, block_frames: int = 128) -> object:
     port = mailbox.create(block_frames=block_frames, rate_hz=48000, max_taps=24000, inputs=2)
-    control._next_housekeeping = 0
-    control.work()
+    pedal._next_housekeeping = 0
+    pedal.work()
     return port
 
 
@@ -246,27 +249,27 @@ def fingerprint(**values: float) -> int:
 
 
 def test_frozen_the_room_holds_whatever_moves_the_knobs_and_whatever_dies(
-    pedal: Pedal, folders: Path
+    rig: Rig, folders: Path
 ) -> None:
-    control = pedal.control
-    port = port_of(control)
+    pedal = rig.pedal
+    port = port_of(pedal)
     assert port.newest_room() == fingerprint()
-    Presets(folders).save("other", pedal.values | {"x": 9.0, "mix": 5.0})
-    pedal.orders(Change("freeze", 1.0), Change("y", 2.0), Named("other"))
-    control.work()
+    Presets(folders).save("other", rig.values | {"x": 9.0, "mix": 5.0})
+    rig.orders(Change("freeze", 1.0), Change("y", 2.0), Named("other"))
+    pedal.work()
     assert port.newest_room() == fingerprint()
-    assert (pedal.values["x"], pedal.values["mix"]) == (9, 5)  # all but the room follows
-    port = port_of(control, block_frames=64)  # another audio process, another mailbox
+    assert (rig.values["x"], rig.values["mix"]) == (9, 5)  # all but the room follows
+    port = port_of(pedal, block_frames=64)  # another audio process, another mailbox
     assert port.newest_room() == fingerprint()
-    control.save_session()
-    session = settings.load_session(control._generation)
-    successor = Control(session.values, BuiltInRooms(), "")
+    pedal.save_session()
+    session = settings.load_session(Store(folders).number())
+    successor = Pedal(session.values, BuiltInRooms(), "")
     successor.resume(session)
     assert successor.presets.current == "other"
     port = port_of(successor, block_frames=256)
     assert port.newest_room() == fingerprint()
     successor.set({"freeze": 0.0})
-    successor._published = 0  # no crossfade is waited for: nothing plays here
+    successor.rooms.published_at = 0  # no crossfade is waited for: nothing plays here
     successor.work()
     assert port.newest_room() == fingerprint(x=9.0, y=4.5)
 
@@ -297,42 +300,40 @@ class FakePort:
     ],
 )
 def test_the_clip_light_and_the_peaks_of_status_see_the_same_samples(
-    pedal: Pedal, meters, clip: bool
+    rig: Rig, meters, clip: bool
 ) -> None:
-    port, lights = FakePort(pedal.clock), Lights()
+    port, lights = FakePort(rig.clock), Lights()
     port.now = port.now._replace(**meters)
-    lights.look(pedal.board, port, pedal.clock.now, room_fault=False)
-    pedal.scan_for(0.05)
-    assert pedal.board.simulation.leds["clip"].lit is clip
+    lights.look(rig.board, port, rig.clock.now, room_fault=False)
+    rig.scan_for(0.05)
+    assert rig.board.simulation.leds["clip"].lit is clip
     seen = lights.peaks(port.meters(take=True))
     assert seen.output_peak == meters.get("output_peak", (0.2, 0.3))
     assert lights.peaks(port.meters(take=True)).output_peak == (0.0, 0.0)
-    pedal.scan_for(0.4)
-    assert not pedal.board.simulation.leds["clip"].lit
+    rig.scan_for(0.4)
+    assert not rig.board.simulation.leds["clip"].lit
 
 
-def test_faults_of_others_reach_the_board(pedal: Pedal, monkeypatch: pytest.MonkeyPatch) -> None:
-    lights, port = Lights(), FakePort(pedal.clock)
+def test_faults_of_others_reach_the_board(rig: Rig, monkeypatch: pytest.MonkeyPatch) -> None:
+    lights, port = Lights(), FakePort(rig.clock)
     told: dict[str, bool] = {}
-    monkeypatch.setattr(
-        pedal.board, "set_fault", lambda kind, present: told.update({kind: present})
-    )
-    later = pedal.clock.now + 60
-    lights.look(pedal.board, port, later, room_fault=True)
+    monkeypatch.setattr(rig.board, "set_fault", lambda kind, present: told.update({kind: present}))
+    later = rig.clock.now + 60
+    lights.look(rig.board, port, later, room_fault=True)
     assert told == {"room": True, "storage": False, "audio": False}
     port.now = port.now._replace(heartbeat_ns=port.now.heartbeat_ns - 10**9)
     monkeypatch.setattr(os, "access", lambda *_: False)  # as on a card that has gone read-only
-    lights.look(pedal.board, port, later + 10, room_fault=False)
+    lights.look(rig.board, port, later + 10, room_fault=False)
     assert told == {"room": False, "storage": True, "audio": True}
-    lights.look(pedal.board, None, later + 11, room_fault=False)
+    lights.look(rig.board, None, later + 11, room_fault=False)
     assert told["audio"]
 
 
-def test_status_reports_board_faults_as_sentences_by_part(pedal: Pedal) -> None:
-    pedal.scan_for(1)
-    pedal.board.simulation.pots["y"].wire = "ground"
-    pedal.scan_for(1)
-    faults = json.loads(json.dumps(pedal.control.status()))["board"]["faults"]
+def test_status_reports_board_faults_as_sentences_by_part(rig: Rig) -> None:
+    rig.scan_for(1)
+    rig.board.simulation.pots["y"].wire = "ground"
+    rig.scan_for(1)
+    faults = json.loads(json.dumps(report.status(rig.pedal).json()))["board"]["faults"]
     assert list(faults) == ["knob y"]
     assert faults["knob y"].startswith("sim.toml, knob 3 (y), channel 2: ")
 
@@ -361,9 +362,9 @@ def test_a_profile_that_makes_no_sense_is_told_and_taken_once_it_is_mended(
     slot.close()
 
 
-def test_a_request_about_presets_that_makes_no_sense_is_refused(pedal: Pedal) -> None:
+def test_a_request_about_presets_that_makes_no_sense_is_refused(rig: Rig) -> None:
     for request in ({}, {"step": 7}, {"step": float("inf")}, {"load": None}):
         with pytest.raises(PresetError):
-            pedal.control.answer({"do": "preset"} | request)
+            rig.ask({"do": "preset"} | request)
     with pytest.raises(ValueError, match="--midi"):
-        pedal.control.answer({"do": "midi"})
+        rig.ask({"do": "midi"})

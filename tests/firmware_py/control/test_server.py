@@ -18,7 +18,8 @@ from hypothesis import strategies as st
 from waiting import HANG_S
 
 from device.controls import CONTROLS, defaults
-from firmware_py.control.pedal import Control
+from firmware_py.control.pedal import Pedal
+from firmware_py.control.requests import Requests
 from firmware_py.control.server import MAX_CLIENTS, Server
 from firmware_py.link.client import MAX_LINE, ask, socket_path
 from firmware_py.rooms.source import find_source
@@ -44,8 +45,8 @@ class Answering:
     """A control state behind a real socket, served in a thread."""
 
     def __init__(self, folder: Path) -> None:
-        self.control = Control(defaults(), find_source(), "")
-        self.server = Server(self.control.answer)
+        self.pedal = Pedal(defaults(), find_source(), "")
+        self.server = Server(Requests(self.pedal).answer)
         self._stop = False
         self._thread = threading.Thread(target=self._serve)
         self._thread.start()
@@ -98,14 +99,14 @@ def test_bytes(answering: Answering, line: bytes) -> None:
 @FUZZ
 @given(request=REQUESTS)
 def test_requests_of_its_own_words(answering: Answering, request: dict[str, Any]) -> None:
-    before = dict(answering.control.values)
+    before = dict(answering.pedal.values)
     answer = exchange(json.dumps(request).encode())
     assert answer is not None and isinstance(answer["ok"], bool)
     if not answer["ok"]:
         assert answer["error"] and "\n" not in answer["error"]
-        assert answering.control.values == before
+        assert answering.pedal.values == before
     for control in CONTROLS:
-        assert control.minimum <= answering.control.values[control.name] <= control.maximum
+        assert control.minimum <= answering.pedal.values[control.name] <= control.maximum
 
 
 @FUZZ
@@ -113,10 +114,10 @@ def test_requests_of_its_own_words(answering: Answering, request: dict[str, Any]
 def test_a_set_with_one_bad_value_sets_nothing(
     answering: Answering, values: dict[str, Any], good: float
 ) -> None:
-    before = dict(answering.control.values)
+    before = dict(answering.pedal.values)
     answer = exchange(json.dumps({"do": "set", "values": {"x": good} | values}).encode())
     assert answer is not None and answer["ok"] is False
-    assert answering.control.values == before
+    assert answering.pedal.values == before
 
 
 def test_deep_nesting_great_numbers_and_names_that_are_none(answering: Answering) -> None:

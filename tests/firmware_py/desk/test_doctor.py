@@ -19,7 +19,8 @@ from waiting import HANG_S
 
 from device.controls import defaults
 from firmware_py.base import boot, crashguard
-from firmware_py.control.pedal import Control
+from firmware_py.control.pedal import Pedal
+from firmware_py.control.requests import Requests
 from firmware_py.control.server import Server
 from firmware_py.desk import doctor
 from firmware_py.rooms.source import find_source
@@ -166,9 +167,9 @@ def test_a_missing_package_has_a_row_with_a_command_that_works_here(
 def test_osc_that_cannot_start_is_seen_in_status_and_doctor(folders: Path) -> None:
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as taken:
         taken.bind(("127.0.0.1", 0))
-        control = Control(defaults(), find_source(), None)
-        control.open_doors("off", f"127.0.0.1:{taken.getsockname()[1]}")
-        server, done = Server(control.answer), threading.Event()
+        pedal = Pedal(defaults(), find_source(), "")
+        pedal.open_doors("off", f"127.0.0.1:{taken.getsockname()[1]}")
+        server, done = Server(Requests(pedal).answer), threading.Event()
         thread = threading.Thread(
             target=lambda: [server.serve(0.02) for _ in iter(done.is_set, True)]
         )
@@ -179,7 +180,7 @@ def test_osc_that_cannot_start_is_seen_in_status_and_doctor(folders: Path) -> No
             done.set()
             thread.join()
             server.close()
-            control.close_doors()
+            pedal.close_doors()
     assert (
         row.state == "hint"
         and "cannot start" in row.found

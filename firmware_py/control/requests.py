@@ -1,0 +1,95 @@
+"""Answers the requests of the control socket; firmware_py.link.client has the table of them.
+
+The control process calls it, in its one thread.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+
+from device.controls import Control, check, find, parse
+from dsp.errors import InvalidValue
+from firmware_py.control import report
+from firmware_py.control.pedal import Pedal
+from firmware_py.control.server import Answer, HandOver, Request
+from firmware_py.control.store_keepers import StoreKeepers
+
+
+class Requests:
+    """The requests to one pedal. A request that raises has changed nothing."""
+
+    def __init__(self, pedal: Pedal) -> None:
+        self._pedal = pedal
+        self._store_keepers = StoreKeepers()
+        self._handlers: dict[str, Callable[[Request], Answer | HandOver]] = {
+            "set": self._set,
+            "get": self._get,
+            "bank": self._bank,
+            "store": lambda _: HandOver(self._store_keepers.start),
+            "reload": self._reload,
+            "preset": lambda request: {"preset": pedal.presets.answer(request)},
+            "midi": self._midi,
+            "status": lambda _: {"status": report.status(pedal).json()},
+        }
+
+    def answer(self, request: Request) -> Answer | HandOver:
+        """The answer to one request. Raises UserError or OSError if it is refused."""
+        wanted = request.get("do")
+        handler = self._handlers.get(wanted) if isinstance(wanted, str) else None
+        if handler is None:
+            known = ", ".join(self._handlers)
+            raise InvalidValue(f"unknown request {repr(wanted)[:80]}: use one of {known}")
+        return handler(request)
+
+    def _set(self, request: Request) -> Answer:
+        wanted = request.get("values")
+        if not isinstance(wanted, dict) or not wanted:
+            raise InvalidValue('"values" must be an object of names and values')
+        values = {}
+        for name, value in wanted.items():
+            control = find(name)
+            values[control.name] = _value(control, value)
+        self._pedal.set(values)
+        return {"values": values}
+
+    def _get(self, request: Request) -> Answer:
+        values = self._pedal.values
+        names = request.get("names") or list(values)
+        if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
+            raise InvalidValue('"names" must be a list of names')
+        return {"values": {name: values[find(name).name] for name in names}}
+
+    def _bank(self, request: Request) -> Answer:
+        if "path" not in request:
+            raise InvalidValue('"bank" needs "path"')
+        path = str(request["path"])
+        try:
+            valid = b"\0" not in os.fsencode(path)
+        except UnicodeEncodeError:
+            valid = False
+        if not valid:
+            raise InvalidValue(f"{path[:80]!r} is not a path")
+        self._pedal.use_bank(path)
+        return {"bank": self._pedal.rooms.source.name}
+
+    def _reload(self, _: Request) -> Answer:
+        self._pedal.reload()
+        return {"bank": self._pedal.rooms.source.name, "path": self._pedal.bank}
+
+    def _midi(self, request: Request) -> Answer:
+        if self._pedal.midi is None:
+            raise InvalidValue("MIDI is off: start the pedal with --midi alsa or --midi jack")
+        return {"midi": self._pedal.midi.answer(request)}
+
+
+def _value(control: Control, value: object) -> float:
+    """The value of a control from JSON: a number, or text such as "2 kHz"."""
+    if isinstance(value, str):
+        return parse(control, value)
+    if not isinstance(value, int | float):
+        raise InvalidValue(f"{control.name}: write a number or text, not {repr(value)[:40]}")
+    try:
+        return check(control, float(value))
+    except OverflowError:
+        raise InvalidValue(f"{control.name}: the number is too large") from None

@@ -1,0 +1,89 @@
+"""Makes the room that the controls describe and writes it to the mailbox. Control process."""
+
+from __future__ import annotations
+
+import time
+
+from dsp._engine import Port
+from dsp.errors import reason
+from firmware_py.base import log
+from firmware_py.rooms.maker import RoomMaker
+from firmware_py.rooms.source import RoomSource
+
+TRIAL_RATE_HZ = TRIAL_TAPS = 48_000
+
+
+class RoomFeed:
+    """The rooms in use, and the one that plays.
+
+    While `freeze` is on the room stays as it is. When it is turned off the room of the controls
+    follows.
+    """
+
+    def __init__(self, source: RoomSource, reference: str, values: dict[str, float]) -> None:
+        self.source, self.reference = source, reference
+        self.sounding = dict(values)
+        """The values of the room that plays: while `freeze` is on, those from before."""
+        self.stale = True
+        """The room of the controls is not the one that plays."""
+        self.fault = ""
+        """Why the last room could not be made; "" if it could."""
+        self.made_in_ms = 0.0
+        self.published_at = 0.0  # time.monotonic
+        self._maker: RoomMaker | None = None
+        self._lost = True  # the audio process has no room
+        self._serial = 0  # of the last room in this mailbox
+
+    def use(self, source: RoomSource, reference: str, maker: RoomMaker | None = None) -> None:
+        self.source, self.reference, self._maker = source, reference, maker
+        self.stale = True
+
+    def use_tested(self, source: RoomSource, reference: str, values: dict[str, float]) -> None:
+        """Use other rooms if the room of `values` can be made. Raises ValueError or OSError."""
+        maker = self._maker.of(source) if self._maker else None
+        (maker or RoomMaker(source, TRIAL_RATE_HZ, TRIAL_TAPS)).ir(values)
+        self.use(source, reference, maker)
+
+    def audio_restarted(self) -> None:
+        """There is a new mailbox, without a room and maybe at another rate."""
+        self._maker = None
+        self._serial = 0
+        self.stale = self._lost = True
+
+    def prepare(self) -> None:
+        """Use idle time for work that later rooms need. Does nothing while a room is due."""
+        if self._maker is not None and not self.stale:
+            self._maker.prepare()
+
+    def work(self, port: Port, values: dict[str, float], now: float) -> None:
+        """Make the room of `values` if it is due. now: time.monotonic().
+
+        A room that waits for the end of a crossfade is not replaced at each turn of a knob. The
+        next one is made when it has started to play, from the values of that moment.
+        """
+        if not self.stale or (values["freeze"] and not self._lost):
+            return
+        timeout_s = 2 * values["fade"] / 1000 + 0.5
+        if port.meters().playing_serial >= self._serial or now - self.published_at > timeout_s:
+            self._publish(port, values, now)
+
+    def _publish(self, port: Port, values: dict[str, float], now: float) -> None:
+        begun = time.perf_counter()
+        frozen = bool(values["freeze"])  # a new audio process gets the frozen room again
+        wanted = self.sounding if frozen else values
+        try:
+            if self._maker is None:
+                self._maker = RoomMaker(self.source, port.rate_hz, port.max_taps, port.inputs)
+                begun = time.perf_counter()
+            fingerprint = self._maker.fingerprint(wanted)
+            if fingerprint != port.newest_room():  # else the previous control process wrote it
+                self._serial = port.load_ir(self._maker.ir(wanted), fingerprint)
+            self.sounding = dict(wanted)
+            self.fault = ""
+        except (ValueError, OSError, MemoryError) as error:
+            if str(error) != self.fault:
+                self.fault = str(error)
+                log.say("control", f"cannot make this room, the last one plays on: {reason(error)}")
+        self.stale, self._lost = frozen, False
+        self.published_at = now
+        self.made_in_ms = 1000 * (time.perf_counter() - begun)
