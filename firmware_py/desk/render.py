@@ -19,7 +19,8 @@ from dsp.errors import UserError
 from dsp.graph import OfflineGraph
 from dsp.shaping import Shape
 from firmware_py.link.params import engine_params
-from firmware_py.rooms.maker import RoomMaker, shape_of
+from firmware_py.rooms.maker import RoomMaker
+from firmware_py.rooms.renderer import shape_of
 from firmware_py.rooms.source import find_source
 
 Floats = NDArray[np.float32]

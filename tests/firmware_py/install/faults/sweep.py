@@ -238,9 +238,9 @@ def keep_preset(data: Path, mix: float) -> None:
 def hurry(bench: Bench) -> None:
     """What a trial computes is shared by all forks, and it makes one room: it changes no file, so that no fault can meet it."""
     from firmware_py.install import trial
-    from firmware_py.rooms import maker
+    from firmware_py.rooms import renderer
 
-    maker.Synthesiser = functools.cache(maker.Synthesiser)  # type: ignore[misc,assignment]
+    renderer.Synthesiser = functools.cache(renderer.Synthesiser)  # type: ignore[misc,assignment]
     check = trial.check
     trial.check = lambda path, *, rooms=(), whole=True: check(
         path, rooms=((4.5, 4.5, 4.5),), whole=whole

@@ -1,0 +1,166 @@
+"""The kinds of rooms: one class for each, which renders the IR for the values of the controls."""
+
+from __future__ import annotations
+
+import math
+from abc import ABC, abstractmethod
+from typing import Protocol, runtime_checkable
+
+from bank.format import Bank, Point
+from bank.recording import at_rate, weights_at
+from bank.stepped import SteppedBank
+from dsp.energymap import EnergyMap
+from dsp.recorded import RecordedRoom, recording_grid
+from dsp.synthesis import normalise
+from firmware_py.rooms.renderer import Renderer
+from firmware_py.rooms.source import COLOURS, Floats, RoomSource
+from models.latent import KNOB_STEPS, LATENT_HIGH, LATENT_LOW
+
+PLACE_RADIUS = 0.25
+"""In a bank of rooms and recordings a recording plays within this distance of its place, in latent
+units."""
+
+
+def latent(knob: float) -> float:
+    """The latent coordinate of a knob value 0..9: -2 + 4 k / 9, as in the plug-in, also between its
+    ten steps."""
+    return LATENT_LOW + (LATENT_HIGH - LATENT_LOW) * knob / KNOB_STEPS
+
+
+def _point(values: dict[str, float]) -> Point:
+    return latent(values["x"]), latent(values["y"]), latent(values["z"])
+
+
+class Rooms(ABC):
+    """The rooms of one source for one engine."""
+
+    @abstractmethod
+    def render(self, values: dict[str, float]) -> Floats:
+        """The IR for the values of the controls, float32 (1, 2 or 4 channels, taps).
+
+        Raises what reading the source raises.
+        """
+
+    def distinct(self, values: dict[str, float]) -> dict[str, float]:
+        """The values, changed to be equal for equal rooms."""
+        return values
+
+
+class MappedRooms(Rooms):
+    """An energy map at every point: a bank of rooms, the built-in rooms."""
+
+    def __init__(self, source: RoomSource, renderer: Renderer) -> None:
+        self._source, self._renderer = source, renderer
+
+    def render(self, values: dict[str, float]) -> Floats:
+        return self._renderer.from_map(self._source.energy_map(*_point(values)), values)
+
+
+@runtime_checkable
+class ColouredSource(Protocol):
+    """A decoder: its energy maps also depend on the colours."""
+
+    @property
+    def colours(self) -> int: ...
+
+    def energy_map(self, x: float, y: float, z: float, colour: list[float]) -> EnergyMap: ...
+
+
+class ColouredRooms(Rooms):
+    """An energy map at every point and for all colours: a decoder."""
+
+    def __init__(self, source: ColouredSource, renderer: Renderer) -> None:
+        self._source, self._renderer = source, renderer
+
+    def render(self, values: dict[str, float]) -> Floats:
+        colour = [values[name] for name in COLOURS]
+        return self._renderer.from_map(self._source.energy_map(*_point(values), colour), values)
+
+
+class Recordings:
+    """The recordings of a bank, split into bands when they are first needed."""
+
+    def __init__(self, bank: Bank, rate_hz: int) -> None:
+        self._waveforms, self._rate_hz = bank.waveforms, rate_hz
+        # One grid for all, so that maps can be interpolated cell by cell.
+        self._grid = recording_grid(max(w.samples.shape[1] / w.rate_hz for w in self._waveforms))
+        self._rooms: dict[int, RecordedRoom] = {}
+
+    def weights(self, point: Point) -> list[tuple[float, int]]:
+        """Weights and numbers of the recordings at a point, greatest weight first."""
+        return weights_at([w.at for w in self._waveforms], point)
+
+    def distance(self, number: int, point: Point) -> float:
+        return math.dist(self._waveforms[number].at, point)
+
+    def load(self, weights: list[tuple[float, int]]) -> list[tuple[float, RecordedRoom]]:
+        """The recordings of these weights. One more stays in memory, for a knob that turns back."""
+        used = {i for _, i in weights}
+        spare = [i for i in self._rooms if i not in used]
+        for i in spare[:-1]:
+            del self._rooms[i]
+        return [(weight, self._room(i)) for weight, i in weights]
+
+    def _room(self, number: int) -> RecordedRoom:
+        if number not in self._rooms:
+            waveform = self._waveforms[number]
+            samples = normalise(at_rate(waveform.samples, waveform.rate_hz, self._rate_hz))
+            self._rooms[number] = RecordedRoom(samples, self._rate_hz, grid=self._grid)
+        return self._rooms[number]
+
+
+class RecordedRooms(Rooms):
+    """A bank of recordings: at every point an interpolation between the nearest two."""
+
+    def __init__(self, bank: Bank, renderer: Renderer) -> None:
+        self._recordings, self._renderer = Recordings(bank, renderer.rate_hz), renderer
+
+    def render(self, values: dict[str, float]) -> Floats:
+        parts = self._recordings.load(self._recordings.weights(_point(values)))
+        return self._renderer.from_recordings(parts, values)
+
+
+class MixedRooms(Rooms):
+    """A bank of rooms and recordings: a recording near its place, elsewhere an energy map."""
+
+    def __init__(self, bank: Bank, renderer: Renderer) -> None:
+        self._mapped = MappedRooms(bank, renderer)
+        self._recordings, self._renderer = Recordings(bank, renderer.rate_hz), renderer
+
+    def render(self, values: dict[str, float]) -> Floats:
+        point = _point(values)
+        _, nearest = self._recordings.weights(point)[0]
+        near = self._recordings.distance(nearest, point) <= PLACE_RADIUS
+        parts = self._recordings.load([(1.0, nearest)] if near else [])
+        return (
+            self._renderer.from_recordings(parts, values) if near else self._mapped.render(values)
+        )
+
+
+class SteppedRooms(Rooms):
+    """The plug-in's bank, played like the plug-in: see `bank.stepped`."""
+
+    def __init__(self, bank: Bank, renderer: Renderer) -> None:
+        self._bank, self._renderer = SteppedBank(bank, renderer.rate_hz), renderer
+
+    def render(self, values: dict[str, float]) -> Floats:
+        resampling = values["resampling"] >= 0.5
+        ir = self._bank.ir(values["x"], values["y"], values["z"], values["width"], resampling)
+        return self._renderer.from_samples(ir, values | {"width": 1.0})
+
+    def distinct(self, values: dict[str, float]) -> dict[str, float]:
+        """Between two steps the room is the same."""
+        left, right = self._bank.pair(values["x"], values["y"], values["z"], values["width"])
+        return values | {"x": left, "y": right, "z": 0, "width": 0}
+
+
+def rooms_of(source: RoomSource, renderer: Renderer) -> Rooms:
+    """The rooms of a source. A new kind of source is a new class and a line here."""
+    if isinstance(source, Bank):
+        if source.interleaved:
+            return SteppedRooms(source, renderer)
+        if source.waveforms:
+            return (MixedRooms if source.steps else RecordedRooms)(source, renderer)
+    elif isinstance(source, ColouredSource):
+        return ColouredRooms(source, renderer)
+    return MappedRooms(source, renderer)

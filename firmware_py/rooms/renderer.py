@@ -1,0 +1,99 @@
+"""Renders IRs under the controls, from energy maps, recordings or samples."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+
+from dsp.energymap import EnergyMap, Grid
+from dsp.recorded import RecordedRoom, recording_grid
+from dsp.recorded import render as render_recorded
+from dsp.shaping import Shape, backwards, cut, shape_map
+from dsp.synthesis import Synthesiser, normalise
+from firmware_py.rooms.source import Floats
+
+SYNTHESISERS = 2
+"""Synthesisers that are kept; each holds some MB of carriers."""
+
+
+def shape_of(values: dict[str, float]) -> Shape:
+    """The shape that the values of the controls describe."""
+    return Shape(
+        decay=values["decay"],
+        size=values["size"],
+        tilt_db=values["tilt"],
+        early_late_db=values["early_late"],
+        attack_s=values["attack"] / 1000,
+        reverse=values["reverse"] >= 0.5,
+    )
+
+
+class Renderer:
+    """Renders IRs for one engine. All IRs are float32 (1, 2 or 4 channels, taps)."""
+
+    def __init__(self, rate_hz: int, max_taps: int, inputs: int = 2) -> None:
+        """`inputs`: of the engine; for one input a recording of four channels is mixed to two."""
+        self.rate_hz, self.max_taps, self.inputs = rate_hz, max_taps, inputs
+        self._synthesisers: dict[tuple[Grid, int], Synthesiser] = {}
+
+    def prepare(self) -> None:
+        """Do a part of the work that later rooms need. Call it in idle time."""
+        any(synthesiser.prepare() for synthesiser in self._synthesisers.values())
+
+    def from_map(self, room: EnergyMap, values: dict[str, float]) -> Floats:
+        """The IR of an energy map."""
+        room = shape_map(room, shape_of(values), self._longest_s)
+        return self._finish(self._synthesiser(room.grid)(room, values["width"]), values)
+
+    def from_recordings(
+        self, parts: list[tuple[float, RecordedRoom]], values: dict[str, float]
+    ) -> Floats:
+        """The IR of recordings, interpolated by their weights, at the level of every room."""
+        return self._finish(self._interpolate(parts, values), values)
+
+    def from_samples(self, samples: Floats, values: dict[str, float]) -> Floats:
+        """The IR of samples at the engine's rate, with the energy of the samples.
+
+        At the defaults of the controls it is the samples themselves.
+        """
+        if shape_of(values).leaves_map and values["width"] == 1:
+            return self._finish(samples, values)
+        seconds = samples.shape[1] / self.rate_hz
+        room = RecordedRoom(samples, self.rate_hz, grid=recording_grid(seconds))
+        ir = self.from_recordings([(1.0, room)], values)
+        gain = math.sqrt(_energy(samples) / max(_energy(ir), 1e-30))
+        return np.asarray(ir * np.float32(gain))
+
+    @property
+    def _longest_s(self) -> float:
+        return self.max_taps / self.rate_hz
+
+    def _interpolate(
+        self, parts: list[tuple[float, RecordedRoom]], values: dict[str, float]
+    ) -> Floats:
+        shape = shape_of(values)
+        ir = render_recorded(parts, shape, values["width"], self._synthesiser, self._longest_s)
+        if len(ir) == 4 and self.inputs == 1:  # the one input feeds both sides
+            ir = normalise(ir[:2] + ir[2:])
+        return ir
+
+    def _finish(self, ir: Floats, values: dict[str, float]) -> Floats:
+        ir = cut(ir, self.max_taps, self.rate_hz)
+        if values["reverse"] >= 0.5:
+            ir = backwards(ir, self.rate_hz)
+        return np.ascontiguousarray(ir)
+
+    def _synthesiser(self, grid: Grid, seed: int = 1) -> Synthesiser:
+        """The synthesiser of a grid. Plug-in rooms and long rooms have grids of their own."""
+        key = (grid, seed)
+        synthesiser = self._synthesisers.pop(key, None) or Synthesiser(self.rate_hz, grid, seed)
+        self._synthesisers[key] = synthesiser
+        while len(self._synthesisers) > SYNTHESISERS:
+            del self._synthesisers[next(iter(self._synthesisers))]
+        return synthesiser
+
+
+def _energy(ir: Floats) -> float:
+    """The energy of each input."""
+    return float(np.einsum("ct,ct->", ir, ir, dtype=np.float64)) / min(len(ir), 2)
