@@ -1,4 +1,4 @@
-"""The doors through which orders come besides the board and the socket: MIDI, OSC. The control process polls each of them."""
+"""The inputs besides the board and the socket: MIDI and OSC. The control process polls them."""
 
 from __future__ import annotations
 
@@ -8,25 +8,25 @@ from device.events import Action, Change, Notice
 
 
 class Program(NamedTuple):
-    """A preset is asked for by its place in the list, from 0: MIDI's program change."""
+    """A request for a preset by its position, from 0: a MIDI program change."""
 
     number: int
 
 
-class Named(NamedTuple):
-    """A preset is asked for by its name."""
+class PresetName(NamedTuple):
+    """A request for a preset by name."""
 
     name: str
 
 
-Event = Change | Action | Notice | Program | Named
+Event = Change | Action | Notice | Program | PresetName
 
 
-class Door(Protocol):
-    """Control process, its one thread. Nothing here waits."""
+class Input(Protocol):
+    """Called by the control process in its one thread. No method blocks."""
 
     def poll(self) -> list[Event]:
-        """What has come since the last call, oldest first. Whatever comes from outside is checked here."""
+        """The events since the last call, oldest first. Values are checked."""
 
     def describe(self) -> str:
         """One line for `nverb status`."""
@@ -34,8 +34,8 @@ class Door(Protocol):
     def close(self) -> None: ...
 
 
-class Shut:
-    """A door that could not be opened, and why."""
+class UnavailableInput:
+    """An input that could not be opened. `nverb status` shows the reason."""
 
     def __init__(self, name: str, reason: str) -> None:
         self._name, self._reason = name, reason

@@ -1,4 +1,4 @@
-"""What the LEDs of the board show of the sound: clipping, and faults that the board itself cannot see. Control process."""
+"""Shows clipping, and faults outside the board, on the LEDs of the board. Control process."""
 
 from __future__ import annotations
 
@@ -13,14 +13,19 @@ if TYPE_CHECKING:
     from dsp._engine import Meters, Port
 
 FULL_SCALE = 0.999
-"""A peak from here on has met the converter's end."""
-SILENT_S, START_S = 0.5, 10.0
+"""Peaks from here on count as clipping of the converter."""
+SILENT_S = 0.5
+"""Without a heartbeat for this long the audio process counts as silent."""
+START_S = 10.0
+"""Silence in this time after start is no fault."""
 STORAGE_S = 5.0
 SPARE_BYTES = 1 << 20
+"""With less free space the storage is faulty: a preset may need this much."""
 
 
-class Lights:
-    """`look` drives the board's lights; `peaks` gives what `nverb status` shows, for the meters' peaks are there only once."""
+class Leds:
+    """Drives the LEDs with `update`. Reading the meters resets their peaks, so `peaks` keeps them
+    for `nverb status`."""
 
     def __init__(self) -> None:
         self._limited = 0
@@ -29,8 +34,8 @@ class Lights:
         self._next_storage = 0.0
         self._storage_fault = False
 
-    def look(self, board: Board, port: Port | None, now: float, *, room_fault: bool) -> None:
-        """Every 50 ms or so. now: time.monotonic()."""
+    def update(self, board: Board, port: Port | None, now: float, *, room_fault: bool) -> None:
+        """Called about every 50 ms. `port`: None without an audio process. now: time.monotonic()."""
         board.set_fault("room", room_fault)
         board.set_fault("storage", self._storage(now))
         if port is None:
@@ -45,7 +50,7 @@ class Lights:
         self._hold(meters)
 
     def peaks(self, meters: Meters) -> Meters:
-        """These meters (taken just now) with the peaks since the last call of this."""
+        """The meters, taken just now, with the peaks since the last call of `peaks`."""
         self._hold(meters)
         held, self._held = self._held or meters, None
         return meters._replace(
@@ -61,7 +66,7 @@ class Lights:
         )
 
     def _storage(self, now: float) -> bool:
-        """Whether the data folder cannot take a preset: read-only, or full."""
+        """Whether the data folder cannot store a preset: it is read-only or full."""
         if now >= self._next_storage:
             self._next_storage = now + STORAGE_S
             try:

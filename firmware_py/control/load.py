@@ -14,8 +14,8 @@ class Load:
         self._at = 0.0
         self._blocks = self._busy_ns = 0
 
-    def look(self, port: Port, now: float) -> None:
-        """Update `mean`, at most once a second. now: time.monotonic()."""
+    def update(self, port: Port, now: float) -> None:
+        """Compute `mean`, at most once a second. now: time.monotonic()."""
         if now - self._at < 1:
             return
         meters = port.meters()

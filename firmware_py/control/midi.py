@@ -36,7 +36,7 @@ RESTART_S = 2.0
 
 
 class Midi:
-    """The door (see firmware_py.control.inputs). api: "alsa" or "jack"."""
+    """An Input (see firmware_py.control.inputs). api: "alsa" or "jack"."""
 
     def __init__(self, api: str, folder: Path) -> None:
         self._api = api

@@ -19,7 +19,7 @@ import time
 from device.controls import check, find, parse, to_value
 from device.events import Action, Change, Notice
 from dsp.errors import UserError
-from firmware_py.control.inputs import Event, Named, Program
+from firmware_py.control.inputs import Event, PresetName, Program
 from models.packages import how_to_install
 
 MAX_BYTES = 4096
@@ -29,7 +29,7 @@ TELL_S = 1.0
 
 
 class Osc:
-    """The door (see firmware_py.control.inputs). where: PORT or ADDRESS:PORT. Raises UserError: no package, a bad or taken port."""
+    """An Input (see firmware_py.control.inputs). where: PORT or ADDRESS:PORT. Raises UserError: no package, a bad or taken port."""
 
     def __init__(self, where: str) -> None:
         try:
@@ -100,7 +100,7 @@ class Osc:
                 return Change(control.name, to_value(control, float(value)))
             case ["", "nverb", "preset"]:
                 value = _one(address, values)
-                return Named(value) if isinstance(value, str) else Program(int(value) - 1)
+                return PresetName(value) if isinstance(value, str) else Program(int(value) - 1)
             case ["", "nverb", "preset", "next" | "previous" as way]:
                 return Action(f"preset {way}") if not values or values[0] else None
             case ["", "nverb", "tap"]:

@@ -15,8 +15,8 @@ from device.events import Action, Change, Notice
 from dsp.errors import UserError, reason
 from firmware_py.base import boot, crashguard, log
 from firmware_py.base.paths import data_dir
-from firmware_py.control.inputs import Door, Event, Named, Program, Shut
-from firmware_py.control.leds import Lights
+from firmware_py.control.inputs import Event, Input, PresetName, Program, UnavailableInput
+from firmware_py.control.leds import Leds
 from firmware_py.control.load import Load
 from firmware_py.control.midi import Midi
 from firmware_py.control.preset_player import PresetPlayer
@@ -45,12 +45,12 @@ class Pedal:
         self.rooms = RoomFeed(source, bank, values)
         self.presets = PresetPlayer(Presets(data_dir()), self)
         self.board: Board | None = None
-        self.doors: list[Door] = []
+        self.inputs: list[Input] = []
         """MIDI and OSC."""
         self.midi: Midi | None = None
         self.mailbox = Mailbox()
         self.load = Load()
-        self.lights = Lights()
+        self.leds = Leds()
         self.started = time.monotonic()
         self._generation = Store(data_dir()).number()
         self._parameters_stale = self._session_stale = True
@@ -78,26 +78,26 @@ class Pedal:
             if not (knobs_rule and board.is_unread(name)):
                 board.control_moved(name, value)
 
-    def open_doors(self, midi: str, osc: str) -> None:
+    def open_inputs(self, midi: str, osc: str) -> None:
         """Open MIDI ("alsa", "jack" or "off") and OSC (a port or "off").
 
         An input that cannot be opened is logged, and the pedal runs without it.
         """
         if midi != "off":
             self.midi = Midi(midi, data_dir())
-            self.doors.append(self.midi)
+            self.inputs.append(self.midi)
         if osc != "off":
             from firmware_py.control.osc import Osc
 
             try:
-                self.doors.append(Osc(osc))
+                self.inputs.append(Osc(osc))
             except UserError as error:
-                self.doors.append(Shut("OSC", reason(error)))
+                self.inputs.append(UnavailableInput("OSC", reason(error)))
                 say(reason(error))
 
-    def close_doors(self) -> None:
-        for door in self.doors:
-            door.close()
+    def close_inputs(self) -> None:
+        for each in self.inputs:
+            each.close()
 
     def play_startup(self) -> bool:
         """Play the startup preset. False if there is none, or if it cannot be played (logged)."""
@@ -117,8 +117,8 @@ class Pedal:
             else:
                 self._apply(event)
         self.change(moved)
-        for door in self.doors:
-            for other in _without_skipped_presets(door.poll()):
+        for each in self.inputs:
+            for other in _without_skipped_presets(each.poll()):
                 self._apply(other)
 
     def _apply(self, event: Event) -> None:
@@ -136,7 +136,7 @@ class Pedal:
                     self.presets.step(1 if name == "preset next" else -1)
                 case Program(number):
                     self.presets.play_number(number)
-                case Named(name):
+                case PresetName(name):
                     self.presets.play_name(name)
                 case Notice(text):
                     say(text)
@@ -216,14 +216,14 @@ class Pedal:
                 self.start_safe()
         port = self.mailbox.port
         if port is not None:
-            self.load.look(port, now)
+            self.load.update(port, now)
             if self._first_room_noted:
                 self.rooms.prepare()
             elif port.meters().playing_serial:
                 self._first_room_noted = True
                 boot.note("control")
         if self.board is not None:
-            self.lights.look(self.board, port, now, room_fault=bool(self.rooms.fault))
+            self.leds.update(self.board, port, now, room_fault=bool(self.rooms.fault))
         if self._session_stale and now >= self._next_session:
             self._next_session = now + SESSION_S
             self.save_session()
@@ -245,6 +245,6 @@ def _without_skipped_presets(events: list[Event]) -> list[Event]:
     A preset may take 0.1 s on a small board, and a player who scrolls with a MIDI controller sends
     more than ten a second.
     """
-    requests = [i for i, event in enumerate(events) if isinstance(event, Program | Named)]
+    requests = [i for i, event in enumerate(events) if isinstance(event, Program | PresetName)]
     skipped = set(requests[:-1])
     return [event for i, event in enumerate(events) if i not in skipped]

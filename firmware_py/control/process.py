@@ -49,7 +49,7 @@ def run(
 
     profile: of the board, see device.profile. bank: overrides the session and the store. keys: show
     a simulated board and take keys. script: moves of a simulated board's pots, see `read_script`.
-    midi, osc: see `Pedal.open_doors`. Returns the exit status.
+    midi, osc: see `Pedal.open_inputs`. Returns the exit status.
     """
     hold_freed_memory()
     guard, notifier = crashguard.CrashGuard("control"), Notifier()
@@ -61,7 +61,7 @@ def run(
     server = Server(Requests(pedal).answer)
     slot = BoardSlot(profile, data_dir())
     try:
-        pedal.open_doors(midi, osc)
+        pedal.open_inputs(midi, osc)
         with Keyboard() as keyboard:
             _attach_first(pedal, slot.board, resumed)
             if moves and slot.board.simulation is not None:
@@ -85,7 +85,7 @@ def run(
                 view.close()
     finally:
         slot.close()
-        pedal.close_doors()
+        pedal.close_inputs()
         server.close()
         pedal.save_session()
     notifier.stopping()

@@ -109,8 +109,8 @@ def status(pedal: Pedal) -> Status:
         control=ProcessStatus(os.getpid(), round(time.monotonic() - pedal.started, 1)),
         preset=pedal.presets.describe(),
         board=_board(pedal.board) if pedal.board is not None else None,
-        doors=[door.describe() for door in pedal.doors],
-        audio=_audio(port, pedal.lights.peaks(port.meters(take=True)), pedal.load.mean)
+        doors=[each.describe() for each in pedal.inputs],
+        audio=_audio(port, pedal.leds.peaks(port.meters(take=True)), pedal.load.mean)
         if port is not None
         else None,
     )

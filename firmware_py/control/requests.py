@@ -11,9 +11,9 @@ from collections.abc import Callable
 from device.controls import Control, check, find, parse
 from dsp.errors import InvalidValue
 from firmware_py.control import report
+from firmware_py.control.install_processes import InstallProcesses
 from firmware_py.control.pedal import Pedal
 from firmware_py.control.server import Answer, HandOver, Request
-from firmware_py.control.store_keepers import StoreKeepers
 
 
 class Requests:
@@ -21,12 +21,12 @@ class Requests:
 
     def __init__(self, pedal: Pedal) -> None:
         self._pedal = pedal
-        self._store_keepers = StoreKeepers()
+        self._installs = InstallProcesses()
         self._handlers: dict[str, Callable[[Request], Answer | HandOver]] = {
             "set": self._set,
             "get": self._get,
             "bank": self._bank,
-            "store": lambda _: HandOver(self._store_keepers.start),
+            "store": lambda _: HandOver(self._installs.start),
             "reload": self._reload,
             "preset": lambda request: {"preset": pedal.presets.answer(request)},
             "midi": self._midi,

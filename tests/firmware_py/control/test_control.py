@@ -1,4 +1,4 @@
-"""The control process's state: who may move a control, presets, freeze, lights, boards that change. No audio runs: a mailbox is enough."""
+"""The control process's state: who may move a control, presets, freeze, leds, boards that change. No audio runs: a mailbox is enough."""
 
 from __future__ import annotations
 
@@ -18,8 +18,8 @@ from device.profile import PACKAGED
 from dsp._engine import Meters
 from firmware_py.control import process, report
 from firmware_py.control.board_slot import BoardSlot
-from firmware_py.control.inputs import Event, Named, Program
-from firmware_py.control.leds import Lights
+from firmware_py.control.inputs import Event, PresetName, Program
+from firmware_py.control.leds import Leds
 from firmware_py.control.pedal import Pedal
 from firmware_py.control.requests import Requests
 from firmware_py.link import mailbox
@@ -40,7 +40,7 @@ def folders(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     shutil.rmtree(runtime, ignore_errors=True)
 
 
-class FakeDoor:
+class FakeInput:
     """Orders as MIDI and OSC bring them."""
 
     def __init__(self) -> None:
@@ -51,7 +51,7 @@ class FakeDoor:
         return events
 
     def describe(self) -> str:
-        return "a door"
+        return "an input"
 
     def close(self) -> None: ...
 
@@ -86,15 +86,15 @@ class Rig:
         self.board = Board.open("sim", clock=clock)
         process.settle(self.board, self.pedal.values)
         self.pedal.attach(self.board)
-        self.door = FakeDoor()
-        self.pedal.doors.append(self.door)
+        self.input = FakeInput()
+        self.pedal.inputs.append(self.input)
 
     @property
     def values(self) -> dict[str, float]:
         return self.pedal.values
 
     def orders(self, *events: Event) -> None:
-        self.door.waiting += events
+        self.input.waiting += events
         self.pedal.scan()
 
     def scan_for(self, seconds: float) -> None:
@@ -143,10 +143,10 @@ def test_presets_are_stepped_named_and_numbered(
     assert (rig.values["mix"], rig.pedal.presets.current) == (0, "a")
     rig.orders(Action("preset previous"))
     assert rig.pedal.presets.current == "c"
-    rig.orders(Named("b"), Change("mix", 11.0))
+    rig.orders(PresetName("b"), Change("mix", 11.0))
     assert rig.pedal.presets.describe() == "preset b (changed)"
     rig.orders(Program(9))
-    rig.orders(Named("bb"))
+    rig.orders(PresetName("bb"))
     errors = capsys.readouterr().err
     assert "program number 10" in errors and "did you mean b?" in errors
     assert rig.values["mix"] == 11
@@ -163,7 +163,7 @@ def test_who_scrolls_through_presets_hears_the_last_and_waits_for_none(
     rig.orders(
         Program(0),
         Change("gain", 5.0),
-        Named("far"),
+        PresetName("far"),
         Program(1),
         Action("preset next"),
         Change("decay", 2.0),
@@ -186,7 +186,7 @@ def test_a_footswitch_steps_through_presets(rig: Rig, folders: Path) -> None:
 
 def test_a_preset_whose_bank_is_gone_changes_nothing(rig: Rig, folders: Path, capsys) -> None:
     Presets(folders).save("far", rig.values | {"mix": 99.0}, "/nowhere/rooms.nvbank")
-    rig.orders(Named("far"))
+    rig.orders(PresetName("far"))
     assert rig.values["mix"] == find("mix").default
     assert rig.pedal.presets.current is None
     assert "rooms.nvbank" in capsys.readouterr().err
@@ -255,7 +255,7 @@ def test_frozen_the_room_holds_whatever_moves_the_knobs_and_whatever_dies(
     port = port_of(pedal)
     assert port.newest_room() == fingerprint()
     Presets(folders).save("other", rig.values | {"x": 9.0, "mix": 5.0})
-    rig.orders(Change("freeze", 1.0), Change("y", 2.0), Named("other"))
+    rig.orders(Change("freeze", 1.0), Change("y", 2.0), PresetName("other"))
     pedal.work()
     assert port.newest_room() == fingerprint()
     assert (rig.values["x"], rig.values["mix"]) == (9, 5)  # all but the room follows
@@ -302,30 +302,30 @@ class FakePort:
 def test_the_clip_light_and_the_peaks_of_status_see_the_same_samples(
     rig: Rig, meters, clip: bool
 ) -> None:
-    port, lights = FakePort(rig.clock), Lights()
+    port, leds = FakePort(rig.clock), Leds()
     port.now = port.now._replace(**meters)
-    lights.look(rig.board, port, rig.clock.now, room_fault=False)
+    leds.update(rig.board, port, rig.clock.now, room_fault=False)
     rig.scan_for(0.05)
     assert rig.board.simulation.leds["clip"].lit is clip
-    seen = lights.peaks(port.meters(take=True))
+    seen = leds.peaks(port.meters(take=True))
     assert seen.output_peak == meters.get("output_peak", (0.2, 0.3))
-    assert lights.peaks(port.meters(take=True)).output_peak == (0.0, 0.0)
+    assert leds.peaks(port.meters(take=True)).output_peak == (0.0, 0.0)
     rig.scan_for(0.4)
     assert not rig.board.simulation.leds["clip"].lit
 
 
 def test_faults_of_others_reach_the_board(rig: Rig, monkeypatch: pytest.MonkeyPatch) -> None:
-    lights, port = Lights(), FakePort(rig.clock)
+    leds, port = Leds(), FakePort(rig.clock)
     told: dict[str, bool] = {}
     monkeypatch.setattr(rig.board, "set_fault", lambda kind, present: told.update({kind: present}))
     later = rig.clock.now + 60
-    lights.look(rig.board, port, later, room_fault=True)
+    leds.update(rig.board, port, later, room_fault=True)
     assert told == {"room": True, "storage": False, "audio": False}
     port.now = port.now._replace(heartbeat_ns=port.now.heartbeat_ns - 10**9)
     monkeypatch.setattr(os, "access", lambda *_: False)  # as on a card that has gone read-only
-    lights.look(rig.board, port, later + 10, room_fault=False)
+    leds.update(rig.board, port, later + 10, room_fault=False)
     assert told == {"room": False, "storage": True, "audio": True}
-    lights.look(rig.board, None, later + 11, room_fault=False)
+    leds.update(rig.board, None, later + 11, room_fault=False)
     assert told["audio"]
 
 

@@ -11,7 +11,7 @@ from waiting import wait_until
 from device.controls import find, to_value
 from device.events import Action, Change, Notice
 from dsp.errors import UserError
-from firmware_py.control.inputs import Event, Named, Program
+from firmware_py.control.inputs import Event, PresetName, Program
 from firmware_py.control.osc import Osc
 
 udp_client = pytest.importorskip("pythonosc.udp_client")
@@ -30,9 +30,9 @@ def port() -> int:
 
 @pytest.fixture
 def osc(port: int) -> Iterator[Osc]:
-    door = Osc(str(port))
-    yield door
-    door.close()
+    osc = Osc(str(port))
+    yield osc
+    osc.close()
 
 
 def send(port: int, address: str, value: object) -> None:
@@ -70,7 +70,7 @@ def test_what_a_phone_sends(osc: Osc, port: int) -> None:
         Change("lowpass_hz", 2000.0),
         Change("bypass", 1.0),
         Change("gain", to_value(find("gain"), 0.5)),
-        Named("Hall"),
+        PresetName("Hall"),
         Program(2),
         Action("preset next"),
         Action("tap"),

@@ -168,7 +168,7 @@ def test_osc_that_cannot_start_is_seen_in_status_and_doctor(folders: Path) -> No
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as taken:
         taken.bind(("127.0.0.1", 0))
         pedal = Pedal(defaults(), find_source(), "")
-        pedal.open_doors("off", f"127.0.0.1:{taken.getsockname()[1]}")
+        pedal.open_inputs("off", f"127.0.0.1:{taken.getsockname()[1]}")
         server, done = Server(Requests(pedal).answer), threading.Event()
         thread = threading.Thread(
             target=lambda: [server.serve(0.02) for _ in iter(done.is_set, True)]
@@ -180,7 +180,7 @@ def test_osc_that_cannot_start_is_seen_in_status_and_doctor(folders: Path) -> No
             done.set()
             thread.join()
             server.close()
-            pedal.close_doors()
+            pedal.close_inputs()
     assert (
         row.state == "hint"
         and "cannot start" in row.found
