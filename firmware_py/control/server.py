@@ -5,9 +5,11 @@ from __future__ import annotations
 import os
 import selectors
 import socket
+import traceback
 from collections.abc import Callable, Mapping
 
-from dsp.errors import InvalidValue, reason
+from dsp.errors import InvalidValue, UserError, reason
+from firmware_py.base.log import say
 from firmware_py.link.client import MAX_LINE, socket_path
 
 MAX_CLIENTS = 16
@@ -33,7 +35,8 @@ Handler = Callable[[Request], Answer | HandOver]
 class Server:
     """Answers clients without blocking. Bounds what it reads and drops clients that misbehave.
 
-    handler: its exception is the client's answer.
+    handler: its UserError or OSError is the client's answer. Any other exception is a bug: the
+    client is answered, the traceback is logged, and the control process continues.
     """
 
     def __init__(self, handler: Handler) -> None:
@@ -135,4 +138,9 @@ def _line(answer: Answer) -> bytes:
 
 
 def _refusal(error: Exception) -> bytes:
-    return _line({"ok": False, "error": reason(error)})
+    """The answer for an exception. If it is a bug, its traceback is logged."""
+    text = reason(error)
+    if not isinstance(error, UserError | OSError):
+        say("control", "".join(traceback.format_exception(error)).rstrip())
+        text = f"internal error ({text}): its traceback is in the pedal's log; please report it"
+    return _line({"ok": False, "error": text})
