@@ -10,7 +10,8 @@ from collections.abc import Callable, Mapping
 
 from dsp.errors import InvalidValue, UserError, reason
 from firmware_py.base.log import say
-from firmware_py.link.client import MAX_LINE, socket_path
+from firmware_py.link import lines
+from firmware_py.link.client import socket_path
 
 MAX_CLIENTS = 16
 SEND_S = 0.05
@@ -109,7 +110,7 @@ class Server:
         client.setblocking(True)
         try:
             to.start(client)
-            answer = _line({"ok": True})
+            answer = lines.encode({"ok": True})
         except Exception as error:
             answer = _refusal(error)
         client.sendall(answer)
@@ -118,23 +119,16 @@ class Server:
     def _answer(self, line: bytes) -> bytes | HandOver:
         try:
             answer = self._handler(_parse(line))
-            return answer if isinstance(answer, HandOver) else _line({"ok": True} | answer)
+            return answer if isinstance(answer, HandOver) else lines.encode({"ok": True} | answer)
         except Exception as error:
             return _refusal(error)
 
 
 def _parse(line: bytes) -> Request:
     try:
-        request = json.loads(line)
-    except (ValueError, RecursionError) as error:
-        raise InvalidValue(f"the request is not valid JSON: {reason(error)}") from None
-    if not isinstance(request, dict):
-        raise InvalidValue("a request must be a JSON object")
-    return request
-
-
-def _line(answer: Answer) -> bytes:
-    return json.dumps(answer).encode() + b"\n"
+        return lines.decode(line)
+    except ValueError as error:
+        raise InvalidValue(f"the request is not a line of JSON: {reason(error)}") from None
 
 
 def _refusal(error: Exception) -> bytes:
@@ -143,4 +137,4 @@ def _refusal(error: Exception) -> bytes:
     if not isinstance(error, UserError | OSError):
         say("control", "".join(traceback.format_exception(error)).rstrip())
         text = f"internal error ({text}): its traceback is in the pedal's log; please report it"
-    return _line({"ok": False, "error": text})
+    return lines.encode({"ok": False, "error": text})
