@@ -1,0 +1,8 @@
+"""The pedal's default rate and block size, from the settings: for demo, desk tools and benches."""
+
+from __future__ import annotations
+
+from firmware_py.state.settings import Settings
+
+RATE_HZ = Settings.rate_hz
+BLOCK_FRAMES = Settings.block_frames
