@@ -1,1 +1,1 @@
-"""What `nverb bench` measures. Nothing that is measured imports it."""
+"""The measurements of `nverb bench`. Code that is measured does not import this package."""

@@ -64,7 +64,7 @@ def plan(block: int, taps: int, inputs: int) -> list[PlanRow]:
     with tempfile.TemporaryDirectory() as name:
         able, unable = counters(Path(name), ("x86-64",))
         if not able:
-            raise UserError(f"the kernel cannot be counted here; install: {unable['x86-64']}")
+            raise UserError(f"the kernel cannot be counted here; run: {unable['x86-64']}")
         rows = measure_plan(able[0], block, taps, inputs)
     say("")
     return rows

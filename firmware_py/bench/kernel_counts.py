@@ -1,4 +1,4 @@
-"""`nverb bench kernel`: the figures that are counted: blocks, other rooms, changes of IR, stages."""
+"""`nverb bench kernel`: the counted figures: blocks, other rooms, changes of IR, stages."""
 
 from __future__ import annotations
 

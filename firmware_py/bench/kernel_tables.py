@@ -32,7 +32,7 @@ def table(figures: Figures) -> str:
     for name, counts in figures["counts"].items():
         lines += _counts(name, counts)
     for name, needs in figures["needs"].items():
-        lines.append(f"{name:9}cannot be counted here; install: {needs}")
+        lines.append(f"{name:9}cannot be counted here; run: {needs}")
     boards = ", ".join(f"{board} {gb * 1000:.0f} MB/s" for board, gb in BOARDS_GB_S)
     lines += ["", f"Memory bandwidth of the boards: {boards}"]
     lines += ["", "Other rooms at 64 frames, over the stereo room, counted"]

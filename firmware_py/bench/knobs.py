@@ -1,4 +1,7 @@
-"""`nverb bench knobs`: the knob filter beside the usual ones, on the same noise, hum and turns; and what a scan costs."""
+"""`nverb bench knobs`: our knob filter compared with common ones, and the cost of a scan.
+
+All filters get the same simulated noise, hum and turns.
+"""
 
 from __future__ import annotations
 
@@ -7,19 +10,22 @@ import math
 import random
 import time
 from collections.abc import Callable, Iterator
-from typing import Any, Protocol
+from typing import Protocol
+
+from firmware_py.bench.parts import Parts
 
 LSB = 1 / 1024
 
 
-def add_parser(subparsers: Any) -> None:
-    parser = subparsers.add_parser(
+def add_parser(parts: Parts) -> None:
+    parser = parts.add_parser(
         "knobs",
-        help="knob filters: jitter at rest, lag in a turn, clicks, cost; the cost of scanning eight channels",
-        description="Simulated 10-bit readings: noise of 2 LSB rms, hum of 2 LSB at 50 Hz and drifting, at --scan-hz.",
+        help="knob filters: jitter at rest, lag in a turn, clicks, cost; cost of a scan",
+        description="Simulated 10-bit readings: noise of 2 LSB rms, drifting hum of 2 LSB at "
+        "50 Hz, at --scan-hz.",
     )
     parser.add_argument(
-        "--scan-hz", type=float, default=200.0, help="scans a second (default: %(default)s)"
+        "--scan-hz", type=float, default=200.0, help="scans per second (default: %(default)s)"
     )
     parser.add_argument(
         "--minutes", type=float, default=60.0, help="time at rest (default: %(default)s)"
@@ -28,7 +34,7 @@ def add_parser(subparsers: Any) -> None:
 
 
 class Filter(Protocol):
-    """What is measured: `update` as KnobFilter's, `position` 0..1."""
+    """A filter under test. update: as that of KnobFilter; position: 0..1."""
 
     position: float | None
 
@@ -36,7 +42,7 @@ class Filter(Protocol):
 
 
 class Raw:
-    """The code as it is: what pedals that jitter do."""
+    """No filter."""
 
     def __init__(self) -> None:
         self.position: float | None = None
@@ -47,7 +53,7 @@ class Raw:
 
 
 class MedianPoleBand:
-    """The usual one: median of 3, one pole, a band that the output must leave. pole_s: its time; band: in LSB."""
+    """Median of 3, one pole, a dead band. pole_s: time constant; band: in LSB."""
 
     def __init__(self, scan_hz: float, pole_s: float, band: float) -> None:
         self.position: float | None = None
@@ -67,7 +73,10 @@ class MedianPoleBand:
 
 
 class OneEuro:
-    """Casiez, Roussel, Vogel, CHI 2012: a pole whose cutoff rises with speed; then rounded to 1/512."""
+    """1 euro filter (Casiez, Roussel, Vogel, CHI 2012), rounded to 1/512.
+
+    One pole whose cutoff rises with the speed.
+    """
 
     def __init__(self, scan_hz: float, cutoff_hz: float = 0.5, beta: float = 20.0) -> None:
         self.position: float | None = None
@@ -110,7 +119,7 @@ def _filters(scan_hz: float) -> dict[str, Callable[[], Filter]]:
 def _codes(
     shaft: Callable[[float], float], seconds: float, scan_hz: float, seed: int
 ) -> Iterator[tuple[float, int]]:
-    """Readings of a pot whose shaft is at shaft(t): noise of 2 LSB rms, hum of 2 LSB near 50 Hz."""
+    """(time, code) of a pot at shaft(t) 0..1, with 2 LSB rms noise and 2 LSB hum near 50 Hz."""
     noise = random.Random(seed)
     for n in range(round(seconds * scan_hz)):
         t = n / scan_hz
@@ -120,18 +129,21 @@ def _codes(
 
 
 def jitter(filter_: Filter, minutes: float, scan_hz: float) -> tuple[int, float]:
-    """Changes that an untouched knob tells after its first 2 s, and their spread in LSB."""
+    """Number of reported changes of an untouched knob after 2 s, and their spread in LSB."""
     changes, low, high = 0, 1.0, 0.0
     for t, code in _codes(lambda _: 0.5004, minutes * 60, scan_hz, seed=1):
-        told = filter_.update(code, t)
+        changed = filter_.update(code, t)
         if t > 2 and filter_.position is not None:
-            changes += told
+            changes += changed
             low, high = min(low, filter_.position), max(high, filter_.position)
     return changes, max(high - low, 0.0) / LSB
 
 
 def lag_ms(make: Callable[[], Filter], turn_s: float, scan_hz: float) -> float:
-    """How late the output passes the marks 0.2, 0.3 ... 0.8 of a turn from end to end; the mean over them and 20 turns."""
+    """Lag of the output in ms in a turn from end to end.
+
+    The mean over the marks 0.2, 0.3 ... 0.8 and 20 turns.
+    """
     late = []
     for seed in range(20):
         filter_ = make()
@@ -154,7 +166,7 @@ def lag_ms(make: Callable[[], Filter], turn_s: float, scan_hz: float) -> float:
 
 
 def click(filter_: Filter, scan_hz: float) -> float:
-    """The largest excursion in per cent of the travel when single readings drop to 0."""
+    """Largest excursion in percent of the travel when single readings drop to 0."""
     worst = 0.0
     for n, (t, code) in enumerate(_codes(lambda _: 0.7, 20, scan_hz, seed=3)):
         filter_.update(0 if n % 200 == 199 else code, t)
@@ -164,7 +176,7 @@ def click(filter_: Filter, scan_hz: float) -> float:
 
 
 def cost_us(filter_: Filter, scan_hz: float) -> float:
-    """Processor time of one reading of a resting knob."""
+    """Processor time of one reading of a knob at rest, in us."""
     readings = list(_codes(lambda _: 0.5004, 100, scan_hz, seed=4))
     begin = time.process_time()
     for t, code in readings:
@@ -173,19 +185,22 @@ def cost_us(filter_: Filter, scan_hz: float) -> float:
 
 
 def fine_steps(make: Callable[[], Filter], scan_hz: float) -> tuple[int, int]:
-    """Of twenty moves by 1/500 of the travel, 3 s apart, on a quiet pot (0.5 LSB): how many are told, and how many there were."""
+    """How many moves by 1/500 of the travel are reported, and how many were made.
+
+    The moves are 3 s apart, the noise is 0.5 LSB rms.
+    """
     noise, filter_, seen, steps = random.Random(7), make(), 0, 20
     for step in range(steps + 1):
-        told = False
+        reported = False
         for n in range(round(3 * scan_hz)):
             x = 0.3 + step / 500 + noise.gauss(0, 0.5 * LSB)
-            told |= filter_.update(round(x * 1023), 3 * step + n / scan_hz) and n > 2
-        seen += told and step > 0
+            reported |= filter_.update(round(x * 1023), 3 * step + n / scan_hz) and n > 2
+        seen += reported and step > 0
     return seen, steps
 
 
 class _Answers:
-    """An SPI bus that answers at once: leaves the cost of everything above it."""
+    """An SPI bus without latency: measures the cost of the layers above it."""
 
     def __init__(self) -> None:
         self._replies = [[0, 2, low] for low in range(256)]
@@ -200,7 +215,10 @@ class _Answers:
 
 
 def scan_cost_us(turning: int) -> float:
-    """Processor time of a scan of eight channels - driver, filters, laws, events - with some knobs in motion."""
+    """Processor time of a scan of eight channels in us, `turning` knobs in motion.
+
+    Includes driver, filters, laws and events.
+    """
     from device.controls import CONTROLS
     from device.knobs import Knob, KnobFilter, Takeover
     from device.mcp3xxx import Mcp3008
@@ -222,16 +240,19 @@ def _knobs(args: argparse.Namespace) -> int:
     from dsp.errors import UserError
 
     if not 50 <= args.scan_hz <= 1000 or not 0.1 <= args.minutes <= 600:
-        raise UserError("--scan-hz from 50 to 1000, --minutes from 0.1 to 600")
+        raise UserError("--scan-hz must be 50 to 1000, --minutes 0.1 to 600")
     scan_hz = args.scan_hz
     print(
-        f"noise 2 LSB rms, hum 2 LSB, {scan_hz:g} scans a second; lag of a turn from end to end in the time given"
+        f"noise 2 LSB rms, hum 2 LSB, {scan_hz:g} scans per second; "
+        "columns 0.15 s, 0.5 s, 2 s: lag in a turn from end to end of this length"
     )
     print(
-        f"{'':28} {'changes':>10} {'spread':>7} {'0.15 s':>7} {'0.5 s':>7} {'2 s':>7} {'click':>7} {'cost':>8}"
+        f"{'':28} {'changes':>10} {'spread':>7} {'0.15 s':>7} {'0.5 s':>7} {'2 s':>7} "
+        f"{'click':>7} {'cost':>8}"
     )
     print(
-        f"{'filter':28} {f'/{args.minutes:g} min':>10} {'LSB':>7} {'ms':>7} {'ms':>7} {'ms':>7} {'%':>7} {'us':>8}"
+        f"{'filter':28} {f'/{args.minutes:g} min':>10} {'LSB':>7} {'ms':>7} {'ms':>7} {'ms':>7} "
+        f"{'%':>7} {'us':>8}"
     )
     for name, make in _filters(scan_hz).items():
         print(f"{name:28} ", end="", flush=True)
@@ -241,14 +262,12 @@ def _knobs(args: argparse.Namespace) -> int:
         print(f"{lags} {click(make(), scan_hz):7.1f} {cost_us(make(), scan_hz):8.2f}", flush=True)
     ours = _filters(scan_hz)["KnobFilter (ours)"]
     seen, steps = fine_steps(ours, scan_hz)
-    print(f"\n{'ours against the bars':58} {'bar':>10} {'measured':>10}")
+    print(f"\n{'KnobFilter':58} {'bar':>10} {'measured':>10}")
     print(f"{f'changes of an untouched knob in {args.minutes:g} min':58} {0:>10} {changes:>10}")
-    print(
-        f"{'a turn of 0.15 s is followed within, ms':58} {10:>10} {lag_ms(ours, 0.15, scan_hz):>10.1f}"
-    )
-    print(f"{'moves by 1/500 of the travel that are told':58} {steps:>10} {seen:>10}")
+    print(f"{'lag in a turn of 0.15 s, ms':58} {10:>10} {lag_ms(ours, 0.15, scan_hz):>10.1f}")
+    print(f"{'reported moves by 1/500 of the travel':58} {steps:>10} {seen:>10}")
     for turning, words in ((0, "at rest"), (2, "two turning"), (8, "all turning")):
         cost = scan_cost_us(turning)
-        what = f"eight channels, {words}, {cost:.0f} us a scan: % of a core"
+        what = f"eight channels, {words}, {cost:.0f} us per scan: % of a core"
         print(f"{what:58} {3:>10} {cost * scan_hz / 1e4:>10.2f}")
     return 0

@@ -1,4 +1,4 @@
-"""`nverb bench memory`: what the pedal takes of a board's memory, by process and by what it is for."""
+"""`nverb bench memory`: memory of the pedal, by process and by kind."""
 
 from __future__ import annotations
 
@@ -8,8 +8,11 @@ import re
 import subprocess
 import time
 from collections import Counter
+from collections.abc import Iterable
 from pathlib import Path
-from typing import Any
+from typing import TypedDict
+
+from firmware_py.bench.parts import Parts
 
 BAR_MIB = 200
 KINDS = {
@@ -20,18 +23,27 @@ KINDS = {
 }
 UNITS = ("nverb-jack", "nverb-audio", "nverb-control")
 SETTLE_S = 12.0
-"""In which the control process makes the carriers and windows of rooms to come."""
+"""Time for the control process to prepare the carriers and windows of later rooms."""
 
 
-def add_parser(parts: Any) -> None:
+class MemoryFigures(TypedDict):
+    """In MiB (Pss). processes: by process and kind, see KINDS."""
+
+    bar_mib: int
+    processes: dict[str, dict[str, float]]
+    total_mib: float
+
+
+def add_parser(parts: Parts) -> None:
     parser = parts.add_parser(
         "memory",
-        help="memory of JACK, audio and control process under the service's conditions",
-        description="Proportional set sizes (Pss): what several processes map is shared out among them, so that the sum is what the pedal "
-        "takes. Runs a pedal of its own on JACK's dummy driver, with locked memory, and turns its knobs for a while.",
+        help="memory of JACK, audio and control process, as in the service",
+        description="Proportional set sizes (Pss): shared pages are divided among the processes "
+        "that map them, so the sum is the pedal's memory. Runs a separate pedal on JACK's dummy "
+        "driver, with locked memory, and turns its knobs.",
     )
     parser.add_argument(
-        "--service", action="store_true", help="look at the pedal that systemd runs here (as root)"
+        "--service", action="store_true", help="measure the pedal that systemd runs (as root)"
     )
     parser.add_argument("--json", action="store_true", help="for programs")
     parser.set_defaults(handler=_memory)
@@ -43,15 +55,14 @@ def _memory(args: argparse.Namespace) -> int:
     return 0
 
 
-def measure(pids: dict[str, list[int]] | None) -> dict[str, Any]:
-    """MiB by process and kind; `pids`: by name, None for a pedal of its own."""
+def measure(pids: dict[str, list[int]] | None) -> MemoryFigures:
+    """`pids`: of each process; None: start a private pedal. Raises UserError."""
     if pids is not None:
         processes = {
-            name: sum((footprint_mib(pid) for pid in found), Counter())
-            for name, found in pids.items()
+            name: _sum(footprint_mib(pid) for pid in found) for name, found in pids.items()
         }
     else:
-        processes = _of_own_pedal()
+        processes = _of_private_pedal()
     return {
         "bar_mib": BAR_MIB,
         "processes": {
@@ -62,7 +73,7 @@ def measure(pids: dict[str, list[int]] | None) -> dict[str, Any]:
     }
 
 
-def _of_own_pedal() -> dict[str, Counter[str]]:
+def _of_private_pedal() -> dict[str, dict[str, float]]:
     from firmware_py.bench.pedal import knob_storm
     from firmware_py.desk.private_pedal import private_pedal, wait_for_room
 
@@ -85,7 +96,7 @@ def _of_own_pedal() -> dict[str, Counter[str]]:
 
 
 def _pids_of_unit(unit: str) -> list[int]:
-    """All processes of a unit."""
+    """All processes of a systemd unit. Raises UserError if it is not running."""
     from dsp.errors import UserError
 
     words = ["systemctl", "show", "-p", "ControlGroup", "--value", unit]
@@ -99,27 +110,35 @@ def _pids_of_unit(unit: str) -> list[int]:
     except (OSError, subprocess.CalledProcessError) as error:
         raise UserError(f"{unit}: {error}") from None
     if not found:
-        raise UserError(f"{unit} does not run here: start it (sudo systemctl start nverb.target)")
+        raise UserError(f"{unit} is not running; start it with `sudo systemctl start nverb.target`")
     return found
 
 
-def footprint_mib(pid: int) -> Counter[str]:
-    """Pss of a process by kind; see proc_pid_smaps(5). Raises UserError where it may not be read."""
+def footprint_mib(pid: int) -> dict[str, float]:
+    """Pss of a process by kind, see proc_pid_smaps(5). Raises UserError if it cannot be read."""
     from dsp.errors import UserError
 
-    found: Counter[str] = Counter()
+    kib: Counter[str] = Counter()
     kind = "own"
     try:
         text = Path(f"/proc/{pid}/smaps").read_text()
     except OSError as error:
-        raise UserError(f"process {pid}: {error.strerror}; ask as root") from None
+        raise UserError(f"process {pid}: {error.strerror}; run as root") from None
     for line in text.splitlines():
         head = re.match(r"[0-9a-f]+-[0-9a-f]+ (\S+) \S+ \S+ \d+ *(.*)$", line)
         if head:
             kind = _kind(permissions=head[1], name=head[2])
         elif line.startswith("Pss:"):
-            found[kind] += int(line.split()[1]) / 1024  # type: ignore[assignment]
-    return found
+            kib[kind] += int(line.split()[1])
+    return {kind: kib[kind] / 1024 for kind in KINDS}
+
+
+def _sum(footprints: Iterable[dict[str, float]]) -> dict[str, float]:
+    total = dict.fromkeys(KINDS, 0.0)
+    for footprint in footprints:
+        for kind, mib in footprint.items():
+            total[kind] += mib
+    return total
 
 
 def _kind(*, permissions: str, name: str) -> str:
@@ -130,7 +149,7 @@ def _kind(*, permissions: str, name: str) -> str:
     return "code" if name.startswith("/") and "w" not in permissions else "own"
 
 
-def table(figures: dict[str, Any]) -> str:
+def table(figures: MemoryFigures) -> str:
     lines = [
         f"{'MiB (Pss)':16}" + "".join(f"{text:>17}" for text in KINDS.values()) + f"{'all':>9}"
     ]

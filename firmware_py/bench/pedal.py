@@ -1,4 +1,7 @@
-"""Measurements of a whole pedal on JACK's dummy driver: real processes, real graph, no sound card."""
+"""`nverb bench pedal`: a complete pedal on JACK's dummy driver.
+
+Real processes and the real graph, no sound card.
+"""
 
 from __future__ import annotations
 
@@ -8,7 +11,7 @@ import re
 import statistics
 import time
 from pathlib import Path
-from typing import Any
+from typing import TypedDict
 
 import numpy as np
 
@@ -16,19 +19,45 @@ from dsp.errors import UserError
 from firmware_py.desk.player import Player, clip_path, read_clip
 from firmware_py.desk.private_pedal import private_pedal, wait_for_room
 from firmware_py.desk.supervisor import Supervisor
+from firmware_py.jack.defaults import RATE_HZ
 from firmware_py.link.client import ask
 from firmware_py.link.mailbox import Mailbox
 from firmware_py.rooms.maker import RoomMaker
 from firmware_py.rooms.source import find_source
 
-RATE_HZ = 48000
+
+class Ways(TypedDict):
+    """Times from a command to its room in ms. moves: the number of commands."""
+
+    moves: int
+    median: float
+    p99: float
+    unloaded_median: float
+    """Without the time in which the control process waited for a processor."""
+    unloaded_p99: float
 
 
-def measure(*, block_frames: int, storm_s: float, show: bool) -> dict[str, Any]:
-    """All figures; with `show`, each is printed as soon as it is there."""
-    figures: dict[str, Any] = {"block_frames": block_frames, "rate_hz": RATE_HZ}
+class Storm(TypedDict):
+    """What happened while all knobs turned. Loads are shares of the block period."""
 
-    def note(name: str, value: Any, text: str) -> None:
+    seconds: float
+    realtime: list[int]
+    """Real-time priorities of the audio process's threads."""
+    rooms: int
+    blocks: int
+    late_blocks: int
+    xruns: int
+    idle_xruns: int
+    driver_xruns: int
+    load: float
+    worst_load: float
+
+
+def measure(*, block_frames: int, storm_s: float, show: bool) -> dict[str, object]:
+    """All figures by name. `show`: print each as soon as it is measured. Raises UserError."""
+    figures: dict[str, object] = {"block_frames": block_frames, "rate_hz": RATE_HZ}
+
+    def note(name: str, value: object, text: str) -> None:
         figures[name] = value
         if show:
             print(text, flush=True)
@@ -40,14 +69,16 @@ def measure(*, block_frames: int, storm_s: float, show: bool) -> dict[str, Any]:
         note(
             f"{name}_rss_mb",
             memory,
-            f"resident set, {name:8}        {memory['own']:.1f} MB own (bar {bar}), {memory['shared']:.1f} MB of shared memory",
+            f"resident set, {name:8}        {memory['own']:.1f} MB own (bar {bar}), "
+            f"{memory['shared']:.1f} MB of shared memory",
         )
 
     starts = [start_to_first_block_ms(block_frames) for _ in range(3)]
     note(
         "start_ms",
         starts,
-        f"process start -> first block   {statistics.median(starts):.0f} ms (median of 3; bar 1000)",
+        f"process start -> first block   {statistics.median(starts):.0f} ms "
+        "(median of 3; bar 1000)",
     )
     with private_pedal(block_frames=block_frames, synchronous=True) as pedal:
         wait_for_room(pedal)
@@ -55,38 +86,46 @@ def measure(*, block_frames: int, storm_s: float, show: bool) -> dict[str, Any]:
         note(
             "live_error_db",
             error_db,
-            f"live JACK against scipy        {error_db:.1f} dB of the peak, no offset in time",
+            f"live output against scipy      {error_db:.1f} dB of the peak, no time offset",
         )
-        note_resident(pedal, "audio", 60)  # with its memory not locked: what it uses
+        note_resident(pedal, "audio", 60)  # not locked, so this is what it uses
     with private_pedal(block_frames=block_frames, synchronous=False, as_service=True) as pedal:
         wait_for_room(pedal)
         ways = knob_to_room_ms(pedal)
         note(
             "knob_to_room_ms",
             ways,
-            f"knob -> first sample of a room {ways['median']:.1f} ms median, {ways['p99']:.1f} ms p99 of {ways['moves']} (bars 30, 60); "
-            f"less the waiting for a processor: {ways['unloaded_median']:.1f}, {ways['unloaded_p99']:.1f}",
+            f"knob -> first sample of a room {ways['median']:.1f} ms median, "
+            f"{ways['p99']:.1f} ms p99 of {ways['moves']} (bars 30, 60); without waits for a processor: "
+            f"{ways['unloaded_median']:.1f}, {ways['unloaded_p99']:.1f}",
         )
         storm = knob_storm(pedal, storm_s)
         note(
             "storm",
             storm,
-            f"knob storm of {storm_s:g} s           {storm['rooms']} rooms in {storm['blocks']} blocks, "
-            + (
-                f"real-time priority {storm['realtime'][0]}"
-                if storm["realtime"]
-                else "WITHOUT REAL-TIME PRIORITY (not allowed here)"
-            )
-            + f"\n  xruns by JACK's log           pedal {storm['xruns']}, idle client {storm['idle_xruns']}, the driver itself "
-            f"{storm['driver_xruns']}; late blocks seen by the pedal {storm['late_blocks']}; load {100 * storm['load']:.1f} % mean, "
-            f"{100 * storm['worst_load']:.1f} % worst",
+            f"knob storm of {storm_s:g} s           {_storm_text(storm)}",
         )
         note_resident(pedal, "control", 70)
     return figures
 
 
+def _storm_text(storm: Storm) -> str:
+    priority = "WITHOUT REAL-TIME PRIORITY (not allowed here)"
+    if storm["realtime"]:
+        priority = f"real-time priority {storm['realtime'][0]}"
+    return (
+        f"{storm['rooms']} rooms in {storm['blocks']} blocks, {priority}\n"
+        f"  xruns in JACK's log          pedal {storm['xruns']}, "
+        f"idle client {storm['idle_xruns']}, driver {storm['driver_xruns']}; late blocks of the pedal {storm['late_blocks']}; "
+        f"load {100 * storm['load']:.1f} % mean, {100 * storm['worst_load']:.1f} % worst"
+    )
+
+
 def start_to_first_block_ms(block_frames: int) -> float:
-    """From the start of the audio process (JACK runs already) to its first processed block."""
+    """Time from the start of the audio process to its first block; JACK is running already.
+
+    Raises UserError after 20 s.
+    """
     with private_pedal(block_frames=block_frames) as pedal:
         audio = pedal.children[0]
         begun = time.monotonic()
@@ -97,11 +136,11 @@ def start_to_first_block_ms(block_frames: int) -> float:
             if mailbox.port is not None and mailbox.port.meters().blocks:
                 return 1000 * (time.monotonic() - begun)
             time.sleep(0.002)
-    raise UserError("the audio process did not play within 20 s")
+    raise UserError("the audio process did not play within 20 s; see its messages above")
 
 
 def live_error_db(pedal: Supervisor) -> float:
-    """Plays a clip through the live pedal and compares the recording with scipy's convolution with the same room."""
+    """Difference of a clip played through the pedal from scipy's convolution, in dB of the peak."""
     from scipy.signal import fftconvolve
 
     ask({"do": "set", "values": {"gain": 0.0, "mix": 100.0, "limiter": 0.0}})
@@ -118,16 +157,14 @@ def live_error_db(pedal: Supervisor) -> float:
     expected = np.stack(
         [fftconvolve(clip[:, c].astype(float), ir[c])[: len(clip)] for c in range(2)], axis=1
     )
-    got = player.recording[
-        player.block_frames : len(clip)
-    ]  # the loop through two JACK clients takes one block
+    # The loop through two JACK clients takes one block.
+    got = player.recording[player.block_frames : len(clip)]
     difference = np.abs(got - expected[: len(got)]).max()
     return float(20 * np.log10(difference / np.abs(expected).max()))
 
 
-def knob_to_room_ms(pedal: Supervisor, moves: int = 200) -> dict[str, float]:
-    """Time from a command's departure to the block in which its room begins to sound. Moves are 150 ms and more apart. `unloaded`: less
-    the time in which the control process wanted a processor and others had it."""
+def knob_to_room_ms(pedal: Supervisor, moves: int = 200) -> Ways:
+    """Time from sending a command to the first block of its room. Moves are 150 to 200 ms apart."""
     control = next(child.process for child in pedal.children if child.name == "control")
     assert control is not None
     random_ = random.Random(1)
@@ -159,7 +196,10 @@ def knob_to_room_ms(pedal: Supervisor, moves: int = 200) -> dict[str, float]:
 
 
 def run_queue_ms(pid: int) -> float:
-    """How long a process's main thread has waited for a processor in its life (proc(5), schedstat); 0 where the kernel does not tell."""
+    """Time for which a process's main thread has waited for a processor (proc(5), schedstat).
+
+    0 if the kernel does not report it.
+    """
     try:
         return int(Path(f"/proc/{pid}/schedstat").read_text().split()[1]) / 1e6
     except (OSError, IndexError, ValueError):
@@ -167,9 +207,10 @@ def run_queue_ms(pid: int) -> float:
 
 
 class IdleClient:
-    """A JACK client on the same server whose callback does nothing: what it misses, any client would have missed.
+    """A JACK client on the same server whose callback does nothing: its xruns are the system's.
 
-    Its callback is the C library's iswdigit(frames), which is 0 ("go on") for all block sizes: Python would need its GIL.
+    The callback is the C library's iswdigit(frames), which returns 0 (continue) for all block
+    sizes: a Python callback would need the GIL.
     """
 
     NAME = "nverb-idle"
@@ -184,7 +225,7 @@ class IdleClient:
             self._jack.jack_client_open(self.NAME.encode(), no_start_server, None)
         )
         if not self._client:
-            raise UserError("JACK takes no second client")
+            raise UserError("JACK does not accept a second client; close other JACK clients")
         self._jack.jack_set_process_callback(self._client, ctypes.CDLL(None).iswdigit, None)
         self._jack.jack_activate(self._client)
 
@@ -192,8 +233,8 @@ class IdleClient:
         self._jack.jack_client_close(self._client)
 
 
-def knob_storm(pedal: Supervisor, seconds: float) -> dict[str, Any]:
-    """All knobs turn 50 times a second; xruns as JACK's own log tells them, beside those of a client that does nothing."""
+def knob_storm(pedal: Supervisor, seconds: float) -> Storm:
+    """Turn all knobs 50 times per second and count the xruns of the pedal and an idle client."""
     assert pedal.jack is not None and pedal.children[0].process is not None
     idle = IdleClient()
     realtime = realtime_threads(pedal.children[0].process.pid)
@@ -233,7 +274,7 @@ def knob_storm(pedal: Supervisor, seconds: float) -> dict[str, Any]:
 
 
 def realtime_threads(pid: int) -> list[int]:
-    """Real-time priorities of a process's threads, highest first; those without have none."""
+    """Real-time priorities of a process's threads, highest first; other threads are left out."""
     found = []
     for task in Path(f"/proc/{pid}/task").iterdir():
         policy = os.sched_getscheduler(int(task.name))
@@ -243,7 +284,7 @@ def realtime_threads(pid: int) -> list[int]:
 
 
 def resident_mb(pid: int) -> dict[str, float]:
-    """Resident set of a process: its own (anonymous and files), and shared memory (the mailbox; under JACK also JACK's)."""
+    """Resident set of a process: own (anonymous and files), shared (mailbox and JACK's memory)."""
     kilobytes = {
         key: int(value)
         for key, value in re.findall(

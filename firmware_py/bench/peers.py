@@ -1,6 +1,7 @@
-"""Peers that Python programs use, timed block by block, each in a process of its own: `python -m firmware_py.bench.peers NAME BLOCK PACED`.
+"""Block times of our kernel and its peers in Python.
 
-Prints median, 99.9th percentile and largest time of a block in microseconds. The bench alone runs this.
+`python -m firmware_py.bench.peers NAME BLOCK PACED` prints median, 99.9th percentile
+and maximum in us. `nverb bench kernel` runs one process for each peer.
 """
 
 from __future__ import annotations
@@ -13,7 +14,10 @@ from collections.abc import Callable
 
 import numpy as np
 
-TAPS, RATE_HZ, SECONDS = 97536, 48000, 2.0
+from firmware_py.bench.kernel_figures import FADE_FRAMES, TAPS
+from firmware_py.jack.defaults import RATE_HZ
+
+SECONDS = 2.0
 
 
 def make_ir() -> np.ndarray:
@@ -24,21 +28,26 @@ def make_ir() -> np.ndarray:
 def nverb(block: int) -> Callable[[], object]:
     from dsp import _engine
 
-    kernel = _engine.Kernel(_engine.plan(block, TAPS, 2), 720)
+    kernel = _engine.Kernel(_engine.plan(block, TAPS, 2), FADE_FRAMES)
     kernel.load(make_ir())
     sound, out = np.full((2, block), 0.1, np.float32), np.empty((2, block), np.float32)
     return lambda: kernel.process(sound, out)
 
 
 def numpy(block: int) -> Callable[[], object]:
-    """Uniform partitions, bins first, one batched matrix product over all partitions: the best of three that NumPy can do."""
+    """Uniform partitions, bins first, one batched matrix product over all partitions.
+
+    The fastest of three implementations in NumPy.
+    """
     ir = make_ir()
     partitions = -(-TAPS // block)
     padded = np.zeros((2, partitions * block), np.float32)
     padded[:, :TAPS] = ir
     spectra = np.fft.rfft(padded.reshape(2, partitions, block), 2 * block).astype(np.complex64)
     filters = np.ascontiguousarray(spectra.transpose(0, 2, 1))[:, :, None, :]
-    line = np.zeros((2, block + 1, 2 * partitions), np.complex64)  # each spectrum twice: no wrap
+    line = np.zeros(
+        (2, block + 1, 2 * partitions), np.complex64
+    )  # each spectrum twice, so no wraparound
     frame = np.full((2, 2 * block), 0.1, np.float32)
     at = 0
 
@@ -62,7 +71,7 @@ def pedalboard(block: int) -> Callable[[], object]:
 
 
 def pyo(block: int) -> Callable[[], object]:
-    """CvlVerb with partitions of one block, in a server without sound card."""
+    """CvlVerb with partitions of one block, in a server without a sound card."""
     os.environ["PYO_GUI_WX"] = "0"
     import pyo as library
     import soundfile
@@ -102,7 +111,7 @@ def main(name: str, block: int, paced: bool) -> None:
         process()
         taken.append(1e6 * (time.perf_counter() - began))
     print(f"{np.median(taken):.3f} {np.quantile(taken, 0.999):.3f} {max(taken):.3f}", flush=True)
-    os._exit(0)  # pyo's threads are not waited for
+    os._exit(0)  # do not wait for pyo's threads
 
 
 if __name__ == "__main__":

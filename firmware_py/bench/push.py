@@ -1,4 +1,4 @@
-"""`nverb bench push`: how long a bank and a model take from their arrival until they sound, on a pedal that plays."""
+"""`nverb bench push`: time from the arrival of a bank or model until its room plays."""
 
 from __future__ import annotations
 
@@ -13,29 +13,65 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, TypedDict
+
+from firmware_py.base.progress import Report
+from firmware_py.bench.parts import Parts
+from firmware_py.jack.defaults import BLOCK_FRAMES, RATE_HZ
 
 if TYPE_CHECKING:
     from dsp.energymap import EnergyMap
 
 BAR_MS = 1000.0
-RATE_HZ = 48000
 GIVE_UP_S = 20.0
 
 
-def add_parser(parts: Any) -> None:
+class Push(TypedDict):
+    """One installation. stages_ms: time of each stage, in order."""
+
+    bytes: int
+    ms: float
+    cpu_ms: float
+    """Processor time of installer and control process."""
+    stages_ms: dict[str, float]
+
+
+class PushSummary(TypedDict):
+    """All installations of a kind: medians, the longest time, and each time."""
+
+    bytes: int
+    count: int
+    median_ms: float
+    worst_ms: float
+    ms: list[float]
+    cpu_ms: float
+    stages_ms: dict[str, float]
+
+
+class PushFigures(TypedDict):
+    bar_ms: float
+    block_frames: int
+    python_start_ms: float
+    blocks: int
+    late_blocks: int
+    bank: PushSummary
+    model: PushSummary
+
+
+def add_parser(parts: Parts) -> None:
     parser = parts.add_parser(
         "push",
-        help="a bank and a model installed on a pedal that plays: from arrival to the new room",
-        description="Runs a pedal of its own on JACK's dummy driver, with a store of its own, and hands banks and models to it over its "
-        "socket, as `nverb install` and `nverb push` do. Time counts from the last byte's departure until the block in which the new "
-        "room begins to sound. On a machine that has other work look at the processor time: that of the installer and the control process.",
+        help="install a bank and a model on a playing pedal: time until the new room plays",
+        description="Runs a separate pedal with its own store on JACK's dummy driver and installs "
+        "banks and models over its socket, as `nverb install` and `nverb push` do. Measures from "
+        "the last byte sent to the first block of the new room. On a busy machine, look at the "
+        "processor time of installer and control process.",
     )
     parser.add_argument(
-        "--turns", type=int, default=7, help="banks, and as often the model (default: %(default)s)"
+        "--turns", type=int, default=7, help="installations of each kind (default: %(default)s)"
     )
     parser.add_argument(
-        "--block", type=int, default=128, help="frames in a block (default: %(default)s)"
+        "--block", type=int, default=BLOCK_FRAMES, help="frames per block (default: %(default)s)"
     )
     parser.add_argument("--json", action="store_true", help="for programs")
     parser.set_defaults(handler=_push)
@@ -52,22 +88,23 @@ def _push(args: argparse.Namespace) -> int:
     if args.json:
         print(json.dumps(figures, indent=2))
         return 0
-    for kind in ("bank", "model"):
-        row = figures[kind]
+    for kind, row in (("bank", figures["bank"]), ("model", figures["model"])):
         stages = ", ".join(f"{name} {row['stages_ms'][name]:.0f}" for name in row["stages_ms"])
         print(
-            f"{kind:5} of {row['bytes'] / 1e6:4.1f} MB   arrival -> new room {row['median_ms']:.0f} ms median, {row['worst_ms']:.0f} ms at "
-            f"most, of {row['count']} (bar {BAR_MS:.0f}), processor time {row['cpu_ms']:.0f} ms; medians by stage: {stages}"
+            f"{kind:5} of {row['bytes'] / 1e6:4.1f} MB   arrival -> new room "
+            f"{row['median_ms']:.0f} ms median, {row['worst_ms']:.0f} ms maximum of {row['count']} "
+            f"(bar {BAR_MS:.0f}), processor time {row['cpu_ms']:.0f} ms; "
+            f"medians by stage: {stages}"
         )
     print(
-        f"late blocks meanwhile    {figures['late_blocks']} of {figures['blocks']}; the start of a bare Python takes "
-        f"{figures['python_start_ms']:.0f} ms here and now"
+        f"late blocks              {figures['late_blocks']} of {figures['blocks']}; "
+        f"start of Python alone: {figures['python_start_ms']:.0f} ms"
     )
     return 0
 
 
-def measure(*, turns: int, block_frames: int) -> dict[str, Any]:
-    """Times in ms, by kind. Raises UserError if the pedal refuses, or does not play what it said it plays."""
+def measure(*, turns: int, block_frames: int) -> PushFigures:
+    """Raises UserError if the pedal rejects a file or does not play its room."""
     from bank.build import build
     from firmware_py.desk.private_pedal import private_pedal, wait_for_room
     from firmware_py.link.client import ask
@@ -76,49 +113,53 @@ def measure(*, turns: int, block_frames: int) -> dict[str, Any]:
     begun = time.monotonic()
     os.waitpid(os.posix_spawnp("python3", ["python3", "-c", ""], os.environ), 0)
     start_ms = 1000 * (time.monotonic() - begun)
-    pushes: dict[str, list[dict[str, Any]]] = {"bank": [], "model": []}
+    banks: list[Push] = []
+    models: list[Push] = []
     with (
-        _own_data() as folder,
+        _private_data() as folder,
         private_pedal(block_frames=block_frames, rate_hz=RATE_HZ, synchronous=False) as pedal,
     ):
         before = wait_for_room(pedal)["audio"]
         values = ask({"do": "get"})["values"]
         for turn in range(turns):
-            # The size of the bank that comes with nverb; each has other rooms.
+            # As large as the shipped bank; each has different rooms.
             bank = folder / f"bank{turn}.nvbank"
             build(bank, functools.partial(_room, 1.0 + turn), steps=10, name=bank.stem)
-            pushes["bank"].append(_install(bank, values))
-            pushes["model"].append(_install(SHIPPED / "decoder.nvmodel", values))
+            banks.append(_install(bank, values))
+            models.append(_install(SHIPPED / "decoder.nvmodel", values))
             _ask_store({"do": "rollback", "kind": "model"})
-            _ask_store({"do": "remove", "name": "decoder"})  # so that the next one is sent again
+            _ask_store({"do": "remove", "name": "decoder"})  # otherwise the next one is not sent
         after = ask({"do": "status"})["status"]["audio"]
-    figures: dict[str, Any] = {
+    return {
         "bar_ms": BAR_MS,
         "block_frames": block_frames,
         "python_start_ms": start_ms,
         "blocks": after["blocks"] - before["blocks"],
         "late_blocks": after["late_blocks"] - before["late_blocks"],
+        "bank": _summary(banks),
+        "model": _summary(models),
     }
-    for kind, rows in pushes.items():
-        times = [row["ms"] for row in rows]
-        stages = {
+
+
+def _summary(rows: list[Push]) -> PushSummary:
+    times = [row["ms"] for row in rows]
+    return {
+        "bytes": rows[0]["bytes"],
+        "count": len(times),
+        "median_ms": statistics.median(times),
+        "worst_ms": max(times),
+        "ms": times,
+        "cpu_ms": statistics.median(row["cpu_ms"] for row in rows),
+        "stages_ms": {
             name: statistics.median(row["stages_ms"][name] for row in rows)
             for name in rows[0]["stages_ms"]
-        }
-        figures[kind] = {
-            "bytes": rows[0]["bytes"],
-            "count": len(times),
-            "median_ms": statistics.median(times),
-            "worst_ms": max(times),
-            "ms": times,
-            "cpu_ms": statistics.median(row["cpu_ms"] for row in rows),
-            "stages_ms": stages,
-        }
-    return figures
+        },
+    }
 
 
 @contextmanager
-def _own_data() -> Iterator[Path]:
+def _private_data() -> Iterator[Path]:
+    """A temporary data folder for this process and its children."""
     before = os.environ.get("NVERB_DATA_DIR")
     with tempfile.TemporaryDirectory(prefix="nverb-bench-") as folder:
         os.environ["NVERB_DATA_DIR"] = folder
@@ -130,10 +171,24 @@ def _own_data() -> Iterator[Path]:
                 os.environ["NVERB_DATA_DIR"] = before
 
 
-def _install(path: Path, values: dict[str, float]) -> dict[str, Any]:
-    """Hands a file to the pedal, and waits until its room sounds."""
+class _StageClock(Report):
+    """Notes when each stage begins, for `sending` when it ends. control: its process's PID."""
+
+    def __init__(self, control: int) -> None:
+        self.began_ns: dict[str, int] = {}
+        self.cpu_ms = 0.0
+        self._control = control
+
+    def progress(self, stage: str, done: int, total: int) -> None:
+        if stage != "sending" or done == total:
+            self.began_ns.setdefault(stage, time.monotonic_ns())
+            if stage == "sending":
+                self.cpu_ms = _cpu_ms(self._control)
+
+
+def _install(path: Path, values: dict[str, float]) -> Push:
+    """Install a file and wait until its room plays. Raises UserError."""
     from dsp.errors import UserError
-    from firmware_py.base.progress import Report
     from firmware_py.install import desk_end
     from firmware_py.link.client import ask
     from firmware_py.link.mailbox import Mailbox
@@ -141,29 +196,17 @@ def _install(path: Path, values: dict[str, float]) -> dict[str, Any]:
     from firmware_py.rooms.source import find_source
 
     control = ask({"do": "status"})["status"]["control"]["pid"]
-
-    class Clock(Report):
-        def __init__(self) -> None:
-            self.began_ns: dict[str, int] = {}
-            self.cpu_ms = 0.0
-
-        def progress(self, stage: str, done: int, total: int) -> None:
-            if stage != "sending" or done == total:  # of what is sent, the end
-                self.began_ns.setdefault(stage, time.monotonic_ns())
-                if stage == "sending":
-                    self.cpu_ms = _cpu_ms(control)
-
     mailbox = Mailbox()
     mailbox.refresh()
     port = mailbox.port
     assert port is not None
-    expected = RoomMaker(find_source(path), port.rate_hz, port.max_taps, port.inputs).fingerprint(
-        values
-    )
+    maker = RoomMaker(find_source(path), port.rate_hz, port.max_taps, port.inputs)
+    expected = maker.fingerprint(values)
     serial = port.meters().playing_serial
+    clock = _StageClock(control)
     file = os.open(path, os.O_RDONLY)
     try:
-        content, clock = desk_end.Content.of(file, lambda *_: None), Clock()
+        content = desk_end.Content.of(file, lambda *_: None)
         request = {
             "do": "install",
             "name": path.name,
@@ -183,20 +226,24 @@ def _install(path: Path, values: dict[str, float]) -> dict[str, Any]:
     ):
         if time.monotonic() > deadline:
             raise UserError(
-                f"{path.name}: was installed, and its room did not sound within {GIVE_UP_S:g} s"
+                f"{path.name}: installed, but its room did not play within {GIVE_UP_S:g} s; "
+                "see the pedal's log"
             )
         time.sleep(0.001)
-    sounds_ns, cpu_ms = port.meters().playing_since_ns, _cpu_ms(control)
-    arrived_ns = clock.began_ns["sending"]
+    return _times(clock, path.stat().st_size, port.meters().playing_since_ns, _cpu_ms(control))
+
+
+def _times(clock: _StageClock, size: int, sounds_ns: int, cpu_ms: float) -> Push:
     marks = {
-        "receive": arrived_ns,
+        "receive": clock.began_ns["sending"],
         "verify": clock.began_ns["verifying"],
         "try": clock.began_ns["trying"],
+        "switch": clock.began_ns["switching"],
+        "end": sounds_ns,
     }
-    marks |= {"switch": clock.began_ns["switching"], "end": sounds_ns}
     return {
-        "bytes": content.size,
-        "ms": (sounds_ns - arrived_ns) / 1e6,
+        "bytes": size,
+        "ms": (sounds_ns - marks["receive"]) / 1e6,
         "cpu_ms": cpu_ms - clock.cpu_ms,
         "stages_ms": {
             name: (marks[later] - marks[name]) / 1e6 for name, later in itertools.pairwise(marks)
@@ -205,19 +252,17 @@ def _install(path: Path, values: dict[str, float]) -> dict[str, Any]:
 
 
 def _cpu_ms(pid: int) -> float:
-    """Processor time of the control process and of all its children so far, those that are gone included."""
+    """Processor time of the control process and its children, ended ones included, in ms."""
     children = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
     ticks = 0
     for one in (str(pid), *children):
         fields = Path(f"/proc/{one}/stat").read_text().rpartition(")")[2].split()
-        ticks += sum(
-            int(field) for field in fields[11:15]
-        )  # utime, stime, and both of children that were waited for
+        ticks += sum(int(field) for field in fields[11:15])  # utime, stime, cutime, cstime
     return 1000 * ticks / os.sysconf("SC_CLK_TCK")
 
 
-def _ask_store(request: dict[str, Any]) -> None:
-    from firmware_py.base.progress import Report
+def _ask_store(request: dict[str, object]) -> None:
+    """Send a request to the store of the running pedal. Raises UserError."""
     from firmware_py.install import desk_end
 
     with desk_end.board() as channel:

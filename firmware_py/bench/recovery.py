@@ -1,8 +1,9 @@
-"""How long the sound is away after each fault that a pedal may meet, and whether the same room with the same knobs is back.
+"""`nverb bench recovery`: the gap in the sound after each fault, and whether the state is restored.
 
-Measured on real processes by the audio process's own heartbeat in shared memory, which comes once a block. A gap is the time between
-the last block before the fault and the first after it; for a fault in the control process there must be none. Each figure stands beside
-the time that a bare start of the audio process takes on this machine just then: what of a gap is not that is noticing the fault.
+Measured on real processes, with the audio process's heartbeat in shared memory, which advances once
+per block. A gap is the time between the last block before the fault and the first block after it; a
+fault in the control process must cause none. Each gap is compared with the time of a plain start of
+the audio process on this machine: the rest is the time to detect the fault.
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, NamedTuple, Protocol
+from typing import NamedTuple, Protocol, TypedDict
 
 from device.controls import find, to_position
 from dsp import _engine
@@ -23,34 +24,36 @@ from dsp.errors import UserError
 from firmware_py.base.paths import running_dir
 from firmware_py.desk.private_pedal import private_pedal, wait_for_room
 from firmware_py.desk.supervisor import Supervisor
+from firmware_py.jack.defaults import BLOCK_FRAMES
 from firmware_py.link.client import ask
 
+OTHER_FRAMES = 2 * BLOCK_FRAMES
 BAR_S = 3.0
 GIVE_UP_S = 30.0
 SETTLE_S = 6.0
-"""Between two faults: longer than the crash guard takes to call a process well (crashguard.STABLE_S)."""
+"""Pause between two faults: longer than crashguard.STABLE_S, so deaths do not form a loop."""
 ROOM = {"x": 6.0, "y": 3.0, "z": 5.0, "width": 2.0, "mix": 40.0, "gain": -3.0}
 
 
 class Recovery(NamedTuple):
     fault: str
     gap_s: float
-    """Without a block of sound."""
+    """Time without a block of sound."""
     room_s: float
-    """From the fault until the same room sounded, fully faded in; 0 if it never stopped."""
+    """From the fault until the same room plays, fully faded in; 0 if it never stopped."""
     same: bool
-    """The same room, knobs and controls as before."""
+    """Room, knobs and controls are as before."""
 
 
 class Victims(Protocol):
-    """The processes of a pedal that runs, and what keeps them running."""
+    """The processes of a running pedal. tend: call it often; it restarts dead processes."""
 
     def pid(self, name: str) -> int: ...
     def tend(self) -> None: ...
 
 
 class OwnPedal:
-    """A pedal of a supervisor in this process."""
+    """A pedal that a supervisor in this process runs."""
 
     def __init__(self, supervisor: Supervisor) -> None:
         self._supervisor = supervisor
@@ -64,12 +67,12 @@ class OwnPedal:
                 child.process for child in self._supervisor.children if child.name == name
             )
         if process is None:
-            raise UserError(f"{name} does not run")
+            raise UserError(f"{name} is not running")
         return process.pid
 
 
 class ServicePedal:
-    """The pedal that systemd runs on this system."""
+    """The pedal that systemd runs on this machine."""
 
     def tend(self) -> None:
         time.sleep(0.002)
@@ -82,7 +85,7 @@ class ServicePedal:
             group = Path("/proc").glob("[0-9]*/comm")
             found = next((int(path.parent.name) for path in group if _read(path) == "jackd"), 0)
         if not found:
-            raise UserError(f"{name} does not run")
+            raise UserError(f"{name} is not running")
         return found
 
 
@@ -94,7 +97,7 @@ def _read(path: Path) -> str:
 
 
 class Ear:
-    """Looks at the mailbox, and only looks."""
+    """Reads the mailbox; never writes it."""
 
     def __init__(self) -> None:
         self._path = running_dir() / "mailbox"
@@ -102,7 +105,10 @@ class Ear:
         self.port: _engine.Port | None = None
 
     def heartbeat(self) -> tuple[int, int]:
-        """Blocks since the engine's start, and when the last one ended (CLOCK_MONOTONIC, ns); zeros without an engine."""
+        """Blocks since the engine's start, and the end of the last one (CLOCK_MONOTONIC, ns).
+
+        (0, 0) without an engine.
+        """
         try:
             info = os.stat(self._path)
             if (info.st_dev, info.st_ino) != self._identity:
@@ -120,7 +126,7 @@ class Ear:
         return round(1e9 * self.port.block_frames / self.port.rate_hz)
 
     def room(self) -> int:
-        """Fingerprint of the room that sounds alone, fully faded in; 0: none does."""
+        """Fingerprint of the room that plays, fully faded in; 0 if there is none."""
         if self.port is None:
             return 0
         meters = self.port.meters()
@@ -132,7 +138,10 @@ def controls(timeout_s: float = 5.0) -> dict[str, float]:
 
 
 def _alike(now: dict[str, float], before: dict[str, float]) -> bool:
-    """The same controls; a knob that stands where its control is may fine-tune it by 1 % of its travel."""
+    """True if all controls differ by less than 1 % of their travel.
+
+    A knob at the position of its control may fine-tune it.
+    """
     return all(
         abs(to_position(find(name), now[name]) - to_position(find(name), before[name])) < 0.01
         for name in before
@@ -147,7 +156,10 @@ def cause(
     settle_s: float = SETTLE_S,
     give_up_s: float = GIVE_UP_S,
 ) -> Recovery:
-    """Causes a fault and waits until all has been as before for `settle_s`. Raises UserError if it is not within `give_up_s`."""
+    """Cause a fault and wait until everything has been as before for `settle_s`.
+
+    Raises UserError after `give_up_s`.
+    """
     ear = Ear()
     ear.heartbeat()
     values = controls()
@@ -162,7 +174,7 @@ def cause(
         time.sleep(0.001)
         (blocks, heard_ns), now_ns = ear.heartbeat(), time.monotonic_ns()
         if heard_ns > last_ns:
-            # Less what was played between two looks: these may be apart. A new engine counts its blocks from 0.
+            # Subtract the blocks played between two polls. A new engine counts from 0.
             played = blocks - last_blocks if blocks >= last_blocks else blocks
             gap_ns = max(gap_ns, heard_ns - last_ns - (played - 1) * ear.block_ns())
             last_blocks, last_ns = blocks, heard_ns
@@ -172,18 +184,17 @@ def cause(
             continue
         if not room_ns:
             room_ns, quiet_since = now_ns, time.monotonic()
-        # A fault may take a while to be noticed: all is well when it has been for longer than any watchdog's patience.
+        # Detection takes time: everything must be as before for longer than any watchdog timeout.
         if time.monotonic() - quiet_since > settle_s and now_ns - asked_ns > 200e6:
             asked_ns = now_ns
             try:
-                same = _alike(
-                    controls(0.5), values
-                )  # who hangs does not answer: the pedal must be tended meanwhile
+                # A short timeout: a hanging process does not answer, and the pedal needs tending.
+                same = _alike(controls(0.5), values)
             except UserError:
                 continue
             break
     else:
-        raise UserError(f"{name}: the pedal was not as before within {give_up_s:g} s")
+        raise UserError(f"{name}: the pedal did not recover within {give_up_s:g} s; see its log")
     moved = gap_ns > 100e6
     return Recovery(name, gap_ns / 1e9, (room_ns - fault_ns) / 1e9 if moved else 0.0, same)
 
@@ -193,12 +204,17 @@ def kill(name: str, number: signal.Signals) -> Callable[[Victims], None]:
 
 
 def change_block_size(victims: Victims) -> None:
-    """JACK's block twice as long, or half, from one moment to the next, as any JACK client may ask for."""
+    """Change JACK's block size to 256 or 128 frames, as any JACK client may. Raises UserError."""
     ear = Ear()
     ear.heartbeat()
     assert ear.port is not None
-    owner = os.stat(f"/proc/{victims.pid('jackd')}").st_uid  # jackd serves its own user only
-    words = ["jack_bufsize", "256" if ear.port.block_frames == 128 else "128"]
+    owner = os.stat(
+        f"/proc/{victims.pid('jackd')}"
+    ).st_uid  # jackd accepts clients of its own user only
+    words = [
+        "jack_bufsize",
+        str(OTHER_FRAMES if ear.port.block_frames == BLOCK_FRAMES else BLOCK_FRAMES),
+    ]
     done = subprocess.run(
         words, user=owner, capture_output=True, text=True, timeout=10, check=False
     )
@@ -222,25 +238,39 @@ def _pedal(service: bool) -> Iterator[Victims]:
     if service:
         yield ServicePedal()
         return
-    with private_pedal(block_frames=128, synchronous=False, audio_arguments=()) as supervisor:
+    with private_pedal(synchronous=False, audio_arguments=()) as supervisor:
         wait_for_room(supervisor)
         yield OwnPedal(supervisor)
 
 
-def measure(*, service: bool, faults: list[str] | None = None, show: bool = True) -> dict[str, Any]:
-    """All faults, one after another. `service`: on the pedal that systemd runs here, as root; else on a pedal of its own."""
+class RecoveryFigures(TypedDict):
+    start_s: float
+    """Start of the audio process until its first block; 0 if unknown."""
+    bar_s: float
+    faults: list[dict[str, object]]
+    """Fields of Recovery."""
+
+
+def measure(
+    *, service: bool, faults: list[str] | None = None, show: bool = True
+) -> RecoveryFigures:
+    """Cause all faults, one after another. Raises UserError.
+
+    `service`: on the pedal that systemd runs, as root; otherwise on a private pedal. `show`: print
+    each result.
+    """
     from firmware_py.bench.pedal import start_to_first_block_ms
 
-    start_s = 0.0 if service else start_to_first_block_ms(128) / 1000
+    start_s = 0.0 if service else start_to_first_block_ms(BLOCK_FRAMES) / 1000
     results = []
     with _pedal(service) as victims:
         if service:
             start_s = _service_start_s()
         if show:
             print(
-                f"a bare start of the audio process takes {start_s:.2f} s here; the bar for each gap is {BAR_S:g} s"
+                f"start of the audio process alone: {start_s:.2f} s; bar of each gap: {BAR_S:g} s"
             )
-            print(f"{'fault':28} {'no sound':>9} {'/ start':>8} {'same room':>10}")
+            print(f"{'fault':28} {'gap':>9} {'/ start':>8} {'same room':>10}")
         ask({"do": "set", "values": ROOM})
         wait = time.monotonic() + SETTLE_S
         while time.monotonic() < wait:
@@ -249,17 +279,15 @@ def measure(*, service: bool, faults: list[str] | None = None, show: bool = True
             result = cause(victims, FAULTS[name], name)
             results.append(result)
             if show:
-                back = f"{result.room_s:8.2f} s" if result.room_s else "   never away"
+                back = f"{result.room_s:8.2f} s" if result.room_s else "   no gap"
                 ratio = f"{result.gap_s / start_s:8.1f}" if start_s else "       -"
-                print(
-                    f"{name:28} {result.gap_s:7.2f} s {ratio} {back}{'' if result.same else '  OTHER CONTROLS'}",
-                    flush=True,
-                )
+                other = "" if result.same else "  CONTROLS CHANGED"
+                print(f"{name:28} {result.gap_s:7.2f} s {ratio} {back}{other}", flush=True)
     return {"start_s": start_s, "bar_s": BAR_S, "faults": [result._asdict() for result in results]}
 
 
 def _service_start_s() -> float:
-    """What systemd measured at the last start of the audio process: from its start to its first block."""
+    """Last start of the audio process until its first block in s, as systemd measured it."""
     words = [
         "systemctl",
         "show",

@@ -1,4 +1,7 @@
-"""`nverb bench rooms`: what a new room costs the control process: decode, shape, synthesise, transform; and what memory it takes."""
+"""`nverb bench rooms`: time and memory that a new room costs the control process.
+
+The steps: decode, shape, synthesise, transform.
+"""
 
 from __future__ import annotations
 
@@ -8,30 +11,33 @@ import subprocess
 import sys
 import time
 from pathlib import Path
-from typing import Any
+
+from firmware_py.bench.parts import Parts
+from firmware_py.jack.defaults import BLOCK_FRAMES, RATE_HZ
 
 STEPS = ("decode", "shape", "synthesise", "spectra")
 
 
-def add_parser(parts: Any) -> None:
+def add_parser(parts: Parts) -> None:
     parser = parts.add_parser(
         "rooms",
-        help="a new room, from latent to spectra: time of each step, memory",
-        description="Random points of the knobs' cube, one core. Times are of the processor, not of the clock: other programs' work does "
-        "not count, but slows the caches. The longest rooms last as long as the map (4 s).",
+        help="a new room, from position to spectra: time of each step, memory",
+        description="Random positions of x, y and z, one core. Measures processor time, so the "
+        "load of other programs counts only through the caches. The longest rooms last 4 s, the length "
+        "of the energy map.",
     )
     parser.add_argument(
         "--model",
         type=Path,
         metavar="FILE",
-        help="bank or model (default: the one that comes with nverb)",
+        help="bank or model (default: the shipped one)",
     )
-    parser.add_argument("--rate", type=int, default=48_000, help="Hz (default: %(default)s)")
+    parser.add_argument("--rate", type=int, default=RATE_HZ, help="Hz (default: %(default)s)")
     parser.add_argument(
-        "--block", type=int, default=128, help="frames in a block (default: %(default)s)"
+        "--block", type=int, default=BLOCK_FRAMES, help="frames per block (default: %(default)s)"
     )
     parser.add_argument(
-        "--rooms", type=int, default=200, help="how many rooms (default: %(default)s)"
+        "--rooms", type=int, default=200, help="number of rooms (default: %(default)s)"
     )
     parser.add_argument("--json", action="store_true", help="for programs")
     parser.add_argument("--child", action="store_true", help=argparse.SUPPRESS)
@@ -42,7 +48,7 @@ def _rooms(args: argparse.Namespace) -> int:
     if args.child:
         print(json.dumps(measure(args.model, args.rate, args.block, args.rooms)))
         return 0
-    # A process of its own, so that its memory is what a control process needs for rooms, and not the bench's.
+    # A separate process, so that the measured memory does not include the bench.
     command = [
         sys.executable,
         "-m",
@@ -64,20 +70,21 @@ def _rooms(args: argparse.Namespace) -> int:
         print(json.dumps(figures, indent=2))
         return 0
     print(
-        f"{figures['source']}, {args.rate} Hz stereo, {args.rooms} rooms of {figures['mean_s']:.2f} s on average"
+        f"{figures['source']}, {args.rate} Hz stereo, {args.rooms} rooms of "
+        f"{figures['mean_s']:.2f} s on average"
     )
-    print(f"{'':12}{'median':>9}{'p90':>9}{'longest':>9}  ms of one core")
+    print(f"{'':12}{'median':>9}{'p90':>9}{'maximum':>9}  ms of one core")
     for name in (*STEPS, "all"):
         print(
             f"{name:12}"
             + "".join(f"{figures[name][column]:9.2f}" for column in ("median", "p90", "max"))
         )
-    print(f"memory: {figures['rss_mb']:.0f} MB resident at most")
+    print(f"memory: {figures['rss_mb']:.0f} MB peak resident set")
     return 0
 
 
-def measure(path: Path | None, rate_hz: int, block_frames: int, rooms: int) -> dict[str, Any]:
-    """Times in ms by step: median, p90, max; `rss_mb`: the most that this process held."""
+def measure(path: Path | None, rate_hz: int, block_frames: int, rooms: int) -> dict[str, object]:
+    """Times in ms by step (median, p90, max), `source`, `mean_s`, and `rss_mb`, the peak."""
     import resource
 
     import numpy as np
@@ -90,12 +97,12 @@ def measure(path: Path | None, rate_hz: int, block_frames: int, rooms: int) -> d
 
     hold_freed_memory()
     source = find_source(path)
-    shape = Shape(decay=0.999, tilt_db=0.01)  # the whole work of shaping, and as long a room
+    shape = Shape(decay=0.999, tilt_db=0.01)  # all steps of shaping, nearly the same length
     layout = _engine.plan(block_frames, 4 * rate_hz + rate_hz // 4, 1)
     kernel = _engine.Kernel(layout)
     random = np.random.default_rng(0)
     synthesise = Synthesiser(rate_hz, source.energy_map(0.0, 0.0, 0.0).grid)
-    while synthesise.prepare():  # as the control process does when it is idle
+    while synthesise.prepare():  # the control process does this when idle
         pass
     times, seconds = [], []
     for point in random.uniform(-2, 2, (rooms, 3)):
@@ -108,14 +115,12 @@ def measure(path: Path | None, rate_hz: int, block_frames: int, rooms: int) -> d
         marks.append(time.process_time())
         kernel.load(ir)
         marks.append(time.process_time())
-        kernel = _engine.Kernel(
-            layout
-        )  # one that plays would be fading now, and takes no other IR meanwhile
+        kernel = _engine.Kernel(layout)  # the old one is fading and accepts no IR
         times.append(np.diff(marks))
         seconds.append(ir.shape[1] / rate_hz)
     table = 1000 * np.array(times)
     table = np.concatenate([table, table.sum(axis=1, keepdims=True)], axis=1)
-    figures: dict[str, Any] = {"source": source.name, "mean_s": float(np.mean(seconds))}
+    figures: dict[str, object] = {"source": source.name, "mean_s": float(np.mean(seconds))}
     for name, column in zip((*STEPS, "all"), table.T, strict=True):
         figures[name] = {
             "median": float(np.median(column)),
