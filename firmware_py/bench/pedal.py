@@ -96,7 +96,8 @@ def measure(*, block_frames: int, storm_s: float, show: bool) -> dict[str, objec
             "knob_to_room_ms",
             ways,
             f"knob -> first sample of a room {ways['median']:.1f} ms median, "
-            f"{ways['p99']:.1f} ms p99 of {ways['moves']} (bars 30, 60); without waits for a processor: "
+            f"{ways['p99']:.1f} ms p99 of {ways['moves']} (bars 30, 60); "
+            "without waits for a processor: "
             f"{ways['unloaded_median']:.1f}, {ways['unloaded_p99']:.1f}",
         )
         storm = knob_storm(pedal, storm_s)
@@ -116,7 +117,8 @@ def _storm_text(storm: Storm) -> str:
     return (
         f"{storm['rooms']} rooms in {storm['blocks']} blocks, {priority}\n"
         f"  xruns in JACK's log          pedal {storm['xruns']}, "
-        f"idle client {storm['idle_xruns']}, driver {storm['driver_xruns']}; late blocks of the pedal {storm['late_blocks']}; "
+        f"idle client {storm['idle_xruns']}, driver {storm['driver_xruns']}; "
+        f"late blocks of the pedal {storm['late_blocks']}; "
         f"load {100 * storm['load']:.1f} % mean, {100 * storm['worst_load']:.1f} % worst"
     )
 

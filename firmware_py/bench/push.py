@@ -130,6 +130,7 @@ def measure(*, turns: int, block_frames: int) -> PushFigures:
             _ask_store({"do": "rollback", "kind": "model"})
             _ask_store({"do": "remove", "name": "decoder"})  # otherwise the next one is not sent
         after = ask({"do": "status"})["status"]["audio"]
+    assert before is not None
     return {
         "bar_ms": BAR_MS,
         "block_frames": block_frames,

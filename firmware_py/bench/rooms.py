@@ -23,8 +23,8 @@ def add_parser(parts: Parts) -> None:
         "rooms",
         help="a new room, from position to spectra: time of each step, memory",
         description="Random positions of x, y and z, one core. Measures processor time, so the "
-        "load of other programs counts only through the caches. The longest rooms last 4 s, the length "
-        "of the energy map.",
+        "load of other programs counts only through the caches. The longest rooms last 4 s, the "
+        "length of the energy map.",
     )
     parser.add_argument(
         "--model",

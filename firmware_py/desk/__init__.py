@@ -1,1 +1,1 @@
-"""What runs at a desk: supervisor, demo, render, encode, panel, doctor."""
+"""Tools for a desktop machine: supervisor, demo, render, encode, panel, doctor."""

@@ -1,6 +1,7 @@
-"""The pedal without hands or sound card: a recorded clip through the live JACK graph while the simulated knobs turn.
+"""`nverb demo`: play a recorded clip through the live pedal while simulated knobs turn.
 
-Everything runs as on a board: jackd, audio process, control process, simulated ADC. Only the sound card is JACK's dummy driver.
+All processes run as on a board: jackd, audio process, control process. The ADC is simulated, and
+JACK's dummy driver replaces the sound card.
 """
 
 from __future__ import annotations
@@ -10,7 +11,7 @@ import sys
 import tempfile
 import time
 from pathlib import Path
-from typing import Any
+from typing import NamedTuple
 
 import numpy as np
 
@@ -19,17 +20,27 @@ from dsp.errors import UserError
 from firmware_py.base.paths import write_atomically
 from firmware_py.desk.player import Floats, Player, clip_path, read_clip
 from firmware_py.desk.private_pedal import private_pedal, wait_for_room
+from firmware_py.desk.status import AudioStatus, PedalStatus
 from firmware_py.desk.supervisor import Supervisor
 from firmware_py.link.client import ask
 
 MOVES = (
-    (0.00, "x", 0.15), (0.00, "y", 0.50), (0.00, "z", 0.20), (0.00, "width", 0.625), (0.00, "gain", 0.78),
+    (0.00, "x", 0.15), (0.00, "y", 0.50), (0.00, "z", 0.20), (0.00, "width", 0.625),
+    (0.00, "gain", 0.78),
     (0.10, "x", 0.15), (0.40, "x", 1.00), (0.55, "x", 0.80),
     (0.40, "y", 0.50), (0.55, "y", 0.05), (0.65, "y", 1.00), (0.70, "y", 0.60),
     (0.65, "z", 0.20), (0.80, "z", 1.00), (0.85, "z", 0.30),
     (0.80, "width", 0.625), (0.86, "width", 0.50), (0.92, "width", 0.875), (1.00, "width", 0.625),
     (0.90, "x", 0.80), (1.00, "x", 0.30),
 )  # fmt: skip
+
+
+class TrackPoint(NamedTuple):
+    """The pedal's state at a time of the recording in s."""
+
+    at_s: float
+    controls: dict[str, float]
+    audio: AudioStatus
 
 
 def play(
@@ -42,7 +53,10 @@ def play(
     engine_arguments: list[str],
     bank: Path | None,
 ) -> None:
-    """Runs the demo; writes demo.wav and demo.png into `out` and says where they are. Raises UserError, OSError."""
+    """Run the demo, write demo.wav and demo.png into `out` and print their paths.
+
+    Raises UserError, OSError.
+    """
     sound = read_clip(clip or clip_path(), rate_hz, seconds)
     out.mkdir(parents=True, exist_ok=True)
     inputs = int(engine_arguments[engine_arguments.index("--inputs") + 1])
@@ -79,46 +93,50 @@ def play(
         durable=False,
     )
     _draw(out / "demo.png", sound, recording, rate_hz, track)
-    last = track[-1]["audio"]
-    print(f"played {clip or clip_path().name} for {seconds:g} s through {last['playing_serial']} rooms; "
-          f"{last['late_blocks']} of {last['blocks']} blocks late, load {100 * last['load']:.1f} %")  # fmt: skip
+    last = track[-1].audio
+    print(
+        f"played {clip or clip_path().name} for {seconds:g} s through {last['playing_serial']} "
+        f"rooms; {last['late_blocks']} of {last['blocks']} blocks late, "
+        f"load {100 * last['load']:.1f} %"
+    )
     print(f"sound    {out / 'demo.wav'}\npicture  {out / 'demo.png'}")
 
 
-def _follow(pedal: Supervisor, player: Player, seconds: float) -> list[dict[str, Any]]:
-    """Asks the pedal for its status ten times a second while the player plays; shows progress."""
-    track = []
+def _follow(pedal: Supervisor, player: Player, seconds: float) -> list[TrackPoint]:
+    """Poll the status ten times per second while the player plays; show progress."""
+    track: list[TrackPoint] = []
     deadline = time.monotonic() + 3 * seconds + 20
     while not player.done:
         pedal.tend()
         try:
-            status = ask({"do": "status"})["status"]
+            status: PedalStatus = ask({"do": "status"})["status"]
             if status["audio"]:
-                track.append(status | {"at_s": player.position * seconds / len(player.recording)})
+                at_s = player.position * seconds / len(player.recording)
+                track.append(TrackPoint(at_s, status["controls"], status["audio"]))
         except UserError:
-            pass  # the control process is being started again
+            pass  # the control process is restarting
         if sys.stderr.isatty() and track:
-            knobs = " ".join(
-                f"{n} {track[-1]['controls'][n]:5.2f}" for n in ("x", "y", "z", "width")
-            )
+            knobs = " ".join(f"{n} {track[-1].controls[n]:5.2f}" for n in ("x", "y", "z", "width"))
             print(
-                f"\r{track[-1]['at_s']:5.1f} / {seconds:g} s   {knobs} ",
+                f"\r{track[-1].at_s:5.1f} / {seconds:g} s   {knobs} ",
                 end="",
                 file=sys.stderr,
                 flush=True,
             )
         if time.monotonic() > deadline:
-            raise UserError("JACK stopped taking blocks: the demo was given up")
+            raise UserError(
+                "JACK plays no more blocks; the demo was aborted, see the messages above"
+            )
         time.sleep(0.1)
     if sys.stderr.isatty():
         print(file=sys.stderr)
     if not track:
-        raise UserError("the pedal never told its status: the demo was given up")
+        raise UserError("the pedal did not report its status; see the messages above")
     return track
 
 
 def _draw(
-    path: Path, sound: Floats, recording: Floats, rate_hz: int, track: list[dict[str, Any]]
+    path: Path, sound: Floats, recording: Floats, rate_hz: int, track: list[TrackPoint]
 ) -> None:
     import matplotlib
 
@@ -137,7 +155,7 @@ def _draw(
     wave.set(
         ylabel="amplitude",
         ylim=(-1, 1),
-        title="nverb: a clip through the live pedal while the knobs turn",
+        title="nverb: a clip played through the live pedal while the knobs turn",
     )
     wave.legend(loc="upper right")
     mono = recording.mean(axis=1) + 1e-9 * np.random.default_rng(1).standard_normal(
@@ -145,9 +163,9 @@ def _draw(
     ).astype(np.float32)
     spectrum.specgram(mono, NFFT=2048, Fs=rate_hz, noverlap=1024, vmin=-150, vmax=-40, cmap="magma")
     spectrum.set(ylabel="Hz", ylim=(40, min(20000, rate_hz / 2)), yscale="log")
-    at = [status["at_s"] for status in track]
+    at = [point.at_s for point in track]
     for name, color in (("x", "tab:red"), ("y", "tab:green"), ("z", "tab:blue"), ("width", "0.4")):
-        knobs.plot(at, [status["controls"][name] for status in track], color=color, label=name)
+        knobs.plot(at, [point.controls[name] for point in track], color=color, label=name)
     knobs.set(xlabel="seconds", ylabel="control value")
     knobs.legend(loc="upper right", ncols=4)
     write_atomically(path, lambda file: figure.savefig(file, dpi=100, format="png"), durable=False)

@@ -1,4 +1,4 @@
-"""What `nverb doctor` looks at: a list of checks, each a function without arguments that returns a Result with the remedy in it."""
+"""The checks of `nverb doctor`: functions without arguments that return a Result with a remedy."""
 
 from __future__ import annotations
 
@@ -20,7 +20,11 @@ from models.packages import how_to_install
 
 
 class Result(NamedTuple):
-    """ok: as it should be; hint: plays, but could be better; bad: does not play, or will not; none: cannot be seen here."""
+    """The result of a check.
+
+    ok: no problem; hint: plays, but could be better; bad: does not play or soon will not; none:
+    cannot be checked here.
+    """
 
     name: str
     state: Literal["ok", "hint", "bad", "none"]
@@ -40,7 +44,7 @@ def settings_check() -> Result:
             "settings",
             "bad",
             str(error),
-            "mend the file, or `nverb settings reset`; until then the defaults play",
+            "correct the file or run `nverb settings reset`; the defaults are used until then",
         )
     return Result(
         "settings",
@@ -54,7 +58,7 @@ def jack_check() -> Result:
 
     if missing := missing_tool():
         return Result("jackd", "bad", f"{missing[0]} is not installed", missing[1])
-    return Result("jackd", "ok", "is installed")
+    return Result("jackd", "ok", "installed")
 
 
 def card_check() -> Result:
@@ -67,46 +71,49 @@ def card_check() -> Result:
         return Result(
             "sound card",
             "bad",
-            f"{playing[0]} plays, none records",
+            f"{playing[0]} can play, but no card can record",
             "plug in an interface with an input",
         )
     return Result(
         "sound card",
         "bad",
-        "there is none",
-        "plug one in, or enable its overlay in /boot/firmware/config.txt",
+        "no sound card found",
+        "connect one, or enable its overlay in /boot/firmware/config.txt",
     )
 
 
 def realtime_check() -> Result:
-    """Of the user who asks: the services have limits of their own, in their units."""
+    """The limits of the current user; the services' limits are in their units."""
     priority = resource.getrlimit(resource.RLIMIT_RTPRIO)[0]
     memory = resource.getrlimit(resource.RLIMIT_MEMLOCK)[0]
     enough = memory == resource.RLIM_INFINITY or memory >= 160 * 2**20
     if os.geteuid() == 0 or ((priority == resource.RLIM_INFINITY or priority >= 70) and enough):
-        return Result("real time", "ok", "this user may have real-time priority and lock memory")
+        return Result("real time", "ok", "this user may use real-time priority and lock memory")
     return Result(
         "real time",
         "hint",
-        "this user may not have real-time priority or lock memory (the service may)",
-        "for `nverb run`: sudo dpkg-reconfigure -p high jackd2 (answer yes), sudo usermod -aG audio USER, log in again",
+        "this user may not use real-time priority or lock memory (the service may)",
+        "for `nverb run`: sudo dpkg-reconfigure -p high jackd2 (answer yes), "
+        "sudo usermod -aG audio USER, log in again",
     )
 
 
 def governor_check() -> Result:
     found = health.read()["governors"]
     if not found:
-        return Result("processor", "none", "its clock cannot be set here")
+        return Result("processor", "none", "this machine has no clock governor")
     if found == ["performance"]:
-        return Result("processor", "ok", "at full clock")
+        return Result("processor", "ok", "governor performance")
     return Result(
-        "processor", "hint", f"governor {', '.join(found)}: late blocks when the load changes",
+        "processor",
+        "hint",
+        f"governor {', '.join(found)}: blocks may be late when the load changes",
         "sudo systemctl enable --now cpu-governor-nverb (or `sudo make install`)",
     )  # fmt: skip
 
 
 SPARE_MIB = 24
-"""What commands, ssh and a bank that is being pushed need beside the pedal."""
+"""Memory that commands, ssh and the upload of a bank need in addition to the pedal."""
 
 
 def memory_check(meminfo: Path = Path("/proc/meminfo")) -> Result:
@@ -117,18 +124,19 @@ def memory_check(meminfo: Path = Path("/proc/meminfo")) -> Result:
             mib[key] for key in ("MemTotal", "MemAvailable", "SwapTotal", "SwapFree")
         )
     except (OSError, ValueError, KeyError):
-        return Result("memory", "none", "this machine tells nothing of its memory")
-    found = f"{spare} of {total} MiB are to be had, {swap - unused} of {swap} MiB swap in use"
+        return Result("memory", "none", "this machine does not report its memory")
+    found = f"{spare} of {total} MiB available, {swap - unused} of {swap} MiB swap in use"
     if spare + unused < SPARE_MIB:
         return Result(
-            "memory", "bad", f"{found}: programs will be killed",
-            "stop what else runs here; the pedal needs less with `nverb settings set max_ir_s=3 midi=off`; docs/service.md, Memory",
+            "memory", "bad", f"{found}: the kernel will kill processes",
+            "stop other programs; `nverb settings set max_ir_s=3 midi=off` reduces the pedal's "
+            "memory; see docs/service.md, Memory",
         )  # fmt: skip
     return Result("memory", "ok", found)
 
 
 def is_unmounted(folder: Path, fstab: Path = Path("/etc/fstab")) -> bool:
-    """The folder is a partition's place (fstab(5)), and the partition is not there."""
+    """True if the folder is a mount point in fstab(5) and nothing is mounted there."""
     try:
         rows = [line.split() for line in fstab.read_text(errors="replace").splitlines()]
     except OSError:
@@ -148,22 +156,24 @@ def state_check() -> Result:
         return Result(
             "state",
             "bad",
-            f"{folder}: its partition is not mounted: banks and presets on it are not there, new ones are lost with the power",
-            f"`systemctl status {str(folder)[1:].replace('/', '-')}.mount` says why; `sudo fsck` mends it, `nverb image` makes it anew",
+            f"{folder}: its partition is not mounted: banks and presets on it are not available, "
+            "new ones are lost at power-off",
+            f"`systemctl status {str(folder)[1:].replace('/', '-')}.mount` shows the reason; "
+            "`sudo fsck` repairs the partition, `nverb image` creates it again",
         )
     if not os.access(folder, os.W_OK):
         return Result(
             "state",
             "hint",
-            f"{folder} is read-only: what plays goes on, nothing new can be kept",
-            "mount it writable to keep something",
+            f"{folder} is read-only: the pedal plays, but nothing new can be saved",
+            "mount it writable",
         )
     if free < 64 * 2**20:
         return Result(
             "state",
             "hint",
             f"{folder}: {free / 1e6:.0f} MB free",
-            "delete banks that you do not play",
+            "delete unused banks",
         )
     return Result("state", "ok", f"{folder}: {free / 1e9:.1f} GB free")
 
@@ -173,13 +183,14 @@ def safe_start_check() -> Result:
     if why:
         return Result(
             "start", "bad", f"the pedal started safe: {why}",
-            "choose another bank (`nverb use NAME`), or switch it off and on; `journalctl -u 'nverb-*'` tells what died",
+            "choose another bank (`nverb use NAME`) or restart the pedal; "
+            "`journalctl -u 'nverb-*'` shows which process died",
         )  # fmt: skip
     return Result("start", "ok", "no crash loop since power-on")
 
 
 def pedal_check() -> Result:
-    """The pedal that runs, as its control process sees it."""
+    """The running pedal, as its control process reports it."""
     from firmware_py.link.client import ask
 
     try:
@@ -191,18 +202,21 @@ def pedal_check() -> Result:
         return Result(
             "pedal",
             "bad",
-            "it runs, but no sound passes",
-            "`nverb logs` tells what the audio process said last",
+            "running, but the audio process plays no blocks",
+            "`nverb logs` shows the last messages of the audio process",
         )
     if status["room"]["fault"]:
         return Result(
             "pedal",
             "bad",
             status["room"]["fault"],
-            "the last room plays on; choose another bank or model",
+            "the previous room still plays; choose another bank or model",
         )
     late = audio["late_blocks"] / max(audio["blocks"], 1)
-    found = f"plays, load {100 * audio['load']:.0f} %, {audio['late_blocks']} of {audio['blocks']} blocks late"
+    found = (
+        f"plays, load {100 * audio['load']:.0f} %, "
+        f"{audio['late_blocks']} of {audio['blocks']} blocks late"
+    )
     if audio["load"] > 0.7 or late > 1e-3:
         return Result(
             "pedal", "hint", found, "raise block_frames (`nverb settings set block_frames=256`)"
@@ -211,7 +225,10 @@ def pedal_check() -> Result:
 
 
 def wiring_check() -> Result:
-    """The board's converters and lines: as the running pedal sees them, or else opened and read here. `nverb board check` asks more."""
+    """The board's converters and lines, from the running pedal, or opened and read here.
+
+    `nverb board check` tests more.
+    """
     from device.board import Board
     from device.profile import ProfileError
     from firmware_py.link.client import ask
@@ -235,28 +252,32 @@ def wiring_check() -> Result:
                 "board",
                 "bad",
                 str(error),
-                "`nverb board list` tells the profiles, `nverb settings set profile=NAME` chooses",
+                "`nverb board list` lists the profiles, "
+                "`nverb settings set profile=NAME` selects one",
             )
     if faults:
         return Result(
             "board",
             "bad",
             "; ".join(faults.values()),
-            f"`nverb board check {name}` looks at each input",
+            f"`nverb board check {name}` tests each input",
         )
-    return Result("board", "ok", f"{name}: its converters and lines answer")
+    return Result("board", "ok", f"{name}: all converters and lines respond")
 
 
 def supply_check() -> Result:
     seen = health.read()
     if seen["warnings"]:
         return Result(
-            "supply", "bad" if any("now" in text for text in seen["warnings"]) else "hint", ", ".join(seen["warnings"]),
-            "a stronger power supply and a short, thick cable; if it is too hot, a heat sink",
+            "supply",
+            "bad" if any("now" in text for text in seen["warnings"]) else "hint",
+            ", ".join(seen["warnings"]),
+            "use a stronger power supply and a short, thick cable; "
+            "if the board is too hot, add a heat sink",
         )  # fmt: skip
     if seen["temperature_c"] is None:
-        return Result("supply", "none", "this machine tells nothing of its supply and heat")
-    return Result("supply", "ok", f"no warning, {seen['temperature_c']:.0f} °C")
+        return Result("supply", "none", "this machine does not report supply or temperature")
+    return Result("supply", "ok", f"no warnings, {seen['temperature_c']:.0f} °C")
 
 
 def midi_check() -> Result:
@@ -271,17 +292,17 @@ def midi_check() -> Result:
         return Result("MIDI", "hint", f"{found}, which is not installed", remedy)
     try:
         midi = ask({"do": "midi"})["midi"]
-    except UserError:  # no pedal runs, or its MIDI is off
+    except UserError:  # no pedal is running, or its MIDI is off
         midi = None
     if midi is not None and midi["fault"]:
-        return Result("MIDI", "hint", midi["fault"], "`nverb midi list` shows its ports")
+        return Result("MIDI", "hint", midi["fault"], "`nverb midi list` lists the ports")
     if midi is not None:
-        return Result("MIDI", "ok", f"by {midi['api']}: {', '.join(midi['ports']) or 'no plug'}")
+        return Result("MIDI", "ok", f"via {midi['api']}: {', '.join(midi['ports']) or 'no port'}")
     if wanted != "jack" and usual_api() == "off":
         return Result(
             "MIDI",
             "none",
-            "this machine has no ALSA sequencer (/dev/snd/seq); `nverb run --midi jack` takes JACK's",
+            "no ALSA sequencer (/dev/snd/seq) here; `nverb run --midi jack` uses JACK MIDI",
         )
     return Result("MIDI", "ok", "python-rtmidi is installed")
 
@@ -296,13 +317,15 @@ def osc_check() -> Result:
             "OSC", "none" if wanted == "off" else "hint", "python-osc is not installed", remedy
         )
     try:
-        told = [text for text in ask({"do": "status"})["status"]["doors"] if text.startswith("OSC")]
+        doors = [
+            text for text in ask({"do": "status"})["status"]["doors"] if text.startswith("OSC")
+        ]
     except UserError:
-        told = []
-    if any("cannot start" in text for text in told):
-        return Result("OSC", "hint", told[0], "`nverb settings set osc=PORT` chooses another port")
-    if told or wanted != "off":
-        return Result("OSC", "ok", told[0] if told else f"port {wanted} in the settings")
+        doors = []
+    if any("cannot start" in text for text in doors):
+        return Result("OSC", "hint", doors[0], "`nverb settings set osc=PORT` selects another port")
+    if doors or wanted != "off":
+        return Result("OSC", "ok", doors[0] if doors else f"port {wanted} in the settings")
     return Result("OSC", "ok", "off in the settings")
 
 
@@ -312,7 +335,7 @@ def runtime_check() -> Result:
     from models.container import no_runtime, runtime_package
 
     state: Literal["hint", "none"] = "none" if runtime_package() is None else "hint"
-    return Result("decoder", state, f"{no_runtime()}: rooms come from a bank, not from the decoder")
+    return Result("decoder", state, f"{no_runtime()}: rooms come from a bank, not the decoder")
 
 
 CHECKS: list[Callable[[], Result]] = [
@@ -334,7 +357,10 @@ CHECKS: list[Callable[[], Result]] = [
 
 
 def boot_report() -> list[Result]:
-    """Power-on to sound, step by step, and our share of it: from the start of the first of our processes to the first room."""
+    """The steps from power-on to sound, and our share.
+
+    Our share: from the start of the first pedal process to the first room.
+    """
     steps = boot.steps(running_dir())
     if len(steps) < 2:
         remedy = "start it: `nverb run`, or `sudo systemctl start nverb.target`"
@@ -344,7 +370,7 @@ def boot_report() -> list[Result]:
         Result(
             "system",
             "none",
-            f"{began:.2f} s from the kernel's start until the first of our processes began",
+            f"{began:.2f} s from the kernel's start to the first pedal process",
         )
     ]
     for step in steps:
@@ -352,11 +378,15 @@ def boot_report() -> list[Result]:
             Result(
                 step.name,
                 "ok",
-                f"+{step.began_s - began:.2f} s began, +{step.done_s - began:.2f} s {boot.STEPS[step.name]}",
+                f"+{step.began_s - began:.2f} s started, "
+                f"+{step.done_s - began:.2f} s {boot.STEPS[step.name]}",
             )
         )
     share = done - began
     state: Literal["ok", "hint"] = "ok" if share <= boot.BAR_S else "hint"
-    found = f"{share:.2f} s of {done:.2f} s from the kernel's start to the first room (bar {boot.BAR_S:g} s)"
+    found = (
+        f"{share:.2f} s of {done:.2f} s from the kernel's start to the first room "
+        f"(bar {boot.BAR_S:g} s)"
+    )
     report.append(Result("our share", state, found))
     return report

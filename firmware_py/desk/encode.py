@@ -1,4 +1,4 @@
-"""Finding a recorded room on the knobs, and hearing both one after the other."""
+"""`nverb encode`: find the controls of a recorded room, and play both rooms for comparison."""
 
 from __future__ import annotations
 
@@ -7,7 +7,6 @@ import tempfile
 import time
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import soundfile
@@ -20,24 +19,29 @@ from dsp.acoustics import OCTAVES_HZ, measure
 from dsp.analysis import analyse
 from dsp.errors import UserError
 from dsp.synthesis import Synthesiser
+from firmware_py.jack.defaults import BLOCK_FRAMES
 from firmware_py.rooms.source import COLOURS
 from models.decoder import SHIPPED, Decoder, Encoder
 from models.evaluate import differences
 from models.latent import KNOB_STEPS, LATENT_HIGH, LATENT_LOW
 
 RATE_HZ = 48_000
-"""At which both rooms are measured."""
+"""Rate of the analysis of both rooms."""
 PAUSE_S = 0.5
+"""Between the two rooms."""
 
 
 @dataclass(frozen=True)
 class Found:
-    """Where a recording lies, and how far off. Per octave of dsp.acoustics.OCTAVES_HZ; NaN where a recording does not tell."""
+    """The controls that match a recording, and the remaining error.
+
+    Arrays are per octave of dsp.acoustics.OCTAVES_HZ, NaN where the recording has no usable decay.
+    """
 
     values: dict[str, float]
-    """x, y, z as knobs have them, and the colours."""
+    """x, y, z and the colours, as control values."""
     decay_error_db: float
-    """Mean distance of the decay curves, over all octaves, down to -60 dB."""
+    """Mean distance of the decay curves down to -60 dB, over all octaves."""
     octave_error_db: NDArray[np.float64]
     t30_s: NDArray[np.float64]
     found_t30_s: NDArray[np.float64]
@@ -46,7 +50,7 @@ class Found:
     def t30_error_percent(self) -> NDArray[np.float64]:
         return np.asarray(100 * (self.found_t30_s / self.t30_s - 1))
 
-    def as_json(self) -> dict[str, Any]:
+    def as_json(self) -> dict[str, object]:
         def numbers(values: NDArray[np.float64]) -> list[float | None]:
             return [round(float(v), 4) if math.isfinite(v) else None for v in values]
 
@@ -64,9 +68,10 @@ class Found:
 def locate(
     ir_path: Path, *, decoder_path: Path | None, encoder_path: Path | None, colours: bool = True
 ) -> Found:
-    """The place of a recording: that of its loudest channel, for a sum would comb what lies between the microphones.
+    """Find the controls for the loudest channel of a recording.
 
-    Raises RecordingError, ModelError (NoRuntime where no TFLite runtime is installed), OSError.
+    A sum of the channels would have comb-filter artefacts from the microphone spacing. Raises
+    RecordingError, ModelError (NoRuntime if no TFLite runtime is installed), UserError, OSError.
     """
     samples, rate_hz = read_recording(ir_path)
     loudest = samples[int(np.argmax((samples.astype(np.float64) ** 2).sum(axis=1)))]
@@ -74,11 +79,12 @@ def locate(
     decoder = Decoder.open(decoder_path or SHIPPED / "decoder.nvmodel")
     if decoder.description.kind != "rooms":
         raise UserError(
-            f"{decoder_path}: an imported plug-in model; `nverb encode` finds places in our own models only"
+            f"{decoder_path}: an imported plug-in model; "
+            "`nverb encode` works with nverb's models only"
         )
     encoder = Encoder.open(encoder_path or SHIPPED / "encoder.nvmodel")
     room = analyse(ir, RATE_HZ)
-    # Knobs and colours reach as far as the models were trained on.
+    # Knobs and colours cover the range that the models were trained on.
     latent, _ = encoder.encode(room, decoder, limit=LATENT_HIGH, latents=8 if colours else 3)
     values = {}
     for name, place in zip(("x", "y", "z"), latent, strict=False):
@@ -98,9 +104,10 @@ def locate(
 def side_by_side(
     play_path: Path, ir_path: Path, found: Found, decoder_path: Path | None
 ) -> tuple[NDArray[np.float32], int]:
-    """The sound in the recorded room, a pause, the sound in the room that was found: float32 (frames, 2), and its rate in Hz.
+    """The sound in the recorded room, a pause, the sound in the found room.
 
-    Wet sound only, both through the pedal's graph and at its level of rooms. Raises UserError, OSError.
+    Returns float32 (frames, 2) and its rate in Hz. Both are rendered wet only through the pedal's
+    graph, at the level of its rooms. Raises UserError, OSError.
     """
     from device.controls import defaults
     from firmware_py.desk.render import render
@@ -121,7 +128,7 @@ def side_by_side(
                 ir_path=ir,
                 raw_ir=False,
                 bank_path=decoder_path or SHIPPED / "decoder.nvmodel",
-                block_frames=128,
+                block_frames=BLOCK_FRAMES,
                 rate_hz=None,
             )
             sound, rate_hz = soundfile.read(out, dtype="float32")
@@ -130,7 +137,10 @@ def side_by_side(
 
 
 def keep(path: Path, sound: NDArray[np.float32], rate_hz: int) -> None:
-    """Writes the sound to a file; softer where its format would clip. Raises ValueError for a name of no known format, OSError."""
+    """Write the sound to a file, scaled down if its format would clip.
+
+    Raises ValueError for a file name without a known format, OSError.
+    """
     peak = float(np.abs(sound).max(initial=0))
     if sound_format(path)[1] != "FLOAT" and peak > 1:
         sound = sound / np.float32(peak)
@@ -138,13 +148,13 @@ def keep(path: Path, sound: NDArray[np.float32], rate_hz: int) -> None:
 
 
 def play(sound: NDArray[np.float32], rate_hz: int, server: str | None) -> None:
-    """Plays a sound through JACK to the sound card; returns when it is over. Raises UserError where it cannot."""
+    """Play a sound through JACK to the sound card; return at its end. Raises UserError."""
     import soxr
 
     from firmware_py.jack import server as jack
 
     if not jack.is_running(server):
-        raise UserError("no JACK server runs here to play through: write a file with -o OUT.wav")
+        raise UserError("no JACK server is running; start one, or write a file with -o OUT.wav")
     from firmware_py.desk.player import Player
 
     player = Player(server or "default", sound)

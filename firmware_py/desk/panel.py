@@ -1,31 +1,39 @@
-"""`nverb panel`: the running pedal live in a terminal, and keys to turn it. A client of the control socket, ten times a second.
+"""`nverb panel`: the running pedal live in a terminal, with keys to turn its controls.
 
-`draw` makes the screen as lines of text from a status; `run` shows them by curses and turns keys into requests.
+A client of the control socket that polls ten times per second. `draw` turns a status into lines of
+text; `run` shows them with curses and turns keys into requests.
 """
 
 from __future__ import annotations
 
 import time
-from typing import Any
+from typing import TYPE_CHECKING
 
 from device.controls import CONTROLS, Control, find, format, to_position, to_value
 from dsp.errors import UserError
 from firmware_py.desk.screen import machine_line, meter, rooms_title
+from firmware_py.desk.status import PedalStatus
 from firmware_py.link.client import ask
+
+if TYPE_CHECKING:
+    import curses
 
 REFRESH_S = 0.1
 STEP, FINE_STEP = 0.02, 0.002
-"""Of a control's travel, for a press of an arrow key."""
+"""Per key press, as a share of the control's travel."""
 COLUMNS, ROWS = 76, 22
-"""The smallest terminal that shows something worth looking at."""
+"""The smallest terminal that is supported."""
 CUBE_COLUMNS, CUBE_ROWS = 25, 9
 HELP = (
-    "arrows choose and turn   < > finer   Enter switch   0 default   b bypass   h freeze   q leave"
+    "arrows choose and turn   < > finer   Enter switch   0 default   b bypass   h freeze   q quit"
 )
 
 
-def draw(status: dict[str, Any], chosen: str, columns: int = 80, rows: int = 24) -> list[str]:
-    """The screen, at most `rows` lines of at most `columns` characters; the line of the `chosen` control begins with `>`."""
+def draw(status: PedalStatus, chosen: str, columns: int = 80, rows: int = 24) -> list[str]:
+    """The screen: at most `rows` lines, each shorter than `columns` characters.
+
+    The line of the `chosen` control begins with `>`.
+    """
     lines = [*_head(status), *_meters(status), ""]
     table = _controls(
         status["controls"], chosen, max(10, columns - CUBE_COLUMNS - 38), rows - len(lines) - 2
@@ -38,30 +46,36 @@ def draw(status: dict[str, Any], chosen: str, columns: int = 80, rows: int = 24)
     return [line[: columns - 1] for line in lines[:rows]]
 
 
-def _head(status: dict[str, Any]) -> list[str]:
+def _head(status: PedalStatus) -> list[str]:
     audio, room = status["audio"], status["room"]
     about = f"room {rooms_title(room)}   {machine_line(status)}".rstrip()
     if audio is None:
         return [f"nverb {status['version']}   NO AUDIO PROCESS", about]
     state = "playing" if audio["alive"] else "NOT PLAYING"
     return [
-        f"nverb {status['version']}   {state} {audio['block_frames']}/{audio['rate_hz']}   load {100 * audio['load']:.1f} %"
-        f" (worst {100 * audio['worst_load']:.0f} %)   late {audio['late_blocks']} of {audio['blocks']}",
+        f"nverb {status['version']}   {state} {audio['block_frames']}/{audio['rate_hz']}   "
+        f"load {100 * audio['load']:.1f} % (worst {100 * audio['worst_load']:.0f} %)   "
+        f"late {audio['late_blocks']} of {audio['blocks']}",
         about,
     ]
 
 
-def _meters(status: dict[str, Any]) -> list[str]:
-    audio = status["audio"] or {"input_db": (-120, -120), "output_db": (-120, -120)}
+def _meters(status: PedalStatus) -> list[str]:
+    audio = status["audio"]
+    silent = (-120.0, -120.0)
+    levels = (
+        ("in", audio["input_db"] if audio else silent),
+        ("out", audio["output_db"] if audio else silent),
+    )
     return [
         f"{short:3} {side} {meter(db, 48)} {db:6.1f} dBFS{' CLIP' if db >= 0 else ''}"
-        for short, name in (("in", "input_db"), ("out", "output_db"))
-        for side, db in zip("LR", audio[name], strict=True)
+        for short, level in levels
+        for side, db in zip("LR", level, strict=True)
     ]
 
 
 def _controls(values: dict[str, float], chosen: str, width: int, rows: int) -> list[str]:
-    """A line for each control; where they do not all fit, those around the chosen one."""
+    """One line per control; if they do not all fit, those around the chosen one."""
     names = [control.name for control in CONTROLS]
     first = min(max(0, names.index(chosen) - rows // 2), max(0, len(names) - rows))
     return [
@@ -82,7 +96,7 @@ def _control(control: Control, value: float, chosen: bool, width: int) -> str:
 
 
 def _cube(values: dict[str, float]) -> list[str]:
-    """Where the room lies: x to the right, y upwards, and z as the height of a bar beside them."""
+    """The room's position: x to the right, y upwards, z as the height of a bar."""
     where = {axis: to_position(find(axis), values[axis]) for axis in "xyz"}
     column = min(int(where["x"] * (CUBE_COLUMNS - 4)), CUBE_COLUMNS - 5)
     row = CUBE_ROWS - 1 - min(int(where["y"] * CUBE_ROWS), CUBE_ROWS - 1)
@@ -93,14 +107,16 @@ def _cube(values: dict[str, float]) -> list[str]:
             if number == row
             else " " * (CUBE_COLUMNS - 4)
         )
-        lines.append(
-            f"│{inside}│ {'█' if CUBE_ROWS - number - 0.5 <= where['z'] * CUBE_ROWS else '░'}"
-        )
+        full = CUBE_ROWS - number - 0.5 <= where["z"] * CUBE_ROWS
+        lines.append(f"│{inside}│ {'█' if full else '░'}")
     return [*lines, "└" + "─" * (CUBE_COLUMNS - 4) + "┘", "x →  y ↑"]
 
 
 def press(key: str, chosen: str, values: dict[str, float]) -> tuple[str, dict[str, float]]:
-    """What a key does: the control that is chosen then, and the values to set. Keys: curses' names, or the character."""
+    """Handle a key. Returns the control chosen now and the values to set.
+
+    `key`: a character, or a name from curses such as KEY_UP.
+    """
     names = [control.name for control in CONTROLS]
     control = find(chosen)
     steps = {
@@ -130,43 +146,40 @@ def press(key: str, chosen: str, values: dict[str, float]) -> tuple[str, dict[st
 
 
 def run() -> None:
-    """Shows the panel until `q`, Esc or Ctrl-C. Raises UserError: no pedal (also when it leaves meanwhile), no terminal."""
+    """Show the panel until `q`, Esc or Ctrl-C.
+
+    Raises UserError without a terminal or a pedal, also if the pedal stops while the panel runs.
+    """
     import curses
     import os
     import sys
 
     if not (sys.stdin.isatty() and sys.stdout.isatty()):
-        raise UserError("the panel needs a terminal; `nverb status --json` is for programs")
-    ask({"do": "status"})  # no pedal: told before the screen is taken
-    for name in (
-        "LINES",
-        "COLUMNS",
-    ):  # a size that a parent exported; curses would believe it, not the terminal
+        raise UserError("the panel needs a terminal; programs can use `nverb status --json`")
+    ask({"do": "status"})  # raises before curses takes the screen
+    # An exported size would override the terminal's.
+    for name in ("LINES", "COLUMNS"):
         os.environ.pop(name, None)
-    os.environ.setdefault("ESCDELAY", "25")  # ms: Esc leaves at once, over ssh too
+    os.environ.setdefault("ESCDELAY", "25")  # ms: Esc quits without delay, also over ssh
     curses.wrapper(_loop)
 
 
-def _loop(screen: Any) -> None:
+def _loop(screen: curses.window) -> None:
     import curses
     import locale
 
     locale.setlocale(locale.LC_ALL, "")
     curses.curs_set(0)
     screen.timeout(int(1000 * REFRESH_S))
-    chosen, failed_since = "x", None
-    status = ask({"do": "status"})["status"]
+    chosen = "x"
+    failed_since: float | None = None
+    status: PedalStatus = ask({"do": "status"})["status"]
     while True:
         rows, columns = screen.getmaxyx()
         screen.erase()
         if rows < ROWS or columns < COLUMNS:
-            screen.insstr(
-                0,
-                0,
-                f"make the terminal at least {COLUMNS} x {ROWS}; it is {columns} x {rows}"[
-                    : columns - 1
-                ],
-            )
+            text = f"make the terminal at least {COLUMNS} x {ROWS}; it is {columns} x {rows}"
+            screen.insstr(0, 0, text[: columns - 1])
         else:
             for number, line in enumerate(draw(status, chosen, columns, rows)):
                 screen.addstr(
@@ -176,7 +189,7 @@ def _loop(screen: Any) -> None:
         try:
             key = screen.getkey()
         except curses.error:
-            key = ""  # none within the time of a picture
+            key = ""  # no key within REFRESH_S
         if key in ("q", "\x1b"):
             return
         try:
@@ -186,7 +199,7 @@ def _loop(screen: Any) -> None:
             status = ask({"do": "status"})["status"]
             failed_since = None
         except UserError:
-            # The control process may be on its way back: give it time before the panel gives up.
+            # The control process may be restarting: allow it 5 s.
             failed_since = failed_since or time.monotonic()
             if time.monotonic() - failed_since > 5:
                 raise

@@ -1,4 +1,4 @@
-"""A pedal of a command's own, on a private JACK server."""
+"""A separate pedal for one command, on a private JACK server."""
 
 from __future__ import annotations
 
@@ -8,34 +8,36 @@ import tempfile
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Any
 
 from dsp.errors import UserError
 from firmware_py.base.process import command
+from firmware_py.desk.status import PedalStatus
 from firmware_py.desk.supervisor import Child, Supervisor
 from firmware_py.jack import server
+from firmware_py.jack.defaults import BLOCK_FRAMES, RATE_HZ
 from firmware_py.link.client import ask
 
 _running: list[str] = []
-"""The JACK servers of private pedals that run."""
+"""Names of the JACK servers of the running private pedals."""
 
 
 @contextmanager
 def private_pedal(
     *,
-    block_frames: int = 128,
-    rate_hz: int = 48000,
+    block_frames: int = BLOCK_FRAMES,
+    rate_hz: int = RATE_HZ,
     synchronous: bool = True,
     audio_arguments: tuple[str, ...] = (),
     control_arguments: tuple[str, ...] = ("--profile", "sim"),
     as_service: bool = False,
 ) -> Iterator[Supervisor]:
-    """A whole pedal on a JACK server and a runtime folder of its own, torn down at the end. Demo, tests and benches.
+    """A complete pedal with its own JACK server and runtime folder. Demo, tests and benches.
 
-    `as_service`: real-time priority, as far as this user may have it, and locked memory. Sets NVERB_RUNTIME_DIR and
-    JACK_DEFAULT_SERVER of this process for its life.
+    Both are removed at the end. Until then NVERB_RUNTIME_DIR and JACK_DEFAULT_SERVER of this
+    process are set. `as_service`: with locked memory, and real-time priority if this user has the
+    right. Raises UserError if jackd does not start.
     """
-    # By number: JACK knows eight names on a machine, also of servers that died, until one of the name comes again.
+    # Reuse names: JACK allows eight per machine and keeps those of dead servers until they return.
     name = f"nverb-{os.getpid()}-{len(_running)}"
     _running.append(name)
     runtime = tempfile.mkdtemp(prefix="nverb-", dir="/dev/shm")
@@ -72,17 +74,17 @@ def private_pedal(
         shutil.rmtree(runtime, ignore_errors=True)
 
 
-def wait_for_room(supervisor: Supervisor, timeout_s: float = 60.0) -> dict[str, Any]:
-    """Tends the pedal until its first room sounds; its status. Raises UserError after `timeout_s`."""
+def wait_for_room(supervisor: Supervisor, timeout_s: float = 60.0) -> PedalStatus:
+    """Tend the pedal until its first room plays; return its status. Raises UserError on timeout."""
     deadline = time.monotonic() + timeout_s
     while time.monotonic() < deadline:
         supervisor.tend()
         try:
-            status: dict[str, Any] = ask({"do": "status"})["status"]
+            status: PedalStatus = ask({"do": "status"})["status"]
             audio = status["audio"]
             if audio and audio["alive"] and audio["playing_serial"] and not audio["fading"]:
                 return status
         except UserError:
             pass
         time.sleep(0.05)
-    raise UserError(f"the pedal did not begin to play within {timeout_s:g} s: see the lines above")
+    raise UserError(f"the pedal did not play within {timeout_s:g} s; see the messages above")

@@ -1,4 +1,4 @@
-"""Rendering a file through the pedal's graph on pyo's manual server."""
+"""`nverb render`: process a file with the pedal's graph on pyo's manual server."""
 
 from __future__ import annotations
 
@@ -26,10 +26,11 @@ from firmware_py.rooms.source import find_source
 Floats = NDArray[np.float32]
 MAX_IR_S = 10.0
 CHUNK_FRAMES = 65536
+"""Frames read from the file at once."""
 
 
 def _blocks(source: soundfile.SoundFile, rate_hz: int, block_frames: int) -> Iterator[Floats]:
-    """The file at `rate_hz` in blocks (block_frames, channels); the last one is shorter. Streams: memory does not grow."""
+    """Stream the file at `rate_hz` in blocks (block_frames, channels); the last one is shorter."""
     resampler = None
     if source.samplerate != rate_hz:
         resampler = soxr.ResampleStream(
@@ -62,13 +63,15 @@ def render(
     block_frames: int,
     rate_hz: int | None,
 ) -> str:
-    """Renders and returns a one-line report. `values`: all controls, checked. Raises UserError, BankError, ValueError, OSError; the
-    output is then as it was before."""
+    """Render a file and return a one-line report. `values`: all controls, checked.
+
+    Raises UserError, BankError, ValueError, OSError; the output file is then unchanged.
+    """
     if not output_path.parent.is_dir():
         raise UserError(f"{output_path.parent}: no such folder")
     _, subtype = sound_format(output_path)
     if output_path.exists() and input_path.exists() and output_path.samefile(input_path):
-        raise UserError(f"{output_path} is the input, too: choose another name")
+        raise UserError(f"{output_path} is the input file; choose another name")
     try:
         source = soundfile.SoundFile(os.fsencode(input_path))
     except soundfile.LibsndfileError as error:
@@ -79,14 +82,14 @@ def render(
                 f"{input_path}: {source.channels} channels; the pedal has one or two inputs"
             )
         if source.frames == 0:
-            raise UserError(f"{input_path}: it has no samples")
+            raise UserError(f"{input_path}: the file has no samples")
         rate_hz = rate_hz or source.samplerate
         notes = []
         if source.samplerate != rate_hz:
             notes.append(f"{input_path.name} resampled from {source.samplerate} to {rate_hz} Hz")
         if ir_path is not None:
-            ir, said = _recorded_ir(ir_path, rate_hz)
-            notes += said
+            ir, ir_notes = _recorded_ir(ir_path, rate_hz)
+            notes += ir_notes
             ir = _shaped_recording(ir, values, rate_hz, raw_ir)
         else:
             ir = RoomMaker(find_source(bank_path), rate_hz, round(MAX_IR_S * rate_hz)).ir(values)
@@ -115,19 +118,23 @@ def render(
             graph.close()
     meter.close()
     if meter.peak > 1:
-        clipped = "" if subtype in ("FLOAT", "DOUBLE") else ", clipped there"
+        clipped = "" if subtype in ("FLOAT", "DOUBLE") else ", clipped"
         notes.append(
-            f"peaks at {20 * math.log10(meter.peak):+.1f} dBFS{clipped}: lower gain, or --set limiter=on"
+            f"peak {20 * math.log10(meter.peak):+.1f} dBFS{clipped}; "
+            "lower the gain, or use --set limiter=on"
         )
     for note in notes:
         print(f"nverb render: {note}", file=sys.stderr)
-    return f"{output_path}: {meter.frames} frames, 2 channels, {rate_hz} Hz, room of {ir.shape[1] / rate_hz:.2f} s"
+    return (
+        f"{output_path}: {meter.frames} frames, 2 channels, {rate_hz} Hz, "
+        f"room of {ir.shape[1] / rate_hz:.2f} s"
+    )
 
 
 def _through(
     graph: OfflineGraph, blocks: Iterator[Floats], tail: int, inputs: int
 ) -> Iterator[Floats]:
-    """Blocks and then `tail` frames of silence through the graph; as many frames come out as went in."""
+    """Process the blocks, then `tail` frames of silence; as many frames come out as go in."""
     frames = graph.port.block_frames
     block = np.zeros((frames, inputs), np.float32)
     owed = 0
@@ -135,7 +142,7 @@ def _through(
         if len(part) == frames:
             yield graph.process(part)
         else:
-            block[: len(part)] = part  # the last one: silence begins within it
+            block[: len(part)] = part  # the last block, padded with silence
             owed = len(part) + tail
     while owed > 0:
         out = graph.process(block)
@@ -152,13 +159,16 @@ def _recorded_ir(path: Path, rate_hz: int) -> tuple[Floats, list[str]]:
     ir = at_rate(ir, ir_rate_hz, rate_hz)
     if ir.shape[1] > MAX_IR_S * rate_hz:
         raise UserError(
-            f"{path}: {ir.shape[1] / rate_hz:.1f} s long; the longest room is {MAX_IR_S:g} s: cut it"
+            f"{path}: {ir.shape[1] / rate_hz:.1f} s long; the maximum is {MAX_IR_S:g} s, shorten it"
         )
     return ir, notes
 
 
 def _shaped_recording(ir: Floats, values: dict[str, float], rate_hz: int, raw: bool) -> Floats:
-    """The recording under the room controls; under their defaults sample for sample. `raw`: at the energy that it has in its file."""
+    """Apply the room controls to a recording.
+
+    `raw`: keep the energy of the file; with default room controls the samples are unchanged.
+    """
     if raw and shape_of(values) == Shape() and values["width"] == 1:
         return ir
     shaped = RoomMaker(None, rate_hz, round(MAX_IR_S * rate_hz)).recorded(ir, values)
@@ -169,7 +179,7 @@ def _shaped_recording(ir: Floats, values: dict[str, float], rate_hz: int, raw: b
 
 
 class _Meter:
-    """Peak, length and (on a terminal) progress."""
+    """Tracks peak and length; shows progress on a terminal."""
 
     def __init__(self, source: soundfile.SoundFile, rate_hz: int) -> None:
         self.peak, self.frames = 0.0, 0

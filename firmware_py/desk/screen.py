@@ -1,26 +1,27 @@
-"""How the pedal is, on one screen."""
+"""The text of `nverb status`."""
 
 from __future__ import annotations
 
 import contextlib
-from typing import Any
+
+from firmware_py.desk.status import CompleteStatus, PedalStatus, RoomStatus, SlotStatus
 
 
 def meter(db: float, width: int = 24) -> str:
-    """A bar for -60..0 dBFS."""
+    """A bar of `width` characters for -60..0 dBFS."""
     full = round(width * min(max((db + 60) / 60, 0), 1))
     return "#" * full + "." * (width - full)
 
 
-def machine_line(status: dict[str, Any]) -> str:
-    """The board itself in some words, such as `54 °C, under-voltage now`; empty if it says nothing."""
+def machine_line(status: PedalStatus) -> str:
+    """Temperature and warnings, such as `54 °C, under-voltage now`; empty if there are none."""
     machine = status["machine"]
     words = [] if machine["temperature_c"] is None else [f"{machine['temperature_c']:.0f} °C"]
     return ", ".join(words + machine["warnings"])
 
 
-def hands(status: dict[str, Any]) -> list[str]:
-    """The lines about what turns the controls: presets, the board, MIDI and OSC."""
+def hands(status: PedalStatus) -> list[str]:
+    """Lines on the sources of control changes: presets, the board, MIDI and OSC."""
     lines = [f"preset   {status['preset'].removeprefix('preset ')}"] if status["preset"] else []
     board = status["board"]
     if board is not None:
@@ -34,9 +35,12 @@ def hands(status: dict[str, Any]) -> list[str]:
     return lines + [f"door     {text}" for text in status["doors"]]
 
 
-def complete(status: dict[str, Any]) -> dict[str, Any]:
-    """A status from the socket with what the asking process can see itself, so that the control process need not look it up:
-    `slots`, the installed banks and models, those in use last first, and `versions` of what the pedal is made of."""
+def complete(status: PedalStatus) -> CompleteStatus:
+    """Add to a status from the socket what this process can find out itself.
+
+    `slots`: the installed banks and models, most recently used first; `versions`: of the pedal and
+    its main packages.
+    """
     from importlib.metadata import PackageNotFoundError, version
     from platform import python_version
 
@@ -48,7 +52,7 @@ def complete(status: dict[str, Any]) -> dict[str, Any]:
     for name in ("numpy", "pyo", "ai-edge-litert", "tflite-runtime"):
         with contextlib.suppress(PackageNotFoundError):
             versions[name] = version(name)
-    slots = []
+    slots: list[SlotStatus] = []
     with contextlib.suppress(UserError, OSError):
         store = Store(data_dir())
         state = store.current()
@@ -61,42 +65,46 @@ def complete(status: dict[str, Any]) -> dict[str, Any]:
             }
             for slot in store.slots()
         ]
-    return status | {"slots": slots, "versions": versions}
+    return {**status, "slots": slots, "versions": versions}
 
 
-def rooms_title(room: dict[str, Any]) -> str:
-    """What the builder called the bank that plays; its own name beside that, where it is another one."""
-    name, slot = str(room["bank"]), str(room["path"])
+def rooms_title(room: RoomStatus) -> str:
+    """Name of the slot that plays, followed by the bank's own name if that differs."""
+    name, slot = room["bank"], room["path"]
     slot = slot.partition("@")[0] if "@" in slot and "/" not in slot else ""
     return f"{slot} ({name})" if slot and slot != name else name
 
 
-def screen(status: dict[str, Any]) -> str:
-    """The text of `nverb status`; `status` as `complete` gives it."""
+def screen(status: CompleteStatus) -> str:
+    """The text of `nverb status`. `status`: from `complete`."""
     from device import controls
 
     audio, room = status["audio"], status["room"]
     lines = [f"nverb {status['version']}, kernel for {status['simd']}"]
     if status["safe_start"]:
         lines.append(
-            f"SAFE     {status['safe_start']}; built-in rooms, until you choose a bank or a preset"
+            f"SAFE     {status['safe_start']}; "
+            "plays built-in rooms until you choose a bank or preset"
         )
     if audio is None:
-        lines.append("audio    not running: no sound until it is (`nverb run`, or see its log)")
+        lines.append("audio    not running, no sound: start it with `nverb run`, or see its log")
     else:
         state = "playing" if audio["alive"] else "NOT PLAYING (no block for 0.5 s)"
         lines += [
-            f"audio    {state}, {audio['block_frames']} frames at {audio['rate_hz']} Hz, process {audio['pid']}",
-            f"load     {100 * audio['load']:.1f} % mean, {100 * audio['worst_load']:.1f} % worst since last asked",
+            f"audio    {state}, {audio['block_frames']} frames at {audio['rate_hz']} Hz, "
+            f"process {audio['pid']}",
+            f"load     {100 * audio['load']:.1f} % mean, {100 * audio['worst_load']:.1f} % worst "
+            "since the last status",
             f"late     {audio['late_blocks']} of {audio['blocks']} blocks",
         ]
-        for name in ("input", "output"):
-            for side, db in zip("LR", audio[f"{name}_db"], strict=True):
+        for name, levels in (("input", audio["input_db"]), ("output", audio["output_db"])):
+            for side, db in zip("LR", levels, strict=True):
                 lines.append(f"{name + ' ' + side:8} {meter(db)} {db:6.1f} dBFS")
         if audio["limited_samples"] or audio["nonfinite_samples"] or audio["offset_blocks"]:
             lines.append(
-                f"guard    {audio['limited_samples']} samples limited, {audio['nonfinite_samples']} not finite, "
-                f"{audio['offset_blocks']} blocks with a standing offset"
+                f"guard    {audio['limited_samples']} samples limited, "
+                f"{audio['nonfinite_samples']} not finite, "
+                f"{audio['offset_blocks']} blocks with a DC offset"
             )
     lines.append(
         f"room     bank {rooms_title(room)}, made in {room['made_in_ms']:.1f} ms"
@@ -114,7 +122,7 @@ def screen(status: dict[str, Any]) -> str:
     if installed:
         lines.append(f"slots    {', '.join(installed)}")
     lines.append(
-        f"made of  {', '.join(f'{name} {number}' for name, number in status['versions'].items())}"
+        f"versions {', '.join(f'{name} {number}' for name, number in status['versions'].items())}"
     )
     lines += hands(status)
     values = [

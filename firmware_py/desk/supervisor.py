@@ -1,8 +1,8 @@
-"""Runs the pedal's processes and starts again what dies: JACK (if it is ours), the audio process, the control process.
+"""Runs the pedal's processes and restarts those that die: JACK (if we started it), audio, control.
 
-On a board systemd does this (systemd/); this is for a desk, the demo and the tests, and gives the same guarantees: what dies is
-started again, and what hangs (says nothing to its notify socket for WATCHDOG_S) is killed first. The processes know nothing of it:
-each can be killed at any time, and the others go on.
+On a board systemd does this (systemd/). `nverb run`, the demo and the tests use this module, with
+the same guarantees: a dead process is restarted, and a hanging one (no message on its notify socket
+for WATCHDOG_S) is killed first. Each process can be killed at any time; the others continue.
 """
 
 from __future__ import annotations
@@ -23,16 +23,18 @@ from firmware_py.jack.keeper import JackKeeper
 from firmware_py.jack.server import JackServer
 
 WATCHDOG_S = {"audio": 1.5, "control": 5.0}
-"""As in the units. The control process may be busy with loading a model; nobody hears it hang."""
+"""As in the units. control: loading a model takes long, and a hang is not audible."""
 START_S = 60.0
-"""Longest that a process may take until it is ready."""
+"""Longest time until a process is ready."""
 LONGEST_PAUSE_S = 1.0
+"""Longest pause before a restart."""
 STABLE_S = 5.0
+"""A process that lived longer is restarted without a pause."""
 
 
 @dataclass
 class Child:
-    """A process that shall be running. The pause before a new start grows while it keeps dying young."""
+    """A process to keep running. The pause before a restart doubles while it keeps dying early."""
 
     name: str
     command: list[str]
@@ -50,14 +52,14 @@ class Child:
     killed: bool = False
 
     def tend(self, now: float) -> None:
-        """Starts the process if it is not running and its pause is over; kills it if it hangs."""
+        """Restart the process if it is dead and its pause is over; kill it if it hangs."""
         if self.process is not None:
             self._listen(now)
             status = self.process.poll()
             if status is None:
                 patience_s = WATCHDOG_S.get(self.name, START_S) if self.ready else START_S
                 if now - self.tended > patience_s / 2:
-                    self.heard = now  # it may be us who stood still
+                    self.heard = now  # this process may have been suspended
                 self.tended = now
                 if now - self.heard > patience_s and not self.killed:
                     self.killed = True
@@ -69,8 +71,8 @@ class Child:
             self.pause_s = (
                 0.0 if lived > STABLE_S else min(max(2 * self.pause_s, 0.1), LONGEST_PAUSE_S)
             )
-            why = f"killed by signal {-status}" if status < 0 else f"left with status {status}"
-            say("", f"{self.name} {why}; starting it again")
+            why = f"killed by signal {-status}" if status < 0 else f"exited with status {status}"
+            say("", f"{self.name} {why}; restarting it")
             self.started = now
         if now - self.started >= self.pause_s or self.starts == 0:
             self.process = subprocess.Popen(
@@ -83,7 +85,7 @@ class Child:
             self.starts += 1
 
     def _notify_environment(self) -> dict[str, str]:
-        """A new notify socket for each start: what a dead one said is not heard."""
+        """A new notify socket for each start, so messages of a dead process are not read."""
         path = runtime_dir() / f"notify-{self.name}"
         path.unlink(missing_ok=True)
         if self.notify is not None:
@@ -122,8 +124,11 @@ class Child:
 
 
 class Supervisor:
-    """`start_jack`: makes a JACK server of ours, or None if there is one that is not ours to tend. It is started here, and a
-    UserError of its goes to the caller; a later one is tried again."""
+    """Runs the processes `children` and, if `start_jack` is given, a JACK server.
+
+    `start_jack`: starts a server; None if a server runs already and is not ours. The first call is
+    made here and may raise UserError; later failures are retried.
+    """
 
     def __init__(
         self, children: list[Child], start_jack: Callable[[], JackServer | None] | None
@@ -138,14 +143,17 @@ class Supervisor:
         return self._keeper.server if self._keeper else None
 
     def tend(self) -> None:
-        """One look at everything."""
+        """Check each process once and restart it if needed. Never blocks for long."""
         if self._keeper is not None:
             self._keeper.tend()
         for child in self.children:
             child.tend(time.monotonic())
 
     def run(self) -> None:
-        """Tends everything until SIGINT, SIGTERM or SIGHUP, or until the control process is left with status 0 (its user quit)."""
+        """Tend everything until SIGINT, SIGTERM or SIGHUP.
+
+        Also returns when a child with inherited stdin exits with status 0 (its user quit).
+        """
         reader, writer = os.pipe()
         os.set_blocking(writer, False)
         signal.set_wakeup_fd(writer)

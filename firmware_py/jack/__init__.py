@@ -1,1 +1,1 @@
-"""JACK: its server, its keeper, its service."""
+"""The JACK server, its keeper and its service."""

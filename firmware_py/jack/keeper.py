@@ -14,9 +14,10 @@ RETRY_S = 0.3
 
 
 class JackKeeper:
-    """Keeps a JACK server running: starts it again when it dies, stands still or loses its sound card, as soon as there is one.
+    """Restarts a JACK server when it dies, stalls or loses its sound card.
 
-    `start`: starts a server; None while there is no sound card. A UserError of its is told once, and tried again.
+    `start`: starts a server; returns None while there is no sound card. Its UserError is logged
+    once, and the start is retried every RETRY_S.
     """
 
     def __init__(self, start: Callable[[], JackServer | None]) -> None:
@@ -25,10 +26,10 @@ class JackKeeper:
         self._next_try_s = 0.0
         self.server: JackServer | None = None
         self.trouble = ""
-        """Why there is no server; empty when one runs."""
+        """Why there is no server; empty while one is running."""
 
     def tend(self) -> None:
-        """One look at the server. Never waits: a start may take seconds, and happens in a thread of its own."""
+        """Check the server once. Never blocks: a start may take seconds, so it runs in a thread."""
         if self._starting is not None:
             if self._starting.is_alive():
                 return
@@ -38,7 +39,7 @@ class JackKeeper:
             trouble = self.server.trouble()
             if not trouble:
                 return
-            self._tell(f"{trouble}; starting it again")
+            self._report(f"{trouble}; restarting it")
             self.server.kill()
             self.server.close()
             self.server = None
@@ -49,7 +50,7 @@ class JackKeeper:
 
     @property
     def settled(self) -> bool:
-        """False while the first or another start is under way."""
+        """False while a start is in progress."""
         return self._starting is None
 
     def close(self) -> None:
@@ -62,11 +63,11 @@ class JackKeeper:
     def _try(self) -> None:
         try:
             self.server = self._start()
-            self._tell("" if self.server else "waiting for a sound card that plays and records")
+            self._report("" if self.server else "waiting for a sound card that plays and records")
         except UserError as error:
-            self._tell(str(error))
+            self._report(str(error))
 
-    def _tell(self, trouble: str) -> None:
+    def _report(self, trouble: str) -> None:
         if trouble and trouble != self.trouble:
             say("", trouble)
         self.trouble = trouble

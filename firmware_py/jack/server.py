@@ -1,5 +1,7 @@
-"""Finding, starting and keeping a JACK server. Used by `nverb jack`, the supervisor, demo, tests and benches; never by the audio
-process."""
+"""Find, start and watch a JACK server.
+
+Used by `nverb jack`, the supervisor, demo, tests and benches; never by the audio process.
+"""
 
 from __future__ import annotations
 
@@ -21,25 +23,39 @@ from pathlib import Path
 from dsp.errors import UserError
 from firmware_py.base.memory import hold_code
 from firmware_py.base.paths import jack_socket
+from firmware_py.jack.defaults import BLOCK_FRAMES, RATE_HZ
 
 STILL_S = 0.7
-"""A jackd none of whose threads ran for so long is stopped, hung, or has lost its card: its driver runs once a period."""
+"""If no thread of jackd runs for this time, jackd hangs or has lost its card.
+
+Its driver thread normally runs once per period.
+"""
 STARVED_S = 5.0
-"""The same, where one of its threads could run, and waits for a core: that is others' doing, or it runs in circles."""
+"""The same while a thread is runnable: the machine is overloaded, or jackd is in a busy loop."""
 PATIENCE_MS = 600
-"""How long a synchronous jackd waits for its clients before it plays a block without them: ten times its option -t (jack2:
-DRIVER_TIMEOUT_FACTOR), for which it takes two blocks unless told, 53 ms of 128 frames in all. Shorter than STILL_S."""
+"""How long a synchronous jackd waits for its clients before it plays a block without them.
+
+Ten times its option -t (jack2: DRIVER_TIMEOUT_FACTOR). The default of -t is two blocks: 53 ms in
+total with 128 frames. Must be shorter than STILL_S.
+"""
 REALTIME_PRIORITY = 70
-"""Of JACK; its clients get a little less. Above the kernel's threaded interrupts, which have 50."""
+"""JACK's priority; its clients get slightly less. Threaded interrupts of the kernel have 50."""
 ASOUND = Path("/proc/asound")
 MAX_PORTS = 128
-"""JACK keeps 32 KiB for each port that there may be, in memory that it and all its clients lock: 64 MB for its default of 2048."""
+"""JACK reserves 32 KiB per possible port in shared memory that it and all clients lock.
+
+Its default of 2048 ports takes 64 MB.
+"""
 
 JACK_CODE = re.compile(
-    r"/(jackd|libjackserver|jack_\w+|libasound|libstdc\+\+|libgcc_s|libc|libm|ld-linux[-\w]*)\b[^/]*$"
+    r"/(jackd|libjackserver|jack_\w+|libasound|libstdc\+\+|libgcc_s|libc|libm|ld-linux[-\w]*)"
+    r"\b[^/]*$"
 )
-"""What runs in jackd's real-time thread. It locks memory that it shares with its clients, but no code: where memory is short that would be
-read from the card again while sound plays."""
+"""The files whose code runs in jackd's real-time thread.
+
+jackd locks its shared memory, but not code: when memory is short, the kernel would drop code pages
+and read them from the SD card again during playback.
+"""
 
 
 TOOLS = {
@@ -47,11 +63,11 @@ TOOLS = {
     "jack_lsp": "jack-example-tools (before Debian 13: jackd2)",
     "jack_connect": "jack-example-tools (before Debian 13: jackd2)",
 }
-"""The programs that are called here, and Debian's packages of them."""
+"""The programs that this module calls, and their Debian packages."""
 
 
 def missing_tool() -> tuple[str, str] | None:
-    """A program of TOOLS that is not there, and what installs it."""
+    """The first missing program of TOOLS, and the command that installs it."""
     return next(
         (
             (name, f"sudo apt-get install {TOOLS[name]}")
@@ -63,7 +79,7 @@ def missing_tool() -> tuple[str, str] | None:
 
 
 def is_running(server: str | None = None) -> bool:
-    """True if a JACK server of that name (None: the default one) answers."""
+    """True if the JACK server of this name (None: the default server) answers. Raises UserError."""
     tool = _tool("jack_lsp")
     environment = os.environ | {"JACK_NO_START_SERVER": "1"}
     if server:
@@ -76,8 +92,10 @@ def is_running(server: str | None = None) -> bool:
 
 
 def sound_cards(asound: Path | None = None, *, recording: bool = False) -> list[str]:
-    """ALSA cards that can play, as `hw:NAME` and `hw:NUMBER`, the first card first; empty where there is none. `recording`: only
-    those that record, too."""
+    """ALSA cards that can play, as `hw:NAME` and `hw:NUMBER`, in ALSA's order.
+
+    `recording`: only those that can also record.
+    """
     asound = asound or ASOUND
     try:
         text = (asound / "cards").read_text()
@@ -99,7 +117,7 @@ def sound_cards(asound: Path | None = None, *, recording: bool = False) -> list[
 
 
 class JackServer:
-    """A jackd of our own."""
+    """A jackd that this process starts."""
 
     def __init__(
         self,
@@ -112,9 +130,13 @@ class JackServer:
         synchronous: bool = False,
         own_log: bool = True,
     ) -> None:
-        """Starts jackd and returns when it answers. `synchronous`: the server waits for its clients, so that a late one costs time
-        and no samples, up to PATIENCE_MS. `own_log`: keeps what jackd says; else it goes where our own words go. Raises UserError with
-        jackd's own words if it does not come up within 10 s, where another one has the name, and beforehand where a tool is missing."""
+        """Start jackd and return when it answers.
+
+        `synchronous`: the server waits up to PATIENCE_MS for its clients, so a late client delays
+        the block but loses no samples. `own_log`: keep jackd's messages; otherwise they go to
+        stderr. Raises UserError, with jackd's last messages, if jackd does not answer within 10 s,
+        if another jackd has this name, or if a tool is missing.
+        """
         if missing := missing_tool():
             raise UserError(f"{missing[0]} is missing: {missing[1]}")
         command = [_tool("jackd")]
@@ -129,9 +151,7 @@ class JackServer:
         self._log = tempfile.TemporaryFile() if own_log else None
         self._turns, self._turned_s, self._looked_s = 0, time.monotonic(), 0.0
         environment = os.environ | {"JACK_NO_AUDIO_RESERVATION": "1"}
-        environment.pop(
-            "NOTIFY_SOCKET", None
-        )  # jackd would tell our keeper that it is ready, and mean itself
+        environment.pop("NOTIFY_SOCKET", None)  # jackd would report itself as this service
         failed: list[OSError] = []
 
         def begin() -> None:
@@ -144,13 +164,13 @@ class JackServer:
                     env=environment,
                     start_new_session=True,
                 )
-                # It has a session of its own, and would keep the sound card for ever. Ctrl-C may come where nobody knows of it yet (in the
-                # start of this thread, or on the way to who is to keep it); Python waits for this thread before it ends.
+                # jackd has its own session and would keep the sound card forever. Ctrl-C may
+                # arrive before the caller holds this object; Python waits for this thread at exit.
                 atexit.register(self.stop)
             except OSError as error:
                 failed.append(error)
 
-        # A thread of its own, for Ctrl-C reaches the main one: in the middle of this it would leave a process that nobody knows of.
+        # In a thread, because Ctrl-C interrupts the main thread: in Popen it would orphan jackd.
         starter = threading.Thread(target=begin)
         try:
             starter.start()
@@ -166,63 +186,66 @@ class JackServer:
                     )
                 time.sleep(0.05)
             if (other := _listener(name)) not in (None, self.process.pid):
-                raise UserError(
-                    f"another jackd of this name runs already (process {other})"
-                )  # ours has left, or is about to
+                # Ours has exited or is about to.
+                raise UserError(f"another jackd of this name is already running (process {other})")
             hold_code(self.process.pid, JACK_CODE)
         except BaseException:
-            with contextlib.suppress(RuntimeError):  # it has not begun yet
+            with contextlib.suppress(RuntimeError):  # not started yet
                 starter.join()
             if hasattr(self, "process"):
                 self.close()
             raise
 
     def log(self) -> str:
+        """jackd's messages so far; empty without a log."""
         if self._log is None:
             return ""
-        descriptor = self._log.fileno()  # not by seek(): jackd writes where that goes
+        descriptor = self._log.fileno()  # pread, because jackd shares the file offset
         return os.pread(descriptor, os.fstat(descriptor).st_size, 0).decode(errors="replace")
 
     def lost_blocks(self) -> int:
-        """How often it lost patience with its clients and played a block without them, synchronous as it was; with a log only."""
+        """Blocks that a synchronous server played without its clients; needs a log."""
         return self.log().count("SuspendRefNum error")
 
     def last_words(self) -> str:
         if self._log is None:
-            return "see the lines above"
+            return "see the messages above"
         lines = [line for line in self.log().splitlines() if line.strip()]
-        return " / ".join(lines[-2:]) or "it said nothing"
+        return " / ".join(lines[-2:]) or "no message"
 
     def alive(self) -> bool:
         return self.process.poll() is None
 
     def trouble(self) -> str:
-        """What is wrong with it; empty if it lives and its driver runs. To be asked again and again: it compares."""
+        """Why the server does not work; empty if it is alive and its driver runs.
+
+        Call it repeatedly: it compares with the previous calls.
+        """
         if not self.alive():
-            return f"jackd is gone, with status {self.process.returncode} ({self.last_words()})"
+            return f"jackd exited with status {self.process.returncode} ({self.last_words()})"
         now, (turns, runnable) = time.monotonic(), turns_of(self.process.pid)
-        if (
-            turns != self._turns or now - self._looked_s > STILL_S / 2
-        ):  # in the latter case it may be us who stood still
+        # After a long gap between calls, this process may have been suspended.
+        if turns != self._turns or now - self._looked_s > STILL_S / 2:
             self._turns, self._turned_s = turns, now
         self._looked_s = now
         if now - self._turned_s > (STARVED_S if runnable else STILL_S):
-            return "jackd stands still: it hangs, or its sound card is gone"
+            return "jackd stands still: it hangs, or its sound card was removed"
         return ""
 
     def close(self) -> None:
-        """Stops it and forgets its log."""
+        """Stop the server and delete its log."""
         self.stop()
         if self._log is not None:
             self._log.close()
 
     def kill(self) -> None:
-        """For one that may not hear a request."""
+        """Kill a server that may not respond to SIGTERM."""
         if self.alive():
             self.process.kill()
             self.process.wait()
 
     def stop(self) -> None:
+        """Terminate the server; kill it after 5 s."""
         if self.alive():
             self.process.terminate()
             try:
@@ -233,7 +256,7 @@ class JackServer:
 
 
 def _listener(server: str | None) -> int | None:
-    """The process that is the JACK server of that name; None where that cannot be seen."""
+    """PID of the JACK server of this name; None if it cannot be determined."""
     try:
         with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as knock:
             knock.settimeout(1)
@@ -246,13 +269,16 @@ def _listener(server: str | None) -> int | None:
 
 
 def turns_of(pid: int) -> tuple[int, bool]:
-    """How often the threads of a process have gone to sleep: grows with each period of a driver that waits for its card. And whether
-    any of them runs or waits for a core."""
+    """Voluntary context switches of all threads, and whether any thread is runnable.
+
+    The count grows once per period while a driver waits for its card.
+    """
     total, runnable = 0, False
     for path in Path(f"/proc/{pid}/task").glob("*/status"):
-        with contextlib.suppress(OSError, TypeError):  # a thread that has just ended
+        with contextlib.suppress(OSError):  # the thread has just ended
             status = path.read_text()
-            total += int(re.search(r"^voluntary_ctxt_switches:\s*(\d+)", status, re.MULTILINE)[1])  # type: ignore[index]
+            switches = re.search(r"^voluntary_ctxt_switches:\s*(\d+)", status, re.MULTILINE)
+            total += int(switches[1]) if switches else 0
             runnable = runnable or re.search(r"^State:\s*R", status, re.MULTILINE) is not None
     return total, runnable
 
@@ -260,12 +286,12 @@ def turns_of(pid: int) -> tuple[int, bool]:
 def dummy(
     name: str,
     *,
-    block_frames: int = 128,
-    rate_hz: int = 48000,
+    block_frames: int = BLOCK_FRAMES,
+    rate_hz: int = RATE_HZ,
     synchronous: bool = False,
     realtime: bool = False,
 ) -> JackServer:
-    """A JACK server without a sound card, paced by a timer."""
+    """Start a JACK server without a sound card, paced by a timer. Raises UserError."""
     return JackServer(
         name,
         ["dummy"],
@@ -277,16 +303,17 @@ def dummy(
 
 
 def take_limits() -> bool:
-    """Raises this process's limits of real-time priority and locked memory, for itself and those that it starts, as far as it may; True if
-    JACK can have its priority then."""
+    """Raise the soft limits of real-time priority and locked memory to the hard limits.
+
+    Children inherit them. Returns True if JACK can get its priority.
+    """
     for limit in (resource.RLIMIT_RTPRIO, resource.RLIMIT_MEMLOCK):
         with contextlib.suppress(ValueError, OSError):
             resource.setrlimit(limit, (resource.getrlimit(limit)[1],) * 2)
     before = os.sched_getscheduler(0), os.sched_getparam(0)
     try:
-        os.sched_setscheduler(
-            0, os.SCHED_FIFO, os.sched_param(REALTIME_PRIORITY)
-        )  # the surest way to know is to try
+        # Trying is the only reliable test.
+        os.sched_setscheduler(0, os.SCHED_FIFO, os.sched_param(REALTIME_PRIORITY))
         os.sched_setscheduler(0, *before)
     except OSError:
         return False
@@ -294,7 +321,7 @@ def take_limits() -> bool:
 
 
 def connect(source: str, target: str, server: str | None = None) -> bool:
-    """Connects two ports; True if they are connected now."""
+    """Connect two ports. Returns True if they are connected."""
     command = [_tool("jack_connect"), *(["-s", server] if server else []), source, target]
     return subprocess.run(command, capture_output=True, timeout=10, check=False).returncode == 0
 

@@ -1,7 +1,9 @@
-"""`nverb jack`: jackd as a service, as the settings file says. A process of its own, so that JACK outlives audio and control.
+"""`nverb jack`: jackd as a service, configured by the settings file.
 
-It waits for the sound card, starts jackd on it, and starts it again when it dies, hangs or loses its card (see JackKeeper). A card
-that refuses the settings gets safer ones in turn: longer latency is better than none.
+A separate process, so that JACK survives restarts of audio and control. It waits for the sound
+card, starts jackd on it, and restarts jackd when it dies, hangs or loses its card (see JackKeeper).
+If the card rejects the settings, safer ones are tried in turn: sound with more latency is better
+than no sound.
 """
 
 from __future__ import annotations
@@ -9,30 +11,42 @@ from __future__ import annotations
 import dataclasses
 import os
 import signal
-from typing import Any
+from typing import TypedDict
 
 from dsp.errors import UserError
 from firmware_py.base import boot
 from firmware_py.base.log import say
 from firmware_py.base.notify import Notifier
 from firmware_py.base.signals import stop_signals
+from firmware_py.jack.defaults import BLOCK_FRAMES, RATE_HZ
 from firmware_py.jack.keeper import JackKeeper
 from firmware_py.jack.server import JackServer, sound_cards
 from firmware_py.state import settings as settings_file
 from firmware_py.state.settings import Settings
 
 LOOK_S = 0.1
-SAFER: tuple[dict[str, Any], ...] = (
+"""Period of the checks."""
+
+
+class DriverSettings(TypedDict, total=False):
+    """Settings that override those of the file."""
+
+    block_frames: int
+    rate_hz: int
+    periods: int
+
+
+SAFER: tuple[DriverSettings, ...] = (
     {},
-    {"block_frames": 128, "rate_hz": 48000, "periods": 2},
-    {"block_frames": 256, "rate_hz": 48000, "periods": 3},
+    {"block_frames": BLOCK_FRAMES, "rate_hz": RATE_HZ, "periods": 2},
+    {"block_frames": 256, "rate_hz": RATE_HZ, "periods": 3},
     {"block_frames": 1024, "rate_hz": 44100, "periods": 3},
 )
-"""What is tried in turn when jackd does not start on a card that is there."""
+"""Tried in turn if jackd does not start although the card is present."""
 
 
 def driver(settings: Settings) -> list[str] | None:
-    """jackd's words for the settings' card; None while it is not there."""
+    """jackd's arguments for the card of the settings; None while it is not present."""
     if settings.card == "dummy":
         return ["dummy"]
     card = settings.card
@@ -51,7 +65,7 @@ def driver(settings: Settings) -> list[str] | None:
 
 
 class _Starter:
-    """Starts jackd as the settings say; a step safer after each failure."""
+    """Starts jackd with the settings, with the next entry of SAFER after each failure."""
 
     def __init__(self, settings: Settings) -> None:
         self._settings, self._failures = settings, 0
@@ -65,7 +79,8 @@ class _Starter:
         if self._failures:
             say(
                 "jack",
-                f"trying {settings.block_frames} frames at {settings.rate_hz} Hz, {settings.periods} periods",
+                f"trying {settings.block_frames} frames at {settings.rate_hz} Hz, "
+                f"{settings.periods} periods",
             )
         try:
             server = JackServer(
@@ -84,7 +99,7 @@ class _Starter:
 
 
 def run() -> None:
-    """Keeps JACK running until SIGTERM, SIGINT or SIGHUP."""
+    """Keep JACK running until SIGTERM, SIGINT or SIGHUP."""
     stop = stop_signals()
     signal.pthread_sigmask(signal.SIG_BLOCK, stop)
     settings, trouble = settings_file.load_for_service()
@@ -97,7 +112,7 @@ def run() -> None:
             if keeper.server is not None:
                 boot.note("jack")
             if keeper.settled:
-                notifier.ready()  # also without a card: waiting for one is this service's work
+                notifier.ready()  # also without a card: the service waits for one
                 notifier.status(keeper.trouble or "running")
             notifier.ping()
             if signal.sigtimedwait(stop, LOOK_S) is not None:

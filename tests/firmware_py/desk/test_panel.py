@@ -142,7 +142,7 @@ def test_in_a_terminal(control_process: None) -> None:
         env=os.environ | {"TERM": "xterm"},
     )
     try:
-        wait_until(lambda: b"leave" in shown, tend=read, told=lambda: shown)
+        wait_until(lambda: b"q quit" in shown, tend=read, told=lambda: shown)
         os.write(leader, b"\x1bOC" * 3 + b"b")
         wait_until(lambda: values()["bypass"] == 1, tend=read, told=lambda: shown)
         x = values()["x"]
