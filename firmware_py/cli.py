@@ -9,17 +9,26 @@ import os
 import signal
 import sys
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 
 from dsp.errors import UserError, reason
 from firmware_py.base.log import keep_stderr_harmless
 from firmware_py.base.version import version
-from firmware_py.commands.completion import complete
+from firmware_py.commands.completers import complete
 
 COMMANDS = (
     "run",
+    "demo",
+    "jack",
+    "audio",
+    "control",
+    "set",
+    "get",
+    "status",
     "controls",
     "panel",
+    "logs",
+    "completion",
     "render",
     "encode",
     "bank",
@@ -27,20 +36,24 @@ COMMANDS = (
     "board",
     "preset",
     "install",
+    "push",
+    "list",
+    "use",
+    "rollback",
+    "remove",
+    "store",
     "midi",
     "service",
+    "settings",
     "image",
     "doctor",
     "bench",
 )
-"""Modules of firmware_py.commands, in the order of `nverb --help`."""
-ALONE = (
-    dict.fromkeys(("jack", "audio", "control"), "run")
-    | dict.fromkeys(("set", "get", "status"), "controls")
-    | {"preset": "preset"}
-)
-"""Commands whose module is loaded alone: those that start at power-on and stay, to which the others would cost time and 2 MB each, and
-those that scripts and hands call often, for which loading the others is most of the time on a small board."""
+"""The commands, in the order of `nverb --help`; each is a module of firmware_py.commands.
+
+A command is loaded alone when its word is the first argument: on a small board, loading the others
+takes most of the time of a short command, and 2 MB of each process that stays.
+"""
 
 
 class _Version(argparse.Action):
@@ -67,8 +80,7 @@ def build_parser(commands: Sequence[str] = COMMANDS) -> argparse.ArgumentParser:
     subparsers = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
     for name in commands:
         module = importlib.import_module(f"firmware_py.commands.{name}")
-        add: Callable[[object], None] = module.add_parsers
-        add(subparsers)
+        module.add_parser(subparsers)
     return parser
 
 
@@ -145,9 +157,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _command(arguments: Sequence[str]) -> int:
-    parser = build_parser(
-        [ALONE[arguments[0]]] if arguments and arguments[0] in ALONE else COMMANDS
-    )
+    parser = build_parser(arguments[:1] if arguments and arguments[0] in COMMANDS else COMMANDS)
     complete(parser)
     try:
         args = parser.parse_args(arguments)

@@ -1,5 +1,10 @@
-"""One module for each group of `nverb` commands.
+"""One module for each `nverb` command, with the name of the command.
 
-Each has `add_parsers(subparsers)`, cheap to import: it describes the arguments and sets `handler`, a function of the parsed
-arguments that returns an exit status. Heavy imports stand inside the handlers.
+Each has `add_parser(subparsers)`: it describes the arguments and sets `handler`, a function that
+takes the parsed arguments and returns an exit status. These modules are cheap to import; heavy
+imports are inside the handlers. `firmware_py.cli.COMMANDS` lists them.
+
+Long commands have further modules with the same prefix (model_train.py). Shared by several
+commands: parsers.py (types), engine_options.py (run, demo, audio, control), installed.py (install,
+push, list, use, rollback, remove), completers.py (what the shell completes).
 """

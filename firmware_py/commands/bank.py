@@ -8,13 +8,24 @@ import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from firmware_py.commands.parsers import Subparsers
 
 
-def add_parsers(subparsers: Any) -> None:
+def add_parser(subparsers: Subparsers) -> None:
     bank = subparsers.add_parser("bank", help="make, check and take apart banks of rooms")
     parts = bank.add_subparsers(title="what to do", metavar="WHAT", required=True)
+    _add_build(parts)
+    _add_info(parts)
+    _add_verify(parts)
+    _add_import(parts)
+    _add_export(parts)
+    _add_map(parts)
 
+
+def _add_build(parts: Subparsers) -> None:
     build = parts.add_parser("build", help="draw a bank of rooms on a grid of x, y and z")
     build.add_argument("-o", "--output", type=Path, required=True, metavar="FILE")
     build.add_argument(
@@ -49,15 +60,21 @@ def add_parsers(subparsers: Any) -> None:
     )
     build.set_defaults(handler=_build)
 
+
+def _add_info(parts: Subparsers) -> None:
     info = parts.add_parser("info", help="what a bank holds")
     info.add_argument("bank", type=Path, metavar="FILE")
     info.add_argument("--json", action="store_true", help="for programs")
     info.set_defaults(handler=_info)
 
+
+def _add_verify(parts: Subparsers) -> None:
     verify = parts.add_parser("verify", help="check every byte of a bank against its hash")
     verify.add_argument("bank", type=Path, metavar="FILE")
     verify.set_defaults(handler=_verify)
 
+
+def _add_import(parts: Subparsers) -> None:
     importer = parts.add_parser("import", help="make a bank of own recordings (WAV, FLAC, AIFF)")
     importer.add_argument("folder", type=Path)
     importer.add_argument("-o", "--output", type=Path, required=True, metavar="FILE")
@@ -73,6 +90,8 @@ def add_parsers(subparsers: Any) -> None:
     )
     importer.set_defaults(handler=_import)
 
+
+def _add_export(parts: Subparsers) -> None:
     exporter = parts.add_parser("export", help="write a bank's rooms and recordings as WAV files")
     exporter.add_argument("bank", type=Path, metavar="FILE")
     exporter.add_argument("folder", type=Path)
@@ -84,6 +103,8 @@ def add_parsers(subparsers: Any) -> None:
     )
     exporter.set_defaults(handler=_export)
 
+
+def _add_map(parts: Subparsers) -> None:
     cube = parts.add_parser(
         "map",
         help="picture of the latent cube: T30, brightness and level over X and Y, in slices along Z",

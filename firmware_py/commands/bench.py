@@ -5,13 +5,16 @@ from __future__ import annotations
 import argparse
 import importlib
 import json
-from typing import Any
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from firmware_py.commands.parsers import Subparsers
 
 PARTS = ("knobs", "rooms", "memory", "push")
 """Modules of firmware_py.bench whose `add_parser` adds one `nverb bench NAME`."""
 
 
-def add_parsers(subparsers: Any) -> None:
+def add_parser(subparsers: Subparsers) -> None:
     parser = subparsers.add_parser(
         "bench",
         help="measure this machine",

@@ -6,14 +6,15 @@ import argparse
 import re
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from device.board import Board
     from device.check import Finding, Reading
+    from firmware_py.commands.parsers import Handler, Subparsers
 
 
-def add_parsers(subparsers: Any) -> None:
+def add_parser(subparsers: Subparsers) -> None:
     parser = subparsers.add_parser(
         "board", help="the board: list and show profiles, check the wiring, calibrate"
     )
@@ -21,7 +22,7 @@ def add_parsers(subparsers: Any) -> None:
 
     verbs.add_parser("list", help="all profiles").set_defaults(handler=_list)
 
-    def verb(name: str, handler: Any, text: str, more: str = "") -> argparse.ArgumentParser:
+    def verb(name: str, handler: Handler, text: str, more: str = "") -> argparse.ArgumentParser:
         added: argparse.ArgumentParser = verbs.add_parser(name, help=text, description=more or None)
         added.add_argument(
             "profile", metavar="PROFILE", nargs="?", help="default: as `nverb settings` says"

@@ -7,10 +7,14 @@ import json
 import math
 import os
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from firmware_py.commands.parsers import Subparsers
+    from firmware_py.desk.encode import Found
 
 
-def add_parsers(subparsers: Any) -> None:
+def add_parser(subparsers: Subparsers) -> None:
     parser = subparsers.add_parser(
         "encode",
         help="find a recorded room on the knobs, and hear both",
@@ -83,7 +87,7 @@ def _encode(args: argparse.Namespace) -> int:
     return 0
 
 
-def _text(found: Any) -> str:
+def _text(found: Found) -> str:
     from dsp.acoustics import OCTAVES_HZ
 
     knobs = "  ".join(f"{name} {found.values[name]:.2f}" for name in "xyz")

@@ -7,7 +7,10 @@ import os
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from firmware_py.commands.parsers import Subparsers
 
 EPILOG = """example, on a Debian desk:
   make board-wheels BOARD=trixie-arm64
@@ -16,7 +19,7 @@ EPILOG = """example, on a Debian desk:
 docs/board.md says more."""
 
 
-def add_parsers(subparsers: Any) -> None:
+def add_parser(subparsers: Subparsers) -> None:
     parser = subparsers.add_parser(
         "image",
         help="make the disk image of a whole pedal, for a card",

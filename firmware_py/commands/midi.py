@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import argparse
 import time
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from firmware_py.commands.parsers import Subparsers
 
 WAIT_S = 30.0
 
 
-def add_parsers(subparsers: Any) -> None:
+def add_parser(subparsers: Subparsers) -> None:
     parser = subparsers.add_parser(
         "midi",
         help="list, learn and forget MIDI controllers",
@@ -33,7 +36,7 @@ def add_parsers(subparsers: Any) -> None:
     channel.set_defaults(handler=_channel)
 
 
-def _ask(**request: Any) -> dict[str, Any]:
+def _ask(**request: object) -> dict[str, Any]:
     from firmware_py.link.client import ask
 
     answer: dict[str, Any] = ask({"do": "midi"} | request)["midi"]

@@ -4,10 +4,14 @@ from __future__ import annotations
 
 import argparse
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from firmware_py.commands.parsers import Handler, Subparsers
+    from firmware_py.state.presets import Presets
 
 
-def add_parsers(subparsers: Any) -> None:
+def add_parser(subparsers: Subparsers) -> None:
     parser = subparsers.add_parser(
         "preset",
         help="save, load, list, rename, delete presets",
@@ -15,7 +19,7 @@ def add_parsers(subparsers: Any) -> None:
     )
     verbs = parser.add_subparsers(title="what to do", metavar="VERB", required=True)
 
-    def verb(name: str, handler: Any, text: str, *arguments: str) -> argparse.ArgumentParser:
+    def verb(name: str, handler: Handler, text: str, *arguments: str) -> argparse.ArgumentParser:
         added: argparse.ArgumentParser = verbs.add_parser(name, help=text)
         for argument in arguments:
             added.add_argument(argument.lower(), metavar=argument)
@@ -47,7 +51,7 @@ def add_parsers(subparsers: Any) -> None:
     )
 
 
-def _presets() -> Any:
+def _presets() -> Presets:
     from firmware_py.base.paths import data_dir
     from firmware_py.state.presets import Presets
 
@@ -134,7 +138,7 @@ def _startup(args: argparse.Namespace) -> int:
     return 0
 
 
-def _warn(presets: Any) -> None:
+def _warn(presets: Presets) -> None:
     if presets.warning:
         import sys
 

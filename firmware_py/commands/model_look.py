@@ -1,49 +1,25 @@
-"""`nverb model import|info|decode|encode|traverse`: model files made from the plug-in's, and looked into."""
+"""`nverb model info|decode|encode|traverse`: what is in a model file."""
 
 from __future__ import annotations
 
 import argparse
 import sys
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from firmware_py.commands.parsers import Subparsers
 
 
-def add_parsers(parts: Any) -> None:
-    importer = parts.add_parser(
-        "import",
-        help="make a model of the NeuralReverberator plug-in's decoder.hdf5 or encoder.hdf5",
-        description="Make a model file of the NeuralReverberator plug-in's decoder.hdf5 or encoder.hdf5. Every way to store its weights "
-        "is tried and measured against the float network; the smallest within bounds is taken. Needs the studio packages.",
-    )
-    importer.add_argument("hdf5", type=Path, metavar="FILE.hdf5")
-    importer.add_argument(
-        "-o",
-        "--output",
-        required=True,
-        metavar="NAME",
-        help="a name (kept in the data folder) or a path",
-    )
-    importer.add_argument(
-        "--db-range",
-        type=int,
-        choices=(120, 80),
-        default=120,
-        help="what the network's 0 to 1 spans in dB: 120 as the plug-in plays it, 80 as it was trained, decays half as long again "
-        "(default: %(default)s)",
-    )
-    importer.add_argument(
-        "--no-repair",
-        action="store_true",
-        help="keep the blip that many of its rooms have 1.5 s after the onset, 2 kHz",
-    )
-    importer.set_defaults(handler=_import)
-
+def add_info(parts: Subparsers) -> None:
     info = parts.add_parser(
         "info", help="what a model file holds; its network is checked against its golden vectors"
     )
     info.add_argument("model", metavar="NAME")
     info.set_defaults(handler=_info)
 
+
+def add_decode(parts: Subparsers) -> None:
     decode = parts.add_parser(
         "decode",
         help="the network's own output at a point of the latent space, as .npy, or as a picture",
@@ -67,6 +43,8 @@ def add_parsers(parts: Any) -> None:
     )
     decode.set_defaults(handler=_decode)
 
+
+def add_encode(parts: Subparsers) -> None:
     encode = parts.add_parser(
         "encode", help="the latent of a recorded IR, by the plug-in's encoder"
     )
@@ -76,6 +54,8 @@ def add_parsers(parts: Any) -> None:
     encode.add_argument("recording", type=Path, metavar="IR.wav")
     encode.set_defaults(handler=_encode)
 
+
+def add_traverse(parts: Subparsers) -> None:
     traverse = parts.add_parser(
         "traverse", help="a walk through the latent space along X, Y and Z, as an animated GIF"
     )
@@ -100,28 +80,6 @@ def add_parsers(parts: Any) -> None:
         help="pictures a second, 1 to 50 (default: %(default)g)",
     )
     traverse.set_defaults(handler=_traverse)
-
-
-def _import(args: argparse.Namespace) -> int:
-    from firmware_py.base.paths import model_path
-    from models.container import write
-    from models.files import require_space
-    from models.plugin import import_model
-
-    path = model_path(args.output, new=True)
-    if path.parent.name == "models":
-        path.parent.mkdir(exist_ok=True)
-    require_space(path, 4 << 20)
-    made = import_model(
-        args.hdf5,
-        path.stem,
-        db_range=float(args.db_range),
-        repaired=not args.no_repair,
-        report=lambda line: print(line, flush=True),
-    )
-    write(path, made.file)
-    print(f"{path}: {made.file.description.kind}, {made.summary}")
-    return 0
 
 
 def _info(args: argparse.Namespace) -> int:

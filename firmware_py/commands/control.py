@@ -1,0 +1,56 @@
+"""`nverb control`: the control process."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from firmware_py.commands.engine_options import add_inputs, add_rooms, fill_from_settings
+
+if TYPE_CHECKING:
+    from firmware_py.commands.parsers import Subparsers
+
+
+def add_parser(subparsers: Subparsers) -> None:
+    control = subparsers.add_parser("control", help="the control process alone (a service)")
+    control.add_argument(
+        "--profile", help="the board: a profile's name (default: as `nverb settings` says)"
+    )
+    control.add_argument(
+        "--keys", action="store_true", help="turn the simulated board's knobs with the keyboard"
+    )
+    control.add_argument(
+        "--script",
+        type=Path,
+        help="turn the simulated board's knobs from a file: lines of SECONDS CONTROL POSITION",
+    )
+    add_inputs(control)
+    add_rooms(control)
+    control.set_defaults(handler=_control)
+
+
+def _control(args: argparse.Namespace) -> int:
+    from firmware_py.base.paths import lock
+    from firmware_py.control.process import run
+
+    fill_from_settings(args, service=True)
+    held = lock("control", "a control process")
+    status = run(
+        profile=args.profile,
+        bank=args.bank,
+        keys=args.keys,
+        script=args.script,
+        midi=_midi_api(args.midi),
+        osc=args.osc,
+    )
+    held.close()
+    return status
+
+
+def _midi_api(choice: str) -> str:
+    if choice != "auto":
+        return choice
+    from firmware_py.base.midi_support import usual_api
+
+    return usual_api()

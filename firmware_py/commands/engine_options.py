@@ -1,0 +1,83 @@
+"""Options that `nverb run`, `demo`, `audio` and `control` share, and their values from settings."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from pathlib import Path
+
+BLOCKS = (16, 32, 64, 128, 256, 512, 1024)
+DEFAULT = "(default: as `nverb settings` says)"
+
+
+def add_engine(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--inputs", type=int, choices=(1, 2), help=f"input channels {DEFAULT}")
+    parser.add_argument("--max-ir-seconds", type=float, help=f"longest room, 0.1 to 10 s {DEFAULT}")
+    parser.add_argument(
+        "--block", type=int, help=f"frames in a block, if JACK is started here {DEFAULT}"
+    )
+    parser.add_argument(
+        "--rate", type=int, help=f"sampling rate in Hz, if JACK is started here {DEFAULT}"
+    )
+
+
+def add_inputs(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--midi", choices=("auto", "alsa", "jack", "off"), help=f"where MIDI comes from {DEFAULT}"
+    )
+    parser.add_argument(
+        "--osc", metavar="[ADDRESS:]PORT", help=f"listen to OSC at this UDP port, or off {DEFAULT}"
+    )
+
+
+def add_rooms(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--bank",
+        type=Path,
+        help="bank with the rooms (default: the one in use, else the one that comes with nverb)",
+    )
+
+
+def engine_arguments(args: argparse.Namespace) -> list[str]:
+    """The options of the audio process."""
+    return ["--inputs", str(args.inputs), "--max-ir-seconds", str(args.max_ir_seconds)]
+
+
+def fill_from_settings(args: argparse.Namespace, *, service: bool = False) -> None:
+    """Fill options that were not given from the settings file, and check them.
+
+    A bad settings file stops a command, but not a service: see load_for_service.
+    """
+    from firmware_py.state import settings as settings_file
+
+    if service:
+        settings, trouble = settings_file.load_for_service()
+        if trouble:
+            print(f"nverb: {trouble}", file=sys.stderr, flush=True)
+    else:
+        settings = settings_file.load()
+    for argument, key in (
+        ("inputs", "inputs"),
+        ("max_ir_seconds", "max_ir_s"),
+        ("block", "block_frames"),
+        ("rate", "rate_hz"),
+        ("profile", "profile"),
+        ("card", "card"),
+        ("midi", "midi"),
+        ("osc", "osc"),
+    ):
+        if getattr(args, argument, "") is None:
+            setattr(args, argument, getattr(settings, key))
+    if "block" in args:
+        _check(args)
+
+
+def _check(args: argparse.Namespace) -> None:
+    from dsp.errors import UserError
+
+    if not 0.1 <= args.max_ir_seconds <= 10:
+        raise UserError(f"--max-ir-seconds {args.max_ir_seconds:g}: from 0.1 to 10")
+    if args.block not in BLOCKS:
+        raise UserError(f"--block {args.block}: a power of two from 16 to 1024")
+    if not 8000 <= args.rate <= 192000:
+        raise UserError(f"--rate {args.rate}: from 8000 to 192000 Hz")

@@ -1,0 +1,29 @@
+"""`nverb jack`: jackd as a service."""
+
+from __future__ import annotations
+
+import argparse
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from firmware_py.commands.parsers import Subparsers
+
+
+def add_parser(subparsers: Subparsers) -> None:
+    jack = subparsers.add_parser(
+        "jack",
+        help="jackd alone, kept running (a service)",
+        description="Run jackd as `nverb settings` says; restart it when it dies or hangs, or when "
+        "its sound card comes back.",
+    )
+    jack.set_defaults(handler=_jack)
+
+
+def _jack(_: argparse.Namespace) -> int:
+    from firmware_py.base.paths import lock
+    from firmware_py.jack.service import run
+
+    held = lock("jack", "nverb jack")
+    run()
+    held.close()
+    return 0

@@ -1,0 +1,45 @@
+"""`nverb logs`: the services' lines in systemd's journal."""
+
+from __future__ import annotations
+
+import argparse
+import os
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from firmware_py.commands.parsers import Subparsers
+
+
+def add_parser(subparsers: Subparsers) -> None:
+    logs = subparsers.add_parser(
+        "logs",
+        help="the log of the pedal's services",
+        description="The log of the pedal's services (JACK, audio, control), from systemd's "
+        "journal.",
+    )
+    logs.add_argument("-f", "--follow", action="store_true", help="keep printing new lines")
+    logs.add_argument(
+        "-n",
+        "--lines",
+        type=int,
+        default=50,
+        metavar="N",
+        help="how many lines (default: %(default)s)",
+    )
+    logs.add_argument("-b", "--boot", action="store_true", help="all since power-on")
+    logs.set_defaults(handler=_logs)
+
+
+def _logs(args: argparse.Namespace) -> int:
+    import shutil
+
+    from dsp.errors import UserError
+
+    journalctl = shutil.which("journalctl")
+    if journalctl is None or not os.path.isdir("/run/systemd/system"):
+        raise UserError(
+            "systemd does not run here: the pedal's log is in the terminal of `nverb run`"
+        )
+    words = ["-u", "nverb-*", "-o", "short", "--no-pager", *(["-f"] if args.follow else [])]
+    words += ["-b"] if args.boot else ["-n", str(args.lines)]
+    os.execv(journalctl, [journalctl, *words])

@@ -1,0 +1,98 @@
+"""`nverb push`: install a file on other pedals, over ssh."""
+
+from __future__ import annotations
+
+import argparse
+import os
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from firmware_py.commands.installed import KINDS, offer, progress_shown, read_signature
+
+if TYPE_CHECKING:
+    from firmware_py.commands.parsers import Subparsers
+
+
+def add_parser(subparsers: Subparsers) -> None:
+    push = subparsers.add_parser(
+        "push",
+        help="install a file on other pedals, over ssh",
+        description="Install a file on other pedals, over your own ssh: it uses your keys, agent "
+        "and ~/.ssh/config. An interrupted push resumes where it stopped.",
+        epilog="An inventory names boards and groups of them; see docs/push.md.",
+    )
+    push.add_argument(
+        "host",
+        metavar="HOST",
+        help="[user@]host or a name of ~/.ssh/config, a board of the inventory, or an @group",
+    )
+    push.add_argument("kind", choices=KINDS)
+    push.add_argument("file", type=Path, metavar="FILE")
+    push.add_argument("--name", help="install it under this name (default: the file's)")
+    _add_ssh(push)
+    push.add_argument(
+        "--inventory",
+        type=Path,
+        metavar="FILE",
+        help="boards and groups (default: boards.toml in the data folder)",
+    )
+    push.add_argument(
+        "--signature",
+        type=Path,
+        metavar="FILE.sig",
+        help="its signature (default: FILE.sig, if it exists)",
+    )
+    push.add_argument("--sign", type=Path, metavar="KEY", help="sign it now with this ssh key")
+    push.set_defaults(handler=_push)
+
+
+def _add_ssh(push: argparse.ArgumentParser) -> None:
+    push.add_argument("-p", "--port", type=int, help="ssh's port")
+    push.add_argument("-i", "--identity", metavar="KEY", help="ssh's private key")
+    push.add_argument(
+        "-o",
+        "--option",
+        action="append",
+        default=[],
+        metavar="OPTION",
+        help="any option of ssh_config(5)",
+    )
+    push.add_argument("-F", "--ssh-config", metavar="FILE", help="instead of ~/.ssh/config")
+    push.add_argument(
+        "--command",
+        default=None,
+        metavar="NVERB",
+        help="nverb on the board, if it is not in the PATH there",
+    )
+
+
+def _push(args: argparse.Namespace) -> int:
+    from dsp.errors import UserError
+    from firmware_py.install import signatures
+    from firmware_py.install.desk_end import Content
+    from firmware_py.install.inventory import Ssh, boards
+    from firmware_py.install.push import push
+    from firmware_py.install.receive import HEAD, kind_of, open_input
+
+    if args.port is not None and not 1 <= args.port <= 65535:
+        raise UserError(f"--port {args.port}: from 1 to 65535")
+    given = Ssh(args.port, args.identity, args.ssh_config, tuple(args.option), args.command)
+    targets = boards(args.host, args.inventory, given)
+    file = open_input(args.file)
+    kind = kind_of(os.pread(file, HEAD, 0), args.file.name)
+    if kind != args.kind:
+        raise UserError(f"{args.file}: is a {kind}, not a {args.kind}")
+    with progress_shown() as report:
+        content = Content.of(file, report.progress)
+        if args.sign:
+            signature = signatures.sign(args.sign, file)
+        else:
+            signature = read_signature(args.signature, args.file)
+        request = offer(args.name or args.file.name, args.kind, content, signature)
+        outcomes = push(targets, request, content, report)
+    width = max(len(outcome.board) for outcome in outcomes)
+    for outcome in outcomes:
+        if len(outcomes) == 1 and not outcome.ok:
+            raise UserError(f"{outcome.board}: {outcome.text}")
+        print(f"{outcome.board:{width}}  {'ok    ' if outcome.ok else 'FAILED'}  {outcome.text}")
+    return 0 if all(outcome.ok for outcome in outcomes) else 1

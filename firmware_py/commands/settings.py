@@ -1,0 +1,80 @@
+"""`nverb settings`: what a builder sets once."""
+
+from __future__ import annotations
+
+import argparse
+import dataclasses
+import json
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from firmware_py.commands.parsers import Subparsers
+
+
+def add_parser(subparsers: Subparsers) -> None:
+    settings = subparsers.add_parser(
+        "settings",
+        help="the machine's settings: sound card, block size, board",
+        description="What a builder sets once: sound card, block size, board. Kept in "
+        "settings.toml of the data folder.",
+    )
+    parts = settings.add_subparsers(title="what to do (default: show them)", metavar="WHAT")
+    settings.set_defaults(handler=_show, json=False)
+    show = parts.add_parser("show", help="print all settings")
+    show.add_argument("--json", action="store_true", help="for programs")
+    show.set_defaults(handler=_show)
+    change = parts.add_parser(
+        "set", help="change settings: all that are named or, on an error, none"
+    )
+    change.add_argument("values", nargs="+", metavar="NAME=VALUE")
+    change.set_defaults(handler=_set)
+    reset = parts.add_parser("reset", help="back to the defaults")
+    reset.set_defaults(handler=_reset)
+
+
+def _show(args: argparse.Namespace) -> int:
+    from firmware_py.state import settings as settings_file
+
+    values = dataclasses.asdict(settings_file.load())
+    if args.json:
+        print(json.dumps(values))
+        return 0
+    print(f"# {settings_file.path()}")
+    for name, value in values.items():
+        print(f"{name + ' = ' + json.dumps(value):34} # {settings_file.HELP[name]}")
+    return 0
+
+
+def _set(args: argparse.Namespace) -> int:
+    from device.profile import load
+    from firmware_py.base.paths import data_dir
+    from firmware_py.state import settings as settings_file
+
+    new = settings_file.parse(args.values)
+    before = settings_file.load()
+    settings = settings_file.checked(dataclasses.asdict(before) | new, "settings")
+    load(settings.profile, data_dir())
+    settings_file.write(settings)
+    for name in new:
+        print(f"{name} = {getattr(settings, name)}")
+    _say_when_active()
+    return 0
+
+
+def _reset(_: argparse.Namespace) -> int:
+    from firmware_py.state import settings as settings_file
+
+    settings_file.write(settings_file.Settings())
+    print("all settings have their defaults")
+    _say_when_active()
+    return 0
+
+
+def _say_when_active() -> None:
+    from firmware_py.base.paths import SERVICE_DATA, data_dir
+
+    if data_dir() == SERVICE_DATA:
+        command = "sudo systemctl restart nverb.target"
+    else:
+        command = "stop and start `nverb run`"
+    print(f"takes effect with the next start: {command}")

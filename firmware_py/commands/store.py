@@ -1,0 +1,38 @@
+"""`nverb store`: the board's end of firmware_py.install.protocol; `nverb push` runs it on the board.
+
+It is for programs: `nverb --help` does not show it.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from firmware_py.commands.parsers import Subparsers
+
+
+def add_parser(subparsers: Subparsers) -> None:
+    store = subparsers.add_parser("store")
+    store.add_argument("--here", action="store_true")
+    store.set_defaults(handler=_store)
+
+
+def _store(args: argparse.Namespace) -> int:
+    from firmware_py.base.paths import data_dir
+    from firmware_py.install import board_end, desk_end, protocol
+    from firmware_py.install.installer import become_owner
+    from firmware_py.link.client import connect
+
+    if not args.here:
+        connection = connect({"do": "store"})
+        if connection is not None:
+            with connection:
+                desk_end.relay(connection)
+            return 0
+    board_end.behave()
+    channel = protocol.Channel(sys.stdin.fileno(), sys.stdout.fileno())
+    data = data_dir()
+    become_owner(data)
+    return board_end.serve(channel, data)
