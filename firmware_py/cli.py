@@ -1,4 +1,4 @@
-"""The command `nverb`. Thin: each command's module is imported to describe its arguments, its heavy parts only when it runs."""
+"""The command `nverb`: finds the command's module, runs it, and reports what goes wrong."""
 
 from __future__ import annotations
 
@@ -63,7 +63,7 @@ class _Version(argparse.Action):
 
 
 class _Parser(argparse.ArgumentParser):
-    """Errors in one line, without the usage text above it."""
+    """Print errors in one line, without the usage text."""
 
     def error(self, message: str) -> None:  # type: ignore[override]
         print(f"{self.prog}: {message} (see {self.prog} --help)", file=sys.stderr)
@@ -73,10 +73,11 @@ class _Parser(argparse.ArgumentParser):
 def build_parser(commands: Sequence[str] = COMMANDS) -> argparse.ArgumentParser:
     parser = _Parser(
         prog="nverb",
-        description="A neural reverb pedal: run it, steer it, render files through it, and make rooms for it.",
+        description="A neural reverb pedal: run it, control it, render files through it, and make "
+        "rooms for it.",
         epilog="Each command has its own --help.",
     )
-    parser.add_argument("--version", action=_Version, nargs=0, help="print the version and leave")
+    parser.add_argument("--version", action=_Version, nargs=0, help="print the version and exit")
     subparsers = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
     for name in commands:
         module = importlib.import_module(f"firmware_py.commands.{name}")
@@ -85,17 +86,18 @@ def build_parser(commands: Sequence[str] = COMMANDS) -> argparse.ArgumentParser:
 
 
 class _Stop:
-    """SIGINT, SIGTERM and SIGHUP: all end what goes on as Ctrl-C does, so that neither a temporary file nor a worker process is left.
+    """SIGINT, SIGTERM and SIGHUP end the command as Ctrl-C does: with KeyboardInterrupt.
 
-    The number is kept, for a module that is being loaded, or a library that calls back, may make another error of the exception.
+    So temporary files are removed and worker processes end. `number` is the signal: a module that
+    is being loaded, or a library that calls back, may turn the exception into another one.
     """
 
     def __init__(self) -> None:
         self.number, self._at_s = 0, 0.0
 
-    def heed(self) -> None:
-        """From now on. What is ignored (under nohup, in a shell's background) stays so."""
-        atexit.register(self._die)  # first, so that it comes last
+    def install(self) -> None:
+        """Handle the signals, except those that are ignored (nohup, a shell's background job)."""
+        atexit.register(self._die)  # registered first, so it runs last
         for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
             if signal.getsignal(number) in (signal.SIG_DFL, signal.default_int_handler):
                 signal.signal(number, self._take)
@@ -103,19 +105,19 @@ class _Stop:
     def _take(self, number: int, _frame: object) -> None:
         now_s = time.monotonic()
         if self.number and now_s - self._at_s < 1:
-            return  # a terminal that is closed says it twice: not while things are put away
+            return  # a closing terminal sends SIGHUP twice; ignore the second during cleanup
         self.number, self._at_s = number, now_s
-        sys.unraisablehook = self._lost
+        sys.unraisablehook = self._raise_again
         raise KeyboardInterrupt
 
-    def _lost(self, what: sys.UnraisableHookArgs) -> None:
-        """What was raised in a finaliser or in what a library calls back ends there, unheard: it is raised again, a moment later."""
+    def _raise_again(self, what: sys.UnraisableHookArgs) -> None:
+        """Python drops exceptions of finalisers and of C callbacks; raise ours 20 ms later."""
         if isinstance(what.exc_value, KeyboardInterrupt):
             signal.signal(signal.SIGALRM, signal.default_int_handler)
             signal.setitimer(signal.ITIMER_REAL, 0.02)
 
     def _die(self) -> None:
-        """By the signal itself: from a status a shell takes it that the signal was seen to, and its loop goes on."""
+        """End by the signal itself: after an exit status a shell would continue its loop."""
         if self.number:
             signal.signal(self.number, signal.SIG_DFL)
             os.kill(os.getpid(), self.number)
@@ -125,35 +127,55 @@ _stop = _Stop()
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Runs the command line, or `arguments` (those of a test, whose signals are its own); the exit status."""
+    """Run the command line and return the exit status.
+
+    A test passes `arguments`, and keeps its own signal handlers. UserError, OSError and ImportError
+    are printed as one line; NVERB_TRACEBACK=1 prints their traceback, too. Any other exception is a
+    bug: its traceback goes to stderr, and so to the service's log.
+    """
     if arguments is None:
         keep_stderr_harmless()
-        _stop.heed()
+        _stop.install()
         if sys.stdout is not None:
-            sys.stdout.reconfigure(errors="surrogateescape")  # type: ignore[union-attr]  # a file's name need not be UTF-8
+            # File names need not be UTF-8.
+            sys.stdout.reconfigure(errors="surrogateescape")  # type: ignore[union-attr]
         arguments = sys.argv[1:]
     try:
         status = _command(arguments)
         if sys.stdout is not None:
-            sys.stdout.flush()  # now, for what fails when Python ends is told by a traceback
+            sys.stdout.flush()  # now: Python's own flush at exit fails with a traceback
         return status
     except BaseException as error:
-        if _stop.number or isinstance(error, KeyboardInterrupt):
-            return 128 + (_stop.number or signal.SIGINT)
-        if isinstance(error, BrokenPipeError):  # its reader (`| head`) has seen enough
-            return 0
-        if not isinstance(error, UserError | ValueError | OSError | ImportError) or os.environ.get(
-            "NVERB_TRACEBACK"
-        ):
-            raise
-        print(f"nverb: {reason(error)}", file=sys.stderr)
-        return getattr(error, "status", 1)
+        return _status_of(error)
     finally:
         try:
             if sys.stdout is not None:
                 sys.stdout.flush()
-        except OSError:  # told, or not worth telling: Python's end is not to try it again
+        except OSError:  # reported above, or a closed pipe: Python must not try again at exit
             os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
+
+
+def _status_of(error: BaseException) -> int:
+    """Report what ended the command; the exit status."""
+    if _stop.number or isinstance(error, KeyboardInterrupt):
+        return 128 + (_stop.number or signal.SIGINT)
+    if isinstance(error, BrokenPipeError):  # the reader (`| head`) has closed the pipe
+        return 0
+    if not isinstance(error, Exception):  # SystemExit
+        raise error
+    is_bug = not isinstance(error, UserError | OSError | ImportError)
+    if is_bug or os.environ.get("NVERB_TRACEBACK"):
+        import traceback
+
+        traceback.print_exception(error)
+    if is_bug:
+        what = type(error).__name__
+        print(
+            f"nverb: {what}: a bug in nverb; please report it with the lines above", file=sys.stderr
+        )
+        return 1
+    print(f"nverb: {reason(error)}", file=sys.stderr)
+    return getattr(error, "status", 1)
 
 
 def _command(arguments: Sequence[str]) -> int:
@@ -161,8 +183,8 @@ def _command(arguments: Sequence[str]) -> int:
     complete(parser)
     try:
         args = parser.parse_args(arguments)
-    except SystemExit as said:  # --help, or what is wrong with the arguments
-        return int(said.code or 0)
+    except SystemExit as end:  # --help, or invalid arguments
+        return int(end.code or 0)
     return int(args.handler(args) or 0)
 
 

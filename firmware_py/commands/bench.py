@@ -1,4 +1,4 @@
-"""`nverb bench`: the figures of this machine. No figure is asserted anywhere: machines are noisy."""
+"""`nverb bench`: the figures of this machine. No test asserts them: machines are noisy."""
 
 from __future__ import annotations
 
@@ -6,6 +6,9 @@ import argparse
 import importlib
 import json
 from typing import TYPE_CHECKING
+
+from dsp.errors import UserError
+from firmware_py.commands.engine_options import check_block
 
 if TYPE_CHECKING:
     from firmware_py.commands.parsers import Subparsers
@@ -21,11 +24,20 @@ def add_parser(subparsers: Subparsers) -> None:
         description="Measure this machine. Nothing is written.",
     )
     parts = parser.add_subparsers(title="what to measure", metavar="WHAT", required=True)
+    _add_pedal(parts)
+    _add_kernel(parts)
+    _add_recovery(parts)
+    for name in PARTS:
+        importlib.import_module(f"firmware_py.bench.{name}").add_parser(parts)
 
+
+def _add_pedal(parts: Subparsers) -> None:
     pedal = parts.add_parser(
         "pedal",
-        help="the whole pedal on JACK's dummy driver: start, memory, knob to room, exactness, late blocks",
-        description="Runs a pedal of its own on JACK's dummy driver; a pedal that plays is not disturbed.",
+        help="the whole pedal on JACK's dummy driver: start, memory, knob to room, exactness, late "
+        "blocks",
+        description="Runs a pedal of its own on JACK's dummy driver; a pedal that plays is not "
+        "disturbed.",
     )
     pedal.add_argument(
         "--block", type=int, default=128, help="frames in a block (default: %(default)s)"
@@ -39,18 +51,22 @@ def add_parser(subparsers: Subparsers) -> None:
     pedal.add_argument("--json", action="store_true", help="for programs")
     pedal.set_defaults(handler=_pedal)
 
+
+def _add_kernel(parts: Subparsers) -> None:
     kernel = parts.add_parser(
         "kernel",
-        help="the convolution kernel: instructions on three processors, changes of IR, errors, peers",
-        description="Every figure of the convolution kernel beside its bar and its peers; some minutes. A peer or tool that is "
-        "missing is named with the command that installs it.",
+        help="the convolution kernel: instructions on three processors, changes of IR, errors, "
+        "peers",
+        description="Every figure of the convolution kernel, its limit and the figures of its "
+        "peers; takes some minutes. For a missing peer or tool it prints the command that installs "
+        "it.",
     )
     kernel.add_argument("--json", action="store_true", help="for programs")
-    kernel.add_argument("--counts-only", action="store_true", help="leave out what is timed")
+    kernel.add_argument("--counts-only", action="store_true", help="leave out the times")
     kernel.add_argument(
         "--plan",
         action="store_true",
-        help="how an IR is cut into partitions, the cost model beside the count",
+        help="how an IR is cut into partitions, with estimated and counted cost",
     )
     kernel.add_argument(
         "--block",
@@ -69,9 +85,12 @@ def add_parser(subparsers: Subparsers) -> None:
     )
     kernel.set_defaults(handler=_kernel)
 
+
+def _add_recovery(parts: Subparsers) -> None:
     recovery = parts.add_parser(
         "recovery",
-        help="kill and hang each process, change JACK's block size: how long the sound is away, whether all is back",
+        help="kill and hang each process, change JACK's block size: how long the sound is away, "
+        "whether all is back",
         description="Runs a pedal of its own on JACK's dummy driver. Takes about two minutes.",
     )
     recovery.add_argument(
@@ -80,14 +99,14 @@ def add_parser(subparsers: Subparsers) -> None:
     recovery.add_argument("--json", action="store_true", help="for programs")
     recovery.set_defaults(handler=_recovery)
 
-    for name in PARTS:
-        importlib.import_module(f"firmware_py.bench.{name}").add_parser(parts)
-
 
 def _kernel(args: argparse.Namespace) -> int:
     from firmware_py.bench import kernel as bench_kernel
 
     if args.plan:
+        check_block(args.block)
+        if not 1 <= args.ir_ms <= 10_000:
+            raise UserError(f"--ir-ms {args.ir_ms:g}: from 1 to 10000")
         rows = bench_kernel.plan(args.block, round(48 * args.ir_ms), args.inputs)
         print(json.dumps(rows, indent=2) if args.json else bench_kernel.plan_table(rows))
         return 0
@@ -99,6 +118,9 @@ def _kernel(args: argparse.Namespace) -> int:
 def _pedal(args: argparse.Namespace) -> int:
     from firmware_py.bench.pedal import measure
 
+    check_block(args.block)
+    if not 1 <= args.storm_seconds <= 3600:
+        raise UserError(f"--storm-seconds {args.storm_seconds:g}: from 1 to 3600")
     figures = measure(block_frames=args.block, storm_s=args.storm_seconds, show=not args.json)
     if args.json:
         print(json.dumps(figures, indent=2))

@@ -30,12 +30,12 @@ def add_parser(subparsers: Subparsers) -> None:
         added.set_defaults(handler=handler)
         return added
 
-    verb("show", _show, "what a profile puts where")
+    verb("show", _show, "the wiring of a profile")
     picture = verb(
         "picture",
         _picture,
         "draw the wiring, as a picture or as a table",
-        "Draws what the profile has where: an SVG picture with -o, else a table.",
+        "Draws the wiring of a profile: an SVG picture with -o, else a table.",
     )
     picture.add_argument(
         "-o", "--output", type=Path, metavar="FILE.svg", help="draw the picture there"
@@ -43,23 +43,27 @@ def add_parser(subparsers: Subparsers) -> None:
     copy = verb(
         "copy",
         _copy,
-        "begin a profile of your own from another",
-        "Writes NEW.toml into the data folder, to be edited.",
+        "start a profile of your own from another",
+        "Writes NEW.toml into the data folder, for you to edit.",
     )
     copy.add_argument("new", metavar="NEW", help="the name of yours")
     check = verb(
         "check",
         _check,
-        "read every input and say what is wired wrongly",
-        "Reads every input and says what is wired wrongly, and the remedy. In a terminal it asks you to turn them.",
+        "read every input and report wrong wiring",
+        "Reads every input and reports wrong wiring, with the remedy. In a terminal it asks you to "
+        "turn the knobs.",
     )
-    check.add_argument("--hands-off", action="store_true", help="only what needs no turning")
+    check.add_argument(
+        "--hands-off", action="store_true", help="only the checks that need no turning"
+    )
     calibrate = verb(
         "calibrate",
         _calibrate,
-        "learn where the knobs' ends are, and keep it",
-        "Learns where the knobs' ends are, and keeps it. Nothing is changed before the last step, and then all at once: after a power"
-        " cut the ends of before hold, or the new ones. Stop the pedal first, for it holds the board (a simulated one it does not).",
+        "learn and save where the knobs' ends are",
+        "Learns and saves where the knobs' ends are. The last step saves all of them at once: "
+        "after a power cut either the old ends are active or the new ones. Stop the pedal first: "
+        "it locks the board, unless it is simulated.",
     )
     calibrate.add_argument("--forget", action="store_true", help="go back to the profile's ends")
 
@@ -84,12 +88,13 @@ def _picture(args: argparse.Namespace) -> int:
 
 def _list(_: argparse.Namespace) -> int:
     from device import profile
+    from dsp.errors import UserError
     from firmware_py.base.paths import data_dir
 
     for name, path in profile.paths(data_dir()).items():
         try:
             title = profile.load(str(path)).title
-        except (ValueError, OSError) as error:
+        except (UserError, OSError) as error:
             title = f"cannot be used: {error}"
         own = "" if path.parent == profile.PACKAGED else f" ({path})"
         print(f"{name:16} {title}{own}")
@@ -116,8 +121,9 @@ def _show(args: argparse.Namespace) -> int:
             ", inverted" if knob.inverted else ""
         )
         print(
-            f"{knob.control.name:12} {knob.adc + 1:3} {knob.channel:7}  {describe_range(knob.control):22}"
-            f" {knob.control.law:7} {knob.takeover:8} {low:.1%} to {high:.1%}{note}"
+            f"{knob.control.name:12} {knob.adc + 1:3} {knob.channel:7}  "
+            f"{describe_range(knob.control):22} {knob.control.law:7} {knob.takeover:8} "
+            f"{low:.1%} to {high:.1%}{note}"
         )
     lines = f"gpiochip {profile.gpiochip}" if profile.gpiochip is not None else "BCM"
     print(f"\nlines ({lines})")
@@ -151,13 +157,14 @@ def _copy(args: argparse.Namespace) -> int:
     except FileExistsError:
         raise UserError(f"{target} is there already: edit it, or take another name") from None
     print(
-        f"{target}\nedit it, then: nverb board check {args.new} ; nverb settings set profile={args.new}"
+        f"{target}\nedit it, then: nverb board check {args.new} ; "
+        f"nverb settings set profile={args.new}"
     )
     return 0
 
 
 def _open(name: str) -> Board:
-    """The board, for us alone. A pedal that runs holds its lines and bus."""
+    """Open and lock the board. A running pedal has its lines and bus open."""
     from device.board import Board
     from device.profile import load
     from firmware_py.base.paths import data_dir, lock
@@ -209,7 +216,7 @@ def _calibrate(args: argparse.Namespace) -> int:
     if args.forget:
         kept.pop(profile.name, None)
         _keep(kept)
-        print(f"{profile.name}: the profile's ends hold")
+        print(f"{profile.name}: the profile's ends are active")
         return 0
     if not sys.stdin.isatty():
         raise UserError("nverb board calibrate asks you to turn the knobs: run it in a terminal")
@@ -238,7 +245,7 @@ def _keep(calibrations: dict[str, dict[str, list[float]]]) -> None:
 
 
 def _both_ends(board: Board) -> tuple[dict[str, Reading], dict[str, Reading]]:
-    """Asks for all knobs at one end, then at the other, and watches them there for a second each."""
+    """Ask for all knobs at one end, then at the other; read them there for a second each."""
     import time
 
     from device import check
@@ -254,7 +261,7 @@ def _both_ends(board: Board) -> tuple[dict[str, Reading], dict[str, Reading]]:
             )
         for side in ("right (clockwise)", "left (counter-clockwise)"):
             print(
-                f"turn every knob fully to the {side}, then press Enter; Ctrl-C leaves all as it was",
+                f"turn every knob fully to the {side}, then press Enter; Ctrl-C changes nothing",
                 flush=True,
             )
             keys = ""
@@ -273,7 +280,7 @@ def _both_ends(board: Board) -> tuple[dict[str, Reading], dict[str, Reading]]:
 
 
 def _live(board: Board) -> str:
-    """Where the inputs are now, in per cent of the converter's range."""
+    """The readings of the inputs, in per cent of the converter's range."""
     parts = []
     for name, knob in board.knobs.items():
         reading = knob.filter.reading

@@ -6,6 +6,8 @@ import argparse
 import sys
 from pathlib import Path
 
+from dsp.errors import UserError
+
 BLOCKS = (16, 32, 64, 128, 256, 512, 1024)
 DEFAULT = "(default: as `nverb settings` says)"
 
@@ -73,11 +75,17 @@ def fill_from_settings(args: argparse.Namespace, *, service: bool = False) -> No
 
 
 def _check(args: argparse.Namespace) -> None:
-    from dsp.errors import UserError
-
     if not 0.1 <= args.max_ir_seconds <= 10:
         raise UserError(f"--max-ir-seconds {args.max_ir_seconds:g}: from 0.1 to 10")
-    if args.block not in BLOCKS:
-        raise UserError(f"--block {args.block}: a power of two from 16 to 1024")
-    if not 8000 <= args.rate <= 192000:
-        raise UserError(f"--rate {args.rate}: from 8000 to 192000 Hz")
+    check_block(args.block)
+    check_rate(args.rate)
+
+
+def check_block(frames: int) -> None:
+    if frames not in BLOCKS:
+        raise UserError(f"--block {frames}: a power of two from 16 to 1024")
+
+
+def check_rate(hz: int) -> None:
+    if not 8000 <= hz <= 192000:
+        raise UserError(f"--rate {hz}: from 8000 to 192000 Hz")

@@ -14,17 +14,19 @@ if TYPE_CHECKING:
 
 EPILOG = """example, on a Debian desk:
   make board-wheels BOARD=trixie-arm64
-  sudo nverb image 2026-06-18-raspios-trixie-arm64-lite.img.xz -o pedal.img --wheels dist/trixie-arm64 \\
-       --key ~/.ssh/id_ed25519.pub --set profile=pi-mcp3008 --set card=hw:0
-docs/board.md says more."""
+  sudo nverb image 2026-06-18-raspios-trixie-arm64-lite.img.xz -o pedal.img \\
+       --wheels dist/trixie-arm64 --key ~/.ssh/id_ed25519.pub \\
+       --set profile=pi-mcp3008 --set card=hw:0
+See docs/board.md."""
 
 
 def add_parser(subparsers: Subparsers) -> None:
     parser = subparsers.add_parser(
         "image",
         help="make the disk image of a whole pedal, for a card",
-        description="Makes a disk image from a whole system: the pedal in it, the system read-only with memory\n"
-        "over it, and one partition for what the pedal keeps. As root. The system is copied, not changed.",
+        description="Makes a disk image from a complete system: with the pedal, the system\n"
+        "read-only with memory over it, and one partition for the pedal's data. As root.\n"
+        "The system is copied, not changed.",
         epilog=EPILOG,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
@@ -49,13 +51,18 @@ def add_parser(subparsers: Subparsers) -> None:
         metavar="FOLDER",
         help="nverb's wheel and all it needs, from `make board-wheels`",
     )
+    _add_options(parser)
+    parser.set_defaults(handler=_image)
+
+
+def _add_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--set",
         action="append",
         default=[],
         metavar="NAME=VALUE",
         dest="settings",
-        help="a setting, as `nverb settings` has them",
+        help="a setting, as in `nverb settings`",
     )
     parser.add_argument("--hostname", default="pedal", metavar="NAME", help="default: %(default)s")
     parser.add_argument(
@@ -87,8 +94,7 @@ def add_parser(subparsers: Subparsers) -> None:
         metavar="MIB",
         help="free space in the system, for later updates; default: %(default)s",
     )
-    parser.add_argument("-v", "--verbose", action="store_true", help="show what the tools say")
-    parser.set_defaults(handler=_image)
+    parser.add_argument("-v", "--verbose", action="store_true", help="show the output of the tools")
 
 
 def check_settings(values: Sequence[str]) -> None:
@@ -96,6 +102,15 @@ def check_settings(values: Sequence[str]) -> None:
     from firmware_py.state import settings
 
     settings.checked(settings.parse(list(values)), "settings")
+
+
+def _read_key(path: Path) -> str:
+    from dsp.errors import UserError
+
+    try:
+        return path.read_text()
+    except UnicodeDecodeError:
+        raise UserError(f"{path}: is not an ssh public key") from None
 
 
 def _image(args: argparse.Namespace) -> int:
@@ -112,7 +127,7 @@ def _image(args: argparse.Namespace) -> int:
         settings=tuple(args.settings),
         hostname=args.hostname,
         user=args.user,
-        key=args.key.read_text() if args.key else "",
+        key=_read_key(args.key) if args.key else "",
         added=args.add,
         data_mib=args.data,
         spare_mib=args.spare,
@@ -123,8 +138,10 @@ def _image(args: argparse.Namespace) -> int:
     if "SUDO_UID" in os.environ:
         os.chown(args.output, int(os.environ["SUDO_UID"]), int(os.environ["SUDO_GID"]))
     print(
-        f"{args.output}: {made.boot_mib} MiB to boot, {made.root_mib} MiB system (read-only), {made.data_mib} MiB for the pedal\n"
-        f"to the card: sudo dd if={args.output} of=/dev/sdX bs=4M conv=fsync status=progress   (lsblk names the card)"
+        f"{args.output}: {made.boot_mib} MiB to boot, {made.root_mib} MiB system (read-only), "
+        f"{made.data_mib} MiB for the pedal\n"
+        f"to the card: sudo dd if={args.output} of=/dev/sdX bs=4M conv=fsync status=progress   "
+        "(lsblk names the card)"
     )
     if order.key:
         print(f"then: ssh {order.user}@{order.hostname}.local")

@@ -8,7 +8,7 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from dsp.errors import UserError
+from dsp.errors import InvalidValue, UserError
 
 if TYPE_CHECKING:
     from firmware_py.commands.parsers import Subparsers
@@ -19,9 +19,10 @@ def add_eval(parts: Subparsers) -> None:
     measure = parts.add_parser(
         "eval",
         help="measure a model: decay, clarity and level errors per octave band",
-        description="Encodes rooms that the model has not seen (drawn ones, and the recordings of a folder), decodes and synthesises "
-        "them, and measures original and copy after ISO 3382-1 in the octaves from 63 Hz to 8 kHz. Errors in dB are means, errors in "
-        "percent medians. Takes about two seconds a room.",
+        description="Encodes rooms that the model has not seen (drawn ones, and the recordings of "
+        "a folder), decodes and synthesises them, and measures original and copy after ISO 3382-1 "
+        "in the octaves from 63 Hz to 8 kHz. Errors in dB are means, errors in percent medians. "
+        "Takes about two seconds a room.",
     )
     measure.add_argument(
         "model",
@@ -43,7 +44,7 @@ def add_eval(parts: Subparsers) -> None:
         "--plugin",
         type=Path,
         metavar="FILE",
-        help="a decoder to stand beside, such as the imported plug-in's",
+        help="a decoder to compare with, such as the imported plug-in's",
     )
     measure.add_argument("--json", action="store_true", help="for programs")
     measure.set_defaults(handler=_eval)
@@ -97,7 +98,7 @@ def _eval(args: argparse.Namespace) -> int:
 
 
 def _recordings(folder: Path) -> list[Original]:
-    """The first channel of each recording in a folder, as originals; what cannot be used is told."""
+    """The first channel of each recording in a folder; unusable ones are reported."""
     from bank.folder import SOUND_FILES
     from bank.recording import RecordingError, read_recording
     from models.evaluate import original
@@ -105,14 +106,15 @@ def _recordings(folder: Path) -> list[Original]:
     if not folder.is_dir():
         raise UserError(f"{folder}: no such folder")
     found = []
-    for path in sorted(path for path in folder.rglob("*") if path.suffix.lower() in SOUND_FILES):
+    files = (path for path in folder.rglob("*") if path.suffix.lower() in SOUND_FILES)
+    for path in sorted(files):
         try:
             samples, rate_hz = read_recording(path, any_channels=True)
             found.append(original(str(path.relative_to(folder)), samples[0], rate_hz))
         except RecordingError as error:
             print(f"nverb: {error}", file=sys.stderr)
-        except ValueError:
+        except InvalidValue:
             print(f"nverb: {path}: its first channel is silent", file=sys.stderr)
     if not found:
-        raise UserError(f"{folder}: holds no recording that can be used")
+        raise UserError(f"{folder}: contains no usable recording")
     return found

@@ -1,4 +1,4 @@
-"""`nverb render`: a sound file through the very graph, kernel and chain that the pedal plays live."""
+"""`nverb render`: a sound file through the graph, kernel and chain that the pedal plays live."""
 
 from __future__ import annotations
 
@@ -14,8 +14,9 @@ def add_parser(subparsers: Subparsers) -> None:
     parser = subparsers.add_parser(
         "render",
         help="put a sound file through the pedal, offline",
-        description="Put a sound file through the pedal's own graph. The output is as long as the input plus the room's tail, and "
-        "begins at the same sample. Sample format: what the output's name says, 32-bit float for .wav.",
+        description="Put a sound file through the pedal's own graph. The output is as long as the "
+        "input plus the room's tail, and starts at the same sample. The output's name chooses the "
+        "sample format: 32-bit float for .wav.",
     )
     parser.add_argument(
         "input",
@@ -36,16 +37,14 @@ def add_parser(subparsers: Subparsers) -> None:
         "--ir",
         type=Path,
         metavar="FILE",
-        help="this recorded IR (1, 2 or 4 channels) in place of a room",
+        help="this recorded IR (1, 2 or 4 channels) instead of a room",
     )
     parser.add_argument(
         "--raw-ir",
         action="store_true",
         help="the IR at the level it has in its file, not normalised",
     )
-    parser.add_argument(
-        "--bank", type=Path, help="bank to take the room from (default: the starter bank)"
-    )
+    parser.add_argument("--bank", type=Path, help="bank with the rooms (default: the starter bank)")
     parser.add_argument(
         "--block",
         type=int,
@@ -61,18 +60,18 @@ def add_parser(subparsers: Subparsers) -> None:
 def _render(args: argparse.Namespace) -> int:
     from device.controls import defaults, parse_assignments
     from dsp.errors import UserError
+    from firmware_py.commands.engine_options import check_block, check_rate
     from firmware_py.desk.render import render
     from firmware_py.state.settings import BLOCK_SIZES, RATES_HZ
 
-    if args.block not in BLOCK_SIZES:
-        raise UserError(f"--block {args.block}: a power of two from 16 to 1024")
-    if args.rate is not None and args.rate not in RATES_HZ:
-        raise UserError(f"--rate {args.rate}: from 8000 to 192000 Hz")
+    check_block(args.block)
+    if args.rate is not None:
+        check_rate(args.rate)
     if args.raw_ir and not args.ir:
         raise UserError("--raw-ir goes with --ir FILE")
     values = (
         defaults() | {"limiter": 0.0} | parse_assignments(args.values)
-    )  # a float file holds peaks above full scale
+    )  # a float file can hold peaks above full scale
     report = render(
         args.input,
         args.output,

@@ -15,6 +15,9 @@ import pytest
 import soundfile
 from waiting import HANG_S, wait_until
 
+from dsp.errors import InvalidValue, UserError
+from firmware_py import cli
+
 
 def start(*arguments: str | bytes | Path, **how: Any) -> subprocess.Popen[bytes]:
     how = {"stderr": subprocess.PIPE} | how
@@ -218,3 +221,77 @@ def test_recordings_whose_names_are_not_utf_8_go_into_a_bank_and_out_again(tmp_p
     ):
         assert start("bank", *arguments, stderr=None).wait(HANG_S) == 0
     assert os.listdir(os.fsencode(out)).count(b"0000 K\xfcche.wav") == 1
+
+
+@pytest.mark.parametrize(
+    ("error", "line", "status"),
+    [
+        (UserError("wrong", status=3), "wrong", 3),
+        (InvalidValue("x = 99: from 0 to 9"), "x = 99: from 0 to 9", 1),
+        (FileNotFoundError(2, "No such file", "a.wav"), "a.wav: No such file", 1),
+        (ImportError("no module keras"), "no module keras", 1),
+    ],
+)
+def test_main_prints_the_users_mistake_in_one_line(
+    error: Exception,
+    line: str,
+    status: int,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    def fail(_: object) -> int:
+        raise error
+
+    monkeypatch.setattr(cli, "_command", fail)
+    assert cli.main(["status"]) == status
+    assert capsys.readouterr().err == f"nverb: {line}\n"
+
+
+@pytest.mark.parametrize("error", [ValueError("shapes (2,) (3,)"), KeyError("x"), TypeError()])
+def test_main_prints_the_traceback_of_a_bug(
+    error: Exception, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def fail(_: object) -> int:
+        raise error
+
+    monkeypatch.setattr(cli, "_command", fail)
+    assert cli.main(["status"]) == 1
+    *above, last = capsys.readouterr().err.splitlines()
+    assert above[0].startswith("Traceback") and any("in fail" in line for line in above)
+    assert "a bug in nverb; please report it with the lines above" in last
+
+
+WRONG = {
+    "control": ("render", "IN", "OUT", "--set", "mix=loud"),
+    "range": ("render", "IN", "OUT", "--set", "x=nan"),
+    "no sound file": ("render", "JUNK", "OUT"),
+    "no bank": ("bank", "info", "JUNK"),
+    "grid": ("bank", "build", "--grid", "0", "-o", "OUT"),
+    "no model": ("model", "info", "JUNK"),
+    "preset": ("preset", "show", "nope"),
+    "board": ("board", "show", "nope"),
+    "setting": ("settings", "set", "block_frames=3"),
+    "channel": ("midi", "channel", "²"),
+    "key": ("image", "IN", "-o", "OUT", "--wheels", "WHERE", "--key", "JUNK"),
+    "block": ("bench", "kernel", "--plan", "--block", "3"),
+    "IR length": ("bench", "kernel", "--plan", "--ir-ms", "nan"),
+    "install": ("install", "JUNK"),
+    "inventory": ("push", "--inventory", "JUNK", "@all", "bank", "JUNK"),
+}
+"""For each command a wrong value, and a file that is not what it should be."""
+
+
+@pytest.mark.parametrize("arguments", WRONG.values(), ids=WRONG)
+def test_wrong_values_are_not_reported_as_bugs(
+    arguments: tuple[str, ...],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.setenv("NVERB_DATA_DIR", str(tmp_path))
+    (tmp_path / "junk").write_bytes(bytes(range(128, 256)) * 9)
+    soundfile.write(tmp_path / "in.wav", np.ones(480), 48_000)
+    places = {"IN": "in.wav", "OUT": "out.wav", "JUNK": "junk", "WHERE": "."}
+    words = [str(tmp_path / places[word]) if word in places else word for word in arguments]
+    assert cli.main(words) in (1, 2)
+    assert capsys.readouterr().err.count("\n") == 1
