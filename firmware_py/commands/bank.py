@@ -44,7 +44,8 @@ def _add_build(parts: Subparsers) -> None:
     build.add_argument(
         "--faithful",
         action="store_true",
-        help="the plug-in's bank of an imported decoder: 16 kHz waveforms by Griffin-Lim, left and right at each point, 2000 at 10 steps",
+        help="the plug-in's bank of an imported decoder: 16 kHz waveforms by Griffin-Lim, left and "
+        "right at each point, 2000 at 10 steps",
     )
     build.add_argument(
         "--iterations",
@@ -75,13 +76,16 @@ def _add_verify(parts: Subparsers) -> None:
 
 
 def _add_import(parts: Subparsers) -> None:
-    importer = parts.add_parser("import", help="make a bank of own recordings (WAV, FLAC, AIFF)")
+    importer = parts.add_parser(
+        "import", help="make a bank of your own recordings (WAV, FLAC, AIFF)"
+    )
     importer.add_argument("folder", type=Path)
     importer.add_argument("-o", "--output", type=Path, required=True, metavar="FILE")
     importer.add_argument(
         "--csv",
         type=Path,
-        help="places: lines of name,x,y,z, each axis -2 to 2 (default: the folder's coordinates.csv, else the encoder finds them)",
+        help="places: lines of name,x,y,z, each axis -2 to 2 (default: the folder's "
+        "coordinates.csv, else the encoder finds them)",
     )
     importer.add_argument(
         "--encoder",
@@ -107,7 +111,8 @@ def _add_export(parts: Subparsers) -> None:
 def _add_map(parts: Subparsers) -> None:
     cube = parts.add_parser(
         "map",
-        help="picture of the latent cube: T30, brightness and level over X and Y, in slices along Z",
+        help="picture of the latent cube: T30, brightness and level over X and Y, in slices along "
+        "Z",
     )
     cube.add_argument("picture", type=Path, metavar="FILE.png")
     cube.add_argument(
@@ -149,7 +154,7 @@ def _build(args: argparse.Namespace) -> int:
         return 0
     path = model_path(args.model)
     model = path.read_bytes()
-    decoder = Decoder.open(path)  # before the work: a bad model is told by its path
+    decoder = Decoder.open(path)  # first: the error of a bad model names its path
     if args.faithful:
         from bank.faithful import build_faithful
 
@@ -206,22 +211,25 @@ def _info(args: argparse.Namespace) -> int:
         print(json.dumps(facts))
         return 0
     print(
-        f"{bank.name}: {facts['rooms']} rooms on a grid of {bank.steps} steps an axis, {bank.low:g} to {bank.high:g}"
+        f"{bank.name}: {facts['rooms']} rooms on a grid of {bank.steps} steps an axis, "
+        f"{bank.low:g} to {bank.high:g}"
     )
     print(
-        f"maps of {bank.grid.bands} bands and {bank.grid.frames} frames, {bank.grid.duration_s:g} s; {facts['bytes']} bytes"
+        f"maps of {bank.grid.bands} bands and {bank.grid.frames} frames, "
+        f"{bank.grid.duration_s:g} s; {facts['bytes']} bytes"
     )
     if bank.interleaved:
         taps, rate_hz = bank.waveforms[0].samples.shape[1], bank.waveforms[0].rate_hz
         print(
-            f"the plug-in's grid: {len(bank.waveforms)} waveforms, left and right at {bank.interleaved} steps an axis, "
-            f"{taps} samples at {rate_hz} Hz; {bank.comment}"
+            f"the plug-in's grid: {len(bank.waveforms)} waveforms, left and right at "
+            f"{bank.interleaved} steps an axis, {taps} samples at {rate_hz} Hz; {bank.comment}"
         )
         return 0
     for w in bank.waveforms:
         place = ", ".join(f"{v:g}" for v in w.at)
         print(
-            f"recording {w.name}: {len(w.samples)} channels, {w.samples.shape[1] / w.rate_hz:.2f} s, {w.rate_hz} Hz, at {place}"
+            f"recording {w.name}: {len(w.samples)} channels, "
+            f"{w.samples.shape[1] / w.rate_hz:.2f} s, {w.rate_hz} Hz, at {place}"
         )
     return 0
 
@@ -230,7 +238,7 @@ def _verify(args: argparse.Namespace) -> int:
     from bank.format import Bank
 
     Bank.open(args.bank).verify()
-    print(f"{args.bank}: whole")
+    print(f"{args.bank}: intact")
     return 0
 
 

@@ -1,28 +1,30 @@
-"""What the shell may complete beyond names of commands and options. Runs at each press of Tab: quick, and never an error."""
+"""Completion of controls, settings, presets and profiles in a shell.
+
+Runs at each press of Tab, so it is quick and raises no error.
+"""
 
 from __future__ import annotations
 
 import argparse
 import os
-from typing import Any
 
 
 def complete(parser: argparse.ArgumentParser) -> None:
-    """Answers the shell and leaves, if it is the shell that asks; else does nothing."""
+    """If the shell asks for completions: answer and exit; else do nothing."""
     if "_ARGCOMPLETE" not in os.environ:
         return
     import argcomplete
 
-    _teach(parser, "")
+    _set_completers(parser, "")
     argcomplete.autocomplete(parser)
 
 
-def _teach(parser: argparse.ArgumentParser, command: str) -> None:
-    """Gives each argument of the parser and of all below it what completes it: by its metavar, or by the command it belongs to."""
+def _set_completers(parser: argparse.ArgumentParser, command: str) -> None:
+    """Set the completer of each argument, also of sub-commands, by its metavar and its command."""
     for action in parser._actions:
         if isinstance(action, argparse._SubParsersAction):
             for name, child in action.choices.items():
-                _teach(child, f"{command} {name}".strip())
+                _set_completers(child, f"{command} {name}".strip())
         elif action.metavar == "NAME=VALUE":
             machine = command in ("settings set", "image")
             action.completer = settings if machine else assignments  # type: ignore[attr-defined]
@@ -34,13 +36,13 @@ def _teach(parser: argparse.ArgumentParser, command: str) -> None:
             action.completer = presets  # type: ignore[attr-defined]
 
 
-def controls(**_: Any) -> list[str]:
+def controls(**_: object) -> list[str]:
     from device.controls import CONTROLS
 
     return [control.name for control in CONTROLS]
 
 
-def assignments(prefix: str, **_: Any) -> list[str]:
+def assignments(prefix: str, **_: object) -> list[str]:
     """`lowp` -> `lowpass=`, `lowpass_hz=`; `lowpass=` -> `lowpass=on`, `lowpass=off`."""
     from device.controls import CONTROLS
 
@@ -55,7 +57,7 @@ def assignments(prefix: str, **_: Any) -> list[str]:
     ]
 
 
-def settings(prefix: str, **_: Any) -> list[str]:
+def settings(prefix: str, **_: object) -> list[str]:
     """`bl` -> `block_frames=`; `profile=` -> the profiles."""
     from firmware_py.state.settings import HELP
 
@@ -65,14 +67,14 @@ def settings(prefix: str, **_: Any) -> list[str]:
     return [f"{name}={word}" for word in profiles()] if name == "profile" else []
 
 
-def presets(**_: Any) -> list[str]:
+def presets(**_: object) -> list[str]:
     from firmware_py.base.paths import data_dir
     from firmware_py.state.presets import Presets
 
     return Presets(data_dir()).names()
 
 
-def profiles(**_: Any) -> list[str]:
+def profiles(**_: object) -> list[str]:
     from device.profile import paths
     from firmware_py.base.paths import data_dir
 

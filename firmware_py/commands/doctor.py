@@ -1,4 +1,4 @@
-"""`nverb doctor`: looks at the machine and says what keeps the pedal from playing well, and what to do about it."""
+"""`nverb doctor`: checks the machine and reports what keeps the pedal from playing well."""
 
 from __future__ import annotations
 
@@ -14,12 +14,13 @@ def add_parser(subparsers: Subparsers) -> None:
     doctor = subparsers.add_parser(
         "doctor",
         help="check the machine; each complaint with its remedy",
-        description="Check the machine; each complaint with its remedy. Exit status 1 if something is wrong.",
+        description="Check the machine; each complaint with its remedy. Exit status 1 if something "
+        "is wrong.",
     )
     doctor.add_argument(
         "--boot",
         action="store_true",
-        help="how long power-on to sound took, and how much of it is ours",
+        help="how long power-on to sound took, and how much of it is nverb's",
     )
     doctor.add_argument("--json", action="store_true", help="for programs")
     doctor.set_defaults(handler=_doctor)

@@ -1,4 +1,4 @@
-"""`nverb encode`: where on the knobs a recorded room lies."""
+"""`nverb encode`: the knob position whose room is nearest to a recording."""
 
 from __future__ import annotations
 
@@ -17,9 +17,10 @@ if TYPE_CHECKING:
 def add_parser(subparsers: Subparsers) -> None:
     parser = subparsers.add_parser(
         "encode",
-        help="find a recorded room on the knobs, and hear both",
-        description="Prints the knob position (x, y, z, and colours, which presets hold) whose room is nearest to a recording, and how "
-        "far off it is: the decay curves' distance and T30's error in each octave (ISO 3382-1), recording against the room as played.",
+        help="find the knob position of a recorded room, and play both",
+        description="Prints the knob position (x, y, z, and colours, which presets hold) whose "
+        "room is nearest to a recording, and how far off it is: the distance of the decay curves "
+        "and the error of T30 in each octave (ISO 3382-1), recording against the room as played.",
     )
     parser.add_argument(
         "ir", type=Path, metavar="IR.wav", help="the recording: 1, 2 or 4 channels, any rate"
@@ -28,7 +29,7 @@ def add_parser(subparsers: Subparsers) -> None:
         "--play",
         type=Path,
         metavar="IN.wav",
-        help="this sound in the recorded room, then in the one that was found",
+        help="play this sound in the recorded room, then in the found one",
     )
     parser.add_argument(
         "-o",
@@ -38,19 +39,24 @@ def add_parser(subparsers: Subparsers) -> None:
         help="write that to a file (default: play it through JACK)",
     )
     parser.add_argument(
-        "--preset", metavar="NAME", help="keep the position as a preset, all else at its default"
+        "--preset",
+        metavar="NAME",
+        help="save the position as a preset; other controls have their defaults",
     )
     parser.add_argument(
-        "--knobs-only", action="store_true", help="use x, y and z alone: what a hand can set"
+        "--knobs-only", action="store_true", help="use x, y and z only: what a hand can set"
     )
     parser.add_argument(
         "--decoder",
         type=Path,
         metavar="FILE",
-        help="a trained model (default: the one that comes along)",
+        help="a trained model (default: the one that comes with nverb)",
     )
     parser.add_argument(
-        "--encoder", type=Path, metavar="FILE", help="and its encoder (default: beside the decoder)"
+        "--encoder",
+        type=Path,
+        metavar="FILE",
+        help="and its encoder (default: in the folder of the decoder)",
     )
     parser.add_argument("--json", action="store_true", help="for programs")
     parser.set_defaults(handler=_encode)
@@ -113,7 +119,7 @@ def _text(found: Found) -> str:
     )
     for hz, t30_s, found_s, percent, error_db in rows:
         lines.append(
-            f"{hz:5.0f} Hz {cell(t30_s, '{:.2f} s'):>8} {cell(found_s, '{:.2f} s'):>8} {cell(percent, '{:+.0f} %'):>7} "
-            f"{cell(error_db, '{:.2f} dB'):>12}"
+            f"{hz:5.0f} Hz {cell(t30_s, '{:.2f} s'):>8} {cell(found_s, '{:.2f} s'):>8} "
+            f"{cell(percent, '{:+.0f} %'):>7} {cell(error_db, '{:.2f} dB'):>12}"
         )
     return "\n".join(lines)

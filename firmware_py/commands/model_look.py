@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 def add_info(parts: Subparsers) -> None:
     info = parts.add_parser(
-        "info", help="what a model file holds; its network is checked against its golden vectors"
+        "info", help="what is in a model file; checks its network against its golden vectors"
     )
     info.add_argument("model", metavar="NAME")
     info.set_defaults(handler=_info)
@@ -91,12 +91,14 @@ def _info(args: argparse.Namespace) -> int:
     model = read(path)
     about = model.description
     print(
-        f"{about.name}: {about.kind}, {about.inputs} to {about.outputs} values, {about.quantisation}, {about.network_bytes} bytes"
+        f"{about.name}: {about.kind}, {about.inputs} to {about.outputs} values, "
+        f"{about.quantisation}, {about.network_bytes} bytes"
     )
     if about.kind == "plug-in":
         print(f"{about.db_range:g} dB range, blip {'repaired' if about.repaired else 'kept'}")
     print(
-        f"maps of {about.bands} bands, {about.lowest_hz:g} to {about.highest_hz:g} Hz, and {about.frames} frames, {about.duration_s:g} s"
+        f"maps of {about.bands} bands, {about.lowest_hz:g} to {about.highest_hz:g} Hz, "
+        f"and {about.frames} frames, {about.duration_s:g} s"
     )
     for name, value in sorted(about.figures.items()):
         print(f"{name} {value:.4g}")

@@ -17,12 +17,13 @@ def add_train(parts: Subparsers) -> None:
     train = parts.add_parser(
         "train",
         help="train a decoder and an encoder of rooms (needs the studio packages)",
-        description="Trains a decoder and an encoder on rooms that the generator draws, and on your own recordings where a folder is "
-        "given. Writes NAME/decoder.nvmodel, NAME/encoder.nvmodel and NAME/report.html when it is through; play it with `nverb run "
-        "--bank NAME/decoder.nvmodel`. A training that was cut off goes on with --resume.",
+        description="Trains a decoder and an encoder on rooms that the generator draws and, with "
+        "--folder, on your own recordings. At the end it writes NAME/decoder.nvmodel, "
+        "NAME/encoder.nvmodel and NAME/report.html; play it with `nverb run --bank "
+        "NAME/decoder.nvmodel`. --resume continues an interrupted training.",
     )
     train.add_argument(
-        "-o", "--output", type=Path, required=True, metavar="NAME", help="folder for what is made"
+        "-o", "--output", type=Path, required=True, metavar="NAME", help="folder for the results"
     )
     train.add_argument(
         "--folder",
@@ -30,10 +31,11 @@ def add_train(parts: Subparsers) -> None:
         action="append",
         default=[],
         metavar="DIR",
-        help="own IRs (WAV, FLAC, AIFF; any rate and channel count) to train on as well; may be given more than once",
+        help="own IRs (WAV, FLAC, AIFF; any rate and channel count) to train on as well; may be "
+        "given more than once",
     )
     train.add_argument("--rooms", type=int, help="rooms to draw (default: 48000)")
-    train.add_argument("--epochs", type=int, help="times that each is seen (default: 40)")
+    train.add_argument("--epochs", type=int, help="passes over all rooms (default: 40)")
     train.add_argument(
         "--hidden", type=int, help="width of the decoder's hidden layers (default: 256)"
     )
@@ -44,7 +46,7 @@ def add_train(parts: Subparsers) -> None:
         "--seed", type=int, help="of rooms and weights: the same seed, the same rooms (default: 1)"
     )
     train.add_argument(
-        "--resume", action="store_true", help="go on where a training in NAME was cut off"
+        "--resume", action="store_true", help="continue an interrupted training in NAME"
     )
     train.set_defaults(handler=_train)
 
@@ -53,8 +55,9 @@ def add_import(parts: Subparsers) -> None:
     importer = parts.add_parser(
         "import",
         help="make a model of the NeuralReverberator plug-in's decoder.hdf5 or encoder.hdf5",
-        description="Make a model file of the NeuralReverberator plug-in's decoder.hdf5 or encoder.hdf5. Every way to store its weights "
-        "is tried and measured against the float network; the smallest within bounds is taken. Needs the studio packages.",
+        description="Make a model file of the NeuralReverberator plug-in's decoder.hdf5 or "
+        "encoder.hdf5. Tries every way to store its weights, measures it against the float network "
+        "and takes the smallest within bounds. Needs the studio packages.",
     )
     importer.add_argument("hdf5", type=Path, metavar="FILE.hdf5")
     importer.add_argument(
@@ -62,15 +65,15 @@ def add_import(parts: Subparsers) -> None:
         "--output",
         required=True,
         metavar="NAME",
-        help="a name (kept in the data folder) or a path",
+        help="a name (in the data folder) or a path",
     )
     importer.add_argument(
         "--db-range",
         type=int,
         choices=(120, 80),
         default=120,
-        help="what the network's 0 to 1 spans in dB: 120 as the plug-in plays it, 80 as it was trained, decays half as long again "
-        "(default: %(default)s)",
+        help="the range of the network's 0 to 1 in dB: 120 as the plug-in plays it, 80 as it was "
+        "trained, with decays half as long again (default: %(default)s)",
     )
     importer.add_argument(
         "--no-repair",
@@ -81,7 +84,7 @@ def add_import(parts: Subparsers) -> None:
 
 
 def _own_rooms(folders: list[Path]) -> list[EnergyMap]:
-    """Prepared rooms of all folders, told file by file where there is something to tell."""
+    """Prepared rooms of all folders; prints a line for each file with a remark."""
     from bank.prepare import prepare
     from firmware_py.base.progress import Bar
 
@@ -97,8 +100,8 @@ def _own_rooms(folders: list[Path]) -> list[EnergyMap]:
                 print(remark)
         left = len(made.files) - made.taken
         print(
-            f"{folder}: {made.taken} of {len(made.files)} files taken ({left} left out), {len(made.names)} rooms, "
-            f"{len(made.rooms)} with stretched and shifted ones"
+            f"{folder}: {made.taken} of {len(made.files)} files taken ({left} left out), "
+            f"{len(made.names)} rooms, {len(made.rooms)} with stretched and shifted ones"
         )
         rooms += made.rooms
     return rooms
@@ -119,7 +122,7 @@ def _train(args: argparse.Namespace) -> int:
     }
     if args.resume and asked:
         raise UserError(
-            "--resume goes on with what the training was begun with: leave the other numbers out"
+            "--resume uses the numbers that the training started with: leave the other numbers out"
         )
     settings = train.start(args.output, train.TrainSettings(**asked), resume=args.resume)
     own = packed(_own_rooms(args.folder)) if args.folder else None

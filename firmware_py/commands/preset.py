@@ -1,4 +1,4 @@
-"""`nverb preset`: keep sounds under names, and play them."""
+"""`nverb preset`: save sounds under names, and play them."""
 
 from __future__ import annotations
 
@@ -15,7 +15,8 @@ def add_parser(subparsers: Subparsers) -> None:
     parser = subparsers.add_parser(
         "preset",
         help="save, load, list, rename, delete presets",
-        description="Presets hold all controls (but bypass and freeze) and the bank. They lie in the data folder.",
+        description="Presets hold all controls (but bypass and freeze) and the bank. They are in "
+        "the data folder.",
     )
     verbs = parser.add_subparsers(title="what to do", metavar="VERB", required=True)
 
@@ -29,13 +30,13 @@ def add_parser(subparsers: Subparsers) -> None:
     verb(
         "list", _list, "names in order, with their MIDI program numbers; * marks the startup preset"
     )
-    verb("save", _save, "keep what plays now under a name", "NAME")
+    verb("save", _save, "save what plays now under a name", "NAME")
     verb("load", _load, "play a preset", "NAME")
-    verb("next", _step, "play the one after it, as the footswitch does").set_defaults(by=1)
-    verb("previous", _step, "play the one before it").set_defaults(by=-1)
-    verb("show", _show, "print what a preset holds", "NAME")
+    verb("next", _step, "play the next preset, as the footswitch does").set_defaults(by=1)
+    verb("previous", _step, "play the previous preset").set_defaults(by=-1)
+    verb("show", _show, "print the values of a preset", "NAME")
     verb("rename", _rename, "give a preset another name", "NAME", "NEW")
-    verb("delete", _delete, "forget a preset", "NAME")
+    verb("delete", _delete, "delete a preset", "NAME")
     export = verbs.add_parser(
         "export",
         help="write presets to a file, for `nverb install` or `nverb push` to another pedal",
@@ -111,7 +112,7 @@ def _export(args: argparse.Namespace) -> int:
     kept = _presets()
     presets = [kept.load(name) for name in args.names or kept.names()]
     if not presets:
-        raise UserError("no preset is kept: `nverb preset save NAME` keeps what plays now")
+        raise UserError("there are no presets: `nverb preset save NAME` saves what plays now")
     data = to_bytes(presets)
     write_atomically(args.output, lambda file: file.write(data))
     print(f"{args.output}: {len(presets)} presets")

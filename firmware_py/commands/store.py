@@ -1,4 +1,4 @@
-"""`nverb store`: the board's end of firmware_py.install.protocol; `nverb push` runs it on the board.
+"""`nverb store`: the board's end of firmware_py.install.protocol; `nverb push` runs it there.
 
 It is for programs: `nverb --help` does not show it.
 """
