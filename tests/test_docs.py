@@ -1,4 +1,4 @@
-"""What the documents say of controls, faults and profiles is what the tables say."""
+"""The docs agree with the tables of controls, faults and profiles, and their commands exist."""
 
 from pathlib import Path
 
@@ -9,13 +9,13 @@ from device.profile import ACTIONS, LED_SHOWS, paths
 DOCS = Path(__file__).parents[1] / "docs"
 
 
-def test_the_table_of_controls_is_current() -> None:
+def test_controls_md_is_current() -> None:
     assert (DOCS / "controls.md").read_text() == markdown(), (
         "run: nverb controls --markdown > docs/controls.md"
     )
 
 
-def test_the_page_about_hands_names_all_that_there_is() -> None:
+def test_hands_md_names_all_actions_leds_profiles_and_faults() -> None:
     text = (DOCS / "hands.md").read_text()
     for name in (*ACTIONS, *LED_SHOWS, *paths()):
         assert f"`{name}`" in text, name
@@ -23,7 +23,7 @@ def test_the_page_about_hands_names_all_that_there_is() -> None:
         assert f"| {flashes} | {'converter' if fault == 'adc' else fault} |" in text, fault
 
 
-def test_help_lists_every_control(capsys) -> None:
+def test_set_help_lists_every_control(capsys) -> None:
     from firmware_py.cli import build_parser
 
     for words in (["set", "--help"],):

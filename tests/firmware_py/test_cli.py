@@ -1,4 +1,4 @@
-"""The command `nverb` as a shell and its user meet it: what it prints to where nobody reads, how signals end it, any file's name."""
+"""The command `nverb` in a shell: closed and full outputs, signals, file names, error messages."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def start(*arguments: str | bytes | Path, **how: Any) -> subprocess.Popen[bytes]
 
 
 @pytest.mark.parametrize("arguments", [["--help"], ["--version"], ["completion", "bash"]])
-def test_a_reader_that_has_seen_enough_is_no_error(arguments: list[str]) -> None:
+def test_closed_pipe_is_no_error(arguments: list[str]) -> None:
     reader, writer = os.pipe()
     os.close(reader)
     said = start(*arguments, stdout=writer)
@@ -33,7 +33,7 @@ def test_a_reader_that_has_seen_enough_is_no_error(arguments: list[str]) -> None
     assert said.communicate(timeout=HANG_S)[1] == b"" and said.returncode == 0
 
 
-def test_output_that_cannot_be_written_is_told_in_one_line() -> None:
+def test_full_output_is_reported_in_one_line() -> None:
     with open("/dev/full", "wb") as full:
         said = start("--version", stdout=full)
     assert (
@@ -52,10 +52,10 @@ SAYING = {
 
 
 @pytest.mark.parametrize("arguments", SAYING.values(), ids=SAYING)
-def test_messages_that_cannot_be_written_change_nothing(
+def test_unwritable_stderr_changes_neither_output_nor_status(
     arguments: tuple[str, ...], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Output and exit status are those with a stderr that works: on a full disk, on a pipe that nobody reads, on none."""
+    """Tried with stderr on a full disk, on a pipe without a reader, and closed."""
     monkeypatch.setenv("NVERB_DATA_DIR", str(tmp_path))
     (tmp_path / "presets.json").write_text("no presets")
     usual = start(*arguments, stdout=subprocess.PIPE, cwd=tmp_path)
@@ -76,8 +76,8 @@ def test_messages_that_cannot_be_written_change_nothing(
     os.close(writer)
 
 
-def test_a_file_never_takes_the_place_of_a_closed_output(tmp_path: Path) -> None:
-    """Started with stdin, stdout and stderr closed: what it prints would go into the bank that it writes."""
+def test_closed_output_is_not_replaced_by_a_file(tmp_path: Path) -> None:
+    """With stdin, stdout and stderr closed, messages must not go into the bank that it writes."""
     path = tmp_path / "rooms.nvbank"
 
     def close() -> None:
@@ -101,13 +101,13 @@ def long_sound(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
-def test_a_signal_ends_it_and_leaves_nothing(
+def test_signal_ends_render_and_leaves_no_file(
     long_sound: Path, tmp_path: Path, number: signal.Signals
 ) -> None:
-    """By the signal, not by a status: at a status bash would go on with the next turn of its loop."""
+    """It ends by the signal: after an exit status bash would continue its loop."""
     render = start(
         "render", long_sound, tmp_path / "out.wav", preexec_fn=lambda: os.nice(5)
-    )  # not done before we look
+    )  # so that it does not end before the signal
 
     def begun() -> bool:
         assert render.poll() is None
@@ -119,8 +119,8 @@ def test_a_signal_ends_it_and_leaves_nothing(
     assert render.returncode == -number and not list(tmp_path.iterdir())
 
 
-def test_a_signal_in_a_finaliser_ends_it_too() -> None:
-    """Python drops what is raised there."""
+def test_signal_in_a_finaliser_ends_the_command() -> None:
+    """Python drops exceptions of finalisers."""
     program = """if True:
         import os, signal, time
         from firmware_py import cli
@@ -139,7 +139,7 @@ def test_a_signal_in_a_finaliser_ends_it_too() -> None:
     assert done.stderr == b"" and done.returncode == -signal.SIGTERM
 
 
-def test_what_is_to_be_ignored_is(tmp_path: Path) -> None:
+def test_ignored_signal_stays_ignored(tmp_path: Path) -> None:
     """As under nohup."""
     path = tmp_path / "rooms.nvbank"
     build = start(
@@ -154,8 +154,8 @@ def test_what_is_to_be_ignored_is(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("name", ["out.wav", "out.flac", "out.ogg"])
-def test_a_sound_that_does_not_fit_is_told_in_one_line(tmp_path: Path, name: str) -> None:
-    """libsndfile writes by calling back: what is raised there does not come out of it by itself."""
+def test_sound_that_does_not_fit_is_reported_in_one_line(tmp_path: Path, name: str) -> None:
+    """libsndfile writes through callbacks, which drop exceptions."""
     sound = tmp_path / "in.wav"
     soundfile.write(sound, 0.1 * np.random.default_rng(1).standard_normal((48_000, 2)), 48_000)
     out = tmp_path / name
@@ -167,8 +167,8 @@ def test_a_sound_that_does_not_fit_is_told_in_one_line(tmp_path: Path, name: str
     assert render.returncode == 1 and list(tmp_path.iterdir()) == [sound]
 
 
-def test_what_is_not_a_file_is_not_replaced(tmp_path: Path) -> None:
-    """For root, `-o /dev/null` would be the end of /dev/null."""
+def test_build_does_not_replace_a_pipe(tmp_path: Path) -> None:
+    """As root, `-o /dev/null` must not replace /dev/null."""
     pipe = tmp_path / "pipe"
     os.mkfifo(pipe)
     build = start("bank", "build", "--grid", "1", "-o", pipe)
@@ -188,7 +188,9 @@ def test_what_is_not_a_file_is_not_replaced(tmp_path: Path) -> None:
         ["bank", "build", "--grid", "30"],
     ],
 )
-def test_a_place_that_is_none_is_told_before_the_work(tmp_path: Path, arguments: list[str]) -> None:
+def test_missing_output_folder_is_reported_before_the_work(
+    tmp_path: Path, arguments: list[str]
+) -> None:
     soundfile.write(tmp_path / "room.wav", np.ones(4800), 48_000)
     where = [] if arguments[-1] in ("map", "traverse") else ["-o"]
     said = start(*arguments, *where, "nowhere/out", cwd=tmp_path)
@@ -198,7 +200,7 @@ def test_a_place_that_is_none_is_told_before_the_work(tmp_path: Path, arguments:
     )
 
 
-def test_names_that_are_not_utf_8(tmp_path: Path) -> None:
+def test_render_takes_names_that_are_not_utf_8(tmp_path: Path) -> None:
     sound = tmp_path / "in.wav"
     soundfile.write(sound, np.ones(480), 48_000)
     sound = sound.rename(tmp_path / os.fsdecode(b"K\xfcche.wav"))
@@ -209,7 +211,7 @@ def test_names_that_are_not_utf_8(tmp_path: Path) -> None:
     assert b"Gro\xdfe K\xfcche.wav: " in told and complained == b"" and said.returncode == 0
 
 
-def test_recordings_whose_names_are_not_utf_8_go_into_a_bank_and_out_again(tmp_path: Path) -> None:
+def test_bank_keeps_names_that_are_not_utf_8(tmp_path: Path) -> None:
     folder, bank, out = tmp_path / "in", tmp_path / "own.nvbank", tmp_path / "out"
     folder.mkdir()
     soundfile.write(tmp_path / "in.wav", np.geomspace(1, 1e-3, 8000), 48_000)

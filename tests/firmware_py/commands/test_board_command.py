@@ -1,4 +1,4 @@
-"""`nverb board` as a builder uses it: own profiles, the check, and the calibration's walk in a terminal."""
+"""`nverb board`: own profiles, the check, and calibration in a terminal."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def board(*words: str) -> subprocess.CompletedProcess[str]:
     )
 
 
-def test_a_profile_of_ones_own_begins_as_a_copy(data: Path) -> None:
+def test_copy_starts_a_profile_and_rejects_bad_names(data: Path) -> None:
     done = board("copy", "sim", "mine")
     assert done.returncode == 0, done.stderr
     assert "mine" in board("list").stdout
@@ -51,7 +51,7 @@ def test_a_profile_of_ones_own_begins_as_a_copy(data: Path) -> None:
     assert "cannot be used" in listed and "did you mean" in listed
 
 
-def test_the_check_tells_each_reason_once_and_fails(data: Path) -> None:
+def test_check_reports_each_cause_once_and_fails(data: Path) -> None:
     done = board("check", "pi-mcp3008", "--hands-off")
     assert done.returncode == 1
     lines = done.stdout.splitlines()
@@ -91,14 +91,14 @@ def _spawn(*words: str) -> tuple[subprocess.Popen[bytes], int]:
     return process, ours
 
 
-def test_calibration_walks_through_the_ends_and_keeps_them(data: Path) -> None:
+def test_calibrate_saves_the_ends_of_moved_knobs(data: Path) -> None:
     terminal = Terminal("calibrate", "sim")
     terminal.until("to the right")
     terminal.type("qwert" * 48)
     terminal.until("width 100%")
     terminal.type("\n")
     terminal.until("to the left")
-    terminal.type("asfg" * 60)  # y, on d, stays where it is
+    terminal.type("asfg" * 60)  # y, on key d, does not move
     terminal.until("width   0%")
     terminal.type("\n")
     terminal.until("kept")
@@ -112,7 +112,7 @@ def test_calibration_walks_through_the_ends_and_keeps_them(data: Path) -> None:
     assert "calibrated" not in board("show", "sim").stdout
 
 
-def test_a_calibration_that_is_left_changes_nothing(data: Path) -> None:
+def test_interrupted_calibrate_changes_nothing(data: Path) -> None:
     before = json.dumps({"sim": {"x": [0.1, 0.9]}})
     (data / "calibration.json").write_text(before)
     terminal = Terminal("calibrate", "sim")
@@ -120,4 +120,4 @@ def test_a_calibration_that_is_left_changes_nothing(data: Path) -> None:
     os.kill(terminal.process.pid, signal.SIGINT)
     assert terminal.close() == -signal.SIGINT
     assert (data / "calibration.json").read_text() == before
-    assert board("calibrate", "sim").stderr.count("\n") == 1  # no terminal: told so
+    assert board("calibrate", "sim").stderr.count("\n") == 1  # no terminal: one line says so

@@ -1,4 +1,4 @@
-"""docs/board.md as a program reads it: every block of commands says where it runs, and its commands are ones that there are."""
+"""docs/board.md: every block of commands says where it runs, and its commands exist."""
 
 from __future__ import annotations
 
@@ -25,10 +25,10 @@ def guide() -> ModuleType:
     return module
 
 
-def test_every_block_says_where_it_runs(guide: ModuleType) -> None:
+def test_every_block_of_the_guide_has_a_mark(guide: ModuleType) -> None:
     marks = [block.mark for block in guide.blocks()]
     assert {"desk", "board", "image"} <= set(marks)
-    assert marks.count("not run") <= 5, "new commands are to be run by tests/board/guide.py"
+    assert marks.count("not run") <= 5, "let tests/board/guide.py run new commands"
 
 
 @pytest.mark.parametrize(
@@ -39,24 +39,24 @@ def test_every_block_says_where_it_runs(guide: ModuleType) -> None:
         "**[moon]**\n```\nls\n```",
     ],
 )
-def test_a_block_without_one_mark_is_refused(guide: ModuleType, text: str) -> None:
+def test_blocks_rejects_a_block_without_exactly_one_mark(guide: ModuleType, text: str) -> None:
     with pytest.raises(guide.Unmarked):
         guide.blocks(text)
 
 
-def test_files_are_no_commands(guide: ModuleType) -> None:
+def test_blocks_skips_the_contents_of_files(guide: ModuleType) -> None:
     assert guide.blocks("```ini\ndtparam=spi=on\n```\n\nGo **[board]**:\n\n```\nls\n```\n") == [
         (7, "board", "ls")
     ]
 
 
-def test_a_word_that_is_gone_is_told(guide: ModuleType) -> None:
+def test_adapted_rejects_a_word_that_is_missing(guide: ModuleType) -> None:
     assert guide.adapted("make BOARD=x", {"BOARD=x": "BOARD=y"}) == "make BOARD=y"
     with pytest.raises(guide.Unmarked, match="no longer says"):
         guide.adapted("make", {"BOARD=x": "BOARD=y"})
 
 
-def test_its_commands_are_nverbs_and_makes(guide: ModuleType) -> None:
+def test_commands_of_the_guide_exist(guide: ModuleType) -> None:
     targets = {
         line.split(":")[0]
         for line in (ROOT / "Makefile").read_text().splitlines()

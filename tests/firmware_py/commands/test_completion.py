@@ -1,4 +1,4 @@
-"""Shell completion, asked as bash asks: a real bash with the code that `nverb completion bash` prints."""
+"""Shell completion in a real bash, with the code that `nverb completion bash` prints."""
 
 from __future__ import annotations
 
@@ -12,11 +12,12 @@ from waiting import HANG_S
 
 
 def completions(line: str) -> list[str]:
-    """What bash offers for the line's last word."""
+    """What bash offers for the last word of the line."""
     folder = str(Path(sys.executable).parent)
     script = f"""
         eval "$(nverb completion bash)"
-        COMP_LINE={line!r} COMP_POINT={len(line)} COMP_WORDS=({line}) COMP_CWORD=$(( {len(line.split(" "))} - 1 )) COMP_TYPE=9
+        COMP_LINE={line!r} COMP_POINT={len(line)} COMP_WORDS=({line}) \\
+        COMP_CWORD=$(( {len(line.split(" "))} - 1 )) COMP_TYPE=9
         _python_argcomplete nverb
         printf '%s\\n' "${{COMPREPLY[@]}}"
     """
@@ -44,17 +45,19 @@ def completions(line: str) -> list[str]:
         ("nverb render --ra", {"--raw-ir", "--rate"}),
     ],
 )
-def test_bash_offers(line: str, offered: set[str]) -> None:
+def test_bash_completes_commands_options_and_names(line: str, offered: set[str]) -> None:
     assert set(completions(line)) == offered
 
 
-def test_a_switch_takes_on_and_off() -> None:
-    """bash breaks words at `=`: what it is offered is what follows."""
+def test_bash_completes_on_and_off_for_a_switch() -> None:
+    """bash splits words at `=`, so it completes the part after it."""
     assert set(completions("nverb set lowpass=o")) == {"on", "off"}
 
 
 @pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])
-def test_each_shell_gets_its_code(shell: str, capsys: pytest.CaptureFixture[str]) -> None:
+def test_completion_prints_code_for_each_shell(
+    shell: str, capsys: pytest.CaptureFixture[str]
+) -> None:
     from firmware_py.cli import main
 
     assert main(["completion", shell]) == 0
