@@ -297,3 +297,9 @@ def test_wrong_values_are_not_reported_as_bugs(
     words = [str(tmp_path / places[word]) if word in places else word for word in arguments]
     assert cli.main(words) in (1, 2)
     assert capsys.readouterr().err.count("\n") == 1
+
+
+def test_every_command_module_is_in_the_table() -> None:
+    folder = Path(cli.__file__).parent / "commands"
+    modules = {path.stem for path in folder.glob("*.py") if "def add_parser(" in path.read_text()}
+    assert modules == set(cli.COMMANDS)
