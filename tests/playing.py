@@ -85,10 +85,11 @@ class Take:
         port = self._ear.port
         assert port is not None and self._jackd is not None
         meters = port.meters()
-        plays = (
-            (meters["playing_serial"], port.newest_room(), port.params()) if self._steady else ()
-        )
-        return meters["pid"], self._jackd.lost_blocks(), *plays
+        plays = (meters.playing_serial, port.newest_room(), port.params()) if self._steady else ()
+        return meters.pid, self._jackd.lost_blocks(), *plays
+
+    def __str__(self) -> str:
+        return f"before {self._before}, after {self._state()}"
 
     @property
     def goes_on(self) -> bool:
@@ -138,7 +139,7 @@ def take(
             return player.recording[player.block_frames : end]
         print("a take was disturbed:", this)
         if tend:
-            settle(pedal)
+            settle(pedal, SILENT_S)  # what rings of it is no part of the next
     raise AssertionError(
         f"in none of {TAKES} takes JACK played each block with the same pedal, as it had been set"
     )

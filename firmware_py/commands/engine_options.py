@@ -8,7 +8,6 @@ from pathlib import Path
 
 from dsp.errors import UserError
 
-BLOCKS = (16, 32, 64, 128, 256, 512, 1024)
 DEFAULT = "(default: as `nverb settings` says)"
 
 
@@ -82,10 +81,14 @@ def _check(args: argparse.Namespace) -> None:
 
 
 def check_block(frames: int) -> None:
-    if frames not in BLOCKS:
+    from firmware_py.state.settings import BLOCK_SIZES
+
+    if frames not in BLOCK_SIZES:
         raise UserError(f"--block {frames}: a power of two from 16 to 1024")
 
 
 def check_rate(hz: int) -> None:
-    if not 8000 <= hz <= 192000:
+    from firmware_py.state.settings import RATES_HZ
+
+    if hz not in RATES_HZ:
         raise UserError(f"--rate {hz}: from 8000 to 192000 Hz")

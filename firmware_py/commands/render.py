@@ -62,7 +62,6 @@ def _render(args: argparse.Namespace) -> int:
     from dsp.errors import UserError
     from firmware_py.commands.engine_options import check_block, check_rate
     from firmware_py.desk.render import render
-    from firmware_py.state.settings import BLOCK_SIZES, RATES_HZ
 
     check_block(args.block)
     if args.rate is not None:
