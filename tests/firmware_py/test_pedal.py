@@ -221,7 +221,9 @@ def own_jackds() -> list[int]:
     name, found = os.environ["JACK_DEFAULT_SERVER"], []
     for path in Path("/proc").glob("[0-9]*/cmdline"):
         with contextlib.suppress(OSError):
-            words = path.read_text().split("\0")
+            words = os.fsdecode(path.read_bytes()).split(
+                "\0"
+            )  # of everybody's: other tests have names that are not UTF-8
             found += [int(path.parent.name)] if words[0].endswith("jackd") and name in words else []
     return found
 
@@ -239,12 +241,15 @@ def test_stopped_while_jackd_starts_it_leaves_no_jackd_on_the_card(number: signa
             stdin=subprocess.DEVNULL,
             stderr=subprocess.DEVNULL,
         )
-        wait_until(own_jackds)
-        run.send_signal(number)
-        run.wait(HANG_S)
-        left = own_jackds()
-        for pid in left:
-            os.kill(pid, signal.SIGTERM)
+        try:
+            wait_until(own_jackds)
+            run.send_signal(number)
+            run.wait(HANG_S)
+        finally:
+            run.kill()
+            left = own_jackds()
+            for pid in left:
+                os.kill(pid, signal.SIGTERM)
         assert not left
 
 
