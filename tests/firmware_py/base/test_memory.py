@@ -1,4 +1,4 @@
-"""Locked memory, in a process of its own, against what the kernel says of it."""
+"""Locked memory, in a child process, compared with the kernel's figures."""
 
 from __future__ import annotations
 
@@ -14,7 +14,9 @@ from firmware_py.jack.server import JACK_CODE
 PROGRAM = """
 import mmap, os, re, tempfile
 from firmware_py.base.memory import lock_pages
-with tempfile.NamedTemporaryFile(dir="/dev/shm") as spared, tempfile.NamedTemporaryFile(dir="/dev/shm") as other:
+def shared_file():
+    return tempfile.NamedTemporaryFile(dir="/dev/shm")
+with shared_file() as spared, shared_file() as other:
     maps = []
     for file in (spared, other):
         file.truncate(8 << 20)
@@ -22,7 +24,7 @@ with tempfile.NamedTemporaryFile(dir="/dev/shm") as spared, tempfile.NamedTempor
     beyond = tempfile.TemporaryFile(dir="/dev/shm")
     beyond.truncate(8 << 20)
     maps.append(mmap.mmap(beyond.fileno(), 0))
-    beyond.truncate(4096)  # what is mapped ends later than the file
+    beyond.truncate(4096)  # the mapping is longer than the file
     private = mmap.mmap(-1, 8 << 20)
     whole = lock_pages(spared.name)
     later = mmap.mmap(-1, 8 << 20)
@@ -31,28 +33,32 @@ with tempfile.NamedTemporaryFile(dir="/dev/shm") as spared, tempfile.NamedTempor
         head = re.match(r"[0-9a-f]+-[0-9a-f]+ (\\S+) \\S+ \\S+ \\d+ *(.*)", line)
         if head:
             name, access = head[2], head[1]
-        elif line.startswith(("Locked:", "Size:")) and "---" not in access and not name.startswith("[v"):
+        elif "---" in access or name.startswith("[v"):
+            continue
+        elif line.startswith(("Locked:", "Size:")):
             key = {spared.name: "spared", other.name: "other"}.get(name, "rest")
             kind = line.split(":")[0]
             locked[key, kind] = locked.get((key, kind), 0) + int(line.split()[1])
-    print(whole, os.fstat(spared.fileno()).st_blocks, os.fstat(other.fileno()).st_blocks * 512 >> 20,
+    print(whole, os.fstat(spared.fileno()).st_blocks,
+          os.fstat(other.fileno()).st_blocks * 512 >> 20,
           locked["spared", "Locked"], locked["rest", "Locked"] / locked["rest", "Size"])
 """
 
 
 @pytest.fixture
 def may_lock() -> None:
-    """The kernel's own word, not that of what is tested."""
+    """Skips without permission to lock 64 MiB; asks the kernel, not the tested code."""
     probe = (
         "import ctypes, mmap, sys; m = mmap.mmap(-1, 64 << 20); "
-        "sys.exit(ctypes.CDLL(None).mlock(ctypes.byref(ctypes.c_char.from_buffer(m)), ctypes.c_size_t(64 << 20)) != 0)"
+        "address = ctypes.byref(ctypes.c_char.from_buffer(m)); "
+        "sys.exit(ctypes.CDLL(None).mlock(address, ctypes.c_size_t(64 << 20)) != 0)"
     )
     if subprocess.run([sys.executable, "-c", probe], check=False).returncode:
-        pytest.skip("who runs the tests may not lock 64 MiB of memory here (ulimit -l)")
+        pytest.skip("this user may not lock 64 MiB of memory (ulimit -l)")
 
 
 @pytest.mark.usefixtures("may_lock")
-def test_all_but_one_file_is_locked() -> None:
+def test_lock_pages_locks_all_but_one_file() -> None:
     done = subprocess.run(
         [sys.executable, "-c", PROGRAM], capture_output=True, text=True, check=True
     )
@@ -61,7 +67,8 @@ def test_all_but_one_file_is_locked() -> None:
     assert int(spared_blocks) == 0
     assert int(other_mib) == 8
     assert int(spared_kib) == 0
-    # Pss: of files that others map, too, a share counts for each. Two anonymous mappings of 8 MiB are among the rest.
+    # Locked counts Pss: only a share of files that other processes map. The rest includes two
+    # anonymous mappings of 8 MiB.
     assert float(share) > 0.4
 
 
@@ -78,7 +85,7 @@ def test_all_but_one_file_is_locked() -> None:
         ("/opt/nverb/libz/dsp/_engine.cpython-311-aarch64-linux-gnu.so", False),
     ],
 )
-def test_what_the_callback_may_enter_is_not_idle(path: str, idle: bool) -> None:
+def test_idle_libraries_exclude_code_of_callback(path: str, idle: bool) -> None:
     assert bool(IDLE_LIBRARIES.search(path)) == idle
 
 
@@ -90,7 +97,7 @@ try:
     while "sleep" not in open(f"/proc/{other.pid}/maps").read():
         pass
     hold_code(other.pid, re.compile("/sleep$"))
-    hold_code(other.pid, re.compile("/sleep$"))  # a second jackd: nothing more
+    hold_code(other.pid, re.compile("/sleep$"))  # a second call has no effect
 finally:
     other.kill()
 hold_code(2**31 - 1, re.compile(""))
@@ -99,7 +106,7 @@ print(open("/proc/self/smaps").read())
 
 
 @pytest.mark.usefixtures("may_lock")
-def test_code_of_another_process_is_held() -> None:
+def test_hold_code_locks_code_of_another_process() -> None:
     done = subprocess.run(
         [sys.executable, "-c", HOLDING], capture_output=True, text=True, check=True
     )
@@ -108,7 +115,7 @@ def test_code_of_another_process_is_held() -> None:
     assert int(mappings[0]) > 0
 
 
-def test_jackd_is_known_by_its_files() -> None:
+def test_jack_code_matches_files_of_jackd() -> None:
     held = (
         "/usr/bin/jackd",
         "/usr/lib/x/libjackserver.so.0.1.0",

@@ -1,4 +1,4 @@
-"""A private OpenSSH server on a high port of this machine, with keys and configuration of its own: a board to push to."""
+"""A board to push to: a private OpenSSH server on a high port, with its own keys and settings."""
 
 from __future__ import annotations
 
@@ -19,7 +19,9 @@ NVERB = f"{sys.executable} -m firmware_py.cli"
 
 
 @dataclass
-class Board:
+class SshdBoard:
+    """The folders and the port of a running server."""
+
     folder: Path
     data: Path
     port: int
@@ -27,7 +29,7 @@ class Board:
 
     @property
     def options(self) -> list[str]:
-        """Of `nverb push`."""
+        """Options of `nverb push` for this board."""
         return ["-F", str(self.client_config), "-p", str(self.port), "--command", NVERB]
 
     def ssh(self, command: str, stdin: bytes = b"") -> subprocess.CompletedProcess[bytes]:
@@ -41,13 +43,13 @@ class Board:
 
 
 def _server(folder: Path) -> tuple[Path, list[str], dict[str, str]]:
-    """The installed sshd, or the one that `make test` has unpacked: options and environment that make it run."""
+    """Path, options and environment of the installed sshd or the one unpacked by `make test`."""
     environment = dict(os.environ)
     if os.geteuid() == 0:
         os.makedirs("/run/sshd", exist_ok=True)
         try:
             pwd.getpwnam("sshd")
-        except KeyError:  # the user that its network process runs as
+        except KeyError:  # the user of its network process
             users = folder / "passwd"
             users.write_text(
                 Path("/etc/passwd").read_text()
@@ -62,16 +64,16 @@ def _server(folder: Path) -> tuple[Path, list[str], dict[str, str]]:
         return Path(found), [], environment
     root = Path(sys.prefix, "sshd")
     sshd = root / "usr/sbin/sshd"
-    assert sshd.exists(), "sshd is missing: `make test` brings it"
-    # From OpenSSH 9.8 on it is several programs (Debian 13).
+    assert sshd.exists(), "sshd is missing: `make test` unpacks it"
+    # OpenSSH 9.8 and later (Debian 13) has several programs.
     parts = {"SshdSessionPath": "sshd-session", "SshdAuthPath": "sshd-auth"}
     places = {key: root / "usr/lib/openssh" / name for key, name in parts.items()}
     return sshd, [f"-o{key}={path}" for key, path in places.items() if path.exists()], environment
 
 
 @contextlib.contextmanager
-def board(folder: Path) -> Iterator[Board]:
-    """Serves until the end of the block. Its sessions see data and runtime folders of their own."""
+def board(folder: Path) -> Iterator[SshdBoard]:
+    """A running server; its sessions use their own data and runtime folders."""
     folder.mkdir()
     data, runtime = folder / "data", folder / "runtime"
     data.mkdir()
@@ -87,13 +89,16 @@ def board(folder: Path) -> Iterator[Board]:
     host_key = (folder / "host.pub").read_text().split()[:2]
     (folder / "known_hosts").write_text(f"[localhost]:{port} {' '.join(host_key)}\n")
     (folder / "sshd_config").write_text(
-        f"Port {port}\nListenAddress 127.0.0.1\nHostKey {folder}/host\nAuthorizedKeysFile {folder}/authorized_keys\n"
-        "StrictModes no\nUsePAM no\nPasswordAuthentication no\nPidFile none\nSubsystem sftp internal-sftp\n"
+        f"Port {port}\nListenAddress 127.0.0.1\nHostKey {folder}/host\n"
+        f"AuthorizedKeysFile {folder}/authorized_keys\n"
+        "StrictModes no\nUsePAM no\nPasswordAuthentication no\nPidFile none\n"
+        "Subsystem sftp internal-sftp\n"
         f"SetEnv NVERB_DATA_DIR={data} NVERB_RUNTIME_DIR={runtime} OPENBLAS_NUM_THREADS=1\n"
     )
     config = folder / "ssh_config"
     config.write_text(
-        f"Host *\n  HostName 127.0.0.1\n  HostKeyAlias [localhost]:{port}\n  IdentityFile {folder}/user\n  IdentitiesOnly yes\n"
+        f"Host *\n  HostName 127.0.0.1\n  HostKeyAlias [localhost]:{port}\n"
+        f"  IdentityFile {folder}/user\n  IdentitiesOnly yes\n"
         f"  UserKnownHostsFile {folder}/known_hosts\n  LogLevel ERROR\n"
     )
     sshd, options, environment = _server(folder)
@@ -112,7 +117,7 @@ def board(folder: Path) -> Iterator[Board]:
                 return probe.connect_ex(("127.0.0.1", port)) == 0
 
         wait_until(answers)
-        yield Board(folder, data, port, config)
+        yield SshdBoard(folder, data, port, config)
     finally:
         process.terminate()
         process.wait()

@@ -1,4 +1,4 @@
-"""The installer under faults; see faults/sweep.py. The full sweep runs in `make acceptance-push`."""
+"""The installer under faults, see faults/sweep.py. `make acceptance-push` runs the full sweep."""
 
 import re
 import subprocess
@@ -8,7 +8,7 @@ from pathlib import Path
 SWEEP = Path(__file__).parent / "faults" / "sweep.py"
 
 
-def test_after_a_fault_at_any_call_the_old_or_the_new_plays_whole() -> None:
+def test_fault_at_any_call_leaves_old_or_new_state() -> None:
     done = subprocess.run(
         [sys.executable, SWEEP, "--quick"], capture_output=True, text=True, check=False
     )
@@ -18,5 +18,5 @@ def test_after_a_fault_at_any_call_the_old_or_the_new_plays_whole() -> None:
     assert found and int(found[1]) > 50
     assert (
         "plays old" in done.stdout and "plays new" in done.stdout
-    )  # both sides of the switch were met
-    assert "sounds as old" in done.stdout and "sounds as new" in done.stdout  # by whole pedals
+    )  # faults on both sides of the switch
+    assert "sounds as old" in done.stdout and "sounds as new" in done.stdout  # with complete pedals

@@ -1,4 +1,4 @@
-"""Installing: what is refused, what is taken back, and that the running pedal changes over without a click."""
+"""Installing: rejected files, rollback, and the switch of a running pedal without a click."""
 
 from __future__ import annotations
 
@@ -73,7 +73,9 @@ def roll_back(data: Path) -> str:
     return install.roll_back("bank", data=data, report=Report(), live=lambda: "plays")
 
 
-def test_installed_listed_used_rolled_back_removed(tmp_path: Path, files: dict[str, bytes]) -> None:
+def test_store_commands_list_use_roll_back_and_remove(
+    tmp_path: Path, files: dict[str, bytes]
+) -> None:
     for name in "abc":
         put(tmp_path, files[name], f"{name}.nvbank")
     rows = install.listing(tmp_path)
@@ -84,7 +86,7 @@ def test_installed_listed_used_rolled_back_removed(tmp_path: Path, files: dict[s
     ]
     roll_back(tmp_path)
     assert playing(tmp_path) == "b"
-    roll_back(tmp_path)  # undoes the first
+    roll_back(tmp_path)  # undoes the first rollback
     assert playing(tmp_path) == "c"
     use(tmp_path, rows[2]["sha256"][:8])
     assert playing(tmp_path) == "a"
@@ -98,7 +100,7 @@ def test_installed_listed_used_rolled_back_removed(tmp_path: Path, files: dict[s
         Store(tmp_path).find("bb")
 
 
-def test_the_first_installation_can_be_rolled_back_to_the_built_in_rooms(
+def test_rollback_of_first_installation_restores_built_in_rooms(
     tmp_path: Path, files: dict[str, bytes]
 ) -> None:
     put(tmp_path, files["a"])
@@ -108,9 +110,7 @@ def test_the_first_installation_can_be_rolled_back_to_the_built_in_rooms(
         install.roll_back("model", data=tmp_path, report=Report(), live=lambda: "plays")
 
 
-def test_a_model_rolls_back_to_the_bank_that_played_before(
-    tmp_path: Path, files: dict[str, bytes]
-) -> None:
+def test_rollback_of_model_restores_bank(tmp_path: Path, files: dict[str, bytes]) -> None:
     from models.decoder import SHIPPED
 
     put(tmp_path, files["a"], "a.nvbank")
@@ -123,7 +123,7 @@ def test_a_model_rolls_back_to_the_bank_that_played_before(
     assert playing(tmp_path) == "a"
 
 
-def test_old_ones_go_but_not_those_of_presets(tmp_path: Path) -> None:
+def test_prune_keeps_banks_of_presets(tmp_path: Path) -> None:
     banks = tmp_path / "banks"
     banks.mkdir()
     for number in range(KEPT_SLOTS + 3):
@@ -139,13 +139,13 @@ def test_old_ones_go_but_not_those_of_presets(tmp_path: Path) -> None:
     assert names == {"bank 0"} | {f"bank {number}" for number in range(3, KEPT_SLOTS + 3)}
 
 
-def test_a_preset_finds_its_bank_by_hash_and_then_by_name(
+def test_preset_finds_bank_by_hash_then_by_name(
     tmp_path: Path, files: dict[str, bytes], monkeypatch
 ) -> None:
     monkeypatch.setenv("NVERB_DATA_DIR", str(tmp_path))
     put(tmp_path, files["a"], "halls.nvbank")
     reference = Store(tmp_path).current().playing.reference
-    put(tmp_path, files["b"], "halls.nvbank")  # a newer version of that name
+    put(tmp_path, files["b"], "halls.nvbank")  # a newer bank of that name
     assert rooms.rooms_named(reference).name == "bank a"
     install.remove(reference, None, data=tmp_path)
     assert rooms.rooms_named(reference).name == "bank b"
@@ -154,7 +154,7 @@ def test_a_preset_finds_its_bank_by_hash_and_then_by_name(
 
 
 @pytest.mark.parametrize("damage", ["flipped", "short", "gone", "folder"])
-def test_a_damaged_slot_is_gone_back_from_and_said_so(
+def test_damaged_slot_falls_back_to_previous_with_one_warning(
     tmp_path: Path, files: dict[str, bytes], monkeypatch, damage: str
 ) -> None:
     monkeypatch.setenv("NVERB_DATA_DIR", str(tmp_path))
@@ -175,12 +175,12 @@ def test_a_damaged_slot_is_gone_back_from_and_said_so(
     assert source.name == "bank a" and reference.startswith("a@")
     assert len(said) == 1 and "b@" in said[0]
     if damage != "folder":
-        put(tmp_path, files["b"], "b.nvbank")  # installing it again mends it
+        put(tmp_path, files["b"], "b.nvbank")  # installing it again repairs it
         assert rooms.installed_rooms(said.append)[0].name == "bank b"
         assert len(said) == 1
 
 
-def test_the_state_folder_lost_or_scrambled_still_plays(
+def test_broken_current_link_still_plays(
     tmp_path: Path, files: dict[str, bytes], monkeypatch
 ) -> None:
     monkeypatch.setenv("NVERB_DATA_DIR", str(tmp_path))
@@ -203,7 +203,7 @@ def test_the_state_folder_lost_or_scrambled_still_plays(
 
 
 @pytest.mark.parametrize("answer", [UserError("it will not"), ValueError("no room")])
-def test_what_the_pedal_refuses_is_taken_back(
+def test_install_rolls_back_when_pedal_refuses(
     tmp_path: Path, files: dict[str, bytes], answer: Exception
 ) -> None:
     put(tmp_path, files["a"], "a.nvbank")
@@ -220,9 +220,7 @@ def test_what_the_pedal_refuses_is_taken_back(
     assert playing(tmp_path) == "a"
 
 
-def test_a_bank_that_makes_no_sound_or_is_damaged_within_is_refused(
-    tmp_path: Path, files: dict[str, bytes]
-) -> None:
+def test_install_rejects_damaged_bank(tmp_path: Path, files: dict[str, bytes]) -> None:
     put(tmp_path, files["a"], "a.nvbank")
     flipped = bytearray(files["b"])
     flipped[len(flipped) // 2] ^= 0x10
@@ -234,7 +232,7 @@ def test_a_bank_that_makes_no_sound_or_is_damaged_within_is_refused(
     assert not list((tmp_path / "store" / "incoming").iterdir())
 
 
-def test_a_trial_that_crashes_hangs_or_eats_the_memory_harms_nobody() -> None:
+def test_trial_reports_crash_hang_and_memory_limit() -> None:
     from firmware_py.install import trial
 
     def crash() -> None:
@@ -271,7 +269,7 @@ def test_a_trial_that_crashes_hangs_or_eats_the_memory_harms_nobody() -> None:
         (b"knob = [", "not a bank, model, preset or profile"),
     ],
 )
-def test_what_is_nothing_of_ours_is_told_in_one_line(
+def test_install_rejects_foreign_file_in_one_line(
     tmp_path: Path, content: bytes, says: str
 ) -> None:
     with pytest.raises((UserError, ValueError), match=says) as caught:
@@ -280,7 +278,7 @@ def test_what_is_nothing_of_ours_is_told_in_one_line(
     assert not list((tmp_path / "store" / "incoming").iterdir())
 
 
-def test_a_flood_is_refused_early(tmp_path: Path, files: dict[str, bytes]) -> None:
+def test_receive_rejects_endless_input_early(tmp_path: Path, files: dict[str, bytes]) -> None:
     taken = 0
 
     def flood(head: bytes) -> Iterator[bytes]:
@@ -312,7 +310,7 @@ def test_a_flood_is_refused_early(tmp_path: Path, files: dict[str, bytes]) -> No
 
 
 @given(head=st.binary(max_size=200))
-def test_any_first_bytes_have_a_kind_or_are_refused(head: bytes) -> None:
+def test_kind_of_accepts_or_rejects_any_bytes(head: bytes) -> None:
     try:
         assert kind_of(head[:64], "x") in MAX_BYTES
     except UserError as error:
@@ -323,7 +321,7 @@ def test_any_first_bytes_have_a_kind_or_are_refused(head: bytes) -> None:
     content=st.binary(max_size=2000) | st.text(max_size=500).map(str.encode),
     seed=st.integers(0, 2**32),
 )
-def test_any_bytes_as_presets_are_presets_or_one_clear_error(content: bytes, seed: int) -> None:
+def test_parse_presets_accepts_or_rejects_any_bytes(content: bytes, seed: int) -> None:
     whole = bytearray(
         to_bytes([Preset("One", {"mix": 10.0}), Preset("Two", {"x": 1.0}, "a@123456789abc")])
     )
@@ -338,14 +336,14 @@ def test_any_bytes_as_presets_are_presets_or_one_clear_error(content: bytes, see
 
 
 @given(name=st.text(max_size=100))
-def test_any_name_makes_a_slot_name(name: str) -> None:
+def test_slot_name_is_valid_for_any_text(name: str) -> None:
     made = slot_name(name)
     assert 1 <= len(made) <= 40 and "/" not in made and "@" not in made and not made.startswith(".")
     assert made.isprintable()
 
 
-def test_a_file_swapped_while_it_is_installed(tmp_path: Path, files: dict[str, bytes]) -> None:
-    """What was opened is installed, whatever lies at the path by then; what changes in place is refused."""
+def test_install_ignores_file_replaced_after_open(tmp_path: Path, files: dict[str, bytes]) -> None:
+    """The opened file is installed, not a new one at its path; a change in place is rejected."""
     path = tmp_path / "in.nvbank"
     path.write_bytes(files["a"])
     file = receive.open_input(path)
@@ -372,7 +370,7 @@ def test_a_file_swapped_while_it_is_installed(tmp_path: Path, files: dict[str, b
     assert Store(tmp_path).current().playing.path.read_bytes() == files["a"]
 
 
-def test_a_full_disk_makes_room_or_says_so(
+def test_full_disk_prunes_slots_or_reports(
     tmp_path: Path, files: dict[str, bytes], monkeypatch
 ) -> None:
     for name in "abc":
@@ -385,7 +383,7 @@ def test_a_full_disk_makes_room_or_says_so(
         return os.statvfs_result((1, 1, 0, 0, max(free, 0), *tuple(before)[5:]))
 
     monkeypatch.setattr(os, "statvfs", nearly_full)
-    put(tmp_path, files["d"], "d.nvbank")  # a, the oldest, made room
+    put(tmp_path, files["d"], "d.nvbank")  # a, the oldest, was removed
     assert {row["name"] for row in install.listing(tmp_path)} == {"b", "c", "d"}
     monkeypatch.setattr(
         os, "statvfs", lambda _: os.statvfs_result((1, 1, 0, 0, 0, *tuple(before)[5:]))
@@ -404,7 +402,7 @@ def test_a_full_disk_makes_room_or_says_so(
         (errno.EIO, "fails"),
     ],
 )
-def test_what_the_disk_says_is_told_with_its_remedy(
+def test_disk_error_reports_remedy(
     tmp_path: Path, files: dict[str, bytes], monkeypatch, number: int, says: str
 ) -> None:
     put(tmp_path, files["a"], "a.nvbank")
@@ -419,7 +417,7 @@ def test_what_the_disk_says_is_told_with_its_remedy(
 
 
 @pytest.mark.parametrize("refusal", [None, UserError("it will not")])
-def test_a_disk_that_fails_for_good_right_after_the_switch_is_told_with_what_is_in_force(
+def test_disk_failure_after_switch_reports_active_bank(
     tmp_path: Path, files: dict[str, bytes], refusal: Exception | None
 ) -> None:
     put(tmp_path, files["a"], "a.nvbank")
@@ -452,9 +450,10 @@ def test_a_disk_that_fails_for_good_right_after_the_switch_is_told_with_what_is_
     assert playing(tmp_path) == "a"
 
 
-def test_two_at_once_both_get_in(tmp_path: Path, files: dict[str, bytes]) -> None:
+def test_concurrent_installs_all_succeed(tmp_path: Path, files: dict[str, bytes]) -> None:
     code = (
-        "import sys; from pathlib import Path; sys.path[:0] = eval(sys.argv[1]); from test_install import put;"
+        "import sys; from pathlib import Path; sys.path[:0] = eval(sys.argv[1]);"
+        "from test_install import put;"
         "put(Path(sys.argv[2]), Path(sys.argv[3]).read_bytes(), Path(sys.argv[3]).name)"
     )
     for name in "abcd":
@@ -496,7 +495,7 @@ def room() -> dict[str, object]:
     return dict(status()["room"])
 
 
-def test_the_running_pedal_changes_over_without_a_click(
+def test_install_on_running_pedal_crossfades_without_click(
     pedal: Supervisor, files: dict[str, bytes], tmp_path: Path
 ) -> None:
     ask(
@@ -527,10 +526,8 @@ def test_the_running_pedal_changes_over_without_a_click(
     assert roughness(heard[RATE_HZ:]).max() < 5e-3  # the bar of a 50 ms crossfade, as in test_pedal
 
 
-def test_commands_reach_the_store_of_the_pedal_that_runs(
-    pedal: Supervisor, files: dict[str, bytes]
-) -> None:
-    """Not that of whoever calls them: the data folder of these commands is another one."""
+def test_commands_use_store_of_running_pedal(pedal: Supervisor, files: dict[str, bytes]) -> None:
+    """The commands have another data folder, and do not use it."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("NVERB_DATA_DIR", os.environ["NVERB_DATA_DIR"] + "-mine")
         assert nverb("install", "--name", "b", "-", stdin=files["b"]).returncode == 0
@@ -552,20 +549,23 @@ def test_commands_reach_the_store_of_the_pedal_that_runs(
         assert room()["bank"] == "bank b"
 
 
-def test_a_member_of_the_group_installs_as_the_pedal_and_a_stranger_does_not(
+def test_group_member_installs_and_other_user_is_rejected(
     pedal: Supervisor, files: dict[str, bytes]
 ) -> None:
     group = 12345
     code = (
         "import os, sys; import argparse, json, select, socket; from firmware_py import cli;"
-        "from firmware_py.install import board_end, desk_end, installer, signatures; from firmware_py.base import paths, progress;"
-        "from firmware_py.link import client as s; import firmware_py.state.store; cli.build_parser();"
+        "from firmware_py.install import board_end, desk_end, installer, signatures;"
+        "from firmware_py.base import paths, progress;"
+        "from firmware_py.link import client as s; import firmware_py.state.store;"
+        "cli.build_parser();"
         "g = int(sys.argv[1]);"
-        "os.geteuid() or (os.setgroups([g] if g else []), os.setresgid(65534, 65534, 65534), os.setresuid(65534, 65534, 65534));"
+        "os.geteuid() or (os.setgroups([g] if g else []),"
+        " os.setresgid(65534, 65534, 65534), os.setresuid(65534, 65534, 65534));"
         "sys.exit(cli.main(sys.argv[2:]))"
     )
     runtime, data = Path(os.environ["NVERB_RUNTIME_DIR"]), Path(os.environ["NVERB_DATA_DIR"])
-    if os.geteuid() == 0:  # as systemd/ sets it up; else the test runs as the pedal's user
+    if os.geteuid() == 0:  # as in systemd/; else the test runs as the pedal's user
         os.chown(runtime, -1, group)
         os.chmod(runtime, 0o750)
         os.chown(runtime / "control.sock", -1, group)
@@ -591,18 +591,18 @@ def test_a_member_of_the_group_installs_as_the_pedal_and_a_stranger_does_not(
 
 
 def sounding() -> tuple[int, int]:
-    """The audio process, and the number of the room that it plays."""
+    """PID of the audio process and serial of the room that it plays."""
     audio = status()["audio"]
     return audio["pid"], audio["playing_serial"]
 
 
 def wait_until_another_sounds(pedal: Supervisor, before: tuple[int, int]) -> None:
-    """Another room than then, from the same audio process."""
+    """Wait for another room from the same audio process."""
     wait_until(lambda: sounding()[1] != before[1], tend=pedal.tend)
     assert wait_for_room(pedal, HANG_S)["audio"]["pid"] == before[0]
 
 
-def test_a_model_is_switched_to_and_rolled_back_while_it_plays(
+def test_model_install_and_rollback_on_running_pedal(
     pedal: Supervisor, files: dict[str, bytes]
 ) -> None:
     from models.decoder import SHIPPED
@@ -621,15 +621,15 @@ def test_a_model_is_switched_to_and_rolled_back_while_it_plays(
         assert str(room()["path"]).startswith(name) and room()["bank"] == bank
 
 
-def test_a_pushed_profile_takes_effect_while_it_plays(pedal: Supervisor) -> None:
-    """The knob of width turns the predelay from now on; what it left, and the sound, stay as they are."""
+def test_profile_install_takes_effect_on_running_pedal(pedal: Supervisor) -> None:
+    """The knob of width turns the predelay; all other values and the audio process stay."""
     from device.profile import PACKAGED
 
     profile = (PACKAGED / "sim.toml").read_text()
     before, turn = sounding(), 0
 
     def knob_of(name: str) -> bool:
-        """Is there one? It is apart from its control once that is set from elsewhere: here, never twice to the same."""
+        """True if a knob drives this control: a new value set from elsewhere moves it apart."""
         nonlocal turn
         turn = turn % 100 + 1
         ask({"do": "set", "values": {"width": 0.03 * turn, "predelay": turn}})
@@ -651,7 +651,7 @@ def test_a_pushed_profile_takes_effect_while_it_plays(pedal: Supervisor) -> None
         for name in values.keys() - {
             "width",
             "predelay",
-        }:  # a knob that stands where its control is may fine-tune it: 1 % of travel
+        }:  # a knob at its control's value may fine-tune it: 1 % of travel
             assert (
                 abs(to_position(find(name), after[name]) - to_position(find(name), values[name]))
                 < 0.01
@@ -660,7 +660,7 @@ def test_a_pushed_profile_takes_effect_while_it_plays(pedal: Supervisor) -> None
         (Path(os.environ["NVERB_DATA_DIR"]) / "profiles" / "sim.toml").unlink()
 
 
-def test_clients_that_stall_or_leave_do_not_hold_the_knobs_up(
+def test_stalled_store_clients_do_not_block_controls(
     pedal: Supervisor, files: dict[str, bytes]
 ) -> None:
     from firmware_py.link.client import connect
@@ -687,8 +687,8 @@ def test_clients_that_stall_or_leave_do_not_hold_the_knobs_up(
     assert ask({"do": "get", "names": ["mix"]})["values"]["mix"] == 33
 
 
-def test_start_with_a_damaged_slot(pedal: Supervisor, files: dict[str, bytes]) -> None:
-    """The whole pedal, after a power-on with a damaged bank: the one before it plays."""
+def test_pedal_starts_with_damaged_slot(pedal: Supervisor, files: dict[str, bytes]) -> None:
+    """A complete pedal after a power-on with a damaged bank plays the previous one."""
     data = Path(os.environ["NVERB_DATA_DIR"])
     put(data, files["a"], "good.nvbank")
     put(data, files["b"], "bad.nvbank")

@@ -1,4 +1,4 @@
-"""Installing where boards are awkward: on a disk that is really full or read-only, and before the clock knows the time."""
+"""Installing on a disk that is full or read-only, and with a clock in 1970."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ Mount = Callable[[str], None]
 
 @pytest.fixture
 def disk(tmp_path: Path) -> Iterator[tuple[Path, Mount]]:
-    """A data folder that is a file system of its own, 10 MiB and 40 files large, and how to mount it with other options."""
+    """A data folder on its own file system of 10 MiB and 40 files, and a function to remount it."""
     if os.geteuid() != 0:
         pytest.skip("mounting needs root")
     data = tmp_path / "data"
@@ -88,14 +88,14 @@ def fill_names(data: Path) -> None:
         ("switching", fill_names),
     ],
 )
-def test_a_disk_that_is_full_at_any_stage(
+def test_disk_full_at_any_stage_keeps_pedal_playing(
     disk: tuple[Path, Mount],
     files: Path,
     stage: str,
     fill: Callable[[Path], None],
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """Full for real, and by others: what was free before is not any more."""
+    """Another process fills the disk during the installation."""
     data, _ = disk
     put(data, (files / "a.nvbank").read_bytes(), "a.nvbank")
     content = (files / "b.nvbank").read_bytes()
@@ -130,7 +130,7 @@ def test_a_disk_that_is_full_at_any_stage(
     assert playing(data) == "b" and not list((data / "store/incoming").iterdir())
 
 
-def test_a_read_only_disk(
+def test_read_only_disk_rejects_changes(
     disk: tuple[Path, Mount], files: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     data, mount = disk
@@ -157,8 +157,8 @@ def test_a_read_only_disk(
     assert playing(data) == "a"
 
 
-def test_a_clock_in_1970(tmp_path: Path, files: Path) -> None:
-    """Every process of an installation, ssh-keygen among them, and the times of all files, are in 1970."""
+def test_install_works_with_clock_in_1970(tmp_path: Path, files: Path) -> None:
+    """All processes, ssh-keygen included, and the times of all files are in 1970."""
     library, data = tmp_path / "clock1970.so", tmp_path / "data"
     source = Path(__file__).parent / "faults" / "clock1970.c"
     subprocess.run(["cc", "-shared", "-fPIC", "-O1", "-o", library, source], check=True)
@@ -173,7 +173,7 @@ def test_a_clock_in_1970(tmp_path: Path, files: Path) -> None:
         done = subprocess.run(
             command, env=environment, capture_output=True, text=True, check=False, timeout=HANG_S
         )
-        for path in [data, *data.rglob("*")]:  # what the kernel of that board would have written
+        for path in [data, *data.rglob("*")]:  # as the board's kernel would write
             if path != signers:
                 os.utime(path, (3600, 3600), follow_symlinks=False)
         return done
@@ -185,7 +185,7 @@ def test_a_clock_in_1970(tmp_path: Path, files: Path) -> None:
         ["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", tmp_path / "key"], check=True
     )
     key = (tmp_path / "key.pub").read_text()
-    # Written at a desk, and carried over with its time: then the board knows that it cannot be earlier than that.
+    # Written at a desk and copied with its time: the board knows that it is not earlier.
     signers.write_text(
         f'anna@example.org namespaces="nverb",valid-after="20250101",valid-before="20990101" {key}'
     )
@@ -200,7 +200,7 @@ def test_a_clock_in_1970(tmp_path: Path, files: Path) -> None:
         assert done.returncode == 0 and playing(data) == name, done.stderr
     assert nverb("rollback", "bank").returncode == 0 and playing(data) == "a"
     assert nverb("use", "b").returncode == 0 and playing(data) == "b"
-    os.utime(signers, (3600, 3600))  # this one was written in 1970, too: nobody's key is valid yet
+    os.utime(signers, (3600, 3600))  # written in 1970 too: no key is valid yet
     done = nverb("install", tmp_path / "a.nvbank")
     assert done.returncode == 1 and "signature" in done.stderr and done.stderr.count("\n") == 1, (
         done

@@ -1,4 +1,4 @@
-"""Pushing over a real OpenSSH to real boards (their folders, on this machine)."""
+"""Pushing over a real OpenSSH server to boards on this machine, each with its own folders."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
-from sshd_board import NVERB, Board, board
+from sshd_board import NVERB, SshdBoard, board
 from waiting import HANG_S
 
 from bank.build import build
@@ -26,7 +26,7 @@ from models.generator import room_at
 
 
 @pytest.fixture(scope="module")
-def rack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[list[Board]]:
+def rack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[list[SshdBoard]]:
     folder = tmp_path_factory.mktemp("rack")
     with ExitStack() as stack:
         yield [stack.enter_context(board(folder / name)) for name in ("left", "right")]
@@ -34,7 +34,7 @@ def rack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[list[Board]]:
 
 @pytest.fixture(scope="module")
 def files(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Banks a (0.5 MB) and b, and a key pair of somebody whom the boards may come to know."""
+    """Banks a (0.5 MB) and b, and key pairs of two signers."""
     folder = tmp_path_factory.mktemp("files")
     build(folder / "a.nvbank", room_at, steps=4, name="a")
     build(folder / "b.nvbank", lambda x, y, z: room_at(-x, y, z), steps=2, name="b")
@@ -47,7 +47,7 @@ def files(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture
-def one(rack: list[Board]) -> Board:
+def one(rack: list[SshdBoard]) -> SshdBoard:
     shutil.rmtree(rack[0].data)
     rack[0].data.mkdir()
     return rack[0]
@@ -63,12 +63,12 @@ def nverb(*words: object) -> subprocess.CompletedProcess[str]:
     )
 
 
-def playing(at: Board) -> str:
+def playing(at: SshdBoard) -> str:
     slot = Store(at.data).current().playing
     return slot.name if slot else ""
 
 
-def test_a_push_plays_and_a_second_one_sends_nothing(one: Board, files: Path) -> None:
+def test_push_plays_and_second_push_sends_nothing(one: SshdBoard, files: Path) -> None:
     done = nverb("push", *one.options, "localhost", "bank", files / "a.nvbank")
     assert done.returncode == 0, done.stderr
     assert "ok" in done.stdout and "a@" in done.stdout
@@ -87,11 +87,11 @@ left = 300000
 while left and (part := os.read(0, min(left, 8192))):
     os.write(1, part); left -= len(part)
 '"""
-"""Lets 300 000 bytes through, each as it comes."""
+"""Passes the first 300 000 bytes, without delay."""
 
 
 class Sent(Report):
-    """How many bytes went over the line."""
+    """Counts the chunks that were sent."""
 
     def __init__(self) -> None:
         self.bytes, self._from = 0, None
@@ -104,14 +104,14 @@ class Sent(Report):
 
     @property
     def first(self) -> int:
-        """Where the first piece that was sent ended."""
+        """The offset after the first chunk that was sent."""
         return self._from or 0
 
     def note(self, text: str) -> None:
         self.notes.append(text)
 
 
-def push_to(at: Board, file: Path, report: Report, command: str = NVERB) -> object:
+def push_to(at: SshdBoard, file: Path, report: Report, command: str = NVERB) -> object:
     given = Ssh(at.port, None, str(at.client_config), (), command)
     descriptor = os.open(file, os.O_RDONLY)
     try:
@@ -129,7 +129,7 @@ def push_to(at: Board, file: Path, report: Report, command: str = NVERB) -> obje
         os.close(descriptor)
 
 
-def test_a_push_that_broke_off_goes_on_where_it_was(one: Board, files: Path) -> None:
+def test_push_resumes_after_cut(one: SshdBoard, files: Path) -> None:
     sent = Sent()
     cut = push_to(one, files / "a.nvbank", sent, f"{CUT} | {NVERB}")
     assert not cut.ok and "cut off" in cut.text
@@ -139,17 +139,16 @@ def test_a_push_that_broke_off_goes_on_where_it_was(one: Board, files: Path) -> 
     assert playing(one) == ""
     sent = Sent()
     assert push_to(one, files / "a.nvbank", sent).ok
-    assert sent.first > had  # the first piece began where the other push had ended
+    assert sent.first > had  # the first chunk starts where the cut push ended
     assert playing(one) == "a"
     assert not list((one.data / "store" / "incoming").iterdir())
 
 
-def test_a_lost_connection_is_taken_up_again_by_itself(
-    one: Board, files: Path, tmp_path: Path
-) -> None:
+def test_push_retries_after_lost_connection(one: SshdBoard, files: Path, tmp_path: Path) -> None:
     flaky = tmp_path / "flaky"
     flaky.write_text(
-        f"#!/bin/sh\nif mkdir {tmp_path}/once 2>/dev/null; then {CUT} | {NVERB} store | grep --line-buffered -v ok; exit 255\n"
+        f"#!/bin/sh\nif mkdir {tmp_path}/once 2>/dev/null; then "
+        f"{CUT} | {NVERB} store | grep --line-buffered -v ok; exit 255\n"
         f"fi\nexec {NVERB} store\n"
     )
     flaky.chmod(0o755)
@@ -160,7 +159,7 @@ def test_a_lost_connection_is_taken_up_again_by_itself(
     assert playing(one) == "a"
 
 
-def test_what_came_damaged_before_is_started_anew(one: Board, files: Path) -> None:
+def test_push_restarts_after_damaged_part(one: SshdBoard, files: Path) -> None:
     content = Content.of(os.open(files / "a.nvbank", os.O_RDONLY), lambda *_: None)
     incoming = one.data / "store" / "incoming"
     incoming.mkdir(parents=True)
@@ -174,13 +173,14 @@ def test_what_came_damaged_before_is_started_anew(one: Board, files: Path) -> No
     assert playing(one) == "a"
 
 
-def test_a_rack_one_line_for_each_and_an_error_if_any_failed(
-    rack: list[Board], files: Path, tmp_path: Path
+def test_push_to_group_prints_a_line_per_board(
+    rack: list[SshdBoard], files: Path, tmp_path: Path
 ) -> None:
     inventory = tmp_path / "boards.toml"
     rows = "".join(
         f'[board.{name}]\nhost = "localhost"\nport = {port}\ncommand = "{NVERB}"\n'
-        f'options = ["HostKeyAlias [localhost]:{port}", "UserKnownHostsFile {at.folder}/known_hosts", "IdentityFile {at.folder}/user"]\n'
+        f'options = ["HostKeyAlias [localhost]:{port}", '
+        f'"UserKnownHostsFile {at.folder}/known_hosts", "IdentityFile {at.folder}/user"]\n'
         for name, at, port in (
             ("left", rack[0], rack[0].port),
             ("right", rack[1], rack[1].port),
@@ -210,9 +210,7 @@ def test_a_rack_one_line_for_each_and_an_error_if_any_failed(
     assert unknown.returncode == 1 and "@well" in unknown.stderr
 
 
-def test_a_board_that_wants_signatures_takes_only_those_of_its_signers(
-    one: Board, files: Path
-) -> None:
+def test_board_accepts_files_of_allowed_signers_only(one: SshdBoard, files: Path) -> None:
     trust = one.data / "trust"
     trust.mkdir()
     (trust / "allowed_signers").write_text(
@@ -236,7 +234,7 @@ def test_a_board_that_wants_signatures_takes_only_those_of_its_signers(
         ["ssh-keygen", "-q", "-Y", "sign", "-n", "mail", "-f", files / "anna", files / "a.nvbank"],
         check=True,
     )
-    refused(says="another use")  # a.nvbank.sig lies beside it and is taken: signed for another use
+    refused(says="another use")  # a.nvbank.sig is used: signed for another use
     (files / "a.nvbank.sig").unlink()
     done = nverb(
         "push", *one.options, "--sign", files / "anna", "localhost", "bank", files / "a.nvbank"
@@ -244,7 +242,7 @@ def test_a_board_that_wants_signatures_takes_only_those_of_its_signers(
     assert done.returncode == 0, done.stderr
     assert "signed by anna@example.org" in done.stderr
     assert playing(one) == "a"
-    (trust / "allowed_signers").write_text("")  # nobody: not everybody
+    (trust / "allowed_signers").write_text("")  # an empty list rejects everybody
     done = nverb(
         "push", *one.options, "--sign", files / "anna", "localhost", "bank", files / "b.nvbank"
     )
@@ -252,7 +250,7 @@ def test_a_board_that_wants_signatures_takes_only_those_of_its_signers(
     (files / "b.nvbank.sig").unlink()
 
 
-def test_without_nverb_on_the_desk(one: Board, files: Path) -> None:
+def test_install_over_plain_scp_and_ssh(one: SshdBoard, files: Path) -> None:
     copied = subprocess.run(
         [
             "scp",
@@ -272,12 +270,12 @@ def test_without_nverb_on_the_desk(one: Board, files: Path) -> None:
     assert playing(one) == "came"
     piped = one.ssh(f"{NVERB} install -", (files / "b.nvbank").read_bytes())
     assert piped.returncode == 0, piped.stderr
-    assert playing(one) == "b"  # a pipe has no name: the bank's own
+    assert playing(one) == "b"  # from a pipe: the name in the bank
     rows = json.loads(one.ssh(f"{NVERB} list --json").stdout)
     assert [(row["name"], row["plays"]) for row in rows] == [("b", True), ("came", False)]
 
 
-def test_profiles_and_presets_are_pushed_too(one: Board, tmp_path: Path) -> None:
+def test_push_of_profile_and_presets(one: SshdBoard, tmp_path: Path) -> None:
     from device.profile import PACKAGED
     from firmware_py.state.presets import Preset, Presets, to_bytes
 
@@ -303,14 +301,14 @@ def test_profiles_and_presets_are_pushed_too(one: Board, tmp_path: Path) -> None
         (("localhost", "model"), "is a bank, not a model"),
     ],
 )
-def test_refused_at_the_desk(one: Board, files: Path, words: tuple[str, str], says: str) -> None:
+def test_push_rejects_invalid_host_or_kind_at_desk(
+    one: SshdBoard, files: Path, words: tuple[str, str], says: str
+) -> None:
     done = nverb("push", *one.options, "--", *words, files / "a.nvbank")
     assert done.returncode == 1 and says in done.stderr and done.stderr.count("\n") == 1, done
 
 
-def test_a_board_without_nverb_and_one_that_cannot_be_reached_say_so(
-    one: Board, files: Path
-) -> None:
+def test_push_reports_missing_nverb_and_unreachable_board(one: SshdBoard, files: Path) -> None:
     done = nverb(
         "push",
         *one.options[:4],
@@ -340,7 +338,7 @@ def test_a_board_without_nverb_and_one_that_cannot_be_reached_say_so(
         ("board = 3", "table"),
     ],
 )
-def test_a_wrong_inventory_is_told_in_one_line(tmp_path: Path, text: str, says: str) -> None:
+def test_inventory_rejects_invalid_file_in_one_line(tmp_path: Path, text: str, says: str) -> None:
     (tmp_path / "boards.toml").write_text(text)
     with pytest.raises(UserError, match=says):
         boards("@g", tmp_path / "boards.toml", Ssh())

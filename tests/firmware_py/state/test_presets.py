@@ -1,4 +1,4 @@
-"""Presets: what is kept, what survives damage and death, what is refused."""
+"""Presets: saved values, damage, killed writers, rejected calls."""
 
 import json
 import os
@@ -25,7 +25,7 @@ def presets(tmp_path) -> Presets:
     return Presets(tmp_path)
 
 
-def test_what_is_saved_is_loaded_by_another_process(presets: Presets, tmp_path) -> None:
+def test_save_is_loaded_by_another_process(presets: Presets, tmp_path) -> None:
     presets.save("Great Hall", VALUES | {"x": 1 / 3, "freeze": 1.0}, "/banks/halls")
     code = (
         "import sys, json; from pathlib import Path; from firmware_py.state.presets import Presets;"
@@ -41,7 +41,7 @@ def test_what_is_saved_is_loaded_by_another_process(presets: Presets, tmp_path) 
     assert "freeze" not in preset["values"]
 
 
-def test_order_steps_and_numbers(presets: Presets) -> None:
+def test_presets_keep_order_steps_and_numbers(presets: Presets) -> None:
     assert presets.step(None, 1) is None
     for name in ("a", "b", "c"):
         presets.save(name, VALUES)
@@ -57,12 +57,12 @@ def test_order_steps_and_numbers(presets: Presets) -> None:
     assert presets.names() == ["c", "a", "b"]
     assert presets.at(1).name == "a"
     assert presets.at(3) is None
-    presets.save("a", VALUES | {"mix": 77.0})  # in its old place
+    presets.save("a", VALUES | {"mix": 77.0})  # keeps its place
     assert presets.names() == ["c", "a", "b"]
     assert presets.load("a").values["mix"] == 77.0
 
 
-def test_the_startup_preset_follows_its_name(presets: Presets) -> None:
+def test_startup_preset_follows_rename_and_delete(presets: Presets) -> None:
     assert presets.startup is None
     presets.save("a", VALUES)
     presets.set_startup("a")
@@ -73,7 +73,7 @@ def test_the_startup_preset_follows_its_name(presets: Presets) -> None:
     assert presets.names() == []
 
 
-def test_refusals_change_nothing(presets: Presets) -> None:
+def test_rejected_calls_change_nothing(presets: Presets) -> None:
     presets.save("Hall", VALUES)
     presets.save("Room", VALUES)
     before = presets.path.read_bytes()
@@ -94,18 +94,16 @@ def test_refusals_change_nothing(presets: Presets) -> None:
     assert presets.path.read_bytes() == before
 
 
-def test_there_is_an_end(presets: Presets) -> None:
+def test_save_rejects_more_than_max_presets(presets: Presets) -> None:
     for number in range(MAX_PRESETS):
         presets.save(f"preset {number}", {})
     with pytest.raises(PresetError, match="delete one"):
         presets.save("one more", {})
-    presets.save("preset 5", {"mix": 1.0})  # an old one may change
+    presets.save("preset 5", {"mix": 1.0})  # an existing one can change
 
 
 @given(where=st.floats(0, 1, exclude_max=True), bit=st.integers(0, 7))
-def test_one_flipped_bit_brings_back_the_version_before(
-    tmp_path_factory, where: float, bit: int
-) -> None:
+def test_flipped_bit_restores_previous_version(tmp_path_factory, where: float, bit: int) -> None:
     presets = Presets(tmp_path_factory.mktemp("presets"))
     presets.save("a", {"mix": 10.0})
     presets.save("a", {"mix": 20.0})
@@ -116,13 +114,13 @@ def test_one_flipped_bit_brings_back_the_version_before(
     assert (mix, bool(presets.warning)) in (
         (10.0, True),
         (20.0, False),
-    )  # white space may flip unseen
+    )  # a flip in white space has no effect
 
 
 @pytest.mark.parametrize(
     "damage", [b"", b"{", b"[]", b"null", b"\xff" * 100, b"[" * 100_000, b" " * 2_000_000]
 )
-def test_damage_is_told_and_the_next_save_heals(presets: Presets, damage: bytes) -> None:
+def test_damaged_file_warns_and_next_save_repairs(presets: Presets, damage: bytes) -> None:
     presets.save("a", {"mix": 10.0})
     presets.save("b", {"mix": 20.0})
     presets.path.write_bytes(damage)
@@ -133,7 +131,7 @@ def test_damage_is_told_and_the_next_save_heals(presets: Presets, damage: bytes)
     assert not presets.warning
 
 
-def test_both_versions_damaged_is_one_clear_line(presets: Presets) -> None:
+def test_both_versions_damaged_is_one_error_line(presets: Presets) -> None:
     for name in "ab":
         presets.save(name, {})
     for path in presets.path.parent.glob("presets*.json"):
@@ -142,7 +140,7 @@ def test_both_versions_damaged_is_one_clear_line(presets: Presets) -> None:
         presets.names()
 
 
-def test_values_of_another_version_are_left_out_not_fatal(presets: Presets) -> None:
+def test_values_of_another_version_are_left_out(presets: Presets) -> None:
     presets.save("a", {"mix": 10.0})
     table = json.loads(presets.path.read_text())
     table.pop("sha256")
@@ -154,11 +152,12 @@ def test_values_of_another_version_are_left_out_not_fatal(presets: Presets) -> N
     assert "left out" in presets.warning
 
 
-def test_a_writer_killed_at_any_moment_leaves_a_whole_file(tmp_path) -> None:
+def test_killed_writer_leaves_complete_file(tmp_path) -> None:
     presets = Presets(tmp_path)
     presets.save("steady", VALUES)
     code = (
-        "import sys, itertools; from pathlib import Path; from firmware_py.state.presets import Presets;"
+        "import sys, itertools; from pathlib import Path;"
+        "from firmware_py.state.presets import Presets;"
         "p = Presets(Path(sys.argv[1])); print('go', flush=True);"
         "[p.save('busy', {'mix': n % 100}) for n in itertools.count()]"
     )
@@ -180,8 +179,8 @@ def test_a_writer_killed_at_any_moment_leaves_a_whole_file(tmp_path) -> None:
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="changes users")
-def test_the_users_of_a_boards_group_save_by_turns() -> None:
-    """As on a board: the folder belongs to the pedal's user and group; `sudo nverb`, the pedal and a member of the group all write."""
+def test_save_by_several_users_of_the_group() -> None:
+    """As on a board: `sudo nverb`, the pedal and a member of its group all write the file."""
     group = 64001
     folder = Path(tempfile.mkdtemp())
     os.chown(folder, 64002, group)
@@ -204,8 +203,8 @@ def test_the_users_of_a_boards_group_save_by_turns() -> None:
     shutil.rmtree(folder)
 
 
-def test_every_write_is_synced_before_it_is_named(presets: Presets, monkeypatch) -> None:
-    """The order that a power cut needs: file synced, renamed, folder synced."""
+def test_save_syncs_file_before_rename(presets: Presets, monkeypatch) -> None:
+    """The order for a power cut: file synced, renamed, folder synced."""
     calls = []
     fsync, replace = os.fsync, os.replace
     monkeypatch.setattr(

@@ -1,4 +1,4 @@
-"""The settings file: whole or not at all, and every complaint says what to do."""
+"""The settings file: accepted or rejected as a whole; every error says what to do."""
 
 from __future__ import annotations
 
@@ -21,11 +21,11 @@ def file(tmp_path: Path) -> Path:
     return tmp_path / "settings.toml"
 
 
-def test_without_a_file_the_defaults_hold(file: Path) -> None:
+def test_read_without_file_returns_defaults(file: Path) -> None:
     assert read(file) == Settings()
 
 
-def test_what_is_written_is_read(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def test_read_returns_written_settings(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setenv("NVERB_DATA_DIR", str(tmp_path))
     kept = Settings(
         profile="pi-mcp3008", card="hw:USB,0", block_frames=64, periods=3, inputs=1, max_ir_s=2.5
@@ -35,7 +35,7 @@ def test_what_is_written_is_read(monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 
 
 @pytest.mark.parametrize(
-    ("text", "told"),
+    ("text", "message"),
     [
         ("version = 1\nblok_frames = 64", "block_frames"),
         ("version = 1\nblock_frames = 63", "power of two"),
@@ -53,29 +53,29 @@ def test_what_is_written_is_read(monkeypatch: pytest.MonkeyPatch, tmp_path: Path
         ("x" * 70_000, "not a settings file"),
     ],
 )
-def test_a_bad_file_is_refused_whole_with_the_remedy(file: Path, text: str, told: str) -> None:
+def test_read_rejects_invalid_file_with_remedy(file: Path, text: str, message: str) -> None:
     file.write_text(text)
     with pytest.raises(UserError) as raised:
         read(file)
     assert (
-        told in str(raised.value)
+        message in str(raised.value)
         and str(file) in str(raised.value)
         and "\n" not in str(raised.value)
     )
 
 
-def test_a_service_with_a_bad_file_plays_with_the_defaults_and_says_so(
+def test_load_for_service_uses_defaults_for_invalid_file(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     monkeypatch.setenv("NVERB_DATA_DIR", str(tmp_path))
     (tmp_path / "settings.toml").write_text("version = 1\nblock_frames = 64\nrate_hz = 1\n")
-    used, trouble = load_for_service()
-    assert used == Settings()  # not the good half of it, either
-    assert "rate_hz" in trouble
+    used, error = load_for_service()
+    assert used == Settings()  # not the valid values either
+    assert "rate_hz" in error
 
 
 @given(data=st.binary(max_size=300))
-def test_no_bytes_get_through(tmp_path_factory: pytest.TempPathFactory, data: bytes) -> None:
+def test_read_rejects_random_bytes(tmp_path_factory: pytest.TempPathFactory, data: bytes) -> None:
     file = tmp_path_factory.getbasetemp() / "fuzzed.toml"
     file.write_bytes(data)
     with pytest.raises(UserError):
@@ -89,7 +89,7 @@ def test_no_bytes_get_through(tmp_path_factory: pytest.TempPathFactory, data: by
         max_size=4,
     )
 )
-def test_whatever_is_accepted_is_in_range(
+def test_checked_accepts_values_in_range_only(
     tmp_path_factory: pytest.TempPathFactory, table: dict[str, object]
 ) -> None:
     from firmware_py.state.settings import checked
@@ -114,18 +114,18 @@ def nverb(*words: str, data: Path) -> subprocess.CompletedProcess[str]:
     )
 
 
-def test_settings_by_command(tmp_path: Path) -> None:
+def test_settings_command_sets_shows_and_resets(tmp_path: Path) -> None:
     assert nverb("settings", "set", "block_frames=64", "card=dummy", data=tmp_path).returncode == 0
     shown = nverb("settings", data=tmp_path).stdout
     assert "block_frames = 64" in shown and "rate_hz = 48000" in shown
     before = (tmp_path / "settings.toml").read_bytes()
-    for words, told in (
+    for words, message in (
         ("block_frames=128 rate_hz=1", "8000"),
         ("profile=pi-mcp3009", "pi-mcp3008"),
         ("blok_frames=64", "block_frames"),
     ):
         done = nverb("settings", "set", *words.split(), data=tmp_path)
-        assert done.returncode == 1 and told in done.stderr and done.stderr.count("\n") == 1
+        assert done.returncode == 1 and message in done.stderr and done.stderr.count("\n") == 1
         assert (tmp_path / "settings.toml").read_bytes() == before
     assert nverb("settings", "reset", data=tmp_path).returncode == 0
     assert "block_frames = 128" in nverb("settings", data=tmp_path).stdout
