@@ -1,15 +1,17 @@
-"""What a power cut may leave of a run of the installer, built from its recorded calls; each must play the old or the new, whole.
+"""The states that a power cut may leave, built from the recorded calls of an installer.
 
-A kill leaves all that was written; a power cut also takes back what was not synced, in any order. The model, stricter than the file
-systems in use (the idea is that of ALICE, Pillai et al., OSDI 2014):
+A kill keeps all writes; a power cut also loses writes that were not synced, in any order. The model
+is stricter than the file systems in use (after ALICE, Pillai et al., OSDI 2014):
 
-| call                               | lasts from                                                                       |
-|------------------------------------|-----------------------------------------------------------------------------------|
-| write, truncate                    | the file's fsync; until then each may be lost, kept, or leave zeros of its length |
-| create, mkdir, symlink, unlink, .. | the folder's fsync; until then any subset of them may have happened               |
-| rename                             | the fsync of either folder; it happens wholly or not at all                       |
+| call                           | durable after                                                   |
+|--------------------------------|-----------------------------------------------------------------|
+| write, truncate                | fsync of the file; before it each may be lost, kept, or leave   |
+|                                | zeros of its length                                             |
+| create, mkdir, symlink, unlink | fsync of the folder; before it any subset may have happened     |
+| rename                         | fsync of either folder; it happens completely or not at all     |
 
-Run by sweep.py, in the process that has faults.c preloaded.
+In each state the pedal must play the old or the new bank. Run by sweep.py, in the process that has
+faults.c preloaded.
 """
 
 from __future__ import annotations
@@ -24,13 +26,13 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 MAX_SUBSETS = 128
-"""Of the names that may be lost at one moment; beyond that, as many at random."""
+"""Most subsets of unsynced names to try at one moment; beyond that a random choice."""
 DATA = ("lost", "kept", "half", "zeros")
 
 
 @dataclass
 class Inode:
-    """A file (`data`), a folder (`names`) or a link (`target`): as it is, and what of it lasts."""
+    """A file, a folder (`names`) or a link (`target`): its present and its durable content."""
 
     number: int
     target: str | None = None
@@ -38,7 +40,7 @@ class Inode:
     lasting_names: dict[str, int] = field(default_factory=dict)
     lasting: bytes = b""
     writes: list[tuple[int, bytes | None]] = field(default_factory=list)
-    """Not synced yet: offset and data; None: cut to the offset."""
+    """Unsynced writes: offset and data; None: truncate to the offset."""
 
     def content(self, choice: str) -> bytes:
         data = bytearray(self.lasting)
@@ -60,7 +62,7 @@ class Inode:
 
 @dataclass(frozen=True)
 class Change:
-    """Of names in folders: (folder, name, inode or None), all of them or none."""
+    """A change of names, atomic: (folder, name, inode or None)."""
 
     names: tuple[tuple[int, str, int | None], ...]
 
@@ -72,7 +74,7 @@ class Change:
 
 
 class Disk:
-    """A folder that lasts as it is at first, and what is done in it then."""
+    """A folder whose initial content is durable, and the calls on it."""
 
     def __init__(self, folder: Path) -> None:
         self._root = os.fspath(folder)
@@ -123,11 +125,11 @@ class Disk:
         )
 
     def do(self, call: str, path: str, path2: str, offset: int, data: bytes) -> None:
-        """One recorded call."""
+        """Apply one recorded call."""
         if call in ("create", "mkdir", "symlink"):
             folder, name = self._folder_of(path)
             assert folder.names is not None
-            if call == "create" and name in folder.names:  # opened to be written anew
+            if call == "create" and name in folder.names:  # truncated by open
                 self._at(path).writes.append((0, None))
                 return
             inode = self._new()
@@ -157,14 +159,14 @@ class Disk:
 
     def _sync(self, folder: int) -> None:
         for change in [change for change in self._pending if change.touches(folder)]:
-            # What was done to the same names before happened, too.
+            # Earlier changes of the same names happened too.
             for earlier in list(self._pending[: self._pending.index(change) + 1]):
                 if earlier is change or earlier.meets(change):
                     _apply(earlier, {n: inode.lasting_names for n, inode in self._inodes.items()})
                     self._pending.remove(earlier)
 
     def cuts(self, chance: random.Random) -> Iterator[tuple[dict[int, dict[str, int]], str]]:
-        """What a power cut now may leave: names in each folder, and what became of data that were not synced."""
+        """The states after a power cut now: names by folder, and the fate of unsynced data."""
         count = len(self._pending)
         if 2**count <= MAX_SUBSETS:
             subsets: list[tuple[bool, ...]] = list(itertools.product((False, True), repeat=count))
@@ -204,7 +206,7 @@ class Disk:
         return digest.hexdigest()
 
     def leave(self, folder: Path, names: dict[int, dict[str, int]], choice: str) -> None:
-        """Writes such a state to a real folder."""
+        """Write a state to a real folder."""
         shutil.rmtree(folder, ignore_errors=True)
 
         def write(number: int, path: Path) -> None:
@@ -230,7 +232,7 @@ def _apply(change: Change, names: dict[int, dict[str, int]]) -> None:
 
 
 def recorded(log: Path) -> Iterator[tuple[str, str, str, int, bytes]]:
-    """The calls of a log of faults.c."""
+    """The calls in a log of faults.c."""
     for line in log.read_text().splitlines():
         call, path, path2, offset, data = line.split("\t")
         yield call, path, path2, int(offset), bytes.fromhex(data)

@@ -1,13 +1,16 @@
-"""Faults at every call by which an installer changes the disk: after each, the pedal must start and play the old or the new, whole.
+"""Inject a fault at every call by which an installer changes the disk.
 
-    python tests/firmware_py/install/faults/sweep.py --all        every scenario, call and fault (some minutes; `make acceptance-push`)
-    python tests/firmware_py/install/faults/sweep.py --quick      what `make test` runs
+    python tests/firmware_py/install/faults/sweep.py --all      all scenarios, calls and faults;
+                                                                some minutes, `make acceptance-push`
+    python tests/firmware_py/install/faults/sweep.py --quick    what `make test` runs
 
-Starts itself anew with faults.c preloaded. Each case is a fork of one warm process, on a data folder of its own, that meets one
-fault and ends. Then, without faults: the rooms are opened by the door that the pedal uses at start (`installed_rooms`), which must
-have nothing to complain of, and what comes out is compared with both banks. Then the same is done again, and must now succeed and
-leave nothing behind. At some kill points, those on both sides of the switch among them, a whole pedal is started on what was left
-(jackd, audio process, control process), and the impulse response that comes out of JACK is compared with the bank's.
+After each fault the pedal must start and play the old or the new bank, complete. The script starts
+itself again with faults.c preloaded. Each case is a fork of one warm process, with its own data
+folder, that meets one fault and exits. Then, without faults, the rooms are opened as the pedal does
+at start (`installed_rooms`), without a warning, and compared with both banks; the same work is
+repeated, must succeed and leave no temporary file. At some kill points, among them those on both
+sides of the switch, a complete pedal starts on the folder (jackd, audio process, control process)
+and its impulse response, measured via JACK, is compared with that of the bank.
 """
 
 from __future__ import annotations
@@ -27,6 +30,7 @@ from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 
@@ -44,12 +48,12 @@ HERE = Path(__file__).parent
 sys.path += [
     str(HERE.parents[3]),
     str(HERE.parents[2]),
-]  # as pytest does: the packages, then the tests
+]  # as pytest does
 
 
 @dataclass
 class Outcome:
-    """Of a sweep: how many cases of each end, and a line for each that is wrong."""
+    """The result of a sweep: cases by end, and a line for each wrong case."""
 
     cases: Counter[str] = field(default_factory=Counter)
     wrong: list[str] = field(default_factory=list)
@@ -59,8 +63,19 @@ class Outcome:
         return sum(self.cases.values())
 
 
+class Scenario(NamedTuple):
+    """A data folder is prepared by `before`; `work` then runs under faults."""
+
+    before: Callable[[Path], None]
+    work: Callable[[Path], None]
+    allowed: set[str]
+    """The rooms that may play after a fault."""
+    finally_plays: str
+    """The rooms that play after the work without a fault."""
+
+
 class Bench:
-    """Two banks, and data folders in which the first one is installed and plays."""
+    """Two banks, old and new, and the scenarios that install them."""
 
     def __init__(self, folder: Path) -> None:
         from bank.build import build
@@ -78,81 +93,68 @@ class Bench:
         self.built_in = folder / "starter.nvbank"
         shutil.copy(self.old, self.built_in)
 
-    def scenario(
-        self, name: str
-    ) -> tuple[Callable[[Path], None], Callable[[Path], None], set[str], str]:
-        """What comes before, what is done under faults, which rooms may play then, and which do when it is done."""
-
+    def scenario(self, name: str) -> Scenario:
         def nothing(_: Path) -> None: ...
 
-        def old(data: Path) -> None:
-            install(self.old, data)
-
-        def both(data: Path) -> None:
+        def install_new(data: Path) -> None:
             install(self.new, data)
-            install(self.old, data)
-
-        def broken_off(data: Path) -> None:
-            old(data)
-            (data / "store/incoming" / f"{digest(self.new)}.part").write_bytes(
-                self.new.read_bytes()[:100_000]
-            )
-
-        def many(data: Path) -> None:
-            from firmware_py.state.store import KEPT_SLOTS, Store
-
-            for number in range(KEPT_SLOTS + 1):
-                slot = Store(data).root / "slots" / f"spare{number}.{number:064x}.nvbank"
-                old(data)
-                slot.write_bytes(self.old.read_bytes())
-
-        def preset(data: Path) -> None:
-            old(data)
-            keep_preset(data, 1)
 
         return {
-            "first install": (
-                nothing,
-                lambda data: install(self.new, data),
-                {"built-in", "new"},
-                "new",
-            ),
-            "install": (old, lambda data: install(self.new, data), {"old", "new"}, "new"),
-            "install, many there": (
-                many,
-                lambda data: install(self.new, data),
-                {"old", "new"},
-                "new",
-            ),
-            "install, begun before": (
-                broken_off,
-                lambda data: install(self.new, data),
-                {"old", "new"},
-                "new",
-            ),
-            "install, from a pipe": (
-                old,
+            "first install": Scenario(nothing, install_new, {"built-in", "new"}, "new"),
+            "install": Scenario(self._old, install_new, {"old", "new"}, "new"),
+            "install, many there": Scenario(self._many, install_new, {"old", "new"}, "new"),
+            "install, begun before": Scenario(self._cut_off, install_new, {"old", "new"}, "new"),
+            "install, from a pipe": Scenario(
+                self._old,
                 lambda data: install(self.new, data, pipe=True),
                 {"old", "new"},
                 "new",
             ),
-            "use": (both, lambda data: use("new", data), {"old", "new"}, "new"),
-            "use built-in": (
-                both,
+            "use": Scenario(self._both, lambda data: use("new", data), {"old", "new"}, "new"),
+            "use built-in": Scenario(
+                self._both,
                 lambda data: use("built-in", data),
                 {"old", "built-in"},
                 "built-in",
             ),
-            "rollback": (both, lambda data: back_to(data, "new"), {"old", "new"}, "new"),
-            "remove": (both, lambda data: remove("new", data), {"old"}, "old"),
-            "preset": (preset, lambda data: keep_preset(data, 2), {"old"}, "old"),
+            "rollback": Scenario(
+                self._both, lambda data: back_to(data, "new"), {"old", "new"}, "new"
+            ),
+            "remove": Scenario(self._both, lambda data: remove("new", data), {"old"}, "old"),
+            "preset": Scenario(self._preset, lambda data: keep_preset(data, 2), {"old"}, "old"),
         }[name]
 
+    # The data folder before a scenario.
+
+    def _old(self, data: Path) -> None:
+        install(self.old, data)
+
+    def _both(self, data: Path) -> None:
+        install(self.new, data)
+        install(self.old, data)
+
+    def _cut_off(self, data: Path) -> None:
+        self._old(data)
+        part = data / "store/incoming" / f"{digest(self.new)}.part"
+        part.write_bytes(self.new.read_bytes()[:100_000])
+
+    def _many(self, data: Path) -> None:
+        from firmware_py.state.store import KEPT_SLOTS, Store
+
+        for number in range(KEPT_SLOTS + 1):
+            slot = Store(data).root / "slots" / f"spare{number}.{number:064x}.nvbank"
+            self._old(data)
+            slot.write_bytes(self.old.read_bytes())
+
+    def _preset(self, data: Path) -> None:
+        self._old(data)
+        keep_preset(data, 1)
+
     def which(self, source: object) -> str:
-        """The bank whose rooms these are."""
+        """The name of the bank with these rooms, or "neither"."""
         for name, levels in self.rooms.items():
             if all(
-                np.array_equal(source.energy_map(*point).level_db, level)  # type: ignore[attr-defined]
+                np.array_equal(source.energy_map(*point).level_db, level)  # type: ignore
                 for point, level in zip(POINTS, levels, strict=True)
             ):
                 return name
@@ -184,7 +186,7 @@ def perform(request: dict[str, object], data: Path, path: Path | None = None) ->
 
     def chunks(at: int) -> Iterator[bytes]:
         content = path.read_bytes() if path else b""
-        step = min(CHUNK, 20_000)  # so that one file takes many writes
+        step = min(CHUNK, 20_000)  # so that one file needs many writes
         for begin in range(at, len(content), step):
             yield content[begin : begin + step]
 
@@ -209,12 +211,12 @@ def remove(name: str, data: Path) -> None:
 
     if any(slot.name == name for slot in Store(data).slots()):
         perform({"do": "remove", "name": name}, data)
-    else:  # a fault came after it was gone: whatever is done next tidies up
+    else:  # removed before the fault: the next change cleans up
         use("old", data)
 
 
 def back_to(data: Path, name: str) -> None:
-    """A rollback, unless one that met a fault has come so far already: another would undo it."""
+    """Roll back, unless a rollback before the fault did: a second one would undo it."""
     from firmware_py.state.store import Store
 
     playing = Store(data).current().playing
@@ -236,7 +238,10 @@ def keep_preset(data: Path, mix: float) -> None:
 
 
 def hurry(bench: Bench) -> None:
-    """What a trial computes is shared by all forks, and it makes one room: it changes no file, so that no fault can meet it."""
+    """Share the computations of a trial among the forks, and make one room only.
+
+    A trial changes no file, so no fault affects it.
+    """
     from firmware_py.install import trial
     from firmware_py.rooms import renderer
 
@@ -263,7 +268,7 @@ class Faults:
 
 
 def in_fork(what: Callable[[], int | tuple[int, str]]) -> tuple[int, str]:
-    """Exit status and last words of `what` in a forked process."""
+    """Exit status and error of `what` in a forked process."""
     reader, writer = os.pipe()
     pid = os.fork()
     if pid == 0:
@@ -288,7 +293,7 @@ def in_fork(what: Callable[[], int | tuple[int, str]]) -> tuple[int, str]:
 def attempt(
     work: Callable[[Path], None], data: Path, arm: Callable[[], None]
 ) -> Callable[[], tuple[int, str]]:
-    """DONE or REFUSED (with one clear line); anything else that is raised ends as BROKEN."""
+    """A function for in_fork(): DONE, REFUSED with the error, or BROKEN for other exceptions."""
 
     def run() -> tuple[int, str]:
         from dsp.errors import UserError
@@ -297,7 +302,7 @@ def attempt(
         try:
             work(data)
         except (UserError, ValueError) as error:
-            assert str(error), "an error without words"
+            assert str(error), "an error without a message"
             return REFUSED, str(error)
         return DONE, ""
 
@@ -305,7 +310,7 @@ def attempt(
 
 
 def calls(faults: Faults, work: Callable[[Path], None], data: Path, log: int = -1) -> int:
-    """How many calls the work makes, counted in a fork that meets no fault."""
+    """The number of calls of the work, counted in a fork without faults."""
     counter = data.parent / "count"
 
     def run() -> int:
@@ -327,15 +332,15 @@ def fresh(template: Path, data: Path) -> None:
 
 
 def playing(bench: Bench, data: Path) -> tuple[str, list[str]]:
-    """What the pedal would play after a start on this data folder, and what it complains of."""
+    """What a pedal plays after a start on this data folder, and its warnings."""
     from firmware_py.rooms import source
 
     complaints: list[str] = []
     os.environ["NVERB_DATA_DIR"] = str(data)
-    source, reference = source.installed_rooms(complaints.append)
+    rooms, reference = source.installed_rooms(complaints.append)
     if not reference:
         return "built-in", complaints
-    return bench.which(source), complaints
+    return bench.which(rooms), complaints
 
 
 def leftovers(data: Path) -> list[str]:
@@ -350,7 +355,7 @@ def leftovers(data: Path) -> list[str]:
 
 
 def prepared(bench: Bench, before: Callable[[Path], None]) -> Path:
-    """A data folder as it is before a scenario."""
+    """A data folder in the state before a scenario."""
     template = bench.folder / "template"
     shutil.rmtree(template, ignore_errors=True)
     (template / "banks").mkdir(parents=True)
@@ -367,7 +372,7 @@ def sweep(
     every: int = 1,
     each: Callable[[Path], None] = lambda _: None,
 ) -> Outcome:
-    """One fault at every call (or every `every`-th) of one scenario. `each`: looks at the data folder after a fault, too."""
+    """One fault at every `every`-th call of a scenario. each: also checks the data folder."""
     faults, outcome = Faults(), Outcome()
     before, work, allowed, finally_plays = bench.scenario(scenario)
     data = bench.folder / "data"
@@ -406,13 +411,14 @@ def sweep(
         plays, complaints = playing(bench, data)
         if status != DONE or plays != finally_plays or complaints or leftovers(data):
             outcome.wrong.append(
-                f"{where}, then again: {status} {words} plays {plays} {complaints} {leftovers(data)}"
+                f"{where}, then again: {status} {words} plays {plays} {complaints} "
+                f"{leftovers(data)}"
             )
     return outcome
 
 
 def power_cuts(bench: Bench, scenario: str, every: int = 1) -> Outcome:
-    """Every state that a power cut at any moment of a scenario may leave (see powercut.py), or every `every`-th of them."""
+    """Every `every`-th state that a power cut during a scenario may leave, see powercut.py."""
     from powercut import Disk, recorded
 
     faults, outcome = Faults(), Outcome()
@@ -428,7 +434,7 @@ def power_cuts(bench: Bench, scenario: str, every: int = 1) -> Outcome:
     made = [("chmod", "", "", 0, b""), *recorded(log)]
     for number, call in enumerate(made):
         disk.do(*call)
-        is_done = number == len(made) - 1  # and its user was told so
+        is_done = number == len(made) - 1  # and reported as done
         for names, choice in disk.cuts(chance):
             state = disk.fingerprint(names, choice)
             if state in seen and not is_done:
@@ -439,25 +445,28 @@ def power_cuts(bench: Bench, scenario: str, every: int = 1) -> Outcome:
             disk.leave(data, names, choice)
             plays, complaints = playing(bench, data)
             outcome.cases[f"plays {plays}"] += 1
-            where = f"{scenario}, power cut after call {number} ({call[0]} {os.path.basename(call[1])}), data {choice}"
+            what = f"{call[0]} {os.path.basename(call[1])}"
+            where = f"{scenario}, power cut after call {number} ({what}), data {choice}"
             if plays not in ({finally_plays} if is_done else allowed) or complaints:
                 outcome.wrong.append(f"{where}: plays {plays} {complaints}")
             status, words = in_fork(attempt(work, data, lambda: faults.arm(Path("/nowhere"))))
             plays, complaints = playing(bench, data)
-            if (
-                status == REFUSED
-            ):  # what was received before may be damaged: then it is asked for anew
+            if status == REFUSED:  # a damaged part file: the next attempt starts again
                 status, words = in_fork(attempt(work, data, lambda: faults.arm(Path("/nowhere"))))
                 plays, complaints = playing(bench, data)
             if status != DONE or plays != finally_plays or complaints or leftovers(data):
                 outcome.wrong.append(
-                    f"{where}, then again: {status} {words} plays {plays} {complaints} {leftovers(data)}"
+                    f"{where}, then again: {status} {words} plays {plays} {complaints} "
+                    f"{leftovers(data)}"
                 )
     return outcome
 
 
 def heard(source: object) -> float:
-    """Starts a pedal on what NVERB_DATA_DIR holds: how far, in dB of the peak, what an impulse makes it play is from this bank's room."""
+    """Start a pedal on NVERB_DATA_DIR and play an impulse.
+
+    Returns the difference from the room of `source`, in dB relative to its peak.
+    """
     from playing import RATE_HZ, ask, set_controls, take
     from waiting import HANG_S
 
@@ -468,9 +477,8 @@ def heard(source: object) -> float:
     impulse[0] = 0.25
     with private_pedal(block_frames=256, rate_hz=RATE_HZ) as pedal:
         wait_for_room(pedal, HANG_S)
-        set_controls(
-            pedal, gain=0, mix=100, limiter=0, x=2, y=6, z=3, width=2
-        )  # no knob is there, to fine-tune it
+        # Values that differ from the positions of the knobs, which therefore do not fine-tune them.
+        set_controls(pedal, gain=0, mix=100, limiter=0, x=2, y=6, z=3, width=2)
         values = ask({"do": "get"})["values"]
         got = take(pedal, impulse)
     ir = 0.25 * RoomMaker(source, RATE_HZ, 10 * RATE_HZ).ir(values)[:2].T  # type: ignore[arg-type]
@@ -480,8 +488,10 @@ def heard(source: object) -> float:
 
 
 def sounds(bench: Bench, scenario: str, points: int) -> Outcome:
-    """A kill at `points` (even) calls of a scenario, from the first to the last, half of them beside the switch; each time a whole
-    pedal starts on what is left, and plays the old or the new."""
+    """Kill at `points` (even) calls of a scenario, half of them next to the switch.
+
+    After each a complete pedal starts and must play the old or the new bank.
+    """
     from bank.format import Bank
     from firmware_py.rooms import source
 
@@ -498,21 +508,20 @@ def sounds(bench: Bench, scenario: str, points: int) -> Outcome:
 
     fresh(template, data)
     last = calls(faults, work, data)
-    switch = next(
-        at for at in range(last, 0, -1) if kill(at) != finally_plays
-    )  # dies before its call: the last old one
+    # The last call before which a kill leaves the old state.
+    switch = next(at for at in range(last, 0, -1) if kill(at) != finally_plays)
     spread = {1 + number * (switch - 1) // (points // 2) for number in range(points // 2)}
     for at in sorted(
         {switch - 1, switch, switch + 1, last} | spread if points > 2 else {switch, switch + 1}
     ):
         plays = kill(at)
         where = f"{scenario}, killed at call {at} of {last}"
-        source = (
+        rooms = (
             Bank.open(getattr(bench, plays))
             if plays in ("old", "new")
             else source.installed_rooms(lambda _: None)[0]
         )
-        error_db = heard(source)
+        error_db = heard(rooms)
         outcome.cases[f"sounds as {plays}"] += 1
         if plays not in allowed or not error_db < SAME_DB:
             outcome.wrong.append(f"{where}: {error_db:.0f} dB from the {plays} room")
@@ -520,7 +529,7 @@ def sounds(bench: Bench, scenario: str, points: int) -> Outcome:
 
 
 SAME_DB = -80.0
-"""Of the peak; two different rooms differ by their whole peak."""
+"""Relative to the peak; two different rooms differ by about 0 dB."""
 
 QUICK = (
     ("install", "killed", 1),
@@ -547,7 +556,7 @@ def main() -> int:
     args = parser.parse_args()
     scenarios = (args.only,) if args.only else SCENARIOS
     if "NVERB_SWEEP" not in os.environ:
-        return start_anew()
+        return start_again()
     cases = [(s, f, 1) for s in scenarios for f in FAULTS] if args.all else list(QUICK)
     bench = Bench(Path(os.environ["NVERB_SWEEP"]))
     hurry(bench)
@@ -564,7 +573,7 @@ def main() -> int:
         print(f"{scenario:24} {'power cut':22} {outcome.total:4} states: {ends}", flush=True)
         total += outcome.total
         wrong += outcome.wrong
-    os.environ.pop("LD_PRELOAD", None)  # not for the pedal's processes
+    os.environ.pop("LD_PRELOAD", None)  # the processes of the pedal run without it
     for scenario, points in (
         (("install", 6), ("first install", 2)) if args.all else (("install", 2),)
     ):
@@ -583,7 +592,7 @@ def main() -> int:
     return 1 if wrong else 0
 
 
-def start_anew() -> int:
+def start_again() -> int:
     with tempfile.TemporaryDirectory(prefix="nverb-sweep-", dir="/dev/shm") as folder:
         library = Path(folder) / "faults.so"
         subprocess.run(
