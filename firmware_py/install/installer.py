@@ -75,7 +75,7 @@ def install(
     with _explained(data):
         store.make()
         known = store.with_hash(offer.sha256) if offer.sha256 else None
-        if known is not None and known.kind == (offer.kind or known.kind) and _is_whole(known):
+        if known is not None and known.kind == (offer.kind or known.kind) and _is_intact(known):
             if signatures.is_required(data):
                 with open(known.path, "rb") as file:
                     signatures.verify(data, file.fileno(), offer.signature)
@@ -111,7 +111,7 @@ def install(
         return _install_profile(content, offer, data)
 
 
-def _is_whole(slot: Slot) -> bool:
+def _is_intact(slot: Slot) -> bool:
     try:
         slot.verify()
     except (StoreError, OSError):
@@ -176,7 +176,7 @@ def _switch(store: Store, state: State, report: Report, live: Callable[[], str])
         playing = store.current().playing
         if playing is not None:
             path = playing.path
-            trial.run(lambda: trial.check(path, rooms=(trial.MIDDLE,), whole=False))
+            trial.run(lambda: trial.check(path, rooms=(trial.MIDDLE,), check_hash=False))
         asked_pedal = True
         return live()
     except BaseException as error:

@@ -56,10 +56,10 @@ def prepare() -> None:
         _warm[0].ir(defaults())
 
 
-def check(path: Path, *, rooms: tuple[Place, ...] = PLACES, whole: bool = True) -> None:
+def check(path: Path, *, rooms: tuple[Place, ...] = PLACES, check_hash: bool = True) -> None:
     """Open a bank or model and make its rooms at these knob positions.
 
-    Opening a model runs its golden vectors. whole: also check the hash of a bank.
+    Opening a model runs its golden vectors. check_hash: also check the hash of a bank.
     Raises ValueError, OSError.
     """
     from bank.format import Bank
@@ -68,7 +68,7 @@ def check(path: Path, *, rooms: tuple[Place, ...] = PLACES, whole: bool = True) 
 
     prepare()
     source = find_source(path, trusted=True)  # in the child process of the trial
-    if whole and isinstance(source, Bank):
+    if check_hash and isinstance(source, Bank):
         source.verify()
     maker = _warm[0].of(source)
     values = defaults()

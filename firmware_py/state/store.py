@@ -357,14 +357,14 @@ class Store:
             if not (number == now or new or is_past):
                 _remove_generation(self._generation(number))
         everything = self.slots()
-        held = set().union(*keep.values())
+        kept_slots = set().union(*keep.values())
         for reference in wanted:
             with contextlib.suppress(StoreError):
-                held.add(self.find(reference))
+                kept_slots.add(self.find(reference))
         for slot in everything:
-            if slot not in held:
+            if slot not in kept_slots:
                 os.unlink(slot.path)
-        if len(held) < len(everything):
+        if len(kept_slots) < len(everything):
             sync_folder(self._slots)
 
 

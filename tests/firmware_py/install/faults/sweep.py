@@ -247,8 +247,8 @@ def hurry(bench: Bench) -> None:
 
     renderer.Synthesiser = functools.cache(renderer.Synthesiser)  # type: ignore[misc,assignment]
     check = trial.check
-    trial.check = lambda path, *, rooms=(), whole=True: check(
-        path, rooms=((4.5, 4.5, 4.5),), whole=whole
+    trial.check = lambda path, *, rooms=(), check_hash=True: check(
+        path, rooms=((4.5, 4.5, 4.5),), check_hash=check_hash
     )  # type: ignore[assignment]
     trial.check(bench.old)
 
