@@ -1,1 +1,1 @@
-"""The audio process. Its imports are locked in memory: nothing heavy."""
+"""The audio process. Everything it imports is locked in memory: import nothing heavy."""

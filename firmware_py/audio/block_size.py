@@ -1,9 +1,10 @@
-"""JACK's word of a new block size, heard before the first block of that size is played.
+"""Exits the audio process when JACK changes its block size, before a block of the new size plays.
 
-pyo makes its buffers once, for the block size that JACK has then; of a larger block it writes the rest past their ends, into whatever
-lies there, until the C library or the processor ends the process. jackd tells its clients of a new size one by one
-(jack_set_buffer_size_callback) and plays nothing until each has answered, or 2 s are over. pyo answers that it is ready. So the audio
-process has a second client, without ports or a thread in JACK's cycle, that is told, too, and ends the process instead of answering.
+pyo allocates its buffers once, for the block size at start, and writes beyond their ends if a block
+is larger. jackd reports a new size to each client (jack_set_buffer_size_callback) and plays nothing
+until all have answered or 2 s have passed. pyo answers that it is ready. So the audio process has a
+second client, without ports and without a thread in JACK's cycle, whose callback ends the process
+instead of answering.
 """
 
 from __future__ import annotations
@@ -17,21 +18,22 @@ _NO_START_SERVER = 1  # jack/types.h: JackNoStartServer
 
 
 def leave_at_new_size(client: str, block_frames: int) -> bool:
-    """From now on this process ends with status 75 when JACK's block size becomes another one than `block_frames`. False if that has
-    happened already. Where JACK's library gives no second client nothing is changed: the new size is then found by looking.
+    """Make this process exit with status 75 when JACK's block size differs from `block_frames`.
 
-    client: the name of the new client. Audio process, before sound starts, with pyo's client open.
+    False if it differs already. If JACK's library cannot open a second client this does nothing;
+    the audio process then polls the size. client: the name of the new client. The audio process
+    calls it before sound starts, with pyo's client open.
     """
     try:
-        path = next(
-            path for _, _, _, path in mapped("self") if "/libjack" in path
-        )  # the one that pyo brought
+        # The library that pyo has loaded.
+        path = next(path for _, _, _, path in mapped("self") if "/libjack" in path)
         library = ctypes.CDLL(path)
         library.jack_client_open.restype = ctypes.c_void_p
         opened = ctypes.c_void_p(library.jack_client_open(client.encode(), _NO_START_SERVER, None))
         if not opened:
             return True
-        # Not a function of Python's: the unit allows no memory that is written to and run, which ctypes may need for one.
+        # A C function: for a Python callback ctypes may need memory that is both writable and
+        # executable, which the systemd unit forbids.
         function, size = ctypes.c_void_p(_engine.LEAVE_AT_NEW_SIZE), ctypes.c_void_p(block_frames)
         library.jack_set_buffer_size_callback(opened, function, size)
         library.jack_activate(opened)

@@ -1,14 +1,14 @@
-"""The audio process: a pyo server on JACK with our engine in its graph. Nothing else.
+"""The audio process: a pyo server on JACK with the engine in its graph.
 
-Imports pyo and the kernel only; one Python thread. It leaves (and is started again by whoever runs it) when JACK dies,
-hangs or changes its block size, for pyo can do none of them alive.
+It imports only pyo and the kernel and has one Python thread. It exits, and its supervisor starts it
+again, when JACK dies, hangs or changes its block size: pyo cannot survive any of these.
 
-| exit status | meaning                                                       |
-|-------------|---------------------------------------------------------------|
-| 0           | told to stop                                                  |
-| 69          | no JACK server: nothing to play on yet                        |
-| 75          | JACK died, stood still or changed its block size: start again |
-| 78          | JACK's block size or rate cannot be served                    |
+| exit status | meaning                                                 |
+|-------------|---------------------------------------------------------|
+| 0           | stopped by a signal                                     |
+| 69          | no JACK server                                          |
+| 75          | JACK died, hung or changed its block size: start again  |
+| 78          | JACK's block size or rate is not supported              |
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ import signal
 import socket
 import time
 from collections.abc import Iterator
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Protocol
 
 from firmware_py.audio.block_size import leave_at_new_size
 from firmware_py.base import boot, crashguard, log
@@ -39,57 +39,63 @@ def say(text: str) -> None:
     log.say("audio", text)
 
 
+class PyoServer(Protocol):
+    """The methods of a pyo server that this process calls."""
+
+    def boot(self) -> object:
+        """Does not raise: see `getIsBooted`."""
+
+    def getIsBooted(self) -> bool: ...
+
+    def getBufferSize(self) -> float: ...
+
+    def getSamplingRate(self) -> float: ...
+
+    def start(self) -> object: ...
+
+    def stop(self) -> object: ...
+
+
 def run(*, client: str, inputs: int, max_ir_s: float, connect: bool, lock: bool) -> int:
-    """Plays until told to stop; returns the exit status. `connect`: to system:capture_N and system:playback_N."""
+    """Play until a stop signal; returns the exit status.
+
+    client: the JACK client's name. inputs: 1 or 2. max_ir_s: of the longest IR. connect: to
+    system:capture_N and system:playback_N. lock: lock the memory.
+    """
     started = time.monotonic()
-    # Blocked before JACK's and pyo's threads are made, for they inherit it: signals then wait for _watch().
+    # Block the signals before JACK and pyo start threads: these inherit the mask. _watch() takes
+    # the signals.
     stop = stop_signals()
     signal.pthread_sigmask(signal.SIG_BLOCK, stop)
     one_arena()
-    os.environ["JACK_NO_START_SERVER"] = (
-        "1"  # else boot() waits 6 s for a server that nobody starts
-    )
-    from dsp._engine import PARAMS
+    os.environ["JACK_NO_START_SERVER"] = "1"  # else boot() waits 6 s for a server to start
     from dsp.graph import Graph, jack_server, settle_memory
     from firmware_py.link import mailbox
 
     notifier = Notifier()
-    server = jack_server(client, inputs, connect=connect)
-    with (
-        _quiet()
-    ):  # at power-on this process is there before JACK, and libjack has six lines to say about it
-        server.boot()  # raises nothing: see getIsBooted()
-    if not server.getIsBooted() and _jack_comes(stop, notifier):
-        server.boot()
-    if not server.getIsBooted():
-        say("no JACK server answers; start one (jackd -d alsa ...), or let `nverb run` do it")
+    server: PyoServer = jack_server(client, inputs, connect=connect)
+    if not _boot(server, stop, notifier):
+        say("no JACK server answers: start one (jackd -d alsa ...), or use `nverb run`")
         return NO_JACK
     block_frames, rate_hz = int(server.getBufferSize()), round(server.getSamplingRate())
-    # Another block size is another world, too: to leave for it is no death.
+    # Deaths are counted for each block size, so an exit because of a new size is not one of them.
     guard = crashguard.CrashGuard("audio", f"{_jack_identity()}/{block_frames}")
     if not leave_at_new_size(f"{client}-size", block_frames):
         return START_AGAIN
     if guard.crash_loop:
         why = f"the audio process died {guard.deaths} times in a row"
-        say(f"{why}: starting safe")
+        say(f"{why}: starting with the built-in rooms and the default controls")
         crashguard.declare_safe_start(why)
         mailbox.forget()
     try:
-        port = mailbox.create(
-            block_frames=block_frames,
-            rate_hz=rate_hz,
-            max_taps=round(max_ir_s * rate_hz),
-            inputs=inputs,
-        )
+        port = _create_port(block_frames, rate_hz, round(max_ir_s * rate_hz), inputs)
     except (ValueError, OSError) as error:
         say(f"JACK runs with {block_frames} frames at {rate_hz} Hz: {error}")
         guard.blameless()
         return BAD_JACK
-    if port.params() is None:  # the control process died while it wrote them
-        port.set_params({name: param.default for name, param in PARAMS.items()})
     graph = Graph(port)
     if lock and not lock_pages(except_file=mailbox.mailbox_path()):
-        say("memory is not locked: raise the limit memlock (LimitMEMLOCK=infinity)")
+        say("memory is not locked: raise the memlock limit (LimitMEMLOCK=infinity)")
     port.hold()
     settle_memory()
     server.start()
@@ -100,26 +106,51 @@ def run(*, client: str, inputs: int, max_ir_s: float, connect: bool, lock: bool)
         server.stop()  # fades out
     else:
         guard.blameless()
-    assert graph is not None  # pyo does not hold it: it must live until here
+    assert graph is not None  # pyo holds no reference to it: it must live until here
     return status
+
+
+def _boot(server: PyoServer, stop: set[signal.Signals], notifier: Notifier) -> bool:
+    """Connect to JACK, after a wait of at most JACK_WAIT_S for jackd. False if that fails."""
+    with _quiet():  # at power-on this process starts before JACK, and libjack logs six lines
+        server.boot()
+    if not server.getIsBooted() and _wait_for_jack(stop, notifier):
+        server.boot()
+    return server.getIsBooted()
+
+
+def _create_port(block_frames: int, rate_hz: int, max_taps: int, inputs: int) -> Port:
+    """The engine's end of the mailbox. Raises ValueError or OSError."""
+    from dsp._engine import PARAMS
+    from firmware_py.link import mailbox
+
+    port = mailbox.create(
+        block_frames=block_frames, rate_hz=rate_hz, max_taps=max_taps, inputs=inputs
+    )
+    if port.params() is None:  # the control process died while it wrote them
+        port.set_params({name: param.default for name, param in PARAMS.items()})
+    return port
 
 
 @contextlib.contextmanager
 def _quiet() -> Iterator[None]:
-    """What is written to stdout and stderr meanwhile, by libraries in C too, is lost. Before any other thread is made."""
-    kept = os.dup(1), os.dup(2)
-    nowhere = os.open(os.devnull, os.O_WRONLY)
+    """Discard stdout and stderr, also of C libraries. Call it before other threads start."""
+    saved = os.dup(1), os.dup(2)
+    null = os.open(os.devnull, os.O_WRONLY)
     try:
-        os.dup2(nowhere, 1), os.dup2(nowhere, 2)
+        os.dup2(null, 1), os.dup2(null, 2)
         yield
     finally:
-        os.dup2(kept[0], 1), os.dup2(kept[1], 2)
-        for descriptor in (*kept, nowhere):
+        os.dup2(saved[0], 1), os.dup2(saved[1], 2)
+        for descriptor in (*saved, null):
             os.close(descriptor)
 
 
 def _jack_identity() -> str:
-    """Another text for each jackd that was started. pyo may crash when its server dies: that is not its fault."""
+    """A text that differs for each start of jackd.
+
+    Deaths are counted for each: a crash of pyo when its jackd dies must not add up.
+    """
     try:
         info = os.stat(jack_socket())
         return f"{info.st_ino}.{info.st_ctime_ns}"
@@ -127,10 +158,12 @@ def _jack_identity() -> str:
         return "-"
 
 
-def _jack_comes(stop: set[signal.Signals], notifier: Notifier) -> bool:
-    """Waits for jackd, at most JACK_WAIT_S; True when it answers. All that a start needs is loaded by now: sound is back at once.
+def _wait_for_jack(stop: set[signal.Signals], notifier: Notifier) -> bool:
+    """Wait at most JACK_WAIT_S for jackd. True when it answers, False also at a stop signal.
 
-    Looks for jackd's own socket, for each boot() in vain writes six lines to the log."""
+    Everything that a start needs is loaded by now, so sound starts at once. It connects to jackd's
+    own socket, because each failed boot() logs six lines.
+    """
     say("waiting for JACK")
     notifier.status("waiting for JACK")
     deadline = time.monotonic() + JACK_WAIT_S
@@ -148,27 +181,29 @@ def _jack_comes(stop: set[signal.Signals], notifier: Notifier) -> bool:
 
 
 def _watch(
-    server: Any,
+    server: PyoServer,
     port: Port,
     stop: set[signal.Signals],
     started: float,
     notifier: Notifier,
     guard: crashguard.CrashGuard,
 ) -> int:
-    """Waits for a signal and sees to it that blocks come. As long as all is well Python does nothing: see dsp/watchdog.h."""
+    """Watch that blocks keep arriving, until a stop signal or a failure. Returns the exit status.
+
+    While blocks arrive no Python code runs: see dsp/watchdog.h.
+    """
     block_frames, block_s = port.block_frames, port.block_frames / port.rate_hz
     first_block = True
     blocks, since = 0, time.monotonic()
     while True:
         if first_block:
-            told = signal.sigtimedwait(stop, 0.02) is not None
+            stopped = signal.sigtimedwait(stop, 0.02) is not None
         else:
-            told = port.watch(stop, guard.remaining_s, notifier.address, notifier.ping_s) != 0
-        if told:
+            stopped = port.watch(stop, guard.remaining_s, notifier.address, notifier.ping_s) != 0
+        if stopped:
             return 0
-        if (
-            int(server.getBufferSize()) != block_frames
-        ):  # see firmware_py.audio.block_size: there was no second client
+        # Seen here only without the second client of firmware_py.audio.block_size.
+        if int(server.getBufferSize()) != block_frames:
             say(f"JACK changed its block size to {int(server.getBufferSize())} frames")
             return START_AGAIN
         now, seen = time.monotonic(), port.meters().blocks
@@ -176,12 +211,11 @@ def _watch(
             if first_block:
                 first_block = False
                 boot.note("audio")
-                say(
-                    f"playing {1000 * (now - started):.0f} ms after start, {round(1e6 * block_s)} us a block"
-                )
+                took_ms = 1000 * (now - started)
+                say(f"playing {took_ms:.0f} ms after start, {round(1e6 * block_s)} us a block")
                 notifier.ready()
                 notifier.status(f"playing, {block_frames} frames at {port.rate_hz} Hz")
-                _above_others()
+                _raise_priority()
             blocks, since = seen, now
             notifier.ping()
             guard.look()
@@ -193,9 +227,12 @@ def _watch(
             return START_AGAIN
 
 
-def _above_others() -> None:
-    """The lowest real-time priority for this thread, if it may: where it must hold the GIL, no ordinary load keeps it from giving it
-    back to the audio thread. Not for threads of pyo and JACK, which have theirs by now."""
+def _raise_priority() -> None:
+    """Give this thread the lowest real-time priority, if permitted.
+
+    Then ordinary load cannot delay it while it holds the GIL, which the audio thread may need. The
+    threads of pyo and JACK have their own priorities by now.
+    """
     with contextlib.suppress(OSError):
         os.sched_setscheduler(
             0, os.SCHED_FIFO, os.sched_param(os.sched_get_priority_min(os.SCHED_FIFO))

@@ -1,18 +1,20 @@
-"""Listens to MIDI ports and writes what they say to stdout. A process of its own, started by firmware_py.control.midi.
+"""Listens to MIDI ports and writes their messages to stdout. A process of its own, started by
+firmware_py.control.midi.
 
-A process, because libjack may take whoever uses it along when its server dies, and because python-rtmidi and libjack would more
-than double the memory of the control process. It makes one port that others may be connected to, "nverb-midi:in", and connects
-itself to every MIDI plug of the machine, also those that are plugged in later. Each line on stdout:
+A separate process, because libjack may end its process when the JACK server dies, and because
+python-rtmidi and libjack would more than double the memory of the control process. It opens a port
+for other programs, "nverb-midi:in", and connects to every MIDI device, also to those plugged in
+later. Each line on stdout:
 
-| line        | meaning                                                  |
-|-------------|----------------------------------------------------------|
-| `B0 07 64`  | a message: its bytes in hexadecimal, status first        |
-| `+ NAME`    | this plug is listened to                                 |
-| `- NAME`    | it has gone                                              |
-| `! TEXT`    | why it cannot go on; the process leaves                  |
+| line        | meaning                                            |
+|-------------|----------------------------------------------------|
+| `B0 07 64`  | a message: its bytes in hexadecimal, status first  |
+| `+ NAME`    | connected to this device                           |
+| `- NAME`    | this device is gone                                |
+| `! TEXT`    | why it cannot continue; the process exits          |
 
-It leaves, too, when its parent has gone. RtMidi's own thread (JACK's, with JACK) only moves bytes into a queue; Python looks at that
-queue every POLL_S: no Python ever runs in a thread that JACK waits for.
+It also exits when its parent is gone. The threads of RtMidi and JACK only move bytes into a queue,
+which Python reads every POLL_S: no Python code runs in a thread that JACK waits for.
 """
 
 from __future__ import annotations
@@ -24,46 +26,75 @@ import signal
 import subprocess
 import sys
 import time
-from typing import Any
+from typing import Protocol
 
 from firmware_py.base.log import keep_stderr_harmless
 from firmware_py.base.midi_support import missing_package
 
 CLIENT = "nverb-midi"
 POLL_S = 0.004
-"""Four messages on a MIDI cable: no later than a knob."""
+"""The time of four messages on a MIDI cable."""
 RESCAN_S, LIFE_S = 1.0, 3.0
 PR_SET_PDEATHSIG = 1
 LONGEST = 3
-"""Bytes of the messages that a pedal is steered by; longer ones (system exclusive) are none of its business."""
+"""Bytes of the messages that control a pedal. Longer ones (system exclusive) are ignored."""
 
 
 def is_plug(api: str, name: str) -> bool:
-    """Whether a port of this name is hardware: with ALSA a client of the kernel's (16..127; "Midi Through" is 14), with JACK one
-    of its driver's or of a2jmidid's."""
+    """Whether a port of this name is hardware.
+
+    With ALSA: a client of the kernel (16..127; "Midi Through" is 14). With JACK: a port of its
+    driver or of a2jmidid.
+    """
     if api == "jack":
         return name.startswith(("system:midi_", "a2j:")) and "Through" not in name
     client = re.search(r" (\d+):\d+$", name)
     return client is not None and 16 <= int(client[1]) < 128 and not name.startswith("Midi Through")
 
 
-class Ports:
-    """rtmidi: the module, or a test's."""
+class MidiIn(Protocol):
+    """The methods of rtmidi.MidiIn that are used here."""
 
-    def __init__(self, rtmidi: Any, api: str) -> None:
+    def ignore_types(self, *, sysex: bool, timing: bool, active_sense: bool) -> None: ...
+
+    def open_virtual_port(self, name: str) -> object: ...
+
+    def open_port(self, port: int, name: str) -> object: ...
+
+    def close_port(self) -> None: ...
+
+    def get_ports(self) -> list[str]: ...
+
+    def get_message(self) -> tuple[list[int], float] | None: ...
+
+
+class RtMidi(Protocol):
+    """The names of the module rtmidi that are used here."""
+
+    API_LINUX_ALSA: int
+    API_UNIX_JACK: int
+    RtMidiError: type[Exception]
+
+    def MidiIn(self, api: int, client: str, queue: int) -> MidiIn: ...
+
+
+class Ports:
+    """The own port and the connected devices. rtmidi: the module, or a test's substitute."""
+
+    def __init__(self, rtmidi: RtMidi, api: str) -> None:
         self._rtmidi, self._api = rtmidi, api
         self._number = {"alsa": rtmidi.API_LINUX_ALSA, "jack": rtmidi.API_UNIX_JACK}[api]
         self._own = self._new(CLIENT)
         self._own.open_virtual_port("in")
-        self._plugs: dict[str, Any] = {}
+        self._plugs: dict[str, MidiIn] = {}
 
-    def _new(self, client: str) -> Any:
+    def _new(self, client: str) -> MidiIn:
         port = self._rtmidi.MidiIn(self._number, client, 1024)
         port.ignore_types(sysex=True, timing=True, active_sense=True)
         return port
 
     def messages(self) -> list[str]:
-        """All that has come, as lines."""
+        """The messages since the last call, as lines."""
         lines = []
         for port in (self._own, *self._plugs.values()):
             while (message := port.get_message()) is not None:
@@ -72,7 +103,7 @@ class Ports:
         return lines
 
     def rescan(self) -> list[str]:
-        """Takes in new plugs and gives up those that have gone; lines that say so."""
+        """Connect to new devices, close those that are gone. Returns the lines that report it."""
         there = [name for name in self._own.get_ports() if is_plug(self._api, name)]
         lines = []
         for name in [name for name in self._plugs if name not in there]:
@@ -83,7 +114,7 @@ class Ports:
                 port = self._new(f"{CLIENT}-{len(self._plugs) + 1}")
                 try:
                     port.open_port(port.get_ports().index(name), "in")
-                except (ValueError, self._rtmidi.RtMidiError):  # it has gone in this very moment
+                except (ValueError, self._rtmidi.RtMidiError):  # unplugged since get_ports
                     continue
                 self._plugs[name] = port
                 lines.append(f"+ {name}")
@@ -91,7 +122,10 @@ class Ports:
 
 
 def jack_knows_us() -> bool:
-    """Whether the JACK server that we joined still lives. RtMidi does not say when it dies, and its own list goes on as before."""
+    """Whether the JACK server still has this client.
+
+    RtMidi does not report the server's death and keeps listing its ports.
+    """
     environment = os.environ | {"JACK_NO_START_SERVER": "1"}
     try:
         done = subprocess.run(
@@ -103,33 +137,34 @@ def jack_knows_us() -> bool:
 
 
 def main(api: str) -> int:
-    def tell(lines: list[str]) -> None:
+    """Run until the parent is gone. Returns the exit status. api: "alsa" or "jack"."""
+
+    def write(lines: list[str]) -> None:
         if lines:
             os.write(1, ("\n".join(lines) + "\n").encode())
 
     parent = os.getppid()
-    ctypes.CDLL(None).prctl(
-        PR_SET_PDEATHSIG, signal.SIGTERM
-    )  # at once; the look at getppid below catches what was before
+    # From now on. The check of getppid below covers the time before.
+    ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGTERM)
     os.environ["JACK_NO_START_SERVER"] = "1"
     try:
         import rtmidi
 
         ports = Ports(rtmidi, api)
     except ImportError:
-        tell([f"! {missing_package()}"])
+        write([f"! {missing_package()}"])
         return 1
     except rtmidi.RtMidiError:
         remedy = {
-            "alsa": "no ALSA sequencer: modprobe snd-seq, and join the group audio",
+            "alsa": "no ALSA sequencer: run modprobe snd-seq, and join the group audio",
             "jack": "no JACK server answers",
         }
-        tell([f"! {remedy[api]}"])
+        write([f"! {remedy[api]}"])
         return 1
     next_rescan = next_life = 0.0
     try:
         while True:
-            tell(ports.messages())
+            write(ports.messages())
             now = time.monotonic()
             if now >= next_rescan:
                 next_rescan = now + RESCAN_S
@@ -138,9 +173,9 @@ def main(api: str) -> int:
                 if api == "jack" and now >= next_life:
                     next_life = now + LIFE_S
                     if not jack_knows_us():
-                        tell(["! JACK has gone"])
+                        write(["! JACK is gone"])
                         return 1
-                tell(ports.rescan())
+                write(ports.rescan())
             time.sleep(POLL_S)
     except (BrokenPipeError, KeyboardInterrupt):
         return 0
@@ -149,4 +184,4 @@ def main(api: str) -> int:
 if __name__ == "__main__":
     keep_stderr_harmless()
     status = main(sys.argv[1])
-    os._exit(status)  # libjack's way out may hang or crash when its server has gone
+    os._exit(status)  # libjack's exit handlers may hang or crash when its server is gone
