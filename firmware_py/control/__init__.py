@@ -1,1 +1,2 @@
-"""The control process: board, MIDI and OSC in, rooms and parameters out, presets, answers to commands."""
+"""The control process: reads board, MIDI and OSC, writes rooms and parameters to the mailbox,
+plays presets, answers commands."""

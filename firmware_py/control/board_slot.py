@@ -1,4 +1,4 @@
-"""The board of the running pedal, opened anew when its profile or its calibration is changed. Control process."""
+"""The board of the running pedal. Control process."""
 
 from __future__ import annotations
 
@@ -11,53 +11,56 @@ from device.profile import ProfileError, find_path, load
 from dsp.errors import reason
 from firmware_py.base.log import say
 
-LOOK_S = 1.0
+CHECK_S = 1.0
 
 
 class BoardSlot:
-    """`board` is always there: with a profile that makes no sense it has LEDs at most, and the sound goes on.
+    """Opens the board, and opens it again when its profile or calibration changes.
 
-    A profile that is changed to something that makes no sense is told and leaves the board as it is.
+    `board` always exists: with an invalid profile it has LEDs at most, and the sound goes on. If
+    the profile becomes invalid while the pedal runs, that is logged and the board stays.
     """
 
     def __init__(self, profile: str, folder: Path) -> None:
         self._profile, self._folder = profile, folder
-        self._seen = self._look()
-        self._next_look = 0.0
+        self._seen = self._versions()
+        self._next_check = 0.0
         self.board = self._open()
 
     def refresh(self, now: float) -> bool:
-        """Looks at the files once a second; True if `board` is another one now."""
-        if now < self._next_look:
+        """Check the files once a second. True if `board` is a new one. now: time.monotonic()."""
+        if now < self._next_check:
             return False
-        self._next_look = now + LOOK_S
-        seen = self._look()
+        self._next_check = now + CHECK_S
+        seen = self._versions()
         if seen == self._seen:
             return False
         self._seen = seen
         try:
             load(self._profile, self._folder)
         except (ProfileError, OSError) as error:
-            say("control", f"{reason(error)}; the board stays as it is until this is mended")
+            say("control", f"{reason(error)}; the board stays as it is until this is corrected")
             self.board.set_fault("profile", True)
             return False
-        self.board.close()  # first: its lines can be held once
+        self.board.close()  # first: a line can be open only once
         self.board = self._open()
-        say("control", f"{self.board.profile.path.name}: read anew")
+        say("control", f"{self.board.profile.path.name}: read again")
         return True
 
     def _open(self) -> Board:
         try:
             return Board.open(self._profile, self._folder)
         except (ProfileError, OSError) as error:
-            say("control", f"{reason(error)}; the pedal plays without knobs until this is mended")
+            say(
+                "control", f"{reason(error)}; the pedal plays without knobs until this is corrected"
+            )
             return Board.bare(self._profile, self._folder)
 
     def close(self) -> None:
         self.board.close()
 
-    def _look(self) -> list[tuple[int, int] | None]:
-        """What names these versions of the files; None for one that is not there."""
+    def _versions(self) -> list[tuple[int, int] | None]:
+        """Inode and time of each file; None if it does not exist."""
         try:
             profile = find_path(self._profile, self._folder)
         except ProfileError:

@@ -35,7 +35,7 @@ class Leds:
         self._storage_fault = False
 
     def update(self, board: Board, port: Port | None, now: float, *, room_fault: bool) -> None:
-        """Called about every 50 ms. `port`: None without an audio process. now: time.monotonic()."""
+        """Called about every 50 ms. port: None without audio process. now: time.monotonic()."""
         board.set_fault("room", room_fault)
         board.set_fault("storage", self._storage(now))
         if port is None:

@@ -1,18 +1,23 @@
-"""MIDI: controllers to controls, program changes to presets. Control process; the ports themselves are firmware_py.control.midi_ports'.
+"""MIDI: controllers move controls, program changes play presets. Control process; the ports are in
+firmware_py.control.midi_ports.
 
-What is understood, on one channel or on all:
+The messages, on one channel or on all:
 
-| message                  | does                                                                                   |
-|--------------------------|----------------------------------------------------------------------------------------|
-| control change B0 CC VV  | moves the control that CC belongs to: VV / 127 of its travel, by its law; a switch is on from 64 |
-| the same, CC + 32        | the low seven bits for a control on CC 0..31, as the MIDI standard pairs them: 16 384 steps |
-| program change C0 NN     | plays preset NN + 1 of `nverb preset list`                                              |
+| message                  | effect                                                           |
+|--------------------------|------------------------------------------------------------------|
+| control change B0 CC VV  | moves the control of CC to VV / 127 of its range, by its law;    |
+|                          | a switch is on from 64                                           |
+| the same, CC + 32        | the low seven bits for a control on CC 0..31, as in the MIDI     |
+|                          | standard: 16 384 steps                                           |
+| program change C0 NN     | plays preset NN + 1 of `nverb preset list`                       |
 
-Which CC belongs to what: the table of controls says (column `cc`), until another is learnt. Presses (CC from 64) may also be "preset
-next", "preset previous" and "tap". What was learnt is kept in the data folder, written as a whole:
+The table of controls has the default CCs (column `cc`). CCs can be learnt, also for the actions
+"preset next", "preset previous" and "tap" (values from 64). What is learnt is saved in the data
+folder, written atomically:
 
-    midi.json   {"version": 1, "channel": null or 1..16, "cc": {"mix": 20, "preset next": 21, "gain": null}}
-                cc holds what differs from the table; null: no CC
+    midi.json   {"version": 1, "channel": null or 1..16,
+                 "cc": {"mix": 20, "preset next": 21, "gain": null}}
+                cc holds the differences from the table; null: no CC
 """
 
 from __future__ import annotations
@@ -36,7 +41,7 @@ RESTART_S = 2.0
 
 
 class Midi:
-    """An Input (see firmware_py.control.inputs). api: "alsa" or "jack"."""
+    """An Input, see firmware_py.control.inputs. api: "alsa" or "jack"."""
 
     def __init__(self, api: str, folder: Path) -> None:
         self._api = api
@@ -50,7 +55,7 @@ class Midi:
         self._learning: str | None = None
         self._learn_until = 0.0
         self._learnt: dict[str, object] | None = None
-        self._high: dict[int, int] = {}  # by CC 0..31: the upper seven bits last seen
+        self._high: dict[int, int] = {}  # by CC 0..31: the last upper seven bits
         self._last = ""
 
     def poll(self) -> list[Event]:
@@ -76,7 +81,7 @@ class Midi:
                 [sys.executable, "-m", "firmware_py.control.midi_ports", self._api],
                 stdin=subprocess.DEVNULL,
                 stdout=subprocess.PIPE,
-                stderr=subprocess.DEVNULL,  # ALSA's and JACK's libraries write there whatever they like
+                stderr=subprocess.DEVNULL,  # the libraries of ALSA and JACK log there
             )
             assert self._process.stdout is not None
             os.set_blocking(self._process.stdout.fileno(), False)
@@ -85,9 +90,9 @@ class Midi:
             data = os.read(self._process.stdout.fileno(), 4096)
         except BlockingIOError:
             return b""
-        if not data:  # it has left
+        if not data:  # it has exited
             self._end()
-            events += [Notice(f"MIDI: {name} has gone") for name in self._ports]
+            events += [Notice(f"MIDI: {name} is gone") for name in self._ports]
             self._ports.clear()
         return data
 
@@ -99,7 +104,7 @@ class Midi:
             events.append(Notice(f"MIDI: listening to {text}"))
         elif kind == "- " and text in self._ports:
             self._ports.remove(text)
-            events.append(Notice(f"MIDI: {text} has gone"))
+            events.append(Notice(f"MIDI: {text} is gone"))
         elif kind == "! ":
             if text != self._fault:
                 events.append(Notice(f"MIDI: {text}; trying again"))
@@ -113,7 +118,7 @@ class Midi:
                 events += self.message(message)
 
     def message(self, message: bytes) -> list[Event]:
-        """What follows from one message, status byte first."""
+        """The events of one message, status byte first."""
         self._fault = ""
         if self._map.channel is not None and message[0] & 0x0F != self._map.channel - 1:
             return []
@@ -149,12 +154,12 @@ class Midi:
         if time.monotonic() > self._learn_until:
             return []
         try:
-            robbed = self._map.assign(name, cc)
+            previous = self._map.assign(name, cc)
         except OSError as error:
-            self._learnt = {"error": f"{self._map.path}: {error.strerror}: nothing was learnt"}
+            self._learnt = {"error": f"{self._map.path}: {error.strerror}; nothing was learnt"}
             return [Notice(f"MIDI: {self._learnt['error']}")]
         self._changed()
-        self._learnt = {"name": name, "cc": cc, "from": robbed}
+        self._learnt = {"name": name, "cc": cc, "from": previous}
         return []
 
     def _changed(self) -> None:
@@ -162,7 +167,10 @@ class Midi:
         self._high.clear()
 
     def answer(self, request: Mapping[str, object]) -> dict[str, object]:
-        """The socket's requests about MIDI; see firmware_py.link.client. Raises ValueError, OSError: then nothing is changed."""
+        """Answer a "midi" request, see firmware_py.link.client.
+
+        Raises InvalidValue or OSError; nothing changes then.
+        """
         if "learn" in request:
             self._learnt = None
             self._learning = None if request["learn"] is None else target(str(request["learn"]))
@@ -188,10 +196,10 @@ class Midi:
         }
 
     def describe(self) -> str:
-        ports = ", ".join(self._ports) or "no plug; connect to nverb-midi:in"
+        ports = ", ".join(self._ports) or "no device; connect one to nverb-midi:in"
         channel = "all channels" if self._map.channel is None else f"channel {self._map.channel}"
         last = f"; last: {self._last}" if self._last else ""
-        return f"MIDI by {self._api}, {channel}: {self._fault or ports}{last}"
+        return f"MIDI via {self._api}, {channel}: {self._fault or ports}{last}"
 
     def close(self) -> None:
         if self._process is not None:

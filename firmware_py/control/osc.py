@@ -1,14 +1,17 @@
-"""OSC (Open Sound Control 1.0) over UDP, for phones, tablets and patches. Optional: needs the package python-osc.
+"""OSC (Open Sound Control 1.0) over UDP, for phones, tablets and patches. Needs python-osc.
 
-| address                          | arguments                                                 | does                        |
-|----------------------------------|-----------------------------------------------------------|-----------------------------|
-| /nverb/set/NAME                  | a number in the control's unit, text ("2 kHz") or T, F    | sets a control              |
-| /nverb/turn/NAME                 | 0 to 1                                                    | turns it, by its law        |
-| /nverb/preset                    | a name, or a number from 1                                | plays a preset              |
-| /nverb/preset/next, .../previous, /nverb/tap | none, or not 0 (a button's release is 0)      | as a footswitch             |
+| address                | arguments                                      | effect                 |
+|------------------------|------------------------------------------------|------------------------|
+| /nverb/set/NAME        | a number in the control's unit, text ("2 kHz") | sets a control         |
+|                        | or T, F                                        |                        |
+| /nverb/turn/NAME       | 0 to 1                                         | turns it, by its law   |
+| /nverb/preset          | a name, or a number from 1                     | plays a preset         |
+| /nverb/preset/next     | none, or not 0 (0: the release of a button)    | as a footswitch        |
+| /nverb/preset/previous | the same                                       | as a footswitch        |
+| /nverb/tap             | the same                                       | as a footswitch        |
 
-Whoever can send to the port can turn the knobs and no more. It is bound to this machine alone unless another address is named.
-What makes no sense is told in the log, once a second at most.
+Anyone who can send to the port can turn the knobs, and nothing else. It is bound to this machine
+unless another address is given. Invalid packets are logged, at most once a second.
 """
 
 from __future__ import annotations
@@ -24,14 +27,15 @@ from models.packages import how_to_install
 
 MAX_BYTES = 4096
 MAX_PACKETS = 64
-"""In one look: a flood does not hold the knobs up."""
-TELL_S = 1.0
+"""In one poll, so that a flood does not delay the knobs."""
+LOG_S = 1.0
 
 
 class Osc:
-    """An Input (see firmware_py.control.inputs). where: PORT or ADDRESS:PORT. Raises UserError: no package, a bad or taken port."""
+    """An Input, see firmware_py.control.inputs."""
 
     def __init__(self, where: str) -> None:
+        """where: PORT or ADDRESS:PORT. Raises UserError: no package, or a bad or used port."""
         try:
             from pythonosc.osc_packet import OscPacket
         except ImportError:
@@ -57,30 +61,30 @@ class Osc:
             self._socket.bind((self._host, self._port))
         except OSError as error:
             self._socket.close()
-            raise UserError(f"--osc {where}: {error.strerror or error}: choose another") from None
+            raise UserError(
+                f"--osc {where}: {error.strerror or error}: choose another port"
+            ) from None
         self._socket.setblocking(False)
-        self._told_at = -TELL_S
-        self._taken = 0
+        self._logged_at = -LOG_S
+        self._received = 0
 
     def poll(self) -> list[Event]:
         events: list[Event] = []
         for _ in range(MAX_PACKETS):
             try:
                 data = self._socket.recv(MAX_BYTES)
-            except OSError:  # nothing there
+            except OSError:  # no packet
                 break
             try:
                 for timed in self._packet(data).messages:
                     event = self._understand(timed.message.address, timed.message.params)
                     if event is not None:
                         events.append(event)
-                        self._taken += 1
-            except (
-                Exception
-            ) as error:  # from anywhere on the network: the library raises many kinds
+                        self._received += 1
+            except Exception as error:  # the library raises many kinds for invalid packets
                 now = time.monotonic()
-                if now - self._told_at >= TELL_S:
-                    self._told_at = now
+                if now - self._logged_at >= LOG_S:
+                    self._logged_at = now
                     reason = " ".join(str(error).split())[:200] or type(error).__name__
                     events.append(Notice(f"OSC: {reason}"))
         return events
@@ -96,7 +100,7 @@ class Osc:
             case ["", "nverb", "turn", name]:
                 control, value = find(name), _one(address, values)
                 if isinstance(value, str) or not 0 <= value <= 1:
-                    raise ValueError(f"{address} {value}: from 0 to 1")
+                    raise ValueError(f"{address} {value}: send a number from 0 to 1")
                 return Change(control.name, to_value(control, float(value)))
             case ["", "nverb", "preset"]:
                 value = _one(address, values)
@@ -106,11 +110,12 @@ class Osc:
             case ["", "nverb", "tap"]:
                 return Action("tap") if not values or values[0] else None
         raise ValueError(
-            f"no address {address[:64]!r}: /nverb/set/NAME, /nverb/turn/NAME, /nverb/preset, /nverb/tap"
+            f"no address {address[:64]!r}: use /nverb/set/NAME, /nverb/turn/NAME, /nverb/preset "
+            "or /nverb/tap"
         )
 
     def describe(self) -> str:
-        return f"OSC at {self._host} port {self._port}: {self._taken} taken"
+        return f"OSC at {self._host} port {self._port}: {self._received} received"
 
     def close(self) -> None:
         self._socket.close()
@@ -118,5 +123,5 @@ class Osc:
 
 def _one(address: str, values: list[object]) -> float | str:
     if len(values) != 1 or not isinstance(values[0], (int, float, str)):
-        raise ValueError(f"{address}: takes one number or text")
+        raise ValueError(f"{address}: send one number or text")
     return values[0]

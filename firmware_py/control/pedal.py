@@ -189,7 +189,7 @@ class Pedal:
         self._session_stale = True
 
     def start_safe(self) -> None:
-        """Play the built-in rooms at the defaults of the controls, see firmware_py.base.crashguard."""
+        """Play the built-in rooms at the default controls, see firmware_py.base.crashguard."""
         self.rooms.use(BuiltInRooms(), "")
         self.set(defaults())
         self._session_stale = True

@@ -46,7 +46,7 @@ class PresetPlayer:
         return f"preset {self.current}" + (" (changed)" if self.changed else "")
 
     def play(self, preset: Preset) -> None:
-        """Play a preset. Raises ValueError or OSError if its bank cannot be read; nothing changes."""
+        """Play a preset. If its bank is unreadable: ValueError or OSError, and no change."""
         if preset.bank != self._pedal.bank:
             self._pedal.use_bank(preset.bank)
         self._pedal.set(dict(preset.values))
@@ -81,7 +81,7 @@ class PresetPlayer:
         return preset.name
 
     def play_name(self, name: str) -> None:
-        """Play a preset by name. Raises PresetError with the nearest name, and what `play` raises."""
+        """Play a preset by name. Raises PresetError with the nearest name, or as `play`."""
         self.play(self._presets.load(name))
 
     def play_number(self, number: int) -> str:

@@ -1,1 +1,1 @@
-"""Where rooms come from, and what makes impulse responses of them."""
+"""Sources of rooms, and the rendering of their impulse responses."""

@@ -1,4 +1,4 @@
-"""The door to the rooms: "give me the energy map at x, y, z", whoever answers, and the IR made from it."""
+"""Opens sources of rooms: banks, models, the built-in rooms."""
 
 from __future__ import annotations
 
@@ -23,13 +23,13 @@ COLOURS = tuple(name for name in ROOM_CONTROLS if name.startswith("colour"))
 
 
 class RoomSource(Protocol):
-    """A bank or a decoder."""
+    """Gives the energy map of the room at a point: a bank, a decoder, the built-in rooms."""
 
     name: str
 
     @property
     def digest(self) -> bytes:
-        """Of all that its rooms depend on: another digest, other rooms."""
+        """A digest of everything that its rooms depend on."""
 
     def energy_map(self, x: float, y: float, z: float) -> EnergyMap:
         """The room at a point of latent space, each coordinate in -2..2."""
@@ -42,10 +42,11 @@ def _warn(line: str) -> None:
 def find_source(
     path: Path | None = None, say: Callable[[str], None] = _warn, *, trusted: bool = False
 ) -> RoomSource:
-    """The bank or the model at `path`; without one the rooms that come with nverb: the decoder, or where it cannot run the bank made
-    from it, which `say` is told. `trusted`: as slots of the store are, see `Decoder.open`.
+    """The bank or model at `path`, else the rooms that come with nverb.
 
-    Raises BankError, ModelError (NoRuntime where no TFLite runtime is installed), OSError.
+    Those are the shipped decoder, or if it cannot run, the bank made from it; `say` reports that.
+    `trusted`: true for slots of the store, see `Decoder.open`. Raises BankError, ModelError
+    (NoRuntime without a TFLite runtime), OSError.
     """
     from models.container import is_model
     from models.decoder import SHIPPED, Decoder, ModelError
@@ -58,17 +59,22 @@ def find_source(
         bank = SHIPPED / "rooms.nvbank"
         if not bank.exists():
             bank = starter_bank()
-        say(f"{error}; playing from the bank {bank.name}")
+        say(f"{error}; playing the bank {bank.name} instead")
         return Bank.open(bank)
 
 
 VERIFIED_BYTES = 32 << 20
-"""Larger slots are not read whole at each start: their structure is checked, and their bytes were when they were installed."""
+"""Larger slots are not hashed at each start. Their hash was checked at installation, and their
+structure is checked when they are opened."""
 
 
 def rooms_named(reference: str) -> RoomSource:
-    """The rooms that a preset or a session means: "" the built-in ones, NAME@HASH a slot of the store (or, where that is gone, the last
-    version of its name), else the path of a bank or model. Raises StoreError, BankError, ModelError, OSError."""
+    """The rooms of a reference, as in presets and sessions.
+
+    "": the rooms that come with nverb. NAME@HASH: a slot of the store, or if it is gone, the last
+    version of NAME. Otherwise the path of a bank or model. Raises StoreError, BankError,
+    ModelError, OSError.
+    """
     from firmware_py.state.store import Store
 
     if not reference:
@@ -79,8 +85,11 @@ def rooms_named(reference: str) -> RoomSource:
 
 
 def installed_rooms(say: Callable[[str], None]) -> tuple[RoomSource, str]:
-    """The rooms that the store says play, and their reference. If they are damaged: those before them, at last the built-in ones;
-    `say` gets a line for each step back. Raises only what opening the built-in rooms does."""
+    """The active rooms of the store, and their reference.
+
+    If they are damaged: the previous ones, and last the rooms that come with nverb; `say` reports
+    each step. Raises only if those cannot be opened.
+    """
     from firmware_py.state.store import Store
 
     tried = set()
@@ -96,12 +105,15 @@ def installed_rooms(say: Callable[[str], None]) -> tuple[RoomSource, str]:
                 slot.verify()
             return find_source(slot.path, trusted=True), slot.reference
         except (ValueError, OSError) as error:
-            say(f"{error}; going back to the rooms before {slot.reference}")
+            say(f"{error}; playing the rooms before {slot.reference} instead")
     return find_source(say=say), ""
 
 
 def starter_bank() -> Path:
-    """The generator's own cube as a bank in the data folder; built there (a second or two) if it is not. For when all else is lost."""
+    """A bank of the generator's cube in the data folder, built there (1 to 2 s) if it is missing.
+
+    The last resort when neither the shipped decoder nor its bank can be opened.
+    """
     path = data_dir() / "banks" / "starter.nvbank"
     if not path.exists():
         from bank.build import build
@@ -113,7 +125,7 @@ def starter_bank() -> Path:
 
 
 class BuiltInRooms:
-    """The starter rooms drawn one by one, from no file: what plays when files are what is wrong."""
+    """The generator's rooms, computed without a file. Used when no bank or model can be read."""
 
     name = "built-in"
     digest = b"built-in"
