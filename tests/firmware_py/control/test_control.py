@@ -1,4 +1,5 @@
-"""The control process's state: who may move a control, presets, freeze, leds, boards that change. No audio runs: a mailbox is enough."""
+"""The pedal's state: controls, presets, freeze, LEDs, changes of the board. No audio runs: the
+tests read the mailbox."""
 
 from __future__ import annotations
 
@@ -41,7 +42,7 @@ def folders(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
 
 
 class FakeInput:
-    """Orders as MIDI and OSC bring them."""
+    """An input that reports the events in `waiting`."""
 
     def __init__(self) -> None:
         self.waiting: list[Event] = []
@@ -57,7 +58,7 @@ class FakeInput:
 
 
 class ClockModule(Clock):
-    """The module `time` of those who wait: a pause is over at once, and the clock has gone on by it."""
+    """Replaces the module `time`: a sleep returns at once and advances the clock."""
 
     monotonic = perf_counter = Clock.__call__
 
@@ -93,7 +94,7 @@ class Rig:
     def values(self) -> dict[str, float]:
         return self.pedal.values
 
-    def orders(self, *events: Event) -> None:
+    def send(self, *events: Event) -> None:
         self.input.waiting += events
         self.pedal.scan()
 
@@ -111,14 +112,12 @@ def rig(clock: ClockModule) -> Iterator[Rig]:
 
 
 @pytest.mark.parametrize("name", [control.name for control in CONTROLS])
-def test_every_control_is_moved_by_commands_presets_and_doors_alike(
-    rig: Rig, folders: Path, name: str
-) -> None:
+def test_commands_presets_and_inputs_set_every_control(rig: Rig, folders: Path, name: str) -> None:
     row = find(name)
     low, high = row.minimum, row.maximum
     rig.ask({"do": "set", "values": {name: high}})
     assert rig.values[name] == high
-    rig.orders(Change(name, low))
+    rig.send(Change(name, low))
     assert rig.values[name] == low
     if name not in NOT_KEPT:
         Presets(folders).save("high", rig.values | {name: high})
@@ -126,41 +125,44 @@ def test_every_control_is_moved_by_commands_presets_and_doors_alike(
         assert rig.values[name] == high
     if name in rig.board.knobs:
         rig.pedal.set({name: low if row.default > (low + high) / 2 else high})
-        assert name in report.status(rig.pedal).board.apart  # the knob has to be turned there first
+        assert (
+            name in report.status(rig.pedal).board.apart
+        )  # the knob must first be turned to the value
 
 
-def test_presets_are_stepped_named_and_numbered(
+def test_presets_play_by_step_name_and_number(
     rig: Rig, folders: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    rig.orders(Action("preset next"))
+    rig.send(Action("preset next"))
     assert "nverb preset save" in capsys.readouterr().err
     presets = Presets(folders)
     for number, name in enumerate(("a", "b", "c")):
         presets.save(name, rig.values | {"mix": 10.0 * number})
-    rig.orders(Program(2))
+    rig.send(Program(2))
     assert (rig.values["mix"], rig.pedal.presets.describe()) == (20, "preset c")
-    rig.orders(Action("preset next"))
+    rig.send(Action("preset next"))
     assert (rig.values["mix"], rig.pedal.presets.current) == (0, "a")
-    rig.orders(Action("preset previous"))
+    rig.send(Action("preset previous"))
     assert rig.pedal.presets.current == "c"
-    rig.orders(PresetName("b"), Change("mix", 11.0))
+    rig.send(PresetName("b"), Change("mix", 11.0))
     assert rig.pedal.presets.describe() == "preset b (changed)"
-    rig.orders(Program(9))
-    rig.orders(PresetName("bb"))
+    rig.send(Program(9))
+    rig.send(PresetName("bb"))
     errors = capsys.readouterr().err
     assert "program number 10" in errors and "did you mean b?" in errors
     assert rig.values["mix"] == 11
 
 
-def test_who_scrolls_through_presets_hears_the_last_and_waits_for_none(
+def test_only_the_last_preset_of_one_poll_is_loaded(
     rig: Rig, folders: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """Also with controls moved and steps taken between. Those passed over are not looked at: their bank is gone, and nobody is told."""
+    """Also with changes and steps between. A skipped preset is not read, so its missing bank is not
+    reported."""
     presets = Presets(folders)
     presets.save("far", rig.values | {"mix": 99.0}, "/nowhere/rooms.nvbank")
     for number, name in enumerate(("a", "b", "c")):
         presets.save(name, rig.values | {"mix": 10.0 * number})
-    rig.orders(
+    rig.send(
         Program(0),
         Change("gain", 5.0),
         PresetName("far"),
@@ -176,7 +178,7 @@ def test_who_scrolls_through_presets_hears_the_last_and_waits_for_none(
     assert not capsys.readouterr().err
 
 
-def test_a_footswitch_steps_through_presets(rig: Rig, folders: Path) -> None:
+def test_footswitch_plays_next_preset(rig: Rig, folders: Path) -> None:
     Presets(folders).save("a", rig.values | {"mix": 77.0})
     assert rig.board.simulation is not None
     rig.board.simulation.press("preset next")
@@ -184,16 +186,16 @@ def test_a_footswitch_steps_through_presets(rig: Rig, folders: Path) -> None:
     assert rig.values["mix"] == 77
 
 
-def test_a_preset_whose_bank_is_gone_changes_nothing(rig: Rig, folders: Path, capsys) -> None:
+def test_preset_without_its_bank_changes_nothing(rig: Rig, folders: Path, capsys) -> None:
     Presets(folders).save("far", rig.values | {"mix": 99.0}, "/nowhere/rooms.nvbank")
-    rig.orders(PresetName("far"))
+    rig.send(PresetName("far"))
     assert rig.values["mix"] == find("mix").default
     assert rig.pedal.presets.current is None
     assert "rooms.nvbank" in capsys.readouterr().err
     assert not rig.pedal.play_startup()
 
 
-def test_the_startup_preset_plays_when_there_was_no_session(rig: Rig, folders: Path) -> None:
+def test_startup_preset_plays_once_it_is_chosen(rig: Rig, folders: Path) -> None:
     presets = Presets(folders)
     presets.save("first", rig.values | {"mix": 12.0})
     assert not rig.pedal.play_startup()
@@ -202,9 +204,7 @@ def test_the_startup_preset_plays_when_there_was_no_session(rig: Rig, folders: P
     assert rig.values["mix"] == 12
 
 
-def test_a_converter_that_comes_late_after_power_on_still_sets_its_controls(
-    folders: Path, clock: ClockModule
-) -> None:
+def test_late_converter_sets_its_controls_after_power_on(folders: Path, clock: ClockModule) -> None:
     pedal = Pedal(defaults(), BuiltInRooms(), "")
     with Board.open("sim", clock=clock) as board:
         assert board.simulation is not None
@@ -219,7 +219,7 @@ def test_a_converter_that_comes_late_after_power_on_still_sets_its_controls(
     assert pedal.values["x"] == 9
 
 
-def test_the_bypass_switch_reaches_the_engine(rig: Rig) -> None:
+def test_bypass_switch_sets_engine_parameter_and_led(rig: Rig) -> None:
     port = port_of(rig.pedal)
     assert port.params()["bypass"] == 0
     rig.board.simulation.press("bypass")
@@ -230,9 +230,9 @@ def test_the_bypass_switch_reaches_the_engine(rig: Rig) -> None:
     assert not rig.board.simulation.leds["on"].lit
 
 
-def test_taps_from_any_door_set_the_predelay(rig: Rig) -> None:
+def test_taps_of_an_input_set_predelay(rig: Rig) -> None:
     for _ in range(3):
-        rig.orders(Action("tap"))
+        rig.send(Action("tap"))
         rig.clock.sleep(0.06)
     assert rig.values["predelay"] == pytest.approx(60)
 
@@ -248,18 +248,16 @@ def fingerprint(**values: float) -> int:
     return RoomMaker(BuiltInRooms(), 48000, 24000).fingerprint(defaults() | values)
 
 
-def test_frozen_the_room_holds_whatever_moves_the_knobs_and_whatever_dies(
-    rig: Rig, folders: Path
-) -> None:
+def test_frozen_room_survives_presets_and_restarts(rig: Rig, folders: Path) -> None:
     pedal = rig.pedal
     port = port_of(pedal)
     assert port.newest_room() == fingerprint()
     Presets(folders).save("other", rig.values | {"x": 9.0, "mix": 5.0})
-    rig.orders(Change("freeze", 1.0), Change("y", 2.0), PresetName("other"))
+    rig.send(Change("freeze", 1.0), Change("y", 2.0), PresetName("other"))
     pedal.work()
     assert port.newest_room() == fingerprint()
-    assert (rig.values["x"], rig.values["mix"]) == (9, 5)  # all but the room follows
-    port = port_of(pedal, block_frames=64)  # another audio process, another mailbox
+    assert (rig.values["x"], rig.values["mix"]) == (9, 5)  # everything except the room follows
+    port = port_of(pedal, block_frames=64)  # a new audio process has a new mailbox
     assert port.newest_room() == fingerprint()
     pedal.save_session()
     session = settings.load_session(Store(folders).number())
@@ -269,7 +267,7 @@ def test_frozen_the_room_holds_whatever_moves_the_knobs_and_whatever_dies(
     port = port_of(successor, block_frames=256)
     assert port.newest_room() == fingerprint()
     successor.set({"freeze": 0.0})
-    successor.rooms.published_at = 0  # no crossfade is waited for: nothing plays here
+    successor.rooms.published_at = 0  # do not wait for a crossfade: nothing plays here
     successor.work()
     assert port.newest_room() == fingerprint(x=9.0, y=4.5)
 
@@ -299,9 +297,7 @@ class FakePort:
         ({"output_peak": (0.0, 1.2)}, True),
     ],
 )
-def test_the_clip_light_and_the_peaks_of_status_see_the_same_samples(
-    rig: Rig, meters, clip: bool
-) -> None:
+def test_clip_led_and_status_see_the_same_peaks(rig: Rig, meters, clip: bool) -> None:
     port, leds = FakePort(rig.clock), Leds()
     port.now = port.now._replace(**meters)
     leds.update(rig.board, port, rig.clock.now, room_fault=False)
@@ -314,22 +310,24 @@ def test_the_clip_light_and_the_peaks_of_status_see_the_same_samples(
     assert not rig.board.simulation.leds["clip"].lit
 
 
-def test_faults_of_others_reach_the_board(rig: Rig, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_faults_outside_the_board_are_set_on_it(rig: Rig, monkeypatch: pytest.MonkeyPatch) -> None:
     leds, port = Leds(), FakePort(rig.clock)
-    told: dict[str, bool] = {}
-    monkeypatch.setattr(rig.board, "set_fault", lambda kind, present: told.update({kind: present}))
+    faults: dict[str, bool] = {}
+    monkeypatch.setattr(
+        rig.board, "set_fault", lambda kind, present: faults.update({kind: present})
+    )
     later = rig.clock.now + 60
     leds.update(rig.board, port, later, room_fault=True)
-    assert told == {"room": True, "storage": False, "audio": False}
+    assert faults == {"room": True, "storage": False, "audio": False}
     port.now = port.now._replace(heartbeat_ns=port.now.heartbeat_ns - 10**9)
-    monkeypatch.setattr(os, "access", lambda *_: False)  # as on a card that has gone read-only
+    monkeypatch.setattr(os, "access", lambda *_: False)  # as on a card that became read-only
     leds.update(rig.board, port, later + 10, room_fault=False)
-    assert told == {"room": False, "storage": True, "audio": True}
+    assert faults == {"room": False, "storage": True, "audio": True}
     leds.update(rig.board, None, later + 11, room_fault=False)
-    assert told["audio"]
+    assert faults["audio"]
 
 
-def test_status_reports_board_faults_as_sentences_by_part(rig: Rig) -> None:
+def test_status_lists_board_faults_by_part(rig: Rig) -> None:
     rig.scan_for(1)
     rig.board.simulation.pots["y"].wire = "ground"
     rig.scan_for(1)
@@ -338,9 +336,7 @@ def test_status_reports_board_faults_as_sentences_by_part(rig: Rig) -> None:
     assert faults["knob y"].startswith("sim.toml, knob 3 (y), channel 2: ")
 
 
-def test_a_profile_that_makes_no_sense_is_told_and_taken_once_it_is_mended(
-    folders: Path, capsys
-) -> None:
+def test_invalid_profile_is_reported_and_opened_once_corrected(folders: Path, capsys) -> None:
     good = (PACKAGED / "sim.toml").read_text()
     path = folders / "mine.toml"
     path.write_text(good.replace('"width"', '"wide"'))
@@ -355,14 +351,14 @@ def test_a_profile_that_makes_no_sense_is_told_and_taken_once_it_is_mended(
     board = slot.board
     path.write_text(good.replace("channel = 4", "channel = 3"))
     assert not slot.refresh(20)
-    assert slot.board is board  # it plays on with the last one that made sense
+    assert slot.board is board  # the last valid profile stays
     assert "taken by knob 4" in capsys.readouterr().err
     path.unlink()
     assert not slot.refresh(30)
     slot.close()
 
 
-def test_a_request_about_presets_that_makes_no_sense_is_refused(rig: Rig) -> None:
+def test_requests_reject_invalid_preset_and_midi_requests(rig: Rig) -> None:
     for request in ({}, {"step": 7}, {"step": float("inf")}, {"load": None}):
         with pytest.raises(PresetError):
             rig.ask({"do": "preset"} | request)

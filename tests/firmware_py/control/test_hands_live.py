@@ -1,4 +1,5 @@
-"""Feet and MIDI on a whole pedal that plays: jackd on its dummy driver (which waits for its clients), real processes, real ports."""
+"""MIDI and bypass on a running pedal: real processes and ports, and jackd on its dummy driver,
+which waits for its clients."""
 
 from __future__ import annotations
 
@@ -28,14 +29,14 @@ def pedal() -> Iterator[Supervisor]:
 
 
 def until(pedal: Supervisor, wanted: Callable[[dict[str, Any]], bool]) -> dict[str, Any]:
-    """The status, once it is as wanted."""
+    """The status, as soon as `wanted` is true for it."""
     return (
         wait_until(lambda: next(filter(wanted, [status()]), None), tend=pedal.tend, told=status)
         or {}
     )
 
 
-def test_midi_moves_controls_plays_presets_and_is_learnt(pedal: Supervisor) -> None:
+def test_midi_sets_controls_plays_presets_and_learns(pedal: Supervisor) -> None:
     from firmware_py.base.paths import data_dir
     from firmware_py.state.presets import Presets
 
@@ -62,8 +63,9 @@ def test_midi_moves_controls_plays_presets_and_is_learnt(pedal: Supervisor) -> N
 
 
 @pytest.mark.parametrize("trails", [1, 0])
-def test_bypass_while_it_plays_does_not_click(pedal: Supervisor, trails: int) -> None:
-    """Roughness of a steady 1 kHz sine through in, out and in again; the bar is that of a 20 ms ramp, far below a step's 0.25."""
+def test_bypass_switches_without_click(pedal: Supervisor, trails: int) -> None:
+    """Roughness of a 1 kHz sine while bypass goes on, off and on. The limit is that of a 20 ms
+    ramp; a step has 0.25."""
 
     def prepare() -> None:
         set_controls(pedal, gain=0, mix=50, trails=trails, bypass=0, tilt=0)
@@ -81,7 +83,7 @@ def test_bypass_while_it_plays_does_not_click(pedal: Supervisor, trails: int) ->
     )
     assert roughness(heard[RATE_HZ // 2 :]).max() < 2e-3
     assert ask({"do": "get", "names": ["bypass"]})["values"]["bypass"] == 1
-    if not trails:  # bypassed for good: the input, untouched
+    if not trails:  # the output is the unchanged input
         end = slice(len(heard) - RATE_HZ // 50, len(heard))
         np.testing.assert_allclose(heard[end], wave[end], atol=1e-5)
     ask({"do": "set", "values": {"bypass": 0}})

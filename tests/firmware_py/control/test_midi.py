@@ -1,4 +1,4 @@
-"""MIDI: what messages mean, what is learnt and kept, plugs that come and go; at last the whole way through a JACK server."""
+"""MIDI: messages, learning, devices that appear and disappear, the path through a JACK server."""
 
 from __future__ import annotations
 
@@ -39,27 +39,27 @@ def cc(number: int, value: int, channel: int = 1) -> bytes:
 
 
 @pytest.mark.parametrize("control", CONTROLS, ids=lambda control: control.name)
-def test_every_controls_controller_reaches_both_its_ends(midi: Midi, control) -> None:
-    if control.cc is None:  # not a player's: there by learning only
+def test_controller_reaches_both_ends_of_every_control(midi: Midi, control) -> None:
+    if control.cc is None:  # has no default CC: learning only
         midi.answer({"assign": control.name, "cc": 119})
     number = midi.answer({})["cc"][control.name]
     assert midi.message(cc(number, 0)) == [Change(control.name, control.minimum)]
     assert midi.message(cc(number, 127)) == [Change(control.name, control.maximum)]
 
 
-def test_values_follow_the_law_and_switches_turn_at_64(midi: Midi) -> None:
+def test_values_follow_the_law_and_switches_are_on_from_64(midi: Midi) -> None:
     assert midi.message(cc(74, 32)) == [Change("lowpass_hz", pytest.approx(500 * 40 ** (32 / 127)))]
     assert midi.message(cc(83, 63)) == [Change("bypass", 0.0)]
     assert midi.message(cc(83, 64)) == [Change("bypass", 1.0)]
 
 
-def test_pairs_of_controllers_give_14_bits(midi: Midi) -> None:
+def test_controller_pair_gives_14_bits(midi: Midi) -> None:
     assert midi.message(cc(16 + 32, 5)) == []  # no upper half yet
     midi.message(cc(16, 64))
     assert midi.message(cc(16 + 32, 3)) == [Change("x", pytest.approx(9 * (64 * 128 + 3) / 16383))]
 
 
-def test_program_changes_channels_and_what_is_not_for_us(midi: Midi) -> None:
+def test_program_changes_and_channels_are_filtered(midi: Midi) -> None:
     assert midi.message(bytes((0xC0, 5))) == [Program(5)]
     midi.answer({"channel": 3})
     assert midi.message(bytes((0xC0, 5))) == []
@@ -71,9 +71,7 @@ def test_program_changes_channels_and_what_is_not_for_us(midi: Midi) -> None:
 
 
 @given(st.lists(st.binary(min_size=1, max_size=4), max_size=40))
-def test_whatever_comes_is_a_value_that_a_control_can_take(
-    tmp_path_factory, messages: list[bytes]
-) -> None:
+def test_any_message_gives_values_in_range(tmp_path_factory, messages: list[bytes]) -> None:
     midi = Midi("alsa", tmp_path_factory.getbasetemp())
     for message in messages:
         seven_bits = bytes((message[0] | 0x80, *(byte & 0x7F for byte in message[1:])))
@@ -82,22 +80,22 @@ def test_whatever_comes_is_a_value_that_a_control_can_take(
                 check(find(event.control), event.value)
 
 
-def test_learning_takes_the_next_controller_and_keeps_it(midi: Midi, tmp_path: Path) -> None:
+def test_learning_assigns_the_next_controller_and_saves_it(midi: Midi, tmp_path: Path) -> None:
     assert midi.answer({"learn": "Early-Late"})["learning"] == "early_late"
-    assert midi.message(cc(91, 100)) == []  # the mix's; it is learnt, not played
+    assert midi.message(cc(91, 100)) == []  # the CC of mix: learnt, not applied
     state = midi.answer({})
     assert state["learnt"] == {"name": "early_late", "cc": 91, "from": ["mix"]}
     assert "mix" not in state["cc"]
-    again = Midi("jack", tmp_path)  # the next life of the control process
+    again = Midi("jack", tmp_path)  # the next control process
     assert again.message(cc(91, 127)) == [Change("early_late", 12.0)]
-    assert again.message(cc(78, 127)) == []  # its old one
-    again.answer({"forget": "mix"})  # the usual one is taken: mix goes without
+    assert again.message(cc(78, 127)) == []  # its previous CC
+    again.answer({"forget": "mix"})  # its default CC is in use: mix has none
     assert "mix" not in again.answer({})["cc"]
     again.answer({"forget": None})
     assert again.message(cc(91, 0)) == [Change("mix", 0.0)]
 
 
-def test_presses_can_be_footswitches(midi: Midi) -> None:
+def test_controller_presses_act_as_footswitches(midi: Midi) -> None:
     midi.answer({"assign": "Preset Next", "cc": 20})
     midi.answer({"assign": "tap", "cc": 21})
     assert midi.message(cc(20, 127)) == [Action("preset next")]
@@ -118,7 +116,7 @@ def test_presses_can_be_footswitches(midi: Midi) -> None:
         {"channel": "x"},
     ],
 )
-def test_a_refused_request_changes_nothing(
+def test_rejected_request_changes_nothing(
     midi: Midi, tmp_path: Path, request_: dict[str, Any]
 ) -> None:
     before = midi.answer({})
@@ -128,7 +126,7 @@ def test_a_refused_request_changes_nothing(
     assert not list(tmp_path.iterdir())
 
 
-def test_an_unknown_name_brings_the_nearest() -> None:
+def test_target_suggests_the_nearest_name() -> None:
     with pytest.raises(ValueError, match="preset next"):
         target("preset nxt")
     with pytest.raises(ValueError, match="gain"):
@@ -148,9 +146,7 @@ def test_an_unknown_name_brings_the_nearest() -> None:
         "[" * 9999,
     ],
 )
-def test_a_damaged_file_is_told_once_and_the_usual_controllers_hold(
-    tmp_path: Path, damage: str
-) -> None:
+def test_damaged_file_is_reported_once_and_defaults_are_active(tmp_path: Path, damage: str) -> None:
     (tmp_path / "midi.json").write_text(damage)
     kept = MidiMap(tmp_path)
     assert kept.complaint.startswith(str(tmp_path / "midi.json"))
@@ -159,7 +155,7 @@ def test_a_damaged_file_is_told_once_and_the_usual_controllers_hold(
     assert not MidiMap(tmp_path).complaint
 
 
-def test_a_control_of_another_version_is_passed_over(tmp_path: Path) -> None:
+def test_control_of_another_version_is_ignored(tmp_path: Path) -> None:
     (tmp_path / "midi.json").write_text(
         json.dumps({"version": 1, "channel": 2, "cc": {"sparkle": 3, "mix": 4}})
     )
@@ -167,7 +163,7 @@ def test_a_control_of_another_version_is_passed_over(tmp_path: Path) -> None:
     assert (kept.complaint, kept.channel, kept.ccs()["mix"]) == ("", 2, 4)
 
 
-def test_what_is_learnt_is_synced_before_it_is_named(
+def test_midi_map_is_synced_before_and_after_rename(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     calls: list[str] = []
@@ -201,12 +197,12 @@ def test_what_is_learnt_is_synced_before_it_is_named(
         ("jack", "ardour:MIDI out 1", False),
     ],
 )
-def test_only_hardware_is_connected_unasked(api: str, name: str, plug: bool) -> None:
+def test_only_hardware_ports_are_connected_automatically(api: str, name: str, plug: bool) -> None:
     assert is_plug(api, name) is plug
 
 
 class FakeRtMidi(types.ModuleType):
-    """What we need of rtmidi, with plugs that come and go."""
+    """The used part of rtmidi, with a variable list of devices."""
 
     API_LINUX_ALSA, API_UNIX_JACK = 2, 3
     RtMidiError = rtmidi.RtMidiError
@@ -242,7 +238,7 @@ class FakeRtMidi(types.ModuleType):
         self.MidiIn = MidiIn
 
 
-def test_a_plug_may_come_and_go_while_it_plays() -> None:
+def test_device_is_connected_and_closed_while_running() -> None:
     fake = FakeRtMidi()
     ports = Ports(fake, "alsa")
     assert ports.rescan() == []
@@ -257,7 +253,7 @@ def test_a_plug_may_come_and_go_while_it_plays() -> None:
 
 @pytest.fixture
 def server(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[[], jack.JackServer]]:
-    """Starts JACK servers under one name of our own; the last one is stopped at the end."""
+    """Starts JACK servers under a name of this process, and stops them at the end."""
     name = f"nverb-midi-{os.getpid()}"
     monkeypatch.setenv("JACK_DEFAULT_SERVER", name)
     started: list[jack.JackServer] = []
@@ -269,7 +265,8 @@ def server(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[[], jack.JackSe
     yield start
     for each in started:
         each.close()
-    # One that had to be killed keeps its place among the eight servers that JACK counts on a machine, until one of its name ends in order.
+    # A killed server stays among the eight that JACK allows on a machine, until a server of the
+    # same name ends normally.
     jack.dummy(name).close()
 
 
@@ -280,11 +277,11 @@ def poll_until(midi: Midi, wanted: Callable[[list[Event]], bool]) -> list[Event]
         events.extend(midi.poll())
         return wanted(events)
 
-    wait_until(come, told=lambda: f"only {events} came")
+    wait_until(come, told=lambda: f"only {events} arrived")
     return events
 
 
-def test_through_jack_also_when_jack_dies_and_comes_back(server, midi: Midi) -> None:
+def test_midi_through_jack_recovers_when_jack_restarts(server, midi: Midi) -> None:
     events = poll_until(midi, lambda events: any(isinstance(event, Notice) for event in events))
     assert events == [Notice("MIDI: no JACK server answers; trying again")]
     first = server()
@@ -296,8 +293,8 @@ def test_through_jack_also_when_jack_dies_and_comes_back(server, midi: Midi) -> 
         Program(7),
     ]
     first.close()
-    told = poll_until(midi, bool)
-    assert "JACK" in told[0].text
+    notices = poll_until(midi, bool)
+    assert "JACK" in notices[0].text
     server()
     poll_until(midi, lambda _: "nverb-midi:in" in jack_ports())
     send_midi("b04000")

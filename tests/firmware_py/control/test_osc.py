@@ -1,4 +1,4 @@
-"""OSC by real packets over UDP from python-osc's own client."""
+"""OSC: real UDP packets from the client of python-osc."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ def osc(port: int) -> Iterator[Osc]:
 def send(port: int, address: str, value: object) -> None:
     client = udp_client.SimpleUDPClient("127.0.0.1", port)
     client.send_message(address, value)
-    client._sock.close()  # older versions have no way of their own
+    client._sock.close()  # older versions have no close()
 
 
 def events(osc: Osc, count: int) -> list[Event]:
@@ -48,11 +48,11 @@ def events(osc: Osc, count: int) -> list[Event]:
         found.extend(osc.poll())
         return len(found) >= count
 
-    wait_until(come, told=lambda: f"only {found} came")
+    wait_until(come, told=lambda: f"only {found} arrived")
     return found
 
 
-def test_what_a_phone_sends(osc: Osc, port: int) -> None:
+def test_every_address_gives_its_event(osc: Osc, port: int) -> None:
     for address, value in (
         ("/nverb/set/mix", 40),
         ("/nverb/set/lowpass_hz", "2 kHz"),
@@ -79,7 +79,7 @@ def test_what_a_phone_sends(osc: Osc, port: int) -> None:
 
 
 @pytest.mark.parametrize(
-    ("address", "value", "told"),
+    ("address", "value", "text"),
     [
         ("/nverb/set/mux", 1, "mix"),
         ("/nverb/set/mix", 101, "0 to 100"),
@@ -90,15 +90,15 @@ def test_what_a_phone_sends(osc: Osc, port: int) -> None:
         ("/other", 1, "/nverb/set/NAME"),
     ],
 )
-def test_nonsense_is_told_and_changes_nothing(
-    osc: Osc, port: int, address: str, value: object, told: str
+def test_invalid_packet_gives_only_a_notice(
+    osc: Osc, port: int, address: str, value: object, text: str
 ) -> None:
     send(port, address, value)
     (notice,) = events(osc, 1)
-    assert isinstance(notice, Notice) and told in notice.text and "\n" not in notice.text
+    assert isinstance(notice, Notice) and text in notice.text and "\n" not in notice.text
 
 
-def test_a_flood_of_noise_is_told_once_and_the_door_stays_open(osc: Osc, port: int) -> None:
+def test_flood_of_noise_gives_one_notice_and_osc_still_works(osc: Osc, port: int) -> None:
     sender = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
     for n in range(50):
         sender.sendto(bytes([n]) * n + b"\xff\x00#bundle", ("127.0.0.1", port))
@@ -109,11 +109,11 @@ def test_a_flood_of_noise_is_told_once_and_the_door_stays_open(osc: Osc, port: i
 
 
 @pytest.mark.parametrize("where", ["", "x", "0", "70000", "1.2.3.4.5:9000", "127.0.0.1:"])
-def test_a_port_that_makes_no_sense_is_told(where: str) -> None:
+def test_osc_rejects_invalid_address(where: str) -> None:
     with pytest.raises(UserError, match="--osc"):
         Osc(where)
 
 
-def test_a_taken_port_is_told(osc: Osc, port: int) -> None:
+def test_osc_rejects_port_in_use(osc: Osc, port: int) -> None:
     with pytest.raises(UserError, match="choose another"):
         Osc(f"127.0.0.1:{port}")

@@ -1,4 +1,4 @@
-"""RoomMaker and `nverb render`: the shaping controls reach decoded, banked, imported rooms and --ir files."""
+"""RoomMaker and `nverb render`: the controls shape every kind of room and --ir files."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ from bank.format import Bank, Waveform
 from bank.format import write as write_bank
 from bank.recording import weights_at
 from device.controls import defaults
+from dsp.energymap import EnergyMap
 from firmware_py.cli import main
 from firmware_py.rooms.maker import RoomMaker
 from firmware_py.rooms.source import BuiltInRooms
@@ -45,7 +46,7 @@ def values(**changed: float) -> dict[str, float]:
 
 @pytest.fixture
 def bank(tmp_path: Path) -> Bank:
-    """Three recordings along x, one of four channels, one at another rate."""
+    """Three recordings along x: one has four channels, one another rate."""
     path = tmp_path / "own.nvbank"
     waveforms = [
         Waveform("short", RATE_HZ, (-2.0, 0.0, 0.0), recording(0.4)),
@@ -57,13 +58,13 @@ def bank(tmp_path: Path) -> Bank:
 
 
 def same(got: NDArray[np.float32], true: NDArray[np.float32]) -> float:
-    """Error in dB after the level is taken away."""
+    """Error in dB, without the difference in level."""
     scale = (got * true).sum() / (true.astype(float) ** 2).sum()
     return float(10 * np.log10(((got / scale - true) ** 2).sum() / (true**2).sum()))
 
 
-def test_a_knob_at_a_recordings_place_plays_the_recording(bank: Bank) -> None:
-    """-60 dB is the bar; at its own rate sample for sample. A little beside it, too: knobs are never quite still."""
+def test_recording_plays_unchanged_at_its_place(bank: Bank) -> None:
+    """At its own rate sample for sample, also at a small distance: knobs are never quite still."""
     maker = RoomMaker(bank, RATE_HZ, 10 * RATE_HZ)
     for x in (0.0, 0.2):
         assert same(maker.ir(values(x=x)), bank.waveforms[0].samples) < -100
@@ -74,14 +75,14 @@ def test_a_knob_at_a_recordings_place_plays_the_recording(bank: Bank) -> None:
     assert t30_s(middle) == pytest.approx(0.8, rel=0.05)
 
 
-def test_four_channels_fit_an_engine_with_one_input(bank: Bank) -> None:
+def test_four_channels_are_mixed_to_two_for_one_input(bank: Bank) -> None:
     ir = RoomMaker(bank, RATE_HZ, 10 * RATE_HZ, inputs=1).ir(values(x=9))
     samples = bank.waveforms[2].samples
     assert same(ir, samples[:2] + samples[2:]) < -100
 
 
-def test_decay_between_two_recordings_lies_between_theirs(bank: Bank) -> None:
-    """Half-way, and never a step of more than 20 % in T30 on the way."""
+def test_decay_is_interpolated_between_two_recordings(bank: Bank) -> None:
+    """T30 rises from one to the other, in steps of at most 20 %."""
     maker = RoomMaker(bank, RATE_HZ, 10 * RATE_HZ)
     times = np.array([t30_s(maker.ir(values(x=x))) for x in np.linspace(0, 4.5, 16)])
     assert (np.diff(times) > -0.03 * times[1:]).all()
@@ -90,8 +91,9 @@ def test_decay_between_two_recordings_lies_between_theirs(bank: Bank) -> None:
 
 
 @pytest.mark.parametrize("kind", ["grid", "built-in", "recordings"])
-def test_every_control_changes_every_kind_of_room(tmp_path: Path, bank: Bank, kind: str) -> None:
-    """T30 with decay and size, energy with tilt and balance, its order with reverse; another fingerprint for each."""
+def test_every_control_shapes_every_kind_of_room(tmp_path: Path, bank: Bank, kind: str) -> None:
+    """Decay and size change T30, tilt and early/late the energy, reverse the direction. Each
+    changes the fingerprint."""
     source: Bank | BuiltInRooms = bank
     if kind == "built-in":
         source = BuiltInRooms()
@@ -131,7 +133,7 @@ def test_every_control_changes_every_kind_of_room(tmp_path: Path, bank: Bank, ki
 
 
 def spectral_centre(ir: NDArray[np.float32]) -> float:
-    """Octaves above 1 Hz."""
+    """The centre of the power spectrum in octaves above 1 Hz."""
     power = (np.abs(np.fft.rfft(ir)) ** 2).sum(axis=0)
     return float(
         (np.log2(np.fft.rfftfreq(ir.shape[1], 1 / RATE_HZ)[1:]) * power[1:]).sum() / power[1:].sum()
@@ -143,19 +145,21 @@ def centre_s(ir: NDArray[np.float32]) -> float:
     return float((np.arange(len(energy)) * energy).sum() / energy.sum() / RATE_HZ)
 
 
-def test_long_rooms_fade_out_where_the_engine_ends() -> None:
+def test_long_room_fades_out_at_the_engine_limit() -> None:
     ir = RoomMaker(BuiltInRooms(), RATE_HZ, RATE_HZ).ir(values(x=9, decay=4))
     assert ir.shape[1] == RATE_HZ
     assert np.abs(ir[:, -5:]).max() < 1e-4 * np.abs(ir).max()
 
 
-def test_colours_reach_a_decoder_that_has_them() -> None:
+def test_colours_are_passed_to_a_decoder() -> None:
     asked: list[Sequence[float]] = []
 
     class Decoder(BuiltInRooms):
         colours = 5
 
-        def energy_map(self, x: float, y: float, z: float, colour: Sequence[float] = ()) -> object:  # type: ignore[override]
+        def energy_map(
+            self, x: float, y: float, z: float, colour: Sequence[float] = ()
+        ) -> EnergyMap:
             asked.append(colour)
             return super().energy_map(x, y, z)
 
@@ -165,8 +169,9 @@ def test_colours_reach_a_decoder_that_has_them() -> None:
     assert maker.fingerprint(values()) != maker.fingerprint(values(colour3=0.1))
 
 
-def test_weights_of_places() -> None:
-    """At a place it alone; they add to 1, are of two at most, and nothing jumps on a walk through scattered places."""
+def test_weights_are_continuous_and_add_to_1() -> None:
+    """At a place its weight is 1. At most two are not zero. Between places they change without a
+    jump."""
     chance = np.random.default_rng(3)
     places = [tuple(p) for p in chance.uniform(-2, 2, (30, 3))]
     for i, place in enumerate(places):
@@ -187,7 +192,7 @@ def test_weights_of_places() -> None:
 
 
 def impulse_through(tmp_path: Path, *arguments: str, rate_hz: int = RATE_HZ) -> NDArray[np.float64]:
-    """What `nverb render` makes of an impulse: the wet room."""
+    """The wet output of `nverb render` for an impulse."""
     click, out = tmp_path / "click.wav", tmp_path / "out.wav"
     soundfile.write(click, np.eye(1, 256, dtype=np.float32).T, rate_hz, subtype="FLOAT")
     words = ["render", str(click), str(out), "--set", "mix=100", "--set", "gain=0", *arguments]
@@ -195,8 +200,8 @@ def impulse_through(tmp_path: Path, *arguments: str, rate_hz: int = RATE_HZ) -> 
     return np.asarray(soundfile.read(out)[0].T)
 
 
-def test_render_shapes_rooms_and_recordings(tmp_path: Path) -> None:
-    """Through the whole program: T30 twice as long within 10 %, from a room and from an --ir; reverse plays the recording backwards."""
+def test_render_applies_decay_and_reverse(tmp_path: Path) -> None:
+    """Decay 2 doubles T30 within 10 %, for a room and for --ir. Reverse plays --ir backwards."""
     for arguments in (["--set", "x=4"], ["--ir", str(tmp_path / "ir.wav")]):
         soundfile.write(tmp_path / "ir.wav", recording(0.6).T, RATE_HZ, subtype="FLOAT")
         plain = impulse_through(tmp_path, *arguments)
@@ -206,11 +211,11 @@ def test_render_shapes_rooms_and_recordings(tmp_path: Path) -> None:
         tmp_path, "--ir", str(tmp_path / "ir.wav"), "--raw-ir", "--set", "reverse=on"
     )
     ir = recording(0.6)
-    room = back[:, : back.shape[1] - 255]  # the impulse's file is 256 frames long
+    room = back[:, : back.shape[1] - 255]  # the file of the impulse has 256 frames
     np.testing.assert_allclose(room[:, 600:][:, ::-1], ir[:, : room.shape[1] - 600], atol=2e-3)
 
 
-def test_a_raw_ir_stays_sample_for_sample_at_the_defaults(tmp_path: Path) -> None:
+def test_raw_ir_is_unchanged_at_the_defaults(tmp_path: Path) -> None:
     ir = recording(0.3)
     soundfile.write(tmp_path / "ir.wav", ir.T, RATE_HZ, subtype="FLOAT")
     got = impulse_through(tmp_path, "--ir", str(tmp_path / "ir.wav"), "--raw-ir")
