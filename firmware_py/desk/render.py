@@ -72,17 +72,7 @@ def render(
     _, subtype = sound_format(output_path)
     if output_path.exists() and input_path.exists() and output_path.samefile(input_path):
         raise UserError(f"{output_path} is the input file; choose another name")
-    try:
-        source = soundfile.SoundFile(os.fsencode(input_path))
-    except soundfile.LibsndfileError as error:
-        raise UserError(f"{input_path}: {why_unreadable(input_path, error)}") from None
-    with source:
-        if source.channels > 2:
-            raise UserError(
-                f"{input_path}: {source.channels} channels; the pedal has one or two inputs"
-            )
-        if source.frames == 0:
-            raise UserError(f"{input_path}: the file has no samples")
+    with _opened(input_path) as source:
         rate_hz = rate_hz or source.samplerate
         notes = []
         if source.samplerate != rate_hz:
@@ -93,29 +83,8 @@ def render(
             ir = _shaped_recording(ir, values, rate_hz, raw_ir)
         else:
             ir = RoomMaker(find_source(bank_path), rate_hz, round(MAX_IR_S * rate_hz)).ir(values)
-        inputs = 2 if len(ir) == 4 else source.channels
-        graph = OfflineGraph(
-            rate_hz=rate_hz,
-            block_frames=block_frames,
-            max_taps=ir.shape[1],
-            inputs=inputs,
-            ir_channels=len(ir),
-        )
-        try:
-            graph.port.set_params(engine_params(values))
-            graph.port.load_ir(ir)
-            graph.start()
-            tail = ir.shape[1] - 1 + math.ceil(values["predelay"] * rate_hz / 1000)
-            meter = _Meter(source, rate_hz)
-
-            def write(sink: soundfile.SoundFile) -> None:
-                for out in _through(graph, _blocks(source, rate_hz, block_frames), tail, inputs):
-                    sink.write(out)
-                    meter.look(out)
-
-            write_sound(output_path, rate_hz, 2, write)
-        finally:
-            graph.close()
+        meter = _Meter(source, rate_hz)
+        _write(output_path, source, ir, values, meter, rate_hz=rate_hz, block_frames=block_frames)
     meter.close()
     if meter.peak > 1:
         clipped = "" if subtype in ("FLOAT", "DOUBLE") else ", clipped"
@@ -129,6 +98,56 @@ def render(
         f"{output_path}: {meter.frames} frames, 2 channels, {rate_hz} Hz, "
         f"room of {ir.shape[1] / rate_hz:.2f} s"
     )
+
+
+def _opened(path: Path) -> soundfile.SoundFile:
+    """Open an input file. Raises UserError if the pedal cannot process it."""
+    try:
+        source = soundfile.SoundFile(os.fsencode(path))
+    except soundfile.LibsndfileError as error:
+        raise UserError(f"{path}: {why_unreadable(path, error)}") from None
+    if 1 <= source.channels <= 2 and source.frames > 0:
+        return source
+    channels = source.channels
+    source.close()
+    if channels > 2:
+        raise UserError(f"{path}: {channels} channels; the pedal has one or two inputs")
+    raise UserError(f"{path}: the file has no samples")
+
+
+def _write(
+    path: Path,
+    source: soundfile.SoundFile,
+    ir: Floats,
+    values: dict[str, float],
+    meter: _Meter,
+    *,
+    rate_hz: int,
+    block_frames: int,
+) -> None:
+    """Process the source with this IR and write the output file."""
+    inputs = 2 if len(ir) == 4 else source.channels
+    graph = OfflineGraph(
+        rate_hz=rate_hz,
+        block_frames=block_frames,
+        max_taps=ir.shape[1],
+        inputs=inputs,
+        ir_channels=len(ir),
+    )
+    try:
+        graph.port.set_params(engine_params(values))
+        graph.port.load_ir(ir)
+        graph.start()
+        tail = ir.shape[1] - 1 + math.ceil(values["predelay"] * rate_hz / 1000)
+
+        def write(sink: soundfile.SoundFile) -> None:
+            for out in _through(graph, _blocks(source, rate_hz, block_frames), tail, inputs):
+                sink.write(out)
+                meter.look(out)
+
+        write_sound(path, rate_hz, 2, write)
+    finally:
+        graph.close()
 
 
 def _through(

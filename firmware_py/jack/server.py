@@ -150,44 +150,15 @@ class JackServer:
         self.name, self.command = name, command
         self._log = tempfile.TemporaryFile() if own_log else None
         self._turns, self._turned_s, self._looked_s = 0, time.monotonic(), 0.0
-        environment = os.environ | {"JACK_NO_AUDIO_RESERVATION": "1"}
-        environment.pop("NOTIFY_SOCKET", None)  # jackd would report itself as this service
-        failed: list[OSError] = []
-
-        def begin() -> None:
-            try:
-                self.process = subprocess.Popen(
-                    command,
-                    stdin=subprocess.DEVNULL,
-                    stdout=self._log or sys.stderr,
-                    stderr=self._log or sys.stderr,
-                    env=environment,
-                    start_new_session=True,
-                )
-                # jackd has its own session and would keep the sound card forever. Ctrl-C may
-                # arrive before the caller holds this object; Python waits for this thread at exit.
-                atexit.register(self.stop)
-            except OSError as error:
-                failed.append(error)
-
+        self._start_error: OSError | None = None
         # In a thread, because Ctrl-C interrupts the main thread: in Popen it would orphan jackd.
-        starter = threading.Thread(target=begin)
+        starter = threading.Thread(target=self._start)
         try:
             starter.start()
             starter.join()
-            if failed:
-                raise failed[0]
-            deadline = time.monotonic() + 10
-            while not is_running(name):
-                if self.process.poll() is not None or time.monotonic() > deadline:
-                    self.stop()
-                    raise UserError(
-                        f"jackd did not start ({' '.join(command)}): {self.last_words()}"
-                    )
-                time.sleep(0.05)
-            if (other := _listener(name)) not in (None, self.process.pid):
-                # Ours has exited or is about to.
-                raise UserError(f"another jackd of this name is already running (process {other})")
+            if self._start_error is not None:
+                raise self._start_error
+            self._wait_until_running()
             hold_code(self.process.pid, JACK_CODE)
         except BaseException:
             with contextlib.suppress(RuntimeError):  # not started yet
@@ -195,6 +166,38 @@ class JackServer:
             if hasattr(self, "process"):
                 self.close()
             raise
+
+    def _start(self) -> None:
+        environment = os.environ | {"JACK_NO_AUDIO_RESERVATION": "1"}
+        environment.pop("NOTIFY_SOCKET", None)  # jackd would report itself as this service
+        try:
+            self.process = subprocess.Popen(
+                self.command,
+                stdin=subprocess.DEVNULL,
+                stdout=self._log or sys.stderr,
+                stderr=self._log or sys.stderr,
+                env=environment,
+                start_new_session=True,
+            )
+            # jackd has its own session and would keep the sound card forever. Ctrl-C may arrive
+            # before the caller holds this object; Python waits for this thread at exit.
+            atexit.register(self.stop)
+        except OSError as error:
+            self._start_error = error
+
+    def _wait_until_running(self) -> None:
+        """Raises UserError after 10 s, or if another jackd has this name."""
+        deadline = time.monotonic() + 10
+        while not is_running(self.name):
+            if self.process.poll() is not None or time.monotonic() > deadline:
+                self.stop()
+                raise UserError(
+                    f"jackd did not start ({' '.join(self.command)}): {self.last_words()}"
+                )
+            time.sleep(0.05)
+        if (other := _listener(self.name)) not in (None, self.process.pid):
+            # Ours has exited or is about to.
+            raise UserError(f"another jackd of this name is already running (process {other})")
 
     def log(self) -> str:
         """jackd's messages so far; empty without a log."""
