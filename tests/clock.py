@@ -1,10 +1,10 @@
-"""A clock that tests turn."""
+"""A clock that tests set."""
 
 from __future__ import annotations
 
 
 class Clock:
-    """Seconds that pass only when told."""
+    """Seconds that advance only when a test changes `now`."""
 
     def __init__(self) -> None:
         self.now = 100.0

@@ -1,7 +1,8 @@
-"""What the live tests of a whole pedal share: waiting until what was set sounds, and takes of sounds that are played through it.
+"""Shared by the live tests of a complete pedal: wait for settings, and record played sounds.
 
-The pedal's jackd waits for its clients: a machine that is busy with other things makes a sound late, and does not change it. Where
-even that patience was not enough (firmware_py.jack.server.PATIENCE_MS), jackd tells, and the sound is played again.
+The pedal's jackd waits for its clients, so a busy machine delays a sound but does not change it. If
+a client exceeds even that timeout (firmware_py.jack.server.PATIENCE_MS), jackd logs it and the
+sound is played again.
 """
 
 from __future__ import annotations
@@ -23,13 +24,11 @@ from firmware_py.link import client as socket
 RATE_HZ = 48000
 TAKES = 10
 SMOOTH_S = 0.3
-"""Longer than any parameter takes to its new value."""
-SILENT_S = 4.0
-"""The rooms of the tests have rung out after this time."""
+"""Longer than the ramp of any parameter."""
 
 
 def ask(request: dict[str, Any]) -> dict[str, Any]:
-    """What the running pedal answers."""
+    """The answer of the running pedal."""
     return socket.ask(request, timeout_s=HANG_S)
 
 
@@ -38,7 +37,7 @@ def status() -> dict[str, Any]:
 
 
 def settle(pedal: Supervisor, seconds: float = SMOOTH_S) -> None:
-    """Waits until all that was set sounds: for so many seconds of sound no room has begun, and none was fading."""
+    """Wait until no room has started or faded for `seconds` of sound."""
     serial, since = -1, 0
 
     def quiet() -> bool:
@@ -54,7 +53,7 @@ def settle(pedal: Supervisor, seconds: float = SMOOTH_S) -> None:
 
 
 def set_controls(pedal: Supervisor, **values: float) -> None:
-    """Sets and waits until all of it sounds."""
+    """Set controls and wait until they have taken effect."""
     ask({"do": "set", "values": values})
     settle(pedal)
 
@@ -65,14 +64,17 @@ def sine(seconds: float) -> NDArray[np.float32]:
 
 
 def roughness(heard: NDArray[np.float32]) -> NDArray[np.float64]:
-    """Of a steady 1 kHz sine: what is not as its neighbours predict."""
+    """Deviation of each sample of a 1 kHz sine from the prediction by its neighbours."""
     x = heard[:, 0].astype(float)
     return np.abs(x[2:] - 2 * np.cos(2 * np.pi * 1000 / RATE_HZ) * x[1:-1] + x[:-2])
 
 
 class Take:
-    """One playing of a sound through the pedal. `steady`: with one room and the same parameters from beginning to end; a knob that stands
-    where its control is may fine-tune it at any time."""
+    """Checks that the pedal is the same before and after a sound is played through it.
+
+    `steady`: room and parameters must be the same, too; a knob at the position of its control may
+    fine-tune it at any time.
+    """
 
     def __init__(self, pedal: Supervisor, steady: bool) -> None:
         self._pedal, self._jackd, self._ear, self._steady = pedal, pedal.jack, Ear(), steady
@@ -80,7 +82,7 @@ class Take:
         self._before = self._state()
 
     def _state(self) -> tuple[object, ...]:
-        """The audio process that plays, the blocks that jackd has played without it; what it plays."""
+        """PID of the audio process, blocks that jackd played without it, and what it plays."""
         self._ear.heartbeat()
         port = self._ear.port
         assert port is not None and self._jackd is not None
@@ -113,10 +115,11 @@ def take(
     every_s: float = 0.1,
     tend: bool = True,
 ) -> NDArray[np.float32]:
-    """Plays `sound` (frames, 2) through the pedal; what came back, aligned (the loop through two JACK clients takes a block).
+    """Play `sound` (frames, 2) through the pedal and return its output, aligned.
 
-    `during`: what is done meanwhile, from the first second of sound on, with `every_s` of it between; the take ends half a second after
-    the last. `prepare`: what comes before each take.
+    The loop through two JACK clients takes one block. `prepare`: called before each take. `during`:
+    called during the take, after 1 s and then every `every_s` of sound; the take ends 0.5 s after
+    the last call. `tend`: tend the pedal during the take.
     """
     for _ in range(TAKES):
         if prepare is not None:
@@ -131,7 +134,7 @@ def take(
                 act()
                 at = player.position + int(every_s * RATE_HZ)
             end = player.position + RATE_HZ // 2 if during else len(sound)
-            assert end <= len(sound), "the sound was over before all was done"
+            assert end <= len(sound), "the sound ended before the last call of `during`"
             _play_to(end, player, this, pedal.tend if tend else None)
         finally:
             player.close()
@@ -139,22 +142,20 @@ def take(
             return player.recording[player.block_frames : end]
         print("a take was disturbed:", this)
         if tend:
-            settle(pedal, SILENT_S)  # what rings of it is no part of the next
-    raise AssertionError(
-        f"in none of {TAKES} takes JACK played each block with the same pedal, as it had been set"
-    )
+            settle(pedal)
+    raise AssertionError(f"in {TAKES} takes JACK never played all blocks with an unchanged pedal")
 
 
 def _play_to(frame: int, player: Player, this: Take, tend: Callable[[], object] | None) -> None:
     wait_until(
         lambda: player.position >= frame or not this.goes_on,
         tend=tend,
-        told=lambda: "JACK took no more blocks",
+        told=lambda: "JACK plays no more blocks",
     )
 
 
 def send_midi(*messages: str) -> None:
-    """Plays them into the pedal, one a block, as a keyboard on the same JACK server; each in hexadecimal digits."""
+    """Send MIDI messages (hexadecimal digits) to the pedal, one per block, from a JACK client."""
     left = [bytes.fromhex(message) for message in messages]
     client = jack.Client(
         f"keys-{os.getpid()}", servername=os.environ["JACK_DEFAULT_SERVER"], no_start_server=True
@@ -163,7 +164,7 @@ def send_midi(*messages: str) -> None:
 
     def play(_frames: int) -> None:
         out.clear_buffer()
-        if left and out.is_connected_to("nverb-midi:in"):  # in force, not only asked for
+        if left and out.is_connected_to("nverb-midi:in"):  # active, not only requested
             out.write_midi_event(0, left.pop(0))
 
     play_blocks(client, play)

@@ -1,4 +1,4 @@
-"""Waiting for what a test needs, never for a time: how long it takes says how busy the machine is, and no more."""
+"""Wait for a condition, never for a time: durations depend on the load of the machine."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from collections.abc import Callable
 from typing import TypeVar
 
 HANG_S = 180
-"""Ends a test that hangs: far longer than anything takes that does not, on a machine however busy. Of all waits and subprocesses."""
+"""Timeout of all waits and subprocesses: ends a hanging test, even on a very busy machine."""
 
 Answer = TypeVar("Answer")
 
@@ -18,10 +18,13 @@ def wait_until(
     tend: Callable[[], object] | None = None,
     told: Callable[[], object] | None = None,
 ) -> Answer:
-    """What `condition` returns once that is true. `tend`: called between two looks; `told`: what to say when it never comes true."""
+    """Poll `condition` and return its first true value.
+
+    `tend`: called between two polls. `told`: returns the text of the failure after HANG_S.
+    """
     deadline = time.monotonic() + HANG_S
     while not (answer := condition()):
-        assert time.monotonic() < deadline, f"waited in vain: {told() if told else condition}"
+        assert time.monotonic() < deadline, f"timed out: {told() if told else condition}"
         if tend is not None:
             tend()
         time.sleep(0.01)

@@ -1,5 +1,7 @@
-"""Each process of a real pedal killed and hung; crash loops; a sound card that comes and goes. No timing is asserted: only that sound,
-room and knobs come back (`nverb bench recovery` measures when)."""
+"""Recovery of a real pedal: killed and hanging processes, crash loops, a removed sound card.
+
+The tests assert that sound, room and knobs return; `nverb bench recovery` measures the time.
+"""
 
 from __future__ import annotations
 
@@ -42,9 +44,7 @@ def pedal() -> Iterator[Supervisor]:
 
 
 @pytest.mark.parametrize("name", FAULTS)
-def test_after_each_fault_the_same_room_plays_with_the_same_knobs(
-    pedal: Supervisor, name: str
-) -> None:
+def test_pedal_restores_room_and_knobs_after_each_fault(pedal: Supervisor, name: str) -> None:
     ask({"do": "set", "values": ROOM})
     wait_for_room(pedal, HANG_S)
     wait_until(lambda: load_session(0).values == ask({"do": "get"})["values"], tend=pedal.tend)
@@ -54,12 +54,14 @@ def test_after_each_fault_the_same_room_plays_with_the_same_knobs(
 
 
 def kill_young(pedal: Supervisor, name: str) -> int:
-    """Kills the process each time that it has just come up, until the pedal starts safe; how often. One that was old by then, since we
-    came late or it was there before, begins the loop anew."""
+    """Kill the process as soon as it is ready, until the pedal starts safe. Returns the kills.
+
+    The kill of a process that has run for a while starts a new series.
+    """
     child = next(child for child in pedal.children if child.name == name)
     kills = 0
 
-    def dies_again() -> bool:
+    def kill_and_check() -> bool:
         nonlocal kills
         if child.process is not None and child.process.poll() is None and child.ready:
             child.process.kill()
@@ -67,16 +69,19 @@ def kill_young(pedal: Supervisor, name: str) -> int:
             kills += 1
         return bool(crashguard.safe_start_reason())
 
-    wait_until(dies_again, tend=pedal.tend)
+    wait_until(kill_and_check, tend=pedal.tend)
     return kills
 
 
 @pytest.mark.parametrize("frames", [1024, 64, 128])
-def test_at_another_block_size_of_jack_the_old_process_plays_no_block(
+def test_audio_process_plays_no_block_after_jack_block_size_change(
     pedal: Supervisor, frames: int
 ) -> None:
-    """pyo writes past its buffers in each block that is larger than the first was. The blocks are counted while jackd waits for the last of
-    its clients to be ready, when no block can be under way, and again when another process plays."""
+    """pyo writes past its buffers in a block that is larger than the first one.
+
+    Count the blocks while jackd waits for its last client, when no block can be in progress, and
+    again when another process plays.
+    """
     wait_for_room(pedal, HANG_S)
     counted: list[int] = []
     before = Ear()
@@ -86,14 +91,13 @@ def test_at_another_block_size_of_jack_the_old_process_plays_no_block(
     name, server = f"size-{os.getpid()}", os.environ["JACK_DEFAULT_SERVER"]
     client = jack_client.Client(name, servername=server, no_start_server=True)
 
-    def told(size: int) -> None:  # also when activated
+    def on_block_size(size: int) -> None:  # also called on activation
         if size != port.block_frames:
             counted.append(port.meters().blocks)
 
-    client.set_blocksize_callback(told)
-    with contextlib.suppress(
-        jack_client.JackError
-    ):  # jackd takes it in, and says that it failed where that took it long
+    client.set_blocksize_callback(on_block_size)
+    # If activation takes long, jackd reports an error although it succeeds.
+    with contextlib.suppress(jack_client.JackError):
         client.activate()
     client.blocksize = frames
     client.deactivate()
@@ -104,10 +108,10 @@ def test_at_another_block_size_of_jack_the_old_process_plays_no_block(
     assert not crashguard.safe_start_reason()
 
 
-def test_without_jacks_tools_no_server_is_left_to_itself(
+def test_jack_server_does_not_start_jackd_without_jack_lsp(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """From Debian 13 on jack_lsp is in a package of its own: a jackd was started then that nobody watched."""
+    """From Debian 13 on, jack_lsp is in a separate package; without it jackd would be orphaned."""
     name = f"nverb-tools-{os.getpid()}"
     jackd = shutil.which("jackd")
     assert jackd is not None
@@ -121,8 +125,8 @@ def test_without_jacks_tools_no_server_is_left_to_itself(
     assert not jack.is_running(name)
 
 
-def test_a_jackd_whose_name_another_has_is_none_of_ours() -> None:
-    """It leaves by itself, a moment after the other has answered in its place."""
+def test_jack_server_rejects_name_of_running_server() -> None:
+    """The second jackd exits by itself, shortly after the first one has answered in its place."""
     name = f"nverb-twice-{os.getpid()}"
     first = jack.dummy(name)
     try:
@@ -134,7 +138,7 @@ def test_a_jackd_whose_name_another_has_is_none_of_ours() -> None:
 
 
 @pytest.mark.parametrize("name", ["audio", "control"])
-def test_a_crash_loop_ends_in_a_safe_start(name: str) -> None:
+def test_crash_loop_ends_in_safe_start(name: str) -> None:
     with private_pedal(block_frames=128, synchronous=False) as pedal:
         wait_for_room(pedal, HANG_S)
         ask({"do": "set", "values": ROOM})
@@ -143,14 +147,13 @@ def test_a_crash_loop_ends_in_a_safe_start(name: str) -> None:
         wait_until(lambda: status()["room"]["bank"] == "built-in", tend=pedal.tend)
         now = status()
         assert f"{name} process died" in now["safe_start"]
-        assert now["controls"]["x"] == pytest.approx(
-            defaults()["x"], abs=0.1
-        )  # knobs may fine-tune
-        ask({"do": "bank", "path": ""})  # choosing rooms ends it
+        # The knobs may fine-tune.
+        assert now["controls"]["x"] == pytest.approx(defaults()["x"], abs=0.1)
+        ask({"do": "bank", "path": ""})  # choosing a bank ends the safe start
         assert not status()["safe_start"]
 
 
-def test_who_waits_for_a_core_does_not_stand_still() -> None:
+def test_turns_of_reports_runnable_thread() -> None:
     process = subprocess.Popen([sys.executable, "-c", "while True: pass"])
     try:
         wait_until(lambda: jack.turns_of(process.pid)[1])
@@ -167,39 +170,39 @@ def own_runtime(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path
 
 
-def test_the_guard_counts_deaths_in_a_row(own_runtime: Path) -> None:
+def test_crash_guard_counts_consecutive_deaths(own_runtime: Path) -> None:
     for deaths in range(CRASH_LOOP):
         guard = CrashGuard("audio")
         assert guard.deaths == deaths and not guard.crash_loop
     assert CrashGuard("audio").crash_loop
-    assert not CrashGuard("control").crash_loop  # each process has a count of its own
+    assert not CrashGuard("control").crash_loop  # each process has its own count
     guard = CrashGuard("audio")
     guard.stable()
     assert CrashGuard("audio").deaths == 0
 
 
-def test_power_offs_are_no_crash_loop(own_runtime: Path) -> None:
-    for _ in range(10):  # switched off while it starts: the runtime folder is in memory, and gone
+def test_crash_guard_ignores_power_offs(own_runtime: Path) -> None:
+    for _ in range(10):  # a power-off during start empties the runtime folder
         assert CrashGuard("audio").deaths == 0
         (own_runtime / "audio.deaths").unlink()
 
 
-def test_leaving_for_the_fault_of_jack_does_not_count(own_runtime: Path) -> None:
+def test_crash_guard_ignores_deaths_caused_by_jack(own_runtime: Path) -> None:
     for _ in range(10):
         CrashGuard("audio").blameless()
     assert CrashGuard("audio").deaths == 0
-    for server in "abcdefgh":  # died with its server, each time
+    for server in "abcdefgh":  # each time with another server
         assert CrashGuard("audio", server).deaths <= 1
 
 
 @pytest.mark.parametrize("garbage", [b"", b"\xff\x00", b"9" * 1000, b"-5 -", b"many -"])
-def test_a_damaged_count_counts_as_none(own_runtime: Path, garbage: bytes) -> None:
+def test_crash_guard_ignores_damaged_count(own_runtime: Path, garbage: bytes) -> None:
     (own_runtime / "audio.deaths").write_bytes(garbage)
     assert not CrashGuard("audio").crash_loop
 
 
-def test_the_keeper_waits_for_a_card_and_takes_it_back(capfd: pytest.CaptureFixture[str]) -> None:
-    """A card that is pulled and put back, as seen by the keeper: `start` has none, then one, whose jackd then stands still."""
+def test_keeper_waits_for_sound_card_and_restarts_on_it(capfd: pytest.CaptureFixture[str]) -> None:
+    """A card is removed and reconnected: `start` finds none, then one, then jackd stalls."""
     name = f"nverb-keeper-{os.getpid()}"
     card_is_there = False
 
@@ -215,9 +218,8 @@ def test_the_keeper_waits_for_a_card_and_takes_it_back(capfd: pytest.CaptureFixt
         first = keeper.server
         assert first is not None and not keeper.trouble
         card_is_there = False
-        os.kill(
-            first.process.pid, signal.SIGSTOP
-        )  # as when ALSA's card is gone: alive, and no period comes any more
+        # As if ALSA's card was removed: the process is alive, but no periods arrive.
+        os.kill(first.process.pid, signal.SIGSTOP)
         wait_until(lambda: "waiting" in keeper.trouble, tend=keeper.tend)
         assert first.process.poll() is not None
         card_is_there = True
@@ -225,12 +227,11 @@ def test_the_keeper_waits_for_a_card_and_takes_it_back(capfd: pytest.CaptureFixt
         assert keeper.server is not first and jack.is_running(name)
     finally:
         keeper.close()
-    assert (
-        capfd.readouterr().err.count("waiting for a sound card") == 2
-    )  # told once each time, not three times a second
+    # Logged once for each removal, not on each retry.
+    assert capfd.readouterr().err.count("waiting for a sound card") == 2
 
 
-def test_a_jackd_that_cannot_start_is_told_and_tried_again() -> None:
+def test_keeper_reports_and_retries_failed_start() -> None:
     tries = 0
 
     def start() -> jack.JackServer | None:
@@ -257,10 +258,10 @@ PCM = """00-00: MAI PCM i2s-hifi-0 : MAI PCM i2s-hifi-0 : playback 1
 """
 
 
-def test_the_card_that_plays_and_records_is_taken(
+def test_driver_selects_card_that_plays_and_records(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """/proc/asound of a Raspberry Pi with a USB interface: HDMI comes first there, and cannot record."""
+    """/proc/asound of a Raspberry Pi with a USB interface: HDMI is first and cannot record."""
     (tmp_path / "cards").write_text(CARDS)
     (tmp_path / "pcm").write_text(PCM)
     monkeypatch.setattr(jack, "ASOUND", tmp_path)
@@ -284,5 +285,5 @@ def test_the_card_that_plays_and_records_is_taken(
         "1",
     ]
     (tmp_path / "pcm").write_text(PCM.rsplit("02-00", 1)[0])
-    assert driver(Settings()) is None  # pulled: it is waited for, HDMI is no substitute
+    assert driver(Settings()) is None  # removed: wait for it, do not use HDMI
     assert driver(Settings(card="dummy")) == ["dummy"]

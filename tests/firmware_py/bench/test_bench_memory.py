@@ -1,4 +1,4 @@
-"""`nverb bench memory`: its sums against the kernel's own, its kinds against mappings of a known size."""
+"""`nverb bench memory`: sums against the kernel's, kinds against mappings of a known size."""
 
 from __future__ import annotations
 
@@ -15,18 +15,17 @@ from firmware_py.bench.memory import footprint_mib, table
 MIB = 1 << 20
 
 
-def test_the_kinds_add_up_to_what_the_kernel_says() -> None:
+def test_footprint_sum_equals_smaps_rollup() -> None:
     found = sum(footprint_mib(os.getpid()).values())
     rollup = re.search(
         r"^Pss:\s+(\d+) kB", Path("/proc/self/smaps_rollup").read_text(), re.MULTILINE
     )
     assert rollup is not None
-    assert found == pytest.approx(
-        int(rollup[1]) / 1024, rel=0.05
-    )  # memory comes and goes between the two looks
+    # Memory changes between the two readings.
+    assert found == pytest.approx(int(rollup[1]) / 1024, rel=0.05)
 
 
-def test_what_is_shared_is_told_apart(tmp_path: Path) -> None:
+def test_footprint_counts_mailbox_separately(tmp_path: Path) -> None:
     before = footprint_mib(os.getpid())
     with open(tmp_path / "mailbox", "w+b") as file:
         file.truncate(8 * MIB)
@@ -36,12 +35,12 @@ def test_what_is_shared_is_told_apart(tmp_path: Path) -> None:
     assert found["mailbox"] - before["mailbox"] == pytest.approx(8, abs=0.1)
 
 
-def test_a_process_that_is_gone_is_told_in_one_line() -> None:
+def test_footprint_rejects_missing_process() -> None:
     with pytest.raises(UserError, match="process 2147483647: No such file"):
         footprint_mib(2**31 - 1)
 
 
-def test_the_table_shows_each_process_and_the_sum() -> None:
+def test_table_shows_each_process_and_the_sum() -> None:
     kinds = {"own": 1.0, "code": 2.0, "jack": 0.0, "mailbox": 0.0}
     lines = table({"bar_mib": 200, "processes": {"audio": kinds}, "total_mib": 3.0}).splitlines()
     assert lines[1].split() == ["audio", "1.0", "2.0", "0.0", "0.0", "3.0"]

@@ -1,4 +1,4 @@
-"""nverb doctor: complaints with their remedies, and our share of power-on to sound."""
+"""`nverb doctor`: results with their remedies, and our share of the start time."""
 
 from __future__ import annotations
 
@@ -44,13 +44,13 @@ def nverb(*words: str) -> subprocess.CompletedProcess[str]:
     )
 
 
-def test_a_data_partition_that_is_not_mounted_is_told(tmp_path: Path) -> None:
+def test_is_unmounted_detects_missing_data_partition(tmp_path: Path) -> None:
     fstab = tmp_path / "fstab"
     fstab.write_text(
         f"# kept\nLABEL=nverb-data {tmp_path} ext4 nofail 0 2\nproc /proc proc defaults 0 0\n"
     )
     assert doctor.is_unmounted(tmp_path, fstab)
-    assert not doctor.is_unmounted(Path("/proc"), fstab)  # is one, and is mounted
+    assert not doctor.is_unmounted(Path("/proc"), fstab)  # in fstab and mounted
     assert not doctor.is_unmounted(tmp_path / "elsewhere", fstab)
     assert not doctor.is_unmounted(tmp_path, tmp_path / "missing")
 
@@ -59,7 +59,7 @@ def test_a_data_partition_that_is_not_mounted_is_told(tmp_path: Path) -> None:
     ("available", "swap_free", "state"),
     [(200, 0, "ok"), (10, 90, "ok"), (10, 10, "bad"), (10, 0, "bad")],
 )
-def test_too_little_memory_is_told_before_the_kernel_kills_for_it(
+def test_memory_check_reports_low_memory(
     tmp_path: Path, available: int, swap_free: int, state: str
 ) -> None:
     kib = {
@@ -77,13 +77,13 @@ def test_too_little_memory_is_told_before_the_kernel_kills_for_it(
     assert bool(found.remedy) == (state == "bad")
 
 
-def test_a_machine_that_tells_nothing_of_its_memory_is_no_fault(tmp_path: Path) -> None:
+def test_memory_check_accepts_missing_meminfo(tmp_path: Path) -> None:
     assert doctor.memory_check(tmp_path / "missing").state == "none"
     (tmp_path / "meminfo").write_text("MemTotal: 5 kB\n")
     assert doctor.memory_check(tmp_path / "meminfo").state == "none"
 
 
-def test_our_share_is_from_the_first_process_to_the_last_step(folders: Path) -> None:
+def test_boot_report_share_runs_from_first_process_to_last_step(folders: Path) -> None:
     for name, times in (
         ("jack", "10.00 10.50"),
         ("audio", "10.10 11.00"),
@@ -101,7 +101,7 @@ def test_our_share_is_from_the_first_process_to_the_last_step(folders: Path) -> 
     assert done.returncode == 0 and json.loads(done.stdout)[-1]["name"] == "our share"
 
 
-def test_without_a_start_it_says_so(folders: Path) -> None:
+def test_boot_report_without_start_is_bad(folders: Path) -> None:
     (folders / "RUNTIME" / "boot-audio").write_text("garbage")
     done = nverb("doctor", "--boot")
     assert (
@@ -111,7 +111,7 @@ def test_without_a_start_it_says_so(folders: Path) -> None:
     )
 
 
-def test_only_the_first_start_is_noted(folders: Path) -> None:
+def test_boot_note_keeps_first_start(folders: Path) -> None:
     boot.note("audio")
     first = (folders / "RUNTIME" / "boot-audio").read_text()
     boot.note("audio")
@@ -120,7 +120,7 @@ def test_only_the_first_start_is_noted(folders: Path) -> None:
     assert 0 < began <= done
 
 
-def test_what_is_wrong_has_a_remedy(folders: Path) -> None:
+def test_doctor_gives_remedy_for_each_fault(folders: Path) -> None:
     (folders / "DATA" / "settings.toml").write_text("version = 9\n")
     crashguard.declare_safe_start("the audio process died 3 times in a row")
     done = nverb("doctor", "--json")
@@ -135,7 +135,7 @@ def test_what_is_wrong_has_a_remedy(folders: Path) -> None:
     )
 
 
-def test_the_state_folder_without_space_or_right_is_told(
+def test_state_check_reports_read_only_folder(
     folders: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(os, "access", lambda *_: False)
@@ -146,7 +146,7 @@ def test_the_state_folder_without_space_or_right_is_told(
     ("module", "check", "setting"),
     [("rtmidi", doctor.midi_check, ""), ("pythonosc", doctor.osc_check, 'osc = "9000"')],
 )
-def test_a_missing_package_has_a_row_with_a_command_that_works_here(
+def test_missing_package_gives_existing_install_command(
     folders: Path,
     monkeypatch: pytest.MonkeyPatch,
     module: str,
@@ -164,7 +164,7 @@ def test_a_missing_package_has_a_row_with_a_command_that_works_here(
     assert shutil.which(words[0]) and words[1] == "install", row.remedy
 
 
-def test_osc_that_cannot_start_is_seen_in_status_and_doctor(folders: Path) -> None:
+def test_osc_check_reports_failed_start(folders: Path) -> None:
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as taken:
         taken.bind(("127.0.0.1", 0))
         pedal = Pedal(defaults(), find_source(), "")

@@ -1,4 +1,4 @@
-"""`nverb encode`: a decoder's own rooms are found again, a recording is placed, kept and heard; by the command line."""
+"""`nverb encode` via the command line: finds rooms of the decoder; preset, output file, JACK."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ except (ModelError, OSError) as error:
 
 @pytest.fixture(scope="module")
 def room(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The decoder's own room at x 6, y 3, z 5, as a stereo recording at another rate, with 10 ms of silence before it."""
+    """The decoder's room at x 6, y 3, z 5 as a 44.1 kHz stereo recording after 10 ms of silence."""
     path = tmp_path_factory.mktemp("irs") / "room.wav"
     soundfile.write(path, np.pad(ir_at(6, 3, 5), ((0, 0), (441, 0))).T, 44100, subtype="FLOAT")
     return path
@@ -38,8 +38,11 @@ def ir_at(*knobs: float) -> NDArray[np.float32]:
     return Synthesiser(44100, decoded.grid)(decoded)
 
 
-def test_a_decoders_own_room_is_found_again(room: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """T30 within 5 % from 250 Hz to 4 kHz, decay curves within 1.5 dB: one channel's noise tells no more. x, that is decay, within 0.3."""
+def test_encode_finds_room_of_decoder(room: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """T30 within 5 % from 250 Hz to 4 kHz, decay curves within 1.5 dB, x (decay) within 0.3.
+
+    The noise of one channel limits the accuracy.
+    """
     assert main(["encode", str(room), "--json"]) == 0
     found = json.loads(capsys.readouterr().out)
     assert found["values"]["x"] == pytest.approx(6, abs=0.3)
@@ -49,8 +52,10 @@ def test_a_decoders_own_room_is_found_again(room: Path, capsys: pytest.CaptureFi
     assert set(found["values"]) == {"x", "y", "z", *(f"colour{n}" for n in range(1, 6))}
 
 
-def test_preset_and_sound(room: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """The position becomes a preset; the output holds the recorded room, a pause of 0.5 s, the room that was found."""
+def test_encode_saves_preset_and_sound(
+    room: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The output has the recorded room, a pause of 0.5 s, and the found room."""
     click, out = tmp_path / "click.wav", tmp_path / "both.wav"
     soundfile.write(click, np.eye(1, 4800, dtype=np.float32).T, RATE_HZ)
     assert (
@@ -98,7 +103,7 @@ def test_preset_and_sound(room: Path, tmp_path: Path, capsys: pytest.CaptureFixt
         (["ROOM", "--play", "ROOM", "-o", "/nowhere/x.wav"], "no such folder"),
     ],
 )
-def test_errors_are_one_line(
+def test_encode_reports_error_in_one_line(
     room: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], arguments: list[str], told: str
 ) -> None:
     text = tmp_path / "text.wav"
@@ -111,10 +116,10 @@ def test_errors_are_one_line(
 
 
 @pytest.mark.live
-def test_play_without_a_file_goes_through_jack(
+def test_encode_plays_through_jack_without_output_file(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Through a real server: one at the sound's rate, and one at another, to which it is resampled."""
+    """With a real server at the sound's rate, and one at another rate."""
     room = tmp_path / "small.wav"
     soundfile.write(room, ir_at(0, 3, 5)[:, :22050].T, 44100, subtype="FLOAT")
     click = tmp_path / "click.wav"
@@ -130,7 +135,7 @@ def test_play_without_a_file_goes_through_jack(
             server.close()
 
 
-def test_play_without_jack_is_told_in_one_line(
+def test_encode_play_without_jack_suggests_output_file(
     room: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     click = tmp_path / "click.wav"

@@ -1,4 +1,4 @@
-"""The panel: what it draws from a status, what keys do, and a real run in a terminal beside a real control process."""
+"""`nverb panel`: screen of a status, keys, and a run in a terminal with a control process."""
 
 from __future__ import annotations
 
@@ -30,9 +30,11 @@ STATUS: dict[str, Any] = {
     "room": {"bank": "starter", "path": "", "made_in_ms": 3.0, "fault": ""},
     "control": {"pid": 1, "up_s": 1.0},
     "audio": {
-        "pid": 2, "alive": True, "rate_hz": 48000, "block_frames": 128, "inputs": 2, "blocks": 100, "late_blocks": 3,
+        "pid": 2, "alive": True, "rate_hz": 48000, "block_frames": 128, "inputs": 2,
+        "blocks": 100, "late_blocks": 3,
         "load": 0.031, "worst_load": 0.2, "input_db": [-12.0, -120.0], "output_db": [0.0, -30.0],
-        "limited_samples": 0, "nonfinite_samples": 0, "playing_serial": 1, "playing_since_ns": 0, "fading": False,
+        "limited_samples": 0, "nonfinite_samples": 0, "playing_serial": 1,
+        "playing_since_ns": 0, "fading": False,
     },
 }  # fmt: skip
 
@@ -41,9 +43,9 @@ def drawn(chosen: str = "x", columns: int = 120, rows: int = 40, **values: float
     return panel.draw(STATUS | {"controls": defaults() | values}, chosen, columns, rows)
 
 
-def test_it_tells_what_matters() -> None:
+def test_draw_shows_state_and_all_controls() -> None:
     text = "\n".join(drawn())
-    for told in (
+    for expected in (
         "playing 128/48000",
         "load 3.1 %",
         "late 3",
@@ -52,21 +54,21 @@ def test_it_tells_what_matters() -> None:
         "starter",
         "CLIP",
     ):
-        assert told in text
+        assert expected in text
     for control in CONTROLS:
         assert control.title[:14] in text
 
 
 @pytest.mark.parametrize(("columns", "rows"), [(panel.COLUMNS, panel.ROWS), (80, 24), (200, 60)])
 @pytest.mark.parametrize("chosen", ["gain", "x", CONTROLS[-1].name])
-def test_it_fits_and_shows_the_chosen_control(columns: int, rows: int, chosen: str) -> None:
+def test_draw_fits_terminal_and_shows_chosen_control(columns: int, rows: int, chosen: str) -> None:
     lines = drawn(chosen, columns, rows)
     assert len(lines) <= rows and max(map(len, lines)) < columns
     assert [line for line in lines if line.startswith("> " + find(chosen).title)]
 
 
 @pytest.mark.parametrize(("x", "y"), [(0, 0), (9, 0), (0, 9), (9, 9), (4.5, 4.5)])
-def test_the_place_in_the_cube(x: float, y: float) -> None:
+def test_draw_shows_position_in_cube(x: float, y: float) -> None:
     square = [line[line.index("│") :] for line in drawn(x=x, y=y) if "│" in line]
     height, width = len(square), square[0].rindex("│") - 1
     [(row, column)] = [(r, line.index("●") - 1) for r, line in enumerate(square) if "●" in line]
@@ -74,7 +76,7 @@ def test_the_place_in_the_cube(x: float, y: float) -> None:
     assert abs(row - (1 - y / 9) * (height - 1)) <= 1
 
 
-def test_a_pedal_without_audio_is_told() -> None:
+def test_draw_reports_missing_audio_process() -> None:
     assert "NO AUDIO" in panel.draw(STATUS | {"audio": None}, "x")[0]
 
 
@@ -92,11 +94,13 @@ def test_a_pedal_without_audio_is_told() -> None:
         ("?", "x", "x", {}),
     ],
 )
-def test_keys(key: str, chosen: str, then: str, values: dict[str, float]) -> None:
+def test_press_changes_selection_or_value(
+    key: str, chosen: str, then: str, values: dict[str, float]
+) -> None:
     assert panel.press(key, chosen, defaults()) == (then, values)
 
 
-def test_keys_stop_at_the_ends() -> None:
+def test_press_clamps_to_range() -> None:
     assert panel.press("KEY_RIGHT", "x", defaults() | {"x": 9.0}) == ("x", {"x": 9.0})
 
 
@@ -120,8 +124,8 @@ def control_process() -> Iterator[None]:
         process.wait(HANG_S)
 
 
-def test_in_a_terminal(control_process: None) -> None:
-    """Turns x three steps up and steps on bypass, by the keys that a terminal sends; leaves it as it found it."""
+def test_panel_handles_keys_in_terminal(control_process: None) -> None:
+    """Turn x up by three steps and switch bypass on, with the bytes that a terminal sends; quit."""
     leader, follower = pty.openpty()
     fcntl.ioctl(follower, termios.TIOCSWINSZ, struct.pack("HHHH", 30, 100, 0, 0))
     shown = b""
@@ -155,14 +159,13 @@ def test_in_a_terminal(control_process: None) -> None:
         process.wait()
         os.close(leader)
         os.close(follower)
-    assert x == pytest.approx(
-        4.5 + 3 * 0.18, abs=0.05
-    )  # the simulated pot, just switched on, may still settle
+    # The simulated pot may still settle.
+    assert x == pytest.approx(4.5 + 3 * 0.18, abs=0.05)
     text = re.sub(rb"\x1b\[[0-9;?]*[a-zA-Z]", b"", shown).decode()
     assert "NO AUDIO" in text and "Pre-delay" in text
 
 
-def test_without_a_terminal_it_says_what_to_use(control_process: None) -> None:
+def test_panel_without_terminal_suggests_status(control_process: None) -> None:
     done = subprocess.run(
         nverb("panel"), stdin=subprocess.DEVNULL, capture_output=True, text=True, check=False
     )

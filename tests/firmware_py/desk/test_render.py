@@ -1,4 +1,4 @@
-"""`nverb render`, by its command line: exactness against scipy, and what it says to bad input."""
+"""`nverb render` via the command line: output against scipy, and errors of bad input."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def guitar(tmp_path: Path) -> Path:
 
 
 def reference(sound: np.ndarray, ir: np.ndarray) -> np.ndarray:
-    """Convolution of (n, channels) with (taps, channels), as the channel rules of the pedal say."""
+    """Convolution of (n, channels) with (taps, channels) by the channel rules of the pedal."""
     sound, ir = sound.astype(float), ir.astype(float)
     if ir.shape[1] == 4:
         left, right = sound[:, 0], sound[:, -1]
@@ -49,10 +49,8 @@ def reference(sound: np.ndarray, ir: np.ndarray) -> np.ndarray:
 @pytest.mark.parametrize("block", [16, 128, 1024])
 @pytest.mark.parametrize("inputs", [1, 2])
 @pytest.mark.parametrize("channels", [1, 2, 4])
-def test_equals_scipy_sample_for_sample(
-    tmp_path: Path, block: int, inputs: int, channels: int
-) -> None:
-    """-110 dB of the peak, no offset in time, input + tail long."""
+def test_render_equals_scipy(tmp_path: Path, block: int, inputs: int, channels: int) -> None:
+    """Error below -110 dB of the peak, no time offset, length of input and tail."""
     sound, ir = noise(20011, inputs, 1), noise(7001, channels, 2)
     out = tmp_path / "out.wav"
     arguments = [
@@ -70,7 +68,7 @@ def test_equals_scipy_sample_for_sample(
     assert 20 * np.log10(np.abs(got - expected).max() / np.abs(expected).max()) < -110
 
 
-def test_a_ten_second_ir_and_one_of_a_single_sample(tmp_path: Path, guitar: Path) -> None:
+def test_render_accepts_shortest_and_longest_ir(tmp_path: Path, guitar: Path) -> None:
     sound = soundfile.read(guitar)[0]
     for frames in (1, 10 * RATE_HZ):
         ir = noise(frames, 2, 3) * np.exp(-np.arange(frames) / 60000)[:, None].astype(np.float32)
@@ -94,10 +92,10 @@ def test_a_ten_second_ir_and_one_of_a_single_sample(tmp_path: Path, guitar: Path
         assert 20 * np.log10(np.abs(got - expected).max() / np.abs(expected).max()) < -110
 
 
-def test_an_ir_at_another_rate_is_resampled_and_said_so(
+def test_render_resamples_ir_and_reports_it(
     tmp_path: Path, guitar: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """A band-limited IR at 96 kHz acts as the same filter at 48 kHz: within -60 dB, the resampler's stop band."""
+    """A band-limited IR at 96 kHz is the same filter at 48 kHz within -60 dB, the stop band."""
     t = np.arange(9600) / 96000
     tone = (np.sin(2 * np.pi * 3000 * t) * np.exp(-t / 0.01) * np.minimum(1, t / 0.002)).astype(
         np.float32
@@ -116,7 +114,7 @@ def test_an_ir_at_another_rate_is_resampled_and_said_so(
     assert np.abs(outs[0] - outs[1]).max() < 1e-3 * np.abs(outs[1]).max()
 
 
-def test_rate_resamples_the_input(
+def test_render_resamples_input_and_reports_it(
     tmp_path: Path, guitar: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert (
@@ -127,7 +125,7 @@ def test_rate_resamples_the_input(
     assert soundfile.info(tmp_path / "out.wav").samplerate == 44100
 
 
-def test_a_room_rings_longer_with_x(tmp_path: Path, guitar: Path) -> None:
+def test_render_tail_grows_with_x(tmp_path: Path, guitar: Path) -> None:
     lengths = []
     for x in (0, 9):
         assert (
@@ -159,7 +157,7 @@ BAD_IRS = {
 
 
 @pytest.mark.parametrize("name", BAD_IRS)
-def test_bad_irs(
+def test_render_rejects_bad_ir(
     tmp_path: Path, guitar: Path, capsys: pytest.CaptureFixture[str], name: str
 ) -> None:
     import re
@@ -174,7 +172,7 @@ def test_bad_irs(
 def fails(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], arguments: list[str], told: str
 ) -> None:
-    """One line on stderr that says `told`, a status that is not 0, and neither a new file nor a changed one."""
+    """Expect one line with `told` on stderr, a nonzero exit status, and unchanged files."""
     out = tmp_path / "out.wav"
     out.write_bytes(b"old")
     before = sorted(path.name for path in tmp_path.iterdir())
@@ -209,7 +207,7 @@ def fails(
         (["rendr"], "rendr"),
     ],
 )
-def test_bad_arguments(
+def test_render_rejects_bad_arguments(
     tmp_path: Path,
     guitar: Path,
     capsys: pytest.CaptureFixture[str],
@@ -222,7 +220,7 @@ def test_bad_arguments(
     fails(tmp_path, capsys, [names.get(word, word) for word in arguments], told)
 
 
-def test_a_five_channel_input_is_refused(
+def test_render_rejects_five_channel_input(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     many = write(tmp_path / "many.wav", noise(100, 5, 1))
