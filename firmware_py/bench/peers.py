@@ -45,9 +45,8 @@ def numpy(block: int) -> Callable[[], object]:
     padded[:, :TAPS] = ir
     spectra = np.fft.rfft(padded.reshape(2, partitions, block), 2 * block).astype(np.complex64)
     filters = np.ascontiguousarray(spectra.transpose(0, 2, 1))[:, :, None, :]
-    line = np.zeros(
-        (2, block + 1, 2 * partitions), np.complex64
-    )  # each spectrum twice, so no wraparound
+    # Each spectrum is stored twice, so no wraparound.
+    line = np.zeros((2, block + 1, 2 * partitions), np.complex64)
     frame = np.full((2, 2 * block), 0.1, np.float32)
     at = 0
 

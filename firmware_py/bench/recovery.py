@@ -208,13 +208,10 @@ def change_block_size(victims: Victims) -> None:
     ear = Ear()
     ear.heartbeat()
     assert ear.port is not None
-    owner = os.stat(
-        f"/proc/{victims.pid('jackd')}"
-    ).st_uid  # jackd accepts clients of its own user only
-    words = [
-        "jack_bufsize",
-        str(OTHER_FRAMES if ear.port.block_frames == BLOCK_FRAMES else BLOCK_FRAMES),
-    ]
+    # jackd accepts clients of its own user only.
+    owner = os.stat(f"/proc/{victims.pid('jackd')}").st_uid
+    frames = OTHER_FRAMES if ear.port.block_frames == BLOCK_FRAMES else BLOCK_FRAMES
+    words = ["jack_bufsize", str(frames)]
     done = subprocess.run(
         words, user=owner, capture_output=True, text=True, timeout=10, check=False
     )

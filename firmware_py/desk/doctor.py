@@ -109,7 +109,7 @@ def governor_check() -> Result:
         "hint",
         f"governor {', '.join(found)}: blocks may be late when the load changes",
         "sudo systemctl enable --now cpu-governor-nverb (or `sudo make install`)",
-    )  # fmt: skip
+    )
 
 
 SPARE_MIB = 24
@@ -128,10 +128,12 @@ def memory_check(meminfo: Path = Path("/proc/meminfo")) -> Result:
     found = f"{spare} of {total} MiB available, {swap - unused} of {swap} MiB swap in use"
     if spare + unused < SPARE_MIB:
         return Result(
-            "memory", "bad", f"{found}: the kernel will kill processes",
+            "memory",
+            "bad",
+            f"{found}: the kernel will kill processes",
             "stop other programs; `nverb settings set max_ir_s=3 midi=off` reduces the pedal's "
             "memory; see docs/service.md, Memory",
-        )  # fmt: skip
+        )
     return Result("memory", "ok", found)
 
 
@@ -182,10 +184,12 @@ def safe_start_check() -> Result:
     why = crashguard.safe_start_reason(running_dir())
     if why:
         return Result(
-            "start", "bad", f"the pedal started safe: {why}",
+            "start",
+            "bad",
+            f"the pedal started safe: {why}",
             "choose another bank (`nverb use NAME`) or restart the pedal; "
             "`journalctl -u 'nverb-*'` shows which process died",
-        )  # fmt: skip
+        )
     return Result("start", "ok", "no crash loop since power-on")
 
 
@@ -274,7 +278,7 @@ def supply_check() -> Result:
             ", ".join(seen["warnings"]),
             "use a stronger power supply and a short, thick cable; "
             "if the board is too hot, add a heat sink",
-        )  # fmt: skip
+        )
     if seen["temperature_c"] is None:
         return Result("supply", "none", "this machine does not report supply or temperature")
     return Result("supply", "ok", f"no warnings, {seen['temperature_c']:.0f} °C")

@@ -232,7 +232,7 @@ class JackServer:
             self._turns, self._turned_s = turns, now
         self._looked_s = now
         if now - self._turned_s > (STARVED_S if runnable else STILL_S):
-            return "jackd stands still: it hangs, or its sound card was removed"
+            return "jackd is stalled: it hangs, or its sound card was removed"
         return ""
 
     def close(self) -> None:

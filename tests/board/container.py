@@ -421,7 +421,7 @@ def recovery(box: Container) -> None:
         if fault["gap_s"] > figures["bar_s"]:
             print(f"  ABOVE THE BAR of {figures['bar_s']} s")
     box.sh(
-        "journalctl -o cat --no-pager -u 'nverb-*' -n 40 | grep -i -E 'watchdog|killed|stands still|block size' | tail -12",
+        "journalctl -o cat --no-pager -u 'nverb-*' -n 40 | grep -i -E 'watchdog|killed|stalled|block size' | tail -12",
         show=True,
         check=False,
     )

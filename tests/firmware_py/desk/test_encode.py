@@ -91,7 +91,7 @@ def test_encode_saves_preset_and_sound(
 
 
 @pytest.mark.parametrize(
-    ("arguments", "told"),
+    ("arguments", "expected"),
     [
         (["nothing.wav"], "no such file"),
         (["TEXT"], "not a sound file"),
@@ -104,14 +104,18 @@ def test_encode_saves_preset_and_sound(
     ],
 )
 def test_encode_reports_error_in_one_line(
-    room: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], arguments: list[str], told: str
+    room: Path,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    arguments: list[str],
+    expected: str,
 ) -> None:
     text = tmp_path / "text.wav"
     text.write_text("no sound")
     names = {"TEXT": str(text), "ROOM": str(room), "OUT": str(tmp_path / "out.wav")}
     assert main(["encode", *(names.get(word, word) for word in arguments)]) == 1
     error = capsys.readouterr().err
-    assert told in error and error.count("\n") == 1, error
+    assert expected in error and error.count("\n") == 1, error
     assert not (tmp_path / "out.wav").exists()
 
 

@@ -162,17 +162,17 @@ def test_render_rejects_bad_ir(
 ) -> None:
     import re
 
-    samples, told = BAD_IRS[name]
+    samples, expected = BAD_IRS[name]
     ir = write(tmp_path / "bad.wav", samples.astype(np.float32))
     fails(tmp_path, capsys, ["render", str(guitar), "OUT", "--ir", str(ir)], "bad.wav")
     main(["render", str(guitar), str(tmp_path / "out.wav"), "--ir", str(ir)])
-    assert re.search(told, capsys.readouterr().err)
+    assert re.search(expected, capsys.readouterr().err)
 
 
 def fails(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str], arguments: list[str], told: str
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], arguments: list[str], expected: str
 ) -> None:
-    """Expect one line with `told` on stderr, a nonzero exit status, and unchanged files."""
+    """Expect one line with `expected` on stderr, a nonzero exit status, and unchanged files."""
     out = tmp_path / "out.wav"
     out.write_bytes(b"old")
     before = sorted(path.name for path in tmp_path.iterdir())
@@ -182,14 +182,14 @@ def fails(
         status = leave.code
     error = capsys.readouterr().err
     assert status not in (0, None)
-    assert told in error and error.count("\n") == 1, error
+    assert expected in error and error.count("\n") == 1, error
     assert out.read_bytes() == b"old"
     assert sorted(path.name for path in tmp_path.iterdir()) == before
     out.unlink()
 
 
 @pytest.mark.parametrize(
-    ("arguments", "told"),
+    ("arguments", "expected"),
     [
         (["render", "nothing.wav", "OUT"], "no such file"),
         (["render", "TEXT", "OUT"], "not a sound file"),
@@ -212,12 +212,12 @@ def test_render_rejects_bad_arguments(
     guitar: Path,
     capsys: pytest.CaptureFixture[str],
     arguments: list[str],
-    told: str,
+    expected: str,
 ) -> None:
     text = tmp_path / "text.wav"
     text.write_text("no sound at all")
     names = {"IN": str(guitar), "TEXT": str(text), "FOLDER": str(tmp_path)}
-    fails(tmp_path, capsys, [names.get(word, word) for word in arguments], told)
+    fails(tmp_path, capsys, [names.get(word, word) for word in arguments], expected)
 
 
 def test_render_rejects_five_channel_input(
