@@ -1,10 +1,15 @@
 """The docs agree with the tables of controls, faults and profiles, and their commands exist."""
 
+import re
+import shlex
 from pathlib import Path
+
+import pytest
 
 from device.controls import CONTROLS, markdown
 from device.lines import FAULTS
 from device.profile import ACTIONS, LED_SHOWS, paths
+from firmware_py.cli import COMMANDS, build_parser
 
 DOCS = Path(__file__).parents[1] / "docs"
 
@@ -24,8 +29,6 @@ def test_hands_md_names_all_actions_leds_profiles_and_faults() -> None:
 
 
 def test_set_help_lists_every_control(capsys) -> None:
-    from firmware_py.cli import build_parser
-
     for words in (["set", "--help"],):
         try:
             build_parser().parse_args(words)
@@ -33,3 +36,41 @@ def test_set_help_lists_every_control(capsys) -> None:
             pass
     shown = capsys.readouterr().out
     assert all(control.name in shown for control in CONTROLS)
+
+
+ROOT = DOCS.parent
+PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", ROOT / "CHANGELOG.md", *DOCS.glob("*.md")]
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_links_and_commands_of_the_page_exist(page: Path) -> None:
+    text = page.read_text()
+    for link in re.findall(r"\]\(\s*([^)#\s]+)", text):
+        assert link.startswith("http") or (page.parent / link).exists(), link
+    targets = set(re.findall(r"^([a-z-]+):", (ROOT / "Makefile").read_text(), re.MULTILINE))
+    code = "\n".join(re.findall(r"```.*?```|`[^`]+`", text, re.DOTALL))
+    for word in re.findall(r"(?<![\w/-])make ([a-z-]+)", code):
+        assert word in targets, f"make {word}"
+    for word in re.findall(r"(?<![\w./])nverb ([a-z]+)", code):
+        assert word in COMMANDS, f"nverb {word}"
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_lines_of_the_page_fit_100_columns(page: Path) -> None:
+    is_code = False
+    for number, line in enumerate(page.read_text().splitlines(), 1):
+        is_code ^= line.startswith("```")
+        is_free = is_code or line.startswith(("|", "    ")) or "](" in line
+        assert is_free or len(line) <= 100, f"{page.name}:{number}"
+
+
+def test_commands_of_the_readme_parse() -> None:
+    blocks = re.findall(r"^```\n(.*?)^```", (ROOT / "README.md").read_text(), re.DOTALL | re.M)
+    seen = 0
+    for line in "\n".join(blocks).splitlines():
+        for command in line.split("#")[0].split(" ; "):
+            words = shlex.split(command)
+            if words and Path(words[0]).name == "nverb":
+                build_parser().parse_args(words[1:])  # SystemExit: no such command or option
+                seen += 1
+    assert seen >= 20
