@@ -23,7 +23,7 @@ class LineError(PartError):
     """A line cannot be opened, read or written."""
 
 
-class Input(Protocol):
+class InputLine(Protocol):
     def read(self) -> bool:
         """True while the switch is closed."""
 
@@ -134,7 +134,7 @@ class _ChipOutput(_ChipLine):
             raise LineError(f"line {self._line}: {error}") from None
 
 
-def open_input(line: int, chip: int | None = None) -> Input:
+def open_input(line: int, chip: int | None = None) -> InputLine:
     """A switch. chip: the number of a gpiochip, or None for gpiozero. Raises LineError."""
     return _opened(lambda: _PiInput(line) if chip is None else _ChipInput(chip, line), line)
 

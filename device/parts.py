@@ -6,7 +6,7 @@ from typing import Literal
 
 from device.events import Event, Notice
 from device.faults import Fault, PartName
-from device.lines import Debounce, Input, Output, open_input, open_output
+from device.lines import Debounce, InputLine, Output, open_input, open_output
 from device.profile import LedRow, Profile, SwitchRow
 from device.simulated import SimulatedBoard
 
@@ -50,7 +50,7 @@ class Switch(Part):
         super().__init__(profile, "switch", number, row.action)
         self.row = row
         self._gpiochip = profile.gpiochip
-        self._input: Input | None = (
+        self._input: InputLine | None = (
             None if simulation is None else simulation.add_switch(row.action, row.line)
         )
         self._debounce = Debounce()

@@ -55,24 +55,14 @@ def analyse(
     """The map of a mono IR, float32 (taps,). `start`: its onset, detected if None. `clean`:
     subtract background noise.
 
-    Bands beyond the rate's Nyquist frequency are at the floor. Raises ValueError for silence or
+    Bands beyond the rate's Nyquist frequency are at the floor. Raises InvalidValue for silence or
     more than one channel.
     """
     sound = np.asarray(ir, np.float64)
     if sound.ndim != 1 or not np.abs(sound).max(initial=0.0) > 0:
         raise InvalidValue("a map needs one channel that is not silent")
     sound = sound[onset(ir) if start is None else start :]
-    direct = int(DIRECT_S * rate_hz)
-    fade = np.zeros(len(sound))
-    fade[:direct] = 1.0
-    fade[direct : 2 * direct] = (
-        0.5
-        + 0.5 * np.cos(np.pi * (np.arange(direct) + 0.5) / direct)[: len(fade[direct : 2 * direct])]
-    )
-    first, second = np.sum(sound[:direct] ** 2), np.sum(sound[direct : 2 * direct] ** 2)
-    has_direct = first > second * 10 ** (DIRECT_ABOVE_DB / 10)
-    pulse = sound * fade if has_direct else np.zeros(len(sound))
-
+    pulse, has_direct = _direct_sound(sound, rate_hz)
     frames = (
         1
         << (
@@ -113,6 +103,20 @@ def analyse(
     return EnergyMap(
         np.maximum(level_db, floor).astype(np.float32), grid, direct_db if has_direct else None
     )
+
+
+def _direct_sound(sound: NDArray[np.float64], rate_hz: int) -> tuple[NDArray[np.float64], bool]:
+    """The direct sound at the start, faded out; silence and False if it does not stand out."""
+    direct = int(DIRECT_S * rate_hz)
+    fade = np.zeros(len(sound))
+    fade[:direct] = 1.0
+    fade[direct : 2 * direct] = (
+        0.5
+        + 0.5 * np.cos(np.pi * (np.arange(direct) + 0.5) / direct)[: len(fade[direct : 2 * direct])]
+    )
+    first, second = np.sum(sound[:direct] ** 2), np.sum(sound[direct : 2 * direct] ** 2)
+    has_direct = bool(first > second * 10 ** (DIRECT_ABOVE_DB / 10))
+    return (sound * fade if has_direct else np.zeros(len(sound))), has_direct
 
 
 def _clean(energy: NDArray[np.float64], step_s: float, bandwidth_hz: float) -> NDArray[np.float64]:

@@ -25,6 +25,8 @@ RATE_HZ = 48000
 TAKES = 10
 SMOOTH_S = 0.3
 """Longer than the ramp of any parameter."""
+SILENT_S = 4.0
+"""The rooms of the tests have rung out after this time."""
 
 
 def ask(request: dict[str, Any]) -> dict[str, Any]:
@@ -142,7 +144,7 @@ def take(
             return player.recording[player.block_frames : end]
         print("a take was disturbed:", this)
         if tend:
-            settle(pedal)
+            settle(pedal, SILENT_S)  # the rest of this take is no part of the next
     raise AssertionError(f"in {TAKES} takes JACK never played all blocks with an unchanged pedal")
 
 

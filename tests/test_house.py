@@ -74,6 +74,70 @@ def test_imports_run_one_way(package: str) -> None:
             assert ours <= MAY_IMPORT[package], path.relative_to(ROOT)
 
 
+LAYERS = (
+    {"cli"},
+    {"commands"},
+    {"bench"},
+    {"control"},
+    {"install", "desk"},
+    {"rooms", "audio", "jack"},
+    {"state", "link"},
+    {"base"},
+)
+"""Rooms of firmware_py, top to bottom: each imports rooms of lower layers only."""
+FILE_LINES, FUNCTION_LINES = 500, 60
+
+
+def modules_imported(tree: ast.AST) -> Iterator[tuple[str, str]]:
+    """Modules that a tree imports from, with the name imported ("" for the module itself)."""
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import):
+            yield from ((alias.name, "") for alias in node.names)
+        elif isinstance(node, ast.ImportFrom) and node.module and not node.level:
+            yield from ((node.module, alias.name) for alias in node.names)
+
+
+def test_rooms_import_lower_layers_only() -> None:
+    layer = {room: number for number, rooms in enumerate(LAYERS) for room in rooms}
+    for package, path in sources():
+        inside = path.relative_to(ROOT / package).with_suffix("").parts
+        if package != "firmware_py" or inside[0] == "__init__":
+            continue
+        for module, name in modules_imported(ast.parse(path.read_text())):
+            first, _, rest = f"{module}.{name}".partition(".")
+            room = rest.split(".")[0]
+            if first == "firmware_py" and room != inside[0]:
+                assert layer[room] > layer[inside[0]], f"{path.relative_to(ROOT)} imports {room}"
+
+
+def test_no_module_imports_a_private_name_of_another() -> None:
+    for _, path in sources():
+        for module, name in modules_imported(ast.parse(path.read_text())):
+            ours = module.split(".")[0] in MAY_IMPORT
+            assert not (ours and name.startswith("_")) or name == "_engine", (
+                f"{path.relative_to(ROOT)}: {module}.{name}"
+            )
+
+
+def test_public_class_names_are_unique() -> None:
+    places: dict[str, Path] = {}
+    for _, path in sources():
+        for node in ast.parse(path.read_text()).body:
+            if isinstance(node, ast.ClassDef) and not node.name.startswith("_"):
+                other = places.setdefault(node.name, path)
+                assert other == path, f"{node.name}: {other} and {path}"
+
+
+def test_files_and_functions_are_short() -> None:
+    for _, path in sources():
+        text = path.read_text()
+        assert text.count("\n") <= FILE_LINES, path
+        for node in ast.walk(ast.parse(text)):
+            if isinstance(node, ast.FunctionDef):
+                lines = (node.end_lineno or 0) - node.lineno + 1
+                assert lines <= FUNCTION_LINES, f"{path}: {node.name} has {lines} lines"
+
+
 def loaded(statement: str) -> set[str]:
     """Top-level packages in a fresh interpreter after a statement."""
     script = (
@@ -96,7 +160,7 @@ def test_the_audio_process_loads_pyo_and_the_kernel_only() -> None:
 @pytest.mark.parametrize(
     "statement",
     [
-        "import firmware_py.control.pedal",
+        "import firmware_py.control.process",
         "from firmware_py.cli import build_parser\nbuild_parser()",
     ],
     ids=["control process", "command line"],

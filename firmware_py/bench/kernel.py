@@ -20,7 +20,7 @@ from firmware_py.bench.kernel_counts import (
     measure_plan,
     measure_shapes,
 )
-from firmware_py.bench.kernel_figures import BLOCKS, Figures, PlanRow, say
+from firmware_py.bench.kernel_figures import BLOCKS, KernelFigures, PlanRow, say
 from firmware_py.bench.kernel_tables import plan_table, table
 from firmware_py.bench.kernel_times import measure_denormals, measure_error, measure_times
 from firmware_py.jack.defaults import RATE_HZ
@@ -29,13 +29,13 @@ from firmware_py.state.settings import Settings
 __all__ = ["measure", "plan", "plan_table", "table"]
 
 
-def measure(*, times: bool = True) -> Figures:
+def measure(*, times: bool = True) -> KernelFigures:
     """All figures, for `--json` and `table`. `times`: False leaves out what is timed."""
     from dsp import _engine
 
     with tempfile.TemporaryDirectory() as name:
         able, needs = counters(Path(name))
-        figures: Figures = {
+        figures: KernelFigures = {
             "counts": {},
             "shapes": {},
             "change": {},

@@ -11,7 +11,7 @@ from firmware_py.bench.kernel_figures import (
     BLOCKS,
     FADE_FRAMES,
     TAPS,
-    Change,
+    ChangeCost,
     CountRow,
     Counts,
     PlanRow,
@@ -62,7 +62,7 @@ def measure_shapes(counter: InstructionCounter) -> dict[str, float]:
 
 def measure_change(
     counter: InstructionCounter, taps: int = TAPS, longest_partition: int = 2048, block: int = 64
-) -> Change:
+) -> ChangeCost:
     """Change the IR at eight phases of the longest stage's period and compare with the mean."""
     worst = longest = 0.0
     extras = []

@@ -38,7 +38,7 @@ class Counts(TypedDict):
     """How to get zita-convolver; empty if it was measured."""
 
 
-class Change(TypedDict):
+class ChangeCost(TypedDict):
     """A change of IR, relative to the mean block without one."""
 
     worst_over_mean: float
@@ -71,17 +71,17 @@ class TimeRow(TypedDict):
     needs: NotRequired[str]
 
 
-class Figures(TypedDict):
+class KernelFigures(TypedDict):
     """All figures; the dictionaries are by platform name."""
 
     counts: dict[str, Counts]
     shapes: dict[str, dict[str, float]]
     """Mean instructions of other rooms over those of the stereo room."""
-    change: dict[str, Change]
+    change: dict[str, ChangeCost]
     needs: dict[str, str]
     """How to make the platforms that could not be measured available."""
     error: Error
-    longest_change: NotRequired[Change]
+    longest_change: NotRequired[ChangeCost]
     times: NotRequired[list[TimeRow]]
     denormals: NotRequired[float]
 

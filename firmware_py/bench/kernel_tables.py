@@ -5,10 +5,10 @@ from __future__ import annotations
 from firmware_py.bench.kernel_figures import (
     FADE_FRAMES,
     TAPS,
-    Change,
+    ChangeCost,
     Counts,
     Error,
-    Figures,
+    KernelFigures,
     PlanRow,
     TimeRow,
 )
@@ -21,7 +21,7 @@ WORST_BAR = 1.10
 """Of the worst block over the mean, without a change of IR."""
 
 
-def table(figures: Figures) -> str:
+def table(figures: KernelFigures) -> str:
     """The text of `nverb bench kernel`."""
     lines = [
         f"Instructions, counted: stereo room of {TAPS / RATE_HZ:.2f} s, {RATE_HZ} Hz, float32",
@@ -120,7 +120,7 @@ def _shapes(shapes: dict[str, float]) -> str:
     )
 
 
-def _change(change: Change) -> str:
+def _change(change: ChangeCost) -> str:
     worst, most = change["worst_over_mean"], change["extra_blocks_most"]
     return (
         f"worst block {worst:.3f} of the mean ({verdict(worst, 1.45)}); "

@@ -20,7 +20,7 @@ from dsp.errors import UserError
 from firmware_py.base.paths import write_atomically
 from firmware_py.desk.player import Floats, Player, clip_path, read_clip
 from firmware_py.desk.private_pedal import private_pedal, wait_for_room
-from firmware_py.desk.status import AudioStatus, PedalStatus
+from firmware_py.desk.status import PedalStatus, ReportedAudio
 from firmware_py.desk.supervisor import Supervisor
 from firmware_py.link.client import ask
 
@@ -40,7 +40,7 @@ class TrackPoint(NamedTuple):
 
     at_s: float
     controls: dict[str, float]
-    audio: AudioStatus
+    audio: ReportedAudio
 
 
 def play(

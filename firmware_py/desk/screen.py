@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 
-from firmware_py.desk.status import CompleteStatus, PedalStatus, RoomStatus, SlotStatus
+from firmware_py.desk.status import CompleteStatus, PedalStatus, ReportedRoom, SlotStatus
 
 
 def meter(db: float, width: int = 24) -> str:
@@ -68,7 +68,7 @@ def complete(status: PedalStatus) -> CompleteStatus:
     return {**status, "slots": slots, "versions": versions}
 
 
-def rooms_title(room: RoomStatus) -> str:
+def rooms_title(room: ReportedRoom) -> str:
     """Name of the slot that plays, followed by the bank's own name if that differs."""
     name, slot = room["bank"], room["path"]
     slot = slot.partition("@")[0] if "@" in slot and "/" not in slot else ""

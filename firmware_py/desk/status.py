@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TypedDict
 
 
-class AudioStatus(TypedDict):
+class ReportedAudio(TypedDict):
     """The audio process. Loads are shares of the block period; levels are (left, right) in dBFS."""
 
     pid: int
@@ -29,7 +29,7 @@ class AudioStatus(TypedDict):
     fading: bool
 
 
-class RoomStatus(TypedDict):
+class ReportedRoom(TypedDict):
     """The room that plays. path: as given to `nverb use`; fault: empty if the room is as asked."""
 
     bank: str
@@ -46,7 +46,7 @@ class MachineStatus(TypedDict):
     governors: list[str]
 
 
-class BoardStatus(TypedDict):
+class ReportedBoard(TypedDict):
     """faults: text by part; apart: by control, the travel from its knob to its value, -1..1."""
 
     profile: str
@@ -66,15 +66,15 @@ class PedalStatus(TypedDict):
     simd: str
     machine: MachineStatus
     controls: dict[str, float]
-    room: RoomStatus
+    room: ReportedRoom
     safe_start: str
     """Why the pedal started safe; empty if it did not."""
     control: ControlStatus
     preset: str
-    board: BoardStatus | None
+    board: ReportedBoard | None
     doors: list[str]
     """MIDI and OSC: one line each."""
-    audio: AudioStatus | None
+    audio: ReportedAudio | None
 
 
 class SlotStatus(TypedDict):

@@ -99,7 +99,7 @@ def test_encode_saves_preset_and_sound(
         (["ROOM", "--play", "nothing.wav", "-o", "OUT"], "no such file"),
         (["ROOM", "--decoder", "TEXT"], "text"),
         (["ROOM", "--decoder", "nothing.nvmodel"], "No such file"),
-        (["ROOM", "--preset", "x" * 100], "no name"),
+        (["ROOM", "--preset", "x" * 100], "is not a name"),
         (["ROOM", "--play", "ROOM", "-o", "/nowhere/x.wav"], "no such folder"),
     ],
 )
