@@ -171,7 +171,7 @@ def test_train_rejects_bad_input_and_keeps_the_model(
             "--folder",
             str(silent),
         ): "contains no usable recording",
-        ("-o", str(tmp_path / "new"), "--rooms", "3"): "rooms = 3: from 256",
+        ("-o", str(tmp_path / "new"), "--rooms", "3"): "rooms = 3: must be 256",
         ("-o", str(folder), "--resume", "--rooms", "300"): "leave the other numbers out",
         ("-o", str(folder), *SMALL, "--folder", str(tmp_path / "nowhere")): "no such folder",
     }
