@@ -100,6 +100,7 @@ def test_audio_process_plays_no_block_after_jack_block_size_change(
     with contextlib.suppress(jack_client.JackError):
         client.activate()
     client.blocksize = frames
+    wait_until(lambda: counted, tend=pedal.tend)  # jackd may notify the client late
     client.deactivate()
     client.close()
     wait_until(lambda: status()["audio"]["block_frames"] == frames, tend=pedal.tend)
