@@ -36,6 +36,10 @@ for number, usual in ((signal.SIGINT, signal.default_int_handler), (signal.SIGHU
     if signal.getsignal(number) is signal.SIG_IGN:
         signal.signal(number, usual)
 
+# SIGTERM ends a run as Ctrl-C does, with teardown: JACK has only eight server slots per machine, and
+# a leftover jackd keeps one of them.
+signal.signal(signal.SIGTERM, signal.default_int_handler)
+
 
 @pytest.fixture(autouse=True, scope="session")
 def own_folders() -> Iterator[None]:
