@@ -73,26 +73,24 @@ def kill_young(pedal: Supervisor, name: str) -> int:
     return kills
 
 
-@pytest.mark.parametrize("frames", [1024, 64, 128])
-def test_audio_process_plays_no_block_after_jack_block_size_change(
-    pedal: Supervisor, frames: int
-) -> None:
-    """pyo writes past its buffers in a block that is larger than the first one.
+def blocks_at_size_change(pedal: Supervisor, frames: int) -> tuple[int, int] | None:
+    """Set JACK's block size and return what the old audio process has played: then, and in all.
 
-    Count the blocks while jackd waits for its last client, when no block can be in progress, and
-    again when another process plays.
+    The first count is taken while jackd reports the size to its last client, when no block can be
+    in progress; the second when another audio process plays. None: jackd did not report it; it
+    drops the report to a client that a busy machine keeps from answering.
     """
     wait_for_room(pedal, HANG_S)
-    counted: list[int] = []
     before = Ear()
     before.heartbeat()
-    assert before.port is not None
     port = before.port
+    assert port is not None and port.block_frames != frames
+    counted: list[int] = []
     name, server = f"size-{os.getpid()}", os.environ["JACK_DEFAULT_SERVER"]
     client = jack_client.Client(name, servername=server, no_start_server=True)
 
-    def on_block_size(size: int) -> None:  # also called on activation
-        if size != port.block_frames:
+    def on_block_size(size: int) -> None:  # also called on activation, with the old size
+        if size == frames:
             counted.append(port.meters().blocks)
 
     client.set_blocksize_callback(on_block_size)
@@ -100,12 +98,26 @@ def test_audio_process_plays_no_block_after_jack_block_size_change(
     with contextlib.suppress(jack_client.JackError):
         client.activate()
     client.blocksize = frames
-    wait_until(lambda: counted, tend=pedal.tend)  # jackd may notify the client late
+    wait_until(lambda: status()["audio"].get("block_frames") == frames, tend=pedal.tend)
+    assert wait_for_room(pedal, HANG_S)["audio"]["block_frames"] == frames
     client.deactivate()
     client.close()
-    wait_until(lambda: status()["audio"]["block_frames"] == frames, tend=pedal.tend)
-    assert wait_for_room(pedal, HANG_S)["audio"]["block_frames"] == frames
-    assert counted == [port.meters().blocks]
+    return (counted[0], port.meters().blocks) if counted else None
+
+
+@pytest.mark.parametrize("frames", [1024, 64, 128])
+def test_audio_process_plays_no_block_after_jack_block_size_change(
+    pedal: Supervisor, frames: int
+) -> None:
+    """pyo writes past its buffers in a block that is larger than the first one."""
+    for _attempt in range(5):
+        if status()["audio"]["block_frames"] == frames:
+            blocks_at_size_change(pedal, 256)
+        if (counts := blocks_at_size_change(pedal, frames)) is not None:
+            break
+    assert counts is not None, "jackd reported no new block size in 5 attempts"
+    then, in_all = counts
+    assert in_all == then
     assert not crashguard.safe_start_reason()
 
 
