@@ -12,7 +12,7 @@ import time
 from collections.abc import Sequence
 
 from dsp.errors import UserError, reason
-from firmware_py.base.log import keep_stderr_harmless
+from firmware_py.base.stderr import keep_stderr_harmless
 from firmware_py.base.version import version
 from firmware_py.commands.completers import complete
 

@@ -22,7 +22,8 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING, Protocol
 
 from firmware_py.audio.block_size import leave_at_new_size
-from firmware_py.base import boot, crashguard, log
+from firmware_py.base import boot, crashguard
+from firmware_py.base.log import logger
 from firmware_py.base.memory import lock_pages, one_arena
 from firmware_py.base.notify import Notifier
 from firmware_py.base.paths import jack_socket
@@ -33,10 +34,7 @@ if TYPE_CHECKING:
 
 NO_JACK, START_AGAIN, BAD_JACK = 69, 75, 78
 JACK_WAIT_S = 10.0
-
-
-def say(text: str) -> None:
-    log.say("audio", text)
+log = logger("audio")
 
 
 class PyoServer(Protocol):
@@ -75,7 +73,7 @@ def run(*, client: str, inputs: int, max_ir_s: float, connect: bool, lock: bool)
     notifier = Notifier()
     server: PyoServer = jack_server(client, inputs, connect=connect)
     if not _boot(server, stop, notifier):
-        say("no JACK server answers: start one (jackd -d alsa ...), or use `nverb run`")
+        log.error("no JACK server answers: start one (jackd -d alsa ...), or use `nverb run`")
         return NO_JACK
     block_frames, rate_hz = int(server.getBufferSize()), round(server.getSamplingRate())
     # Deaths are counted for each block size, so an exit because of a new size is not one of them.
@@ -84,18 +82,19 @@ def run(*, client: str, inputs: int, max_ir_s: float, connect: bool, lock: bool)
         return START_AGAIN
     if guard.crash_loop:
         why = f"the audio process died {guard.deaths} times in a row"
-        say(f"{why}: starting with the built-in rooms and the default controls")
+        log.warning(f"{why}: starting with the built-in rooms and the default controls")
         crashguard.declare_safe_start(why)
         mailbox.forget()
     try:
         port = _create_port(block_frames, rate_hz, round(max_ir_s * rate_hz), inputs)
     except (ValueError, OSError) as error:
-        say(f"JACK runs with {block_frames} frames at {rate_hz} Hz: {error}")
+        log.error(f"JACK runs with {block_frames} frames at {rate_hz} Hz: {error}")
         guard.blameless()
         return BAD_JACK
+    log.debug("engine: %d inputs, rooms up to %.1f s", inputs, max_ir_s)
     graph = Graph(port)
     if lock and not lock_pages(except_file=mailbox.mailbox_path()):
-        say("memory is not locked: raise the memlock limit (LimitMEMLOCK=infinity)")
+        log.warning("memory is not locked: raise the memlock limit (LimitMEMLOCK=infinity)")
     port.hold()
     settle_memory()
     server.start()
@@ -164,7 +163,7 @@ def _wait_for_jack(stop: set[signal.Signals], notifier: Notifier) -> bool:
     Everything that a start needs is loaded by now, so sound starts at once. It connects to jackd's
     own socket, because each failed boot() logs six lines.
     """
-    say("waiting for JACK")
+    log.info("waiting for JACK")
     notifier.status("waiting for JACK")
     deadline = time.monotonic() + JACK_WAIT_S
     while time.monotonic() < deadline:
@@ -204,7 +203,7 @@ def _watch(
             return 0
         # Seen here only without the second client of firmware_py.audio.block_size.
         if int(server.getBufferSize()) != block_frames:
-            say(f"JACK changed its block size to {int(server.getBufferSize())} frames")
+            log.info(f"JACK changed its block size to {int(server.getBufferSize())} frames")
             return START_AGAIN
         now, seen = time.monotonic(), port.meters().blocks
         if seen != blocks:
@@ -212,7 +211,7 @@ def _watch(
                 first_block = False
                 boot.note("audio")
                 took_ms = 1000 * (now - started)
-                say(f"playing {took_ms:.0f} ms after start, {round(1e6 * block_s)} us a block")
+                log.info(f"playing {took_ms:.0f} ms after start, {round(1e6 * block_s)} us a block")
                 notifier.ready()
                 notifier.status(f"playing, {block_frames} frames at {port.rate_hz} Hz")
                 _raise_priority()
@@ -220,10 +219,10 @@ def _watch(
             notifier.ping()
             guard.look()
         elif not server.getIsBooted():
-            say("JACK is gone")
+            log.error("JACK is gone")
             return START_AGAIN
         elif now - since > (5 if first_block else 1):
-            say("JACK stands still or is gone")
+            log.error("JACK stands still or is gone")
             return START_AGAIN
 
 

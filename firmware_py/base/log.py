@@ -1,41 +1,50 @@
-"""The log of a process: lines on stderr."""
+"""The log of a process: lines on stderr such as `nverb control: text`, by the library `logging`.
+
+A module logs with `log = logger("control")` and `log.warning(...)`. Levels: debug is for
+developers; info says what happened as asked or planned; warning says what the pedal could not do,
+and how it goes on; error says why a process exits, or is a bug. The setting `log_level` chooses the
+lowest level that is written.
+
+Import this module only in processes that stay: it takes 5 ms and 0.4 MiB (`nverb bench memory`).
+"""
 
 from __future__ import annotations
 
-import contextlib
-import io
-import os
+import logging
 import sys
 
 
-class _LossyFile(io.FileIO):
-    """A file that drops what it cannot write: full disk, closed pipe, closed terminal."""
+class _LineFormatter(logging.Formatter):
+    """The logger's name and the text; on a terminal, first clear the simulated board's line."""
 
-    def write(self, data: object) -> int:
-        with contextlib.suppress(OSError):
-            super().write(data)  # type: ignore[arg-type]
-        return memoryview(data).nbytes  # type: ignore[arg-type]
+    def format(self, record: logging.LogRecord) -> str:
+        clear = "\r\x1b[K" if sys.stderr.isatty() else ""
+        return f"{clear}{record.name.replace('.', ' ')}: {super().format(record)}"
 
 
-def keep_stderr_harmless() -> None:
-    """Ensure that a failed write to stderr neither ends this process nor changes its exit status.
+class _StderrHandler(logging.Handler):
+    """Writes to the present sys.stderr, which firmware_py.base.stderr and tests replace."""
 
-    Called once, first of all, in each process. Python buffers stderr, writes the rest again at exit
-    and exits with status 120 if that fails; this stderr writes each line once. If the caller closed
-    stdin, stdout or stderr, /dev/null takes the descriptor, so that no other file gets it.
-    """
-    for descriptor in (0, 1, 2):
+    def emit(self, record: logging.LogRecord) -> None:
         try:
-            os.fstat(descriptor)
-        except OSError:
-            os.open(os.devnull, os.O_RDWR)  # takes the lowest free descriptor: this one
-    encoding = sys.stderr.encoding if sys.stderr else "utf-8"
-    sys.stderr = io.TextIOWrapper(
-        _LossyFile(2, "w", closefd=False), encoding, "backslashreplace", line_buffering=True
-    )
+            print(self.format(record), file=sys.stderr, flush=True)
+        except Exception:
+            self.handleError(record)
 
 
-def say(who: str, text: str) -> None:
-    """Write a line of the log to stderr; on a terminal, first clear the simulated board's line."""
-    wipe = "\r\x1b[K" if sys.stderr.isatty() else ""
-    print(f"{wipe}nverb{' ' if who else ''}{who}: {text}", file=sys.stderr, flush=True)
+def logger(part: str = "") -> logging.Logger:
+    """The logger of a part of nverb, such as "audio"; without a part that of the command."""
+    return _root.getChild(part) if part else _root
+
+
+def set_level(level: str) -> None:
+    """Write only lines of this level and above: "debug", "info" or "warning"."""
+    _root.setLevel(level.upper())
+
+
+_handler = _StderrHandler()
+_handler.setFormatter(_LineFormatter())
+_root = logging.getLogger("nverb")
+_root.addHandler(_handler)
+_root.propagate = False
+set_level("info")

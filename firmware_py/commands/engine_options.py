@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import sys
 from pathlib import Path
 
 from dsp.errors import UserError
@@ -49,14 +48,16 @@ def fill_from_settings(args: argparse.Namespace, *, service: bool = False) -> No
 
     A bad settings file stops a command, but not a service: see load_for_service.
     """
+    from firmware_py.base import log
     from firmware_py.state import settings as settings_file
 
     if service:
         settings, trouble = settings_file.load_for_service()
         if trouble:
-            print(f"nverb: {trouble}", file=sys.stderr, flush=True)
+            log.logger().error(trouble)
     else:
         settings = settings_file.load()
+    log.set_level(settings.log_level)
     for argument, key in (
         ("inputs", "inputs"),
         ("max_ir_seconds", "max_ir_s"),

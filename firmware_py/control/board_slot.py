@@ -9,8 +9,9 @@ from device.board import Board
 from device.calibration import CALIBRATION
 from device.profile import ProfileError, find_path, load
 from dsp.errors import reason
-from firmware_py.base.log import say
+from firmware_py.base.log import logger
 
+log = logger("control")
 CHECK_S = 1.0
 
 
@@ -39,21 +40,19 @@ class BoardSlot:
         try:
             load(self._profile, self._folder)
         except (ProfileError, OSError) as error:
-            say("control", f"{reason(error)}; the board stays as it is until this is corrected")
+            log.warning(f"{reason(error)}; the board stays as it is until this is corrected")
             self.board.set_fault("profile", True)
             return False
         self.board.close()  # first: a line can be open only once
         self.board = self._open()
-        say("control", f"{self.board.profile.path.name}: read again")
+        log.info(f"{self.board.profile.path.name}: read again")
         return True
 
     def _open(self) -> Board:
         try:
             return Board.open(self._profile, self._folder)
         except (ProfileError, OSError) as error:
-            say(
-                "control", f"{reason(error)}; the pedal plays without knobs until this is corrected"
-            )
+            log.warning(f"{reason(error)}; the pedal plays without knobs until this is corrected")
             return Board.bare(self._profile, self._folder)
 
     def close(self) -> None:

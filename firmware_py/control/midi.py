@@ -32,9 +32,11 @@ from pathlib import Path
 from device.controls import find, to_value
 from device.events import Action, Change, Notice
 from device.profile import ACTIONS
+from firmware_py.base.log import logger
 from firmware_py.control.inputs import Event, Program
 from firmware_py.control.midi_map import HIGHEST_CC, MidiMap, target
 
+log = logger("control")
 APIS = ("alsa", "jack")
 LEARN_S = 30.0
 RESTART_S = 2.0
@@ -77,6 +79,7 @@ class Midi:
             if now < self._next_start:
                 return b""
             self._next_start = now + RESTART_S
+            log.debug("starting the process of the MIDI ports, %s", self._api)
             self._process = subprocess.Popen(
                 [sys.executable, "-m", "firmware_py.control.midi_ports", self._api],
                 stdin=subprocess.DEVNULL,

@@ -28,8 +28,8 @@ import sys
 import time
 from typing import Protocol
 
-from firmware_py.base.log import keep_stderr_harmless
 from firmware_py.base.midi_support import missing_package
+from firmware_py.base.stderr import keep_stderr_harmless
 
 CLIENT = "nverb-midi"
 POLL_S = 0.004

@@ -7,13 +7,15 @@ process smooths every change.
 
 from __future__ import annotations
 
+import logging
 import time
 
 from device.board import Board
 from device.controls import defaults
 from device.events import Action, Change, Notice
 from dsp.errors import UserError, reason
-from firmware_py.base import boot, crashguard, log
+from firmware_py.base import boot, crashguard
+from firmware_py.base.log import logger
 from firmware_py.base.paths import data_dir
 from firmware_py.control.inputs import Event, Input, PresetName, Program, UnavailableInput
 from firmware_py.control.leds import Leds
@@ -28,12 +30,9 @@ from firmware_py.state import session as settings
 from firmware_py.state.presets import Presets
 from firmware_py.state.store import Store
 
+log = logger("control")
 HOUSEKEEPING_S = 0.05
 SESSION_S = 0.5
-
-
-def say(text: str) -> None:
-    log.say("control", text)
 
 
 class Pedal:
@@ -93,7 +92,7 @@ class Pedal:
                 self.inputs.append(Osc(osc))
             except UserError as error:
                 self.inputs.append(UnavailableInput("OSC", reason(error)))
-                say(reason(error))
+                log.warning(reason(error))
 
     def close_inputs(self) -> None:
         for each in self.inputs:
@@ -104,7 +103,7 @@ class Pedal:
         try:
             return self.presets.play_startup()
         except (UserError, ValueError, OSError) as error:
-            say(reason(error))
+            log.warning(reason(error))
             return False
 
     def scan(self) -> None:
@@ -138,10 +137,10 @@ class Pedal:
                     self.presets.play_number(number)
                 case PresetName(name):
                     self.presets.play_name(name)
-                case Notice(text):
-                    say(text)
+                case Notice():
+                    log_notice(event)
         except (UserError, ValueError, OSError) as error:
-            say(reason(error))
+            log.warning(reason(error))
 
     def change(self, values: dict[str, float]) -> None:
         """Set checked values that come from the board."""
@@ -180,6 +179,7 @@ class Pedal:
         store = Store(data_dir())
         generation, slot = store.number(), store.current().playing
         reference = slot.reference if slot else ""
+        log.debug("reload: generation %d of the store", generation)
         self.rooms.use_tested(rooms_named(reference), reference, self.values)
         self._generation = generation
         self._rooms_chosen()
@@ -236,7 +236,11 @@ class Pedal:
             settings.save_session(session)
             self._session_stale = False
         except OSError as error:
-            say(f"cannot save the session: {reason(error)}")
+            log.warning(f"cannot save the session: {reason(error)}")
+
+
+def log_notice(notice: Notice) -> None:
+    log.log(logging.WARNING if notice.fault else logging.INFO, notice.text)
 
 
 def _without_skipped_presets(events: list[Event]) -> list[Event]:

@@ -7,7 +7,10 @@ from collections.abc import Mapping
 from typing import Protocol
 
 from dsp.errors import UserError
+from firmware_py.base.log import logger
 from firmware_py.state.presets import Preset, PresetError, Presets
+
+log = logger("control")
 
 
 class PresetTarget(Protocol):
@@ -47,6 +50,7 @@ class PresetPlayer:
 
     def play(self, preset: Preset) -> None:
         """Play a preset. If its bank is unreadable: ValueError or OSError, and no change."""
+        log.debug("preset %s, bank %s", preset.name, preset.bank or "of nverb")
         if preset.bank != self._pedal.bank:
             self._pedal.use_bank(preset.bank)
         self._pedal.set(dict(preset.values))

@@ -13,12 +13,13 @@ from device.events import Change, Notice
 from device.terminal import Front, Hands, Keyboard
 from dsp.errors import UserError, reason
 from firmware_py.base import crashguard
+from firmware_py.base.log import logger
 from firmware_py.base.memory import hold_freed_memory
 from firmware_py.base.notify import Notifier
 from firmware_py.base.paths import data_dir
 from firmware_py.base.signals import stop_signals
 from firmware_py.control.board_slot import BoardSlot
-from firmware_py.control.pedal import Pedal, say
+from firmware_py.control.pedal import Pedal, log_notice
 from firmware_py.control.requests import Requests
 from firmware_py.control.server import Server
 from firmware_py.rooms.source import (
@@ -31,6 +32,7 @@ from firmware_py.rooms.source import (
 from firmware_py.state import session as settings
 from firmware_py.state.store import Store
 
+log = logger("control")
 REDRAW_S = 0.1
 SETTLE_S = 0.15
 """The filters of the knobs reach the positions of the knobs within this time."""
@@ -96,11 +98,13 @@ def run(
 def _start_safe(guard: crashguard.CrashGuard, profile: str) -> str:
     """Declare a safe start. Returns the profile to use: "none" if safe starts did not help."""
     why = f"the control process died {guard.deaths} times in a row"
-    say(f"{why}: starting with the built-in rooms and the default controls")
+    log.warning(f"{why}: starting with the built-in rooms and the default controls")
     crashguard.declare_safe_start(why)
     if guard.deaths < 2 * crashguard.CRASH_LOOP:
         return profile
-    say("starting without the board: use `nverb set` and `nverb preset` instead of its knobs")
+    log.warning(
+        "starting without the board: use `nverb set` and `nverb preset` instead of its knobs"
+    )
     return "none"
 
 
@@ -190,7 +194,7 @@ def settle(board: Board, values: dict[str, float]) -> dict[str, float]:
             if isinstance(event, Change) and event.control not in board.pedals:
                 found[event.control] = event.value
             elif isinstance(event, Notice):
-                say(event.text)
+                log_notice(event)
         time.sleep(board.scan_s)
     return found
 
@@ -226,5 +230,5 @@ def _open_rooms(bank: Path | None, session_bank: str | None) -> tuple[RoomSource
         try:
             return rooms_named(session_bank), session_bank
         except (ValueError, OSError) as error:
-            say(f"{reason(error)}; playing the installed rooms instead")
-    return installed_rooms(say)
+            log.warning(f"{reason(error)}; playing the installed rooms instead")
+    return installed_rooms(log.warning)

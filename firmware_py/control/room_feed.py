@@ -6,10 +6,11 @@ import time
 
 from dsp._engine import Port
 from dsp.errors import reason
-from firmware_py.base import log
+from firmware_py.base.log import logger
 from firmware_py.rooms.maker import RoomMaker
 from firmware_py.rooms.source import RoomSource
 
+log = logger("control")
 TRIAL_RATE_HZ = TRIAL_TAPS = 48_000
 
 
@@ -37,6 +38,7 @@ class RoomFeed:
     def use(self, source: RoomSource, reference: str, maker: RoomMaker | None = None) -> None:
         self.source, self.reference, self._maker = source, reference, maker
         self.stale = True
+        log.debug("rooms: %s (%s)", source.name, reference or "those of nverb")
 
     def use_tested(self, source: RoomSource, reference: str, values: dict[str, float]) -> None:
         """Use other rooms if the room of `values` can be made. Raises ValueError or OSError."""
@@ -49,6 +51,7 @@ class RoomFeed:
         self._maker = None
         self._serial = 0
         self.stale = self._lost = True
+        log.debug("new mailbox: the audio process has started")
 
     def prepare(self) -> None:
         """Use idle time for work that later rooms need. Does nothing while a room is due."""
@@ -78,12 +81,15 @@ class RoomFeed:
             fingerprint = self._maker.fingerprint(wanted)
             if fingerprint != port.newest_room():  # else the previous control process wrote it
                 self._serial = port.load_ir(self._maker.ir(wanted), fingerprint)
+                place = {name: round(wanted[name], 2) for name in ("x", "y", "z")}
+                took_ms = 1000 * (time.perf_counter() - begun)
+                log.debug("room %d at %s made in %.1f ms", self._serial, place, took_ms)
             self.sounding = dict(wanted)
             self.fault = ""
         except (ValueError, OSError, MemoryError) as error:
             if str(error) != self.fault:
                 self.fault = str(error)
-                log.say("control", f"cannot make this room, the last one plays on: {reason(error)}")
+                log.warning(f"cannot make this room, the last one plays on: {reason(error)}")
         self.stale, self._lost = frozen, False
         self.published_at = now
         self.made_in_ms = 1000 * (time.perf_counter() - begun)

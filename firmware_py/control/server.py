@@ -5,14 +5,14 @@ from __future__ import annotations
 import os
 import selectors
 import socket
-import traceback
 from collections.abc import Callable, Mapping
 
 from dsp.errors import InvalidValue, UserError, reason
-from firmware_py.base.log import say
+from firmware_py.base.log import logger
 from firmware_py.link import lines
 from firmware_py.link.client import socket_path
 
+log = logger("control")
 MAX_CLIENTS = 16
 SEND_S = 0.05
 
@@ -135,6 +135,6 @@ def _refusal(error: Exception) -> bytes:
     """The answer for an exception. If it is a bug, its traceback is logged."""
     text = reason(error)
     if not isinstance(error, UserError | OSError):
-        say("control", "".join(traceback.format_exception(error)).rstrip())
+        log.error("a bug in the answer of a request", exc_info=error)
         text = f"internal error ({text}): its traceback is in the pedal's log; please report it"
     return lines.encode({"ok": False, "error": text})

@@ -16,12 +16,13 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
-from firmware_py.base.log import say
+from firmware_py.base.log import logger
 from firmware_py.base.paths import runtime_dir
 from firmware_py.base.signals import stop_signals
 from firmware_py.jack.keeper import JackKeeper
 from firmware_py.jack.server import JackServer
 
+log = logger()
 WATCHDOG_S = {"audio": 1.5, "control": 5.0}
 """As in the units. control: loading a model takes long, and a hang is not audible."""
 START_S = 60.0
@@ -63,7 +64,7 @@ class Child:
                 self.tended = now
                 if now - self.heard > patience_s and not self.killed:
                     self.killed = True
-                    say("", f"{self.name} hangs; killing it")
+                    log.warning(f"{self.name} hangs; killing it")
                     self.process.kill()
                 return
             lived = now - self.started
@@ -72,7 +73,7 @@ class Child:
                 0.0 if lived > STABLE_S else min(max(2 * self.pause_s, 0.1), LONGEST_PAUSE_S)
             )
             why = f"killed by signal {-status}" if status < 0 else f"exited with status {status}"
-            say("", f"{self.name} {why}; restarting it")
+            log.warning(f"{self.name} {why}; restarting it")
             self.started = now
         if now - self.started >= self.pause_s or self.starts == 0:
             self.process = subprocess.Popen(
@@ -83,6 +84,7 @@ class Child:
             self.started = self.heard = now
             self.ready = self.killed = False
             self.starts += 1
+            log.debug("%s is process %d: %s", self.name, self.process.pid, " ".join(self.command))
 
     def _notify_environment(self) -> dict[str, str]:
         """A new notify socket for each start, so messages of a dead process are not read."""

@@ -7,9 +7,10 @@ import time
 from collections.abc import Callable
 
 from dsp.errors import UserError
-from firmware_py.base.log import say
+from firmware_py.base.log import logger
 from firmware_py.jack.server import JackServer
 
+log = logger()
 RETRY_S = 0.3
 
 
@@ -69,5 +70,5 @@ class JackKeeper:
 
     def _report(self, trouble: str) -> None:
         if trouble and trouble != self.trouble:
-            say("", trouble)
+            log.warning(trouble)
         self.trouble = trouble

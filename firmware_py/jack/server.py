@@ -21,10 +21,12 @@ import time
 from pathlib import Path
 
 from dsp.errors import UserError
+from firmware_py.base.log import logger
 from firmware_py.base.memory import hold_code
 from firmware_py.base.paths import jack_socket
 from firmware_py.jack.defaults import BLOCK_FRAMES, RATE_HZ
 
+log = logger("jack")
 STILL_S = 0.7
 """If no thread of jackd runs for this time, jackd hangs or has lost its card.
 
@@ -148,6 +150,7 @@ class JackServer:
         command += ["--port-max", str(MAX_PORTS)]
         command += ["-d", *driver, "-r", str(rate_hz), "-p", str(block_frames)]
         self.name, self.command = name, command
+        log.debug("starting %s", " ".join(command))
         self._log = tempfile.TemporaryFile() if own_log else None
         self._turns, self._turned_s, self._looked_s = 0, time.monotonic(), 0.0
         self._start_error: OSError | None = None

@@ -15,7 +15,7 @@ from typing import TypedDict
 
 from dsp.errors import UserError
 from firmware_py.base import boot
-from firmware_py.base.log import say
+from firmware_py.base.log import logger, set_level
 from firmware_py.base.notify import Notifier
 from firmware_py.base.signals import stop_signals
 from firmware_py.jack.defaults import BLOCK_FRAMES, RATE_HZ
@@ -24,6 +24,7 @@ from firmware_py.jack.server import JackServer, sound_cards
 from firmware_py.state import settings as settings_file
 from firmware_py.state.settings import Settings
 
+log = logger("jack")
 LOOK_S = 0.1
 """Period of the checks."""
 
@@ -77,10 +78,9 @@ class _Starter:
             self._failures = 0
             return None
         if self._failures:
-            say(
-                "jack",
+            log.warning(
                 f"trying {settings.block_frames} frames at {settings.rate_hz} Hz, "
-                f"{settings.periods} periods",
+                f"{settings.periods} periods"
             )
         try:
             server = JackServer(
@@ -103,8 +103,9 @@ def run() -> None:
     stop = stop_signals()
     signal.pthread_sigmask(signal.SIG_BLOCK, stop)
     settings, trouble = settings_file.load_for_service()
+    set_level(settings.log_level)
     if trouble:
-        say("jack", trouble)
+        log.error(trouble)
     notifier, keeper = Notifier(), JackKeeper(_Starter(settings))
     try:
         while True:

@@ -20,6 +20,7 @@
 | max_ir_s          | longest room in seconds, 0.1..10                             | 6.0      |
 | midi              | "auto" (ALSA if it has a sequencer), "alsa", "jack" or "off" | "auto"   |
 | osc               | "off", or the UDP port for OSC: "9000", "0.0.0.0:9000"       | "off"    |
+| log_level         | the log's lowest level: "debug", "info" or "warning"         | "info"   |
 
 One invalid value rejects the complete file. JACK, the audio process and the control process read
 the file when they start; a service with an invalid file logs that and plays with the defaults.
@@ -61,6 +62,7 @@ class Settings:
     max_ir_s: float = 6.0
     midi: str = "auto"
     osc: str = "off"
+    log_level: str = "info"
 
 
 HELP = {
@@ -75,6 +77,7 @@ HELP = {
     "max_ir_s": "longest room in seconds, 0.1 to 10",
     "midi": '"auto" (ALSA if it has a sequencer), "alsa", "jack" or "off"',
     "osc": '"off" or [ADDRESS:]PORT; without ADDRESS this machine only',
+    "log_level": '"debug", "info" or "warning": the lowest level of the lines in the log',
 }
 _RANGES = {
     "rate_hz": (RATES_HZ[0], RATES_HZ[-1]),
@@ -126,6 +129,8 @@ def _is_text(name: str, value: str) -> bool:
         return value in ("auto", "dummy") or value.startswith(("hw:", "plughw:"))
     if name == "midi":
         return value in ("auto", "alsa", "jack", "off")
+    if name == "log_level":
+        return value in ("debug", "info", "warning")
     if name == "osc":
         return value == "off" or value.rpartition(":")[2].isdecimal()
     return True

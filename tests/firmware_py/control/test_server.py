@@ -9,6 +9,7 @@ import os
 import socket
 import stat
 import threading
+import traceback
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -64,13 +65,23 @@ def serving(handler: Handler) -> Iterator[None]:
         served.close()
 
 
+def keep_logged_bugs(patch: pytest.MonkeyPatch) -> list[str]:
+    """The tracebacks that the server logs from now on."""
+    logged: list[str] = []
+
+    def keep(_: str, *, exc_info: BaseException) -> None:
+        logged.append("".join(traceback.format_exception(exc_info)))
+
+    patch.setattr(server.log, "error", keep)
+    return logged
+
+
 @pytest.fixture(scope="module")
 def pedal(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Pedal]:
     """A pedal that answers on its socket. Nothing may be logged: no request finds a bug."""
-    logged: list[str] = []
     with pytest.MonkeyPatch.context() as patch:
+        logged = keep_logged_bugs(patch)
         patch.setenv("NVERB_RUNTIME_DIR", str(tmp_path_factory.mktemp("runtime")))
-        patch.setattr(server, "say", lambda _, text: logged.append(text))
         pedal = Pedal(defaults(), find_source(), "")
         with serving(Requests(pedal).answer):
             yield pedal
@@ -207,8 +218,6 @@ def test_failed_request_is_answered_and_bug_is_logged(
     place: str,
 ) -> None:
     monkeypatch.setenv("NVERB_RUNTIME_DIR", str(tmp_path))
-    logged: list[str] = []
-    monkeypatch.setattr(server, "say", lambda _, text: logged.append(text))
 
     def fail(_: object) -> dict[str, object]:
         raise failure
@@ -218,6 +227,7 @@ def test_failed_request_is_answered_and_bug_is_logged(
             return {"not JSON": fail}
         return HandOver(fail) if place == "hand-over" else fail(request)
 
+    logged = keep_logged_bugs(monkeypatch)
     with serving(handle):
         answer = exchange(b"{}")
         assert answer is not None and answer["ok"] is False
