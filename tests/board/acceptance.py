@@ -1,22 +1,23 @@
-"""`make acceptance`: the pedal on emulated boards, from power-on to power cuts. As root, on Debian 12 or newer.
+"""`make acceptance`: test the pedal on emulated boards. Needs root and Debian 12 or newer.
 
     python tests/board/acceptance.py                     everything
     python tests/board/acceptance.py --only sound,push   some scenarios
-    python tests/board/acceptance.py --quick             one board, few power cuts: what a contributor runs before a commit
+    python tests/board/acceptance.py --quick             one board, few power cuts: before a commit
 
-| scenario | board        | file      |                                                                    |
-|----------|--------------|-----------|--------------------------------------------------------------------|
-| boot     | amd64, arm64 | boot.py   | power-on to sound by itself                                        |
-| sound    | amd64, arm64 | sound.py  | dry and wet path exact, no dropout                                 |
-| hands    | amd64        | hands.py  | pots, switches, LEDs                                               |
-| push     | amd64        | push.py   | over ssh, live, refused, rolled back                               |
-| faults   | amd64        | faults.py | what breaks, and sound again                                       |
-| power    | amd64        | power.py  | kill -9 of the emulator at random moments                          |
-| memory   | arm64        | memory.py | resident set with 512 MB; plays with 256 MB                        |
-| image    | amd64        | image_boot.py | what `nverb image` made: booted, written to, cut, bit-identical |
-| guide    | amd64        | guide.py  | docs/board.md followed                                             |
+| scenario | board        | file          | tests                                                  |
+|----------|--------------|---------------|--------------------------------------------------------|
+| boot     | amd64, arm64 | boot.py       | power-on to sound without a user                       |
+| sound    | amd64, arm64 | sound.py      | dry and wet path exact, no dropout                     |
+| hands    | amd64        | hands.py      | pots, switches, LEDs                                   |
+| push     | amd64        | push.py       | installation over ssh while playing; refusal, rollback |
+| faults   | amd64        | faults.py     | recovery of the sound after each fault                 |
+| power    | amd64        | power.py      | kill -9 of the emulator at random moments              |
+| memory   | arm64        | memory.py     | resident set with 512 MB; sound with 256 MB            |
+| image    | amd64        | image_boot.py | the image of `nverb image`: boot, writes, power cuts   |
+| guide    | amd64        | guide.py      | the commands of docs/board.md                          |
 
-Guests begin from a snapshot of the booted board where booting is not the question. What is made once is kept; see cache.py.
+Scenarios that do not test booting start from a snapshot of the booted board. Disks and snapshots
+are kept between runs; see cache.py.
 """
 
 from __future__ import annotations
@@ -56,11 +57,11 @@ SCENARIOS = ("boot", "sound", "hands", "push", "faults", "power", "memory", "ima
 
 
 _booted: set[Platform] = set()
-"""Boards whose first boot was in this run, to make their snapshot, and is in the report."""
+"""Boards that this run booted to make their snapshot; the report contains that boot."""
 
 
 def ready(platform: Platform, report: Report) -> Path:
-    """A disk with a snapshot of the board as it plays, ready to be gone on from; made by booting one (scenario boot)."""
+    """A disk with a snapshot of the playing board. The first call boots a board (scenario boot)."""
     base = images.disk(platform)
 
     def make(target: Path) -> None:
@@ -81,12 +82,12 @@ def ready(platform: Platform, report: Report) -> Path:
 def on_ready(
     platform: Platform, check: Callable[[Guest, Report], None]
 ) -> Callable[[Report], None]:
-    """The scenario `check` on a board that was booted before."""
+    """The scenario `check`, started from the snapshot."""
 
     def scenario(report: Report) -> None:
         disk = ready(platform, report)
         with Guest(platform, name=platform.arch, disk=disk) as guest:
-            # A snapshot lives in its own file, not in a file over it: this guest works on a copy.
+            # An overlay does not contain the snapshot, so this guest gets a copy of the disk.
             guest.disk = guests.copy(disk, guest.folder / "disk.qcow2")
             guest.start(load="ready")
             guest.wait_for_ssh()
@@ -108,8 +109,11 @@ def fresh_boot(platform: Platform) -> Callable[[Report], None]:
 
 
 def plan(args: argparse.Namespace) -> list[tuple[str, str, Callable[[Report], None]]]:
-    """Scenario, board, work. First what others wait for, each board's by another worker; then the longest, so that two workers end
-    together."""
+    """Scenario, board and work, in order.
+
+    First the boots that others wait for, one worker for each board; then the longest scenarios, so
+    that both workers finish at about the same time.
+    """
     x86, arm = Platform("amd64", args.suite), Platform("arm64", args.suite)
     work: list[tuple[str, str, Callable[[Report], None]]] = []
 
@@ -158,20 +162,24 @@ def main() -> int:
         "--suite",
         choices=("bookworm", "trixie"),
         default=X86.suite,
-        help="Debian release of the boards (default: %(default)s; trixie: Python 3.13, without image, guide and power)",
+        help="Debian release of the boards (default: %(default)s; "
+        "trixie: Python 3.13, without image, guide and power)",
     )
     parser.add_argument("--quick", action="store_true", help="one board, four power cuts")
     parser.add_argument("--cuts", type=int, help="power cuts (default: 40)")
     parser.add_argument(
-        "--seed", type=int, default=random.randrange(10**6), help="of the moments of the power cuts"
+        "--seed",
+        type=int,
+        default=random.randrange(10**6),
+        help="seed of the times of the power cuts",
     )
     parser.add_argument(
         "--jobs",
         type=int,
         default=min(2, os.cpu_count() or 1),
-        help="guests at a time (default: %(default)s)",
+        help="number of guests at a time (default: %(default)s)",
     )
-    parser.add_argument("--json", type=Path, metavar="FILE", help="write the result there, too")
+    parser.add_argument("--json", type=Path, metavar="FILE", help="also write the result to FILE")
     args = parser.parse_args()
     args.only, args.boards = args.only.split(","), args.boards.split(",")
     unknown = [name for name in args.only if name not in SCENARIOS] + [
@@ -183,11 +191,12 @@ def main() -> int:
         args.cuts = 4 if args.quick else 40
     if os.geteuid() != 0:
         print(
-            "acceptance: builds whole systems, and needs root for their owners: sudo make acceptance",
+            "acceptance: needs root, to set the owners of files in disk images: "
+            "sudo make acceptance",
             file=sys.stderr,
         )
         return 1
-    # A run that is told to stop leaves no emulator behind: see guest._leave_none_behind.
+    # After SIGTERM no emulator may keep running: see guest._leave_none_behind.
     signal.signal(signal.SIGTERM, lambda *_: os.kill(os.getpid(), signal.SIGINT))
     report = Report()
     try:
@@ -205,7 +214,7 @@ def main() -> int:
 
 
 def _work(work: list[tuple[str, str, Callable[[Report], None]]], jobs: int, report: Report) -> None:
-    """All work by that many threads. What fails is a row of the table; only trouble from outside ends the run."""
+    """Do all work in `jobs` threads. A failure is a row of the table; only Trouble ends the run."""
     waiting: queue.SimpleQueue[tuple[str, str, Callable[[Report], None]]] = queue.SimpleQueue()
     for item in work:
         waiting.put(item)
@@ -227,7 +236,7 @@ def _work(work: list[tuple[str, str, Callable[[Report], None]]], jobs: int, repo
                 trouble.append(error)
             except GuestError as error:
                 report.add(scenario, board, "goes through", str(error)[:200], "no error", ok=False)
-            except Exception as error:  # a fault of the test: shown, and the others go on
+            except Exception as error:  # a bug in a test: show it, continue with the others
                 traceback.print_exc()
                 report.add(scenario, board, "goes through", repr(error)[:200], "no error", ok=False)
             key = f"{scenario} {board}"

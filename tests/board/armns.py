@@ -1,8 +1,9 @@
-"""Runs a command where ARM programs run, too: `armns.py COMMAND ARGUMENTS...`, as root.
+"""Run a command that can start ARM programs: `armns.py COMMAND ARGUMENTS...`, as root.
 
-The kernel starts ARM programs by qemu-user once it knows their magic numbers (binfmt_misc). Where the machine has them
-registered (Debian's qemu-user-static does, under systemd) nothing is to be done. Else they are registered in a user namespace
-of the command's own, which Linux 6.7 and newer keep apart from the machine: nothing outside changes.
+The kernel starts ARM programs with qemu-user if binfmt_misc knows their magic numbers. Debian's
+qemu-user-static registers them under systemd. If they are not registered, this program registers
+them in a user namespace of the command. Linux 6.7 and newer keep that separate from the machine, so
+nothing outside changes.
 """
 
 from __future__ import annotations
@@ -28,7 +29,10 @@ def _check(result: int, what: str) -> None:
 
 
 def _enter_namespace() -> None:
-    """Returns in a child with namespaces of its own, in which all user numbers stay as they are; the parent waits for it."""
+    """Return in a child with its own namespaces and unchanged user numbers.
+
+    The parent waits for the child and exits with its status.
+    """
     ready, mapped = os.pipe(), os.pipe()
     child = os.fork()
     if child:
@@ -53,7 +57,8 @@ def main() -> None:
             "binfmt_misc (needs Linux 6.7 or newer)",
         )
         for name, magic in MAGIC.items():
-            # F: the interpreter is opened now, and so needs no copy in a chroot; P: programs see their own name.
+            # F: open the interpreter now, so that a chroot needs no copy of it.
+            # P: programs see their own name.
             Path(REGISTRY, "register").write_text(
                 f":qemu-{name}:M::{magic}:{MASK}:/usr/bin/qemu-{name}-static:FP"
             )

@@ -1,4 +1,4 @@
-"""boot: power on, and the pedal plays by itself."""
+"""boot: after power-on the pedal plays without a user."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ OURS = ("nverb-jack.service", "nverb-audio.service", "nverb-control.service")
 
 
 def check(guest: Guest, report: Report) -> None:
-    """On a guest that was just switched on."""
+    """Check a guest that was just switched on."""
     board = guest.platform.arch
 
     def add(what: str, figure: object, bar: str = "", *, ok: bool = True) -> None:
@@ -72,9 +72,13 @@ def check(guest: Guest, report: Report) -> None:
 
 
 def resident_mib(guest: Guest) -> dict[str, float]:
-    """Resident memory of the pedal's processes: `Pss` shares what several of them map, `Rss` counts it for each."""
+    """Resident memory of the pedal's processes.
+
+    "pss" divides a shared page among the processes that map it; "rss" counts it for each.
+    """
     script = (
-        "for p in $(systemctl show -p ControlGroup --value nverb-jack nverb-audio nverb-control | grep . | "
+        "for p in $(systemctl show -p ControlGroup --value nverb-jack nverb-audio nverb-control "
+        "| grep . | "
         "while read g; do cat /sys/fs/cgroup$g/cgroup.procs; done); do "
         'echo $(tr "\\0" " " < /proc/$p/cmdline | cut -c1-60 | tr " " "_") '
         "$(awk '/^Rss|^Pss:/ {print $2}' /proc/$p/smaps_rollup); done"

@@ -1,7 +1,8 @@
-"""What is expensive to make, kept between runs: one folder for each thing, named after what it was made from.
+"""Cache of results that are expensive to make. Each has a folder, named after a hash of its inputs.
 
-The folder is $NVERB_ACCEPTANCE_CACHE, or ~/.cache/nverb-acceptance. A thing is built beside its place and renamed when it is
-whole, so an interrupted run leaves nothing half made; two runs that want the same thing wait for one another.
+The cache is $NVERB_ACCEPTANCE_CACHE, or ~/.cache/nverb-acceptance. A result is built under a
+temporary name and renamed when it is complete, so an interrupted run leaves no partial result. Of
+two runs that need the same result, one waits for the other.
 """
 
 from __future__ import annotations
@@ -22,7 +23,10 @@ HERE = Path(__file__).resolve().parent
 
 
 class Trouble(Exception):
-    """Something outside of nverb stops the run: a missing tool, a mirror that does not answer. One line, with the remedy."""
+    """A cause outside nverb stops the run, such as a missing tool or a mirror that does not answer.
+
+    The message is one line and contains the remedy.
+    """
 
 
 def folder() -> Path:
@@ -38,7 +42,7 @@ def say(text: str) -> None:
 
 
 def digest(*parts: object) -> str:
-    """12 hexadecimal digits that name these values; a Path counts by its content."""
+    """12 hexadecimal digits of a hash of these values; for a Path: of its content."""
     state = hashlib.sha256()
     for part in parts:
         if isinstance(part, Path):
@@ -50,14 +54,14 @@ def digest(*parts: object) -> str:
 
 @contextmanager
 def alone(name: str) -> Iterator[None]:
-    """Only one at a time is in here with this name, of all threads and runs."""
+    """A lock of this name, for all threads and runs."""
     with open(folder() / f".{name}.lock", "w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         yield
 
 
 def made(name: str, parts: Iterable[object], make: Callable[[Path], object]) -> Path:
-    """The folder NAME-DIGEST; `make` fills it if it is not there. Older ones of the same name are removed then."""
+    """The folder NAME-DIGEST. If it does not exist, `make` fills it and older ones are removed."""
     path = folder() / f"{name}-{digest(*parts)}"
     with alone(name):
         if path.exists():
@@ -76,13 +80,16 @@ def made(name: str, parts: Iterable[object], make: Callable[[Path], object]) -> 
 
 
 def remove(path: Path) -> None:
-    """Removes a folder that may hold a whole system. Never follows it into another file system."""
+    """Remove a folder that may contain a complete system. Never enters another file system."""
     if path.exists():
         subprocess.run(["rm", "-rf", "--one-file-system", path], check=True)
 
 
 def run(command: list[str | Path], *, what: str, tries: int = 1, **options: object) -> str:
-    """Runs a tool and returns what it wrote; `what` names the step in the error. `tries`: for what needs the network."""
+    """Run a tool and return its output.
+
+    `what`: the name of the step, for the error. `tries`: more than 1 if it needs the network.
+    """
     words = [os.fspath(word) for word in command]
     if shutil.which(words[0]) is None:
         raise Trouble(
@@ -107,5 +114,5 @@ def run(command: list[str | Path], *, what: str, tries: int = 1, **options: obje
     log.write_text(done.stdout)
     last = [line for line in done.stdout.splitlines() if line.strip()][-3:]
     raise Trouble(
-        f"{what} failed (status {done.returncode}): {' / '.join(last)} (all of it in {log})"
+        f"{what} failed (status {done.returncode}): {' / '.join(last)} (complete output: {log})"
     )

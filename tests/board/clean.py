@@ -1,14 +1,15 @@
-"""The README's two commands on machines that have nothing: minimal roots of Debian, entered with an empty environment.
+"""`make test-clean`: the README's two commands in minimal roots of Debian, empty environment.
 
-    sudo python3 tests/board/clean.py [--suite bookworm]     # a table; exit status 1 if a step fails (make test-clean)
+    sudo python3 tests/board/clean.py [--suite bookworm]     # exit status 1 if a step fails
 
-Needs root and mmdebstrap. The roots (PACKAGES, and the certificates that this machine trusts) are kept in the cache folder; what the
-steps change lies over them and goes with them. HEAD is cloned in: what is not committed is not tried.
+Needs root and mmdebstrap. The roots contain PACKAGES and the certificates that this machine trusts;
+they are kept in the cache folder. Changes go to an overlay, which is deleted at the end. HEAD is
+cloned, so changes that are not committed are not tested.
 
-| as              | in                       | steps                                          |
-|-----------------|--------------------------|------------------------------------------------|
-| root            | /root/nverb              | make run, make test                            |
-| user with sudo  | a path with space and umlaut | make run, and again without a network      |
+| as              | in                           | steps                                 |
+|-----------------|------------------------------|---------------------------------------|
+| root            | /root/nverb                  | make run, make test                   |
+| user with sudo  | a path with space and umlaut | make run, and again without a network |
 """
 
 from __future__ import annotations
@@ -37,7 +38,7 @@ USER, USER_FOLDER = "player", "/home/player/Füße und Hände"
 VENV_BAR_MB = 700
 STEP_LIMIT_S = 3600
 
-# A machine of its own: processes, /dev, /tmp, host name and, offline, the network; no sound card.
+# The root has its own processes, /dev, /tmp and host name, and no sound card.
 ENTER = r"""
 R=$1; BUNDLE=$2; shift 2
 hostname clean
@@ -45,11 +46,14 @@ mount -t proc proc "$R/proc"
 [ ! -d "$R/proc/asound" ] || mount -t tmpfs tmpfs "$R/proc/asound"
 mount --rbind /sys "$R/sys"; mount --make-rslave "$R/sys"
 mount -t tmpfs -o mode=755 dev "$R/dev"
-for n in null zero full random urandom tty; do : > "$R/dev/$n"; mount --bind "/dev/$n" "$R/dev/$n"; done
+for n in null zero full random urandom tty; do
+  : > "$R/dev/$n"; mount --bind "/dev/$n" "$R/dev/$n"
+done
 mkdir "$R/dev/shm" "$R/dev/pts"
 mount -t tmpfs -o mode=1777 shm "$R/dev/shm"
 mount -t devpts -o newinstance,ptmxmode=0666 devpts "$R/dev/pts"; ln -s pts/ptmx "$R/dev/ptmx"
-ln -s /proc/self/fd "$R/dev/fd"; ln -s fd/0 "$R/dev/stdin"; ln -s fd/1 "$R/dev/stdout"; ln -s fd/2 "$R/dev/stderr"
+ln -s /proc/self/fd "$R/dev/fd"
+ln -s fd/0 "$R/dev/stdin"; ln -s fd/1 "$R/dev/stdout"; ln -s fd/2 "$R/dev/stderr"
 mount -t tmpfs -o mode=1777 tmp "$R/tmp"
 mount -t tmpfs -o mode=755 run "$R/run"
 : > "$R/mnt/nverb.bundle"; mount --bind "$BUNDLE" "$R/mnt/nverb.bundle"
@@ -63,7 +67,7 @@ LOOPBACK_UP = (  # SIOCSIFFLAGS: IFF_UP
 
 
 def root(platform: Platform) -> Path:
-    """The minimal root, with what any machine in this network has: names of hosts, and the certificates that it trusts."""
+    """The minimal root, with this machine's name servers and trusted certificates."""
     certificates = sorted(CERTIFICATES.glob("**/*.crt"))
 
     def make(target: Path) -> None:
@@ -84,7 +88,7 @@ def root(platform: Platform) -> Path:
 
 
 class Machine:
-    """A clean machine while it lasts: `run` is a command line in a login of root's or the user's."""
+    """A clean machine. `run` runs a script as root or as the user."""
 
     def __init__(self, system: Path, bundle: Path) -> None:
         self._system, self._bundle = system, bundle
@@ -135,7 +139,7 @@ class Machine:
 
 @contextmanager
 def machine(platform: Platform) -> Iterator[Machine]:
-    """A new one, with HEAD to be cloned from /mnt/nverb.bundle."""
+    """A new machine, with HEAD as /mnt/nverb.bundle."""
     base = root(platform)
     with tempfile.TemporaryDirectory(dir=cache.folder()) as scratch:
         bundle, upper = Path(scratch, "nverb.bundle"), Path(scratch, "upper")
@@ -161,7 +165,7 @@ class Table:
         user: str = "root",
         online: bool = True,
     ) -> None:
-        """Runs a step, if all before it went well, and keeps its row."""
+        """Run a step, unless one before it failed, and add its row."""
         if not self.ok:
             return
         log = self._logs / f"{suite}-{user}-{what.replace(' ', '-')}.log"
@@ -179,10 +183,9 @@ class Table:
         if status:
             self.ok = False
             print("\n".join(lines[-40:]), file=sys.stderr)
-            said = f"exit status {status}; all of it: {log}"
-        self._rows.append(
-            f"{'ok  ' if not status else 'FAIL'}  {suite:9} {user:7} {what:18} {seconds:5.0f} s   {said}"
-        )
+            said = f"exit status {status}; complete output: {log}"
+        result = "ok  " if not status else "FAIL"
+        self._rows.append(f"{result}  {suite:9} {user:7} {what:18} {seconds:5.0f} s   {said}")
 
     def __str__(self) -> str:
         return "\n".join(self._rows)
@@ -199,7 +202,7 @@ def main() -> None:
     )
     wanted = parser.parse_args().suite or SUITES
     if os.geteuid() != 0:
-        raise SystemExit("clean: makes and enters roots of Debian: sudo make test-clean")
+        raise SystemExit("clean: needs root, to enter roots of Debian: sudo make test-clean")
     logs = cache.folder() / "clean-logs"
     logs.mkdir(exist_ok=True)
     table = Table(logs)

@@ -1,22 +1,24 @@
-"""The service on a systemd that runs as PID 1: Debian in a container, nverb from a wheel, every fault, power cuts, a read-only system.
+"""Test the service under a systemd that is PID 1: Debian in a container, nverb from a wheel.
 
-    sudo python3 tests/board/container.py            # a transcript; exit status 1 at the first thing that is not as it should be
+    sudo python3 tests/board/container.py       # a transcript; exit status 1 at the first error
 
-Needs root, mmdebstrap and systemd-container (`make acceptance-service` installs them). No sound card, no real time in there: JACK runs
-its dummy driver; the virtual machines have both. Nothing outside of the container and the cache folder is touched.
+Needs root, mmdebstrap and systemd-container (`make acceptance-service` installs them). The
+container has neither sound card nor real-time priority: JACK uses its dummy driver. The virtual
+machines of acceptance.py have both. Nothing outside the container and the cache folder is changed.
 
-| step      | what must hold                                                                                             |
-|-----------|------------------------------------------------------------------------------------------------------------|
-| install   | make install from a wheel, without a network; a second time over the first                                |
-| boot      | plays by itself; our share of power-on to sound; systemd has nothing to complain of                        |
-| access    | a member of the group may ask and set, others may not; nothing listens on the network                      |
-| push      | a member of the group installs a bank and a model under the units' sandbox, rolls back, wants signatures    |
-| recovery  | nverb bench recovery --service: every process killed and hung                                              |
-| loop      | a crash loop starts safe, power-offs do not                                                                |
-| settings  | a bad settings file does not stop the sound                                                                |
-| plug      | power cut while it plays and while it writes, system read-only: boots and plays with what was kept; the     |
-|           | same with no memory over the system and a read-only /tmp                                                   |
-| uninstall | leaves the system as it was, but for the state folder; with --purge that goes, too                         |
+| step      | what must hold                                                                       |
+|-----------|--------------------------------------------------------------------------------------|
+| install   | make install works from a wheel, without a network, also over an installation        |
+| boot      | the pedal plays after boot; prints the times of the start; no unit has failed        |
+| access    | members of the group may read and set controls, others may not; no network port      |
+| push      | a member of the group installs a bank and a model in the units' sandbox, rolls back; |
+|           | signatures are enforced                                                              |
+| recovery  | nverb bench recovery --service: kill and stop every process                          |
+| loop      | a crash loop leads to a safe start, power cuts do not                                |
+| settings  | a bad settings file does not stop the sound                                          |
+| plug      | read-only system, power cuts while playing and writing: it boots and plays with the  |
+|           | saved state; the same without an overlay in memory and with a read-only /tmp         |
+| uninstall | removes everything but the state folder                                              |
 """
 
 from __future__ import annotations
@@ -40,15 +42,15 @@ from debian import Platform, bootstrap, own_arch
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 PACKAGES = (
-    "systemd-sysv,dbus,udev,make,python3,python3-venv,jackd2,gcc,libc6-dev,python3-dev,libsndfile1,alsa-utils,"
-    "openssh-server,iproute2,procps"
+    "systemd-sysv,dbus,udev,make,python3,python3-venv,jackd2,gcc,libc6-dev,python3-dev,"
+    "libsndfile1,alsa-utils,openssh-server,iproute2,procps"
 )
 SUITE = "bookworm"
 BOOT_S = 120
 
 
 class Wrong(Exception):
-    """Something is not as it should be."""
+    """A check failed."""
 
 
 def cache() -> Path:
@@ -60,10 +62,10 @@ def cache() -> Path:
 
 
 def debian() -> Path:
-    """A Debian root folder, made once (three minutes) and only read."""
+    """A Debian root folder, made once (three minutes) and never changed."""
     target = cache() / f"container-{SUITE}-{hashlib.sha256(PACKAGES.encode()).hexdigest()[:12]}"
     if not target.exists():
-        print(f"making {target} (some minutes, once)", flush=True)
+        print(f"making {target} (once; takes some minutes)", flush=True)
         new = target.with_suffix(".new")
         remove(new)
         platform = Platform(own_arch(), SUITE)
@@ -73,12 +75,12 @@ def debian() -> Path:
 
 
 def remove(folder: Path) -> None:
-    """Deletes a folder, and nothing that is mounted in it."""
+    """Delete a folder, but nothing that is mounted in it."""
     subprocess.run(["rm", "-rf", "--one-file-system", str(folder)], check=False)
 
 
 def wheels(folder: Path) -> None:
-    """nverb's wheel and all that it needs, for the container's Python."""
+    """Put nverb's wheel and its dependencies, for the container's Python, into `folder`."""
     run(["make", "-s", "-C", str(REPOSITORY), "wheel"])
     newest = max((REPOSITORY / "dist").glob("nverb-*.whl"), key=lambda path: path.stat().st_mtime)
     pip = REPOSITORY / "build/python/bin/pip"
@@ -92,7 +94,7 @@ def run(words: list[str], **options: Any) -> None:
 
 
 class Container:
-    """`system`: the root folder; with `read_only`, changes to all but the state folder live until the next stop."""
+    """A Debian in systemd-nspawn, over a root folder that other runs share."""
 
     def __init__(self, work: Path, wheel_folder: Path) -> None:
         self.work, self._wheels = work, wheel_folder
@@ -114,7 +116,11 @@ class Container:
         self._leader = 0
 
     def boot(self, *, read_only: bool = False, overlay: bool = True) -> float:
-        """Switches it on; seconds until systemd says that the system runs. `overlay`: memory over the read-only system, else nothing."""
+        """Start it; return the seconds until systemd reports that the system runs.
+
+        `read_only`: changes outside the state folder are lost at the next stop (`overlay`: a file
+        system in memory takes them) or fail (without `overlay`).
+        """
         self.shut_down()
         begun = time.monotonic()
         words = [
@@ -137,9 +143,8 @@ class Container:
         self._nspawn = subprocess.Popen(words, stdin=subprocess.DEVNULL, stdout=log, stderr=log)
         while time.monotonic() - begun < BOOT_S:
             if self._nspawn.poll() is not None:
-                raise Wrong(
-                    f"systemd-nspawn left: {(self.work / 'console.log').read_text(errors='replace')[-1500:]}"
-                )
+                console = (self.work / "console.log").read_text(errors="replace")
+                raise Wrong(f"systemd-nspawn exited: {console[-1500:]}")
             self._leader = self._find_leader()
             if self._leader and self.sh("systemctl is-system-running", check=False).strip() in (
                 "running",
@@ -150,7 +155,7 @@ class Container:
         raise Wrong("it did not boot")
 
     def on(self) -> None:
-        """Switches it on, if it is off, and waits until it plays."""
+        """Start it, unless it runs, and wait until it plays."""
         if self._nspawn is None:
             self.boot()
         self.wait_for_room()
@@ -173,7 +178,7 @@ class Container:
     def sh(
         self, script: str, *, check: bool = True, show: bool = False, timeout_s: float = 300
     ) -> str:
-        """Runs a script in there as root; what it printed. With `show` it is part of the transcript."""
+        """Run a script in it as root; return its output. `show`: add it to the transcript."""
         if show:
             print(f"# {script}", flush=True)
         words = [
@@ -222,7 +227,7 @@ class Container:
         return decoded
 
     def wait_for_room(self, timeout_s: float = 60) -> dict[str, Any]:
-        """Until a room sounds; the pedal's status."""
+        """Wait until a room plays; return the pedal's status."""
         deadline = time.monotonic() + timeout_s
         while time.monotonic() < deadline:
             status = self.status()
@@ -265,25 +270,29 @@ class Container:
 
 def expect(true: object, what: str) -> None:
     if not true:
-        raise Wrong(f"not so: {what}")
+        raise Wrong(f"not true: {what}")
     print(f"  ok: {what}", flush=True)
 
 
 def files(box: Container) -> set[str]:
-    """All files of the system that an installation may leave behind."""
-    found = box.sh("find / -xdev \\( -path /proc -o -path /sys -o -path /run -o -path /tmp -o -path /var/log -o -path /root "
-                   "-o -path /src -o -path /wheels -o -path /var/lib/systemd \\) -prune -o -print")  # fmt: skip
+    """All files of the system, except those that change by themselves."""
+    found = box.sh(
+        "find / -xdev \\( -path /proc -o -path /sys -o -path /run -o -path /tmp -o -path /var/log "
+        "-o -path /root -o -path /src -o -path /wheels -o -path /var/lib/systemd \\) "
+        "-prune -o -print"
+    )
     return set(found.splitlines())
 
 
 def install(box: Container) -> None:
-    print("\n== install: a wheel, and no network", flush=True)
+    print("\n== install: from a wheel, without a network", flush=True)
     box.boot()
     box.sh("useradd -m player; useradd -m stranger")
     before = files(box)
     box.sh("ls /wheels", show=True)
     box.sh(
-        "export PIP_NO_INDEX=1 PIP_FIND_LINKS=/wheels; make -s -C /src install WHEEL=$(ls /wheels/nverb-*.whl)",
+        "export PIP_NO_INDEX=1 PIP_FIND_LINKS=/wheels; "
+        "make -s -C /src install WHEEL=$(ls /wheels/nverb-*.whl)",
         show=True,
     )
     box.sh("nverb settings set card=dummy", show=True)
@@ -292,7 +301,7 @@ def install(box: Container) -> None:
     box.sh("nverb status", show=True)
     box.sh("make -s -C /src install WHEEL=$(ls /wheels/nverb-*.whl)", show=True)
     box.wait_for_room()
-    expect(True, "installed over itself, it plays on")
+    expect(True, "it plays after a second installation")
     (box.work / "before").write_text("\n".join(sorted(before)))
     box.shut_down()
 
@@ -301,7 +310,7 @@ def boot(box: Container) -> None:
     print("\n== boot", flush=True)
     took = box.boot()
     box.wait_for_room()
-    print(f"  systemd said `running` {took:.1f} s after the start of the container")
+    print(f"  systemd reported `running` {took:.1f} s after the start of the container")
     box.sh("nverb doctor --boot", show=True, check=False)
     box.sh("systemctl --no-pager list-units 'nverb*' --plain --no-legend", show=True)
     expect(not box.sh("systemctl --failed --no-legend").strip(), "no unit has failed")
@@ -313,9 +322,10 @@ def boot(box: Container) -> None:
         )
         expect(float(level) <= 1.0, f"systemd-analyze security {unit}: {level}")
     critical = box.sh(
-        "systemctl show nverb-audio nverb-control nverb-jack nverb.target -p After -p Wants -p Requires"
+        "systemctl show nverb-audio nverb-control nverb-jack nverb.target "
+        "-p After -p Wants -p Requires"
     )
-    expect("network" not in critical, "nothing of ours waits for the network")
+    expect("network" not in critical, "no unit of the pedal waits for the network")
 
 
 def access(box: Container) -> None:
@@ -324,18 +334,19 @@ def access(box: Container) -> None:
     box.sh("usermod -aG nverb player")
     box.sh("runuser -u player -- nverb set x=7 mix=30", show=True)
     told = box.sh("runuser -u stranger -- nverb get x", show=True, check=False)
-    expect("denied" in told or "no pedal" in told, "who is not in the group is not let in")
-    expect("Traceback" not in told, "and is told so in a line")
+    expect("denied" in told or "no pedal" in told, "a user outside the group is refused")
+    expect("Traceback" not in told, "and gets a message of one line")
     expect(
         not [line for line in box.sh("ss -Hltun").splitlines() if ":22 " not in line],
-        "nothing listens on the network but ssh",
+        "only ssh listens on the network",
     )
     expect(
         box.sh(
-            "id -un $(systemctl show -p MainPID --value nverb-audio | xargs -I{} stat -c %u /proc/{})"
+            "id -un $(systemctl show -p MainPID --value nverb-audio "
+            "| xargs -I{} stat -c %u /proc/{})"
         ).strip()
         == "nverb",
-        "user nverb",
+        "the audio process runs as user nverb",
     )
 
 
@@ -344,21 +355,25 @@ import sys
 from pathlib import Path
 from bank.build import build
 from models.generator import room_at
-build(Path(sys.argv[1], "halls.nvbank"), room_at, steps=2, name="halls")
-build(Path(sys.argv[1], "springs.nvbank"), lambda x, y, z: room_at(-x, y, z), steps=2, name="springs")
+folder = Path(sys.argv[1])
+build(folder / "halls.nvbank", room_at, steps=2, name="halls")
+build(folder / "springs.nvbank", lambda x, y, z: room_at(-x, y, z), steps=2, name="springs")
 """
 
 
 def push(box: Container) -> None:
-    """The installer is a child of the control process: its sandbox must let it fork, bound the trial, and run ssh-keygen."""
+    """Install as a member of the group.
+
+    The installer is a child of the control process, whose sandbox must allow it to fork, to limit
+    the trial and to run ssh-keygen.
+    """
     box.on()
     print("\n== push", flush=True)
     player, python = "runuser -u player -- ", "/opt/nverb/current/bin/python"
     box.sh("usermod -aG nverb player")
     box.sh(f"cd /tmp && {player}{python} -c {shlex.quote(BANKS)} /home/player")
-    box.sh(
-        f"cp $({python} -c 'from models.decoder import SHIPPED; print(SHIPPED)')/decoder.nvmodel /home/player/"
-    )
+    shipped = f"{python} -c 'from models.decoder import SHIPPED; print(SHIPPED)'"
+    box.sh(f"cp $({shipped})/decoder.nvmodel /home/player/")
     before = box.status()
 
     def plays(name: str) -> bool:
@@ -368,41 +383,42 @@ def push(box: Container) -> None:
         box.sh(f"cd /home/player && {player}nverb install {file}", show=True)
         expect(plays(file.split(".")[0] + "@"), f"{file} plays")
     box.sh(f"{player}nverb rollback model", show=True)
-    expect(plays("springs@"), "the bank before plays again")
+    expect(plays("springs@"), "the previous bank plays again")
     box.sh(f"{player}nverb rollback bank", show=True)
-    expect(plays("halls@"), "and the one before that")
+    expect(plays("halls@"), "after a second rollback the bank before that plays")
     box.sh(f"{player}nverb list", show=True)
     slots = box.sh(
         "stat -c '%U %G %a' /var/lib/nverb/store/slots/* /var/lib/nverb/store/slots", show=True
     ).split("\n")
     expect(
         all(line.startswith("nverb nverb ") for line in slots if line),
-        "all of it is the pedal's own",
+        "all slots belong to user nverb",
     )
     box.sh(
-        "cd /home/player && ssh-keygen -q -t ed25519 -N '' -f key && install -d -o nverb -g nverb /var/lib/nverb/trust && "
-        'echo "anna@example.org namespaces=\\"nverb\\" $(cat key.pub)" > /var/lib/nverb/trust/allowed_signers && '
+        "cd /home/player && ssh-keygen -q -t ed25519 -N '' -f key && "
+        "install -d -o nverb -g nverb /var/lib/nverb/trust && "
+        'echo "anna@example.org namespaces=\\"nverb\\" $(cat key.pub)" '
+        "> /var/lib/nverb/trust/allowed_signers && "
         "ssh-keygen -q -Y sign -n nverb -f key springs.nvbank && chown player: springs.nvbank.sig"
     )
     told = box.sh(
         f"cd /home/player && {player}nverb install decoder.nvmodel", check=False, show=True
     )
-    expect("not signed" in told, "unsigned: refused")
+    expect("not signed" in told, "a model without signature is refused")
     box.sh(
-        "cd /home/player && cp springs.nvbank.sig decoder.nvmodel.sig && chown player: decoder.nvmodel.sig"
+        "cd /home/player && cp springs.nvbank.sig decoder.nvmodel.sig && "
+        "chown player: decoder.nvmodel.sig"
     )
     told = box.sh(
         f"cd /home/player && {player}nverb install decoder.nvmodel", check=False, show=True
     )
-    expect("does not fit" in told, "signed for another file: refused")
-    expect(plays("halls@"), "what played plays on")
+    expect("does not fit" in told, "a signature of another file is refused")
+    expect(plays("halls@"), "the installed bank still plays")
     box.sh(f"cd /home/player && {player}nverb install springs.nvbank", show=True)
-    expect(plays("springs@"), "signed: plays")
+    expect(plays("springs@"), "a signed bank plays")
     box.sh("rm -r /var/lib/nverb/trust")
     after = box.status()
-    expect(
-        after["audio"]["pid"] == before["audio"]["pid"], "the audio process ran through all of it"
-    )
+    expect(after["audio"]["pid"] == before["audio"]["pid"], "the audio process was not restarted")
     box.sh(f"{player}nverb use built-in")
 
 
@@ -413,15 +429,15 @@ def recovery(box: Container) -> None:
     print(f"  a bare start of the audio process: {figures['start_s']:.2f} s")
     for fault in figures["faults"]:
         ratio = fault["gap_s"] / figures["start_s"]
-        back = f"room back after {fault['room_s']:.2f} s" if fault["room_s"] else "never away"
-        print(
-            f"  {fault['fault']:28} no sound for {fault['gap_s']:5.2f} s ({ratio:3.1f} starts), {back}"
-        )
-        expect(fault["same"], "the same controls")
+        back = f"room back after {fault['room_s']:.2f} s" if fault["room_s"] else "room not lost"
+        gap = f"no sound for {fault['gap_s']:5.2f} s ({ratio:3.1f} starts)"
+        print(f"  {fault['fault']:28} {gap}, {back}")
+        expect(fault["same"], "the controls are unchanged")
         if fault["gap_s"] > figures["bar_s"]:
             print(f"  ABOVE THE BAR of {figures['bar_s']} s")
     box.sh(
-        "journalctl -o cat --no-pager -u 'nverb-*' -n 40 | grep -i -E 'watchdog|killed|stalled|block size' | tail -12",
+        "journalctl -o cat --no-pager -u 'nverb-*' -n 40 | "
+        "grep -i -E 'watchdog|killed|stalled|block size' | tail -12",
         show=True,
         check=False,
     )
@@ -446,13 +462,13 @@ def loop(box: Container) -> None:
         status["safe_start"] and status["room"]["bank"] == "built-in", "it plays the built-in rooms"
     )
     box.shut_down()
-    print("  three power cuts, each as soon as it plays", flush=True)
+    print("  three power cuts, each when it begins to play", flush=True)
     for _ in range(3):
         box.boot()
         box.wait_for_room()
         box.pull_the_plug()
     box.boot()
-    expect(not box.wait_for_room()["safe_start"], "power cuts are no crash loop")
+    expect(not box.wait_for_room()["safe_start"], "power cuts do not count as a crash loop")
 
 
 def settings(box: Container) -> None:
@@ -460,9 +476,11 @@ def settings(box: Container) -> None:
     print("\n== settings", flush=True)
     box.sh("nverb settings set block_frames=256")
     box.sh("systemctl restart nverb.target")
-    expect(box.wait_for_room()["audio"]["block_frames"] == 256, "block size from the settings file")
+    frames = box.wait_for_room()["audio"]["block_frames"]
+    expect(frames == 256, "the block size is that of the settings file")
     box.sh(
-        "cp -p /var/lib/nverb/settings.toml /tmp/kept; echo 'blok_frames = 64' >> /var/lib/nverb/settings.toml; nverb settings",
+        "cp -p /var/lib/nverb/settings.toml /tmp/kept; "
+        "echo 'blok_frames = 64' >> /var/lib/nverb/settings.toml; nverb settings",
         show=True,
         check=False,
     )
@@ -475,7 +493,7 @@ def settings(box: Container) -> None:
 
 def plug(box: Container) -> None:
     box.on()
-    print("\n== read-only system, and the plug pulled", flush=True)
+    print("\n== read-only system, power cuts", flush=True)
     box.sh("cp -a /var/lib/nverb /var/tmp/state")
     box.shut_down()
     shutil.copytree(box.root / "var/tmp/state", box.work / "state", dirs_exist_ok=True)
@@ -489,7 +507,8 @@ def plug(box: Container) -> None:
         box.sh(f"nverb set x={turn + 2}; nverb preset save power{turn}", show=turn == 0)
         if turn == 2:  # while it writes
             box.sh(
-                "(for i in $(seq 100); do nverb settings set periods=$((2 + i % 2)); done) >/dev/null 2>&1 &"
+                "(for i in $(seq 100); do nverb settings set periods=$((2 + i % 2)); done) "
+                ">/dev/null 2>&1 &"
             )
             time.sleep(1)
         box.pull_the_plug()
@@ -498,21 +517,21 @@ def plug(box: Container) -> None:
     kept = box.sh("nverb preset list; nverb settings", show=True)
     expect(
         all(f"power{turn}" in kept for turn in range(4)),
-        "every preset that was saved before a power cut is there",
+        "every preset that was saved before a power cut is kept",
     )
     box.shut_down()
     box.boot(read_only=True, overlay=False)
     box.wait_for_room()
-    # systemd-nspawn always gives it a /tmp in memory; Debian 12 does not.
+    # systemd-nspawn mounts a /tmp in memory; Debian 12 has none.
     box.sh("mount -o remount,ro /tmp && systemctl restart nverb.target", show=True)
     box.wait_for_room()
     box.sh("nverb preset save plain", show=True)
     expect(
         not box.sh("systemctl --failed --no-legend").strip(),
-        "read-only with no memory over it, /tmp too: it plays",
+        "it plays with a read-only system and /tmp, without an overlay",
     )
     box.shut_down()
-    expect(_fingerprint(box.root) == fingerprint, "the system was not written to")
+    expect(_fingerprint(box.root) == fingerprint, "the system was not changed")
 
 
 def _fingerprint(root: Path) -> str:
@@ -540,18 +559,18 @@ def uninstall(box: Container) -> None:
             ("/var/lib/nverb", "/home", "/var/tmp", "/var/mail", "/var/spool/mail")
         )
     ]
-    expect(left == [], f"nothing is left but the state folder {left or ''}")
+    expect(left == [], f"only the state folder remains {left or ''}")
     expect(box.sh("ls /var/lib/nverb/settings.toml"), "the state is kept")
     expect(
         "nverb"
         not in box.sh("ps -eo args | grep -v grep | grep -E 'nverb (jack|audio|control)' || true"),
-        "nothing runs",
+        "no process of the pedal runs",
     )
     box.shut_down()
 
 
 def select(names: list[str]) -> list[Callable[[Container], None]]:
-    """The steps of these names; each but `install` needs it before."""
+    """The steps of these names, after `install`, which all others need."""
     return [step for step in STEPS if not names or step is install or step.__name__ in names]
 
 
@@ -575,12 +594,12 @@ def main() -> int:
     parser.add_argument(
         "steps",
         nargs="*",
-        help=f"these only (default: all): {', '.join(step.__name__ for step in STEPS)}",
+        help=f"run only these (default: all): {', '.join(step.__name__ for step in STEPS)}",
     )
-    parser.add_argument("--keep", action="store_true", help="leave the container's folder behind")
+    parser.add_argument("--keep", action="store_true", help="keep the container's folder")
     args = parser.parse_args()
     if os.geteuid() != 0:
-        print("container.py: needs root: put sudo before it", file=sys.stderr)
+        print("container.py: needs root: run it with sudo", file=sys.stderr)
         return 1
     for tool, package in (("mmdebstrap", "mmdebstrap"), ("systemd-nspawn", "systemd-container")):
         if shutil.which(tool) is None:
@@ -603,7 +622,7 @@ def main() -> int:
             box.close()
         if not args.keep:
             remove(work)
-    print(f"\nall as it should be, {time.monotonic() - begun:.0f} s")
+    print(f"\nall checks passed in {time.monotonic() - begun:.0f} s")
     return 0
 
 

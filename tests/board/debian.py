@@ -1,4 +1,4 @@
-"""Debian for the emulated boards: root folders, kernels, and the tools to look into another architecture's userland.
+"""Debian for the emulated boards: root folders, kernels, tools for userlands of ARM.
 
 | thing      | made by                                    | needs qemu-user |
 |------------|--------------------------------------------|-----------------|
@@ -31,7 +31,7 @@ KEYRING = "/usr/share/keyrings/debian-archive-keyring.gpg"
 
 @dataclass(frozen=True)
 class Platform:
-    """An architecture with a Debian release: what pip, gcc and qemu call it."""
+    """An architecture and a Debian release, by the names that pip, gcc and qemu use."""
 
     arch: str
     suite: str
@@ -62,7 +62,7 @@ class Platform:
 
     @property
     def packages(self) -> list[str]:
-        """What `make install` asks of this release and architecture beside the common packages, but for large ones."""
+        """Packages that `make install` needs only here, without the large ones (see wheels.py)."""
         tools = [] if self.suite == "bookworm" else ["jack-example-tools"]
         return [
             *tools,
@@ -76,8 +76,10 @@ class Platform:
 
 @functools.cache
 def mirrors() -> tuple[str, str]:
-    """Mirrors of Debian and of its security updates: $NVERB_DEBIAN_MIRROR and $NVERB_DEBIAN_SECURITY_MIRROR, else those of this
-    machine's APT."""
+    """Mirrors of Debian and of its security updates.
+
+    From $NVERB_DEBIAN_MIRROR and $NVERB_DEBIAN_SECURITY_MIRROR, else those of this machine's APT.
+    """
     words = [
         "apt-get",
         "indextargets",
@@ -96,8 +98,8 @@ def mirrors() -> tuple[str, str]:
     )
     if not (found[0] and found[1]):
         raise Trouble(
-            "this machine's APT knows no mirror of Debian: `apt-get update`, or name mirrors in NVERB_DEBIAN_MIRROR and"
-            " NVERB_DEBIAN_SECURITY_MIRROR"
+            "this machine's APT knows no mirror of Debian: run `apt-get update`, or set "
+            "NVERB_DEBIAN_MIRROR and NVERB_DEBIAN_SECURITY_MIRROR"
         )
     return found[0], found[1]
 
@@ -108,7 +110,8 @@ def sources(suite: str, where: Path, *, updates: bool = True) -> Path:
     mirror, security = mirrors()
     text = f"Types: deb\nURIs: {mirror}\nSuites: {suites}\nComponents: main\nSigned-By: {KEYRING}\n"
     if updates:
-        text += f"\nTypes: deb\nURIs: {security}\nSuites: {suite}-security\nComponents: main\nSigned-By: {KEYRING}\n"
+        text += f"\nTypes: deb\nURIs: {security}\nSuites: {suite}-security\n"
+        text += f"Components: main\nSigned-By: {KEYRING}\n"
     where.write_text(text)
     return where
 
@@ -116,8 +119,11 @@ def sources(suite: str, where: Path, *, updates: bool = True) -> Path:
 def bootstrap(
     platform: Platform, target: Path, packages: list[str], *, variant: str = "minbase"
 ) -> None:
-    """Debian with these packages in the empty folder `target`; variant "extract" unpacks them only."""
-    # A root that is only unpacked serves nobody: the release as it is will do, and mirrors of its updates lag behind on armhf.
+    """Install Debian with these packages into the empty folder `target`.
+
+    Variant "extract" only unpacks them.
+    """
+    # A root that is only unpacked needs no updates, and on armhf the mirrors of updates lag behind.
     listing = sources(
         platform.suite, target.with_name(target.name + ".sources"), updates=variant != "extract"
     )
@@ -138,14 +144,14 @@ def bootstrap(
         'rm -rf --one-file-system "$0"; exec "$@"',
         target,
         *command,
-    ]  # what a failed try left
+    ]  # remove the rest of a failed try
     cache.run(command, what=f"mmdebstrap {platform.name}", tries=3)
     listing.unlink()
 
 
 @contextmanager
 def layered(*lower: Path, upper: Path) -> Iterator[Path]:
-    """A folder that shows `lower` (the first one on top) and takes all changes into `upper`."""
+    """An overlay of `lower` (the first one on top); changes go to `upper`."""
     with tempfile.TemporaryDirectory(dir=cache.folder()) as scratch:
         work, merged = Path(scratch, "work"), Path(scratch, "merged")
         work.mkdir()
@@ -162,20 +168,21 @@ def layered(*lower: Path, upper: Path) -> Iterator[Path]:
 
 
 def emulated(platform: Platform, command: list[str | Path]) -> list[str | Path]:
-    """The command line that runs `command` where programs of this platform can run."""
+    """The command line that runs `command` where programs of this platform can start."""
     if platform.native:
         return command
-    # arm64: qemu's default processor emulates pointer authentication, which makes some programs 14 times slower.
-    # armhf: the least of the boards, a BeagleBone's.
+    # arm64: qemu's default processor emulates pointer authentication, which makes some programs 14
+    # times slower. armhf: the slowest of the boards, a BeagleBone.
     processor = {"arm64": "cortex-a72", "armhf": "cortex-a8"}[platform.arch]
     return ["env", f"QEMU_CPU={processor}", sys.executable, HERE / "armns.py", *command]
 
 
 ARM_PROCESSOR = (
-    "processor\t: 0\nBogoMIPS\t: 108.00\nFeatures\t: fp asimd evtstrm crc32 cpuid\nCPU implementer\t: 0x41\n"
+    "processor\t: 0\nBogoMIPS\t: 108.00\nFeatures\t: fp asimd evtstrm crc32 cpuid\n"
+    "CPU implementer\t: 0x41\n"
     "CPU architecture: 8\nCPU variant\t: 0x0\nCPU part\t: 0xd08\nCPU revision\t: 3\n\n"
 )
-"""What a Raspberry Pi 4's kernel says of each processor. LiteRT looks there, and 2.1 to 2.3 die of SIGSEGV where they find none."""
+"""/proc/cpuinfo of a Raspberry Pi 4. LiteRT 2.1 to 2.3 dies of SIGSEGV if it lists no processor."""
 
 
 def chroot(
@@ -186,11 +193,12 @@ def chroot(
     what: str,
     environment: dict[str, str] | None = None,
 ) -> str:
-    """Runs a shell script inside a root folder, with /proc and /dev there while it lasts."""
+    """Run a shell script in a root folder, with /proc, /dev and /sys mounted."""
     mounts = (
         'R=$1; for d in proc dev sys; do mkdir -p "$R/$d"; mount --rbind /$d "$R/$d"; done; '
         'mount -t tmpfs tmpfs "$R/tmp"; if [ "$3" ]; then printf %s "$3" > "$R/tmp/.cpuinfo"; '
-        'mount --bind "$R/tmp/.cpuinfo" "$R/proc/cpuinfo"; fi; cd /; exec chroot "$R" /bin/sh -euc "$2"'
+        'mount --bind "$R/tmp/.cpuinfo" "$R/proc/cpuinfo"; fi; '
+        'cd /; exec chroot "$R" /bin/sh -euc "$2"'
     )
     command: list[str | Path] = ["unshare", "--mount", "sh", "-euc", mounts, "sh", root, script]
     command.append(ARM_PROCESSOR if platform.arch == "arm64" and not platform.native else "")
@@ -208,9 +216,9 @@ def chroot(
 
 
 def download(platform: Platform, target: Path, packages: list[str]) -> list[Path]:
-    """.deb files of this platform, downloaded to `target` by a private APT that knows nothing of this machine's packages.
+    """Download .deb files of this platform to `target`, with an APT configuration of its own.
 
-    A name that ends in `:PATTERN` stands for the package that NAME depends on and that begins with PATTERN.
+    `NAME:PREFIX` means: the package that NAME depends on and that begins with PREFIX.
     """
     state = target / "apt"
     for part in ("lists/partial", "cache/archives/partial"):
@@ -259,12 +267,13 @@ def _unpack(debs: list[Path], target: Path) -> None:
 
 MODULES = (
     # disk, console, network
-    "virtio_pci", "virtio_mmio", "virtio_blk", "virtio_net", "virtio_console", "ext4", "crc32c_generic", "overlay", "vfat",
-    "nls_ascii", "nls_cp437",
+    "virtio_pci", "virtio_mmio", "virtio_blk", "virtio_net", "virtio_console",
+    "ext4", "crc32c_generic", "overlay", "vfat", "nls_ascii", "nls_cp437",
     # compressed memory
     "zram", "lzo-rle",
     # sound and board
-    "snd-aloop", "snd-seq", "snd-seq-dummy", "snd-virmidi", "spidev", "mcp320x", "i2c-dev", "i2c-stub",
+    "snd-aloop", "snd-seq", "snd-seq-dummy", "snd-virmidi",
+    "spidev", "mcp320x", "i2c-dev", "i2c-stub",
 )  # fmt: skip
 
 
@@ -282,7 +291,7 @@ class Kernel:
 
     @property
     def modules(self) -> Path:
-        """A folder lib/modules with the modules that the emulated boards need, and no more."""
+        """A folder with lib/modules: only the modules that the emulated boards need."""
         return self.folder / "root"
 
     @property
@@ -291,9 +300,9 @@ class Kernel:
 
 
 def kernel(platform: Platform) -> Kernel:
-    """Debian's own kernel, its modules that we need, our simulated parts built for it, and a small initrd.
+    """Debian's kernel with the modules that we need, our simulated parts and a small initrd.
 
-    Bookworm's, whatever the userland: the build tools of trixie's do not run on Debian 12.
+    Always the kernel of bookworm: the build tools of trixie's kernel do not run on Debian 12.
     """
     platform = Platform(platform.arch, "bookworm")
 
@@ -310,7 +319,7 @@ def kernel(platform: Platform) -> Kernel:
             target,
             [f"linux-headers-{version}", f"linux-headers-{version.rpartition('-')[0]}-common"],
         )
-        # The build tools of the headers run here, whatever they build for.
+        # The build tools of the headers must run on this machine.
         kbuild = download(
             Platform(own_arch(), platform.suite),
             target,
@@ -335,7 +344,10 @@ def kernel(platform: Platform) -> Kernel:
 
 
 def _unpacked(image: bytes) -> bytes:
-    """The ELF file in an x86 kernel image (Documentation/x86/boot.rst): unpacking it in the emulator takes 15 s. ARM64's has none."""
+    """The ELF file in an x86 kernel image (Documentation/x86/boot.rst); other images unchanged.
+
+    Unpacking it in the emulator would take 15 s.
+    """
     if image[0x202:0x206] != b"HdrS":
         return image
     offset, length = struct.unpack_from("<II", image, 0x248)
@@ -344,7 +356,7 @@ def _unpacked(image: bytes) -> bytes:
 
 
 def own_arch() -> str:
-    """Debian's word for this machine."""
+    """Debian's name of this machine's architecture."""
     return {"x86_64": "amd64", "aarch64": "arm64"}[os.uname().machine]
 
 
@@ -377,7 +389,7 @@ def _build_module(platform: Platform, everything: Path, version: str, target: Pa
 
 
 def _choose_modules(everything: Path, version: str, root: Path, extra: Path) -> None:
-    """Copies MODULES and all that they need from the kernel package's folder to `root`."""
+    """Copy MODULES and their dependencies from the kernel package to `root`."""
     source, target = everything / "lib/modules" / version, root / "lib/modules" / version
     cache.run(["depmod", "-b", everything, version], what="depmod")
     needs = {}
@@ -385,9 +397,8 @@ def _choose_modules(everything: Path, version: str, root: Path, extra: Path) -> 
         path, _, others = line.partition(":")
         needs[Path(path).name.split(".")[0].replace("-", "_")] = [path, *others.split()]
     for name in MODULES:
-        for path in needs.get(
-            name.replace("-", "_"), ()
-        ):  # absent: built in, or not of this architecture
+        # A module that is absent is built in, or does not exist on this architecture.
+        for path in needs.get(name.replace("-", "_"), ()):
             (target / path).parent.mkdir(parents=True, exist_ok=True)
             shutil.copy(source / path, target / path)
     shutil.copy(extra, target / "pedal_sim.ko")
@@ -397,12 +408,12 @@ def _choose_modules(everything: Path, version: str, root: Path, extra: Path) -> 
 
 
 _INIT = """#!/bin/busybox sh
-# The root is mounted as the command line says (ro or rw); `overlay` puts a file system in memory over it.
+# Kernel command line: ro or rw: how to mount the root; overlay: a file system in memory over it.
 b=/bin/busybox
 $b mkdir -p /proc /sys /dev /low /new /over
 $b mount -t proc proc /proc; $b mount -t sysfs sysfs /sys; $b mount -t devtmpfs dev /dev
 for m in $($b cat /load); do $b insmod /$m 2>/dev/null; done
-# The @ tells systemd to let it live (systemd.io/ROOT_STORAGE_DAEMONS).
+# systemd does not kill a process whose name begins with @ (systemd.io/ROOT_STORAGE_DAEMONS).
 (exec -a @spin /spin) &
 words=" $($b cat /proc/cmdline) "
 root=/dev/vda; mode=rw; over=
@@ -411,7 +422,8 @@ n=0; while [ ! -b $root ] && [ $n -lt 100 ]; do $b sleep 0.05; n=$((n+1)); done
 $b mount -t ext4 -o $mode $root /low || exec $b sh
 if [ $over ]; then
   $b mount -t tmpfs tmpfs /over; $b mkdir /over/up /over/work
-  $b mount -t overlay -o lowerdir=/low,upperdir=/over/up,workdir=/over/work overlay /new || exec $b sh
+  layers=lowerdir=/low,upperdir=/over/up,workdir=/over/work
+  $b mount -t overlay -o $layers overlay /new || exec $b sh
 else
   $b mount --move /low /new
 fi

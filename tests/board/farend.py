@@ -1,4 +1,4 @@
-"""The far end of the guest's sound card: what a guitar and an amplifier would be. snd-aloop's second device."""
+"""Guitar and amplifier of the emulated board: device 1 of its sound card (snd-aloop)."""
 
 from __future__ import annotations
 
@@ -11,8 +11,9 @@ _FORMAT = "-D hw:Loopback,1 -t raw -f FLOAT_LE -r 48000 -c 2 --buffer-time=50000
 _PLAYER = f"""
 import array, math, sys
 second = array.array("f")
+step = 2 * math.pi * {signals.PILOT_HZ} / {signals.RATE_HZ}
 for n in range({signals.RATE_HZ}):
-    value = {signals.PILOT_AMPLITUDE} * math.sin(2 * math.pi * {signals.PILOT_HZ} * n / {signals.RATE_HZ})
+    value = {signals.PILOT_AMPLITUDE} * math.sin(step * n)
     second.extend((value, value))
 while True:
     sys.stdout.buffer.write(second.tobytes())
@@ -20,10 +21,14 @@ while True:
 
 
 def play(guest: Guest, samples: Floats, *, seconds: float) -> Floats:
-    """Plays into the pedal and returns what came back meanwhile, (frames, 2); the recording begins before the playing."""
+    """Play samples into the pedal and return its output, (frames, 2).
+
+    The recording begins before the playing.
+    """
     guest.put(np.ascontiguousarray(samples, "<f4").tobytes(), "/run/far.raw")
     guest.run(
-        f"chrt -f 60 arecord -q {_FORMAT} -d {round(seconds)} /run/heard.raw & recorder=$!; sleep 0.3; "
+        f"chrt -f 60 arecord -q {_FORMAT} -d {round(seconds)} /run/heard.raw & "
+        "recorder=$!; sleep 0.3; "
         f"chrt -f 60 aplay -q {_FORMAT} /run/far.raw; wait $recorder",
         timeout_s=1200,
     )
@@ -33,20 +38,22 @@ def play(guest: Guest, samples: Floats, *, seconds: float) -> Floats:
 
 
 class PilotTone:
-    """A pilot tone through the pedal while something is done to it: `with PilotTone(guest) as tone: ...`, then `tone.heard`."""
+    """A pilot tone through the pedal during a `with` block; afterwards `heard` is the recording."""
 
     def __init__(self, guest: Guest) -> None:
         self._guest = guest
         self.began_s = 0.0
-        """The guest's uptime at the recording's first frame, to some tens of ms."""
+        """The guest's uptime at the recording's first frame; exact to some tens of ms."""
         self.heard: Floats = np.zeros((0, 2))
 
     def __enter__(self) -> PilotTone:
         self._guest.put(_PLAYER.encode(), "/run/pilot.py")
         self._guest.run(
             f"systemctl reset-failed pilot recorder 2>/dev/null; "
-            f"systemd-run -q --unit=pilot sh -c 'python3 /run/pilot.py | chrt -f 60 aplay -q {_FORMAT}'; sleep 1; "
-            f'systemd-run -q --unit=recorder sh -c \'cut -d" " -f1 /proc/uptime > /run/heard.at; '
+            "systemd-run -q --unit=pilot sh -c "
+            f"'python3 /run/pilot.py | chrt -f 60 aplay -q {_FORMAT}'; sleep 1; "
+            "systemd-run -q --unit=recorder sh -c "
+            '\'cut -d" " -f1 /proc/uptime > /run/heard.at; '
             f"exec chrt -f 60 arecord -q {_FORMAT} /run/heard.raw'; sleep 1.5"
         )
         self.began_s = float(self._guest.run("cat /run/heard.at"))
@@ -64,13 +71,16 @@ class PilotTone:
         )
 
     def listen(self, *, since_s: float = 0.0) -> signals.Pilot:
-        """The tone's left channel. `since_s`: what came before this uptime does not count."""
+        """Measure the left channel, from the uptime `since_s` on."""
         skip = max(0, round((since_s - self.began_s) * signals.RATE_HZ))
         return signals.listen(self.heard[skip:, 0])
 
 
 def dropouts(guest: Guest) -> tuple[int, bool]:
-    """Gaps and clicks in three seconds of the dry pilot tone, and whether there are none and it was heard at all."""
+    """Play the dry pilot tone for three seconds.
+
+    Returns the number of gaps and clicks, and whether there are none and the tone was heard.
+    """
     guest.run("nverb set gain=0 mix=0 limiter=off bypass=off")
     with PilotTone(guest) as tone:
         guest.run("sleep 3")

@@ -1,4 +1,4 @@
-"""faults: what breaks on stage. The pilot tone is there before, and back afterwards."""
+"""faults: what may break on stage. A pilot tone plays before each fault and again afterwards."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ def check(guest: Guest, report: Report) -> None:
     wanted = guest.status()["controls"]
 
     def under_tone(what: str, script: str, *, silence_s: float, settle_s: float = 4) -> None:
-        """Does it under a pilot tone; the longest silence is the time to sound."""
+        """Run the script during a pilot tone; the longest silence is the recovery time."""
         with farend.PilotTone(guest) as tone:
             guest.run(script, check=False)
             guest.run(f"sleep {settle_s}")
@@ -66,7 +66,7 @@ _SPI_AWAY = f"echo spi0.0 > {_SPI}/unbind; sleep 2; echo spi0.0 > {_SPI}/bind"
 
 
 def _card(guest: Guest, add: Callable[..., None]) -> None:
-    """The sound card goes and comes back: its driver is unbound, as the kernel does when a USB card is pulled."""
+    """Remove the sound card and put it back: unbind its driver, as unplugging a USB card does."""
     before = guest.status()["audio"]
     device = (
         guest.run("ls /sys/bus/platform/drivers/snd_aloop | grep '^snd_aloop'")
@@ -75,7 +75,8 @@ def _card(guest: Guest, add: Callable[..., None]) -> None:
     )
     driver = "/sys/bus/platform/drivers/snd_aloop"
     answer = guest.run(
-        f"timeout 10 sh -c 'echo {device} > {driver}/unbind'; echo $?; sleep 3; cat /proc/asound/cards",
+        f"timeout 10 sh -c 'echo {device} > {driver}/unbind'; echo $?; sleep 3; "
+        "cat /proc/asound/cards",
         check=False,
     )
     gone = "Loopback" not in answer

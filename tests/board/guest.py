@@ -1,9 +1,9 @@
-"""An emulated board: qemu with a real Debian kernel, systemd, ALSA, SPI and GPIO devices, and a disk that can lose power.
+"""An emulated board: qemu with Debian's kernel, systemd, ALSA, SPI, GPIO, and power cuts.
 
-Time in a guest is counted in instructions (qemu's -icount): each takes 1 ns of the guest's clock, and there is always one to run
-(spin.c). So the board's processor does a thousand million a second, about half of one core of a Raspberry Pi 4, however busy this
-machine is: dropouts, deadlines, watchdogs and recovery times are the guest's own, and the same on a loaded machine. All seconds that
-scenarios report were read from the guest's clock.
+The clock of a guest counts instructions (qemu's -icount): each takes 1 ns, and spin.c ensures that
+there is always one to run. So the board executes 10^9 instructions a second, about half of one core
+of a Raspberry Pi 4. Dropouts, deadlines, watchdogs and recovery times do not depend on the load of
+this machine. Scenarios report seconds of the guest's clock.
 """
 
 from __future__ import annotations
@@ -36,13 +36,13 @@ _running: set[subprocess.Popen[bytes]] = set()
 
 @atexit.register
 def _leave_none_behind() -> None:
-    """A run that is stopped in the middle (Ctrl-C, SIGTERM) takes its emulators along."""
+    """End the emulators of a run that is stopped (Ctrl-C, SIGTERM)."""
     for qemu in list(_running):
         qemu.kill()
 
 
 class GuestError(AssertionError):
-    """The guest did not do what it should have done."""
+    """A guest did not do what the test requires."""
 
 
 @dataclass
@@ -59,9 +59,9 @@ def _free_port() -> int:
 
 
 class Guest:
-    """One board. `disk`: a qcow2 overlay of images.disk(), made here if it is not given; it outlives the guest if it is given.
+    """One board. Use it as a context manager, which ends the emulator.
 
-    Use as a context manager: whatever happens, no emulator is left behind.
+    `disk`: a disk that remains after the guest; default: a temporary overlay of images.disk().
     """
 
     def __init__(
@@ -106,8 +106,11 @@ class Guest:
     # ---- power ----
 
     def start(self, *, load: str = "", memory: Path | None = None) -> None:
-        """Switches the power on. `load`: goes on from this snapshot in its disk instead; `memory`: from what `save_memory` kept, with the
-        disk as it is now."""
+        """Switch the power on.
+
+        `load`: start from this snapshot in the disk; `memory`: start from a file of `save_memory`,
+        with the current disk.
+        """
         assert self._qemu is None
         self.port = _free_port()
         machine = {
@@ -145,7 +148,7 @@ class Guest:
         ]
 
     def cut_power(self) -> None:
-        """kill -9: what the guest had not yet written to its disk is lost."""
+        """kill -9: what the guest has not written to its disk is lost."""
         if self._qemu is not None:
             self._qemu.send_signal(signal.SIGKILL)
             self._qemu.wait()
@@ -165,7 +168,7 @@ class Guest:
         self.cut_power()
 
     def forget_connections(self) -> None:
-        """Closes ssh, so that a snapshot of this machine holds no session."""
+        """Close ssh, so that a snapshot of this machine contains no session."""
         for user in ("root", images.PLAYER):
             subprocess.run(
                 [*self.ssh_words(user)[:-1], "-O", "exit", f"{user}@127.0.0.1"],
@@ -174,7 +177,10 @@ class Guest:
             )
 
     def save_memory(self, target: Path) -> None:
-        """Stops the machine for good and keeps all of it but the disk. What goes on from that must find what it remembers of the disk."""
+        """Save the state of the machine without its disk, and end it.
+
+        A guest that starts from it must get a disk that agrees with the saved state.
+        """
         self.forget_connections()
         self.monitor("migrate-set-parameters", **{"max-bandwidth": 1 << 40})
         self.monitor("migrate", uri=f"exec:cat > {shlex.quote(os.fspath(target))}")
@@ -188,7 +194,7 @@ class Guest:
         return self._qemu is not None and self._qemu.poll() is None
 
     def boot(self, *, timeout_s: float = 300) -> None:
-        """Switches on and returns when ssh answers."""
+        """Switch on, and return when ssh answers."""
         self.start()
         self.wait_for_ssh(timeout_s=timeout_s)
 
@@ -208,10 +214,10 @@ class Guest:
         console = (
             self.console.read_text(errors="replace").splitlines() if self.console.exists() else []
         )
-        return " / ".join([*log[-2:], *console[-3:]]) or "it said nothing"
+        return " / ".join([*log[-2:], *console[-3:]]) or "no output"
 
     def monitor(self, execute: str, **arguments: Any) -> Any:
-        """One command of qemu's own protocol (QMP)."""
+        """Send one command of qemu's protocol (QMP); return the result."""
         with socket.socket(socket.AF_UNIX) as connection:
             connection.settimeout(120)
             connection.connect(os.fspath(self._monitor))
@@ -248,7 +254,7 @@ class Guest:
             "ControlPath": f"{self._control_path()}-{user}",
             "ControlPersist": "900",
             "Ciphers": "aes128-ctr,aes128-gcm@openssh.com",
-            # The default, sntrup761 with it, takes a processor like this some tenths of a second.
+            # The default (with sntrup761) takes this processor some tenths of a second.
             "KexAlgorithms": "curve25519-sha256",
             "LogLevel": "ERROR",
         }
@@ -281,7 +287,7 @@ class Guest:
         user: str = "root",
         timeout_s: float = 300,
     ) -> str:
-        """Runs a shell script; returns what it wrote to stdout. Raises GuestError if it fails and `check`."""
+        """Run a shell script; return its stdout. `check`: raise GuestError if it fails."""
         answer = self._try(script, stdin=stdin, user=user, timeout_s=timeout_s)
         if check and answer.status != 0:
             words = " / ".join((answer.err or answer.out).strip().splitlines()[-3:])
@@ -289,24 +295,27 @@ class Guest:
         return answer.out
 
     def fails(self, script: str, *, stdin: bytes = b"", user: str = "root") -> str:
-        """Runs a script that must fail with one clear line and no traceback; returns that line."""
+        """Run a script that must fail with one line and no traceback; return that line."""
         answer = self._try(script, stdin=stdin, user=user)
         lines = answer.err.strip().splitlines()
         if answer.status in (0, 255):
             raise GuestError(
-                f"{self.name}: {_short(script)}: must be refused, but was not (status {answer.status})"
+                f"{self.name}: {_short(script)}: must be refused, but was not "
+                f"(status {answer.status})"
             )
         if not lines or any("Traceback" in line for line in lines):
             raise GuestError(
-                f"{self.name}: {_short(script)}: refused without a clear line: {' / '.join(lines[-3:])}"
+                f"{self.name}: {_short(script)}: refused without a clear line: "
+                + " / ".join(lines[-3:])
             )
         return lines[-1]
 
     def wait(self, script: str, *, timeout_s: float, what: str) -> float:
-        """Waits until the script succeeds; returns the guest's seconds that it took. `timeout_s`: in the guest's seconds, too."""
+        """Wait until the script succeeds; return the seconds. All seconds are the guest's."""
         loop = (
             f"t0=$(cut -d' ' -f1 /proc/uptime); until ( {script} ) >/dev/null 2>&1; do sleep 0.05; "
-            f"t=$(cut -d' ' -f1 /proc/uptime); [ $(echo $t $t0 | awk '{{print ($1-$2 > {timeout_s})}}') = 0 ] || exit 99; done; "
+            "t=$(cut -d' ' -f1 /proc/uptime); "
+            f"[ $(echo $t $t0 | awk '{{print ($1-$2 > {timeout_s})}}') = 0 ] || exit 99; done; "
             "echo $(cut -d' ' -f1 /proc/uptime) $t0 | awk '{print $1-$2}'"
         )
         answer = self._try(loop, timeout_s=40 * timeout_s + 300)
@@ -332,7 +341,10 @@ class Guest:
     # ---- the simulated board ----
 
     def turn(self, **codes: int) -> None:
-        """Turns pots: gain, x, y, z, width to converter codes 0..1023, as a hand does: in 0.4 s. (A jump to a rail is a torn wire.)"""
+        """Turn the pots gain, x, y, z or width to codes 0 to 1023, in 0.4 s as a hand does.
+
+        A jump to the end would be taken for a torn wire.
+        """
         order = ("gain", "x", "y", "z", "width")
         pots = "/sys/module/pedal_sim/parameters/pots"
         begin = [int(code) for code in self.run(f"cat {pots}").split(",")]
@@ -347,10 +359,12 @@ class Guest:
         self.run(f"for p in {' '.join(way)}; do echo $p > {pots}; sleep 0.01; done")
 
     def press(self, line: int, *, seconds: float = 0.1) -> None:
-        """A footswitch to ground, bouncing as they do."""
+        """Press and release a footswitch, which bounces."""
         pull = "/sys/module/pedal_sim/parameters/pull"
-        bounce = f"for l in 0 1 0; do echo {line} $l > {pull}; done; sleep {seconds}; for l in 1 0 1; do echo {line} $l > {pull}; done"
-        self.run(bounce)
+        self.run(
+            f"for l in 0 1 0; do echo {line} $l > {pull}; done; sleep {seconds}; "
+            f"for l in 1 0 1; do echo {line} $l > {pull}; done"
+        )
 
     def lit(self, line: int) -> bool:
         return self.run("cat /sys/module/pedal_sim/parameters/levels")[line] == "1"
@@ -362,8 +376,11 @@ class Guest:
         return answer
 
     def wait_for_sound(self, *, timeout_s: float = 90) -> float:
-        """Waits until audio plays a room; returns the guest's uptime then."""
-        probe = 'nverb status --json | python3 -c \'import json,sys; a=json.load(sys.stdin)["audio"]; sys.exit(not (a and a["alive"]))\''
+        """Wait until the audio process plays a room; return the guest's uptime."""
+        probe = (
+            'nverb status --json | python3 -c \'import json,sys; a=json.load(sys.stdin)["audio"]; '
+            'sys.exit(not (a and a["alive"]))\''
+        )
         self.wait(probe, timeout_s=timeout_s, what="the pedal plays")
         return self.uptime_s()
 
@@ -374,7 +391,7 @@ def _short(script: str) -> str:
 
 
 def overlay(path: Path, base: Path) -> Path:
-    """A disk that begins as `base` and keeps its own changes."""
+    """Create a disk that begins as `base` and keeps its own changes."""
     words = [
         "qemu-img",
         "create",
@@ -392,7 +409,7 @@ def overlay(path: Path, base: Path) -> Path:
 
 
 def copy(disk: Path, target: Path) -> Path:
-    """A copy of a qcow2 file with its snapshots."""
+    """Copy a qcow2 file with its snapshots."""
     cache.run(["cp", "--sparse=always", "--reflink=auto", disk, target], what="copying a disk")
     return target
 

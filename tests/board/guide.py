@@ -1,6 +1,7 @@
-"""guide: docs/board.md, followed word for word on a board that has never seen nverb, as a user with sudo.
+"""guide: run the commands of docs/board.md on a board without nverb, as a user with sudo.
 
-What is this board's own and not the reader's stands in the tables below; a word of theirs that the document no longer has fails.
+NAMES and CARD replace words of the document that differ on the emulated board; the test fails if
+the document no longer contains them.
 """
 
 from __future__ import annotations
@@ -27,19 +28,21 @@ BOARD = Platform("amd64", "bookworm")
 PICTURE = guide_doc.DOCUMENT.with_name("wiring-pi-mcp3008.svg")
 SPACE_MIB = 1500
 NAMES = {"bookworm-arm64": BOARD.name}
-"""The emulated board is an x86-64: its wheels are others."""
+"""The emulated board is an x86-64 and needs other wheels."""
 CARD = {"card=hw:0": "card=hw:0 block_frames=512 periods=3 capture_channels=2 playback_channels=2"}
-"""images.SETTINGS says why."""
+"""For the reason see images.SETTINGS."""
 Add = Callable[..., None]
-# An x86 board does not ask for lgpio by itself; gpiozero asks /proc/cpuinfo whether it runs on a Raspberry Pi.
+# On x86 nverb does not require lgpio. gpiozero reads the model of the Raspberry Pi from
+# /proc/cpuinfo.
 AFTER_INSTALL = (
-    f"/opt/nverb/current/bin/pip install -q --no-index --find-links /home/{images.PLAYER}/{BOARD.name} lgpio && "
+    "/opt/nverb/current/bin/pip install -q --no-index "
+    f"--find-links /home/{images.PLAYER}/{BOARD.name} lgpio && "
     "mount --bind /etc/pedal-cpuinfo /proc/cpuinfo && udevadm trigger && udevadm settle"
 )
 
 
 def disk() -> Path:
-    """A board with Debian and no nverb: a writable system, with a user who may use sudo, as on a card that was just written."""
+    """A disk with Debian but no nverb: writable, with a user who may use sudo, like a new card."""
     layers = [images.guest_root(BOARD), images.base(BOARD)]
     sudoers = f"{images.PLAYER} ALL=(ALL) NOPASSWD: ALL\n"
 
@@ -80,11 +83,11 @@ def check(report: Report) -> None:
                 )
         _outcome(guest, add)
     skipped = sum(block.mark == "not run" for block in blocks)
-    add("blocks that nobody here can run", f"{skipped} of {len(blocks)}, marked")
+    add("blocks marked [not run]", f"{skipped} of {len(blocks)}")
 
 
 def _follow(guest: Guest, script: str) -> None:
-    """A block of [board], in a session of its own: groups that the block before gave count from then on."""
+    """Run a block of [board] in a new session, in which new groups of the user are active."""
     words = {theirs: ours for theirs, ours in (NAMES | CARD).items() if theirs in script}
     guest.forget_connections()
     said = guest.run(f"set -e\n{adapted(script, words)}", user=images.PLAYER, timeout_s=1800)
@@ -92,14 +95,14 @@ def _follow(guest: Guest, script: str) -> None:
         guest.run(AFTER_INSTALL, timeout_s=600)
     if "board picture" in script:
         if guest.get(f"/home/{images.PLAYER}/wiring.svg") != PICTURE.read_bytes():
-            raise GuestError(f"the picture is another than docs/{PICTURE.name}")
+            raise GuestError(f"the picture differs from docs/{PICTURE.name}")
         table = "\n".join(line for line in said.splitlines() if line.startswith("|"))
         if not table or table not in guide_doc.DOCUMENT.read_text():
-            raise GuestError("the table of the wiring is another than the document's")
+            raise GuestError("the table of the wiring differs from that of docs/board.md")
 
 
 def _outcome(guest: Guest, add: Add) -> None:
-    """What the reader was promised: it sounds, now and after each power-on."""
+    """Check what the document promises: sound, now and after each power-on."""
     for when in ("now", "after a power-on"):
         if when != "now":
             guest.run("sync")
@@ -126,12 +129,15 @@ def _outcome(guest: Guest, add: Add) -> None:
         add(f"{when}: dropouts in a pilot tone", count, "0", ok=good)
     settings = guest.run("nverb settings show")
     kept = 'profile = "pi-mcp3008"' in settings and 'card = "hw:0"' in settings
-    add("the settings that were chosen", "kept" if kept else "lost", "kept", ok=kept)
+    add("the chosen settings", "kept" if kept else "lost", "kept", ok=kept)
 
 
 @contextmanager
 def desk(guest: Guest | None = None) -> Iterator[dict[str, str]]:
-    """The environment of a reader's desk: `pedal.local` is the guest, and there is sudo, although the test is root."""
+    """Environment variables for a block of [desk].
+
+    ssh reaches the guest as `pedal.local`; `sudo` only runs its command, as the test is root.
+    """
     with tempfile.TemporaryDirectory(prefix="nverb-desk-") as scratch:
         folder = Path(scratch)
         tools = {"sudo": 'exec "$@"'}
@@ -161,7 +167,7 @@ def desk(guest: Guest | None = None) -> Iterator[dict[str, str]]:
 
 
 def run_on_desk(script: str, environment: dict[str, str]) -> None:
-    """A block of [desk], in the checkout. Raises GuestError."""
+    """Run a block of [desk] in the checkout. Raises GuestError."""
     done = subprocess.run(
         ["bash", "-euc", script],
         cwd=REPOSITORY,

@@ -1,13 +1,13 @@
-"""The shell commands of docs/board.md, and where each is run. tests/board/guide.py and image_boot.py run them.
+"""The shell commands of docs/board.md, and where guide.py and image_boot.py run each.
 
-A shell block begins with a fence that names no language or `sh`; the paragraph before it carries one mark:
+The fence of a shell block names no language or `sh`. The paragraph before it contains one mark:
 
-| mark        | who runs it                                                                                    |
-|-------------|------------------------------------------------------------------------------------------------|
-| [desk]      | the test, on this machine, in a copy of the checkout                                           |
-| [board]     | the test, in the emulated board, as an unprivileged user with sudo, each block in a new session |
-| [image]     | the test, on this machine; the image that comes of it is booted                                |
-| [not run]   | nobody here could                                                                              |
+| mark        | the test runs it                                                            |
+|-------------|-----------------------------------------------------------------------------|
+| [desk]      | on this machine, in the checkout                                            |
+| [board]     | on the emulated board, as a user with sudo, each block in a new session     |
+| [image]     | on this machine, and boots the image that it makes                          |
+| [not run]   | not at all, because it needs real hardware or a download                    |
 """
 
 from __future__ import annotations
@@ -28,11 +28,11 @@ class Block(NamedTuple):
 
 
 class Unmarked(Exception):
-    """A shell block of which nobody knows where it runs."""
+    """A shell block without a valid mark, or a word that the document no longer contains."""
 
 
 def blocks(text: str | None = None) -> list[Block]:
-    """All shell blocks in their order. Raises Unmarked."""
+    """All shell blocks, in order. Raises Unmarked."""
     lines = (DOCUMENT.read_text() if text is None else text).splitlines()
     found, paragraph, number = [], "", 0
     while number < len(lines):
@@ -48,8 +48,8 @@ def blocks(text: str | None = None) -> list[Block]:
                 marks = re.findall(r"\*\*\[([\w ]+)\]\*\*", paragraph)
                 if len(marks) != 1 or marks[0] not in MARKS:
                     raise Unmarked(
-                        f"docs/board.md, line {number + 1}: the paragraph before a shell block must carry one of "
-                        + ", ".join(f"**[{mark}]**" for mark in MARKS)
+                        f"docs/board.md, line {number + 1}: the paragraph before a shell block "
+                        "must contain one of " + ", ".join(f"**[{mark}]**" for mark in MARKS)
                     )
                 script = "\n".join(row.removeprefix(fence[1]) for row in lines[number + 1 : end])
                 found.append(Block(number + 1, marks[0], script))
@@ -64,16 +64,16 @@ def blocks(text: str | None = None) -> list[Block]:
 
 
 def _goes_on(lines: list[str], number: int) -> bool:
-    """Whether an empty line is the one between a paragraph and its block."""
+    """Whether the empty line is between a paragraph and its block."""
     return number + 1 < len(lines) and lines[number + 1].lstrip().startswith("```")
 
 
 def adapted(script: str, words: dict[str, str]) -> str:
-    """The script with what is this board's in place of the reader's own. Raises Unmarked if the document has a word no more."""
+    """The script with words replaced. Raises Unmarked if the document lacks one."""
     for theirs, ours in words.items():
         if theirs not in script:
             raise Unmarked(
-                f"docs/board.md no longer says {theirs!r}: change tests/board/guide.py with it"
+                f"docs/board.md no longer contains {theirs!r}: adapt tests/board/guide.py"
             )
         script = script.replace(theirs, ours)
     return script

@@ -1,6 +1,8 @@
-"""hands: pots of a converter behind a real /dev/spidev (and the kernel's IIO driver), switches and LEDs on a real gpiochip."""
+"""hands: pots behind /dev/spidev and the kernel's IIO driver, switches and LEDs on a gpiochip."""
 
 from __future__ import annotations
+
+from collections.abc import Callable
 
 import farend
 import numpy as np
@@ -9,10 +11,11 @@ from guest import Guest
 from report import Report
 
 BYPASS, ON_LED = 17, 22
+Add = Callable[..., None]
 
 
 def _impulse_response(guest: Guest) -> signals.Floats:
-    """The room as it sounds now, by an impulse through the pedal."""
+    """The impulse response of the pedal now."""
     impulse = np.zeros((4 * signals.RATE_HZ, 2))
     impulse[200] = 0.5
     return farend.play(guest, impulse, seconds=6)[:, 0]
@@ -23,24 +26,34 @@ def _level_db(guest: Guest) -> float:
     return 20 * float(np.log10(signals.listen(heard).amplitude / signals.PILOT_AMPLITUDE))
 
 
+def _controls(guest: Guest) -> dict[str, float]:
+    values: dict[str, float] = guest.status()["controls"]
+    return values
+
+
 def check(guest: Guest, report: Report) -> None:
     board = guest.platform.arch
 
     def add(what: str, figure: object, bar: str = "", *, ok: bool = True) -> None:
         report.add("hands", board, what, figure, bar, ok=ok)
 
-    def values() -> dict[str, float]:
-        controls: dict[str, float] = guest.status()["controls"]
-        return controls
-
     guest.run("nverb set mix=100 limiter=off lowpass=off highpass=off predelay=0 bypass=off")
-    # From end to end, so that every pot has picked its control up.
+    _check_ends(guest, add)
+    _check_decay(guest, add)
+    _check_gain(guest, add)
+    _check_bypass(guest, add)
+    _check_removed_converter(guest, add)
+    _check_iio(guest, add)
+
+
+def _check_ends(guest: Guest, add: Add) -> None:
+    """Turn all pots from end to end, so that each also picks its control up."""
     guest.turn(gain=0, x=0, y=0, z=0, width=0)
     guest.run("sleep 1")
-    low = values()
+    low = _controls(guest)
     guest.turn(gain=1023, x=1023, y=1023, z=1023, width=1023)
     guest.run("sleep 1")
-    high = values()
+    high = _controls(guest)
     wanted = {"gain": (-140, 12), "x": (0, 9), "y": (0, 9), "z": (0, 9), "width": (-4, 4)}
     reached = [
         name for name, (bottom, top) in wanted.items() if low[name] == bottom and high[name] == top
@@ -53,7 +66,9 @@ def check(guest: Guest, report: Report) -> None:
     )
     guest.turn(width=640)
 
-    # Decay time along x, measured on the sound.
+
+def _check_decay(guest: Guest, add: Add) -> None:
+    """Compare the decay times of two positions of x, measured on the sound."""
     seconds = {}
     for code in (200, 800):
         guest.turn(x=code, y=500, z=500)
@@ -66,27 +81,31 @@ def check(guest: Guest, report: Report) -> None:
         ok=seconds[800] > 1.5 * seconds[200],
     )
 
-    # Level along gain, measured on the dry sound.
+
+def _check_gain(guest: Guest, add: Add) -> None:
+    """Compare the gain control with the level of the dry sound."""
     guest.run("nverb set mix=0")
-    told, heard = [], []
+    knob, heard = [], []
     for code in (350, 700):
         guest.turn(gain=code)
         guest.run("sleep 1")
-        told.append(values()["gain"])
+        knob.append(_controls(guest)["gain"])
         heard.append(_level_db(guest))
-    worst = max(abs(a - b) for a, b in zip(told, heard, strict=True))
-    figure = f"knob {told[0]:.1f} and {told[1]:.1f} dB, sound {heard[0]:.1f} and {heard[1]:.1f} dB"
+    worst = max(abs(a - b) for a, b in zip(knob, heard, strict=True))
+    figure = f"knob {knob[0]:.1f} and {knob[1]:.1f} dB, sound {heard[0]:.1f} and {heard[1]:.1f} dB"
     add("gain pot", figure, "within 0.1 dB", ok=worst <= 0.1)
 
-    # Footswitch: bypass with trails. The pilot passes untouched, with neither a click nor a gap.
+
+def _check_bypass(guest: Guest, add: Add) -> None:
+    """Press the footswitch for bypass with trails: the pilot tone has neither clicks nor gaps."""
     guest.run("nverb set gain=0 mix=30 trails=on")
     with farend.PilotTone(guest) as tone:
         guest.press(BYPASS)
         guest.run("sleep 1")
-        bypassed, lit = values()["bypass"], guest.lit(ON_LED)
+        bypassed, lit = _controls(guest)["bypass"], guest.lit(ON_LED)
         guest.press(BYPASS)
         guest.run("sleep 1")
-        back, lit_again = values()["bypass"], guest.lit(ON_LED)
+        back, lit_again = _controls(guest)["bypass"], guest.lit(ON_LED)
     add(
         "footswitch on a GPIO line",
         f"bypass {bypassed:g}, then {back:g}",
@@ -102,23 +121,25 @@ def check(guest: Guest, report: Report) -> None:
     found = tone.listen()
     add("bypass and back: clicks and gaps", len(found.breaks_s), "0", ok=not found.breaks_s)
 
-    # Torn off while playing, and put back.
-    held = values()["x"]
+
+def _check_removed_converter(guest: Guest, add: Add) -> None:
+    """Disconnect the converter while the pedal plays, and connect it again."""
+    before = _controls(guest)["x"]
     with farend.PilotTone(guest) as tone:
         guest.run("echo 0 > /sys/module/pedal_sim/parameters/present; sleep 2")
-        kept, told_so = values()["x"], "FAULT" in guest.run("nverb status")
+        kept, is_reported = _controls(guest)["x"], "FAULT" in guest.run("nverb status")
         guest.run("echo 1 > /sys/module/pedal_sim/parameters/present")
         back_s = guest.wait(
             "nverb status | grep -q 'no fault'", timeout_s=15, what="the converter is back"
         )
     add(
-        "converter torn off",
-        f"x {held:.2f} -> {kept:.2f}, told: {told_so}",
-        "holds, told",
-        ok=held == kept and told_so,
+        "converter disconnected",
+        f"x {before:.2f} -> {kept:.2f}, reported: {is_reported}",
+        "x kept, reported",
+        ok=before == kept and is_reported,
     )
     add(
-        "put back: knobs work again after",
+        "connected: knobs work again after",
         f"{back_s:.1f} s",
         "no restart, <= 10 s",
         ok=back_s <= 10,
@@ -126,19 +147,23 @@ def check(guest: Guest, report: Report) -> None:
     found = tone.listen()
     add("meanwhile: clicks and gaps", len(found.breaks_s), "0", ok=not found.breaks_s)
 
-    # The kernel's own driver reads the chip.
+
+def _check_iio(guest: Guest, add: Add) -> None:
+    """Read the pots with the kernel's driver for the chip."""
     guest.run(
-        "systemctl stop nverb-control; modprobe -r pedal_sim; modprobe mcp320x; modprobe pedal_sim iio=1 pots=100,100,100,100,100; "
-        'sed \'s/chip = "mcp3008", spi = .0, 0./chip = "iio", name = "mcp3008"/\' /var/lib/nverb/profiles/emulated.toml '
-        "> /var/lib/nverb/profiles/emulated-iio.toml; nverb settings set profile=emulated-iio; systemctl start nverb-control; sleep 2"
+        "systemctl stop nverb-control; modprobe -r pedal_sim; modprobe mcp320x; "
+        "modprobe pedal_sim iio=1 pots=100,100,100,100,100; cd /var/lib/nverb/profiles; "
+        'sed \'s/chip = "mcp3008", spi = .0, 0./chip = "iio", name = "mcp3008"/\' emulated.toml '
+        "> emulated-iio.toml; nverb settings set profile=emulated-iio; "
+        "systemctl start nverb-control; sleep 2"
     )
-    # Up and down: on the way each pot meets the value that it had, and takes over from there.
+    # Up and down: on the way each pot passes the value of its control and takes over.
     guest.turn(x=1023, y=1023, z=1023)
     guest.run("sleep 1")
-    high = values()
+    high = _controls(guest)
     guest.turn(x=0, y=0, z=0)
     guest.run("sleep 1")
-    low = values()
+    low = _controls(guest)
     reached = [name for name in "xyz" if low[name] == 0 and high[name] == 9]
     add(
         "IIO (mcp320x): pots that reach both ends",
@@ -147,6 +172,6 @@ def check(guest: Guest, report: Report) -> None:
         ok=len(reached) == 3,
     )
     guest.run(
-        "nverb settings set profile=emulated; systemctl stop nverb-control; modprobe -r pedal_sim; modprobe pedal_sim; "
-        "systemctl start nverb-control"
+        "nverb settings set profile=emulated; systemctl stop nverb-control; "
+        "modprobe -r pedal_sim; modprobe pedal_sim; systemctl start nverb-control"
     )

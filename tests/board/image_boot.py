@@ -1,6 +1,6 @@
-"""image: the disk image that docs/board.md's `nverb image` makes, booted as a card is: UEFI, boot loader, kernel, initrd, overlay.
+"""image: boot the disk image of docs/board.md's `nverb image`: UEFI, boot loader, kernel, overlay.
 
-The raw image itself is the guest's disk, so "read-only" is held against its bytes: all before the data partition must be the same
+The guest's disk is a copy of the raw image. All bytes before its data partition must be the same
 after writes, power cuts and boots.
 """
 
@@ -31,19 +31,30 @@ BOARD = Platform("amd64", "bookworm")
 FIRMWARE = Path("/usr/share/OVMF/OVMF_CODE_4M.fd")
 USER = "pedal"
 ADDED = {
-    # See spin.c: the guest's clock needs it.
-    "etc/systemd/system/spin.service": "[Unit]\nDefaultDependencies=no\n[Service]\nExecStart=/usr/local/bin/spin\nNice=19\n",
+    # The guest's clock needs it, see spin.c.
+    "etc/systemd/system/spin.service": (
+        "[Unit]\nDefaultDependencies=no\n[Service]\nExecStart=/usr/local/bin/spin\nNice=19\n"
+    ),
     "etc/modules-load.d/acceptance.conf": "snd-aloop\n",
     "etc/modprobe.d/acceptance.conf": "options snd-aloop index=0 id=Loopback pcm_substreams=1\n",
 }
-CARD = "--set card=hw:Loopback --set block_frames=512 --set periods=3 --set capture_channels=2 --set playback_channels=2"
-"""images.SETTINGS says why."""
-WRITING = "for n in $(seq 50); do nverb preset save again; nverb settings set max_ir_s=$((5 + n % 2)); done"
+CARD = (
+    "--set card=hw:Loopback --set block_frames=512 --set periods=3 "
+    "--set capture_channels=2 --set playback_channels=2"
+)
+"""For the reason see images.SETTINGS."""
+WRITING = (
+    "for n in $(seq 50); do nverb preset save again; "
+    "nverb settings set max_ir_s=$((5 + n % 2)); done"
+)
 
 
 class ImageGuest(Guest):
-    """A board whose card is a copy of the image. It starts as a card does, by firmware and boot loader, or (quicker in an emulator) at
-    once with the card's kernel, initrd and command line, and with `more` on that."""
+    """A board whose card is a copy of the image.
+
+    `by_firmware`: start by UEFI and boot loader. Otherwise qemu loads the card's kernel and initrd
+    itself, which is faster, with the card's command line and `more`.
+    """
 
     def __init__(self, card: Path, *, by_firmware: bool = False, more: str = "") -> None:
         super().__init__(BOARD, name="image", disk=card, disk_format="raw")
@@ -72,7 +83,7 @@ class ImageGuest(Guest):
 
 
 def read_boot(card: Path, name: str, target: Path) -> None:
-    """A file of the boot partition."""
+    """Copy a file of the boot partition to `target`."""
     cache.run(
         ["mcopy", "-n", "-i", f"{card}@@1M", f"::/{name}", target],
         what=f"reading {name} from the image",
@@ -80,7 +91,7 @@ def read_boot(card: Path, name: str, target: Path) -> None:
 
 
 def commands() -> tuple[str, str, str]:
-    """The document's block: wheels, a system, an image of it. Raises GuestError if it is another."""
+    """The three commands of the document's [image] block. Raises GuestError if they differ."""
     found = [block.script for block in guide_doc.blocks() if block.mark == "image"]
     lines = found[0].splitlines() if len(found) == 1 else []
     starts = ("make board-wheels ", "sudo mmdebstrap ", "sudo .venv/bin/nverb image ")
@@ -88,13 +99,14 @@ def commands() -> tuple[str, str, str]:
         line.startswith(start) for line, start in zip(lines, starts, strict=True)
     ):
         raise GuestError(
-            f"docs/board.md: the block of **[image]** must be {', '.join(starts)}: change image_boot.py with it"
+            f"docs/board.md: the block of **[image]** must be {', '.join(starts)}: "
+            "adapt image_boot.py"
         )
     return lines[0], lines[1], lines[2]
 
 
 def image() -> Path:
-    """The image, made as the document says it, on an x86-64 in place of an ARM board."""
+    """The image, made by the document's commands, for x86-64 instead of ARM."""
     make_wheels, make_system, make_image = commands()
     parts = [
         make_system,
@@ -193,22 +205,21 @@ def check(report: Report, seed: int = 1) -> None:
             failed = guest.run("systemctl --failed --no-legend --plain").strip()
             add("failed units", failed.splitlines()[0] if failed else "none", "none", ok=not failed)
             over = guest.run(
-                "findmnt -no FSTYPE /; findmnt -no OPTIONS /media/root-ro; findmnt -no OPTIONS /boot/firmware"
+                "findmnt -no FSTYPE /; findmnt -no OPTIONS /media/root-ro; "
+                "findmnt -no OPTIONS /boot/firmware"
             ).split()
             mounts = (
                 over[0] == "overlay" and over[1].startswith("ro,") and over[2].startswith("ro,")
             )
             add(
-                "/ and what lies under it",
+                "/ and its lower layer",
                 f"{over[0]} over {over[1][:2]}",
                 "overlay over ro",
                 ok=mounts,
             )
             _plays(guest, add, "first power-on")
-            guest.run(
-                'sudo -n true && test "$(hostname)" = pedal && echo written | sudo tee /etc/written',
-                user=USER,
-            )
+            guest.run('sudo -n true && test "$(hostname)" = pedal', user=USER)
+            guest.run("echo written | sudo tee /etc/written", user=USER)
             guest.put(folder / "halls.nvbank", "/run/halls.nvbank")
             guest.run(
                 "nverb set x=7; nverb preset save Kept; nverb install /run/halls.nvbank", user=USER
@@ -238,7 +249,7 @@ def check(report: Report, seed: int = 1) -> None:
             root = guest.run("findmnt -no FSTYPE,OPTIONS /").split()
             plain = root[0] == "ext4" and root[1].startswith("ro,")
             add(
-                "cut while it wrote; then no overlay: /",
+                "power cut during writes; then no overlay: /",
                 f"{root[0]} {root[1][:2]}",
                 "ext4 ro",
                 ok=plain,
@@ -251,7 +262,10 @@ def check(report: Report, seed: int = 1) -> None:
 
 
 def _from_os_image(report: Report) -> None:
-    """The other way in: an OS image for a card, with the partitions and the command line of Raspberry Pi OS and Debian's files."""
+    """Make an image from an OS image with the partitions and command line of Raspberry Pi OS.
+
+    The files in it are Debian's.
+    """
     make_image = commands()[2]
     system = cache.made(
         f"system-{BOARD.name}", [commands()[1]], lambda folder: _system(commands()[1], folder)
@@ -324,7 +338,7 @@ def _kept(guest: Guest, add: Add, when: str) -> None:
 def _same(card: Path, before: str) -> tuple[str, str]:
     now = system_hash(card)
     if now != before:
-        raise GuestError(f"the system's bytes have changed: {before[:12]} -> {now[:12]}")
+        raise GuestError(f"the bytes of the system changed: {before[:12]} -> {now[:12]}")
     return f"sha256 {now[:12]}", "bit-identical"
 
 

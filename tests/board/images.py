@@ -1,9 +1,13 @@
-"""Disk images for the emulated boards: Debian with the pedal installed on it as on a board, in layers that are kept.
+"""Disk images for the emulated boards: Debian with the pedal, in cached layers.
 
-    Debian and packages (mmdebstrap)  ->  + guest's own settings, simulated board  ->  + `make install` of this checkout  ->  disk
-    months                                with each change of this file                with each change of the sources
+| layer                            | made again                     |
+|----------------------------------|--------------------------------|
+| Debian and packages (mmdebstrap) | when the packages change       |
+| settings of the guest            | with each change of this file  |
+| `make install` of this checkout  | with each change of the source |
 
-The disk has two partitions, as a board's card: the system, and the pedal's data, which alone is ever written.
+The disk has two partitions like a board's card: the system, which is never written, and the pedal's
+data.
 """
 
 from __future__ import annotations
@@ -47,7 +51,7 @@ PACKAGES = [
 
 
 def base(platform: Platform) -> Path:
-    """Debian's root folder, untouched by us."""
+    """Debian's root folder, unchanged."""
     packages = [*PACKAGES, *platform.packages]
     return cache.made(
         f"root-{platform.name}",
@@ -84,7 +88,8 @@ led = [
   { line = 25, shows = "activity" },
 ]
 """
-# snd-aloop moves its pointer every 4 ms, a tick of the kernel's: 512 frames at least, or two of JACK's periods may end in one tick.
+# snd-aloop moves its pointer at each tick of the kernel, every 4 ms. With fewer than 512 frames two
+# of JACK's periods may end in one tick.
 SETTINGS = """version = 1
 profile = "emulated"
 card = "hw:Loopback"
@@ -94,7 +99,7 @@ capture_channels = 2
 playback_channels = 2
 """
 POTS = "950,300,500,500,640"
-"""Where the wipers stand when the guest boots: gain, x, y, z, width."""
+"""Positions of the pots when the guest boots: gain, x, y, z, width."""
 
 MASKED = [
     "apt-daily.timer",
@@ -116,14 +121,21 @@ GUEST_FILES = {
     "etc/hosts": "127.0.0.1 localhost pedal\n",
     "etc/machine-id": "6e766572620000000000000000000001\n",
     "etc/systemd/network/10-all.network": "[Match]\nName=e*\n[Network]\nDHCP=ipv4\n",
-    "etc/ssh/sshd_config.d/acceptance.conf": "UseDNS no\nPermitRootLogin prohibit-password\nGSSAPIAuthentication no\n",
+    "etc/ssh/sshd_config.d/acceptance.conf": (
+        "UseDNS no\nPermitRootLogin prohibit-password\nGSSAPIAuthentication no\n"
+    ),
     "etc/modules-load.d/acceptance.conf": "snd-aloop\nspidev\npedal_sim\nsnd-seq\nsnd-virmidi\n",
     "etc/modprobe.d/acceptance.conf": (
-        f"options snd-aloop index=0 id=Loopback pcm_substreams=1\noptions snd-virmidi index=1\noptions pedal_sim pots={POTS}\n"
+        "options snd-aloop index=0 id=Loopback pcm_substreams=1\n"
+        f"options snd-virmidi index=1\noptions pedal_sim pots={POTS}\n"
     ),
-    "etc/systemd/journald.conf.d/acceptance.conf": "[Journal]\nStorage=volatile\nForwardToConsole=no\n",
-    # gpiozero asks /proc/cpuinfo which Raspberry Pi it runs on: a 4 B.
-    "etc/pedal-cpuinfo": "Hardware\t: BCM2835\nRevision\t: c03111\nModel\t\t: Raspberry Pi 4 Model B Rev 1.1\n",
+    "etc/systemd/journald.conf.d/acceptance.conf": (
+        "[Journal]\nStorage=volatile\nForwardToConsole=no\n"
+    ),
+    # gpiozero reads the model from /proc/cpuinfo: a Raspberry Pi 4 B.
+    "etc/pedal-cpuinfo": (
+        "Hardware\t: BCM2835\nRevision\t: c03111\nModel\t\t: Raspberry Pi 4 Model B Rev 1.1\n"
+    ),
     "etc/systemd/system/nverb-control.service.d/acceptance.conf": (
         "[Service]\nBindReadOnlyPaths=/etc/pedal-cpuinfo:/proc/cpuinfo\n"
     ),
@@ -139,12 +151,12 @@ def guest_files(platform: Platform) -> dict[str, str]:
 
 
 def profile(platform: Platform) -> str:
-    """Our gpiochip is the second one of qemu's aarch64 machine."""
+    """PROFILE; qemu's aarch64 machine has a gpiochip of its own, so ours is the second."""
     return PROFILE.replace("gpiochip = 0", "gpiochip = 1") if platform.arch == "arm64" else PROFILE
 
 
 def _prepare_guest(root: Path, files: dict[str, str], kernel: debian.Kernel, key: Path) -> None:
-    """What a guest needs beside the pedal: a kernel's modules, a network, ways in, and the parts that stand for the board."""
+    """Add everything but the pedal: kernel modules, network, ssh, and the settings in `files`."""
     for name, text in files.items():
         path = root / name
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -197,7 +209,7 @@ def key() -> Path:
 
 
 def guest_root(platform: Platform) -> Path:
-    """Debian with the guest's own settings over it: the upper layer's folder."""
+    """The layer with the settings of the guest."""
     kernel, secret, below = debian.kernel(platform), key(), base(platform)
 
     def make(target: Path) -> None:
@@ -216,15 +228,16 @@ def guest_root(platform: Platform) -> Path:
 
 INSTALL = """
 cd /usr/src/nverb
-make install WHEEL="$(echo /usr/src/wheels/nverb-*.whl)" APT_RUN="jackd2 python3-venv libsndfile1 alsa-utils" APT_PYO=
-# An x86 board has no GPIO: there the pedal does not ask for lgpio by itself.
+make install WHEEL="$(echo /usr/src/wheels/nverb-*.whl)" \\
+    APT_RUN="jackd2 python3-venv libsndfile1 alsa-utils" APT_PYO=
+# On x86 nverb does not require lgpio.
 /opt/nverb/current/bin/pip install -q lgpio
 usermod -aG nverb,audio player
 """
 
 
 def installed(platform: Platform) -> Path:
-    """The root of a board on which `make install` put this checkout's wheel: the upper layer's folder."""
+    """The layer that `make install` of this checkout's wheel makes."""
     lower = [guest_root(platform), base(platform)]
     house = wheels.house(platform)
     parts = [wheels.nverb(platform).parent.name, house.name, *(p.name for p in lower), INSTALL]
@@ -260,7 +273,7 @@ def installed(platform: Platform) -> Path:
 
 
 def disk(platform: Platform) -> Path:
-    """The disk of a board as it leaves the workshop: raw, sparse, read-only for its users (guests get overlays of it)."""
+    """The disk of a new board: raw and sparse. Guests use overlays of it and never write to it."""
     layers = [installed(platform), guest_root(platform), base(platform)]
 
     def make(target: Path) -> None:
@@ -277,7 +290,7 @@ def disk(platform: Platform) -> Path:
 
 
 def system_bytes() -> int:
-    """Where the data partition of an x86 board's disk begins: all before it is never written."""
+    """The start of the data partition on the disk of an x86 board. All before it is read-only."""
     table = cache.run(["sfdisk", "--json", disk(Platform("amd64", "bookworm"))], what="sfdisk")
     partitions = json.loads(table)["partitiontable"]["partitions"]
     return int(partitions[-1]["start"]) * 512

@@ -1,4 +1,4 @@
-"""memory: what a board of 512 MB gives, and that one of 256 MB still plays. On aarch64, as boards are."""
+"""memory: what is used and free with 512 MB, and that 256 MB suffice. On aarch64, like boards."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ def check(report: Report, platform: Platform) -> None:
     for memory_mib in (512, 256):
         try:
             _check(report, platform, memory_mib)
-        except GuestError as error:  # the other size is looked at all the same
+        except GuestError as error:  # still test the other size
             report.add(
                 "memory",
                 platform.arch,
@@ -37,16 +37,17 @@ def _check(report: Report, platform: Platform, memory_mib: int) -> None:
         guest.wait_for_sound()
         guest.run("nverb set gain=0 mix=0 limiter=off")
         with farend.PilotTone(guest) as tone:
-            # Rooms of all lengths, and commands, which need memory too.
+            # Rooms of all lengths, and commands, which also need memory.
             guest.run(
-                "sleep 2; for n in 1 8 3 9; do nverb set x=$n y=$n; sleep 1; done; nverb doctor >/dev/null || true; sleep 1"
+                "sleep 2; for n in 1 8 3 9; do nverb set x=$n y=$n; sleep 1; done; "
+                "nverb doctor >/dev/null || true; sleep 1"
             )
         found = tone.listen()
         good = not found.breaks_s and found.last_s - found.first_s > 4
         add("dropouts in a pilot tone", len(found.breaks_s), "0", ok=good)
         audio = guest.status()["audio"]
         add("late blocks since power-on", f"{audio['late_blocks']} of {audio['blocks']}")
-        # After use: rooms were made, and what rooms to come need is there.
+        # Measured after use: the memory for making rooms has been allocated.
         used = boot.resident_mib(guest)
         figure = f"{used['pss']:.0f} MiB (each process's own: {used['rss']:.0f} MiB)"
         add("JACK, audio and control", figure, f"<= {BAR_MIB} MiB", ok=used["pss"] <= BAR_MIB)
@@ -59,8 +60,8 @@ def _check(report: Report, platform: Platform, memory_mib: int) -> None:
         ).split()
         available, swap, unswapped = (int(kib) / 1024 for kib in spare)
         add(
-            "still to be had",
+            "available memory",
             f"{available:.0f} MiB; swapped: {swap - unswapped:.0f} of {swap:.0f} MiB",
         )
         killed = guest.run("dmesg | grep -ci 'out of memory' || true").strip()
-        add("killed for memory", killed, "0", ok=killed == "0")
+        add("processes killed for memory", killed, "0", ok=killed == "0")

@@ -1,14 +1,15 @@
 // SPDX-License-Identifier: GPL-2.0-only OR BSD-3-Clause
 /*
- * The board's parts for a machine that has none: an MCP3008 on a SPI bus, and a gpiochip with switches and LEDs.
+ * Simulated parts of the board: an MCP3008 on a SPI bus, and a gpiochip with switches and LEDs.
  *
- * Everything above the wire is the kernel's own: /dev/spidev0.0 (or the IIO driver mcp320x, as the loader asks), /dev/gpiochipN.
+ * The drivers for them are the kernel's: /dev/spidev0.0 (or the IIO driver mcp320x),
+ * /dev/gpiochipN.
  *
  *   /sys/module/pedal_sim/parameters/
- *     pots      8 numbers 0..1023, where the wipers stand           read, write
- *     present   0: the converter is torn off, MISO floats high      read, write
+ *     pots      8 numbers 0..1023, the positions of the pots        read, write
+ *     present   0: the converter is disconnected, MISO floats high  read, write
  *     pull      "LINE LEVEL": drives a line from outside            write
- *     levels    32 characters 0 or 1, LINE by LINE, as seen outside read
+ *     levels    32 characters 0 or 1: the level of each line        read
  *     iio       1: chip select 0 is bound to the kernel's mcp320x   at loading
  */
 #include <linux/gpio/driver.h>
@@ -31,7 +32,7 @@ static struct platform_device *board;
 static struct spi_controller *bus;
 static bool bus_registered;
 
-/* ---- MCP3008, data sheet DS21295 figure 5-1, one clock at a time: what comes in on DIN, what goes out on DOUT ---- */
+/* ---- MCP3008, data sheet DS21295 figure 5-1, clock by clock: DIN in, DOUT out ---- */
 
 struct shifter {
 	int clock;		/* since the start bit; -1 before it */
@@ -53,7 +54,7 @@ static int shift(struct shifter *s, int din)
 	if (s->clock < 0) {
 		if (din)
 			s->clock = 0;
-		return 1; /* DOUT is not driven: the pull-up's level */
+		return 1; /* DOUT is not driven; the pull-up wins */
 	}
 	s->clock++;
 	if (s->clock <= 4)
@@ -100,7 +101,7 @@ static int transfer_message(struct spi_controller *controller, struct spi_messag
 
 static int add_bus(void)
 {
-	/* "dh2228fv" is one of the names that the spidev driver takes. */
+	/* "dh2228fv" is one of the names that the spidev driver accepts. */
 	struct spi_board_info chip = { .max_speed_hz = 1350000, .chip_select = 0 };
 	int error;
 
@@ -121,7 +122,7 @@ static int add_bus(void)
 	return spi_new_device(bus, &chip) ? 0 : -ENODEV;
 }
 
-/* ---- lines: what outside drives (a switch), or what the pedal drives (an LED) ---- */
+/* ---- lines: driven from outside (a switch) or by the pedal (an LED) ---- */
 
 static DECLARE_BITMAP(outside, LINES);
 static DECLARE_BITMAP(driven, LINES);
@@ -161,7 +162,7 @@ static int line_direction(struct gpio_chip *chip, unsigned int line)
 
 static int line_config(struct gpio_chip *chip, unsigned int line, unsigned long config)
 {
-	return 0; /* pull-ups and debouncing are ours to simulate from outside */
+	return 0; /* pull-ups and debouncing have no effect here */
 }
 
 static void edge_mask(struct irq_data *data)
@@ -219,7 +220,7 @@ static struct irq_work edge_work = IRQ_WORK_INIT_HARD(raise_edges);
 
 static int pull_set(const char *text, const struct kernel_param *param)
 {
-	unsigned int line, level;
+	unsigned int line, level, edge;
 
 	if (sscanf(text, "%u %u", &line, &level) != 2 || line >= LINES || level > 1)
 		return -EINVAL;
@@ -228,7 +229,8 @@ static int pull_set(const char *text, const struct kernel_param *param)
 	if (test_bit(line, outside) == level)
 		return 0;
 	assign_bit(line, outside, level);
-	if (test_bit(line, enabled) && edges[line] & (level ? IRQ_TYPE_EDGE_RISING : IRQ_TYPE_EDGE_FALLING)) {
+	edge = level ? IRQ_TYPE_EDGE_RISING : IRQ_TYPE_EDGE_FALLING;
+	if (test_bit(line, enabled) && edges[line] & edge) {
 		set_bit(line, pending);
 		irq_work_queue(&edge_work);
 	}

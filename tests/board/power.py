@@ -1,11 +1,12 @@
-"""power: the plug is pulled at a random moment while something is written, and put back in.
+"""power: cut the power at a random moment during a write, and boot again.
 
-The emulator is killed (kill -9) with its disk cache on writeback: what the guest's kernel had not yet sent to the disk is lost, as
-on a board. Then the board boots from that disk, and must play with the old state or the new one, whole. No sector of the system
-partition may have been written, and at the end its bytes are those of the image.
+The emulator is killed (kill -9); what the guest's kernel has not sent to the disk is lost, as on a
+board. Then the board boots from that disk and must play with the old or the new state, complete. No
+sector of the system partition may have been written; at the end its bytes must equal the image.
 
-Up to where the data partition is mounted, every boot is the same: nothing that it reads was ever written. One whole boot in WHOLE_EVERY
-is done from power-on; the others go on from there (see `_before_data`).
+Until the data partition is mounted all boots are the same, because they read only what is never
+written. So one boot in WHOLE_EVERY starts at power-on; the others start from the state just before
+that mount (see `_before_data`).
 """
 
 from __future__ import annotations
@@ -30,15 +31,18 @@ from report import Report
 
 X86 = Platform("amd64", "bookworm")
 LONGEST_S = 3.0
-"""Moments are drawn from the first so many seconds of what is written."""
+"""A cut is at most this long after the start of the write."""
 WHOLE_EVERY = 10
 
-# Each lasts for longer than LONGEST_S.
+# Each runs for longer than LONGEST_S.
 WRITING = {
     "push": "while :; do nverb install /run/b.nvbank; nverb install /run/a.nvbank; done",
-    "preset": "n=0; while :; do n=$((n + 1)); nverb set x=$((n % 9)); nverb preset save p$n; nverb preset save again; done",
+    "preset": (
+        "n=0; while :; do n=$((n + 1)); nverb set x=$((n % 9)); "
+        "nverb preset save p$n; nverb preset save again; done"
+    ),
     "settings": "n=0; while :; do n=$((n + 1)); nverb settings set periods=$((3 + n % 2)); done",
-    # What `nverb board calibrate` ends with, over and over: it wants a hand at the pots for each of its own runs.
+    # The last step of `nverb board calibrate`, which itself needs a hand at the pots.
     "calibration": "/opt/nverb/current/bin/python /run/calibrate.py",
 }
 CALIBRATE = """
@@ -48,7 +52,7 @@ while True:
     number += 1
     _keep({"emulated": {"x": [number % 50 / 1000, 1 - number % 50 / 1000]}})
 """
-# Waits until it plays, and asks the pedal itself, by its commands.
+# Wait until the pedal plays, then read its state with its own commands.
 CHECK = """
 import contextlib, io, json, sys, time
 from firmware_py.cli import main
@@ -58,7 +62,8 @@ def ask(*words):
     out, err = io.StringIO(), io.StringIO()
     with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
         status = main(words)
-    return ("", " ".join(words) + ": " + err.getvalue().strip()[-200:]) if status else (out.getvalue(), "")
+    failed = " ".join(words) + ": " + err.getvalue().strip()[-200:]
+    return ("", failed) if status else (out.getvalue(), "")
 while True:
     answer, fault = ask("status", "--json")
     found = json.loads(answer or "{}")
@@ -69,12 +74,13 @@ while True:
 presets, no_presets = ask("preset", "list")
 room, board = found.get("room") or {}, found.get("board") or {}
 faults = [fault, no_presets, room.get("fault"), *board.get("faults", ())]
-print(json.dumps({"took_s": took_s, "faults": [str(f) for f in faults if f], "bank": room.get("path", "").partition("@")[0],
+print(json.dumps({"took_s": took_s, "faults": [str(f) for f in faults if f],
+    "bank": room.get("path", "").partition("@")[0],
     "again": "again" in presets, "profile": board.get("profile"), "alive": alive}))
 """
 PYTHON = "/opt/nverb/current/bin/python"
-# Nothing of the pedal runs, nothing of it is left in memory, and nothing of the data partition is: its last user's going drops the
-# kernel's cache of it.
+# Stop the pedal, remove its files in memory, unmount the data partition and drop the kernel's cache
+# of it.
 STOP = """
 systemctl stop nverb.target nverb-jack nverb-audio nverb-control
 systemctl stop var-lib-nverb.mount 'systemd-fsck@*'
@@ -83,12 +89,13 @@ blockdev --flushbufs /dev/vda2
 """
 GO_ON = f"""
 begin=$(cut -d' ' -f1 /proc/uptime)
-systemctl start var-lib-nverb.mount && systemctl start --no-block nverb.target && {PYTHON} /run/check.py $begin
+systemctl start var-lib-nverb.mount && systemctl start --no-block nverb.target &&
+{PYTHON} /run/check.py $begin
 """
 
 
 def _hands() -> Path:
-    """A tar file: what is written to the board, and what asks it afterwards."""
+    """A tar file with the banks to install and the scripts that run on the board."""
 
     def make(target: Path) -> None:
         for name, grid in (("a", "4"), ("b", "5")):
@@ -114,12 +121,15 @@ def _hands() -> Path:
 
 
 def _take_hands(guest: Guest) -> None:
-    """In memory, as a pushed file is."""
+    """Unpack the tar file in the guest's memory."""
     guest.run("tar -C /run -x", stdin=_hands().read_bytes())
 
 
 def _before_data() -> tuple[Path, Path]:
-    """A disk on which `a` was pushed and a preset saved, and the memory of a board that is up but for its data partition and the pedal."""
+    """A disk with bank `a` and a preset, and the memory of a board that uses it.
+
+    The board is up, but the data partition is not mounted and the pedal does not run.
+    """
     image, hands = images.disk(X86), _hands()
 
     def make(target: Path) -> None:
@@ -137,7 +147,7 @@ def _before_data() -> tuple[Path, Path]:
 
 
 def check(cuts: int, seed: int, report: Report) -> None:
-    """`cuts` power cuts of one board, their moments drawn from `seed`: each boot goes on with what the cut before it left."""
+    """Cut the power of one board `cuts` times, at moments drawn from `seed`, with the same disk."""
     chance = random.Random(seed)
     image = images.disk(X86)
     first, memory = _before_data()
@@ -175,7 +185,7 @@ def check(cuts: int, seed: int, report: Report) -> None:
                 ok=good,
             )
             cache.say(f"power cut {number + 1} of {cuts}: {time.monotonic() - begun:.0f} s")
-            if not good:  # the next cuts are not judged by what this one left
+            if not good:  # the next cut starts with a valid disk
                 guest.cut_power()
                 guest.disk.unlink()
                 guests.copy(first, guest.disk)
@@ -183,12 +193,13 @@ def check(cuts: int, seed: int, report: Report) -> None:
         guest.cut_power()
         image_hash = _system_hash(image, "raw")
         same = _system_hash(guest.disk, "qcow2") == image_hash
-        figure = f"SHA-256 {image_hash[:12]}, {'the same' if same else 'another'} after {cuts} cuts"
+        result = "the same" if same else "different"
+        figure = f"SHA-256 {image_hash[:12]}, {result} after {cuts} cuts"
         report.add("power", "amd64", "bytes of the system partition", figure, "the same", ok=same)
 
 
 def _boot(guest: Guest, memory: Path | None) -> dict[str, Any]:
-    """Power on, from the start or (`memory`) from where the data partition is mounted; waits for sound and says what the pedal says."""
+    """Boot, from power-on or from `memory`; wait for sound and return the output of CHECK."""
     if memory is None:
         guest.boot(timeout_s=1800)
         _take_hands(guest)
@@ -210,7 +221,7 @@ def _cut(guest: Guest, kind: str, after_s: float) -> None:
     )
     assert writing.stdout is not None
     writing.stdout.readline()
-    # The sleep is the guest's; the answer's way back adds some more milliseconds of it.
+    # The guest sleeps, so that its clock counts; the reply adds some milliseconds.
     guest.run(f"sleep {after_s:.3f}")
     if writing.poll() is not None:
         raise GuestError(f"writing ended by itself: {kind}")
@@ -220,7 +231,7 @@ def _cut(guest: Guest, kind: str, after_s: float) -> None:
 
 
 def check_lost(report: Report) -> None:
-    """The worst that a cut can do: a card whose data partition no fsck mends. The rooms that come with the pedal play."""
+    """The worst case of a cut: fsck cannot repair the data partition. Built-in rooms must play."""
     with Guest(X86, name="power") as guest:
         guest.boot(timeout_s=1800)
         guest.wait_for_sound()
@@ -243,14 +254,14 @@ def check_lost(report: Report) -> None:
             "power",
             "amd64",
             "nverb doctor",
-            "tells so" if good else told[-150:],
-            "tells so",
+            "reported" if good else told[-150:],
+            "reported",
             ok=good,
         )
 
 
 def _written_to_system(disk: Path) -> int:
-    """Bytes of the system partition that this disk holds itself, over the image that it began as."""
+    """Bytes of the system partition that this overlay contains: those that were written."""
     size = images.system_bytes()
     rows = json.loads(
         cache.run(["qemu-img", "map", "--output=json", str(disk)], what="qemu-img map")
@@ -261,7 +272,7 @@ def _written_to_system(disk: Path) -> int:
 
 
 def _system_hash(disk: Path, form: str) -> str:
-    """SHA-256 of the system partition, and what lies before it."""
+    """SHA-256 of the system partition and all before it."""
     state = hashlib.sha256()
     left = images.system_bytes()
     with tempfile.TemporaryDirectory(prefix="nverb-", dir="/var/tmp") as scratch:

@@ -1,6 +1,8 @@
-"""What nverb answers on this platform, as JSON: run by the target's Python under qemu-user, and by this machine's for comparison.
+"""Print results of nverb on this platform as JSON.
 
-python probe.py    -> {"machine": ..., "rooms": ..., "decoder": ..., "bank_ir": ..., "kernel_db": ..., ...}
+Run by the target's Python under qemu-user, and by this machine's Python for comparison.
+
+python probe.py    -> {"machine": ..., "decoder": ..., "bank_ir": ..., "kernel_db": ..., ...}
 """
 
 from __future__ import annotations
@@ -37,7 +39,7 @@ def bank() -> dict[str, str]:
 
 
 def decoder() -> tuple[dict[str, str] | None, str]:
-    """None, and what the player is told: no TFLite runtime here, and the pedal plays from the bank."""
+    """Energy maps of the decoder, and warnings. Without a TFLite runtime the maps are None."""
     from firmware_py.rooms.source import find_source
     from models.decoder import Decoder
 
@@ -49,7 +51,7 @@ def decoder() -> tuple[dict[str, str] | None, str]:
 
 
 def room_ir() -> str:
-    """The IR that a player hears at a place off the bank's grid: from the decoder, or where there is none from the bank."""
+    """The IR at a place between the grid points of the bank, from the decoder if it runs here."""
     from dsp.synthesis import Synthesiser
     from firmware_py.rooms.source import find_source
 
@@ -67,7 +69,7 @@ def bank_ir() -> str:
 
 
 def resampled() -> str:
-    """A recording of 44.1 kHz at the engine's rate: soxr, which is an older one on 32-bit boards."""
+    """A recording of 44.1 kHz, resampled to the engine's rate by this platform's soxr."""
     from bank.recording import at_rate
 
     click = np.zeros((2, 441), np.float32)
@@ -76,7 +78,10 @@ def resampled() -> str:
 
 
 def kernel_db() -> float:
-    """Live graph (pyo, our callable, kernel) against a convolution in float64: error relative to the peak."""
+    """Error of the graph (pyo, engine, kernel) relative to the peak, in dB.
+
+    The reference is a convolution in float64.
+    """
     from device.controls import defaults
     from dsp.graph import OfflineGraph
     from firmware_py.link.params import engine_params

@@ -1,4 +1,4 @@
-"""push: over real ssh with a key, as an ordinary user of the board, while it plays."""
+"""push: install over ssh with a key, as a user without privileges, while the pedal plays."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from report import Report
 
 
 def nverb(*words: str, data: Path, check: bool = True) -> subprocess.CompletedProcess[str]:
-    """This checkout's nverb on this machine, as the desk."""
+    """Run this checkout's nverb on this machine, which is the desk."""
     environment = os.environ | {"NVERB_DATA_DIR": str(data), "PYTHONPATH": str(cache.REPOSITORY)}
     done = subprocess.run(
         [sys.executable, "-m", "firmware_py.cli", *words],
@@ -42,9 +42,10 @@ def check(guest: Guest, report: Report) -> None:
         desk = Path(scratch)
         config = desk / "ssh_config"
         config.write_text(
-            f"Host board\n HostName 127.0.0.1\n Port {guest.port}\n User {images.PLAYER}\n IdentityFile {images.key()}\n"
-            " StrictHostKeyChecking no\n UserKnownHostsFile /dev/null\n LogLevel ERROR\n Ciphers aes128-ctr\n"
-            " KexAlgorithms curve25519-sha256\n"
+            f"Host board\n HostName 127.0.0.1\n Port {guest.port}\n User {images.PLAYER}\n"
+            f" IdentityFile {images.key()}\n"
+            " StrictHostKeyChecking no\n UserKnownHostsFile /dev/null\n LogLevel ERROR\n"
+            " Ciphers aes128-ctr\n KexAlgorithms curve25519-sha256\n"
         )
         to = ("-F", str(config), "board")
         for number in (1, 2):
@@ -62,7 +63,7 @@ def check(guest: Guest, report: Report) -> None:
         def playing() -> str:
             return str(guest.status()["room"]["path"]).partition("@")[0]
 
-        # rooms1 before the tone; then rooms2, and the way back, under it.
+        # Push rooms1 before the tone; push rooms2 and roll back during it.
         nverb("push", *to, "bank", str(desk / "rooms1.nvbank"), data=desk)
         add("bank pushed, as an unprivileged user", playing(), "rooms1", ok=playing() == "rooms1")
         guest.run("nverb set gain=0 mix=30 limiter=off bypass=off")
@@ -99,7 +100,7 @@ def check(guest: Guest, report: Report) -> None:
             words = (done.stdout or done.stderr).strip()[-80:]
             add("preset pushed", words, "taken", ok=done.returncode == 0)
 
-        # What is damaged or not signed is refused, and what plays goes on.
+        # Damaged and unsigned files must be refused, and the old bank must play on.
         whole = (desk / "rooms1.nvbank").read_bytes()
         at = len(whole) // 2
         damaged = whole[:at] + bytes([whole[at] ^ 1]) + whole[at + 1 :]
@@ -115,7 +116,7 @@ def check(guest: Guest, report: Report) -> None:
 
 
 def _signatures(guest: Guest, desk: Path, to: tuple[str, ...], add: object) -> None:
-    """The board takes only what one key signed."""
+    """Require signatures by one key: other files must be refused."""
     assert callable(add)
     for name in ("maker", "stranger"):
         words = ["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-C", name, "-f", str(desk / name)]

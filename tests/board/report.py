@@ -1,4 +1,4 @@
-"""What the scenarios found, as a table and as JSON."""
+"""The results of the scenarios, as a table and as JSON."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typing import Any
 
 @dataclass(frozen=True)
 class Check:
-    """One line of the table. `bar`: what was asked for; empty where a figure is only shown."""
+    """One line of the table. `bar`: the requirement; empty for a figure without one."""
 
     scenario: str
     board: str
@@ -22,7 +22,7 @@ class Check:
 
 @dataclass
 class Report:
-    """Collects checks from several threads; shows each as it comes."""
+    """Collects checks from several threads and prints each."""
 
     checks: list[Check] = field(default_factory=list)
     seconds: dict[str, float] = field(default_factory=dict)
@@ -61,7 +61,8 @@ class Report:
         rows = sorted(self.checks, key=lambda c: order[c.scenario])
         took = "   ".join(f"{name} {seconds:.0f} s" for name, seconds in self.seconds.items())
         failed = sum(not check.ok for check in self.checks)
-        last = f"{len(rows)} checks, {failed} failed, {time.monotonic() - self._begun:.0f} s in all   ({took})"
+        seconds = time.monotonic() - self._begun
+        last = f"{len(rows)} checks, {failed} failed, {seconds:.0f} s in all   ({took})"
         return "\n".join([*map(self.line, rows), "", last])
 
     def json(self) -> dict[str, Any]:

@@ -1,8 +1,9 @@
-"""Signals for the far end of the guest's sound card, and what is measured on what comes back. Truths of their own: NumPy, no nverb.
+"""Test signals, and measurements of what the pedal makes of them. Uses NumPy and nothing of nverb.
 
-A pilot tone is a sine of 997 Hz: a whole number of cycles a second, and no multiple of any block's length, so that a block that is
-lost, doubled or silent breaks its phase. A sine obeys s[n+1] = 2 cos(w) s[n] - s[n-1] whatever its amplitude and phase; a sample
-that does not is a break. Smooth changes of level, as of a crossfade of 50 ms, stay a hundred times below the threshold.
+The pilot tone is a sine of 997 Hz. Its period divides no block length, so a block that is lost,
+repeated or silent breaks its phase. A sine of any amplitude and phase obeys
+s[n+1] = 2 cos(w) s[n] - s[n-1]; a sample that does not is a break. Smooth changes of level, such as
+a crossfade of 50 ms, stay a hundred times below the threshold.
 """
 
 from __future__ import annotations
@@ -33,18 +34,21 @@ def pilot(seconds: float) -> Floats:
 
 @dataclass(frozen=True)
 class Pilot:
-    """What became of a pilot tone. Seconds count from the recording's first frame."""
+    """Measurements of a pilot tone. Seconds count from the recording's first frame."""
 
     first_s: float
     last_s: float
     breaks_s: list[float]
-    """When its phase broke or it fell silent; breaks closer than 50 ms count as one."""
+    """Times of broken phase or silence; breaks closer than 50 ms count as one."""
     longest_silence_s: float
     amplitude: float
 
 
 def listen(recording: Floats, *, threshold: float = 0.02, edge_s: float = 0.1) -> Pilot:
-    """Measures the pilot tone in one channel of a recording. `threshold`: of a break, relative to the tone's amplitude."""
+    """Measure the pilot tone in one channel.
+
+    `threshold`: deviation that counts as a break, relative to the tone's amplitude.
+    """
     window = round(0.01 * RATE_HZ)
     level = np.sqrt(np.convolve(recording**2, np.ones(window) / window, mode="same") * 2)
     loud = np.flatnonzero(level > 0.1 * PILOT_AMPLITUDE * 0.1)
@@ -73,7 +77,7 @@ def listen(recording: Floats, *, threshold: float = 0.02, edge_s: float = 0.1) -
 
 
 def delay(sent: Floats, heard: Floats) -> int:
-    """By how many frames `heard` lags `sent`, by the peak of their cross-correlation."""
+    """The lag of `heard` behind `sent` in frames: the peak of their cross-correlation."""
     size = 1 << int(np.ceil(np.log2(len(sent) + len(heard))))
     product = np.fft.irfft(np.fft.rfft(heard, size) * np.conj(np.fft.rfft(sent, size)), size)
     at = int(np.argmax(np.abs(product)))
@@ -81,13 +85,16 @@ def delay(sent: Floats, heard: Floats) -> int:
 
 
 def difference_db(wanted: Floats, heard: Floats) -> float:
-    """RMS of the difference relative to the RMS of what was wanted."""
+    """RMS of the difference relative to the RMS of `wanted`, in dB."""
     error = float(np.sqrt(np.mean((heard - wanted) ** 2)))
     return 20 * float(np.log10(max(error, 1e-12) / float(np.sqrt(np.mean(wanted**2)))))
 
 
 def t30_s(impulse_response: Floats) -> float:
-    """Reverberation time from the decay between -5 and -35 dB (ISO 3382: backward integration, straight line, times two)."""
+    """Reverberation time from the decay between -5 and -35 dB.
+
+    ISO 3382: backward integration, a straight line, its slope extrapolated to 60 dB.
+    """
     start = int(np.argmax(np.abs(impulse_response)))
     energy = impulse_response[start:] ** 2
     decay_db = 10 * np.log10(np.maximum(np.cumsum(energy[::-1])[::-1] / energy.sum(), 1e-12))
@@ -110,10 +117,10 @@ def raw(data: bytes) -> Floats:
 
 
 def clip(seconds: float = 6.0) -> Floats:
-    """A recorded clip that comes with pyo, at our rate, in two channels that differ, peak 0.25."""
+    """A clip of pyo's, resampled to RATE_HZ, with two different channels and a peak of 0.25."""
     import soxr
 
-    # Not imported, only looked up: pyo would look for a window system.
+    # Find the package without importing it, because pyo looks for a window system.
     package = importlib.util.find_spec("pyo")
     assert package is not None and package.submodule_search_locations is not None
     path = Path(package.submodule_search_locations[0]) / "lib" / "snds" / "transparent.aif"

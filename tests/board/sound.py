@@ -1,4 +1,4 @@
-"""sound: what goes in comes out as it should, and nothing is lost on the way."""
+"""sound: the dry and the wet path are exact, without dropouts."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from report import Report
 PLAIN = "gain=0 predelay=0 lowpass=off highpass=off limiter=off bypass=off width=1 x=3 y=6 z=4"
 CLIP_S = 6.0
 ROOM_S = 3.5
-"""The steady part begins so long after the clip does: the room's whole IR has sounded by then."""
+"""Start of the steady part, after the start of the clip; longer than the room's IR."""
 
 
 def check(guest: Guest, report: Report) -> None:
@@ -33,7 +33,7 @@ def check(guest: Guest, report: Report) -> None:
     dry = heard[lag : lag + len(clip)]
     error = signals.difference_db(clip[: len(dry)], dry)
     add(
-        "dry path against what was played",
+        "dry path against the played clip",
         f"{error:.0f} dB",
         "<= -120 dB",
         ok=len(dry) == len(clip) and error <= -120,
@@ -78,7 +78,7 @@ def check(guest: Guest, report: Report) -> None:
 
 
 def _rendered(clip: signals.Floats) -> signals.Floats:
-    """What `nverb render` makes of the clip at the desk, whose processor is another than the board's: the room must be the same."""
+    """The clip by `nverb render` on this machine. Its room must equal that of the board."""
     with tempfile.TemporaryDirectory() as scratch:
         desk = Path(scratch)
         (desk / "clip.wav").write_bytes(signals.wav(clip))

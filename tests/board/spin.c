@@ -1,12 +1,13 @@
 /*
- * Keeps an emulated processor from ever being idle: a loop at the lowest priority there is, below that of any other program.
+ * Keeps an emulated processor from being idle: an endless loop at the lowest priority.
  *
- * The guest's clock counts instructions. While a guest is idle there are none to count, and qemu either lets its clock follow this
- * machine's (which jumps when this machine is busy) or leap to the next timer (which makes a disk's answer seem to take seconds).
- * With this loop there are always instructions, and time passes evenly.
+ * The guest's clock counts instructions. In an idle guest there are none, so qemu lets the clock
+ * follow this machine (it jumps when this machine is busy) or skips to the next timer (the answer
+ * of a disk seems to take seconds). With this loop time passes evenly.
  *
- * An emulated nop costs next to nothing, a jump costs some ns: the more nops to a jump, the less this machine works for a second of
- * the guest's idleness. Too many, and that second is over before a disk or an ssh client has answered.
+ * An emulated nop costs almost nothing, a jump costs some ns. More nops per jump save work on this
+ * machine for each idle second of the guest; with too many, that second ends before a disk or an
+ * ssh client can answer.
  */
 #define _GNU_SOURCE
 #include <sched.h>

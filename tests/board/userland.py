@@ -1,16 +1,18 @@
-"""`make test-arm`, the Python part: nverb installed from its wheel in the userlands that boards have, under qemu-user.
+"""`make test-arm`, the Python part: nverb's wheel in the userlands of boards, under qemu-user.
 
-| userland                | Python | NumPy         | soxr        | lgpio       | decoder's runtime | boards                             |
-|-------------------------|--------|---------------|-------------|-------------|-------------------|------------------------------------|
-| Debian bookworm, arm64  | 3.11   | PyPI's        | PyPI's      | PyPI's      | ai-edge-litert    | Raspberry Pi OS, 64-bit            |
-| Debian trixie, arm64    | 3.13   | PyPI's        | PyPI's      | ours        | ai-edge-litert    | Raspberry Pi OS trixie, 64-bit     |
-| Debian bookworm, armhf  | 3.11   | Debian's 1.24 | ours, 0.3.7 | PyPI's      | tflite-runtime    | Raspberry Pi OS 32-bit, BeagleBone |
-| Debian trixie, armhf    | 3.13   | Debian's 2.2  | Debian's    | ours        | none: from a bank | Raspberry Pi OS trixie, 32-bit     |
+| Debian          | Python | NumPy       | soxr       | lgpio | TFLite runtime |
+|-----------------|--------|-------------|------------|-------|----------------|
+| bookworm, arm64 | 3.11   | PyPI        | PyPI       | PyPI  | ai-edge-litert |
+| trixie, arm64   | 3.13   | PyPI        | PyPI       | ours  | ai-edge-litert |
+| bookworm, armhf | 3.11   | Debian 1.24 | ours 0.3.7 | PyPI  | tflite-runtime |
+| trixie, armhf   | 3.13   | Debian 2.2  | Debian     | ours  | none           |
 
-"Ours": PyPI has no wheel, wheels.py cross-compiles one, as it does pyo.
+Raspberry Pi OS is all of these; a BeagleBone runs bookworm, armhf. "ours": PyPI has no wheel, so
+wheels.py cross-compiles one. It also cross-compiles pyo. Without a TFLite runtime the pedal plays
+from a bank.
 
-Packages are unpacked, not configured: programs run all the same, and no maintainer script has to be emulated. What each answers
-(probe.py) is compared with what this machine answers.
+Packages are unpacked but not configured: their programs run, and no maintainer script has to be
+emulated. The results of probe.py are compared with those of this machine.
 """
 
 from __future__ import annotations
@@ -65,7 +67,7 @@ TESTS = [
     "tests/firmware_py/control/test_control.py",
     "tests/firmware_py/rooms/test_rooms.py",
 ]
-"""What boards differ in, and what needs no package that is only for desks."""
+"""Tests of code that depends on the platform; they need no package of the desk."""
 WANTED_FILES = (
     "device/profiles/pi-mcp3008.toml",
     "models/shipped/decoder.nvmodel",
@@ -78,16 +80,17 @@ ROOM_BAR_DB, RESAMPLER_BAR_DB = -50.0, -120.0
 
 INSTALL = """
 ldconfig
-# What maintainer scripts would have done: certificates for pip, and a BLAS for Debian's NumPy.
+# Replace maintainer scripts: certificates for pip, a BLAS for Debian's NumPy.
 cat /usr/share/ca-certificates/mozilla/*.crt > /etc/ssl/certs/ca-certificates.crt
-cd /usr/lib/arm-linux-gnueabihf 2>/dev/null && ln -sf blas/libblas.so.3 lapack/liblapack.so.3 . || true
+cd /usr/lib/arm-linux-gnueabihf 2>/dev/null &&
+ln -sf blas/libblas.so.3 lapack/liblapack.so.3 . || true
 cd /usr/src/nverb
 make -s install WHEELS=/usr/src/wheels APT_PEDAL= INSTALL_ARGS=--help >/dev/null
 ln -s /opt/nverb/*/ /opt/nverb/current
 /opt/nverb/current/bin/pip check
 /opt/nverb/current/bin/pip install -q --no-index --find-links /usr/src/tools pytest
 """
-"""As on a board, up to where `nverb service install` would set systemd going; Debian's packages are there already."""
+"""The installation as on a board, but without `nverb service install` and APT."""
 
 
 def root(platform: Platform) -> Path:
@@ -122,7 +125,7 @@ def _tools() -> Path:
 
 
 def _installed(platform: Platform) -> Path:
-    """The layer that `make install` with this checkout's wheel made over the userland."""
+    """The layer that `make install` of this checkout's wheel makes."""
     below, house, tools = root(platform), wheels.house(platform), _tools()
 
     def make(target: Path) -> None:
@@ -156,7 +159,10 @@ def unpacked(text: str) -> np.ndarray:
     return np.frombuffer(base64.b64decode(text), "<f4").astype(np.float64)
 
 
-LOADS = 'for m in lgpio gpiozero smbus2 rtmidi pythonosc; do /opt/nverb/current/bin/python -c "import $m" 2>/dev/null || echo $m; done'
+LOADS = (
+    "for m in lgpio gpiozero smbus2 rtmidi pythonosc; do "
+    '/opt/nverb/current/bin/python -c "import $m" 2>/dev/null || echo $m; done'
+)
 
 
 def check(platform: Platform, here: dict, report: Report) -> None:
@@ -172,7 +178,8 @@ def check(platform: Platform, here: dict, report: Report) -> None:
         shutil.copy(HERE / "probe.py", source)
         script = (
             "mkdir -p /tmp/d; cd /tmp; export NVERB_DATA_DIR=/tmp/d PYO_GUI_WX=0; "
-            "/opt/nverb/current/bin/python /usr/src/probe.py 2>/tmp/err || { cat /tmp/err; exit 1; }"
+            "/opt/nverb/current/bin/python /usr/src/probe.py 2>/tmp/err || "
+            "{ cat /tmp/err; exit 1; }"
         )
         there = json.loads(
             debian.chroot(platform, merged, script, what=f"probe on {platform.name}").splitlines()[
@@ -232,7 +239,7 @@ def check(platform: Platform, here: dict, report: Report) -> None:
                 platform.name == "trixie-armhf" and "no TFLite runtime exists" in there["said"]
             )
             add(
-                "decoder: none, and the player is told",
+                "decoder: none, and a warning",
                 there["said"],
                 "only on 32-bit 3.13",
                 ok=expected,
@@ -248,7 +255,7 @@ def check(platform: Platform, here: dict, report: Report) -> None:
             )
             played, bar = here["room_ir"], ROOM_BAR_DB
         error = _difference_db(played, there["room_ir"])
-        by = "the bank, in its stead," if there["decoder"] is None else "the decoder"
+        by = "the bank instead of the decoder" if there["decoder"] is None else "the decoder"
         add(
             f"IR from {by} against this machine's",
             f"{error:.0f} dB",
@@ -274,7 +281,7 @@ def check(platform: Platform, here: dict, report: Report) -> None:
 
 
 def _difference_db(wanted: object, got: object) -> float:
-    """Largest difference of two packed signals, relative to the peak of what was wanted."""
+    """Largest difference of two packed signals, relative to the peak of `wanted`, in dB."""
     one, other = unpacked(str(wanted)), unpacked(str(got))
     if one.shape != other.shape:
         return 0.0
@@ -300,7 +307,7 @@ def main() -> int:
     if unknown:
         parser.error(f"{unknown.pop()}: there are {', '.join(names)}")
     if os.geteuid() != 0:
-        print("test-arm: mounts and chroots, and needs root: sudo make test-arm", file=sys.stderr)
+        print("test-arm: needs root, to mount and chroot: sudo make test-arm", file=sys.stderr)
         return 1
     report = Report()
     try:

@@ -1,10 +1,10 @@
-"""Wheels for boards: downloaded where PyPI has them, cross-compiled where it has none (nverb itself, pyo, lgpio, soxr).
+"""Wheels for boards: from PyPI, or cross-compiled where PyPI has none (pyo, lgpio, soxr; nverb).
 
-Building pyo under qemu-user, or on a small board, takes the better part of an hour; cross-compiled it takes two minutes. As a
-program: `python tests/board/wheels.py FOLDER bookworm-arm64 ...` puts all that this board needs into FOLDER.
+Building pyo under qemu-user or on a small board takes almost an hour, cross-compiling two minutes.
+`python tests/board/wheels.py FOLDER bookworm-arm64 ...` puts all wheels of a board into FOLDER.
 
-A cross build is the target's own sysconfig (from its Debian packages) under this machine's setuptools; `wheel pack` gives the
-result the target's tag.
+A cross build uses this machine's setuptools with the target's sysconfig (from its Debian packages);
+`wheel pack` sets the target's tag.
 """
 
 from __future__ import annotations
@@ -31,29 +31,29 @@ BUILD_TOOLS = ["setuptools>=77,<81", "wheel", "packaging"]
 
 @dataclass(frozen=True)
 class Source:
-    """A package that PyPI has no wheel of for some boards, and how its source is cross-compiled."""
+    """A package without a wheel on PyPI for some boards, and how to cross-compile it."""
 
     requirement: str
     options: tuple[str, ...] = ()
-    """Of its setup.py."""
+    """Options of its setup.py."""
     environment: tuple[tuple[str, str], ...] = ()
     tools: tuple[str, ...] = ()
-    """Python packages that its build needs on this machine."""
+    """Python packages that the build needs on this machine."""
 
     @property
     def name(self) -> str:
         return self.requirement.partition("==")[0]
 
 
-# With JACK and without PortAudio, PortMidi and OSC: what the pedal needs, and no more libraries than that.
+# With JACK, without PortAudio, PortMidi and OSC, which the pedal does not need.
 PYO = Source("pyo==1.1.0", options=("--minimal", "--use-jack"))
 SOURCES = {
     source.name: source
     for source in (
         PYO,
-        # With its library in it. Its wrapper calls what SWIG gave to Python 3 under Python 2's names, once.
+        # PYPI=1: include the C library. Newer SWIG lacks a function that its wrapper calls.
         Source("lgpio==0.2.2.0", environment=(("PYPI", "1"),), tools=("swig>=4,<4.3",)),
-        # The last one that builds by setuptools: later ones build by CMake for the machine that they are built on.
+        # The last version that uses setuptools: CMake, in later ones, builds for this machine.
         Source(
             "soxr==0.3.7",
             environment=(("SETUPTOOLS_SCM_PRETEND_VERSION", "0.3.7"),),
@@ -65,7 +65,7 @@ FROM_DEBIAN = {
     "bookworm-armhf": {"numpy": "1.24.2", "cffi": "1.15.1"},
     "trixie-armhf": {"numpy": "2.2.4", "cffi": "1.17.1", "soxr": "0.5.0"},
 }
-"""What has no wheel for 32-bit ARM and is large: Debian's python3-NAME serves, in this version (`make install` asks APT for it)."""
+"""Large packages without a wheel for 32-bit ARM: `make install` uses Debian's python3-NAME."""
 
 
 def from_debian(platform: Platform) -> dict[str, str]:
@@ -74,7 +74,7 @@ def from_debian(platform: Platform) -> dict[str, str]:
 
 def sysroot(platform: Platform) -> Path:
     """Headers and libraries of this platform, for its cross compiler."""
-    # soxr is compiled with NumPy's headers where Debian has no soxr.
+    # Where Debian has no soxr, it is compiled with NumPy's headers.
     numpy = {"numpy", "soxr"} & from_debian(platform).keys() == {"numpy"}
     packages = HEADERS + (["python3-numpy"] if numpy else [])
     return cache.made(
@@ -93,7 +93,7 @@ def _tools(more: tuple[str, ...] = ()) -> Path:
             [target / "bin/pip", "install", "-q", *packages], what="installing build tools", tries=2
         )
 
-    # A virtual environment knows its own path: made at its final place.
+    # A virtual environment contains its own path, so it is made at its final place.
     path = cache.folder() / f"build-tools-{cache.digest(packages, sys.version)}"
     if not (path / "done").exists():
         cache.remove(path)
@@ -103,7 +103,7 @@ def _tools(more: tuple[str, ...] = ()) -> Path:
 
 
 def _build(platform: Platform, folder: Path, target: Path, how: Source) -> Path:
-    """A wheel for the platform from an unpacked source with a setup.py."""
+    """Build a wheel for the platform from an unpacked source with a setup.py."""
     bin_folder = _tools(how.tools)
     root = sysroot(platform)
     version = platform.python
@@ -114,7 +114,8 @@ def _build(platform: Platform, folder: Path, target: Path, how: Source) -> Path:
         site.mkdir()
         shutil.copy(data, site)
         numpy = root / "usr/lib/python3/dist-packages/numpy/core/include"
-        gcc = f"{platform.triplet}-gcc --sysroot={root} -I{root}/usr/include/python{version} -I{numpy}"
+        includes = f"-I{root}/usr/include/python{version} -I{numpy}"
+        gcc = f"{platform.triplet}-gcc --sysroot={root} {includes}"
         own = os.environ | dict(how.environment) | {"PATH": f"{bin_folder}:{os.environ['PATH']}"}
         cross = own | {
             "_PYTHON_SYSCONFIGDATA_NAME": data.stem,
@@ -140,7 +141,7 @@ def _build(platform: Platform, folder: Path, target: Path, how: Source) -> Path:
             cwd=folder,
             env=cross,
         )
-        # setup.py asks the compiler what it is for.
+        # setup.py asks the compiler for its target.
         told = own | {"CC": gcc}
         cache.run(
             [*setup, "dist_info", "--output-dir", tree],
@@ -150,14 +151,15 @@ def _build(platform: Platform, folder: Path, target: Path, how: Source) -> Path:
         )
         info = next(tree.glob("*.dist-info"))
         (info / "WHEEL").write_text(
-            f"Wheel-Version: 1.0\nGenerator: nverb\nRoot-Is-Purelib: false\nTag: {tag}-{tag}-linux_{platform.machine}\n"
+            "Wheel-Version: 1.0\nGenerator: nverb\nRoot-Is-Purelib: false\n"
+            f"Tag: {tag}-{tag}-linux_{platform.machine}\n"
         )
         cache.run([bin_folder / "wheel", "pack", tree, "-d", target], what=f"packing {folder.name}")
     return max(target.glob("*.whl"), key=lambda path: path.stat().st_mtime)
 
 
 def crossed(platform: Platform, source: Source) -> Path:
-    """The wheel of a package of PyPI's, built from its source."""
+    """The wheel of a package, built from its source on PyPI."""
 
     def make(target: Path) -> None:
         if platform.arch == "amd64" and _download(
@@ -184,7 +186,7 @@ def crossed(platform: Platform, source: Source) -> Path:
 
 
 def source_files() -> list[Path]:
-    """The files of this checkout that git knows or would take, without tests: what a wheel is made from."""
+    """The files of this checkout from which a wheel is built, also those not yet in git."""
     words = [
         "git",
         "-C",
@@ -214,7 +216,7 @@ def checkout(target: Path) -> None:
 
 @functools.cache
 def source_digest() -> str:
-    """Names the sources as they were when the run began."""
+    """A digest of the source files at the start of the run."""
     return cache.digest(
         *(part for name in source_files() for part in (str(name), REPOSITORY / name))
     )
@@ -268,7 +270,7 @@ def _download(
 
 
 def requirements(wheel: Path, platform: Platform, extras: tuple[str, ...] = ()) -> list[str]:
-    """What a wheel asks for on this platform (pip would evaluate the conditions for the machine that it runs on)."""
+    """The requirements of a wheel on this platform; pip would evaluate them for this machine."""
     from packaging.requirements import Requirement
 
     with zipfile.ZipFile(wheel) as archive:
@@ -297,7 +299,7 @@ def requirements(wheel: Path, platform: Platform, extras: tuple[str, ...] = ()) 
 
 
 def _stub(name: str, version: str, target: Path) -> Path:
-    """An empty wheel, which tells pip that something else brings this package."""
+    """An empty wheel, so that pip does not look for this package."""
     path, info = target / f"{name}-{version}-py3-none-any.whl", f"{name}-{version}.dist-info"
     with zipfile.ZipFile(path, "w") as archive:
         archive.writestr(
@@ -311,7 +313,7 @@ def _stub(name: str, version: str, target: Path) -> Path:
 
 
 def house(platform: Platform) -> Path:
-    """A folder with every wheel that `pip install --no-index nverb` needs on this platform, beside what Debian brings."""
+    """A folder with all wheels that `pip install --no-index nverb` needs, without FROM_DEBIAN."""
     ours, sound = nverb(platform), crossed(platform, PYO)
     asked = sorted(
         {*(r for r in requirements(ours, platform) if not r.startswith("pyo")), "lgpio>=0.2.2"}
@@ -332,9 +334,9 @@ def house(platform: Platform) -> Path:
         for stub in stubs:
             stub.unlink()
 
-    # The name of a source tree's wheel says nothing of how it was built.
+    # The name of a cross-compiled wheel does not show how it was built, so SOURCES is an input.
     others = cache.made(f"house-{platform.name}", [asked, debians, SOURCES], make)
-    with cache.alone(f"house-{platform.name}"):  # two scenarios may begin at once
+    with cache.alone(f"house-{platform.name}"):  # two scenarios may start at once
         for path in others.glob("nverb*.whl"):
             path.unlink()
         for wheel in (ours, sound):
@@ -345,7 +347,8 @@ def house(platform: Platform) -> Path:
 def main() -> None:
     if len(sys.argv) < 3:
         raise SystemExit(
-            "usage: wheels.py FOLDER RELEASE-ARCHITECTURE...   such as: wheels.py dist bookworm-arm64 trixie-arm64"
+            "usage: wheels.py FOLDER RELEASE-ARCHITECTURE..., "
+            "such as: wheels.py dist bookworm-arm64 trixie-arm64"
         )
     target = Path(sys.argv[1])
     target.mkdir(parents=True, exist_ok=True)

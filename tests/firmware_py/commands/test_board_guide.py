@@ -52,7 +52,7 @@ def test_blocks_skips_the_contents_of_files(guide: ModuleType) -> None:
 
 def test_adapted_rejects_a_word_that_is_missing(guide: ModuleType) -> None:
     assert guide.adapted("make BOARD=x", {"BOARD=x": "BOARD=y"}) == "make BOARD=y"
-    with pytest.raises(guide.Unmarked, match="no longer says"):
+    with pytest.raises(guide.Unmarked, match="no longer contains"):
         guide.adapted("make", {"BOARD=x": "BOARD=y"})
 
 
