@@ -1,7 +1,7 @@
-# nverb: `make run` plays, `make test` proves. Both install all they need first, once.
+# nverb: `make run` plays, `make test` tests. Both first install what is missing.
 # As root or with sudo, on Debian 12 and 13 or Raspberry Pi OS.
 
-# The system's Python: the service runs on it, too. PYTHON=python3.12 VENV=.venv-3.12: another one, and a folder of its own.
+# The service also runs with the system's Python. For another one: PYTHON=python3.12 VENV=.venv-3.12
 SYSTEM_PYTHON ?= /usr/bin/python3
 PYTHON ?= $(or $(wildcard $(SYSTEM_PYTHON)),python3)
 VENV   ?= .venv
@@ -9,149 +9,177 @@ BIN    := $(VENV)/bin
 SUDO   := $(shell [ "$$(id -u)" = 0 ] || echo sudo)
 APT    := DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends
 
-# What the board needs; what `make run` needs, which builds the C engine; what the tests need on top of it.
+# Debian packages. APT_PEDAL: for the board. APT_RUN: for `make run`, which compiles the engine.
+# APT_TEST: for the tests, in addition to APT_RUN.
 APT_PEDAL := jackd2 python3-venv libsndfile1 alsa-utils
-# What PyPI has no wheel of, Debian has, and the pedal's environment sees it (as in systemd/tree.py): NumPy, cffi, soxr (from trixie
-# on) and python-rtmidi on 32-bit ARM, python-rtmidi from Python 3.13 on.
+# Where PyPI has no wheel, the pedal's environment uses Debian's package (see also systemd/tree.py):
+# NumPy, cffi, python-rtmidi and (from trixie on) soxr on 32-bit ARM; python-rtmidi from Python 3.13
+# on.
 ARMHF    := $(filter armhf,$(shell dpkg --print-architecture 2>/dev/null))
-PYTHON_3_13 := $(shell $(SYSTEM_PYTHON) -c 'import sys; sys.version_info < (3, 13) or print("yes")' 2>/dev/null)
-APT_WHEELS := $(if $(ARMHF),python3-numpy python3-cffi $(shell apt-cache show python3-soxr >/dev/null 2>&1 && echo python3-soxr)) \
+PYTHON_3_13 := $(shell $(SYSTEM_PYTHON) \
+	-c 'import sys; sys.version_info < (3, 13) or print("yes")' 2>/dev/null)
+SOXR     = $(shell apt-cache show python3-soxr >/dev/null 2>&1 && echo python3-soxr)
+APT_WHEELS := $(if $(ARMHF),python3-numpy python3-cffi $(SOXR)) \
 	$(if $(ARMHF)$(PYTHON_3_13),python3-rtmidi)
 APT_PEDAL += $(APT_WHEELS)
 VENV_OPTIONS := $(if $(strip $(APT_WHEELS)),--system-site-packages)
 APT_RUN  := $(APT_PEDAL) gcc libc6-dev python3-dev
-APT_ARM  := gcc-aarch64-linux-gnu libc6-dev-arm64-cross gcc-arm-linux-gnueabihf libc6-dev-armhf-cross qemu-user
-APT_BOARD := mmdebstrap qemu-system-x86 qemu-system-arm qemu-user-static qemu-utils cpio kmod fdisk mtools e2fsprogs openssh-client \
-	libelf-dev bc xz-utils dpkg-dev ovmf
+APT_ARM  := gcc-aarch64-linux-gnu libc6-dev-arm64-cross gcc-arm-linux-gnueabihf \
+	libc6-dev-armhf-cross qemu-user
+APT_BOARD := mmdebstrap qemu-system-x86 qemu-system-arm qemu-user-static qemu-utils cpio kmod \
+	fdisk mtools e2fsprogs openssh-client libelf-dev bc xz-utils dpkg-dev ovmf
 BOARD ?= bookworm-arm64
 APT_TEST := valgrind systemd openssh-client libnss-wrapper e2fsprogs fdisk mtools xz-utils
-# pyo has wheels for x86-64, lgpio for Python 3.11 and 3.12; elsewhere pip builds them, from these.
-APT_PYO  := $(if $(filter x86_64,$(shell uname -m)),,g++ swig libjack-jackd2-dev portaudio19-dev libportmidi-dev liblo-dev libsndfile1-dev)
+# PyPI has wheels of pyo for x86-64, and of lgpio for Python 3.11 and 3.12. Elsewhere pip builds
+# them, with these packages.
+APT_PYO  := $(if $(filter x86_64,$(shell uname -m)),,g++ swig libjack-jackd2-dev portaudio19-dev \
+	libportmidi-dev liblo-dev libsndfile1-dev)
 
-# Where `make install` puts the pedal, and the wheel that it puts there (built here unless given). WHEELS: a folder with that wheel
-# and all others that it needs (`make board-wheels`): nothing is built then.
-# The system's Python runs it: the pedal's user may not be able to read a Python in somebody's home.
+# PREFIX: the folder of `make install`. WHEEL: the wheel to install; default: build it. WHEELS: a
+# folder with that wheel and its dependencies (`make board-wheels`); then nothing is built.
+# The installation uses the system's Python, as the pedal's user may not read a Python in a home.
 PREFIX := /opt/nverb
 WHEELS ?=
 WHEEL  ?= $(if $(WHEELS),$(wildcard $(WHEELS)/nverb-*.whl))
-# PYPI=1 (below): lgpio with its C library in it, which Debian has not.
-PYO_OPTIONS   := $(if $(filter x86_64,$(shell uname -m)),,--config-settings=--build-option=--use-jack)
+# PYPI=1 (below) lets lgpio include its C library, which Debian does not have.
+PYO_OPTIONS := $(if $(filter x86_64,$(shell uname -m)),,--config-settings=--build-option=--use-jack)
 
 SOURCES := $(wildcard dsp/*.c dsp/*.h) setup.py setup.cfg pyproject.toml
 
-# No PYTHONPATH or PYTHONUNBUFFERED of the caller's.
+with_cache = $(SUDO) env NVERB_ACCEPTANCE_CACHE="$(NVERB_ACCEPTANCE_CACHE)"
+
+# Ignore PYTHONPATH, PYTHONUNBUFFERED and the like of the caller.
 unexport $(filter-out PYTHON PYTHON_3_13,$(filter PYTHON%,$(.VARIABLES)))
 
-.PHONY: run studio test test-studio test-clean test-arm acceptance acceptance-all board-wheels acceptance-kernel acceptance-models acceptance-readers acceptance-service acceptance-push lint bench wheel install uninstall clean help
+.PHONY: run studio test test-studio test-clean test-arm acceptance acceptance-all board-wheels \
+	acceptance-kernel acceptance-models acceptance-readers acceptance-service acceptance-push \
+	lint bench wheel install uninstall clean help
 .DEFAULT_GOAL := help
 
-help: ## this list
+help: ## show this list
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 16
 
-run: $(VENV)/.run ## install what is missing and run the pedal (a demo, when there is no sound card)
+run: $(VENV)/.run ## install what is missing and run the pedal (without a sound card: a demo)
 	@$(BIN)/nverb run --or-demo $(ARGS)
 
-studio: $(VENV)/.studio ## install what training models and importing networks needs (Keras, TensorFlow, librosa: 1.8 GB)
+studio: ## install Keras, TensorFlow and librosa (1.8 GB), for training and importing models
+studio: $(VENV)/.studio
 
-# Live tests run one after another, the others beside them on what cores there are.
+# Live tests run one after another; the other tests run on the remaining cores.
 test: $(VENV)/.test lint ## install what is missing and run the tests (about 6 minutes on 2 cores)
 	@echo "testing: about 6 minutes on 2 cores"
 	@$(BIN)/python -m pytest -n auto --dist loadgroup -m "not studio" $(ARGS)
 
-test-studio: $(VENV)/.test $(VENV)/.studio ## the tests of training and importing, which need `make studio`
+test-studio: $(VENV)/.test $(VENV)/.studio ## install `make studio` and test training and importing
 	@$(BIN)/python -m pytest -n auto --dist loadgroup -m studio $(ARGS)
 
-test-clean: ## as root: `make run` and `make test` of HEAD in minimal roots of Debian 12 and 13 (about 25 minutes)
+test-clean: ## as root: run and test HEAD in minimal Debian 12 and 13 (about 25 minutes)
 	$(call apt,mmdebstrap)
-	@$(SUDO) env NVERB_ACCEPTANCE_CACHE="$(NVERB_ACCEPTANCE_CACHE)" $(SYSTEM_PYTHON) tests/board/clean.py $(ARGS)
+	@$(with_cache) $(SYSTEM_PYTHON) tests/board/clean.py $(ARGS)
 
-# The C kernel for both ARM processors, under qemu's user emulation.
-test-arm: $(VENV)/.apt-arm $(VENV)/.test ## install cross-compilers and qemu; the kernel's tests and the whole package on ARM
+# The C kernel for both ARM processors and the Python package, under qemu's user emulation.
+test-arm: ## install cross-compilers and qemu, test kernel and package on ARM
+test-arm: $(VENV)/.apt-arm $(VENV)/.test
 	@NVERB_TEST_ARM=1 $(BIN)/python -m pytest tests/dsp/test_arm.py $(ARGS)
 	$(call apt,$(APT_BOARD))
 	@$(SUDO) $(BIN)/python tests/board/userland.py
 
-# From power-on to power cuts (tests/board/acceptance.py). ARGS="--quick", ARGS="--only sound,push --json FILE".
-acceptance: ## as root: the pedal on emulated boards with real kernels
+# For scenarios see tests/board/acceptance.py. ARGS="--quick", ARGS="--only sound,push --json FILE".
+acceptance: ## as root: test the pedal on emulated boards with Debian's kernel
 acceptance: $(VENV)/.apt-arm $(VENV)/.test
 	$(call apt,$(APT_BOARD))
-	@$(SUDO) env NVERB_ACCEPTANCE_CACHE="$(NVERB_ACCEPTANCE_CACHE)" $(BIN)/python tests/board/acceptance.py $(ARGS)
+	@$(with_cache) $(BIN)/python tests/board/acceptance.py $(ARGS)
 
-acceptance-all: acceptance acceptance-kernel acceptance-models acceptance-readers acceptance-service acceptance-push ## all the tests that take longer than `make test` may
+acceptance-all: ## run all tests that are too long for `make test`
+acceptance-all: acceptance acceptance-kernel acceptance-models acceptance-readers \
+	acceptance-service acceptance-push
 
-board-wheels: $(VENV)/.apt-arm $(VENV)/.run ## all wheels that a board needs, pyo too, into dist/BOARD (BOARD=bookworm-arm64, trixie-armhf, ...)
+board-wheels: ## put all wheels of a board into dist/BOARD (BOARD=trixie-armhf, bookworm-arm64, ...)
+board-wheels: $(VENV)/.apt-arm $(VENV)/.run
 	$(call apt,$(APT_BOARD))
 	@$(SUDO) $(BIN)/python tests/board/wheels.py dist/$(BOARD) $(BOARD)
 
-# The kernel's long tests: forty times the hostile input, and ARM.
+# The kernel's long tests: forty times as much hostile input, and ARM.
 acceptance-kernel: test-arm
 	@NVERB_FUZZ_INPUTS=60000 $(BIN)/python -m pytest tests/dsp $(ARGS)
 
-# The shipped model under the other TFLite runtime, in a virtual environment of its own.
+# The shipped model under the other TFLite runtime, in a separate virtual environment.
 acceptance-models: $(VENV)/.test
 	@NVERB_TEST_TFLITE=1 $(BIN)/python -m pytest tests/models/test_tflite_runtime.py
 
-# The service in a container whose systemd is PID 1: install, boot, every fault, power cuts, a read-only system, uninstall.
+# The service in a container whose systemd is PID 1. For steps see tests/board/container.py.
 acceptance-service: $(VENV)/.apt-run
 	$(call apt,mmdebstrap systemd-container)
-	@$(SUDO) env NVERB_ACCEPTANCE_CACHE="$(NVERB_ACCEPTANCE_CACHE)" $(SYSTEM_PYTHON) tests/board/container.py
+	@$(with_cache) $(SYSTEM_PYTHON) tests/board/container.py
 
-# The readers of banks and models: forty times the damaged files.
+# The readers of banks and models: forty times as many damaged files.
 acceptance-readers: $(VENV)/.test
 	@NVERB_FUZZ_READERS=40 $(BIN)/python -m pytest tests/bank/test_fuzz.py $(ARGS)
 
-# The installer under every fault at every call, power cuts, and a pedal started on what a kill left.
+# The installer: every fault at every call, power cuts, and a start of the pedal after kills.
 acceptance-push: $(VENV)/.test
 	@$(BIN)/python tests/firmware_py/install/faults/sweep.py --all
 
-lint: $(VENV)/.test ## style and types
+lint: $(VENV)/.test ## check style and types
 	@$(BIN)/ruff check --quiet . && $(BIN)/ruff format --check --quiet .
 	@$(BIN)/mypy
 
 bench: $(VENV)/.test ## print the figures of this machine
-	@$(BIN)/nverb bench kernel && $(BIN)/nverb bench knobs && $(BIN)/nverb bench rooms && $(BIN)/nverb bench pedal && $(BIN)/nverb bench memory && $(BIN)/nverb bench push
+	@for part in kernel knobs rooms pedal memory push; do $(BIN)/nverb bench $$part || exit; done
 
 wheel: $(VENV)/.apt-run ## build the wheel for the system's Python into dist/
 	@rm -rf build/lib.* build/bdist.* && mkdir -p build && $(SYSTEM_PYTHON) -m venv build/python
 	@build/python/bin/pip wheel -q --disable-pip-version-check --no-deps -w dist .
 
-# Each installation is a virtual environment of its own, complete before anything refers to it: a failed one changes nothing.
-install: ## as root: install the pedal as a service that starts at boot (WHEEL=dist/nverb-*.whl: that one; WHEELS=FOLDER: all from there)
-	@[ "$$(id -u)" = 0 ] || { echo "make: install writes into the system: sudo make install" >&2; exit 1; }
-	@[ -z "$(WHEELS)" ] || [ "$(words $(WHEEL))" = 1 ] || { echo "make: $(WHEELS) must hold one nverb-*.whl: make board-wheels" >&2; exit 1; }
+# Each installation is a separate virtual environment and is complete before a link points to it, so
+# a failed installation changes nothing.
+install: ## as root: install the pedal as a service (from a file: WHEEL=FILE, a folder: WHEELS=DIR)
+	@[ "$$(id -u)" = 0 ] || \
+	{ echo "make: install needs root: sudo make install" >&2; exit 1; }
+	@[ -z "$(WHEELS)" ] || [ "$(words $(WHEEL))" = 1 ] || \
+	{ echo "make: $(WHEELS) must contain one nverb-*.whl: make board-wheels" >&2; exit 1; }
 	$(call apt,$(if $(WHEELS),$(APT_PEDAL),$(APT_RUN) $(APT_PYO)))
 	$(jack_tools)
-	@set -e; umask 022; wheel="$(WHEEL)"; $(if $(WHEELS),export PIP_NO_INDEX=1 PIP_FIND_LINKS="$(abspath $(WHEELS))";) \
-	if [ -z "$$wheel" ]; then echo "building the wheel"; $(MAKE) -s wheel; wheel=$$(ls -t dist/nverb-*.whl | head -1); fi; \
+	@set -e; umask 022; wheel="$(WHEEL)"; \
+	$(if $(WHEELS),export PIP_NO_INDEX=1 PIP_FIND_LINKS="$(abspath $(WHEELS))";) \
+	if [ -z "$$wheel" ]; then echo "building the wheel"; $(MAKE) -s wheel; \
+	wheel=$$(ls -t dist/nverb-*.whl | head -1); fi; \
 	[ -f "$$wheel" ] || { echo "make: no wheel $$wheel" >&2; exit 1; }; \
 	to=$(PREFIX)/$$(basename $$wheel | cut -d- -f2)-$$(sha256sum $$wheel | cut -c1-8); \
 	echo "installing $$(basename $$wheel) into $$to"; \
 	[ -f $$to/complete ] || { rm -rf $$to; $(SYSTEM_PYTHON) -m venv $(VENV_OPTIONS) $$to; \
-	PYPI=1 $$to/bin/pip install -q --disable-pip-version-check --prefer-binary $(PYO_OPTIONS) $$wheel || { rm -rf $$to; exit 1; }; touch $$to/complete; }; \
+	PYPI=1 $$to/bin/pip install -q --disable-pip-version-check --prefer-binary $(PYO_OPTIONS) \
+	$$wheel || { rm -rf $$to; exit 1; }; touch $$to/complete; }; \
 	$$to/bin/nverb service install $(INSTALL_ARGS)
 
-uninstall: ## as root: remove the service again; banks and presets stay (PURGE=1: they go, too)
-	@[ -x $(PREFIX)/current/bin/nverb ] || { echo "make: nverb is not installed in $(PREFIX)" >&2; exit 1; }
+uninstall: ## as root: remove the service, keep banks and presets (PURGE=1: remove them, too)
+	@[ -x $(PREFIX)/current/bin/nverb ] || \
+	{ echo "make: nverb is not installed in $(PREFIX)" >&2; exit 1; }
 	@$(PREFIX)/current/bin/nverb service uninstall $(if $(PURGE),--purge)
 
 clean: ## remove what was built (not out/)
 	rm -rf $(VENV) build dist *.egg-info dsp/*.so
 
 $(VENV)/bin/python:
-	@command -v $(PYTHON) >/dev/null || { echo "make: $(PYTHON) is missing: sudo apt-get install python3 python3-venv" >&2; exit 1; }
-	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "make: nverb needs Python 3.11 or newer: make PYTHON=python3.11" >&2; exit 1; }
+	@command -v $(PYTHON) >/dev/null || \
+	{ echo "make: $(PYTHON) is missing: sudo apt-get install python3 python3-venv" >&2; exit 1; }
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
+	{ echo "make: nverb needs Python 3.11 or newer: make PYTHON=python3.11" >&2; exit 1; }
 	@$(PYTHON) -m venv $(VENV_OPTIONS) $(VENV)
 
-# Asks apt only for packages that are not there: quick the second time, and no root is needed then.
+# Install packages that are missing. With none missing it is fast and needs no root.
 define apt
-@missing=$$(for p in $(1); do dpkg-query -W -f '$${Status}' $$p 2>/dev/null | grep -q 'ok installed' || echo $$p; done); \
+@missing=$$(for p in $(1); do \
+dpkg-query -W -f '$${Status}' $$p 2>/dev/null | grep -q 'ok installed' || echo $$p; done); \
 if [ -n "$$missing" ]; then echo "installing: $$missing"; \
-$(SUDO) apt-get update -qq && $(SUDO) env $(APT) $$missing >/dev/null || { echo "make: could not install; try: sudo apt-get install $$missing" >&2; exit 1; }; fi
+$(SUDO) apt-get update -qq && $(SUDO) env $(APT) $$missing >/dev/null || \
+{ echo "make: could not install; try: sudo apt-get install $$missing" >&2; exit 1; }; fi
 endef
 
-# From Debian 13 on JACK's tools are a package of their own.
+# From Debian 13 on JACK's tools are a separate package.
 define jack_tools
-@command -v jack_lsp >/dev/null || { echo "installing: jack-example-tools"; $(SUDO) apt-get update -qq && $(SUDO) env $(APT) jack-example-tools >/dev/null; } || \
+@command -v jack_lsp >/dev/null || { echo "installing: jack-example-tools"; \
+$(SUDO) apt-get update -qq && $(SUDO) env $(APT) jack-example-tools >/dev/null; } || \
 { echo "make: could not install; try: sudo apt-get install jack-example-tools" >&2; exit 1; }
 endef
 
@@ -162,10 +190,14 @@ $(VENV)/.apt-run: Makefile
 
 $(VENV)/.apt-test: Makefile | $(VENV)/.apt-run
 	$(call apt,$(APT_TEST))
-	@# The tests start an sshd of their own. Unpacked only: once installed, the package's would listen on this machine.
-	$(call apt,$$([ -x /usr/sbin/sshd ] || apt-cache depends openssh-server | sed -n 's/^ *Depends: \(lib[^<>]*\)$$/\1/p'))
-	@[ -x /usr/sbin/sshd ] || { cd $(VENV) && rm -rf sshd openssh-server_* && apt-get -o APT::Sandbox::User=root download -qq openssh-server && \
-	dpkg-deb -x openssh-server_*.deb sshd && rm openssh-server_*; } || { echo "make: could not download openssh-server" >&2; exit 1; }
+	@# The tests start their own sshd. Installing the package would start one on this machine, so
+	@# it is only unpacked, and the libraries that it depends on are installed.
+	$(call apt,$$([ -x /usr/sbin/sshd ] || apt-cache depends openssh-server | \
+	sed -n 's/^ *Depends: \(lib[^<>]*\)$$/\1/p'))
+	@[ -x /usr/sbin/sshd ] || { cd $(VENV) && rm -rf sshd openssh-server_* && \
+	apt-get -o APT::Sandbox::User=root download -qq openssh-server && \
+	dpkg-deb -x openssh-server_*.deb sshd && rm openssh-server_*; } || \
+	{ echo "make: could not download openssh-server" >&2; exit 1; }
 	@touch $@
 
 $(VENV)/.apt-arm: Makefile | $(VENV)/.apt-run
