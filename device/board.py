@@ -130,7 +130,8 @@ class Board:
         for switch in self._switches:
             changed = switch.scan(now, events)
             if switch.row.long is None:
-                events += self._act(switch.row, switch.pressed) if changed else []
+                pressed = switch.pressed or switch.row.latching
+                events += self._act(switch.row, pressed) if changed else []
             else:
                 row = switch.short_or_long(changed, now)
                 events += self._act(row, True) if row is not None else []
@@ -175,8 +176,9 @@ class Board:
         }
 
     def switch_closed(self, number: int) -> bool:
-        """Whether the switch of that row of the profile, from 0, is closed."""
-        return self._switches[number].pressed
+        """Whether the contacts of the switch of that row of the profile, from 0, are closed."""
+        switch = self._switches[number]
+        return switch.pressed != switch.row.inverted
 
     def set_fault(self, kind: str, present: bool) -> None:
         """Set or clear a fault from outside the board: "audio", "room", "storage" or "profile"."""

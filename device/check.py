@@ -123,10 +123,17 @@ def _resting_switch(board: Board, number: int, faults: dict[str, Fault]) -> Find
     if part in faults:
         return Finding(part, False, faults[part].text, faults[part])
     place = f"{switch.action}, line {switch.line}"
-    if board.switch_closed(number - 1):
-        text = "closed while not pressed: use a switch that closes to ground when pressed"
-        return Finding(part, False, f"{place}: {text}")
-    return Finding(part, True, f"{place}: open")
+    closed = board.switch_closed(number - 1)
+    if switch.latching or closed == switch.inverted:
+        return Finding(part, True, f"{place}: {'closed' if closed else 'open'}")
+    if closed:
+        text = (
+            "closed while not pressed: if it opens when pressed, set inverted = true in its row; "
+            "if it stays where it was stepped to, latching = true; else look for a short circuit"
+        )
+    else:
+        text = "open while not pressed: take inverted = true out of its row, or check its wires"
+    return Finding(part, False, f"{place}: {text}")
 
 
 def _merged(findings: list[Finding]) -> list[Finding]:
@@ -221,13 +228,34 @@ def calibrated(
     return ends, findings
 
 
-def presses(board: Board, seconds: float, wait: Callable[[float], object]) -> set[int]:
-    """The switches, by row from 0, that were closed during these seconds."""
-    closed = set()
+def presses(board: Board, seconds: float, wait: Callable[[float], object]) -> list[Finding]:
+    """Findings on the switches, after each was stepped on once during these seconds."""
+    numbers = range(len(board.profile.switches))
+    at_rest = [board.switch_closed(number) for number in numbers]
+    moved: set[int] = set()
     for _ in range(max(1, round(seconds / board.scan_s))):
         wait(board.scan_s)
         board.scan()
-        closed |= {
-            number for number in range(len(board.profile.switches)) if board.switch_closed(number)
-        }
-    return closed
+        moved |= {n for n in numbers if board.switch_closed(n) != at_rest[n]}
+    return [_stepped_switch(board, n, at_rest[n], was_seen=n in moved) for n in numbers]
+
+
+def _stepped_switch(board: Board, number: int, at_rest: bool, *, was_seen: bool) -> Finding:
+    """at_rest: whether it was closed before it was stepped on."""
+    row = board.profile.switches[number]
+    fault = ""
+    if not was_seen:
+        fault = "not seen: check its wires, to the line and to ground"
+    elif board.switch_closed(number) != at_rest:
+        if not row.latching:
+            fault = "stays where it was stepped to: set latching = true in its row"
+    elif row.latching:
+        fault = (
+            "goes back by itself, or was stepped on twice: else take latching = true out of its row"
+        )
+    elif at_rest and not row.inverted:
+        fault = "opens when pressed: set inverted = true in its row"
+    elif row.inverted and not at_rest:
+        fault = "closes when pressed: take inverted = true out of its row"
+    text = f"{row.action}, line {row.line}: {fault or 'seen'}"
+    return Finding(f"switch {number + 1}", not fault, text)

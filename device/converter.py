@@ -9,7 +9,7 @@ from device.adc import Adc, AdcError
 from device.chips import CHIPS
 from device.events import Change, Event, Notice
 from device.faults import Fault, PartName
-from device.knobs import Knob, KnobFilter, Takeover, WireFault
+from device.knobs import TURN, Knob, KnobFilter, Takeover, WireFault
 from device.parts import RETRY_S
 from device.profile import KnobRow, Profile
 from device.simulated import SimulatedBoard
@@ -144,4 +144,6 @@ def _knob(row: KnobRow, top_code: int, calibration: dict[str, tuple[float, float
         hysteresis=row.hysteresis,
         motion_s=row.motion_ms / 1000,
     )
-    return Knob(row.control, position, Takeover(row.takeover))
+    # In a short travel the same noise is a larger part of it.
+    turn = max(TURN, 2 * row.hysteresis) / (high - low)
+    return Knob(row.control, position, Takeover(row.takeover, turn))

@@ -52,6 +52,8 @@ STEP = 64 / 1024
 ROUGH = 24 / 1024
 """Steps that alternate in direction and exceed this do not come from a turn."""
 RAIL = 2.5 / 1024
+TURN = 8 / 1024
+"""Distance that is a turn of a knob, not noise, when something else has set its control."""
 STEPS_OUT = 1 / 4096
 """Smallest change of position that is reported."""
 
@@ -235,33 +237,35 @@ class KnobFilter:
 class Takeover:
     """How a knob takes over a control that something else has moved. Positions are 0..1.
 
-    jump: the next move of the knob sets the control. pickup: the knob has no effect until it passes
+    jump: the next turn of the knob sets the control. pickup: the knob has no effect until it passes
     the control's position. scale: the control moves in proportion, so that both reach the end
-    together.
+    together. A move below `turn` is noise, not a turn, and sets nothing.
     """
 
     NEAR = 0.01
     """Closer than this counts as equal: nobody can set a knob more exactly."""
 
-    def __init__(self, mode: TakeoverMode = "pickup") -> None:
+    def __init__(self, mode: TakeoverMode = "pickup", turn: float = TURN) -> None:
         if mode not in TAKEOVERS:
             raise ValueError(f"no takeover {mode!r}; there are {', '.join(TAKEOVERS)}")
         self.mode = mode
+        self._turn = turn
         self._knob: float | None = None
         self._control: float | None = None  # the control's position; None: the knob's own
+        self._rests = False  # the knob has not turned since something else moved the control
+        self._rest: float | None = None  # where it rests; None before the first reading
 
     @property
     def distance(self) -> float:
         """How far the knob is from its control, signed, in travels; 0 if they agree."""
         if self._control is None or self._knob is None:
             return 0.0
-        return self._control - self._knob
+        distance = self._control - self._knob
+        return 0.0 if self._rests and abs(distance) < self.NEAR else distance
 
     def control_moved(self, position: float) -> None:
         """Something other than the knob moved the control."""
-        self._control = position
-        if self._knob is not None and abs(position - self._knob) < self.NEAR:
-            self._control = None
+        self._control, self._rests, self._rest = position, True, self._knob
 
     def knob_moved(self, position: float) -> float | None:
         """The knob moved. Returns the control's new position, None if it does not change."""
@@ -269,13 +273,17 @@ class Takeover:
         control = self._control
         if control is None:
             return position
-        if before is None:  # the first reading is not a move
-            if abs(position - control) < self.NEAR:
+        if self._rests:
+            if self._rest is None:  # the first reading is not a move
+                self._rest = position
+            needed = self._turn if 0 < position < 1 else self._turn / 2
+            if abs(position - self._rest) < needed:
+                return None
+            before, self._rests = self._rest, False
+            if self.mode == "jump" or abs(before - control) < self.NEAR:
                 self._control = None
-            return None
-        if self.mode == "jump":
-            self._control = None
-            return position
+                return position
+        assert before is not None
         if self.mode == "pickup":
             if (before - control) * (position - control) <= 0 or abs(
                 position - control

@@ -1,7 +1,7 @@
 """GPIO lines of footswitches and LEDs.
 
 `open_input` and `open_output` use gpiozero on a Raspberry Pi (BCM numbers) and lgpio with a Linux
-gpiochip elsewhere. Switches close to ground, with the processor's pull-up; LEDs light when high.
+gpiochip elsewhere. Switches connect to ground, with the processor's pull-up; LEDs light when high.
 """
 
 from __future__ import annotations
@@ -162,22 +162,33 @@ class Debounce:
     """A switch without bounces: a change counts when two scans agree, then none for LOCKOUT_S.
 
     Two scans (10 ms at 200 a second) reject spikes of a long cable; the lockout is longer than the
-    bounce of worn footswitches.
+    bounce of worn footswitches. What it reads in the first START_S is its state, not a change: it
+    may be normally closed or latching, or a foot may be on it. A capacitor across its contacts is
+    charged by then.
     """
 
     LOCKOUT_S = 0.025
+    START_S = 0.05
 
     def __init__(self) -> None:
         self.pressed = False
-        self._last = False
-        self._until = 0.0
+        self._last: bool | None = None
+        self._is_known = False
+        self._until = self._started_by = 0.0
 
-    def update(self, closed: bool, now: float) -> bool:
+    def update(self, pressed: bool, now: float) -> bool:
         """Take a reading. True if `pressed` changed."""
-        agreed, self._last = closed == self._last, closed
-        if closed == self.pressed or not agreed or now < self._until:
+        if self._last is None:
+            self._started_by = now + self.START_S
+        agreed, self._last = pressed == self._last, pressed
+        if not agreed:
             return False
-        self.pressed = closed
+        if not self._is_known:
+            self.pressed, self._is_known = pressed, now >= self._started_by
+            return False
+        if pressed == self.pressed or now < self._until:
+            return False
+        self.pressed = pressed
         self._until = now + self.LOCKOUT_S
         return True
 

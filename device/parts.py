@@ -50,9 +50,11 @@ class Switch(Part):
         super().__init__(profile, "switch", number, row.action)
         self.row = row
         self._gpiochip = profile.gpiochip
-        self._input: InputLine | None = (
-            None if simulation is None else simulation.add_switch(row.action, row.line)
-        )
+        self._input: InputLine | None = None
+        if simulation is not None:
+            switch = simulation.add_switch(row.action, row.line)
+            switch.wire(normally_closed=row.inverted, latching=row.latching)
+            self._input = switch
         self._debounce = Debounce()
         self._since: float | None = None  # time of the press, until its action is reported
 
@@ -61,18 +63,21 @@ class Switch(Part):
         return self._debounce.pressed
 
     def scan(self, now: float, events: list[Event]) -> bool:
-        """True if it was pressed or released."""
+        """True if it was pressed or released; of a latching switch, which stays where it was
+        stepped to, at each step. While its line fails it counts as released."""
         if self._input is None and now < self._retry_at:
             return False
         try:
             if self._input is None:
                 self._input = open_input(self.row.line, self._gpiochip)
-            closed = self._input.read()
+            pressed = self._input.read() != self.row.inverted
         except OSError as error:
             self._failed(error, now, events)
-            return False
+            was_held = self.pressed and self.row.hold
+            self._debounce, self._since = Debounce(), None
+            return was_held
         self._worked(events)
-        return self._debounce.update(closed, now)
+        return self._debounce.update(pressed, now)
 
     def short_or_long(self, changed: bool, now: float) -> SwitchRow | None:
         """The action that is due, of a switch with two: short on release, long after LONG_S."""

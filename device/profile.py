@@ -18,6 +18,7 @@
     ]
     switch = [                        # footswitches, to ground
       { line = 17, action = "bypass" },
+      { line = 27, action = "freeze", inverted = true },
     ]
     led = [
       { line = 22, shows = "on" },
@@ -40,8 +41,10 @@
 
 An action is the name of a switch control (each press toggles it), `NAME hold` (on while pressed),
 `preset next`, `preset previous` or `tap` (pre-delay by tapping). `long = "preset previous"` gives a
-switch a second action, when it is held. An LED shows `on` (lit when not bypassed), `clip`, `fault`
-or `activity`.
+switch a second action, when it is held. `inverted = true`: its contacts are normally closed and
+open when pressed. `latching = true`: it stays where it was stepped to, and each step counts as a
+press. `nverb board check` finds both. An LED shows `on` (lit when not bypassed), `clip`, `fault` or
+`activity`.
 
 A profile in the folder `profiles` of the data folder overrides the package's of the same name.
 """
@@ -102,6 +105,10 @@ class SwitchRow:
     hold: bool = False
     long: SwitchRow | None = None
     """The action after LONG_S; `action` then waits for the release."""
+    inverted: bool = False
+    """Its contacts are closed while it is not pressed."""
+    latching: bool = False
+    """It changes at each step and stays so."""
 
 
 @dataclass(frozen=True)
@@ -310,10 +317,16 @@ def _switch(row: _Row) -> SwitchRow:
     line = row.integer("line", 0, 511)
     short = _action(row, line, row.take("action", str))
     long = _action(row, line, row.take("long", str)) if "long" in row else None
+    inverted = row.take("inverted", bool, False)
+    latching = row.take("latching", bool, False)
     row.done()
     if long is not None and (short.hold or long.hold):
         row.fail("an action with ' hold' needs its own switch: it acts on press and on release")
-    return dataclasses.replace(short, long=long)
+    if latching and (long is not None or short.hold):
+        row.fail("a latching switch cannot be held: use one action, without ' hold' and long")
+    if latching and inverted:
+        row.fail("a latching switch acts at each step, so inverted has no meaning: leave it out")
+    return dataclasses.replace(short, long=long, inverted=inverted, latching=latching)
 
 
 def _action(row: _Row, line: int, action: str) -> SwitchRow:

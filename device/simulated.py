@@ -71,6 +71,8 @@ class Pot:
 class SimulatedSwitch:
     """A footswitch. Bounces for bounce_s after each press and release."""
 
+    normally_closed = latching = False
+
     def __init__(
         self, bounce_s: float = 0.0, seed: int = 1, clock: Callable[[], float] = time.monotonic
     ) -> None:
@@ -80,9 +82,23 @@ class SimulatedSwitch:
         self._closed = False
         self._since = -math.inf
 
+    def wire(self, *, normally_closed: bool, latching: bool) -> None:
+        """Make it a switch of another kind than one whose contacts close while it is pressed."""
+        self.latching = latching
+        if normally_closed != self.normally_closed:
+            self.normally_closed, self._closed = normally_closed, normally_closed
+
     def set(self, closed: bool) -> None:
+        """Close or open its contacts."""
         self._closed = closed
         self._since = self._clock()
+
+    def press(self) -> None:
+        self.set(not self._closed if self.latching else not self.normally_closed)
+
+    def release(self) -> None:
+        if not self.latching:
+            self.set(self.normally_closed)
 
     def read(self) -> bool:
         if self._clock() - self._since < self._bounce_s:
@@ -159,7 +175,7 @@ class SimulatedBoard:
 
     def press(self, action: str, seconds: float = 0.1) -> None:
         """Press the switch of this action for some seconds. Raises KeyError if there is none."""
-        self.switches[action].set(True)
+        self.switches[action].press()
         self._releases.append((self._clock() + seconds, self.switches[action]))
 
     def play(self, script: Sequence[tuple[float, str, float]]) -> None:
@@ -181,7 +197,7 @@ class SimulatedBoard:
         """Advance script and presses to the present. Called by the board before each scan."""
         now = self._clock()
         for release in [release for release in self._releases if release[0] <= now]:
-            release[1].set(False)
+            release[1].release()
             self._releases.remove(release)
         t = now - self._started
         for control, rows in list(self._script.items()):

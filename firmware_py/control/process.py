@@ -191,7 +191,7 @@ def settle(board: Board, values: dict[str, float]) -> dict[str, float]:
     deadline = time.monotonic() + SETTLE_S
     while time.monotonic() < deadline:
         for event in board.scan():
-            if isinstance(event, Change) and event.control not in board.pedals:
+            if isinstance(event, Change) and event.control in board.knobs.keys() - board.pedals:
                 found[event.control] = event.value
             elif isinstance(event, Notice):
                 log_notice(event)

@@ -2,10 +2,22 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 from clock import Clock
 
+from device import profile
 from device.board import Board
 from device.events import Change, Event, Notice
+
+
+def board_with_switch(folder: Path, clock: Clock, keys: str, action: str = "bypass") -> Board:
+    """The simulated board with other keys, and maybe another action, for its bypass switch."""
+    text, row = (profile.PACKAGED / "sim.toml").read_text(), 'action = "bypass"'
+    assert row in text
+    path = folder / "switch.toml"
+    path.write_text(text.replace(row, f'action = "{action}"{keys}'))
+    return Board.open(str(path), clock=clock)
 
 
 def scan_for(board: Board, clock: Clock, seconds: float) -> list[Event]:

@@ -5,7 +5,7 @@ import os
 import shutil
 
 import pytest
-from board_wire import flashes, last, notices, scan_for
+from board_wire import board_with_switch, flashes, last, notices, scan_for
 from clock import Clock
 
 from device import profile
@@ -83,6 +83,99 @@ def test_bouncing_footswitch_toggles_once_per_press(board: Board, clock: Clock) 
     board.control_moved("bypass", 1.0)  # as by MIDI
     board.simulation.press("bypass")
     assert last(scan_for(board, clock, 0.2)) == {"bypass": 0.0}
+
+
+@pytest.mark.parametrize("action", ["bypass", "bypass hold", "preset next", "tap", "lowpass"])
+@pytest.mark.parametrize("keys", ["", ", inverted = true", ", latching = true"])
+@pytest.mark.parametrize("charged_s", [0.0, 0.02])
+def test_switch_closed_at_power_on_is_a_state_not_a_press(
+    tmp_path, clock: Clock, action: str, keys: str, charged_s: float
+) -> None:
+    """Normally closed, latching, or a foot on it; a capacitor across it reads closed at first."""
+    if action.endswith("hold") and "latching" in keys:
+        return
+    with board_with_switch(tmp_path, clock, keys, action) as board:
+        switch = board.simulation.switches[action]
+        switch.set(not switch.read())
+        assert events_of_switches(scan_for(board, clock, charged_s)) == []
+        if charged_s:
+            switch.set(not switch.read())
+        clock.now += 0.3  # the loop was busy: no scan between
+        assert events_of_switches(scan_for(board, clock, 2)) == []
+
+
+def events_of_switches(events: list) -> list:
+    knobs = {"gain", "x", "y", "z", "width"}
+    return [event for event in events if getattr(event, "control", "") not in knobs]
+
+
+def test_foot_on_switch_at_power_on_presses_at_the_next_step(tmp_path, clock: Clock) -> None:
+    with board_with_switch(tmp_path, clock, "") as board:
+        board.simulation.switches["bypass"].set(True)
+        scan_for(board, clock, 1)
+        board.simulation.switches["bypass"].set(False)
+        assert scan_for(board, clock, 1) == []
+        board.simulation.press("bypass")
+        assert last(scan_for(board, clock, 1)) == {"bypass": 1.0}
+
+
+@pytest.mark.parametrize("keys", ["", ", inverted = true", ", latching = true"])
+def test_each_step_toggles_whatever_the_switch(tmp_path, clock: Clock, keys: str) -> None:
+    with board_with_switch(tmp_path, clock, keys) as board:
+        scan_for(board, clock, 1)
+        states = []
+        for _ in range(4):
+            board.simulation.press("bypass", 0.08)
+            states += [change.value for change in scan_for(board, clock, 0.3)]
+        assert states == [1, 0, 1, 0]
+
+
+def test_inverted_switch_holds_and_has_a_long_action(tmp_path, clock: Clock) -> None:
+    with board_with_switch(tmp_path, clock, ", inverted = true", "lowpass hold") as board:
+        scan_for(board, clock, 1)
+        board.simulation.press("lowpass hold", 0.5)
+        assert [event.value for event in scan_for(board, clock, 1)] == [1, 0]
+    keys = ', inverted = true, long = "tap"'
+    with board_with_switch(tmp_path, clock, keys, "preset previous") as board:
+        scan_for(board, clock, 5)
+        board.simulation.press("preset previous", 0.1)
+        assert scan_for(board, clock, 1) == [Action("preset previous")]
+        board.simulation.press("preset previous", 0.9)
+        assert scan_for(board, clock, 2) == []  # the first tap has no interval
+
+
+def test_failed_line_releases_what_is_held_and_comes_back_as_a_state(
+    tmp_path, clock: Clock, monkeypatch
+) -> None:
+    with board_with_switch(tmp_path, clock, "", "lowpass hold") as board:
+        scan_for(board, clock, 1)
+        switch = board.simulation.switches["lowpass hold"]
+        switch.set(True)
+        assert last(scan_for(board, clock, 0.2)) == {"lowpass": 1.0}
+
+        def fail() -> bool:
+            raise OSError(5, "Input/output error")
+
+        monkeypatch.setattr(switch, "read", fail)
+        assert last(scan_for(board, clock, 0.2)) == {"lowpass": 0.0}
+        monkeypatch.undo()
+        monkeypatch.setattr("device.parts.open_input", lambda *_: switch)
+        assert last(scan_for(board, clock, 2)) == {}  # still pressed: a state
+        assert not board.faults()
+
+
+@pytest.mark.parametrize(
+    "keys",
+    [
+        ', latching = true, long = "tap"',
+        ", latching = true, inverted = true",
+        ", latching = 1",
+        ', inverted = "yes"',
+    ],
+)
+def test_profile_rejects_switch_keys_without_meaning(tmp_path, clock: Clock, keys: str) -> None:
+    with pytest.raises(ProfileError, match=r"switch 1 \(bypass\)"):
+        board_with_switch(tmp_path, clock, keys)
 
 
 @pytest.mark.parametrize("bounce_s", [0.0, 0.005, 0.02])

@@ -4,7 +4,7 @@ import json
 import re
 
 import pytest
-from board_wire import last, scan_for
+from board_wire import board_with_switch, last, scan_for
 from clock import Clock
 
 from device import check
@@ -104,6 +104,40 @@ def test_calibrated_pot_of_short_travel_reaches_both_ends(board, clock, tmp_path
             assert last(scan_for(again, clock, 1))["z"] == value
 
 
-def test_presses_returns_pressed_switches(board, clock) -> None:
+def test_presses_finds_switches_that_were_not_stepped_on(board, clock) -> None:
+    scan_for(board, clock, 0.1)
     board.simulation.press("freeze", 0.2)
-    assert check.presses(board, 1, wait(clock)) == {1}
+    findings = check.presses(board, 1, wait(clock))
+    assert [finding.part for finding in findings if finding.ok] == ["switch 2"]
+    assert len(wrong(findings)) == 3
+
+
+@pytest.mark.parametrize(
+    ("keys", "closed_contacts", "latching", "at_rest", "stepped"),
+    [
+        ("", False, False, None, None),
+        ("", True, False, "inverted = true in its row", "set inverted = true"),
+        ("", False, True, None, "set latching = true"),
+        ("", True, True, "latching = true", "set latching = true"),
+        (", inverted = true", True, False, None, None),
+        (", inverted = true", False, False, "take inverted = true out", "take inverted = true out"),
+        (", latching = true", False, True, None, None),
+        (", latching = true", True, True, None, None),
+        (", latching = true", False, False, None, "take latching = true out"),
+    ],
+)
+def test_check_finds_normally_closed_and_latching_switches(
+    tmp_path, clock, keys: str, closed_contacts: bool, latching: bool, at_rest, stepped
+) -> None:
+    with board_with_switch(tmp_path, clock, keys) as board:
+        switch = board.simulation.switches["bypass"]
+        switch.latching = latching
+        switch.normally_closed = closed_contacts
+        switch.set(closed_contacts)
+        found = wrong(check.at_rest(board, check.watch(board, 1, wait(clock))))
+        assert set(found) == ({"switch 1"} if at_rest else set())
+        assert not at_rest or at_rest in found["switch 1"]
+        board.simulation.press("bypass", 0.2)
+        found = wrong(check.presses(board, 1, wait(clock)))
+        assert ("switch 1" in found) == bool(stepped)
+        assert not stepped or stepped in found["switch 1"]

@@ -213,11 +213,29 @@ def test_scale_moves_without_jump_and_meets_at_end(
     takeover = Takeover("scale")
     takeover.knob_moved(start)
     takeover.control_moved(target)
-    values = [target, *(takeover.knob_moved(position) for position in path(start, towards))]
+    moved = [takeover.knob_moved(position) for position in path(start, towards)]
+    values = [target, *(value for value in moved if value is not None)]
     assert values[-1] == towards
     steps = [abs(b - a) for a, b in pairwise(values)]
     assert max(steps) < 0.1
     assert takeover.distance == 0
+
+
+@pytest.mark.parametrize("mode", ["jump", "pickup", "scale"])
+@pytest.mark.parametrize("value", [0.0, 0.37, 0.375, 1.0])
+@pytest.mark.parametrize("seed", range(4))
+def test_noise_of_untouched_pot_never_sets_a_control(
+    clock: Clock, mode: str, value: float, seed: int
+) -> None:
+    """A minute of the noisiest pot that the filter keeps still, from its first reading on."""
+    bench = Bench(Pot(0.37, noise=2 * LSB, hum=2 * LSB, seed=seed, clock=clock), clock)
+    takeover = Takeover(mode)
+    takeover.control_moved(value)
+    assert [p for p in bench.run(60) if takeover.knob_moved(p) is not None] == []
+    for position in bench.run(1, lambda t: 0.37 + 0.63 * t):
+        takeover.knob_moved(position)
+    turned = [takeover.knob_moved(p) for p in bench.run(2, lambda t: max(1 - t, 0.0))]
+    assert turned[-1] == 0.0  # a hand still does
 
 
 @given(
