@@ -135,6 +135,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """
     if arguments is None:
         keep_stderr_harmless()
+        os.environ["PYTHONSAFEPATH"] = "1"  # for child processes: see firmware_py.base.process
         _stop.install()
         if sys.stdout is not None:
             # File names need not be UTF-8.

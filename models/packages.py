@@ -24,7 +24,7 @@ CHECKOUT = Path(__file__).parents[1]
 def how_to_install(package: str) -> str:
     """The command that installs a package from PyPI into this environment."""
     own = Path(sys.prefix, "bin/pip")
-    words = [str(own)] if own.exists() else [sys.executable, "-m", "pip"]
+    words = [str(own)] if own.exists() else [sys.executable, "-P", "-m", "pip"]
     if not os.access(sys.prefix, os.W_OK):
         words.insert(0, "sudo")
     return shlex.join([*words, "install", package])

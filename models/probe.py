@@ -30,7 +30,7 @@ def prove(path: Path) -> None:
     with open(path, "rb") as file:
         try:
             done = subprocess.run(
-                [sys.executable, "-m", "models.probe"],
+                [sys.executable, "-P", "-m", "models.probe"],
                 stdin=file,
                 stdout=subprocess.DEVNULL,
                 stderr=subprocess.DEVNULL,

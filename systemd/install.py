@@ -159,7 +159,7 @@ def _prepare(program: str, say: Say) -> None:
     """Run `program` as the pedal's user, so that the first start does not have to do its work."""
     say("opening the rooms that come with nverb")
     done = subprocess.run(
-        [sys.executable, "-c", program],
+        [sys.executable, "-P", "-c", program],
         env=os.environ | {"NVERB_DATA_DIR": "/var/lib/nverb", "HOME": "/var/lib/nverb"},
         user="nverb",
         group="nverb",

@@ -192,3 +192,11 @@ def test_commands_loaded_alone_are_what_they_are_among_all() -> None:
     assert list(among_all) == list(cli.COMMANDS)
     for word in cli.COMMANDS:
         assert helps([word]) == {word: among_all[word]}
+
+
+def test_no_child_process_imports_from_the_current_folder() -> None:
+    """Without -P a stranger's json.py in the folder where a command starts would run."""
+    for _, path in sources():
+        for line in path.read_text().splitlines():
+            if "[sys.executable" in line:
+                assert '[sys.executable, "-P", ' in line, f"{path}: {line.strip()}"

@@ -6,12 +6,12 @@ Times depend on this machine and on its load.
 from __future__ import annotations
 
 import re
-import sys
 from pathlib import Path
 
 import numpy as np
 
 from dsp.errors import UserError
+from firmware_py.base.process import module_command
 from firmware_py.bench.kernel_counter import InstructionCounter
 from firmware_py.bench.kernel_figures import BLOCKS, FADE_FRAMES, TAPS, Error, TimeRow, say
 from firmware_py.bench.kernel_platforms import run
@@ -71,8 +71,8 @@ def measure_times(counter: InstructionCounter) -> list[TimeRow]:
             if isinstance(zita, Path):
                 named.append(("zita, C++", [zita, f"block={block}", f"paced={paced}"]))
             for peer in ("nverb", "pyo", "pedalboard", "numpy"):
-                arguments = ["-m", "firmware_py.bench.peers", peer, str(block), str(paced)]
-                named.append((f"{peer}, Python", [sys.executable, *arguments]))
+                words = module_command("firmware_py.bench.peers", peer, str(block), str(paced))
+                named.append((f"{peer}, Python", [*words]))
             for name, command in named:
                 say(f"time of {name}, {block} frames")
                 rows.append(_time(name, command, block, bool(paced)))

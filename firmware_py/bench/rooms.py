@@ -8,10 +8,10 @@ from __future__ import annotations
 import argparse
 import json
 import subprocess
-import sys
 import time
 from pathlib import Path
 
+from firmware_py.base.process import nverb_command
 from firmware_py.bench.parts import Parts
 from firmware_py.jack.defaults import BLOCK_FRAMES, RATE_HZ
 
@@ -49,16 +49,7 @@ def _rooms(args: argparse.Namespace) -> int:
         print(json.dumps(measure(args.model, args.rate, args.block, args.rooms)))
         return 0
     # A separate process, so that the measured memory does not include the bench.
-    command = [
-        sys.executable,
-        "-m",
-        "firmware_py.cli",
-        "bench",
-        "rooms",
-        "--child",
-        "--rate",
-        str(args.rate),
-    ]
+    command = nverb_command("bench", "rooms", "--child", "--rate", str(args.rate))
     command += ["--block", str(args.block), "--rooms", str(args.rooms)]
     if args.model:
         command += ["--model", str(args.model)]

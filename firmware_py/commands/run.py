@@ -119,13 +119,13 @@ def _jack_starter(
 
 def _children(args: argparse.Namespace, keys: bool) -> list[Child]:
     """The audio and the control process; with `keys` the control process reads the keyboard."""
-    from firmware_py.base.process import command
+    from firmware_py.base.process import nverb_command
     from firmware_py.desk.supervisor import Child
 
     bank = ["--bank", str(args.bank)] if args.bank else []
     control = ["--profile", args.profile, *(["--keys"] if keys else []), *bank]
     control += ["--midi", args.midi, "--osc", args.osc]
     return [
-        Child("audio", command("audio", *engine_arguments(args))),
-        Child("control", command("control", *control), inherit_stdin=keys),
+        Child("audio", nverb_command("audio", *engine_arguments(args))),
+        Child("control", nverb_command("control", *control), inherit_stdin=keys),
     ]

@@ -9,7 +9,7 @@ import socket
 import subprocess
 
 from dsp.errors import UserError
-from firmware_py.base.process import command
+from firmware_py.base.process import nverb_command
 
 MAX_AT_ONCE = 4
 
@@ -30,5 +30,5 @@ class InstallProcesses:
             raise UserError(f"{MAX_AT_ONCE} installations are running: wait until one is done")
         number = connection.fileno()
         self._running.append(
-            subprocess.Popen(command("store", "--here"), stdin=number, stdout=number)
+            subprocess.Popen(nverb_command("store", "--here"), stdin=number, stdout=number)
         )

@@ -24,7 +24,6 @@ from __future__ import annotations
 
 import os
 import subprocess
-import sys
 import time
 from collections.abc import Mapping
 from pathlib import Path
@@ -33,6 +32,7 @@ from device.controls import find, to_value
 from device.events import Action, Change, Notice
 from device.profile import ACTIONS
 from firmware_py.base.log import logger
+from firmware_py.base.process import module_command
 from firmware_py.control.inputs import Event, Program
 from firmware_py.control.midi_map import HIGHEST_CC, MidiMap, target
 
@@ -81,7 +81,7 @@ class Midi:
             self._next_start = now + RESTART_S
             log.debug("starting the process of the MIDI ports, %s", self._api)
             self._process = subprocess.Popen(
-                [sys.executable, "-m", "firmware_py.control.midi_ports", self._api],
+                module_command("firmware_py.control.midi_ports", self._api),
                 stdin=subprocess.DEVNULL,
                 stdout=subprocess.PIPE,
                 stderr=subprocess.DEVNULL,  # the libraries of ALSA and JACK log there

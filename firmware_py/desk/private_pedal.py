@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 from dsp.errors import UserError
-from firmware_py.base.process import command
+from firmware_py.base.process import nverb_command
 from firmware_py.desk.status import PedalStatus
 from firmware_py.desk.supervisor import Child, Supervisor
 from firmware_py.jack import server
@@ -50,8 +50,8 @@ def private_pedal(
     try:
         supervisor = Supervisor(
             [
-                Child("audio", command("audio", "--no-connect", *audio_arguments)),
-                Child("control", command("control", *control_arguments)),
+                Child("audio", nverb_command("audio", "--no-connect", *audio_arguments)),
+                Child("control", nverb_command("control", *control_arguments)),
             ],
             lambda: server.dummy(
                 name,

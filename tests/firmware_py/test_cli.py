@@ -7,21 +7,47 @@ import resource
 import signal
 import subprocess
 import sys
+import tempfile
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 import soundfile
+from traps import lay_traps
 from waiting import HANG_S, wait_until
 
 from dsp.errors import InvalidValue, UserError
 from firmware_py import cli
 
+SHIPPED_MODEL = str(Path(__file__).parents[2] / "models/shipped/decoder.nvmodel")
+
 
 def start(*arguments: str | bytes | Path, **how: Any) -> subprocess.Popen[bytes]:
     how = {"stderr": subprocess.PIPE} | how
     return subprocess.Popen([sys.executable, "-m", "firmware_py.cli", *arguments], **how)
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["--help"],
+        ["bank", "build", "--grid", "1", "-o", "rooms.nvbank"],
+        ["model", "info", SHIPPED_MODEL],  # checks the network in a child process
+        ["bank", "build", "--model", SHIPPED_MODEL, "--grid", "2", "-o", "rooms.nvbank"],
+    ],
+)
+def test_command_imports_no_module_from_the_current_folder(
+    arguments: list[str], tmp_path: Path
+) -> None:
+    caught = lay_traps(tmp_path)
+    nverb = Path(sys.executable).parent / "nverb"
+    with tempfile.TemporaryDirectory() as data:
+        environment = os.environ | {"NVERB_DATA_DIR": data}
+        subprocess.run(
+            [nverb, *arguments], cwd=tmp_path, env=environment, timeout=HANG_S, check=True
+        )
+    assert not caught.exists(), caught.read_text()
 
 
 @pytest.mark.parametrize("arguments", [["--help"], ["--version"], ["completion", "bash"]])

@@ -17,6 +17,7 @@ import numpy as np
 import pytest
 from playing import RATE_HZ, SILENT_S, ask, roughness, set_controls, settle, sine, status, take
 from scipy.signal import fftconvolve
+from traps import lay_traps
 from waiting import HANG_S, wait_until
 
 from device.controls import find, to_position
@@ -188,7 +189,11 @@ def wait_until_it_plays(run: subprocess.Popen[bytes], log: Path = Path(os.devnul
 
 
 def test_run_plays_refuses_a_second_one_and_leaves_nothing_behind(tmp_path: Path) -> None:
-    """`nverb run` as a person starts it, with a jackd of its own on the dummy driver."""
+    """`nverb run` as a person starts it, with a jackd of its own on the dummy driver.
+
+    It starts in a folder of traps: none of its processes may import a module from there.
+    """
+    caught = lay_traps(tmp_path)
     with (
         pytest.MonkeyPatch.context() as patch,
         tempfile.TemporaryDirectory(prefix="nverb-run-", dir="/dev/shm") as runtime,
@@ -197,10 +202,11 @@ def test_run_plays_refuses_a_second_one_and_leaves_nothing_behind(tmp_path: Path
         patch.setenv("JACK_DEFAULT_SERVER", f"nverb-run-{os.getpid()}")
         with open(tmp_path / "log", "wb") as log:
             run = subprocess.Popen(
-                [sys.executable, "-m", "firmware_py.cli", "run", "--dummy"],
+                [Path(sys.executable).parent / "nverb", "run", "--dummy"],
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=log,
+                cwd=tmp_path,
             )
         try:
             wait_until_it_plays(run, tmp_path / "log")
@@ -214,6 +220,7 @@ def test_run_plays_refuses_a_second_one_and_leaves_nothing_behind(tmp_path: Path
             assert run.wait(HANG_S) == 0
         assert not [pid for pid in pids if os.path.exists(f"/proc/{pid}")]
         assert not server.is_running(os.environ["JACK_DEFAULT_SERVER"])
+        assert not caught.exists(), caught.read_text()
 
 
 def own_jackds() -> list[int]:
