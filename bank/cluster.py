@@ -42,7 +42,8 @@ def _on_cluster(
     try:
         if not client.scheduler_info()["workers"]:
             raise BankError(
-                f"the Dask scheduler at {scheduler} has no workers: start some with `dask worker {scheduler}`"
+                f"the Dask scheduler at {scheduler} has no workers: "
+                f"start some with `dask worker {scheduler}`"
             )
         shared = client.scatter(common, broadcast=True, hash=False)
         futures = [client.submit(work, shared, task, pure=False) for task in tasks]

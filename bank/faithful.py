@@ -53,7 +53,8 @@ def build_faithful(
     """
     if parse(model, "the model").description.kind != "plug-in":
         raise BankError(
-            "a faithful bank needs the plug-in's decoder as a model: `nverb model import decoder.hdf5`"
+            "a faithful bank needs the plug-in's decoder as a model: "
+            "`nverb model import decoder.hdf5`"
         )
     if not 1 <= iterations <= 100_000:
         raise InvalidValue(f"{iterations} iterations: must be 1 to 100000")

@@ -47,7 +47,8 @@ def read_recording(path: Path, *, any_channels: bool = False) -> tuple[NDArray[n
             channels, rate_hz, frames = file.channels, int(file.samplerate), int(file.frames)
             if channels not in (1, 2, 4) and not any_channels:
                 raise RecordingError(
-                    f"{path}: {channels} channels; an IR has 1, 2 or 4 (L to L, L to R, R to L, R to R)"
+                    f"{path}: {channels} channels; "
+                    "an IR has 1, 2 or 4 (L to L, L to R, R to L, R to R)"
                 )
             if not 1000 <= rate_hz <= MAX_RATE_HZ:
                 raise RecordingError(

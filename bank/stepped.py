@@ -65,7 +65,8 @@ class SteppedBank:
         samples = waveform.samples[0]
         if not np.isfinite(samples).all():
             raise BankError(
-                f"{self._bank.path}: waveform {waveform.name} has samples that are not finite: copy the bank again"
+                f"{self._bank.path}: waveform {waveform.name} has samples that are not finite: "
+                "copy the bank again"
             )
         if resampling and self._rate_hz in CONVERTED_HZ and self._rate_hz != waveform.rate_hz:
             import soxr

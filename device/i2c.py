@@ -56,7 +56,8 @@ def open_i2c(port: int, address: int, root: Path = Path("/")) -> I2cDevice:
     if not node.exists():
         raise AdcError(
             f"{node} does not exist, the I2C bus is off",
-            "switch it on (raspi-config, or dtparam=i2c_arm=on in /boot/firmware/config.txt) and reboot",
+            "switch it on (raspi-config, or dtparam=i2c_arm=on in /boot/firmware/config.txt) "
+            "and reboot",
         )
     try:
         from smbus2 import SMBus

@@ -46,7 +46,8 @@ def open_spi(port: int, device: int, root: Path = Path("/")) -> Spi:
     if not node.exists():
         raise AdcError(
             f"{node} does not exist, the SPI bus is off",
-            "switch it on (raspi-config, or dtparam=spi=on in /boot/firmware/config.txt) and reboot",
+            "switch it on (raspi-config, or dtparam=spi=on in /boot/firmware/config.txt) "
+            "and reboot",
         )
     if not os.access(node, os.R_OK | os.W_OK):
         raise AdcError(

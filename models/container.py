@@ -174,12 +174,14 @@ def parse(data: bytes, path: str) -> ModelFile:
     """Check and parse a model file's bytes. Messages call them `path`. Raises ModelError."""
     if len(data) < _HEAD.size or not data.startswith(MAGIC):
         raise ModelError(
-            f"{path}: not an nverb model file (make one with `nverb model train` or `nverb model import`)"
+            f"{path}: not an nverb model file "
+            "(make one with `nverb model train` or `nverb model import`)"
         )
     _, version, length, digest = _HEAD.unpack_from(data)
     if version != FORMAT_VERSION:
         raise ModelError(
-            f"{path}: model format {version}, this nverb reads {FORMAT_VERSION}: update nverb or export the model again"
+            f"{path}: model format {version}, this nverb reads {FORMAT_VERSION}: "
+            "update nverb or export the model again"
         )
     body = memoryview(data)[_HEAD.size :]
     if length > min(MAX_DESCRIPTION, len(body)):
@@ -326,7 +328,8 @@ class Network:
             off = float(np.abs(self(given)[model.golden_index] - expected).mean())
             if not off <= GOLDEN_TOLERANCE * spread:
                 raise ModelError(
-                    f"{where}: this TFLite runtime does not reproduce the model's golden vectors (off by {off:.3g})"
+                    f"{where}: this TFLite runtime does not reproduce the model's golden vectors "
+                    f"(off by {off:.3g})"
                 )
 
     def __call__(self, values: NDArray[np.float32]) -> NDArray[np.float32]:

@@ -70,7 +70,8 @@ class Decoder:
             )
         if not fits:
             raise ModelError(
-                f"{path}: {description.inputs} latents to {description.outputs} values is the wrong shape for its kind"
+                f"{path}: {description.inputs} latents to {description.outputs} values "
+                "is the wrong shape for its kind"
             )
         return cls(description, Network(model, path), model.digest)
 

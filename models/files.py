@@ -81,6 +81,7 @@ def require_space(path: Path, size: int) -> None:
     if free < size:
         raise OSError(
             28,
-            f"needs {size / 1e6:.0f} MB and {free / 1e6:.0f} MB are free: free some space or choose another place",
+            f"needs {size / 1e6:.0f} MB and {free / 1e6:.0f} MB are free: "
+            "free some space or choose another place",
             os.fspath(path),
         )

@@ -46,7 +46,7 @@ class RoomParameters:
     | treble_ratio   |        | 0.08 .. 1.5   | T60 at 8 kHz over T60 at 1 kHz                     |
     | decay_bend     | nepers | -0.4 .. 0.4   | T60 at 1 kHz higher (+) than at 63 Hz and 16 kHz   |
     | decay_wave     | nepers | -0.3 .. 0.3   | T60 higher (+) at 4 kHz, lower at 250 Hz           |
-    | tilt_db        | dB/oct | -8 .. 4       | slope of the diffuse spectrum about 1 kHz, at onset |
+    | tilt_db        | dB/oct | -8 .. 4       | slope of the diffuse spectrum at onset; 0 at 1 kHz |
     | low_cut_hz     | Hz     | 10 .. 600     | 2nd-order high-pass of all: plates, springs, boxes |
     | high_cut_hz    | Hz     | 1500 .. 30000 | 2nd-order low-pass of all but the direct sound     |
     | size_m         | m      | 0.3 .. 60     | mean free path 4 V / S: spaces early reflections   |

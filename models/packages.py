@@ -47,5 +47,6 @@ def studio_import(name: str) -> Any:
         if (CHECKOUT / "Makefile").exists():
             remedy = f"make -C {shlex.quote(str(CHECKOUT))} studio"
         raise ImportError(
-            f"this needs {missing}, which is not installed: `{remedy}` (on a desktop, not the pedal)"
+            f"this needs {missing}, which is not installed: `{remedy}` "
+            "(on a desktop, not the pedal)"
         ) from None

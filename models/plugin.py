@@ -138,7 +138,8 @@ def load(path: Path) -> Any:
         raise ModelError(f"{path}: not an HDF5 file, or truncated ({first_line(error)})") from None
     if text is None:
         raise ModelError(
-            f"{path}: contains no network (no model_config): save the complete model, not only its weights"
+            f"{path}: contains no network (no model_config): "
+            "save the complete model, not only its weights"
         )
     _check_description(path, text)
     keras = studio_import("keras")
@@ -168,7 +169,8 @@ def _check_description(path: Path, text: Any) -> None:
             kind, settings = layer["class_name"], layer["config"]
             if kind not in LAYERS.split():
                 raise ModelError(
-                    f"{path}: has a layer {str(kind)!r:.40}, which the plug-in's networks do not use"
+                    f"{path}: has a layer {str(kind)!r:.40}, "
+                    "which the plug-in's networks do not use"
                 )
             for name in ("units", "filters"):
                 if not 0 <= int(settings.get(name) or 0) <= MAX_UNITS:

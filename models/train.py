@@ -301,7 +301,10 @@ class Checkpoint:
 
             def on_epoch_end(self, epoch: int, logs: Any = None) -> None:
                 checkpoint.save(logs)
-                self._remark = f"epoch {epoch + 1} of {checkpoint._epochs}, held-out decay error {logs['val_decay']:.2f} dB"
+                self._remark = (
+                    f"epoch {epoch + 1} of {checkpoint._epochs}, "
+                    f"held-out decay error {logs['val_decay']:.2f} dB"
+                )
                 progress("training", (epoch + 1) * steps, checkpoint._epochs * steps, self._remark)
 
         return Watch()

@@ -28,7 +28,8 @@ class WorkerLost(ChildProcessError):
 
     def __init__(self) -> None:
         super().__init__(
-            "a worker process was killed: too little memory? Close other programs, or take fewer steps"
+            "a worker process was killed: too little memory? "
+            "Close other programs, or take fewer steps"
         )
 
 

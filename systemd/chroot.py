@@ -110,8 +110,10 @@ def tool(
             lines[-1] if lines else "",
         )
         if "Exec format error" in done.stdout:
-            why = "this machine cannot run the board's programs: sudo apt-get install qemu-user-static"
-        raise UserError(
-            f"{what}: {why or f'status {done.returncode}'}{'' if show else ' (--verbose shows the output)'}"
-        )
+            why = (
+                "this machine cannot run the board's programs: "
+                "sudo apt-get install qemu-user-static"
+            )
+        hint = "" if show else " (--verbose shows the output)"
+        raise UserError(f"{what}: {why or f'status {done.returncode}'}{hint}")
     return done.stdout

@@ -171,9 +171,8 @@ def _prepare(program: str, say: Say) -> None:
         check=False,
     )
     if done.returncode:
-        say(
-            f"failed, the log of the first start has details: {(done.stderr.splitlines() or ['?'])[-1]}"
-        )
+        last = (done.stderr.splitlines() or ["?"])[-1]
+        say(f"failed, the log of the first start has details: {last}")
 
 
 def _forget_old_versions(root: Path, current: str, say: Say) -> None:
@@ -186,9 +185,8 @@ def _forget_old_versions(root: Path, current: str, say: Say) -> None:
     for path in old[KEPT_VERSIONS - 1 :]:
         shutil.rmtree(path, ignore_errors=True)
     for path in old[: KEPT_VERSIONS - 1]:
-        say(
-            f"the version before is kept; to go back: sudo {Path('/') / PREFIX / path.name}/bin/nverb service install"
-        )
+        command = Path("/") / PREFIX / path.name / "bin/nverb"
+        say(f"the previous version is kept; to go back: sudo {command} service install")
 
 
 def _link(path: Path, target: Path) -> None:

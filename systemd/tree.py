@@ -146,7 +146,8 @@ def check(order: Order, check_settings: CheckSettings) -> None:
         raise UserError(f"{order.source}: no such folder or file")
     if not order.wheels.is_dir() or len(list(order.wheels.glob("nverb-*.whl"))) != 1:
         raise UserError(
-            f"{order.wheels}: must be a folder with one nverb-*.whl and its dependencies: make board-wheels"
+            f"{order.wheels}: must be a folder with one nverb-*.whl and its dependencies: "
+            "make board-wheels"
         )
     if order.added is not None and not order.added.is_dir():
         raise UserError(f"{order.added}: no such folder")
@@ -374,7 +375,8 @@ class System(Chroot):
                 shutil.copyfile(loaders / source, target / "EFI/BOOT" / name)
         if not list((target / "EFI/BOOT").iterdir()):
             raise UserError(
-                f"{EFI_PACKAGE} has no boot loader for this architecture: start from an OS image for the board"
+                f"{EFI_PACKAGE} has no boot loader for this architecture: "
+                "start from an OS image for the board"
             )
         shutil.copyfile(kernel, target / "vmlinuz")
         shutil.copyfile(boot / kernel.name.replace("vmlinuz", "initrd.img"), target / "initrd.img")
@@ -393,7 +395,8 @@ def command_line(words: str, root: str) -> str:
     read-only by default, and with `ro` overlayroot makes its tmpfs read-only too.
     """
     dropped = re.compile(
-        r"root=.*|rootfstype=.*|rootwait|rw|ro|resize|fsck\.repair=.*|init=.*|systemd\.run\S*|overlayroot=.*|panic=.*"
+        r"root=.*|rootfstype=.*|rootwait|rw|ro|resize|fsck\.repair=.*|init=.*|"
+        r"systemd\.run\S*|overlayroot=.*|panic=.*"
     )
     kept = [word for word in words.split() if not dropped.fullmatch(word)]
     return " ".join(
