@@ -1,1 +1,1 @@
-"""The pedal: audio process, control process, the mailbox between them, presets, and the command `nverb`."""
+"""The pedal: audio process, control process, the mailbox between them, and the command `nverb`."""

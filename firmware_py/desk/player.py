@@ -18,12 +18,12 @@ from dsp.errors import UserError
 Floats = NDArray[np.float32]
 
 
-# (share of the demo's length, control, position of its knob 0..1): between two lines of a control its knob turns evenly.
 CONNECTING_S = 0.3
+"""Time for JACK to activate connections, see `_begin`."""
 
 
 def clip_path() -> Path:
-    """A recorded clip that comes with pyo (its SNDS_PATH), found without importing pyo: only the audio process does."""
+    """A clip of pyo's (in its SNDS_PATH). Only the audio process imports pyo; this does not."""
     from importlib.util import find_spec
 
     spec = find_spec("pyo")
@@ -33,7 +33,7 @@ def clip_path() -> Path:
 
 
 def read_clip(path: Path, rate_hz: int, seconds: float) -> Floats:
-    """The clip again and again with a pause after each, as players try a pedal: float32 (frames, 2), peak -6 dBFS."""
+    """The clip, repeated with pauses: float32 (frames, 2), peak -6 dBFS."""
     import soundfile
     import soxr
 
@@ -55,7 +55,7 @@ def read_clip(path: Path, rate_hz: int, seconds: float) -> Floats:
 
 
 def play_blocks(client: Any, play: Callable[[int], None]) -> None:
-    """Make a jack.Client, not yet active, call `play` for its blocks so that it can be closed safely.
+    """Make an inactive jack.Client call `play` for each block, so that it can be closed safely.
 
     See nv_watchdog_whole_block in dsp/watchdog.h. Raises jack.JackError.
     """
@@ -75,17 +75,18 @@ def play_blocks(client: Any, play: Callable[[int], None]) -> None:
 
 
 class Player:
-    """A JACK client that plays one sound into the pedal and records what comes back.
+    """A JACK client that plays one sound into the pedal and records the pedal's output.
 
-    With the server in synchronous mode no sample is lost: what it records is what the pedal did, late by one block (the loop
-    through two clients) and no more.
+    With a server in synchronous mode no sample is lost, and the recording is exactly one block late
+    (the loop through two clients).
     """
 
     def __init__(self, server: str, sound: Floats) -> None:
         """`sound`: float32 (frames, 2). Raises UserError if the server does not answer."""
         import jack as client_library
 
-        # JACK's way to a client is a socket of the client's name alone: of two that open at once, on two servers, one would fail.
+        # JACK names the socket of a client after the client only, not its server, so two clients
+        # of the same name on two servers would conflict.
         name = f"nverb-player-{os.getpid()}"
         try:
             self.client = client_library.Client(name, servername=server, no_start_server=True)
@@ -114,7 +115,7 @@ class Player:
             self.position = at + frames
 
     def start(self, inputs: int) -> None:
-        """Connects to the pedal and begins to play. Raises UserError if the pedal's ports are not there."""
+        """Connect to the pedal and begin to play. Raises UserError without the pedal's ports."""
         import jack as client_library
 
         self.client.activate()
@@ -128,7 +129,7 @@ class Player:
         self._begin()
 
     def start_to(self, ports: Sequence[str]) -> None:
-        """Connects to these two ports alone and begins to play. Raises UserError if they are not there."""
+        """Connect only to these two ports and begin to play. Raises UserError without them."""
         import jack as client_library
 
         self.client.activate()
@@ -140,7 +141,10 @@ class Player:
         self._begin()
 
     def _begin(self) -> None:
-        """Plays once the connections are in force: JACK answers before that, and takes them up one by one in the cycles that follow."""
+        """Play when the connections are active.
+
+        JACK answers before that, and activates them one by one in the following cycles.
+        """
         cycles, until = self._cycles, time.monotonic() + CONNECTING_S
         while time.monotonic() < until or (
             self._cycles - cycles < 16 and time.monotonic() < until + 2
