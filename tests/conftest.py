@@ -1,4 +1,4 @@
-"""Every test gets folders of its own: none touches the pedal or the banks of whoever runs them."""
+"""Tests use folders of their own, so they never touch the user's pedal or banks."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ import pytest
 with contextlib.suppress(ImportError):  # a board's tests run without hypothesis
     from hypothesis import HealthCheck, settings
 
-    # How long an example takes says how busy the machine is, no more.
+    # The duration of an example depends only on the load of the machine.
     settings.register_profile("nverb", deadline=None, suppress_health_check=[HealthCheck.too_slow])
     settings.load_profile("nverb")
 
@@ -26,18 +26,18 @@ collect_ignore = (
     [] if all(map(importlib.util.find_spec, ("keras", "tensorflow", "librosa"))) else STUDIO_TESTS
 )
 
-# Processes that the tests start are a user's: PYTHONUNBUFFERED and the like of the machine that tests would hide faults.
+# The tests start processes as a user does. PYTHONUNBUFFERED and the like would hide faults.
 for name in [name for name in os.environ if name.startswith("PYTHON")]:
     del os.environ[name]
 
-# A shell starts what it puts into the background with SIGINT ignored, nohup with SIGHUP, and children inherit that: tests of how these end
-# a process would wait.
+# A shell starts background jobs with SIGINT ignored, nohup with SIGHUP, and children inherit that:
+# tests that end a process with these signals would hang.
 for number, usual in ((signal.SIGINT, signal.default_int_handler), (signal.SIGHUP, signal.SIG_DFL)):
     if signal.getsignal(number) is signal.SIG_IGN:
         signal.signal(number, usual)
 
-# SIGTERM ends a run as Ctrl-C does, with teardown: JACK has only eight server slots per machine, and
-# a leftover jackd keeps one of them.
+# SIGTERM ends a run as Ctrl-C does, with teardown, so that no jackd remains: JACK has only eight
+# server slots per machine.
 signal.signal(signal.SIGTERM, signal.default_int_handler)
 
 
@@ -55,8 +55,11 @@ def own_folders() -> Iterator[None]:
 
 
 def pytest_sessionstart(session: pytest.Session) -> None:
-    """Free the places of dead JACK servers: JACK counts eight servers on a machine, and the place of
-    a jackd that was killed stays taken until a server of the same name starts."""
+    """Free the slots of dead JACK servers.
+
+    JACK has eight slots per machine, and a killed jackd keeps its slot until a server of the same
+    name starts.
+    """
     if hasattr(session.config, "workerinput"):
         return
     with contextlib.suppress(OSError):
@@ -66,7 +69,7 @@ def pytest_sessionstart(session: pytest.Session) -> None:
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Live tests share one worker of pytest-xdist: one after another, the others beside them."""
+    """Put live tests on one worker of pytest-xdist, where they run one after another."""
     for item in items:
         if item.get_closest_marker("live"):
             item.add_marker(pytest.mark.xdist_group("live"))

@@ -1,4 +1,4 @@
-"""Model files of one dense layer, written with the schema of TFLite alone: tests of readers and banks need no TensorFlow."""
+"""Model files of one dense layer, written with TFLite's schema instead of TensorFlow."""
 
 from __future__ import annotations
 
@@ -88,7 +88,7 @@ def write(
 
 
 def write_rooms(path: Path, seed: int = 1) -> None:
-    """Of the plug-in's kind: decays whose length follows x and whose brightness follows y, a little noise for texture; 1.1 MB."""
+    """A plug-in model of 1.1 MB: x sets the decay, y the brightness, with some noise."""
     bins, frames = reference.BINS, reference.FRAMES
     rng = np.random.default_rng(seed)
     time, height = np.arange(frames) / frames, np.arange(bins)[:, None] / bins

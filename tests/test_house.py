@@ -178,7 +178,7 @@ def test_desk_packages_stay_off_the_board(statement: str) -> None:
     ids=["--help", "status"],
 )
 def test_the_command_line_loads_nothing_heavy(statement: str) -> None:
-    """`nverb --help`, `nverb status` and each press of Tab must be quick on a board, and find the memory that they need."""
+    """`nverb --help`, `nverb status` and completion must be fast and small on a board."""
     assert not loaded(statement) & (NOT_IN_AUDIO | {"pyo"})
 
 

@@ -18,7 +18,8 @@ def test_fault_text_has_place_reason_remedy_and_effect() -> None:
     fault = Fault.of(part, AdcError("no chip answers", "check its supply"))
     assert str(fault.part) == "adc 1"
     assert fault.text == (
-        "mine.toml, adc 1: mcp3008 (spi 0 0): no chip answers: check its supply; its knobs keep their values"
+        "mine.toml, adc 1: mcp3008 (spi 0 0): no chip answers: check its supply; "
+        "its knobs keep their values"
     )
 
 

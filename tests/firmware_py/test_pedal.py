@@ -1,4 +1,4 @@
-"""The whole pedal, live: jackd on its dummy driver, real processes, real socket, a JACK client that plays and listens."""
+"""The complete pedal, live: jackd with its dummy driver, all processes, and a JACK client."""
 
 from __future__ import annotations
 
@@ -57,7 +57,7 @@ def test_live_output_is_the_convolution_without_offset(pedal: Supervisor) -> Non
 
 
 def test_turning_every_room_knob_while_it_plays_does_not_click(pedal: Supervisor) -> None:
-    """Roughness of a steady 1 kHz sine through changing rooms, against the bar of a 50 ms crossfade between any two levels."""
+    """The roughness of a steady 1 kHz sine stays below that of a 50 ms crossfade of any levels."""
     set_controls(pedal, gain=0, mix=50, fade=50, x=2, y=2, z=2, width=1)
 
     turns = [{"x": x, "y": 9 - x, "width": x / 3} for x in range(9)]
@@ -263,7 +263,8 @@ def test_stopped_while_jackd_starts_it_leaves_no_jackd_on_the_card(number: signa
 @pytest.mark.parametrize(
     "interrupted",
     [
-        "Thread.start = lambda self, start=Thread.start: (start(self), hold(0.3), stop())",  # jackd is there by then
+        # After 0.3 s jackd runs.
+        "Thread.start = lambda self, start=Thread.start: (start(self), hold(0.3), stop())",
         "Thread.start = lambda self, start=Thread.start: stop()",
         "server.is_running = lambda _: stop()",
         "server.hold_code = lambda *_: None",  # and on the way to who is to keep it
@@ -324,7 +325,7 @@ def test_a_log_that_cannot_be_written_does_not_end_the_pedal(tmp_path: Path) -> 
 
 
 def test_a_player_is_closed_while_python_is_busy() -> None:
-    """In a process of its own: where libjack ends a thread that waits for the GIL, all Python stands still for ever."""
+    """In a process of its own, because it hangs if libjack ends a thread that waits for the GIL."""
     program = """if True:
         import os, threading
         import numpy as np
@@ -365,7 +366,10 @@ def test_without_a_pedal_commands_say_so() -> None:
 
 
 def test_without_jack_the_audio_process_says_so_and_leaves() -> None:
-    program = "from firmware_py import cli; from firmware_py.audio import process as audio; audio.JACK_WAIT_S = 0.2; cli.main(['audio'])"
+    program = (
+        "from firmware_py import cli; from firmware_py.audio import process as audio; "
+        "audio.JACK_WAIT_S = 0.2; cli.main(['audio'])"
+    )
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("JACK_DEFAULT_SERVER", "nobody")
         patch.setenv("NVERB_RUNTIME_DIR", os.environ["NVERB_RUNTIME_DIR"] + "/nojack")

@@ -102,7 +102,10 @@ def test_closing_the_iterator_ends_all_workers() -> None:
 def test_ctrl_c_ends_all_workers(tmp_path: Path) -> None:
     """During a task of ten minutes. Ctrl-C reaches the complete process group."""
     begun = tmp_path / "begun"
-    program = f"from test_workers import _sleep_long, on_all_cores; list(on_all_cores(_sleep_long, {str(begun)!r}, range(2)))"
+    program = (
+        "from test_workers import _sleep_long, on_all_cores; "
+        f"list(on_all_cores(_sleep_long, {str(begun)!r}, range(2)))"
+    )
     parent = subprocess.Popen(
         [sys.executable, "-c", program],
         stderr=subprocess.PIPE,

@@ -78,8 +78,10 @@ def test_write_disk_puts_each_folder_on_its_partition(tree: Path, tmp_path: Path
     layout = write_disk(tree, image, boot_mib=40, data_mib=8, slack_mib=8, disk_id=0x1234ABCD)
     found = table(image)
     assert (found["label"], found["id"]) == ("dos", "0x1234abcd")
-    assert [row["type"] for row in found["partitions"]] == ["c", "83", "83"]  # type: ignore[attr-defined]
-    assert [row["size"] * 512 // MIB for row in found["partitions"]] == list(layout)  # type: ignore[attr-defined]
+    rows = found["partitions"]
+    assert [row["type"] for row in rows] == ["c", "83", "83"]  # type: ignore[attr-defined]
+    sizes_mib = [row["size"] * 512 // MIB for row in rows]  # type: ignore[attr-defined]
+    assert sizes_mib == list(layout)
     system, data = partition(image, 2, tmp_path), partition(image, 3, tmp_path)
     assert debugfs(system, "cat /etc/hostname") == "pedal\n"
     assert debugfs(data, "cat /presets.json") == "{}"
@@ -152,7 +154,10 @@ def test_find_rejects_images_that_cannot_boot(tree: Path, tmp_path: Path) -> Non
         find(image, image)
 
 
-TRIXIE = "console=serial0,115200 console=tty1 root=PARTUUID=4e639091-02 rootfstype=ext4 fsck.repair=yes rootwait resize"
+TRIXIE = (
+    "console=serial0,115200 console=tty1 root=PARTUUID=4e639091-02 rootfstype=ext4 "
+    "fsck.repair=yes rootwait resize"
+)
 BOOKWORM = TRIXIE.replace(
     " resize", " quiet init=/usr/lib/raspberrypi-sys-mods/firstboot cfg80211.ieee80211_regdom=DE"
 )
