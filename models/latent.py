@@ -14,3 +14,15 @@ LATENT_LIMIT = 3.0
 
 KNOB_STEPS = 9.0
 """The knobs X, Y and Z run from 0 (LATENT_LOW) to this (LATENT_HIGH)."""
+
+
+def latent_of(knob: float) -> float:
+    """The latent coordinate of a knob's value, as in the plug-in, also between its ten steps."""
+    return LATENT_LOW + (LATENT_HIGH - LATENT_LOW) * knob / KNOB_STEPS
+
+
+def knob_of(latent: float) -> float:
+    """The knob's value for a latent coordinate: the inverse of `latent_of`, within the knob's
+    range."""
+    knob = (latent - LATENT_LOW) / (LATENT_HIGH - LATENT_LOW) * KNOB_STEPS
+    return min(max(knob, 0.0), KNOB_STEPS)

@@ -7,6 +7,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+enum { RATE_HZ = 48000 };
+
 static inline float noise(void) {
     static unsigned state = 12345;
     state = state * 1664525u + 1013904223u;

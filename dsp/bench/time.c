@@ -13,7 +13,7 @@ int main(int argc, char **argv) {
     (void)argc;
     int block = argument(argv, "block", 64), taps = argument(argv, "taps", 97536),
         paced = argument(argv, "paced", 0);
-    long blocks = argument(argv, "seconds", 4) * 48000L / block;
+    long blocks = argument(argv, "seconds", 4) * (long)RATE_HZ / block;
     nv_layout layout;
     int error;
     if (nv_layout_plan(&layout, block, taps, 2)) return 1;
@@ -30,15 +30,15 @@ int main(int argc, char **argv) {
     static float in[2][NV_MAX_BLOCK], out[2][NV_MAX_BLOCK];
     const float *from[2] = {in[0], in[1]};
     float *to[2] = {out[0], out[1]};
-    for (long i = 0; i < 48000 / block; i++) {
+    for (long i = 0; i < RATE_HZ / block; i++) {
         for (int n = 0; n < block; n++) in[0][n] = noise(), in[1][n] = noise();
         nv_kernel_process(kernel, from, to);
     }
     if (argument(argv, "silent", 0)) {
         memset(in, 0, sizeof in);
-        for (long i = 0; i < 60 * 48000L / block; i++) nv_kernel_process(kernel, from, to);
+        for (long i = 0; i < 60 * (long)RATE_HZ / block; i++) nv_kernel_process(kernel, from, to);
     }
-    timing t = timing_begin(blocks, paced ? block / 48000.0 : 0);
+    timing t = timing_begin(blocks, paced ? (double)block / RATE_HZ : 0);
     while (timing_next(&t)) nv_kernel_process(kernel, from, to);
     timing_print(&t);
     return 0;

@@ -37,8 +37,8 @@ int main(int, char **argv) {
         mark();
     } else {
         for (int i = 0; i < 1000; i++) process();
-        timing t = timing_begin(argument(argv, "seconds", 4) * 48000L / block,
-                                paced ? block / 48000.0 : 0);
+        timing t = timing_begin(argument(argv, "seconds", 4) * (long)RATE_HZ / block,
+                                paced ? (double)block / RATE_HZ : 0);
         while (timing_next(&t)) process();
         timing_print(&t);
     }

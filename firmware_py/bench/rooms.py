@@ -85,6 +85,7 @@ def measure(path: Path | None, rate_hz: int, block_frames: int, rooms: int) -> d
     from dsp.synthesis import Synthesiser
     from firmware_py.base.memory import hold_freed_memory
     from firmware_py.rooms.source import find_source
+    from models.latent import KNOBS, LATENT_HIGH, LATENT_LOW
 
     hold_freed_memory()
     source = find_source(path)
@@ -96,7 +97,7 @@ def measure(path: Path | None, rate_hz: int, block_frames: int, rooms: int) -> d
     while synthesise.prepare():  # the control process does this when idle
         pass
     times, seconds = [], []
-    for point in random.uniform(-2, 2, (rooms, 3)):
+    for point in random.uniform(LATENT_LOW, LATENT_HIGH, (rooms, KNOBS)):
         marks = [time.process_time()]
         room = source.energy_map(*(float(v) for v in point))
         marks.append(time.process_time())

@@ -96,13 +96,15 @@ def _add_import(parts: Subparsers) -> None:
 
 
 def _add_export(parts: Subparsers) -> None:
+    from firmware_py.jack.defaults import RATE_HZ
+
     exporter = parts.add_parser("export", help="write a bank's rooms and recordings as WAV files")
     exporter.add_argument("bank", type=Path, metavar="FILE")
     exporter.add_argument("folder", type=Path)
     exporter.add_argument(
         "--rate",
         type=int,
-        default=48000,
+        default=RATE_HZ,
         help="rate of synthesised rooms in Hz (default: %(default)s)",
     )
     exporter.set_defaults(handler=_export)

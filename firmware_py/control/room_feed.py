@@ -7,11 +7,12 @@ import time
 from dsp._engine import Port
 from dsp.errors import reason
 from firmware_py.base.log import logger
+from firmware_py.jack.defaults import RATE_HZ
 from firmware_py.rooms.maker import RoomMaker
 from firmware_py.rooms.source import RoomSource
 
 log = logger("control")
-TRIAL_RATE_HZ = TRIAL_TAPS = 48_000
+TRIAL_TAPS = RATE_HZ
 
 
 class RoomFeed:
@@ -43,7 +44,7 @@ class RoomFeed:
     def use_tested(self, source: RoomSource, reference: str, values: dict[str, float]) -> None:
         """Use other rooms if the room of `values` can be made. Raises ValueError or OSError."""
         maker = self._maker.of(source) if self._maker else None
-        (maker or RoomMaker(source, TRIAL_RATE_HZ, TRIAL_TAPS)).ir(values)
+        (maker or RoomMaker(source, RATE_HZ, TRIAL_TAPS)).ir(values)
         self.use(source, reference, maker)
 
     def audio_restarted(self) -> None:

@@ -19,13 +19,12 @@ from dsp.acoustics import OCTAVES_HZ, measure
 from dsp.analysis import analyse
 from dsp.errors import UserError
 from dsp.synthesis import Synthesiser
-from firmware_py.jack.defaults import BLOCK_FRAMES
+from firmware_py.jack.defaults import BLOCK_FRAMES, RATE_HZ
 from firmware_py.rooms.source import COLOURS
 from models.decoder import SHIPPED, Decoder, Encoder
 from models.evaluate import differences
-from models.latent import KNOB_STEPS, LATENT_HIGH, LATENT_LOW
+from models.latent import KNOBS, LATENT_HIGH, LATENTS, knob_of
 
-RATE_HZ = 48_000
 """Rate of the analysis of both rooms."""
 PAUSE_S = 0.5
 """Between the two rooms."""
@@ -85,15 +84,16 @@ def locate(
     encoder = Encoder.open(encoder_path or SHIPPED / "encoder.nvmodel")
     room = analyse(ir, RATE_HZ)
     # Knobs and colours cover the range that the models were trained on.
-    latent, _ = encoder.encode(room, decoder, limit=LATENT_HIGH, latents=8 if colours else 3)
+    latent, _ = encoder.encode(
+        room, decoder, limit=LATENT_HIGH, latents=LATENTS if colours else KNOBS
+    )
     values = {}
     for name, place in zip(("x", "y", "z"), latent, strict=False):
-        knob = (float(place) - LATENT_LOW) / (LATENT_HIGH - LATENT_LOW) * KNOB_STEPS
-        values[name] = check(find(name), round(min(max(knob, 0.0), KNOB_STEPS), 3))
-    for name, place in zip(COLOURS, latent[3:], strict=False):
+        values[name] = check(find(name), round(knob_of(float(place)), 3))
+    for name, place in zip(COLOURS, latent[KNOBS:], strict=False):
         values[name] = check(find(name), round(float(place), 3))
     decoded = decoder.energy_map(
-        float(latent[0]), float(latent[1]), float(latent[2]), latent[3:].tolist()
+        float(latent[0]), float(latent[1]), float(latent[2]), latent[KNOBS:].tolist()
     )
     copy = Synthesiser(RATE_HZ, decoded.grid)(decoded, 0.0)[0]
     true, heard = measure(ir, RATE_HZ), measure(copy, RATE_HZ, start=0)

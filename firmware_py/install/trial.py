@@ -19,6 +19,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from dsp.errors import InvalidValue, reason
+from firmware_py.jack.defaults import RATE_HZ
+from models.latent import KNOB_STEPS
 
 if TYPE_CHECKING:
     from firmware_py.rooms.maker import RoomMaker
@@ -29,12 +31,11 @@ MAX_MEMORY = 1 << 30
 """Bytes beyond what the installer itself uses."""
 MAX_ROOM_S = 1.0
 """CPU time of a room on the slowest board; a slower room lags behind the knobs."""
-RATE_HZ = 48000
 PEAK = 8.0
 """IRs are loudness-normalised with a peak bound far below this."""
 Place = tuple[float, float, float]
-MIDDLE: Place = (4.5, 4.5, 4.5)
-PLACES: tuple[Place, ...] = (MIDDLE, (0.0, 0.0, 9.0), (9.0, 9.0, 0.0))
+MIDDLE: Place = (KNOB_STEPS / 2,) * 3
+PLACES: tuple[Place, ...] = (MIDDLE, (0.0, 0.0, KNOB_STEPS), (KNOB_STEPS, KNOB_STEPS, 0.0))
 """Knob positions x, y, z: each knob at its middle and at both ends."""
 
 

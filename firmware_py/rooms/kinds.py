@@ -14,21 +14,15 @@ from dsp.recorded import RecordedRoom, recording_grid
 from dsp.synthesis import normalise
 from firmware_py.rooms.renderer import Renderer
 from firmware_py.rooms.source import COLOURS, Floats, RoomSource
-from models.latent import KNOB_STEPS, LATENT_HIGH, LATENT_LOW
+from models.latent import latent_of
 
 PLACE_RADIUS = 0.25
 """In a bank of rooms and recordings a recording plays within this distance of its place, in latent
 units."""
 
 
-def latent(knob: float) -> float:
-    """The latent coordinate of a knob value 0..9: -2 + 4 k / 9, as in the plug-in, also between its
-    ten steps."""
-    return LATENT_LOW + (LATENT_HIGH - LATENT_LOW) * knob / KNOB_STEPS
-
-
 def _point(values: dict[str, float]) -> Point:
-    return latent(values["x"]), latent(values["y"]), latent(values["z"])
+    return latent_of(values["x"]), latent_of(values["y"]), latent_of(values["z"])
 
 
 class Rooms(ABC):
