@@ -15,7 +15,7 @@ Kernels without that file have a hwmon device `rpi_volt`, whose in0_lcrit_alarm 
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
+from typing import TypedDict
 
 THROTTLED = Path("sys/devices/platform/soc/soc:firmware/get_throttled")
 _BITS = (
@@ -30,12 +30,19 @@ _BITS = (
 )
 
 
-def read(root: Path = Path("/")) -> dict[str, Any]:
-    """The board's state. None or an empty list where the board reports nothing.
+class MachineStatus(TypedDict):
+    """None or an empty list where the board reports nothing."""
 
-    temperature_c: the hottest thermal zone, float. warnings: texts of the bits above that are set.
-    governors: of the processors' clocks, sorted, each once. root: of the file system, for tests.
-    """
+    temperature_c: float | None
+    """Of the hottest thermal zone."""
+    warnings: list[str]
+    """Texts of the bits above that are set."""
+    governors: list[str]
+    """Of the processors' clocks, sorted, each once."""
+
+
+def read(root: Path = Path("/")) -> MachineStatus:
+    """The board's state. root: of the file system, for tests."""
     return {
         "temperature_c": _temperature_c(root),
         "warnings": _warnings(root),

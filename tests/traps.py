@@ -8,7 +8,7 @@ from pathlib import Path
 
 
 def lay_traps(folder: Path) -> Path:
-    """Write the traps into `folder`. Returns the file where each one that is imported adds its name."""
+    """Write the traps into `folder`. Returns the file where imported ones add their name."""
     caught = folder / "caught"
     own = {"bank", "device", "dsp", "firmware_py", "models", "systemd", "sitecustomize"}
     for name in {*sys.stdlib_module_names, *packages_distributions(), *own}:

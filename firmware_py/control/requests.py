@@ -30,7 +30,7 @@ class Requests:
             "reload": self._reload,
             "preset": lambda request: {"preset": pedal.presets.answer(request)},
             "midi": self._midi,
-            "status": lambda _: {"status": report.status(pedal).json()},
+            "status": lambda _: {"status": report.status(pedal)},
         }
 
     def answer(self, request: Request) -> Answer | HandOver:

@@ -20,9 +20,9 @@ from dsp.errors import UserError
 from firmware_py.base.paths import write_atomically
 from firmware_py.desk.player import Floats, Player, clip_path, read_clip
 from firmware_py.desk.private_pedal import private_pedal, wait_for_room
-from firmware_py.desk.status import PedalStatus, ReportedAudio
 from firmware_py.desk.supervisor import Supervisor
 from firmware_py.link.client import ask
+from firmware_py.link.status import AudioStatus, PedalStatus
 
 MOVES = (
     (0.00, "x", 0.15), (0.00, "y", 0.50), (0.00, "z", 0.20), (0.00, "width", 0.625),
@@ -40,7 +40,7 @@ class TrackPoint(NamedTuple):
 
     at_s: float
     controls: dict[str, float]
-    audio: ReportedAudio
+    audio: AudioStatus
 
 
 def play(

@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING
 from device.controls import CONTROLS, Control, find, format, to_position, to_value
 from dsp.errors import UserError
 from firmware_py.desk.screen import machine_line, meter, rooms_title
-from firmware_py.desk.status import PedalStatus
 from firmware_py.link.client import ask
+from firmware_py.link.status import PedalStatus
 
 if TYPE_CHECKING:
     import curses

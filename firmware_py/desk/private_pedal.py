@@ -11,11 +11,11 @@ from contextlib import contextmanager
 
 from dsp.errors import UserError
 from firmware_py.base.process import nverb_command
-from firmware_py.desk.status import PedalStatus
 from firmware_py.desk.supervisor import Child, Supervisor
 from firmware_py.jack import server
 from firmware_py.jack.defaults import BLOCK_FRAMES, RATE_HZ
 from firmware_py.link.client import ask
+from firmware_py.link.status import PedalStatus
 
 _running: list[str] = []
 """Names of the JACK servers of the running private pedals."""

@@ -3,8 +3,25 @@
 from __future__ import annotations
 
 import contextlib
+from typing import TypedDict
 
-from firmware_py.desk.status import CompleteStatus, PedalStatus, ReportedRoom, SlotStatus
+from firmware_py.link.status import PedalStatus, RoomStatus
+
+
+class SlotStatus(TypedDict):
+    """An installed bank or model."""
+
+    kind: str
+    reference: str
+    in_use: bool
+    plays: bool
+
+
+class CompleteStatus(PedalStatus):
+    """With what the asking process adds, see `complete`."""
+
+    slots: list[SlotStatus]
+    versions: dict[str, str]
 
 
 def meter(db: float, width: int = 24) -> str:
@@ -68,7 +85,7 @@ def complete(status: PedalStatus) -> CompleteStatus:
     return {**status, "slots": slots, "versions": versions}
 
 
-def rooms_title(room: ReportedRoom) -> str:
+def rooms_title(room: RoomStatus) -> str:
     """Name of the slot that plays, followed by the bank's own name if that differs."""
     name, slot = room["bank"], room["path"]
     slot = slot.partition("@")[0] if "@" in slot and "/" not in slot else ""

@@ -8,7 +8,7 @@ user and group only. Each message is one line of JSON (link.lines), answered by 
 | {"do": "set", "values": {name: ...}} | "values": {name: number},     | nothing was set           |
 |                                      | as set                        |                           |
 | {"do": "get", "names": [name, ...]}  | "values"; an empty list: all  | unknown name              |
-| {"do": "status"}                     | "status": see desk.screen     |                           |
+| {"do": "status"}                     | "status": see link.status     |                           |
 | {"do": "bank", "path": "..."}        | "bank": its name; path: as in | bad file: old bank plays  |
 |                                      | rooms.source.rooms_named      |                           |
 | {"do": "store"}                      | the connection passes to a    | too many at once          |

@@ -138,10 +138,10 @@ def test_pedal_keeps_its_room_after_unusable_model(case: str, good: Path, tmp_pa
     pedal = Pedal(defaults(), Decoder.open(good), str(good))
     bad = tmp_path / "bad.nvmodel"
     bad.write_bytes(CASES[case][0](good.read_bytes()))
-    before = report.status(pedal).room
+    before = report.status(pedal)["room"]
     with pytest.raises(ValueError, match=r"bad\.nvmodel"):
         pedal.use_bank(str(bad))
-    assert report.status(pedal).room == before and before.bank == "dense"
+    assert report.status(pedal)["room"] == before and before["bank"] == "dense"
 
 
 def test_decode_rejects_network_of_wrong_shape(

@@ -1,0 +1,75 @@
+"""What `nverb status` shows, as the control process sends it (firmware_py.control.report).
+
+The names are the JSON keys of `nverb status --json`: an interface, not to be renamed.
+"""
+
+from __future__ import annotations
+
+from typing import TypedDict
+
+from device.health import MachineStatus
+
+
+class RoomStatus(TypedDict):
+    """The rooms in use, and the last room made."""
+
+    bank: str
+    path: str
+    """As given to `nverb use`, see `rooms_named` in firmware_py.rooms.source."""
+    made_in_ms: float
+    fault: str
+    """Why the last room could not be made; "" if it could."""
+
+
+class ProcessStatus(TypedDict):
+    pid: int
+    up_s: float
+
+
+class BoardStatus(TypedDict):
+    profile: str
+    faults: dict[str, str]
+    """Texts by part, see `Board.faults`."""
+    apart: dict[str, float]
+    """By control, the travel from its knob to its value, -1..1; see `Board.distances`."""
+
+
+class AudioStatus(TypedDict):
+    """Loads are shares of the block period. Levels are [left, right] in dBFS. They and `worst_load`
+    are the largest since the last status."""
+
+    pid: int
+    alive: bool
+    """A block ended within the last 0.5 s."""
+    rate_hz: int
+    block_frames: int
+    inputs: int
+    blocks: int
+    late_blocks: int
+    load: float
+    worst_load: float
+    input_db: list[float]
+    output_db: list[float]
+    limited_samples: int
+    nonfinite_samples: int
+    offset_blocks: int
+    playing_serial: int
+    playing_since_ns: int
+    fading: bool
+
+
+class PedalStatus(TypedDict):
+    version: str
+    simd: str
+    machine: MachineStatus
+    controls: dict[str, float]
+    room: RoomStatus
+    safe_start: str
+    """Why the pedal started safe; "" if it did not."""
+    control: ProcessStatus
+    preset: str
+    board: BoardStatus | None
+    doors: list[str]
+    """One line for each input: MIDI, OSC."""
+    audio: AudioStatus | None
+    """None without an audio process."""
