@@ -20,6 +20,7 @@ class Meters(NamedTuple):
     pid: int
     fading: bool
     offset_blocks: int
+    input_feed: int
 
 class Param(NamedTuple):
     default: float
@@ -75,6 +76,7 @@ class Engine:
         mixed: Sequence[Buffer],
         out: Sequence[Buffer],
     ) -> None: ...
+    def route(self, automatic_inputs: bool, mono_output: bool) -> None: ...
 
 class Kernel:
     fading: bool

@@ -112,6 +112,13 @@ static PyObject *engine_new(PyTypeObject *type, PyObject *args, PyObject *kwargs
     return (PyObject *)self;
 }
 
+static PyObject *engine_route(EngineObject *self, PyObject *args) {
+    int automatic_inputs, mono_output;
+    if (!PyArg_ParseTuple(args, "pp", &automatic_inputs, &mono_output)) return NULL;
+    nv_engine_route(self->engine, automatic_inputs, mono_output);
+    Py_RETURN_NONE;
+}
+
 static PyObject *engine_callback(EngineObject *self, void *which) {
     CallbackObject *callback =
         (CallbackObject *)binding_callback_type.tp_alloc(&binding_callback_type, 0);
@@ -128,6 +135,11 @@ static PyGetSetDef engine_getset[] = {
     {"finish", (getter)engine_callback, NULL, "callable: mixed -> out, meters", (void *)2},
     {0},
 };
+static PyMethodDef engine_methods[] = {
+    {"route", (PyCFunction)engine_route, METH_VARARGS,
+     "route(automatic_inputs, mono_output): see dsp/sides.h. Any thread, at any time."},
+    {0},
+};
 PyTypeObject binding_engine_type = {
     PyVarObject_HEAD_INIT(NULL, 0).tp_name = "dsp._engine.Engine",
     .tp_doc = "Engine(port, inputs, wet, dry, mixed, out): the engine on these lists of float32 "
@@ -136,5 +148,6 @@ PyTypeObject binding_engine_type = {
     .tp_flags = Py_TPFLAGS_DEFAULT,
     .tp_new = engine_new,
     .tp_dealloc = (destructor)engine_dealloc,
+    .tp_methods = engine_methods,
     .tp_getset = engine_getset,
 };

@@ -8,6 +8,7 @@
 
 #include "denormals.h"
 #include "engine_filters.h"
+#include "sides.h"
 
 static const float INPUT_LIMIT = 16.0f; /* 24 dB above full scale: above it an input is broken */
 static const float WET_LIMIT = 1e6f;    /* 120 dB: above any output of a limited input and a valid
@@ -26,6 +27,9 @@ struct nv_engine {
     ramp send, wet, dry;
     filter highpass, lowpass;
     predelay delay;
+    nv_sides sides;
+    _Atomic int automatic_inputs, mono_output, routes;
+    int routes_seen;
     int playing_slot, incoming_slot;
     float *gained[2];
     ramp bare; /* 1: no room, the wet path passes its input; fades to 0 with the first room */
@@ -153,6 +157,7 @@ nv_engine *nv_engine_new(nv_port *port, int *error) {
     e->limiter_release = expf(-1000.0f / (LIMITER_RELEASE_MS * (float)e->rate_hz));
     e->highpass = (filter){.highpass = 1, .rate_hz = e->rate_hz};
     e->lowpass = (filter){.highpass = 0, .rate_hz = e->rate_hz};
+    nv_sides_init(&e->sides, e->rate_hz);
     int line = 1;
     while (line < NV_MAX_PREDELAY_MS * e->rate_hz / 1000 + 4 + e->frames) line *= 2;
     e->delay.mask = line - 1;
@@ -182,6 +187,12 @@ void nv_engine_free(nv_engine *e) {
     free(e);
 }
 
+void nv_engine_route(nv_engine *e, int automatic_inputs, int mono_output) {
+    atomic_store_explicit(&e->automatic_inputs, automatic_inputs, memory_order_relaxed);
+    atomic_store_explicit(&e->mono_output, mono_output, memory_order_relaxed);
+    atomic_fetch_add_explicit(&e->routes, 1, memory_order_release);
+}
+
 void nv_engine_begin(nv_engine *e) {
     /* This also covers pyo's objects within the block. finish() restores the mode, for other work
      * of a renderer's thread. */
@@ -202,21 +213,33 @@ void nv_engine_begin(nv_engine *e) {
  * 0, others are clamped to INPUT_LIMIT. */
 static void take_input(nv_engine *e, const float *const *in, float *const *dry_out) {
     nv_meters *m = &e->port->meters;
-    ramp send = e->send, dry = e->dry;
     for (int c = 0; c < e->inputs; c++) {
-        float peak = 0, *gained = e->gained[c], *through = dry_out[c];
+        float peak = 0, *guarded = e->gained[c];
         unsigned bad = 0;
-        send = e->send, dry = e->dry;
         for (int i = 0; i < e->frames; i++) {
             float x = in[c][i];
             if (!isfinite(x)) x = 0, bad++;
-            x = clamp(x, -INPUT_LIMIT, INPUT_LIMIT);
-            peak = fmaxf(peak, fabsf(x));
-            gained[i] = x * (float)ramp_next(&send);
-            through[i] = x * (float)ramp_next(&dry);
+            guarded[i] = clamp(x, -INPUT_LIMIT, INPUT_LIMIT);
+            peak = fmaxf(peak, fabsf(guarded[i]));
         }
         if (bad) count(&m->nonfinite_samples, bad);
         hold_peak(&m->input_peak[c], peak);
+    }
+    if (e->inputs == 2) {
+        int routes = atomic_load_explicit(&e->routes, memory_order_acquire);
+        if (routes != e->routes_seen) e->routes_seen = routes, nv_sides_learn(&e->sides);
+        int automatic = atomic_load_explicit(&e->automatic_inputs, memory_order_relaxed);
+        int feed = nv_sides_in(&e->sides, e->gained, e->frames, automatic);
+        atomic_store_explicit(&m->input_feed, (uint32_t)feed, memory_order_relaxed);
+    }
+    ramp send = e->send, dry = e->dry;
+    for (int c = 0; c < e->inputs; c++) {
+        float *gained = e->gained[c], *through = dry_out[c];
+        send = e->send, dry = e->dry;
+        for (int i = 0; i < e->frames; i++) {
+            through[i] = gained[i] * (float)ramp_next(&dry);
+            gained[i] *= (float)ramp_next(&send);
+        }
     }
     if (e->inputs == 1) memcpy(dry_out[1], dry_out[0], (size_t)e->frames * sizeof(float));
     e->send = send, e->dry = dry;
@@ -273,6 +296,8 @@ void nv_engine_finish(nv_engine *e, const float *const *mixed, float *const *out
             if (!isfinite(x)) x = 0, bad++;
             out[c][i] = x;
         }
+    nv_sides_out(&e->sides, out, e->frames,
+                 atomic_load_explicit(&e->mono_output, memory_order_relaxed));
     if (nv_offset_run(&e->offset, out, e->frames, e->rate_hz, limit)) count(&m->offset_blocks, 1);
     for (int i = 0; i < e->frames; i++) {
         float loudest = fmaxf(fabsf(out[0][i]), fabsf(out[1][i]));

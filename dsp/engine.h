@@ -1,8 +1,8 @@
 /* The pedal's signal path, one block at a time.
  *
- *   in -> guard -+-> x gain -> convolution -> high-pass -> low-pass -> pre-delay -> x mix -> wet
- *                +-> x (1 - mix) * gain -> dry
- *   graph: mixed = dry + wet;   finish(): guard -> DC offset -> limiter -> out, meters
+ *   in -> guard -> sides -+-> x gain -> convolution -> high-pass -> low-pass -> pre-delay -> x mix -> wet
+ *                         +-> x (1 - mix) * gain -> dry
+ *   graph: mixed = dry + wet;   finish(): guard -> mono -> DC offset -> limiter -> out, meters
  *
  * Without a room, or with overwritten spectra, the convolution's input replaces its output: neither
  * silence nor noise.
@@ -24,6 +24,10 @@ typedef struct nv_engine nv_engine;
  * *error is the reason. */
 nv_engine *nv_engine_new(nv_port *port, int *error);
 void nv_engine_free(nv_engine *engine);
+
+/* See sides.h. Call it when the ports have been connected. Before the first call: 0 and 0, both
+ * sides as they come. Any thread, at any time: no click. */
+void nv_engine_route(nv_engine *engine, int automatic_inputs, int mono_output);
 
 /* Call before the first sample of a block is processed: takes the time. Audio thread. */
 void nv_engine_begin(nv_engine *engine);

@@ -149,6 +149,11 @@ class OfflineGraph:
             if not self.port.meters().fading:
                 break
 
+    def route(self, *, automatic_inputs: bool, mono_output: bool = False) -> None:
+        """See dsp/sides.h. Call after `start`."""
+        assert self._graph is not None
+        self._graph.engine.route(automatic_inputs, mono_output)
+
     def process(self, block: Floats) -> Floats:
         """One block (block_frames, inputs) -> (block_frames, 2), a view that the next call
         overwrites."""

@@ -30,7 +30,8 @@
     PEAKS(output_peak) \
     NUMBER(pid)                /* of the audio process */ \
     FLAG(fading)               /* during a crossfade */ \
-    COUNTER(offset_blocks)     /* blocks from whose output a DC offset was subtracted */
+    COUNTER(offset_blocks)     /* blocks from whose output a DC offset was subtracted */ \
+    NUMBER(input_feed)         /* 0: each input feeds its side; 1, 2: this one feeds both */
 /* clang-format on */
 
 typedef struct nv_meters {

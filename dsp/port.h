@@ -43,7 +43,7 @@
 #include "meters.h"
 
 enum {
-    NV_PORT_VERSION = 3,
+    NV_PORT_VERSION = 4,
     NV_SLOTS = 3,
     NV_PARAMS = 16,
     NV_PORT_HEADER_BYTES = 4096,
