@@ -12,12 +12,12 @@ a peak of -12 dBFS.
 from __future__ import annotations
 
 import math
-from functools import lru_cache
 
 import numpy as np
 from numpy.typing import NDArray
 
 from bank.format import Bank, BankError
+from dsp.recent import Recent
 from dsp.synthesis import FAITHFUL_PEAK
 from models.latent import KNOB_STEPS
 
@@ -33,9 +33,8 @@ class SteppedBank:
         if not bank.interleaved:
             raise BankError(f"{bank.path}: is not an interleaved bank, as the plug-in's is")
         self._bank, self._rate_hz = bank, rate_hz
-        self._channel = lru_cache(maxsize=16)(
-            self._convert
-        )  # turning one knob returns to the same few waveforms
+        # Turning one knob returns to the same few waveforms.
+        self._channels: Recent[tuple[int, bool], Floats] = Recent(16)
 
     def pair(self, x: float, y: float, z: float, width: float) -> tuple[int, int]:
         """Indices of the left and right waveform at knob positions 0 .. 9 and a width of -4 .. 4.
@@ -59,6 +58,9 @@ class SteppedBank:
         for row, channel in zip(ir, channels, strict=True):
             row[: len(channel)] = channel
         return ir
+
+    def _channel(self, number: int, resampling: bool) -> Floats:
+        return self._channels.get((number, resampling), lambda: self._convert(number, resampling))
 
     def _convert(self, number: int, resampling: bool) -> Floats:
         waveform = self._bank.waveforms[number]

@@ -23,6 +23,7 @@ from numpy.typing import NDArray
 from dsp.energymap import DEFAULT_GRID, EnergyMap, Grid, hz_to_erb
 from dsp.errors import InvalidValue
 from dsp.flat import Carrier, flatten
+from dsp.recent import Recent
 
 Floats = NDArray[np.float32]
 
@@ -314,7 +315,7 @@ class Synthesiser:
         self._longest = self._steps(grid.duration_s)
         self._curves = Curves(grid)
         self._places: dict[int, tuple[NDArray[np.intp], Floats]] = {}
-        self._bench = lru_cache(maxsize=BENCHES)(self._build)
+        self._benches: Recent[int, _Bench] = Recent(BENCHES)
         self._unprepared = sorted(
             {self._steps(grid.duration_s * part / BENCHES) for part in range(BENCHES + 1)}
         )[::-1]
@@ -327,6 +328,9 @@ class Synthesiser:
             return False
         self._bench(self._unprepared.pop(0))
         return True
+
+    def _bench(self, steps: int) -> _Bench:
+        return self._benches.get(steps, lambda: self._build(steps))
 
     def __call__(
         self, room: EnergyMap, width: float = 1.0, *, faithful_level: bool = False

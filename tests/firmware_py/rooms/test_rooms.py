@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import gc
+import weakref
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -17,9 +19,11 @@ from device.controls import defaults
 from dsp.energymap import EnergyMap
 from firmware_py.cli import main
 from firmware_py.rooms.maker import RoomMaker
-from firmware_py.rooms.source import BuiltInRooms
+from firmware_py.rooms.source import BuiltInRooms, RoomSource
+from models.decoder import Decoder
 from models.generator import room_at
 
+ROOT = Path(__file__).parents[3]
 RATE_HZ = 48000
 KNOB_OF_LATENT = {-2.0: 0.0, 0.0: 4.5, 2.0: 9.0}
 
@@ -220,3 +224,39 @@ def test_raw_ir_is_unchanged_at_the_defaults(tmp_path: Path) -> None:
     soundfile.write(tmp_path / "ir.wav", ir.T, RATE_HZ, subtype="FLOAT")
     got = impulse_through(tmp_path, "--ir", str(tmp_path / "ir.wav"), "--raw-ir")
     np.testing.assert_allclose(got[:, : ir.shape[1]], ir, atol=1e-5)
+
+
+def interleaved_bank(path: Path) -> Bank:
+    one = np.ones((1, 20), np.float32)
+    waveforms = [Waveform("one", RATE_HZ, (0.0, 0.0, 0.0), one)] * 16
+    write_bank(path, name="plug-in", waveforms=waveforms, interleaved=2)
+    return Bank.open(path)
+
+
+@pytest.mark.parametrize("kind", ["maps", "recordings", "interleaved", "decoder", "built-in"])
+def test_sources_and_makers_are_freed_without_the_garbage_collector(
+    kind: str, bank: Bank, tmp_path: Path
+) -> None:
+    """A reference cycle would keep the arrays of each pushed bank until the collector runs."""
+    sources: dict[str, Callable[[], RoomSource]] = {
+        "maps": lambda: Bank.open(ROOT / "models/shipped/rooms.nvbank"),
+        "recordings": lambda: bank,
+        "interleaved": lambda: interleaved_bank(tmp_path / "plugin.nvbank"),
+        "decoder": lambda: Decoder.open(ROOT / "models/shipped/decoder.nvmodel"),
+        "built-in": BuiltInRooms,
+    }
+    first = RoomMaker(BuiltInRooms(), RATE_HZ, 2 * RATE_HZ)
+    gc.disable()
+    try:
+        source = sources.pop(kind)()
+        sources.clear()
+        makers = [first.of(source), RoomMaker(source, RATE_HZ, 2 * RATE_HZ)]
+        for maker in makers:
+            maker.ir(values(x=3.0, decay=1.5, resampling=1.0))
+            maker.prepare()
+        alive = [weakref.ref(one) for one in (source, *makers, makers[1]._renderer)]
+        del source, maker, makers, first
+        assert [one() for one in alive[1:]] == [None] * 3
+        assert kind == "recordings" or alive[0]() is None  # the fixture refers to that bank
+    finally:
+        gc.enable()
