@@ -16,7 +16,7 @@ from device.chips import CHIPS
 from device.profile import load, parse, paths
 
 BITS = 12
-"""For a chip whose profile row has to say it."""
+"""For a chip whose profile row gives the bits."""
 PLACES: dict[str, Any] = {
     "spi": [0, 0],
     "pins": [21, 20, 19, 16],

@@ -54,21 +54,19 @@ def test_command_imports_no_module_from_the_current_folder(
 def test_closed_pipe_is_no_error(arguments: list[str]) -> None:
     reader, writer = os.pipe()
     os.close(reader)
-    said = start(*arguments, stdout=writer)
+    process = start(*arguments, stdout=writer)
     os.close(writer)
-    assert said.communicate(timeout=HANG_S)[1] == b"" and said.returncode == 0
+    assert process.communicate(timeout=HANG_S)[1] == b"" and process.returncode == 0
 
 
 def test_full_output_is_reported_in_one_line() -> None:
     with open("/dev/full", "wb") as full:
-        said = start("--version", stdout=full)
-    assert (
-        said.communicate(timeout=HANG_S)[1] == b"nverb: No space left on device\n"
-        and said.returncode == 1
-    )
+        process = start("--version", stdout=full)
+    errors = process.communicate(timeout=HANG_S)[1]
+    assert errors == b"nverb: No space left on device\n" and process.returncode == 1
 
 
-SAYING = {
+WRITE_ERRORS = {
     "wrong arguments": ("bogus",),
     "an error": ("bank", "info", "/nowhere"),
     "progress": ("bank", "build", "--grid", "2", "-o", "rooms.nvbank"),
@@ -77,7 +75,7 @@ SAYING = {
 """Commands that write to stderr."""
 
 
-@pytest.mark.parametrize("arguments", SAYING.values(), ids=SAYING)
+@pytest.mark.parametrize("arguments", WRITE_ERRORS.values(), ids=WRITE_ERRORS)
 def test_unwritable_stderr_changes_neither_output_nor_status(
     arguments: tuple[str, ...], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -85,8 +83,8 @@ def test_unwritable_stderr_changes_neither_output_nor_status(
     monkeypatch.setenv("NVERB_DATA_DIR", str(tmp_path))
     (tmp_path / "presets.json").write_text("no presets")
     usual = start(*arguments, stdout=subprocess.PIPE, cwd=tmp_path)
-    output, said = usual.communicate(timeout=HANG_S)
-    assert said
+    output, errors = usual.communicate(timeout=HANG_S)
+    assert errors
     reader, writer = os.pipe()
     os.close(reader)
     with open("/dev/full", "wb") as full:
@@ -219,22 +217,20 @@ def test_missing_output_folder_is_reported_before_the_work(
 ) -> None:
     soundfile.write(tmp_path / "room.wav", np.ones(4800), 48_000)
     where = [] if arguments[-1] in ("map", "traverse") else ["-o"]
-    said = start(*arguments, *where, "nowhere/out", cwd=tmp_path)
-    assert (
-        said.communicate(timeout=HANG_S)[1] == b"nverb: nowhere: no such folder\n"
-        and said.returncode == 1
-    )
+    process = start(*arguments, *where, "nowhere/out", cwd=tmp_path)
+    errors = process.communicate(timeout=HANG_S)[1]
+    assert errors == b"nverb: nowhere: no such folder\n" and process.returncode == 1
 
 
 def test_render_takes_names_that_are_not_utf_8(tmp_path: Path) -> None:
     sound = tmp_path / "in.wav"
     soundfile.write(sound, np.ones(480), 48_000)
     sound = sound.rename(tmp_path / os.fsdecode(b"K\xfcche.wav"))
-    said = start(
+    process = start(
         "render", sound, tmp_path / os.fsdecode(b"Gro\xdfe K\xfcche.wav"), stdout=subprocess.PIPE
     )
-    told, complained = said.communicate(timeout=HANG_S)
-    assert b"Gro\xdfe K\xfcche.wav: " in told and complained == b"" and said.returncode == 0
+    output, errors = process.communicate(timeout=HANG_S)
+    assert b"Gro\xdfe K\xfcche.wav: " in output and errors == b"" and process.returncode == 0
 
 
 def test_bank_keeps_names_that_are_not_utf_8(tmp_path: Path) -> None:

@@ -105,15 +105,14 @@ def test_killing_the_control_process_leaves_the_sound_and_its_successor_takes_ov
     got = take(
         pedal, sine(60), prepare=lambda: wait_for_room(pedal, HANG_S), during=[kill], tend=False
     )
-    assert roughness(got[RATE_HZ // 2 :]).max() < 1e-3  # it played on, without its control process
+    assert roughness(got[RATE_HZ // 2 :]).max() < 1e-3  # without the control process
     got = take(
         pedal, sine(60), prepare=kill, during=[lambda: wait_for_room(pedal, HANG_S)], tend=False
     )
     assert roughness(got[RATE_HZ // 2 :]).max() < 1e-3  # the successor took over without a click
     assert status()["control"]["pid"] != old_pid
-    for name, value in ask({"do": "get"})[
-        "values"
-    ].items():  # a knob that stands where its control is may fine-tune it: 1 % of travel
+    for name, value in ask({"do": "get"})["values"].items():
+        # A knob at its control's value may fine-tune it: 1 % of travel.
         assert abs(to_position(find(name), value) - to_position(find(name), before[name])) < 0.01, (
             name
         )
@@ -122,7 +121,7 @@ def test_killing_the_control_process_leaves_the_sound_and_its_successor_takes_ov
 def test_a_killed_audio_process_is_back_with_the_same_room(pedal: Supervisor) -> None:
     set_controls(pedal, gain=0, mix=100, limiter=0, x=3, y=4, z=1, width=2, bypass=0)
     sound = sine(0.5)
-    settle(pedal, SILENT_S)  # what rang before has died away
+    settle(pedal, SILENT_S)  # until the previous sound has decayed
     before = take(pedal, sound)
     old_pid = status()["audio"]["pid"]
     os.kill(old_pid, signal.SIGKILL)
@@ -189,7 +188,7 @@ def wait_until_it_plays(run: subprocess.Popen[bytes], log: Path = Path(os.devnul
 
 
 def test_run_plays_refuses_a_second_one_and_leaves_nothing_behind(tmp_path: Path) -> None:
-    """`nverb run` as a person starts it, with a jackd of its own on the dummy driver.
+    """`nverb run` with its own jackd, which uses the dummy driver.
 
     It starts in a folder of traps: none of its processes may import a module from there.
     """
@@ -224,13 +223,12 @@ def test_run_plays_refuses_a_second_one_and_leaves_nothing_behind(tmp_path: Path
 
 
 def own_jackds() -> list[int]:
-    """The jackds of this test's JACK server, answering or not."""
+    """The jackd processes of this test's JACK server, also hanging ones."""
     name, found = os.environ["JACK_DEFAULT_SERVER"], []
     for path in Path("/proc").glob("[0-9]*/cmdline"):
         with contextlib.suppress(OSError):
-            words = os.fsdecode(path.read_bytes()).split(
-                "\0"
-            )  # of everybody's: other tests have names that are not UTF-8
+            # Other tests run processes with names that are not UTF-8.
+            words = os.fsdecode(path.read_bytes()).split("\0")
             found += [int(path.parent.name)] if words[0].endswith("jackd") and name in words else []
     return found
 
@@ -267,7 +265,8 @@ def test_stopped_while_jackd_starts_it_leaves_no_jackd_on_the_card(number: signa
         "Thread.start = lambda self, start=Thread.start: (start(self), hold(0.3), stop())",
         "Thread.start = lambda self, start=Thread.start: stop()",
         "server.is_running = lambda _: stop()",
-        "server.hold_code = lambda *_: None",  # and on the way to who is to keep it
+        # After the start of jackd, before `run` keeps it.
+        "server.hold_code = lambda *_: None",
     ],
 )
 def test_ctrl_c_anywhere_in_the_start_of_jackd_leaves_none(interrupted: str) -> None:
@@ -300,7 +299,7 @@ def test_ctrl_c_anywhere_in_the_start_of_jackd_leaves_none(interrupted: str) -> 
 
 
 def test_a_log_that_cannot_be_written_does_not_end_the_pedal(tmp_path: Path) -> None:
-    """stderr on a full disk: all three processes have something to say, and say it to nobody."""
+    """stderr is on a full disk while all three processes write messages."""
     with (
         pytest.MonkeyPatch.context() as patch,
         tempfile.TemporaryDirectory(prefix="nverb-run-", dir="/dev/shm") as runtime,
@@ -316,9 +315,8 @@ def test_a_log_that_cannot_be_written_does_not_end_the_pedal(tmp_path: Path) -> 
         try:
             for _ in range(2):
                 wait_until_it_plays(run)
-                os.kill(
-                    status()["control"]["pid"], signal.SIGKILL
-                )  # of which the supervisor has to tell
+                # The supervisor reports the kill.
+                os.kill(status()["control"]["pid"], signal.SIGKILL)
         finally:
             run.terminate()
             assert run.wait(HANG_S) == 0
@@ -365,7 +363,7 @@ def test_without_a_pedal_commands_say_so() -> None:
     assert "nverb run" in done.stderr and done.stderr.count("\n") == 1
 
 
-def test_without_jack_the_audio_process_says_so_and_leaves() -> None:
+def test_audio_process_without_jack_exits_with_a_message() -> None:
     program = (
         "from firmware_py import cli; from firmware_py.audio import process as audio; "
         "audio.JACK_WAIT_S = 0.2; cli.main(['audio'])"

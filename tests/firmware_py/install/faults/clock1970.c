@@ -1,8 +1,8 @@
-/* The first of January 1970, one in the morning, for whoever is started with this preloaded: a board before it has heard of the time.
+/* Sets the clock of a process to 1970-01-01 01:00, as on a board without network or battery.
  *
  *   cc -shared -fPIC -O1 -o clock1970.so clock1970.c ;  LD_PRELOAD=clock1970.so nverb install ...
  *
- * Covers what programs ask the C library for. Not what the kernel writes into files: the tests set those times themselves.
+ * Replaces functions of the C library. The kernel's times of files stay: the tests set those.
  */
 #define _GNU_SOURCE
 #include <sys/syscall.h>
@@ -14,7 +14,8 @@
 
 int clock_gettime(clockid_t clock, struct timespec *at)
 {
-    if (clock == CLOCK_REALTIME || clock == CLOCK_REALTIME_COARSE) return at->tv_sec = NOW, at->tv_nsec = 0, 0;
+    if (clock == CLOCK_REALTIME || clock == CLOCK_REALTIME_COARSE)
+        return at->tv_sec = NOW, at->tv_nsec = 0, 0;
     return syscall(SYS_clock_gettime, clock, at);
 }
 

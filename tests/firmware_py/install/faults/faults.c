@@ -1,15 +1,17 @@
-/* Faults in the calls that change files below one folder: preloaded into a Python that installs there.
+/* Injects faults into the calls that change files below a folder. sweep.py preloads it.
  *
  *   gcc -shared -fPIC -O1 -o faults.so faults.c -ldl ;  LD_PRELOAD=faults.so python ...
  *
- * From Python by ctypes.CDLL(None): faults_arm(root, at, mode, error, log) begins to count; call number `at` (from 1) meets its
- * fault. faults_count() says how many calls there were. One thread. Modes:
+ * Python calls it with ctypes.CDLL(None). faults_arm(root, at, mode, error, log) starts to count
+ * calls; the fault is at call number `at` (from 1). faults_count() returns the number of calls so
+ * far. For a single thread. Modes:
  *
- *   0  none; with log (a descriptor) each call is written there, one line: NAME TAB path TAB path2 TAB offset TAB hex of the data
+ *   0  no fault. log: a descriptor that gets a line for each call, with tabs between the fields
+ *      name, path, path2, offset, data in hexadecimal
  *   1  the process dies before the call, as by kill -9
- *   2  a write does its first half, then the process dies; other calls as 1
+ *   2  a write writes its first half, then the process dies; other calls as 1
  *   3  the call fails with `error`
- *   4  this call and all later ones that need space or a writable disk fail with `error`
+ *   4  this call and all later ones fail with `error`
  */
 #define _GNU_SOURCE
 #include <dlfcn.h>
@@ -35,7 +37,10 @@ void faults_arm(const char *folder, long where, int how, int error, int log)
 
 long faults_count(void) { return count; }
 
-static int within(const char *path) { return root[0] && path && strncmp(path, root, strlen(root)) == 0; }
+static int within(const char *path)
+{
+    return root[0] && path && strncmp(path, root, strlen(root)) == 0;
+}
 
 static int path_of(int fd, char *path)
 {
@@ -46,12 +51,14 @@ static int path_of(int fd, char *path)
     return within(path);
 }
 
-static void note(const char *name, const char *path, const char *path2, long offset, const void *data, size_t size)
+static void note(const char *name, const char *path, const char *path2, long offset,
+                 const void *data, size_t size)
 {
     static const char digits[] = "0123456789abcdef";
     char line[2 * PATH_MAX + 128];
     if (trace < 0) return;
-    int n = snprintf(line, sizeof line, "%s\t%s\t%s\t%ld\t", name, path, path2 ? path2 : "", offset);
+    if (!path2) path2 = "";
+    int n = snprintf(line, sizeof line, "%s\t%s\t%s\t%ld\t", name, path, path2, offset);
     if (syscall(SYS_write, trace, line, n) < 0) _exit(99);
     for (size_t i = 0; i < size; ) {
         int m = 0;
@@ -65,7 +72,7 @@ static void note(const char *name, const char *path, const char *path2, long off
     if (syscall(SYS_write, trace, "\n", 1) < 0) _exit(99);
 }
 
-/* 0: go on; -1: fail with errno; 2: do half of it, then die. */
+/* 0: no fault; -1: fail with errno; 2: do half of the call, then die. */
 static int fault(void)
 {
     count++;
@@ -76,7 +83,9 @@ static int fault(void)
     return mode == 2 ? 2 : 0;
 }
 
-#define REAL(name) static __typeof__(name) *real; if (!real) real = (__typeof__(name) *)dlsym(RTLD_NEXT, #name)
+#define REAL(name) \
+    static __typeof__(name) *real; \
+    if (!real) real = (__typeof__(name) *)dlsym(RTLD_NEXT, #name)
 #define CHANGE(name, path, path2, call) \
     do { \
         if (!within(path)) return call; \
@@ -95,7 +104,11 @@ int rmdir(const char *path) { REAL(rmdir); CHANGE("rmdir", path, NULL, real(path
 int unlink(const char *path) { REAL(unlink); CHANGE("unlink", path, NULL, real(path)); }
 int rename(const char *a, const char *b) { REAL(rename); CHANGE("rename", a, b, real(a, b)); }
 int link(const char *a, const char *b) { REAL(link); CHANGE("link", a, b, real(a, b)); }
-int symlink(const char *to, const char *path) { REAL(symlink); CHANGE("symlink", path, to, real(to, path)); }
+int symlink(const char *to, const char *path)
+{
+    REAL(symlink);
+    CHANGE("symlink", path, to, real(to, path));
+}
 int chmod(const char *path, mode_t m) { REAL(chmod); CHANGE("chmod", path, NULL, real(path, m)); }
 
 static int on_file(const char *name, int fd, int (*real)(int))
@@ -131,7 +144,9 @@ static int truncated(int fd, off_t size, int (*real)(int, off_t))
 int ftruncate(int fd, off_t size) { REAL(ftruncate); return truncated(fd, size, real); }
 int ftruncate64(int fd, off64_t size) { REAL(ftruncate64); return truncated(fd, size, real); }
 
-static ssize_t put(int fd, const void *data, size_t size, off_t offset, ssize_t (*real)(int, const void *, size_t, off_t))
+typedef ssize_t (*write_call)(int, const void *, size_t, off_t);
+
+static ssize_t put(int fd, const void *data, size_t size, off_t offset, write_call real)
 {
     char path[PATH_MAX];
     if (!root[0] || !path_of(fd, path)) return real(fd, data, size, offset);
@@ -148,8 +163,17 @@ static ssize_t put(int fd, const void *data, size_t size, off_t offset, ssize_t 
     return r;
 }
 
-ssize_t pwrite(int fd, const void *data, size_t size, off_t o) { REAL(pwrite); return put(fd, data, size, o, real); }
-ssize_t pwrite64(int fd, const void *data, size_t size, off64_t o) { REAL(pwrite64); return put(fd, data, size, o, real); }
+ssize_t pwrite(int fd, const void *data, size_t size, off_t offset)
+{
+    REAL(pwrite);
+    return put(fd, data, size, offset, real);
+}
+
+ssize_t pwrite64(int fd, const void *data, size_t size, off64_t offset)
+{
+    REAL(pwrite64);
+    return put(fd, data, size, offset, real);
+}
 
 static ssize_t write_at_end(int fd, const void *data, size_t size, off_t offset)
 {
@@ -170,6 +194,25 @@ static int opened(const char *path, int flags, mode_t m, int (*real)(const char 
     CHANGE("create", path, NULL, real(path, flags, m));
 }
 
-#define MODE(flags) mode_t m = 0; if ((flags) & O_CREAT) { va_list v; va_start(v, flags); m = va_arg(v, mode_t); va_end(v); }
-int open(const char *path, int flags, ...) { MODE(flags); REAL(open); return opened(path, flags, m, real); }
-int open64(const char *path, int flags, ...) { MODE(flags); REAL(open64); return opened(path, flags, m, real); }
+#define MODE(flags) \
+    mode_t m = 0; \
+    if ((flags) & O_CREAT) { \
+        va_list v; \
+        va_start(v, flags); \
+        m = va_arg(v, mode_t); \
+        va_end(v); \
+    }
+
+int open(const char *path, int flags, ...)
+{
+    MODE(flags);
+    REAL(open);
+    return opened(path, flags, m, real);
+}
+
+int open64(const char *path, int flags, ...)
+{
+    MODE(flags);
+    REAL(open64);
+    return opened(path, flags, m, real);
+}
