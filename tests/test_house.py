@@ -1,4 +1,4 @@
-"""The house's order, held against the code: which way imports run, and what each process loads."""
+"""The rules of docs/architecture.md: which way imports run, and what each process loads."""
 
 from __future__ import annotations
 
@@ -136,6 +136,17 @@ def test_files_and_functions_are_short() -> None:
             if isinstance(node, ast.FunctionDef):
                 lines = (node.end_lineno or 0) - node.lineno + 1
                 assert lines <= FUNCTION_LINES, f"{path}: {node.name} has {lines} lines"
+
+
+def test_lines_of_c_and_makefile_fit_100_columns() -> None:
+    """ruff checks those of Python."""
+    folders = [ROOT / name for name in ("dsp", "tests")]
+    code = [
+        path for suffix in ("c", "h", "cpp") for f in folders for path in f.rglob(f"*.{suffix}")
+    ]
+    for path in [ROOT / "Makefile", *code]:
+        for number, line in enumerate(path.read_text().splitlines(), 1):
+            assert len(line) <= 100, f"{path.relative_to(ROOT)}:{number}"
 
 
 def loaded(statement: str) -> set[str]:

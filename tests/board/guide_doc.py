@@ -52,6 +52,7 @@ def blocks(text: str | None = None) -> list[Block]:
                         "must contain one of " + ", ".join(f"**[{mark}]**" for mark in MARKS)
                     )
                 script = "\n".join(row.removeprefix(fence[1]) for row in lines[number + 1 : end])
+                script = re.sub(r"\\\n *", "", script)  # a command a line
                 found.append(Block(number + 1, marks[0], script))
                 paragraph = ""
             number = end
