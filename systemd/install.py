@@ -4,7 +4,7 @@ Called by `sudo nverb service install`, the last step of `sudo make install`.
 
 The services use the Python that runs this: a virtual environment below PREFIX, one for each
 installed version. The symlink `current` names the one in use and is replaced by a rename. So a
-failed installation changes nothing, and one command goes back to the version before:
+failed installation changes nothing, and one command goes back to the previous version:
 `sudo /opt/nverb/VERSION/bin/nverb service install`.
 """
 
