@@ -129,23 +129,23 @@ def plan(args: argparse.Namespace) -> list[tuple[str, str, Callable[[Report], No
     boards = [x86] if args.quick else [x86, arm]
     for platform in boards:
         add("boot", platform, fresh_boot(platform))
-    whole = args.suite == X86.suite
+    all_scenarios = args.suite == X86.suite
     parts = max(1, args.cuts // 10)
-    if whole:
+    if all_scenarios:
         add_cuts(0, parts)
-    if whole and not args.quick:
+    if all_scenarios and not args.quick:
         add("image", X86, image_boot.check)
         add("guide", X86, guide.check)
     if not args.quick:
         add("memory", arm, lambda report: memory.check(report, arm))
     add("faults", x86, on_ready(x86, faults.check))
-    for part in range(1, parts) if whole else ():
+    for part in range(1, parts) if all_scenarios else ():
         add_cuts(part, parts)
     add("push", x86, on_ready(x86, push.check))
     add("hands", x86, on_ready(x86, hands.check))
     for platform in reversed(boards):
         add("sound", platform, on_ready(platform, sound.check))
-    if whole:
+    if all_scenarios:
         add("power", X86, power.check_lost)
     return work
 

@@ -38,10 +38,10 @@ def check(guest: Guest, report: Report) -> None:
     text = guest.run("nverb status")
     safe = next((line for line in text.splitlines() if line.startswith("SAFE")), "")
     add("starts", safe or "without fault", "not safe mode", ok=not safe)
-    told = guest.run(
+    warning = guest.run(
         "journalctl -b -u nverb-control --no-pager | grep -o 'no TFLite runtime.*' || true"
     ).strip()
-    add("decoder", told or "runs", "runs", ok=not told)
+    add("decoder", warning or "runs", "runs", ok=not warning)
     knobs = next(
         (line.split(None, 1)[1] for line in text.splitlines() if line.startswith("knobs")), "none"
     )

@@ -333,9 +333,9 @@ def access(box: Container) -> None:
     print("\n== access", flush=True)
     box.sh("usermod -aG nverb player")
     box.sh("runuser -u player -- nverb set x=7 mix=30", show=True)
-    told = box.sh("runuser -u stranger -- nverb get x", show=True, check=False)
-    expect("denied" in told or "no pedal" in told, "a user outside the group is refused")
-    expect("Traceback" not in told, "and gets a message of one line")
+    output = box.sh("runuser -u stranger -- nverb get x", show=True, check=False)
+    expect("denied" in output or "no pedal" in output, "a user outside the group is refused")
+    expect("Traceback" not in output, "and gets a message of one line")
     expect(
         not [line for line in box.sh("ss -Hltun").splitlines() if ":22 " not in line],
         "only ssh listens on the network",
@@ -401,18 +401,18 @@ def push(box: Container) -> None:
         "> /var/lib/nverb/trust/allowed_signers && "
         "ssh-keygen -q -Y sign -n nverb -f key springs.nvbank && chown player: springs.nvbank.sig"
     )
-    told = box.sh(
+    output = box.sh(
         f"cd /home/player && {player}nverb install decoder.nvmodel", check=False, show=True
     )
-    expect("not signed" in told, "a model without signature is refused")
+    expect("not signed" in output, "a model without signature is refused")
     box.sh(
         "cd /home/player && cp springs.nvbank.sig decoder.nvmodel.sig && "
         "chown player: decoder.nvmodel.sig"
     )
-    told = box.sh(
+    output = box.sh(
         f"cd /home/player && {player}nverb install decoder.nvmodel", check=False, show=True
     )
-    expect("does not fit" in told, "a signature of another file is refused")
+    expect("does not fit" in output, "a signature of another file is refused")
     expect(plays("halls@"), "the installed bank still plays")
     box.sh(f"cd /home/player && {player}nverb install springs.nvbank", show=True)
     expect(plays("springs@"), "a signed bank plays")

@@ -5,8 +5,8 @@ board. Then the board boots from that disk and must play with the old or the new
 sector of the system partition may have been written; at the end its bytes must equal the image.
 
 Until the data partition is mounted all boots are the same, because they read only what is never
-written. So one boot in WHOLE_EVERY starts at power-on; the others start from the state just before
-that mount (see `_before_data`).
+written. So one boot in POWER_ON_EVERY starts at power-on; the others start from the state just
+before that mount (see `_before_data`).
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ from report import Report
 X86 = Platform("amd64", "bookworm")
 LONGEST_S = 3.0
 """A cut is at most this long after the start of the write."""
-WHOLE_EVERY = 10
+POWER_ON_EVERY = 10
 
 # Each runs for longer than LONGEST_S.
 WRITING = {
@@ -157,12 +157,12 @@ def check(cuts: int, seed: int, report: Report) -> None:
         for number in range(cuts):
             kind = list(WRITING)[(seed + number) % len(WRITING)]
             after_s = chance.uniform(0.1, LONGEST_S)
-            whole = number % WHOLE_EVERY == WHOLE_EVERY // 2
+            from_power_on = number % POWER_ON_EVERY == POWER_ON_EVERY // 2
             begun = time.monotonic()
             try:
                 _cut(guest, kind, after_s)
                 written = _written_to_system(guest.disk)
-                found = _boot(guest, None if whole else memory)
+                found = _boot(guest, None if from_power_on else memory)
                 good = (
                     found["alive"]
                     and found["again"]
@@ -170,7 +170,7 @@ def check(cuts: int, seed: int, report: Report) -> None:
                     and found["bank"] in ("a", "b")
                 )
                 good = good and not found["faults"] and not written
-                begin = "power-on" if whole else "mount"
+                begin = "power-on" if from_power_on else "mount"
                 figure = f"plays {found['bank']} {found['took_s']:.1f} s after {begin}"
                 figure = figure if good else f"{found}, {written} B in /"
             except GuestError as error:
@@ -239,8 +239,8 @@ def check_lost(report: Report) -> None:
         guest.cut_power()
         guest.boot(timeout_s=1800)
         up_s = guest.wait_for_sound()
-        told = guest.run("nverb doctor", check=False)
-        good = "not mounted" in told and not guest.status()["room"]["fault"]
+        output = guest.run("nverb doctor", check=False)
+        good = "not mounted" in output and not guest.status()["room"]["fault"]
         report.add(
             "power",
             "amd64",
@@ -254,7 +254,7 @@ def check_lost(report: Report) -> None:
             "power",
             "amd64",
             "nverb doctor",
-            "reported" if good else told[-150:],
+            "reported" if good else output[-150:],
             "reported",
             ok=good,
         )

@@ -142,12 +142,12 @@ def _build(platform: Platform, folder: Path, target: Path, how: Source) -> Path:
             env=cross,
         )
         # setup.py asks the compiler for its target.
-        told = own | {"CC": gcc}
+        environment = own | {"CC": gcc}
         cache.run(
             [*setup, "dist_info", "--output-dir", tree],
             what=f"metadata of {folder.name}",
             cwd=folder,
-            env=told,
+            env=environment,
         )
         info = next(tree.glob("*.dist-info"))
         (info / "WHEEL").write_text(
