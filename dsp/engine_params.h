@@ -1,7 +1,7 @@
 /* The engine's parameters: the one list of them.
  *
  * From it come the enum nv_param, nv_param_table (port.c), and dsp._engine.PARAMS, by which Python
- * names parameters. The order is the order in the port: a change of it raises NV_PORT_VERSION.
+ * names parameters. The order is the order in the port, whose version follows from it.
  *
  * Units are physical; the engine does all smoothing. The default is what a new port holds: the dry
  * signal, until the control process writes its values. The engine clamps each value to its range

@@ -19,6 +19,27 @@ const nv_param_row nv_param_table[NV_PARAMS_USED] = {
 #undef ROW
 };
 
+/* The order of parameters and meters as text, so that a change of a list changes the version. */
+static const char LISTS[] =
+#define PARAM(constant, name, initial, lowest, highest) "p " #name
+    NV_ENGINE_PARAMS(PARAM)
+#undef PARAM
+#define WIDE(name) "w " #name
+#define PAIR(name) "2 " #name
+#define WORD(name) "n " #name
+        NV_METERS(WIDE, WIDE, PAIR, WORD, WORD)
+#undef WIDE
+#undef PAIR
+#undef WORD
+    ;
+
+/* FNV-1a of NV_PORT_VERSION and LISTS. */
+static uint32_t version(void) {
+    uint32_t hash = (2166136261u ^ NV_PORT_VERSION) * 16777619u;
+    for (const char *c = LISTS; *c; c++) hash = (hash ^ (unsigned char)*c) * 16777619u;
+    return hash;
+}
+
 static uint64_t round_up(uint64_t n, uint64_t step) { return (n + step - 1) / step * step; }
 
 size_t nv_port_bytes(const nv_layout *layout, int ir_channels) {
@@ -34,7 +55,7 @@ int nv_port_create(void *memory, size_t bytes, const nv_layout *layout, int ir_c
     nv_port *port = memory;
     memset(port, 0, NV_PORT_HEADER_BYTES);
     memcpy(port->magic, MAGIC, sizeof MAGIC);
-    port->version = NV_PORT_VERSION;
+    port->version = version();
     port->rate_hz = rate_hz;
     port->bytes = bytes;
     port->slot_bytes = (bytes - NV_PORT_HEADER_BYTES) / NV_SLOTS / 4096 * 4096;
@@ -51,7 +72,7 @@ int nv_port_create(void *memory, size_t bytes, const nv_layout *layout, int ir_c
 int nv_port_check(const void *memory, size_t bytes) {
     const nv_port *port = memory;
     if (bytes < NV_PORT_HEADER_BYTES || (uintptr_t)memory % 64) return NV_E_SIZE;
-    if (memcmp(port->magic, MAGIC, sizeof MAGIC) || port->version != NV_PORT_VERSION)
+    if (memcmp(port->magic, MAGIC, sizeof MAGIC) || port->version != version())
         return NV_E_LAYOUT;
     if (atomic_load_explicit(&port->ready, memory_order_acquire) != 1) return NV_E_LAYOUT;
     if (port->bytes > bytes || port->bytes < NV_PORT_HEADER_BYTES || port->slot_bytes % 4096)

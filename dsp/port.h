@@ -7,7 +7,8 @@
  *
  *   offset  bytes  field            written by   meaning
  *        0      8  magic            creator      "nverbprt"
- *        8      4  version          creator      NV_PORT_VERSION; any change here raises it
+ *        8      4  version          creator      a hash of NV_PORT_VERSION, which any change here raises,
+ *                                               and of the lists of parameters and meters
  *       12      4  rate_hz          creator      sampling rate of the engine
  *       16      8  bytes            creator      size of the complete port
  *       24      8  slot_bytes       creator      size of each spectra slot, a multiple of 4096

@@ -10,6 +10,7 @@ import pytest
 from numpy.typing import NDArray
 from scipy.signal import fftconvolve, lfilter
 
+from dsp._engine import PARAMS
 from dsp.graph import OfflineGraph
 
 Floats = NDArray[np.float32]
@@ -291,3 +292,39 @@ def test_ir_change_crossfades_and_latest_wins() -> None:
     assert len(set(levels)) < 20
     np.testing.assert_allclose(out[-64:], 0.5 * 0.40, rtol=1e-5)
     assert np.abs(np.diff(out[:, 0])).max() < 0.5 * 4 / (0.02 * RATE_HZ)
+
+
+ROUGH = {  # each parameter matters here: filters on, into the limiter, a change of IR and a bypass
+    "gain_db": 20.0,
+    "mix": 0.6,
+    "predelay_ms": 3.0,
+    "lowpass_on": 1.0,
+    "lowpass_hz": 3000.0,
+    "highpass_on": 1.0,
+    "highpass_hz": 200.0,
+    "bypass": 0.0,
+    "trails": 1.0,
+    "limiter_on": 1.0,
+    "fade_ms": 20.0,
+}
+
+
+@pytest.mark.parametrize("name", PARAMS)
+def test_every_parameter_changes_the_sound(name: str) -> None:
+    sound, irs = noise(16384), [noise(2000, 2, seed=seed).T.copy() for seed in (2, 3)]
+
+    def played(**changed: float) -> Floats:
+        params = ROUGH | changed
+        others = {other: PARAMS[other].default for other in PARAMS if other not in params}
+
+        def before(graph: OfflineGraph, block: int) -> None:
+            if block == 64:
+                graph.port.load_ir(irs[1])
+            if block == 192 and name != "bypass":
+                graph.port.set_params(params | others | {"bypass": 1.0})
+
+        return play(sound, irs[0], before=before, **(params | others))
+
+    row = PARAMS[name]
+    ends = [played(**{name: value}) for value in (row.lowest, row.highest)]
+    assert np.abs(ends[0] - ends[1]).max() > 1e-3
