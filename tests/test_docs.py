@@ -55,6 +55,31 @@ def test_links_and_commands_of_the_page_exist(page: Path) -> None:
         assert word in COMMANDS, f"nverb {word}"
 
 
+TOP_FOLDERS = ("bank", "device", "docs", "dsp", "firmware_py", "models", "systemd", "tests")
+MADE_WHILE_RUNNING = {"settings.toml", "boards.toml", "incoming/", "slots/"}
+PATHS = [
+    f"/{path.relative_to(ROOT)}{'/' if path.is_dir() else ''}"
+    for path in (*ROOT.iterdir(), *(p for top in TOP_FOLDERS for p in (ROOT / top).rglob("*")))
+]
+
+
+IN_TOP_FOLDER = rf"(?<![\w/.~-])((?:{'|'.join(TOP_FOLDERS)})/[\w./*-]*[\w*/])(?:::(\w+))?"
+ALONE = r"`([\w.*-]+(?:/|\.(?:c|h|py|pyi|md|toml|conf|service|target|svg)))()`"
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_source_files_and_tests_named_on_the_page_exist(page: Path) -> None:
+    """A name without its folder, such as `panel.py`, is a file of that name anywhere."""
+    text = page.read_text()
+    code = "\n".join(re.findall(r"```.*?```|`[^`]+`", text, re.DOTALL))
+    for word, test in re.findall(IN_TOP_FOLDER, code) + re.findall(ALONE, text):
+        if word in MADE_WHILE_RUNNING or "NAME" in word:
+            continue
+        pattern = re.compile("/" + re.escape(word).replace(r"\*", "[^/]*") + "/?$")
+        assert any(pattern.search(path) for path in PATHS), word
+        assert not test or f"def {test}(" in (ROOT / word).read_text(), f"{word}::{test}"
+
+
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
 def test_lines_of_the_page_fit_100_columns(page: Path) -> None:
     for number, line in enumerate(page.read_text().splitlines(), 1):
