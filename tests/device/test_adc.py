@@ -1,13 +1,17 @@
 """Converter drivers at the wire: mock pins, I2C messages, files of a sysfs tree."""
 
+import importlib
+import pkgutil
 import random
 import warnings
 
 import pytest
 from gpiozero import MCP3008, MCP3208
 
-from device.adc import AdcError
+import device
+from device.adc import Adc, AdcError
 from device.ads1115 import Ads1115, Ads1115Chip
+from device.chips import CHIPS
 from device.i2c import I2cDevice, SimulatedI2c, open_i2c
 from device.iio import ChannelFiles, Iio, find_iio
 from device.mcp3xxx import Mcp3xxxChip, Mcp3008, Mcp3208
@@ -175,3 +179,14 @@ def test_iio_error_lists_devices_and_missing_channel(sysfs, tmp_path) -> None:
         find_iio("mcp3008", tmp_path / "nothing")
     with pytest.raises(AdcError, match=r"in_voltage9_raw.*channel"):
         Iio(ChannelFiles(find_iio("mcp3008", sysfs)), [0, 9], 10)
+
+
+def test_every_driver_is_in_the_table_of_chips() -> None:
+    for module in pkgutil.iter_modules(device.__path__, "device."):
+        importlib.import_module(module.name)
+    found, classes = set(), [Adc]
+    while classes:
+        driver = classes.pop()
+        classes += driver.__subclasses__()
+        found |= {driver.name} if "name" in vars(driver) else set()
+    assert found == set(CHIPS)

@@ -15,7 +15,7 @@ from dsp.graph import OfflineGraph
 
 Floats = NDArray[np.float32]
 RATE_HZ = 48000
-NEUTRAL = {
+NEUTRAL = {name: row.default for name, row in PARAMS.items()} | {
     "gain_db": 0.0,
     "mix": 1.0,
     "predelay_ms": 0.0,
@@ -315,15 +315,14 @@ def test_every_parameter_changes_the_sound(name: str) -> None:
 
     def played(**changed: float) -> Floats:
         params = ROUGH | changed
-        others = {other: PARAMS[other].default for other in PARAMS if other not in params}
 
         def before(graph: OfflineGraph, block: int) -> None:
             if block == 64:
                 graph.port.load_ir(irs[1])
             if block == 192 and name != "bypass":
-                graph.port.set_params(params | others | {"bypass": 1.0})
+                graph.port.set_params(NEUTRAL | params | {"bypass": 1.0})
 
-        return play(sound, irs[0], before=before, **(params | others))
+        return play(sound, irs[0], before=before, **params)
 
     row = PARAMS[name]
     ends = [played(**{name: value}) for value in (row.lowest, row.highest)]
