@@ -45,6 +45,7 @@ COMMANDS = (
     "midi",
     "service",
     "settings",
+    "card",
     "image",
     "doctor",
     "bench",

@@ -24,6 +24,7 @@ from dsp.errors import UserError
 from firmware_py.base.log import logger
 from firmware_py.base.memory import hold_code
 from firmware_py.base.paths import jack_socket
+from firmware_py.jack import mixer
 from firmware_py.jack.defaults import BLOCK_FRAMES, RATE_HZ
 
 log = logger("jack")
@@ -141,6 +142,7 @@ class JackServer:
         """
         if missing := missing_tool():
             raise UserError(f"{missing[0]} is missing: {missing[1]}")
+        mixer.restore_for(driver)
         command = [_tool("jackd")]
         if name:
             command += ["-n", name]

@@ -1,0 +1,137 @@
+"""`nverb card`: the sound card's mixer."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from firmware_py.commands.parsers import Handler, Subparsers
+    from firmware_py.jack.mixer import MixerCard
+
+
+def add_parser(subparsers: Subparsers) -> None:
+    card = subparsers.add_parser(
+        "card",
+        help="the sound card's mixer: show, set the input level, keep, restore",
+        description="The mixer of the sound card. What is kept is restored at each start and when "
+        "the card comes back. Needs the group audio.",
+    )
+    parts = card.add_subparsers(title="what to do", metavar="WHAT", required=True)
+
+    def part(name: str, handler: Handler, text: str) -> argparse.ArgumentParser:
+        parser = parts.add_parser(name, help=text)
+        parser.add_argument(
+            "card",
+            nargs="?",
+            metavar="CARD",
+            help="such as hw:USB (default: as `nverb settings` says)",
+        )
+        parser.set_defaults(handler=handler)
+        return parser
+
+    part("show", _show, "what the card is, and its controls")
+    part("level", _level, "set the input gain: play as loud as you will")
+    part("save", _save, "keep the mixer as it is now")
+    part("restore", _restore, "set the mixer as at the start of the pedal")
+    part("forget", _forget, "keep the mixer no longer: starting points count again")
+
+
+def _card(args: argparse.Namespace) -> MixerCard:
+    """The card that was named, else the one of the settings. Raises UserError."""
+    from dsp.errors import UserError
+    from firmware_py.jack import mixer
+    from firmware_py.jack.server import sound_cards
+    from firmware_py.state import settings as settings_file
+
+    name = args.card or settings_file.load().card
+    if name == "auto":
+        name = next(iter(sound_cards(recording=True) or sound_cards()), "")
+    card = mixer.find(name) if name else None
+    if card is None:
+        there = ", ".join(f"hw:{c.identifier} ({c.title})" for c in mixer.cards()) or "none"
+        raise UserError(f"no sound card {name or 'here'}; there are: {there}")
+    return card
+
+
+def _show(args: argparse.Namespace) -> int:
+    import time
+
+    from firmware_py.desk.card import text
+    from firmware_py.jack import mixer
+
+    card = _card(args)
+    file = mixer.state_file(card.identifier)
+    kept = ""
+    if file.exists():
+        stamp = time.strftime("%Y-%m-%d %H:%M", time.localtime(file.stat().st_mtime))
+        kept = f"since {stamp} in {file}"
+    print(text(card, mixer.controls(card.identifier), kept))
+    return 0
+
+
+def _level(args: argparse.Namespace) -> int:
+    from firmware_py.desk.card import guide
+    from firmware_py.jack import mixer
+
+    card = _card(args)
+    peaks = _input_peaks()
+    print(f"{card.identifier}: play as loud as you will (Ctrl-C ends)", flush=True)
+    good = guide(card, peaks, lambda line: print(f"\r{line}\x1b[K", flush=True), _meter())
+    if good and mixer.controls(card.identifier):
+        print(f"kept in {mixer.save(card.identifier)}")
+    return 0 if good else 1
+
+
+def _input_peaks() -> Callable[[], Sequence[float]]:
+    """The input meters of the running pedal, which has the card open. Raises UserError."""
+    from dsp.errors import UserError
+    from firmware_py.link.client import ask
+
+    def peaks() -> Sequence[float]:
+        audio = ask({"do": "status"})["status"]["audio"]
+        if audio is None or not audio["alive"]:
+            raise UserError("the pedal does not play: see `nverb status`")
+        levels: Sequence[float] = audio["input_db"]
+        return levels
+
+    peaks()
+    return peaks
+
+
+def _meter() -> Callable[[float, float], None]:
+    """Draws the input level on a terminal; without one, nothing."""
+    from firmware_py.desk.screen import meter
+
+    def show(now_db: float, loudest_db: float) -> None:
+        print(f"\r{meter(now_db)} {now_db:6.1f} dBFS, loudest {loudest_db:.1f}\x1b[K", end="")
+        sys.stdout.flush()
+
+    return show if sys.stdout.isatty() else lambda now_db, loudest_db: None
+
+
+def _save(args: argparse.Namespace) -> int:
+    from firmware_py.jack import mixer
+
+    print(f"kept in {mixer.save(_card(args).identifier)}; restored at each start")
+    return 0
+
+
+def _restore(args: argparse.Namespace) -> int:
+    from firmware_py.jack import mixer
+
+    card = _card(args)
+    print(f"{card.identifier}: {mixer.set_up(card) or 'nothing to restore, and nothing is muted'}")
+    return 0
+
+
+def _forget(args: argparse.Namespace) -> int:
+    from firmware_py.jack import mixer
+
+    card = _card(args)
+    kept = mixer.forget(card.identifier)
+    print(f"{card.identifier}: {'kept no longer' if kept else 'nothing was kept'}")
+    return 0

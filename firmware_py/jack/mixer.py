@@ -1,0 +1,252 @@
+"""The mixer of a sound card: read it, set it, keep it in the state folder, restore it.
+
+A card forgets its mixer at power-off, and where Debian keeps it (/var/lib/alsa) a read-only system
+forgets it, too. So the pedal keeps it. `restore_for` runs before JACK opens a card: at each start, and
+when the card comes back. The work is done by `amixer` and `alsactl` of alsa-utils.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+import subprocess
+import time
+from collections.abc import Iterable, Mapping, Sequence
+from itertools import pairwise
+from pathlib import Path
+from typing import NamedTuple
+
+from dsp.errors import UserError
+from firmware_py.base.log import say
+from firmware_py.base.paths import data_dir, write_atomically
+from firmware_py.jack.mixer_controls import MixerControl, Value, parse
+from firmware_py.jack.starting_points import starting_point
+
+ASOUND = Path("/proc/asound")
+SBIN = ":/usr/sbin:/sbin"
+"""Where alsactl is; not in every user's PATH."""
+TOOL_S = 5.0
+"""Timeout of amixer and alsactl: a codec whose bus hangs must not keep JACK from starting."""
+UDEV_QUEUE = Path("/run/udev/queue")
+"""Exists while udev handles events. It runs `alsactl restore` for each card that appears."""
+UDEV_S = 1.0
+"""Longest wait for udev: at boot it may be busy with other devices."""
+UNMUTED_DB = -20.0
+"""For a volume that is at its bottom, on a card without a starting point: what alsactl sets."""
+OUTPUTS = (
+    *("Master", "PCM", "Headphone", "Speaker", "Front", "Line Out", "Lineout", "Digital", "DAC"),
+    *("HP", "Output", "Output Mixer HiFi", "Output Mixer DAC"),
+)
+"""Sources of the switches and volumes that lead to the output. "Mic Playback Switch" and its like
+pass the input past the pedal: they stay as they are."""
+INPUTS = ("", "Line", "Line In", "Input", "ADC", "Mic", "Front Mic")
+"""Sources of capture switches, in the order of choice."""
+
+
+class MixerCard(NamedTuple):
+    """A card that ALSA has: its identifier, which stays when its number changes, and its title."""
+
+    identifier: str
+    title: str
+
+
+def find(name: str) -> MixerCard | None:
+    """The card that `name` means: "USB", "hw:USB,0", "hw:CARD=USB,DEV=0", "hw:1"; None if gone."""
+    word = name.rpartition(":")[2].partition(",")[0].removeprefix("CARD=")
+    return next((card for number, card in _numbered() if word in (number, card.identifier)), None)
+
+
+def cards() -> list[MixerCard]:
+    """All cards, in ALSA's order."""
+    return [card for _, card in _numbered()]
+
+
+def _numbered() -> list[tuple[str, MixerCard]]:
+    try:
+        text = (ASOUND / "cards").read_text(errors="replace")
+    except OSError:
+        return []
+    rows = re.findall(r"^ *(\d+) \[(\S+) *\]:(?:.*? - )?(.*)$", text, re.MULTILINE)
+    return [(number, MixerCard(identifier, title.strip())) for number, identifier, title in rows]
+
+
+def controls(identifier: str) -> list[MixerControl]:
+    """The controls of a card; empty if it has no mixer. Raises UserError."""
+    return parse(_run("amixer", "-c", identifier, "contents").stdout)
+
+
+def set_controls(identifier: str, values: Mapping[str, Value], found: list[MixerControl]) -> str:
+    """Set the controls of these names that the card has, in one step, and check them.
+
+    Returns what could not be set, for the log; "" if all is well. Raises UserError.
+    """
+    wanted = [(c, c.raw(values[c.name])) for c in found if c.name in values and c.writable]
+    wanted = [(c, raw) for c, raw in wanted if set(c.values) != {raw}]
+    if not wanted:
+        return ""
+    lines = "".join(f"cset numid={c.numid} {_word(c, raw)}\n" for c, raw in wanted)
+    _run("amixer", "-q", "-c", identifier, "-s", stdin=lines)
+    now = {c.numid: c.values for c in controls(identifier)}
+    failed = [c.name for c, raw in wanted if set(now.get(c.numid, ())) != {raw}]
+    return f"cannot set {', '.join(failed)}" if failed else ""
+
+
+def _word(control: MixerControl, raw: int) -> str:
+    return ("on" if raw else "off") if control.kind == "BOOLEAN" else f"{raw}"
+
+
+def state_file(identifier: str) -> Path:
+    """Where the card's mixer is kept. Raises UserError if there is no state folder."""
+    return data_dir() / "mixers" / f"{re.sub(r'[^A-Za-z0-9_.-]', '_', identifier)}.state"
+
+
+def save(identifier: str) -> Path:
+    """Keep the card's mixer as it is now. Raises UserError, OSError."""
+    file = state_file(identifier)
+    state = _run("alsactl", "-f", "-", "store", identifier).stdout
+    if "control." not in state:
+        raise UserError(f"{identifier} has no mixer: there is nothing to keep")
+    file.parent.mkdir(exist_ok=True)
+    write_atomically(file, lambda opened: opened.write(state.encode()))
+    return file
+
+
+def forget(identifier: str) -> bool:
+    """Keep the card's mixer no longer; False if it was not kept. Raises UserError, OSError."""
+    file = state_file(identifier)
+    kept = file.exists()
+    file.unlink(missing_ok=True)
+    return kept
+
+
+def restore_for(driver: Sequence[str]) -> None:
+    """Set the mixers of the cards that jackd opens with these driver options. Never raises."""
+    restore(*(card for option, card in pairwise(driver) if option in ("-d", "-C", "-P")))
+
+
+def restore(*names: str) -> None:
+    """Set the mixers of these cards (named as for `find`). Never raises."""
+    for card in dict.fromkeys(filter(None, map(find, names))):
+        try:
+            done = set_up(card)
+        except (UserError, OSError) as error:
+            done = f"left as it is: {error}"
+        if done:
+            say("jack", f"mixer of {card.identifier}: {done}")
+
+
+def set_up(card: MixerCard) -> str:
+    """The kept mixer, else the starting point, else what is muted is opened. What was done.
+
+    Raises UserError, OSError.
+    """
+    _wait_for_udev()
+    file = state_file(card.identifier)
+    if file.exists():
+        # Without -I alsactl would set its own defaults where a control does not fit.
+        done = _run(
+            "alsactl", "-I", "-U", "-f", os.fspath(file), "restore", card.identifier, check=False
+        )
+        last = (done.stderr.strip().splitlines() or ["no reason given"])[-1]
+        return "restored" if done.returncode == 0 else f"restored in part ({last})"
+    found = controls(card.identifier)
+    point = starting_point(*card)
+    values = point.values if point else unmuted(found)
+    if not values:
+        return ""
+    trouble = set_controls(card.identifier, values, found)
+    what = f"starting point for {point.title}" if point else f"opened {', '.join(values)}"
+    return "; ".join(filter(None, (what, trouble)))
+
+
+def unmuted(found: Iterable[MixerControl]) -> dict[str, Value]:
+    """What opens the path through a card: values for its muted switches and volumes."""
+    values: dict[str, Value] = {}
+    inputs = []
+    for control in found:
+        source, way, function = _parts(control.name)
+        if not control.writable or not (way == "Capture" or source in OUTPUTS):
+            continue
+        if function == "Switch" and control.kind == "BOOLEAN":
+            if way == "Capture":
+                inputs.append(control)
+            elif not any(control.values):
+                values[control.name] = True
+        elif function == "Volume" and set(control.values) == {control.low}:
+            db = 0.0 if way == "Capture" else UNMUTED_DB
+            middle = (control.low + 3 * control.high) // 4
+            values[control.name] = control.at_db(db) if control.has_db else middle
+    if inputs and not any(any(control.values) for control in inputs):
+        values[min(inputs, key=_input_rank).name] = True
+    return values
+
+
+def _input_rank(control: MixerControl) -> int:
+    """Order of choice among inputs that are all off: a card with several mixes or selects them."""
+    source = _parts(control.name)[0]
+    return INPUTS.index(source) if source in INPUTS else len(INPUTS)
+
+
+def _parts(name: str) -> tuple[str, str, str]:
+    """Source, direction ("Playback", "Capture" or "") and function of a control's name."""
+    found = re.fullmatch(r"(.*?) ?(Playback|Capture)? ?(Switch|Volume|)", name)
+    return (found[1], found[2] or "", found[3]) if found else (name, "", "")
+
+
+def direction(control: MixerControl) -> str:
+    """ "input", "output" or "" (neither, or not told by the name)."""
+    source, way, _ = _parts(control.name)
+    if way:
+        return "input" if way == "Capture" else "output"
+    words = set(re.split(r"[^A-Za-z]+", source)) - {""}
+    if words & {"Capture", "ADC", "Mic", "Aux", "PGA", "Mixin", "Input"} and "DAC" not in words:
+        return "input"
+    if words & {"Playback", "DAC", "Headphone", "Speaker", "Lineout", "Mixout", "Master", "Output"}:
+        return "output"
+    return ""
+
+
+def gains(card: MixerCard, found: Iterable[MixerControl]) -> list[MixerControl]:
+    """The controls that set the level of the input, in decibels or in steps."""
+    point = starting_point(*card)
+    if point and point.gains:
+        return [c for c in found if c.name in point.gains and c.writable]
+    return [
+        c
+        for c in found
+        if c.writable and c.kind == "INTEGER" and _parts(c.name)[1:] == ("Capture", "Volume")
+    ]
+
+
+def _wait_for_udev() -> None:
+    """Wait for udev's own `alsactl restore`, which would overwrite ours."""
+    deadline = time.monotonic() + UDEV_S
+    while UDEV_QUEUE.exists() and time.monotonic() < deadline:
+        time.sleep(0.02)
+
+
+def _run(
+    tool: str, *words: str, stdin: str = "", check: bool = True
+) -> subprocess.CompletedProcess[str]:
+    """Run a tool of alsa-utils. Raises UserError if it is missing, hangs or, with `check`, fails."""
+    path = shutil.which(tool, path=os.environ.get("PATH", "") + SBIN)
+    if path is None:
+        raise UserError(f"{tool} is missing: sudo apt-get install alsa-utils")
+    try:
+        done = subprocess.run(
+            [path, *words],
+            input=stdin,
+            capture_output=True,
+            text=True,
+            errors="replace",
+            timeout=TOOL_S,
+            env=os.environ | {"LC_ALL": "C.UTF-8"},
+            check=False,
+        )
+    except subprocess.TimeoutExpired:
+        raise UserError(f"{tool} did not answer within {TOOL_S:g} s") from None
+    if check and done.returncode:
+        lines = done.stderr.strip().splitlines() or [f"exit status {done.returncode}"]
+        raise UserError(f"{tool}: {lines[-1].removeprefix(f'{tool}: ')}")
+    return done
