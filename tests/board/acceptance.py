@@ -8,6 +8,7 @@
 |----------|--------------|---------------|--------------------------------------------------------|
 | boot     | amd64, arm64 | boot.py       | power-on to sound without a user                       |
 | sound    | amd64, arm64 | sound.py      | dry and wet path exact, no dropout                     |
+| cards    | amd64        | cards.py      | boot to sound: only one rate, two cards, a mute mixer  |
 | hands    | amd64        | hands.py      | pots, switches, LEDs                                   |
 | push     | amd64        | push.py       | installation over ssh while playing; refusal, rollback |
 | faults   | amd64        | faults.py     | recovery of the sound after each fault                 |
@@ -37,6 +38,7 @@ from pathlib import Path
 
 import boot
 import cache
+import cards
 import faults
 import guest as guests
 import guide
@@ -53,7 +55,9 @@ from guest import Guest, GuestError
 from report import Report
 
 X86 = Platform("amd64", "bookworm")
-SCENARIOS = ("boot", "sound", "hands", "push", "faults", "power", "memory", "image", "guide")
+SCENARIOS = (
+    *("boot", "sound", "cards", "hands", "push", "faults", "power", "memory", "image", "guide"),
+)
 
 
 _booted: set[Platform] = set()
@@ -141,6 +145,7 @@ def plan(args: argparse.Namespace) -> list[tuple[str, str, Callable[[Report], No
     add("faults", x86, on_ready(x86, faults.check))
     for part in range(1, parts) if all_scenarios else ():
         add_cuts(part, parts)
+    add("cards", x86, on_ready(x86, cards.check))
     add("push", x86, on_ready(x86, push.check))
     add("hands", x86, on_ready(x86, hands.check))
     for platform in reversed(boards):

@@ -5,7 +5,7 @@
 | root       | mmdebstrap, packages configured            | for ARM         |
 | sysroot    | mmdebstrap, packages unpacked only         | no              |
 | kernel     | linux-image and headers, unpacked; our     | no              |
-|            | simulated parts (pedal_sim.c) built for it |                 |
+|            | simulated parts (OWN_MODULES) built for it |                 |
 """
 
 from __future__ import annotations
@@ -276,6 +276,9 @@ MODULES = (
     "spidev", "mcp320x", "i2c-dev", "i2c-stub",
 )  # fmt: skip
 
+OWN_MODULES = (HERE / "pedal_sim.c", HERE / "pedal_card.c")
+"""Our simulated parts."""
+
 
 @dataclass(frozen=True)
 class Kernel:
@@ -331,14 +334,14 @@ def kernel(platform: Platform) -> Kernel:
         (target / "kernel").write_bytes(
             _unpacked((everything / f"boot/vmlinuz-{version}").read_bytes())
         )
-        module = _build_module(platform, everything, version, target)
-        _choose_modules(everything, version, target / "root", module)
+        own = _build_modules(platform, everything, version, target)
+        _choose_modules(everything, version, target / "root", own)
         _initrd(platform, target / "root", version, everything / "bin/busybox", target / "initrd")
         shutil.rmtree(everything)
 
     return Kernel(
         cache.made(
-            f"kernel-{platform.name}", [MODULES, _INIT, HERE / "pedal_sim.c", HERE / "spin.c"], make
+            f"kernel-{platform.name}", [MODULES, _INIT, *OWN_MODULES, HERE / "spin.c"], make
         )
     )
 
@@ -360,11 +363,13 @@ def own_arch() -> str:
     return {"x86_64": "amd64", "aarch64": "arm64"}[os.uname().machine]
 
 
-def _build_module(platform: Platform, everything: Path, version: str, target: Path) -> Path:
-    build = target / "pedal_sim"
+def _build_modules(platform: Platform, everything: Path, version: str, target: Path) -> list[Path]:
+    """OWN_MODULES, built for this kernel."""
+    build = target / "own_modules"
     build.mkdir()
-    shutil.copy(HERE / "pedal_sim.c", build)
-    (build / "Kbuild").write_text("obj-m := pedal_sim.o\n")
+    for source in OWN_MODULES:
+        shutil.copy(source, build)
+    (build / "Kbuild").write_text(f"obj-m := {' '.join(f'{m.stem}.o' for m in OWN_MODULES)}\n")
     # Debian's header packages refer to each other by absolute paths.
     headers = everything / f"usr/src/linux-headers-{version}"
     common = everything / f"usr/src/linux-headers-{version.rpartition('-')[0]}-common"
@@ -383,13 +388,13 @@ def _build_module(platform: Platform, everything: Path, version: str, target: Pa
         words.append(f"CROSS_COMPILE={platform.triplet}-")
     cache.run(
         [*words, f"CC={'' if platform.native else platform.triplet + '-'}gcc"],
-        what="building pedal_sim.ko",
+        what="building the simulated parts",
     )
-    return build / "pedal_sim.ko"
+    return [build / f"{source.stem}.ko" for source in OWN_MODULES]
 
 
-def _choose_modules(everything: Path, version: str, root: Path, extra: Path) -> None:
-    """Copy MODULES and their dependencies from the kernel package to `root`."""
+def _choose_modules(everything: Path, version: str, root: Path, own: list[Path]) -> None:
+    """Copy MODULES and their dependencies from the kernel package to `root`, and our `own`."""
     source, target = everything / "lib/modules" / version, root / "lib/modules" / version
     cache.run(["depmod", "-b", everything, version], what="depmod")
     needs = {}
@@ -401,7 +406,8 @@ def _choose_modules(everything: Path, version: str, root: Path, extra: Path) -> 
         for path in needs.get(name.replace("-", "_"), ()):
             (target / path).parent.mkdir(parents=True, exist_ok=True)
             shutil.copy(source / path, target / path)
-    shutil.copy(extra, target / "pedal_sim.ko")
+    for path in own:
+        shutil.copy(path, target)
     for table in ("modules.builtin", "modules.builtin.modinfo", "modules.order"):
         shutil.copy(source / table, target)
     cache.run(["depmod", "-b", root, version], what="depmod")

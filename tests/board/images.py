@@ -124,7 +124,9 @@ GUEST_FILES = {
     "etc/ssh/sshd_config.d/acceptance.conf": (
         "UseDNS no\nPermitRootLogin prohibit-password\nGSSAPIAuthentication no\n"
     ),
-    "etc/modules-load.d/acceptance.conf": "snd-aloop\nspidev\npedal_sim\nsnd-seq\nsnd-virmidi\n",
+    "etc/modules-load.d/acceptance.conf": (
+        "snd-aloop\nspidev\npedal_sim\nsnd-seq\nsnd-virmidi\npedal_card\n"
+    ),
     "etc/modprobe.d/acceptance.conf": (
         "options snd-aloop index=0 id=Loopback pcm_substreams=1\n"
         f"options snd-virmidi index=1\noptions pedal_sim pots={POTS}\n"
