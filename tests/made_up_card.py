@@ -87,6 +87,8 @@ elif "store" in words:
     print("}}")
 elif "restore" in words:
     state = pathlib.Path(words[words.index("-f") + 1]).read_text()
+    if "state." + identifier not in state:
+        sys.exit("alsactl: No state is present for card " + identifier)
     for name, value in re.findall(r"name '(.*)'\\n\\t\\tvalue (-?\\d+)", state):
         for row in card["controls"]:
             if row["name"] == name:

@@ -22,6 +22,7 @@ from firmware_py.base.log import say
 from firmware_py.base.paths import data_dir, write_atomically
 from firmware_py.jack.mixer_controls import MixerControl, Value, parse
 from firmware_py.jack.starting_points import starting_point
+from firmware_py.state.store import make_folder
 
 ASOUND = Path("/proc/asound")
 SBIN = ":/usr/sbin:/sbin"
@@ -107,7 +108,7 @@ def save(identifier: str) -> Path:
     state = _run("alsactl", "-f", "-", "store", identifier).stdout
     if "control." not in state:
         raise UserError(f"{identifier} has no mixer: there is nothing to keep")
-    file.parent.mkdir(exist_ok=True)
+    make_folder(file.parent)
     write_atomically(file, lambda opened: opened.write(state.encode()))
     return file
 
@@ -142,22 +143,30 @@ def set_up(card: MixerCard) -> str:
     Raises UserError, OSError.
     """
     _wait_for_udev()
-    file = state_file(card.identifier)
-    if file.exists():
-        # Without -I alsactl would set its own defaults where a control does not fit.
-        done = _run(
-            "alsactl", "-I", "-U", "-f", os.fspath(file), "restore", card.identifier, check=False
-        )
-        last = (done.stderr.strip().splitlines() or ["no reason given"])[-1]
-        return "restored" if done.returncode == 0 else f"restored in part ({last})"
+    kept = state_file(card.identifier)
+    trouble = _restored(card, kept) if kept.exists() else ""
+    if kept.exists() and not trouble:
+        return "restored"
     found = controls(card.identifier)
     point = starting_point(*card)
     values = point.values if point else unmuted(found)
-    if not values:
-        return ""
-    trouble = set_controls(card.identifier, values, found)
-    what = f"starting point for {point.title}" if point else f"opened {', '.join(values)}"
-    return "; ".join(filter(None, (what, trouble)))
+    done = []
+    if values:
+        done.append(f"starting point for {point.title}" if point else f"opened {', '.join(values)}")
+        done.append(set_controls(card.identifier, values, found))
+    if trouble:  # another driver has other controls, or the file is damaged
+        _restored(card, kept)
+        done += [f"what is kept does not fit ({trouble})", "`nverb card save` keeps it again"]
+    return "; ".join(filter(None, done))
+
+
+def _restored(card: MixerCard, file: Path) -> str:
+    """Restore what of a kept mixer fits; why not all of it did, "" if all is well."""
+    # -I: not alsactl's own defaults where a control does not fit.
+    words = ("-I", "-U", "-f", os.fspath(file), "restore", card.identifier)
+    done = _run("alsactl", *words, check=False)
+    lines = done.stderr.strip().splitlines() or [f"exit status {done.returncode}"]
+    return lines[-1].removeprefix("alsactl: ") if done.returncode else ""
 
 
 def unmuted(found: Iterable[MixerControl]) -> dict[str, Value]:

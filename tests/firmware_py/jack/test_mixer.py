@@ -103,6 +103,16 @@ def test_restore_sets_the_starting_point_until_a_mixer_is_kept(
     assert card["Capture Volume"] == [23, 23]
 
 
+def test_restore_opens_a_card_whose_kept_mixer_is_damaged(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    card = MadeUpCard(tmp_path, monkeypatch)
+    mixer.save(card.identifier).write_bytes(b"")
+    mixer.restore("hw:audioinjectorpi")
+    assert card["Output Mixer HiFi Playback Switch"] == [1]
+    assert "does not fit (No state is present for card audioinj" in capfd.readouterr().err
+
+
 def test_restore_opens_what_is_muted_on_an_unknown_card(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
