@@ -80,7 +80,8 @@ def _level(args: argparse.Namespace) -> int:
     card = _card(args)
     peaks = _input_peaks()
     print(f"{card.identifier}: play as loud as you will (Ctrl-C ends)", flush=True)
-    good = guide(card, peaks, lambda line: print(f"\r{line}\x1b[K", flush=True), _meter())
+    wipe = "\r\x1b[K" if sys.stdout.isatty() else ""
+    good = guide(card, peaks, lambda line: print(f"{wipe}{line}", flush=True), _meter())
     if good and mixer.controls(card.identifier):
         print(f"kept in {mixer.save(card.identifier)}")
     return 0 if good else 1

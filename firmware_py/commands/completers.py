@@ -30,6 +30,8 @@ def _set_completers(parser: argparse.ArgumentParser, command: str) -> None:
             action.completer = settings if machine else assignments  # type: ignore[attr-defined]
         elif action.metavar == "PROFILE" or "--profile" in action.option_strings:
             action.completer = profiles  # type: ignore[attr-defined]
+        elif action.metavar == "CARD":
+            action.completer = sound_cards  # type: ignore[attr-defined]
         elif action.metavar == "NAME" and command == "get":
             action.completer = controls  # type: ignore[attr-defined]
         elif action.metavar == "NAME" and command.startswith("preset") and command != "preset save":
@@ -72,6 +74,12 @@ def presets(**_: object) -> list[str]:
     from firmware_py.state.presets import Presets
 
     return Presets(data_dir()).names()
+
+
+def sound_cards(**_: object) -> list[str]:
+    from firmware_py.jack.mixer import cards
+
+    return [card.identifier for card in cards()]
 
 
 def profiles(**_: object) -> list[str]:
