@@ -123,10 +123,9 @@ class MadeUpCard:
             f" 0 [vc4hdmi0       ]: vc4-hdmi - vc4-hdmi-0\n                      vc4-hdmi-0\n"
             f" 1 [{identifier:15}]: {title[:16]} - {title}\n                      {title}\n"
         )
-        (folder / "pcm").write_text(
-            "00-00: MAI PCM i2s-hifi-0 : MAI PCM i2s-hifi-0 : playback 1\n"
-            "01-00: hifi hifi-0 : hifi hifi-0 : playback 1 : capture 1\n"
-        )
+        for device in ("card0/pcm0p", "card1/pcm0p", "card1/pcm0c"):
+            (folder / device / "sub0").mkdir(parents=True)
+            (folder / device / "sub0/status").write_text("closed\n")
         patch.setattr(mixer, "ASOUND", folder)
         patch.setenv("PATH", str(programs), prepend=":")
 

@@ -44,16 +44,13 @@ def _card(args: argparse.Namespace) -> MixerCard:
     """The card that was named, else the one of the settings. Raises UserError."""
     from dsp.errors import UserError
     from firmware_py.jack import mixer
-    from firmware_py.jack.server import sound_cards
     from firmware_py.state import settings as settings_file
 
     name = args.card or settings_file.load().card
-    if name == "auto":
-        name = next(iter(sound_cards(recording=True) or sound_cards()), "")
-    card = mixer.find(name) if name else None
+    card = mixer.default() if name == "auto" else mixer.find(name)
     if card is None:
         there = ", ".join(f"hw:{c.identifier} ({c.title})" for c in mixer.cards()) or "none"
-        raise UserError(f"no sound card {name or 'here'}; there are: {there}")
+        raise UserError(f"no sound card {name}; there are: {there}")
     return card
 
 

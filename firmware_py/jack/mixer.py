@@ -63,6 +63,20 @@ def cards() -> list[MixerCard]:
     return [card for _, card in _numbered()]
 
 
+def default() -> MixerCard | None:
+    """The card that is open for recording; else the first that records, else the first."""
+
+    def rank(number: str) -> int:
+        inputs = sorted((ASOUND / f"card{number}").glob("pcm*c"))
+        states = [file.read_text().strip() for pcm in inputs for file in pcm.glob("sub*/status")]
+        return 0 if any(state != "closed" for state in states) else 1 if inputs else 2
+
+    try:
+        return min(_numbered(), key=lambda row: rank(row[0]), default=("", None))[1]
+    except OSError:  # a card was pulled meanwhile
+        return None
+
+
 def _numbered() -> list[tuple[str, MixerCard]]:
     try:
         text = (ASOUND / "cards").read_text(errors="replace")

@@ -76,6 +76,9 @@ def _mute_mixer(guest: Guest, add: Add) -> None:
         board.run("nverb card restore Unknown")
         muted = board.run("nverb card show Unknown | grep MUTED || true").strip()
         add("mixer of a card that nverb does not know", muted or "open", "open", ok=not muted)
+        board.run(
+            f"echo pedal_card.1 > {DRIVER}/unbind"
+        )  # else it would replace the one that is pulled
         board.run(f"amixer -q -c {name} cset name='Capture Volume' 15; sleep 1")
         level = board.run(f"nverb card level {name}", timeout_s=1800).strip()
         right = "right" in level and "kept" in level

@@ -79,6 +79,19 @@ def test_find_understands_each_spelling(
     assert mixer.find("hw:7") is None
 
 
+def test_default_is_the_card_that_is_open_for_recording(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    MadeUpCard(tmp_path, monkeypatch)
+    assert mixer.default() == mixer.find("hw:1")  # the other cannot record
+    (tmp_path / "card0/pcm0c/sub0").mkdir(parents=True)
+    status = tmp_path / "card0/pcm0c/sub0/status"
+    status.write_text("closed\n")
+    assert mixer.default() == mixer.find("hw:0")
+    (tmp_path / "card1/pcm0c/sub0/status").write_text("state: RUNNING\nowner_pid   : 1\n")
+    assert mixer.default() == mixer.find("hw:1")
+
+
 def test_restore_sets_the_starting_point_until_a_mixer_is_kept(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ) -> None:
@@ -270,7 +283,6 @@ def test_card_command_shows_keeps_and_restores(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     card = MadeUpCard(tmp_path, monkeypatch)
-    monkeypatch.setattr("firmware_py.jack.server.ASOUND", tmp_path)
     assert main(["card", "show"]) == 0
     shown = capsys.readouterr().out
     assert "known as Audio Injector Stereo and Zero" in shown
