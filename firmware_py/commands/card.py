@@ -50,7 +50,8 @@ def _card(args: argparse.Namespace) -> MixerCard:
     card = mixer.default() if name == "auto" else mixer.find(name)
     if card is None:
         there = ", ".join(f"hw:{c.identifier} ({c.title})" for c in mixer.cards()) or "none"
-        raise UserError(f"no sound card {name}; there are: {there}")
+        wanted = "" if name in ("auto", "dummy") else f" {name}"
+        raise UserError(f"no sound card{wanted}; there are: {there}")
     return card
 
 
