@@ -37,8 +37,10 @@ from numpy.typing import NDArray
 
 from dsp.energymap import EnergyMap, Grid
 from dsp.errors import InvalidValue
+from dsp.names import shown
 from models.files import write_atomically
 from models.latent import LATENT_HIGH, LATENT_LOW
+from models.reading import json_table, open_regular
 
 Floats = NDArray[np.float32]
 Point = tuple[float, float, float]
@@ -183,7 +185,11 @@ class Bank:
             self._fail("has a damaged header: copy it again")
         try:
             self._describe(
-                json.loads(memory[HEADER_BYTES : HEADER_BYTES + length]),
+                json_table(
+                    memory[HEADER_BYTES : HEADER_BYTES + length],
+                    "JSON",
+                    text_errors="surrogateescape",
+                ),
                 rooms_at,
                 waveforms_at,
                 data_end,
@@ -205,7 +211,8 @@ class Bank:
     def _describe(
         self, description: dict[str, Any], rooms_at: int, waveforms_at: int, data_end: int
     ) -> None:
-        self.name, self.comment = str(description["name"])[:200], str(description["comment"])[:2000]
+        self.name = shown(str(description["name"])[:200])
+        self.comment = shown(str(description["comment"])[:2000])
         axes = description["axes"]
         self.steps, self.low, self.high = (
             _whole(axes["steps"], 0, MAX_STEPS),
@@ -263,7 +270,7 @@ class Bank:
         OSError.
         """
         path = Path(path)
-        with open(path, "rb") as file:
+        with open(open_regular(path), "rb") as file:
             if os.fstat(file.fileno()).st_size < HEADER_BYTES + DIGEST_BYTES:
                 raise BankError(f"{path}: {NOT_A_BANK}")
             return cls(path, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ))

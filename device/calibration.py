@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 
 from device.profile import ProfileError
+from models.reading import json_table, read_file
 
 CALIBRATION = "calibration.json"
 """In the data folder: {profile: {control: [low, high]}}, fractions of the converter's range."""
@@ -15,8 +15,7 @@ def read_calibrations(folder: Path) -> dict[str, dict[str, list[float]]]:
     """All calibrations, {} without a file. Raises ProfileError if the file is invalid."""
     path = folder / CALIBRATION
     try:
-        with open(path, "rb") as file:
-            table = json.loads(file.read(65_536))
+        table = json_table(read_file(path, 65_536), str(path))
         for profile in table.values():
             for low, high in profile.values():
                 if not 0 <= low < high <= 1:
@@ -27,7 +26,7 @@ def read_calibrations(folder: Path) -> dict[str, dict[str, list[float]]]:
         raise ProfileError(
             f"{path}: invalid calibration: delete it, then run nverb board calibrate"
         ) from None
-    return table  # type: ignore[no-any-return]
+    return table
 
 
 def load_calibration(

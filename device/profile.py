@@ -53,7 +53,6 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
-import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -67,6 +66,8 @@ from device.iio import BITS as DRIVER_BITS
 from device.knobs import HYSTERESIS, MARGIN, MOTION_S, TAKEOVERS, TakeoverMode
 from device.spi import SPI0
 from dsp.errors import InvalidValue, did_you_mean
+from dsp.names import name_key, shown
+from models.reading import MalformedFile, read_file, toml_table
 
 PACKAGED = Path(__file__).parent / "profiles"
 LED_SHOWS = ("on", "clip", "fault", "activity")
@@ -138,7 +139,8 @@ def paths(folder: Path | None = None) -> dict[str, Path]:
     """All profiles by name. folder: the data folder, whose profiles override the package's."""
     found = {path.stem: path for path in sorted(PACKAGED.glob("*.toml"))}
     if folder is not None:
-        found.update({path.stem: path for path in sorted((folder / "profiles").glob("*.toml"))})
+        with contextlib.suppress(OSError):  # an unreadable folder hides none of the package's
+            found.update({path.stem: path for path in sorted((folder / "profiles").glob("*.toml"))})
     return found
 
 
@@ -153,9 +155,13 @@ def find_path(name: str, folder: Path | None = None) -> Path:
     if name.endswith(".toml"):
         return Path(name)
     known = paths(folder)
-    if name not in known:
-        raise ProfileError(f"no board profile {name!r}: {did_you_mean(name, known)}")
-    return known[name]
+    if name in known:
+        return known[name]
+    alike = [path for other, path in known.items() if name_key(other) == name_key(name)]
+    if len(alike) != 1:
+        hint = shown(did_you_mean(name, known))
+        raise ProfileError(f"no board profile {name!r}: {hint}")
+    return alike[0]
 
 
 def leds_of(name: str, folder: Path | None = None) -> Profile:
@@ -169,20 +175,16 @@ def leds_of(name: str, folder: Path | None = None) -> Profile:
 
 
 def _table(path: Path) -> dict[str, Any]:
-    with open(path, "rb") as file:
-        data = file.read(_MAX_BYTES + 1)
-    if len(data) > _MAX_BYTES:
-        raise ProfileError(f"{path}: larger than {_MAX_BYTES} bytes: not a profile")
     try:
-        return tomllib.loads(data.decode())
-    except ValueError as error:
-        raise ProfileError(f"{path}: {error}") from None
+        return toml_table(read_file(path, _MAX_BYTES), str(path))
+    except MalformedFile as error:
+        raise ProfileError(str(error)) from None
 
 
 def parse(table: Mapping[str, Any], path: Path) -> Profile:
     """The profile of a parsed file. Raises ProfileError."""
     top = _Row(table, str(path))
-    title = top.take("title", str, path.stem)
+    title = shown(top.take("title", str, path.stem))
     scan_hz = top.number("scan_hz", 50, 1000, 200)
     gpiochip = None if "gpiochip" not in table else top.integer("gpiochip", 0, 63)
     adcs = tuple(_adc(row) for row in top.rows("adc"))

@@ -34,6 +34,7 @@ from numpy.typing import NDArray
 from dsp.energymap import Grid
 from dsp.errors import InvalidValue, first_line
 from models.files import write_atomically
+from models.reading import MalformedFile, json_table, open_regular
 from models.suppress import suppress_output
 
 MAGIC = b"NVMODEL\0"
@@ -158,13 +159,13 @@ def write(path: Path, model: ModelFile) -> None:
 
 def is_model(path: Path) -> bool:
     """Whether the file has a model's magic number. Raises OSError."""
-    with open(path, "rb") as file:
+    with open(open_regular(path), "rb") as file:
         return file.read(len(MAGIC)) == MAGIC
 
 
 def read(path: Path) -> ModelFile:
     """Read and check a model file. Raises ModelError for an invalid one, OSError."""
-    with open(path, "rb") as file:
+    with open(open_regular(path), "rb") as file:
         if os.fstat(file.fileno()).st_size > MAX_FILE:
             raise ModelError(f"{path}: too large for a model file")
         return parse(file.read(MAX_FILE + 1), str(path))
@@ -217,11 +218,9 @@ def parse(data: bytes, path: str) -> ModelFile:
 
 def _description(path: str, text: bytes) -> Description:
     try:
-        found = json.loads(text)
-    except (ValueError, RecursionError):
-        raise ModelError(f"{path}: its description is not JSON") from None
-    if not isinstance(found, dict):
-        raise ModelError(f"{path}: its description is not a JSON object")
+        found = json_table(text, f"{path}: its description")
+    except MalformedFile as error:
+        raise ModelError(str(error)) from None
     missing = [field.name for field in fields(Description) if field.name not in found]
     if missing:
         raise ModelError(f"{path}: its description lacks {', '.join(missing)}")

@@ -28,6 +28,7 @@ from models import reference
 from models.container import ModelError, ModelFile
 from models.latent import KNOBS, LATENT_HIGH, LATENT_LOW
 from models.packages import studio_import
+from models.reading import open_regular
 from models.suppress import suppress_output
 
 Floats = NDArray[np.float32]
@@ -127,7 +128,7 @@ def load(path: Path) -> Any:
     """
     if path.is_dir():
         raise ModelError(f"{path}: a folder, not an HDF5 file")
-    with open(path, "rb") as file:
+    with open(open_regular(path), "rb") as file:
         if file.seek(0, 2) > MAX_FILE:
             raise ModelError(f"{path}: too large for the plug-in's network")
     h5py = studio_import("h5py")

@@ -17,6 +17,7 @@ import sys
 from pathlib import Path
 
 from models import container
+from models.reading import open_regular
 
 SECONDS, MEMORY = 30, 2 << 30
 
@@ -27,7 +28,7 @@ def prove(path: Path) -> None:
     Raises OSError if the file cannot be read. Takes some tenths of a second on a desktop. If no
     child can be started, the check is skipped.
     """
-    with open(path, "rb") as file:
+    with open(open_regular(path), "rb") as file:
         try:
             done = subprocess.run(
                 [sys.executable, "-P", "-m", "models.probe"],

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import os
-import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 from dsp.errors import UserError, did_you_mean
+from models.reading import read_file, toml_table
 
 CONNECT_S = 15
 MAX_INVENTORY = 1 << 20
@@ -101,18 +101,11 @@ def boards(target: str, inventory: Path | None, given: Ssh) -> list[PushTarget]:
 def _read(path: Path) -> tuple[dict[str, PushTarget], dict[str, list[str]]]:
     """Boards and groups of an inventory file. Raises UserError."""
     try:
-        with open(path, "rb") as file:
-            data = file.read(MAX_INVENTORY + 1)
+        table = toml_table(read_file(path, MAX_INVENTORY), str(path))
     except FileNotFoundError:
         raise UserError(
             f"{path}: no such inventory of boards; see docs/push.md for its format"
         ) from None
-    try:
-        if len(data) > MAX_INVENTORY:
-            raise ValueError(f"larger than {MAX_INVENTORY} bytes")
-        table = tomllib.loads(data.decode())
-    except ValueError as error:
-        raise UserError(f"{path}: {error}") from None
     _known_keys(path, "", table, ("board", "group"))
     known = {name: _target(path, name, row) for name, row in _table(path, "board", table).items()}
     groups = {"all": list(known)}

@@ -8,6 +8,7 @@ from typing import NamedTuple
 
 from device.controls import check, defaults, find
 from firmware_py.base.paths import runtime_dir, write_atomically
+from models.reading import json_table, read_file
 
 
 def _session_path() -> Path:
@@ -40,7 +41,8 @@ def load_session(generation: int | None) -> Session:
     The bank is None if the store is at another generation now.
     """
     try:
-        data = json.loads(_session_path().read_bytes()[:65536])
+        path = _session_path()
+        data = json_table(read_file(path, 65536, follow=False), str(path))
         values, sounding = _valid_values(data["values"]), _valid_values(data.get("sounding", {}))
         bank, preset = data["bank"], data.get("preset")
         return Session(

@@ -30,13 +30,13 @@ from __future__ import annotations
 
 import dataclasses
 import os
-import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 from dsp.errors import UserError, did_you_mean
 from firmware_py.base.paths import data_dir, write_atomically
+from models.reading import MalformedFile, read_file, toml_table
 
 VERSION = 1
 BLOCK_SIZES = (16, 32, 64, 128, 256, 512, 1024)
@@ -142,16 +142,11 @@ def read(file: Path) -> Settings:
     Raises UserError if any value is invalid, OSError.
     """
     try:
-        with open(file, "rb") as opened:
-            data = opened.read(_MAX_BYTES + 1)
+        table = toml_table(read_file(file, _MAX_BYTES), str(file))
     except FileNotFoundError:
         return Settings()
-    if len(data) > _MAX_BYTES:
-        raise UserError(f"{file}: larger than {_MAX_BYTES} bytes: not a settings file")
-    try:
-        table = tomllib.loads(data.decode())
-    except (ValueError, RecursionError) as error:
-        raise UserError(f"{file}: {error}; correct it, or use `nverb settings reset`") from None
+    except MalformedFile as error:
+        raise UserError(f"{error}; correct it, or use `nverb settings reset`") from None
     version = table.pop("version", None)
     if type(version) is not int:
         raise UserError(f"{file}: version is missing: start the file with version = {VERSION}")

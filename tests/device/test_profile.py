@@ -67,7 +67,7 @@ BAD = [  # text to replace, with what; the error besides the file's name
     ('control = "x"', 'control = "x", invert = true', "knob 2.*unknown key 'invert'.*inverted"),
     ('control = "x"', 'control = "x", inverted = 1', "knob 2.*true or false"),
     ('control = "x"', 'control = "x", low = 0.6, high = 0.4', "knob 2.*inverted = true"),
-    ('control = "x"', 'control = "x", low = nan', "knob 2.*number from 0 to 1"),
+    ('control = "x"', 'control = "x", low = nan', "low = nan: is not a number"),
     ('control = "x"', 'control = "x", law = "log"', "knob 2.*log law"),
     ('control = "x"', 'control = "x", maximum = 10', "knob 2.*from 0 to 9"),
     ('"mcp3008"', '"mcp3009"', "adc 1.*did you mean mcp3008"),

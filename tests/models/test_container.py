@@ -94,7 +94,7 @@ CASES: dict[str, tuple[Bytes, str]] = {
     ),
     "sizes that overflow": (
         described(lambda about: about.update(network_bytes=2**63)),
-        "network_bytes is 9223372036854775808",
+        "network_bytes: has a number that is too large",
     ),
     "sizes that do not fit": (described(lambda about: about.update(golden=3)), "do not add up"),
     "wrong inputs": (
@@ -104,7 +104,7 @@ CASES: dict[str, tuple[Bytes, str]] = {
     "text for a number": (described(lambda about: about.update(frames="128")), "frames is '128'"),
     "not a number": (
         described(lambda about: about.update(duration_s=float("nan"))),
-        "duration_s is nan",
+        "duration_s = nan: is not a number",
     ),
     "other answers": (golden, "does not reproduce"),
 }

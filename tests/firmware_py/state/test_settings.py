@@ -42,7 +42,7 @@ def test_read_returns_written_settings(monkeypatch: pytest.MonkeyPatch, tmp_path
         ("version = 1\nblock_frames = 64\nrate_hz = 1", "8000 to 192000"),
         ('version = 1\nrate_hz = "fast"', "whole number"),
         ("version = 1\ninputs = true", "whole number"),
-        ("version = 1\nmax_ir_s = nan", "0.1 to 10"),
+        ("version = 1\nmax_ir_s = nan", "max_ir_s = nan: is not a number"),
         ('version = 1\ncard = "USB"', "aplay -l"),
         ('version = 1\ncard = "hw:1\\u0000"', "aplay -l"),
         ("block_frames = 64", "version = 1"),
@@ -50,7 +50,7 @@ def test_read_returns_written_settings(monkeypatch: pytest.MonkeyPatch, tmp_path
         ("version = 0\nblock_frames = 64", "reset"),
         ("version = 1\nblock_frames = ", "reset"),
         ("\x00\xff", "reset"),
-        ("x" * 70_000, "not a settings file"),
+        ("x" * 70_000, "is larger than"),
     ],
 )
 def test_read_rejects_invalid_file_with_remedy(file: Path, text: str, message: str) -> None:
