@@ -4,6 +4,7 @@ one.
 
 from __future__ import annotations
 
+import contextlib
 import os
 import shutil
 import stat
@@ -17,29 +18,39 @@ def write_atomically(
 ) -> None:
     """Replace `path` atomically by what `write` writes and, if `durable`, sync it to the disk.
 
-    The content goes to a temporary file in the same folder, which is then renamed. In a shared
-    folder (set-group-ID and group-writable) the file becomes group-writable. Raises OSError that
-    names `path`; the old file stays unchanged then.
+    The content goes to a temporary file in the same folder, which is then renamed. Its name cannot
+    be guessed and it must not exist: whoever else writes to the folder can place no link there that
+    leads to another file. In a shared folder (set-group-ID and group-writable) the file becomes
+    group-writable. Raises OSError that names `path`; the old file stays unchanged then.
     """
     require_file(path)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.new")
+    folder = os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    temporary = temporary_name(path)
     try:
-        with open(temporary, "wb") as file:
+        flags = os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
+        with open(os.open(temporary, flags, 0o666, dir_fd=folder), "wb") as file:
             write(file)
             file.flush()
             if is_shared(path.parent):
                 os.fchmod(file.fileno(), 0o664)
             if durable:
                 os.fsync(file.fileno())
-        os.replace(temporary, path)
+        os.replace(temporary, path.name, src_dir_fd=folder, dst_dir_fd=folder)
         if durable:
-            sync_folder(path.parent)
+            os.fsync(folder)
     except OSError as error:  # a failed write names no file or the temporary one
-        if error.filename is None or error.filename == os.fspath(temporary):
+        if error.filename in (None, temporary):
             error.filename, error.filename2 = os.fspath(path), None
         raise
     finally:
-        temporary.unlink(missing_ok=True)
+        with contextlib.suppress(FileNotFoundError):
+            os.unlink(temporary, dir_fd=folder)
+        os.close(folder)
+
+
+def temporary_name(path: Path) -> str:
+    """A new name beside `path`, hidden, that nobody can guess."""
+    return f".{path.name[:48]}.{os.urandom(8).hex()}.new"
 
 
 def is_shared(folder: Path) -> bool:

@@ -216,3 +216,62 @@ int open64(const char *path, int flags, ...)
     REAL(open64);
     return opened(path, flags, m, real);
 }
+
+/* The same by the descriptor of a folder. */
+
+static const char *joined(int folder, const char *name, char *path)
+{
+    if (!root[0] || folder == AT_FDCWD || name[0] == '/') return name;
+    if (!path_of(folder, path)) return name;
+    size_t n = strlen(path);
+    snprintf(path + n, PATH_MAX - n, "/%s", name);
+    return path;
+}
+
+int renameat(int from, const char *a, int to, const char *b)
+{
+    REAL(renameat);
+    char path[PATH_MAX], path2[PATH_MAX];
+    const char *old = joined(from, a, path), *new = joined(to, b, path2);
+    CHANGE("rename", old, new, real(from, a, to, b));
+}
+
+int linkat(int from, const char *a, int to, const char *b, int flags)
+{
+    REAL(linkat);
+    char path[PATH_MAX], path2[PATH_MAX];
+    const char *old = joined(from, a, path), *new = joined(to, b, path2);
+    CHANGE("link", old, new, real(from, a, to, b, flags));
+}
+
+int unlinkat(int folder, const char *name, int flags)
+{
+    REAL(unlinkat);
+    char path[PATH_MAX];
+    const char *gone = joined(folder, name, path);
+    CHANGE(flags & AT_REMOVEDIR ? "rmdir" : "unlink", gone, NULL, real(folder, name, flags));
+}
+
+static int opened_at(int folder, const char *name, int flags, mode_t m,
+                     int (*real)(int, const char *, int, ...))
+{
+    char path[PATH_MAX];
+    const char *full = joined(folder, name, path);
+    if (!within(full) || !(flags & (O_CREAT | O_TRUNC))) return real(folder, name, flags, m);
+    if (access(full, F_OK) == 0 && !(flags & O_TRUNC)) return real(folder, name, flags, m);
+    CHANGE("create", full, NULL, real(folder, name, flags, m));
+}
+
+int openat(int folder, const char *name, int flags, ...)
+{
+    MODE(flags);
+    REAL(openat);
+    return opened_at(folder, name, flags, m, real);
+}
+
+int openat64(int folder, const char *name, int flags, ...)
+{
+    MODE(flags);
+    REAL(openat64);
+    return opened_at(folder, name, flags, m, real);
+}
