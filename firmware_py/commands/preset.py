@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import argparse
+import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
+
+from dsp.names import shown
 
 if TYPE_CHECKING:
     from firmware_py.commands.parsers import Handler, Subparsers
@@ -28,7 +31,10 @@ def add_parser(subparsers: Subparsers) -> None:
         return added
 
     verb(
-        "list", _list, "names in order, with their MIDI program numbers; * marks the startup preset"
+        "list",
+        _list,
+        "names in order, with their MIDI program numbers; * marks the startup preset, and presets "
+        "whose bank cannot be opened have the reason",
     )
     verb("save", _save, "save what plays now under a name", "NAME")
     verb("load", _load, "play a preset", "NAME")
@@ -56,15 +62,20 @@ def _presets() -> Presets:
     from firmware_py.base.paths import data_dir
     from firmware_py.state.presets import Presets
 
-    return Presets(data_dir())
+    return Presets(data_dir(), warn=_warn)
 
 
 def _list(_: argparse.Namespace) -> int:
+    from firmware_py.rooms.source import rooms_fault
+
     presets = _presets()
     startup = presets.startup
-    for number, name in enumerate(presets.names(), 1):
-        print(f"{number:3} {name}{' *' if startup and startup.name == name else ''}")
-    _warn(presets)
+    faults = {bank: rooms_fault(bank) for bank in presets.banks()}
+    for number, preset in enumerate(presets.all(), 1):
+        fault = faults.get(preset.bank)
+        mark = " *" if startup == preset else ""
+        note = f"  (cannot play: {shown(fault)})" if fault else ""
+        print(f"{number:3} {preset.name}{mark}{note}")
     return 0
 
 
@@ -74,7 +85,6 @@ def _save(args: argparse.Namespace) -> int:
     status = ask({"do": "status"})["status"]
     presets = _presets()
     preset = presets.save(args.name, status["controls"], status["room"]["path"])
-    _warn(presets)
     ask({"do": "preset", "kept": preset.name})
     print(f"{preset.name} saved")
     return 0
@@ -139,8 +149,5 @@ def _startup(args: argparse.Namespace) -> int:
     return 0
 
 
-def _warn(presets: Presets) -> None:
-    if presets.warning:
-        import sys
-
-        print(f"nverb: {presets.warning}", file=sys.stderr)
+def _warn(line: str) -> None:
+    print(f"nverb: {shown(line)}", file=sys.stderr)

@@ -42,7 +42,7 @@ class Pedal:
         """`values`: of every control. `bank`: the reference of `source`, see `rooms_named`."""
         self.values = values
         self.rooms = RoomFeed(source, bank, values)
-        self.presets = PresetPlayer(Presets(data_dir()), self)
+        self.presets = PresetPlayer(Presets(data_dir(), warn=log.warning), self)
         self.board: Board | None = None
         self.inputs: list[Input] = []
         """MIDI and OSC."""

@@ -6,7 +6,7 @@ import contextlib
 from collections.abc import Mapping
 from typing import Protocol
 
-from dsp.errors import UserError
+from dsp.errors import UserError, reason
 from firmware_py.base.log import logger
 from firmware_py.state.presets import Preset, PresetError, Presets
 
@@ -34,6 +34,7 @@ class PresetPlayer:
         self.current: str | None = None
         """The name of the last preset played, or None."""
         self._played: dict[str, float] = {}
+        self._passed_over: dict[str, str] = {}  # why, as logged, by name
 
     @property
     def changed(self) -> bool:
@@ -53,6 +54,7 @@ class PresetPlayer:
         log.debug("preset %s, bank %s", preset.name, preset.bank or "of nverb")
         if preset.bank != self._pedal.bank:
             self._pedal.use_bank(preset.bank)
+        self._passed_over.pop(preset.name, None)
         self._pedal.set(dict(preset.values))
         self.current, self._played = preset.name, dict(preset.values)
 
@@ -74,15 +76,29 @@ class PresetPlayer:
     def step(self, by: int) -> str:
         """Play the next (1) or previous (-1) preset, cyclically, and return its name.
 
-        Raises PresetError if there is none, and what `play` raises.
+        A preset whose bank cannot be opened is passed over and logged once, until it plays. Raises
+        PresetError if none can be played.
         """
-        preset = self._presets.step(self.current, by)
-        if preset is None:
-            raise PresetError(
-                "there are no presets: `nverb preset save NAME` saves the present settings"
-            )
-        self.play(preset)
-        return preset.name
+        failures: dict[str, Exception] = {}  # by bank, so that each is tried once
+        for preset in self._presets.following(self.current, by):
+            if preset.bank not in failures:
+                try:
+                    self.play(preset)
+                    return preset.name
+                except (UserError, ValueError, OSError) as error:
+                    failures[preset.bank] = error
+            self._pass_over(preset, reason(failures[preset.bank]))
+        if failures:
+            why = reason(next(iter(failures.values())))
+            raise PresetError(f"the bank of no preset can be opened; the first: {why}")
+        raise PresetError(
+            "there are no presets: `nverb preset save NAME` saves the present settings"
+        )
+
+    def _pass_over(self, preset: Preset, why: str) -> None:
+        if self._passed_over.get(preset.name) != why:
+            self._passed_over[preset.name] = why
+            log.warning("preset %r is passed over until its bank is back: %s", preset.name, why)
 
     def play_name(self, name: str) -> None:
         """Play a preset by name. Raises PresetError with the nearest name, or as `play`."""

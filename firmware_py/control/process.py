@@ -65,7 +65,7 @@ def run(
     try:
         pedal.open_inputs(midi, osc)
         with Keyboard() as keyboard:
-            _attach_first(pedal, slot.board, resumed)
+            attach_first(pedal, slot.board, resumed)
             if moves and slot.board.simulation is not None:
                 slot.board.simulation.play(moves)
             view = BoardView(slot.board, keyboard) if keys else None
@@ -119,7 +119,7 @@ def _open_pedal(bank: Path | None) -> tuple[Pedal, bool]:
     return pedal, session.resumed
 
 
-def _attach_first(pedal: Pedal, board: Board, resumed: bool) -> None:
+def attach_first(pedal: Pedal, board: Board, resumed: bool) -> None:
     """Attach the board at start. After power-on without a startup preset, its knobs set their
     controls."""
     settled = settle(board, pedal.values)

@@ -25,7 +25,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TypedDict
 
-from dsp.errors import UserError
+from dsp.errors import UserError, reason
 from firmware_py.base.progress import Report
 from firmware_py.install.receive import (
     MAX_BYTES,
@@ -36,6 +36,7 @@ from firmware_py.install.receive import (
     part_file,
     receive_file,
 )
+from firmware_py.state.presets import PresetError, Presets, parse_presets
 from firmware_py.state.store import (
     KINDS,
     Slot,
@@ -156,8 +157,8 @@ def _activate(
         raise
     try:
         store.prune(banks_of_presets(store.root.parent))
-    except OSError as error:
-        report.note(f"old banks and models were not removed: {error.strerror}")
+    except (OSError, PresetError) as error:
+        report.note(f"old banks and models were not removed: {reason(error)}")
     return f"{slot.kind} {slot.reference} {how}"
 
 
@@ -206,11 +207,8 @@ def _still_active(state: State) -> str:
 
 
 def _install_presets(content: bytes, offer: Offer, data: Path, store: Store, report: Report) -> str:
-    from firmware_py.state.presets import Presets, parse_presets
-
     presets = parse_presets(content, offer.name, report.note)
-    stored = Presets(data)
-    stored.merge(presets)
+    presets = Presets(data, warn=report.note).merge(presets)
     for preset in presets:
         if preset.bank and os.sep not in preset.bank:
             try:
@@ -224,19 +222,18 @@ def _install_presets(content: bytes, offer: Offer, data: Path, store: Store, rep
 
 
 def _install_profile(content: bytes, offer: Offer, data: Path) -> str:
-    import tomllib
-
     from device import profile
     from firmware_py.base.paths import write_atomically
+    from models.reading import MalformedFile, toml_table
 
     name = slot_name(offer.name)
     path = data / "profiles" / f"{name}.toml"
     try:
-        profile.parse(tomllib.loads(content.decode()), path)
+        profile.parse(toml_table(content, offer.name), path)
     except profile.ProfileError as error:
         raise UserError(str(error).replace(str(path), offer.name)) from None
-    except ValueError as error:
-        raise UserError(f"{offer.name}: is not a bank, model, preset or profile: {error}") from None
+    except MalformedFile as error:
+        raise UserError(f"{error}: not a bank, model, preset or profile") from None
     make_folder(path.parent)
     write_atomically(path, lambda file: file.write(content))
     return f"profile {name} kept; a pedal that uses this profile reads it now"

@@ -14,6 +14,7 @@ from pathlib import Path
 
 from dsp.errors import UserError
 from firmware_py.base.progress import Report
+from firmware_py.state.presets import PresetError, Presets
 from firmware_py.state.store import KINDS, Store
 
 CHUNK = 1 << 17
@@ -211,7 +212,7 @@ def _require_space(offer: Offer, store: Store, size: int) -> None:
         return disk.f_bavail * disk.f_frsize - RESERVE
 
     if free() < size:
-        with store.changing():
+        with store.changing(), contextlib.suppress(PresetError):  # without them nothing may go
             store.prune(banks_of_presets(store.root.parent), kept=2)
     if free() < size:
         raise UserError(
@@ -229,13 +230,8 @@ def _write(file: int, piece: bytes, at: int) -> None:
 
 
 def banks_of_presets(data: Path) -> list[str]:
-    """The banks and models that presets refer to; none if the presets cannot be read."""
-    from firmware_py.state.presets import PresetError, Presets
-
-    try:
-        return Presets(data).banks()
-    except PresetError:
-        return []
+    """The banks and models that presets refer to. Raises PresetError."""
+    return Presets(data).banks()
 
 
 def open_input(path: Path) -> int:

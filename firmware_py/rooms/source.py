@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from bank.format import Bank
 from device.controls import CONTROLS
 from dsp.energymap import EnergyMap
+from dsp.errors import reason
 from firmware_py.base.paths import data_dir
 
 Floats = NDArray[np.float32]
@@ -75,13 +76,34 @@ def rooms_named(reference: str) -> RoomSource:
     version of NAME. Otherwise the path of a bank or model. Raises StoreError, BankError,
     ModelError, OSError.
     """
-    from firmware_py.state.store import Store
-
     if not reference:
         return find_source()
-    if os.sep in reference or reference.endswith((".nvbank", ".nvmodel")):
-        return find_source(Path(reference))
-    return find_source(Store(data_dir()).nearest(reference).path, trusted=True)
+    return find_source(_path_named(reference), trusted=not _is_path(reference))
+
+
+def rooms_fault(reference: str) -> str:
+    """Why the rooms of a reference cannot be opened; "" if they can, as far as their file shows."""
+    from models import container
+
+    if not reference:
+        return ""
+    try:
+        path = _path_named(reference)
+        if not container.is_model(path):
+            Bank.open(path)
+    except (ValueError, OSError) as error:
+        return reason(error)
+    return ""
+
+
+def _is_path(reference: str) -> bool:
+    return os.sep in reference or reference.endswith((".nvbank", ".nvmodel"))
+
+
+def _path_named(reference: str) -> Path:
+    from firmware_py.state.store import Store
+
+    return Path(reference) if _is_path(reference) else Store(data_dir()).nearest(reference).path
 
 
 def installed_rooms(say: Callable[[str], None]) -> tuple[RoomSource, str]:

@@ -11,8 +11,13 @@
 
 A change, such as renaming the startup preset, replaces the complete file: a temporary file is
 written, synced and renamed, so that a power cut leaves the old or the new one. The version before
-is presets.previous.json; it is read, with a warning, if the file is damaged. Writers lock each
-other out; a reader never waits.
+is presets.previous.json; it is read, with a warning, if the file is damaged. The next change sets
+the damaged file aside as presets.damaged.json. A file that cannot be read is not damaged: it is
+left alone, and changes are refused until it can be read. Writers lock each other out; a reader
+never waits.
+
+Names are compared as people read them (dsp.names.name_key): `Hall` and `hall` are one preset. Where
+an older file has both, the second gets another name, with a warning.
 """
 
 from __future__ import annotations
@@ -22,14 +27,17 @@ import fcntl
 import hashlib
 import json
 import os
-from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from device.controls import CONTROLS, NOT_KEPT, check, find
-from dsp.errors import UserError, did_you_mean
+from dsp.errors import UserError, did_you_mean, reason
+from dsp.names import composed, name_key, shown
 from firmware_py.base.paths import write_atomically
+from models.files import temporary_name
+from models.reading import MalformedFile, json_table, read_file, require_regular
 
 MAX_PRESETS = 128
 """The number of MIDI program numbers."""
@@ -70,18 +78,28 @@ class _Content:
 class Presets:
     """The presets of a data folder. Every call reads the file: another process may change it.
 
-    warning: a line for the log if the last call found a damaged file or invalid values, else "".
+    Every method raises PresetError if the file cannot be read, or if it and its previous version
+    are damaged. warn: called with a line for the log when a call finds a damaged file, invalid
+    values or equal names; once for each such line.
     """
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, warn: Callable[[str], None] = lambda _: None) -> None:
         self.path = folder / "presets.json"
         self._previous = folder / "presets.previous.json"
+        self._damaged = folder / "presets.damaged.json"
         self._lock = folder / ".presets.lock"
-        self.warning = ""
+        self._warn = warn
+        self._told: set[str] = set()  # at the last call
+        self._telling: set[str] = set()  # at this one
+        self._is_damaged = False
 
     def names(self) -> list[str]:
         """The names in order: the index is the MIDI program number."""
-        return [preset.name for preset in self._read().presets]
+        return [preset.name for preset in self.all()]
+
+    def all(self) -> list[Preset]:
+        """All presets in order."""
+        return self._read().presets
 
     def load(self, name: str) -> Preset:
         """The preset of that name. Raises PresetError with similar names."""
@@ -93,16 +111,18 @@ class Presets:
         presets = self._read().presets
         return presets[number] if 0 <= number < len(presets) else None
 
-    def step(self, current: str | None, by: int) -> Preset | None:
-        """The preset `by` places after the current one, cyclic; None if there are no presets.
+    def following(self, current: str | None, by: int) -> list[Preset]:
+        """All presets in the order of a footswitch that steps by 1 or -1, the current one last.
 
-        The first preset if `current` is unknown.
+        They begin with the first one if `current` is unknown.
         """
         presets = self._read().presets
-        if not presets:
-            return None
-        places = [place for place, preset in enumerate(presets) if preset.name == current]
-        return presets[(places[0] + by) % len(presets)] if places else presets[0]
+        key = name_key(current or "")
+        places = [place for place, preset in enumerate(presets) if name_key(preset.name) == key]
+        if not places:
+            return presets if by > 0 else [*presets[:1], *reversed(presets[1:])]
+        after = [*presets[places[0] + 1 :], *presets[: places[0] + 1]]
+        return after if by > 0 else [*reversed(after[:-1]), after[-1]]
 
     @property
     def startup(self) -> Preset | None:
@@ -111,9 +131,10 @@ class Presets:
         return next((preset for preset in content.presets if preset.name == content.startup), None)
 
     def save(self, name: str, values: Mapping[str, float], bank: str = "") -> Preset:
-        """Save values under a name; replaces a preset of that name, else appends one.
+        """Save values under a name, and return the preset.
 
-        Raises PresetError, ValueError for a value out of range, OSError.
+        A preset of that name is replaced and keeps its spelling, else one is appended. Raises
+        PresetError, ValueError for a value out of range, OSError.
         """
         preset = Preset(
             _checked_name(name),
@@ -121,14 +142,9 @@ class Presets:
             bank,
         )
         with self._changing() as content:
-            for place, other in enumerate(content.presets):
-                if other.name == preset.name:
-                    content.presets[place] = preset
-                    break
-            else:
-                if len(content.presets) >= MAX_PRESETS:
-                    raise PresetError(f"there are {MAX_PRESETS} presets already: delete one first")
-                content.presets.append(preset)
+            (preset,) = _put(content, [preset])
+            if len(content.presets) > MAX_PRESETS:
+                raise PresetError(f"there are {MAX_PRESETS} presets already: delete one first")
         return preset
 
     def rename(self, name: str, new: str) -> None:
@@ -137,7 +153,8 @@ class Presets:
         with self._changing() as content:
             place = _place(content, name)
             old = content.presets[place]
-            if any(preset.name == new for preset in content.presets) and new != old.name:
+            taken = {name_key(preset.name) for preset in content.presets} - {name_key(old.name)}
+            if name_key(new) in taken:
                 raise PresetError(
                     f"preset {new!r} exists already: delete it first, or choose another name"
                 )
@@ -167,32 +184,28 @@ class Presets:
         """The banks that presets refer to."""
         return sorted({preset.bank for preset in self._read().presets} - {""})
 
-    def merge(self, presets: list[Preset]) -> None:
+    def merge(self, presets: list[Preset]) -> list[Preset]:
         """Save these presets as save() does: all of them or, on an error, none."""
         with self._changing() as content:
-            places = {preset.name: place for place, preset in enumerate(content.presets)}
-            for preset in presets:
-                if preset.name in places:
-                    content.presets[places[preset.name]] = preset
-                else:
-                    places[preset.name] = len(content.presets)
-                    content.presets.append(preset)
+            saved = _put(content, presets)
             if len(content.presets) > MAX_PRESETS:
                 raise PresetError(
                     f"this would make more than {MAX_PRESETS} presets: delete some first"
                 )
+        return saved
 
     @contextlib.contextmanager
     def _changing(self) -> Iterator[_Content]:
         """The presets to change, under the lock; written when the block ends without an error."""
         # flock needs only read access, so any member of the group can lock.
-        with open(
-            os.open(self._lock, os.O_RDONLY | os.O_CREAT | os.O_CLOEXEC, 0o664), "rb"
-        ) as lock:
+        flags = os.O_RDONLY | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK
+        with open(os.open(self._lock, flags, 0o664), "rb") as lock:
+            require_regular(os.fstat(lock.fileno()).st_mode, os.fspath(self._lock))
             fcntl.flock(lock, fcntl.LOCK_EX)
             # Left over from killed writers: this process has the lock.
             for left in self.path.parent.glob(".presets.*.new"):
-                left.unlink(missing_ok=True)
+                with contextlib.suppress(OSError):
+                    left.unlink()
             content = self._read()
             yield content
             body = {
@@ -207,52 +220,72 @@ class Presets:
                 raise PresetError(
                     f"{self.path}: the presets need more than {MAX_BYTES} bytes: delete some"
                 )
-            if not self.warning and self.path.exists():
-                self._keep_previous()
+            self._keep_old()
             write_atomically(self.path, lambda file: file.write(data))
+            self._is_damaged = False
 
-    def _keep_previous(self) -> None:
-        """Link the version that is about to be replaced; one of both names always exists."""
-        link = self._previous.with_name(f".{self._previous.name}.new")
+    def _keep_old(self) -> None:
+        """Give the version that is about to be replaced another name, beside its own."""
+        kept = self._damaged if self._is_damaged else self._previous
+        link = self.path.with_name(temporary_name(kept))
         try:
             os.link(self.path, link)
+        except FileNotFoundError:
+            return  # these are the first presets
         except PermissionError:  # protected_hardlinks: another user's file, not writable
-            write_atomically(self._previous, lambda file: file.write(self.path.read_bytes()))
+            with contextlib.suppress(MalformedFile):
+                old = read_file(self.path, MAX_BYTES)
+                write_atomically(kept, lambda file: file.write(old))
             return
-        os.replace(link, self._previous)
+        os.replace(link, kept)
         link.unlink(missing_ok=True)  # rename has no effect between two names of one file
 
     def _read(self) -> _Content:
-        self.warning = ""
+        self._is_damaged = False
+        self._told, self._telling = self._telling, set()
         try:
             return self._parse(self.path)
         except FileNotFoundError:
             return _Content([], None)
-        except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError):
-            pass
+        except OSError as error:
+            raise self._unreadable(error) from None
+        except MalformedFile:
+            self._is_damaged = True
         try:
             content = self._parse(self._previous)
-        except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError):
+        except (MalformedFile, FileNotFoundError):
             raise PresetError(
                 f"{self.path}: damaged, and so is {self._previous.name}: delete it to start again"
             ) from None
-        self.warning = f"{self.path}: damaged; using the previous version, {self._previous.name}"
+        except OSError as error:
+            raise self._unreadable(error) from None
+        self._tell(f"{self.path}: damaged; using the previous version, {self._previous.name}")
         return content
 
-    def _parse(self, path: Path) -> _Content:
-        with open(path, "rb") as file:
-            data = file.read(MAX_BYTES + 1)
-        if len(data) > MAX_BYTES:
-            raise ValueError("too long")
-        table: dict[str, Any] = json.loads(data)
-        digest = table.pop("sha256")
-        if table["version"] != 1 or digest != digest_of(table):
-            raise ValueError("damaged")
-        presets = _presets(table, str(path), self._warn)
-        return _Content(presets, table["startup"])
+    def _unreadable(self, error: OSError) -> PresetError:
+        return PresetError(
+            f"the presets cannot be read ({reason(error)}) and stay as they are: "
+            "check the disk, and the owner and mode of the file"
+        )
 
-    def _warn(self, text: str) -> None:
-        self.warning = text
+    def _parse(self, path: Path) -> _Content:
+        """The content of a file. Raises OSError, MalformedFile, PresetError for a newer version."""
+        table = json_table(read_file(path, MAX_BYTES), str(path))
+        try:
+            digest = table.pop("sha256")
+            if digest != digest_of(table):
+                raise ValueError("does not match its checksum")
+            _require_version(table, str(path))
+            return _content(table, str(path), self._tell)
+        except PresetError:
+            raise
+        except (ValueError, KeyError, TypeError, AttributeError) as error:
+            raise MalformedFile(f"{path}: {error}") from None
+
+    def _tell(self, text: str) -> None:
+        self._telling.add(text)
+        if text not in self._told:
+            self._warn(text)
 
 
 def parse_presets(data: bytes, where: str, warn: Callable[[str], None]) -> list[Preset]:
@@ -262,20 +295,15 @@ def parse_presets(data: bytes, where: str, warn: Callable[[str], None]) -> list[
     Raises PresetError.
     """
     try:
-        table = json.loads(data)
+        table = json_table(data, where)
         digest = table.pop("sha256", None)
-        if table["version"] != 1:
-            raise PresetError(
-                f"{where}: version {table['version']!r} of presets, nverb here reads 1: update it"
-            )
+        _require_version(table, where)
         if digest is not None and digest != digest_of(table):
             raise PresetError(f"{where}: is damaged: copy it again")
-        presets = _presets(table, where, warn)
-        presets = [
-            Preset(_checked_name(preset.name), preset.values, preset.bank[:MAX_BANK])
-            for preset in presets
-        ]
-    except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
+        presets = _content(table, where, warn).presets
+    except PresetError:
+        raise
+    except (ValueError, KeyError, TypeError, AttributeError):
         raise PresetError(
             f"{where}: is not a file of presets: `nverb preset export` writes one"
         ) from None
@@ -291,17 +319,57 @@ def to_bytes(presets: list[Preset]) -> bytes:
     ).encode()
 
 
-def _presets(table: Mapping[str, Any], where: str, warn: Callable[[str], None]) -> list[Preset]:
-    presets = []
+def _require_version(table: Mapping[str, Any], where: str) -> None:
+    if table["version"] != 1:
+        version = repr(table["version"])[:20]
+        raise PresetError(f"{where}: version {version} of presets, nverb here reads 1: update it")
+
+
+def _content(table: Mapping[str, Any], where: str, warn: Callable[[str], None]) -> _Content:
+    """The presets of a table, with valid and different names, and the startup preset."""
+    presets: list[Preset] = []
+    renamed: dict[str, str] = {}  # by the names in the file
     for row in table["presets"][:MAX_PRESETS]:
         values = {}
-        for name, value in row["values"].items():
+        written = str(row["name"])
+        name = _free_name(written, {name_key(preset.name) for preset in presets})
+        if name != composed(written):
+            what = "its name is invalid or taken"
+            warn(f"{where}, preset {written[: 2 * MAX_NAME]!r}: {what}; it is now {name!r}")
+        renamed.setdefault(written, name)
+        for control, value in row["values"].items():
             try:
-                values[find(name).name] = check(find(name), value)
+                values[find(control).name] = check(find(control), value)
             except ValueError as error:  # of another version: the other values are valid
-                warn(f"{where}, preset {row['name']!r}: {error}; left out")
-        presets.append(Preset(str(row["name"]), values, str(row["bank"])))
-    return presets
+                warn(f"{where}, preset {name!r}: {error}; left out")
+        presets.append(Preset(name, values, str(row["bank"])[:MAX_BANK]))
+    startup = table.get("startup")
+    return _Content(presets, renamed.get(startup) if isinstance(startup, str) else None)
+
+
+def _free_name(written: str, taken: set[str]) -> str:
+    """A valid name like `written` whose key is not taken: NAME, else "NAME 2", "NAME 3" ..."""
+    name = shown(composed(" ".join(written.split())))[:MAX_NAME].strip() or "unnamed"
+    free, number = name, 1
+    while name_key(free) in taken:
+        number += 1
+        ending = f" {number}"
+        free = name[: MAX_NAME - len(ending)].rstrip() + ending
+    return free
+
+
+def _put(content: _Content, presets: Iterable[Preset]) -> list[Preset]:
+    """Replace presets of the same name, which keep their spelling; append the others."""
+    places = {name_key(preset.name): place for place, preset in enumerate(content.presets)}
+    put = []
+    for preset in presets:
+        place = places.setdefault(name_key(preset.name), len(content.presets))
+        if place < len(content.presets):
+            content.presets[place] = replace(preset, name=content.presets[place].name)
+        else:
+            content.presets.append(preset)
+        put.append(content.presets[place])
+    return put
 
 
 def digest_of(body: Mapping[str, object]) -> str:
@@ -310,8 +378,8 @@ def digest_of(body: Mapping[str, object]) -> str:
 
 
 def _checked_name(name: str) -> str:
-    """The name with single spaces. Raises PresetError if it is invalid."""
-    name = " ".join(name.split())
+    """The name in composed form with single spaces. Raises PresetError if it is invalid."""
+    name = composed(" ".join(name.split()))
     if not 1 <= len(name) <= MAX_NAME or not name.isprintable():
         raise PresetError(
             f"{name[:MAX_NAME]!r} is not a name for a preset: "
@@ -321,13 +389,10 @@ def _checked_name(name: str) -> str:
 
 
 def _place(content: _Content, name: str) -> int:
-    """The index of a preset, exact or else case-insensitive. Raises PresetError."""
+    """The index of a preset, as dsp.names compares names. Raises PresetError."""
     names = [preset.name for preset in content.presets]
-    wanted = " ".join(name.split())
-    if wanted in names:
-        return names.index(wanted)
-    folded = [other.casefold() for other in names]
-    if folded.count(wanted.casefold()) == 1:
-        return folded.index(wanted.casefold())
-    hint = did_you_mean(wanted, names, count=3) if names else "there are none"
-    raise PresetError(f"no preset {wanted[:MAX_NAME]!r}: {hint}")
+    keys = [name_key(other) for other in names]
+    if name_key(name) in keys:
+        return keys.index(name_key(name))
+    hint = did_you_mean(name, names, count=3) if names else "there are none"
+    raise PresetError(f"no preset {name[:MAX_NAME]!r}: {hint}")

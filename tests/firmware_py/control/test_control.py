@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 from clock import Clock
 
+from bank.build import build
 from device.board import Board
 from device.controls import CONTROLS, NOT_KEPT, defaults, find
 from device.events import Action, Change
@@ -25,10 +26,11 @@ from firmware_py.control.pedal import Pedal
 from firmware_py.control.requests import Requests
 from firmware_py.link import mailbox
 from firmware_py.rooms.maker import RoomMaker
-from firmware_py.rooms.source import BuiltInRooms
+from firmware_py.rooms.source import BuiltInRooms, rooms_fault
 from firmware_py.state import session as settings
 from firmware_py.state.presets import PresetError, Presets
 from firmware_py.state.store import Store
+from models.generator import room_at
 
 
 @pytest.fixture(autouse=True)
@@ -81,12 +83,21 @@ class Rig:
     """A pedal with a simulated board and one more input."""
 
     def __init__(self, clock: ClockModule) -> None:
-        self.clock = clock
-        self.pedal = Pedal(defaults(), BuiltInRooms(), "")
+        pedal, board = Pedal(defaults(), BuiltInRooms(), ""), Board.open("sim", clock=clock)
+        process.settle(board, pedal.values)
+        pedal.attach(board)
+        self._take(clock, pedal, board)
+
+    @classmethod
+    def of(cls, clock: ClockModule, pedal: Pedal, board: Board) -> Rig:
+        """Of a pedal to which the board is attached."""
+        rig = cls.__new__(cls)
+        rig._take(clock, pedal, board)
+        return rig
+
+    def _take(self, clock: ClockModule, pedal: Pedal, board: Board) -> None:
+        self.clock, self.pedal, self.board = clock, pedal, board
         self.ask = Requests(self.pedal).answer
-        self.board = Board.open("sim", clock=clock)
-        process.settle(self.board, self.pedal.values)
-        self.pedal.attach(self.board)
         self.input = FakeInput()
         self.pedal.inputs.append(self.input)
 
@@ -193,6 +204,98 @@ def test_preset_without_its_bank_changes_nothing(rig: Rig, folders: Path, capsys
     assert rig.pedal.presets.current is None
     assert "rooms.nvbank" in capsys.readouterr().err
     assert not rig.pedal.play_startup()
+
+
+def test_steps_pass_over_presets_without_their_bank_and_say_so_once(
+    rig: Rig, folders: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    stick, gone = folders / "stick", folders / "gone"
+    stick.mkdir()
+    build(stick / "church.nvbank", room_at, steps=2, name="church")
+    presets = Presets(folders)
+    for name, bank in (("one", ""), ("two", "church"), ("three", "church"), ("four", "")):
+        presets.save(name, rig.values, bank and f"{stick}/church.nvbank")
+
+    def names(action: str) -> list[str | None]:
+        played = []
+        for _ in range(4):
+            rig.send(Action(action))
+            played.append(rig.pedal.presets.current)
+        return played
+
+    rig.ask({"do": "preset", "load": "one"})
+    assert names("preset next") == ["two", "three", "four", "one"]
+    stick.rename(gone)
+    rig.ask({"do": "preset", "load": "one"})
+    assert names("preset next") == ["four", "one"] * 2
+    assert names("preset previous") == ["four", "one"] * 2
+    lines = capsys.readouterr().err.splitlines()
+    assert [line.count("is passed over") for line in lines] == [1, 1]
+    assert "'two'" in lines[0] and "church.nvbank" in lines[0]
+    assert "church.nvbank" in rooms_fault(presets.load("two").bank)
+    gone.rename(stick)
+    assert not rooms_fault(presets.load("two").bank)
+    assert names("preset next") == ["two", "three", "four", "one"]
+    for name in ("one", "four"):
+        presets.delete(name)
+    stick.rename(gone)
+    rig.send(Action("preset next"))
+    assert "the bank of no preset can be opened" in capsys.readouterr().err
+
+
+def test_unreadable_presets_stop_no_knob_and_are_left_alone(
+    rig: Rig, folders: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    Presets(folders).save("a", rig.values | {"mix": 12.0})
+    path = folders / "presets.json"
+    content = path.read_bytes()
+    path.unlink()
+    os.mkfifo(path)
+    rig.send(Action("preset next"), Program(0), PresetName("a"), Change("x", 1.0))
+    assert rig.values["x"] == 1.0
+    assert not rig.pedal.play_startup()
+    assert "cannot be read" in capsys.readouterr().err
+    with pytest.raises(PresetError, match="stay as they are"):
+        rig.ask({"do": "preset", "step": 1})
+    path.unlink()
+    path.write_bytes(content)
+    rig.send(Action("preset next"))
+    assert rig.values["mix"] == 12.0
+
+
+@pytest.mark.parametrize("action", ["bypass", "freeze", "preset next", "tap"])
+def test_switch_closed_at_power_on_changes_nothing(
+    folders: Path, clock: ClockModule, action: str
+) -> None:
+    Presets(folders).save("a", defaults() | {"mix": 12.0})
+    pedal = Pedal(defaults(), BuiltInRooms(), "")
+    board = Board.open("sim", clock=clock)
+    board.simulation.switches[action].set(True)
+    process.attach_first(pedal, board, resumed=False)
+    rig = Rig.of(clock, pedal, board)
+    rig.scan_for(2)
+    assert (rig.values["bypass"], rig.values["freeze"]) == (0, 0)
+    assert rig.pedal.presets.current is None
+    board.close()
+
+
+def test_preset_stays_unchanged_over_a_restart(folders: Path, clock: ClockModule) -> None:
+    """With knobs anywhere, near the values of the preset or far: nobody touches them."""
+    Presets(folders).save("a", defaults() | {"x": 4.53, "y": 4.5, "width": -1.0})
+    rig = Rig(clock)
+    rig.ask({"do": "preset", "load": "a"})
+    for _ in range(3):
+        session = rig.pedal.values, rig.pedal.presets.current
+        rig.board.close()
+        pedal = Pedal(dict(session[0]), BuiltInRooms(), "")
+        pedal.presets.resume(session[1])
+        board = Board.open("sim", clock=clock)
+        process.attach_first(pedal, board, resumed=True)
+        rig = Rig.of(clock, pedal, board)
+        rig.scan_for(5)
+        assert rig.pedal.presets.describe() == "preset a"
+        assert rig.values == session[0]
+    rig.board.close()
 
 
 def test_startup_preset_plays_once_it_is_chosen(rig: Rig, folders: Path) -> None:

@@ -1,5 +1,7 @@
 """Presets: saved values, damage, killed writers, rejected calls."""
 
+import contextlib
+import errno
 import json
 import os
 import shutil
@@ -15,7 +17,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from device.controls import defaults
-from firmware_py.state.presets import KEPT, MAX_PRESETS, PresetError, Presets
+from firmware_py.state.presets import (
+    KEPT,
+    MAX_PRESETS,
+    PresetError,
+    Presets,
+    digest_of,
+    parse_presets,
+    to_bytes,
+)
 
 VALUES = defaults()
 
@@ -23,6 +33,22 @@ VALUES = defaults()
 @pytest.fixture
 def presets(tmp_path) -> Presets:
     return Presets(tmp_path)
+
+
+def watched(folder: Path) -> tuple[Presets, list[str]]:
+    """The presets of a folder, and the lines that they log."""
+    told: list[str] = []
+    return Presets(folder, told.append), told
+
+
+def write_by_hand(path: Path, presets: list[dict], **more: object) -> None:
+    """A file with a right checksum."""
+    body = {"version": 1, "startup": None, "presets": presets} | more
+    path.write_text(json.dumps(body | {"sha256": digest_of(body)}))
+
+
+def row(name: str, **values: float) -> dict:
+    return {"name": name, "bank": "", "values": values}
 
 
 def test_save_is_loaded_by_another_process(presets: Presets, tmp_path) -> None:
@@ -42,17 +68,19 @@ def test_save_is_loaded_by_another_process(presets: Presets, tmp_path) -> None:
 
 
 def test_presets_keep_order_steps_and_numbers(presets: Presets) -> None:
-    assert presets.step(None, 1) is None
+    assert presets.following(None, 1) == []
     for name in ("a", "b", "c"):
         presets.save(name, VALUES)
-    assert [presets.step(current, 1).name for current in (None, "a", "b", "c", "gone")] == [
-        "a",
-        "b",
-        "c",
-        "a",
-        "a",
-    ]
-    assert presets.step("a", -1).name == "c"
+    for current, by, order in (
+        (None, 1, "abc"),
+        (None, -1, "acb"),
+        ("a", 1, "bca"),
+        ("c", 1, "abc"),
+        ("a", -1, "cba"),
+        ("B", -1, "acb"),
+        ("gone", 1, "abc"),
+    ):
+        assert "".join(preset.name for preset in presets.following(current, by)) == order
     presets.move("c", 0)
     assert presets.names() == ["c", "a", "b"]
     assert presets.at(1).name == "a"
@@ -104,14 +132,15 @@ def test_save_rejects_more_than_max_presets(presets: Presets) -> None:
 
 @given(where=st.floats(0, 1, exclude_max=True), bit=st.integers(0, 7))
 def test_flipped_bit_restores_previous_version(tmp_path_factory, where: float, bit: int) -> None:
-    presets = Presets(tmp_path_factory.mktemp("presets"))
+    told: list[str] = []
+    presets = Presets(tmp_path_factory.mktemp("presets"), told.append)
     presets.save("a", {"mix": 10.0})
     presets.save("a", {"mix": 20.0})
     data = bytearray(presets.path.read_bytes())
     data[int(where * len(data))] ^= 1 << bit
     presets.path.write_bytes(data)
     mix = presets.load("a").values["mix"]
-    assert (mix, bool(presets.warning)) in (
+    assert (mix, bool(told)) in (
         (10.0, True),
         (20.0, False),
     )  # a flip in white space has no effect
@@ -124,11 +153,18 @@ def test_damaged_file_warns_and_next_save_repairs(presets: Presets, damage: byte
     presets.save("a", {"mix": 10.0})
     presets.save("b", {"mix": 20.0})
     presets.path.write_bytes(damage)
+    presets, told = watched(presets.path.parent)
     assert presets.names() == ["a"]
-    assert "damaged" in presets.warning
+    assert presets.names() == ["a"]
+    (line,) = told  # once
+    assert "damaged" in line
     presets.save("c", {})
     assert presets.names() == ["a", "c"]
-    assert not presets.warning
+    assert told == [line]
+    assert (presets.path.parent / "presets.damaged.json").read_bytes() == damage
+    presets.path.write_bytes(damage)
+    presets.names()
+    assert told == [line, line]  # damaged again
 
 
 def test_both_versions_damaged_is_one_error_line(presets: Presets) -> None:
@@ -140,20 +176,203 @@ def test_both_versions_damaged_is_one_error_line(presets: Presets) -> None:
         presets.names()
 
 
+COMPOSED, DECOMPOSED = "Caf\u00e9", "Cafe\u0301"
+
+
+def test_names_that_read_alike_are_one_preset(presets: Presets) -> None:
+    presets.save(DECOMPOSED, {"mix": 1.0})
+    presets.save("Hall", {"mix": 2.0})
+    presets.save(COMPOSED, {"mix": 3.0})
+    presets.save("hALL", {"mix": 4.0})
+    assert presets.names() == [COMPOSED, "Hall"]
+    assert presets.load("HALL").values == {"mix": 4.0}
+    assert presets.load(DECOMPOSED.upper()).values == {"mix": 3.0}
+    with pytest.raises(PresetError, match="exists already"):
+        presets.rename("hall", DECOMPOSED.upper())
+    presets.set_startup("HALL")
+    presets.rename("HALL", "hall")  # only the spelling
+    assert presets.startup.name == "hall"
+    presets.merge([presets.load("hall"), *parse_presets(to_bytes(presets.all()), "file", str)])
+    assert presets.names() == [COMPOSED, "hall"]
+    presets.delete("CAFE\u0301")
+    assert presets.names() == ["hall"]
+
+
+def test_old_file_with_equal_names_loads_both_and_renames_the_second_aloud(tmp_path) -> None:
+    presets, told = watched(tmp_path)
+    long = "x" * 40
+    rows = [
+        row("Hall", mix=1.0),
+        row("hall", mix=2.0),
+        row("HALL", mix=3.0),
+        row("hall 2", mix=4.0),
+    ]
+    write_by_hand(presets.path, [*rows, row(long), row(long.upper())], startup="HALL")
+    assert presets.names()[:4] == ["Hall", "hall 2", "HALL 3", "hall 2 2"]
+    assert presets.names()[4:] == [long, "X" * 38 + " 2"]
+    assert presets.startup.values == {"mix": 3.0}
+    assert len(told) == 4
+    assert "'hall'" in told[0] and "'hall 2'" in told[0]
+    presets.save("new", {})  # now the names are in the file
+    presets, told = watched(tmp_path)
+    assert presets.load("HALL 3") == presets.startup
+    assert not told
+
+
+@pytest.mark.parametrize("evil", ["\x1b]0;PWN\x07\x1b[31mX\nnverb: fine", "a\0b", "\u202eabc"])
+def test_names_in_a_planted_file_are_shown_without_control_characters(tmp_path, evil: str) -> None:
+    presets, told = watched(tmp_path)
+    write_by_hand(presets.path, [row(evil), row(""), row("y" * 100_000)])
+    names = presets.names()
+    assert all(name.isprintable() and 1 <= len(name) <= 40 for name in names)
+    assert names[1:] == ["unnamed", "y" * 40]
+    assert len(told) == 3 and all(line.isprintable() for line in told)
+    assert presets.load(names[0]).name == names[0]
+
+
+@pytest.mark.parametrize(
+    "rows",
+    [
+        [row("a", x=10**400)],
+        [row("a", x=[1])],
+        [{"name": "a", "bank": "", "values": 3}],
+        [{"name": "a"}],
+        ["a"],
+        "abc",
+        {"a": 1},
+        None,
+    ],
+)
+def test_rows_that_are_none_count_as_damage(tmp_path, rows) -> None:
+    presets, told = watched(tmp_path)
+    presets.save("good", {})
+    presets.save("good", {})
+    write_by_hand(presets.path, rows)
+    assert presets.names() == ["good"]
+    assert "damaged" in told[0]
+    with pytest.raises(PresetError, match="here"):
+        parse_presets(presets.path.read_bytes(), "here", str)
+
+
+def make_pipe(path: Path) -> None:
+    path.unlink()
+    os.mkfifo(path)
+
+
+def make_folder(path: Path) -> None:
+    path.unlink()
+    path.mkdir()
+
+
+def make_loop(path: Path) -> None:
+    path.unlink()
+    path.symlink_to(path.name)
+
+
+@pytest.mark.parametrize("harm", [make_pipe, make_folder, make_loop])
+@pytest.mark.parametrize("name", ["presets.json", "presets.previous.json"])
+def test_unreadable_file_is_left_alone_and_comes_back(tmp_path, harm, name: str) -> None:
+    presets = Presets(tmp_path)
+    for each in "abc":
+        presets.save(each, {})
+    if name == "presets.previous.json":
+        presets.path.write_bytes(b"{")  # only then is it read
+    path = tmp_path / name
+    content = path.read_bytes()
+    harm(path)
+    kind = os.lstat(path).st_mode
+    before = {each.name for each in tmp_path.iterdir()}
+    for _ in range(2):
+        for refused in (
+            presets.names,
+            lambda: presets.load("a"),
+            lambda: presets.save("d", {}),
+            lambda: presets.delete("a"),
+            lambda: presets.merge([]),
+            presets.banks,
+        ):
+            with pytest.raises(PresetError, match=f"cannot be read.*{name}"):
+                refused()
+    assert os.lstat(path).st_mode == kind
+    assert {each.name for each in tmp_path.iterdir()} == before
+    path.rmdir() if path.is_dir() else path.unlink()
+    path.write_bytes(content)
+    presets.save("d", {})
+    assert presets.names() == (["a", "b", "c", "d"] if name == "presets.json" else ["a", "b", "d"])
+
+
+@pytest.mark.parametrize("number", [errno.EACCES, errno.EIO, errno.EMFILE, errno.ENFILE])
+def test_failing_disk_is_no_damage(presets: Presets, monkeypatch, number: int) -> None:
+    for each in "abc":
+        presets.save(each, {})
+    before = {path.name: path.read_bytes() for path in presets.path.parent.iterdir()}
+    real = os.open
+
+    def fail(path, *rest, **more):
+        if str(path).endswith("presets.json"):
+            raise OSError(number, os.strerror(number), str(path))
+        return real(path, *rest, **more)
+
+    monkeypatch.setattr(os, "open", fail)
+    for refused in (presets.names, lambda: presets.save("d", {})):
+        with pytest.raises(PresetError, match=os.strerror(number)):
+            refused()
+    monkeypatch.undo()
+    assert {path.name: path.read_bytes() for path in presets.path.parent.iterdir()} == before
+
+
+def test_file_of_a_newer_version_is_no_damage(presets: Presets) -> None:
+    presets.save("a", {})
+    write_by_hand(presets.path, [row("a")], version=2)
+    before = presets.path.read_bytes()
+    with pytest.raises(PresetError, match=r"version 2.*update"):
+        presets.save("b", {})
+    assert presets.path.read_bytes() == before
+
+
+@pytest.mark.parametrize("encoding", ["utf-8-sig", "utf-16"])
+def test_presets_of_a_foreign_editor_are_read(presets: Presets, encoding: str) -> None:
+    presets.save("Größe", {"mix": 1.0})
+    text = presets.path.read_text().replace("\n", "\r\n")
+    presets.path.write_bytes(text.encode(encoding))
+    assert presets.names() == ["Größe"]
+    (preset,) = parse_presets(presets.path.read_bytes(), "file", str)
+    assert preset.values == {"mix": 1.0}
+
+
+def test_planted_links_lead_save_to_no_other_file(presets: Presets, tmp_path_factory) -> None:
+    """A member of the group cannot make another user write elsewhere."""
+    victim = tmp_path_factory.mktemp("victim") / "precious"
+    victim.write_text("precious")
+    presets.save("a", {})
+    folder = presets.path.parent
+    for name in (f".presets.json.{os.getpid()}.new", ".presets.previous.json.new"):
+        (folder / name).symlink_to(victim)
+    presets.save("b", {})
+    assert presets.names() == ["a", "b"]
+    for name in (".presets.lock", "presets.json", "presets.previous.json"):
+        (folder / name).unlink(missing_ok=True)
+        (folder / name).symlink_to(victim.parent / "new")
+        with contextlib.suppress(OSError, PresetError):
+            presets.save("c", {})
+        (folder / name).unlink(missing_ok=True)
+    assert victim.read_text() == "precious"
+    assert os.listdir(victim.parent) == ["precious"]
+
+
 def test_values_of_another_version_are_left_out(presets: Presets) -> None:
     presets.save("a", {"mix": 10.0})
     table = json.loads(presets.path.read_text())
     table.pop("sha256")
     table["presets"][0]["values"] |= {"sparkle": 3, "predelay": 1e9}
-    from firmware_py.state.presets import digest_of
-
+    presets, told = watched(presets.path.parent)
     presets.path.write_text(json.dumps(table | {"sha256": digest_of(table)}))
     assert presets.load("a").values == {"mix": 10.0}
-    assert "left out" in presets.warning
+    assert all("left out" in line for line in told) and len(told) == 2
 
 
 def test_killed_writer_leaves_complete_file(tmp_path) -> None:
-    presets = Presets(tmp_path)
+    presets, told = watched(tmp_path)
     presets.save("steady", VALUES)
     code = (
         "import sys, itertools; from pathlib import Path;"
@@ -169,7 +388,7 @@ def test_killed_writer_leaves_complete_file(tmp_path) -> None:
         writer.wait()
         writer.stdout.close()
         assert presets.names()[0] == "steady"
-        assert not presets.warning
+        assert not told
         presets.save("steady", VALUES)  # no lock is left behind
     assert {path.name for path in tmp_path.iterdir()} == {
         "presets.json",
@@ -216,7 +435,7 @@ def test_save_syncs_file_before_rename(presets: Presets, monkeypatch) -> None:
         ),
     )
     monkeypatch.setattr(
-        os, "replace", lambda a, b: (calls.append(os.path.basename(b)), replace(a, b))
+        os, "replace", lambda a, b, **at: (calls.append(os.path.basename(b)), replace(a, b, **at))
     )
     presets.save("a", {})
     assert calls == ["file", "presets.json", "folder"]
