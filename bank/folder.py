@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import math
+import os
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TextIO
@@ -35,7 +36,7 @@ def import_folder(
     report: Callable[[str], None],
     progress: Callable[[int, int], None] | None = None,
 ) -> int:
-    """Write a bank of the folder's recordings. Returns how many.
+    """Write a bank of the recordings in the folder and in folders of it. Returns how many.
 
     `report` gets a line for each file that is left out. The recordings are placed by the first of
     these that is available:
@@ -52,7 +53,7 @@ def import_folder(
     if coordinates is None and encoder is None and (folder / COORDINATES).exists():
         coordinates = folder / COORDINATES
     require_space(path, 0)
-    files = sorted(p for p in folder.iterdir() if p.suffix.lower() in SOUND_FILES)
+    files = _recordings(folder, report)
     if not files:
         raise BankError(f"{folder}: contains no usable recording")
     places = _read_places(coordinates) if coordinates else {}
@@ -64,11 +65,13 @@ def import_folder(
         except RecordingError as error:
             report(str(error))
             continue
-        if places and file.name not in places:
+        name = file.relative_to(folder).as_posix()
+        known = name if name in places else file.name
+        if places and known not in places:
             report(f"{file}: not in {coordinates}; left out")
             continue
-        place = find(samples, rate_hz) if find else places.get(file.name, (0.0, 0.0, 0.0))
-        taken.append(Waveform(file.name, rate_hz, place, samples))
+        place = find(samples, rate_hz) if find else places.get(known, (0.0, 0.0, 0.0))
+        taken.append(Waveform(name, rate_hz, place, samples))
         if progress:
             progress(number, len(files))
     if not taken:
@@ -82,6 +85,21 @@ def import_folder(
         ]
     write(path, name=folder.resolve().name, waveforms=taken)
     return len(taken)
+
+
+def _recordings(folder: Path, report: Callable[[str], None]) -> list[Path]:
+    """The sound files of a folder and of the folders in it, in the order of their names."""
+    found = []
+    for place, folders, names in os.walk(folder):
+        for name in sorted(folders):
+            if os.path.islink(os.path.join(place, name)):
+                report(f"{os.path.join(place, name)}: a link to a folder; left out")
+        found += [
+            Path(place, name)
+            for name in names
+            if Path(name).suffix.lower() in SOUND_FILES and not name.startswith("._")
+        ]
+    return sorted(found)
 
 
 def _finder(encoder: Path | None, report: Callable[[str], None]) -> Finder | None:

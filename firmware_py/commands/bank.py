@@ -10,6 +10,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from dsp.names import shown
+
 if TYPE_CHECKING:
     from firmware_py.commands.parsers import Subparsers
 
@@ -77,7 +79,8 @@ def _add_verify(parts: Subparsers) -> None:
 
 def _add_import(parts: Subparsers) -> None:
     importer = parts.add_parser(
-        "import", help="make a bank of your own recordings (WAV, FLAC, AIFF)"
+        "import",
+        help="make a bank of your own recordings (WAV, FLAC, AIFF) in a folder and its subfolders",
     )
     importer.add_argument("folder", type=Path)
     importer.add_argument("-o", "--output", type=Path, required=True, metavar="FILE")
@@ -230,7 +233,7 @@ def _info(args: argparse.Namespace) -> int:
     for w in bank.waveforms:
         place = ", ".join(f"{v:g}" for v in w.at)
         print(
-            f"recording {w.name}: {len(w.samples)} channels, "
+            f"recording {shown(w.name)}: {len(w.samples)} channels, "
             f"{w.samples.shape[1] / w.rate_hz:.2f} s, {w.rate_hz} Hz, at {place}"
         )
     return 0

@@ -108,6 +108,25 @@ def test_export_returns_imported_samples(tmp_path: Path) -> None:
         )
 
 
+def test_import_takes_recordings_in_subfolders(tmp_path: Path, capsys) -> None:
+    source, sound = tmp_path / "irs", RNG.standard_normal((500, 2)).astype(np.float32)
+    for name in ("one.wav", "Halls/two.wav", "Halls/Big/three.flac", "Plates/two.wav"):
+        (source / name).parent.mkdir(parents=True, exist_ok=True)
+        soundfile.write(source / name, sound, 48000)
+    (source / "Halls/._two.wav").write_bytes(b"a Mac's notes on two.wav")
+    (source / "loop").symlink_to(source)
+    bank = tmp_path / "own.nvbank"
+    assert main(["bank", "import", str(source), "-o", str(bank)]) == 0
+    assert "loop: a link to a folder; left out" in capsys.readouterr().err
+    names = ["Halls/Big/three.flac", "Halls/two.wav", "Plates/two.wav", "one.wav"]
+    assert [waveform.name for waveform in Bank.open(bank).waveforms] == names
+    (source / "coordinates.csv").write_text("one.wav,0,0,0\nHalls/two.wav,1,0,0\nthree.flac,2,0,0")
+    assert main(["bank", "import", str(source), "-o", str(bank)]) == 0
+    places = {waveform.name: waveform.at[0] for waveform in Bank.open(bank).waveforms}
+    assert places == {"one.wav": 0, "Halls/two.wav": 1, "Halls/Big/three.flac": 2}
+    assert "Plates/two.wav: not in" in capsys.readouterr().err
+
+
 def test_failed_build_keeps_old_bank(path: Path) -> None:
     old = path.read_bytes()
 
