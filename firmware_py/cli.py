@@ -12,6 +12,7 @@ import time
 from collections.abc import Sequence
 
 from dsp.errors import UserError, reason
+from dsp.names import shown
 from firmware_py.base.stderr import keep_stderr_harmless
 from firmware_py.base.version import version
 from firmware_py.commands.completers import complete
@@ -67,7 +68,7 @@ class _Parser(argparse.ArgumentParser):
     """Print errors in one line, without the usage text."""
 
     def error(self, message: str) -> None:  # type: ignore[override]
-        print(f"{self.prog}: {message} (see {self.prog} --help)", file=sys.stderr)
+        print(f"{self.prog}: {shown(message)} (see {self.prog} --help)", file=sys.stderr)
         raise SystemExit(2)
 
 
@@ -169,14 +170,15 @@ def _status_of(error: BaseException) -> int:
     if is_bug or os.environ.get("NVERB_TRACEBACK"):
         import traceback
 
-        traceback.print_exception(error)
+        for line in "".join(traceback.format_exception(error)).splitlines():
+            print(shown(line), file=sys.stderr)
     if is_bug:
         what = type(error).__name__
         print(
             f"nverb: {what}: a bug in nverb; please report it with the lines above", file=sys.stderr
         )
         return 1
-    print(f"nverb: {reason(error)}", file=sys.stderr)
+    print(f"nverb: {shown(reason(error))}", file=sys.stderr)
     return getattr(error, "status", 1)
 
 

@@ -13,13 +13,19 @@ from __future__ import annotations
 import logging
 import sys
 
+from dsp.names import shown
+
 
 class _LineFormatter(logging.Formatter):
-    """The logger's name and the text; on a terminal, first clear the simulated board's line."""
+    """The logger's name and the text; on a terminal, first clear the simulated board's line.
+
+    Further lines, such as those of a traceback, are indented: no name in a text can forge a line.
+    """
 
     def format(self, record: logging.LogRecord) -> str:
         clear = "\r\x1b[K" if sys.stderr.isatty() else ""
-        return f"{clear}{record.name.replace('.', ' ')}: {super().format(record)}"
+        text = "\n    ".join(map(shown, super().format(record).split("\n")))
+        return f"{clear}{record.name.replace('.', ' ')}: {text}"
 
 
 class _StderrHandler(logging.Handler):

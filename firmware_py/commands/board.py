@@ -8,6 +8,8 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from dsp.names import shown
+
 if TYPE_CHECKING:
     from device.board import Board
     from device.check import Finding, Reading
@@ -88,16 +90,16 @@ def _picture(args: argparse.Namespace) -> int:
 
 def _list(_: argparse.Namespace) -> int:
     from device import profile
-    from dsp.errors import UserError
+    from dsp.errors import UserError, reason
     from firmware_py.base.paths import data_dir
 
     for name, path in profile.paths(data_dir()).items():
         try:
             title = profile.load(str(path)).title
         except (UserError, OSError) as error:
-            title = f"cannot be used: {error}"
+            title = f"cannot be used: {reason(error)}"
         own = "" if path.parent == profile.PACKAGED else f" ({path})"
-        print(f"{name:16} {title}{own}")
+        print(shown(f"{name:16} {title}{own}"))
     return 0
 
 
@@ -110,8 +112,8 @@ def _show(args: argparse.Namespace) -> int:
     profile = load(_named(args), data_dir())
     ends, complaint = load_calibration(data_dir(), profile.name)
     if complaint:
-        print(f"nverb: {complaint}", file=sys.stderr)
-    print(f"{profile.title}\n{profile.path}\n{profile.scan_hz:g} scans a second")
+        print(f"nverb: {shown(complaint)}", file=sys.stderr)
+    print(f"{profile.title}\n{shown(str(profile.path))}\n{profile.scan_hz:g} scans a second")
     for number, adc in enumerate(profile.adcs, 1):
         print(f"adc {number}    {adc}")
     print(f"\n{'knob':12} {'adc':>3} {'channel':>7}  {'range':22} {'law':7} {'takeover':8} ends")
@@ -285,4 +287,7 @@ def _live(board: Board) -> str:
 
 def _print(findings: list[Finding]) -> None:
     for finding in findings:
-        print(f"{'ok   ' if finding.ok else 'WRONG'} {finding.part:12} {finding.text}", flush=True)
+        print(
+            f"{'ok   ' if finding.ok else 'WRONG'} {finding.part:12} {shown(finding.text)}",
+            flush=True,
+        )

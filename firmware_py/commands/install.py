@@ -8,6 +8,7 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from dsp.names import shown
 from firmware_py.commands.installed import KINDS, carry_out, offer, progress_shown, read_signature
 
 if TYPE_CHECKING:
@@ -45,5 +46,5 @@ def _install(args: argparse.Namespace) -> int:
         content = Content(file, None, "") if is_stdin else Content.of(file, report.progress)
         name = args.name or (STDIN if is_stdin else os.path.basename(args.file))
         signature = read_signature(args.signature, None if is_stdin else Path(args.file))
-        print(carry_out(offer(name, args.kind, content, signature), report, content)["text"])
+        print(shown(carry_out(offer(name, args.kind, content, signature), report, content)["text"]))
     return 0

@@ -6,6 +6,7 @@ import argparse
 import json
 from typing import TYPE_CHECKING
 
+from dsp.names import shown
 from firmware_py.commands.installed import carry_out, progress_shown
 
 if TYPE_CHECKING:
@@ -28,7 +29,7 @@ def _list(args: argparse.Namespace) -> int:
         return 0
     for row in rows:
         mark = "*" if row["plays"] else "-" if row["in_use"] else " "
-        print(f"{mark} {row['kind']:6} {row['reference']:54} {row['bytes'] / 1e6:8.2f} MB")
+        print(f"{mark} {row['kind']:6} {shown(row['reference']):54} {row['bytes'] / 1e6:8.2f} MB")
     if not any(row["plays"] for row in rows):
         print("* built-in rooms")
     return 0

@@ -7,6 +7,7 @@ import os
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from dsp.names import shown
 from firmware_py.commands.installed import KINDS, offer, progress_shown, read_signature
 
 if TYPE_CHECKING:
@@ -93,6 +94,8 @@ def _push(args: argparse.Namespace) -> int:
     width = max(len(outcome.board) for outcome in outcomes)
     for outcome in outcomes:
         if len(outcomes) == 1 and not outcome.ok:
-            raise UserError(f"{outcome.board}: {outcome.text}")
-        print(f"{outcome.board:{width}}  {'ok    ' if outcome.ok else 'FAILED'}  {outcome.text}")
+            raise UserError(f"{outcome.board}: {shown(outcome.text)}")
+        print(
+            f"{outcome.board:{width}}  {'ok    ' if outcome.ok else 'FAILED'}  {shown(outcome.text)}"
+        )
     return 0 if all(outcome.ok for outcome in outcomes) else 1

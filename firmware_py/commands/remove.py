@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 from typing import TYPE_CHECKING
 
+from dsp.names import shown
 from firmware_py.commands.installed import REFERENCE, carry_out, progress_shown
 
 if TYPE_CHECKING:
@@ -21,5 +22,5 @@ def add_parser(subparsers: Subparsers) -> None:
 
 def _remove(args: argparse.Namespace) -> int:
     with progress_shown() as report:
-        print(carry_out({"do": "remove", "name": args.name}, report)["text"])
+        print(shown(carry_out({"do": "remove", "name": args.name}, report)["text"]))
     return 0

@@ -13,6 +13,7 @@ from typing import Literal, NamedTuple
 
 from device import health
 from dsp.errors import UserError
+from dsp.names import shown
 from firmware_py.base import boot, crashguard
 from firmware_py.base.paths import data_dir, running_dir
 from firmware_py.state import settings as settings_file
@@ -32,8 +33,8 @@ class Result(NamedTuple):
     remedy: str = ""
 
     def line(self) -> str:
-        text = f"{self.state:5} {self.name:12} {self.found}"
-        return f"{text}\n      {'':12} -> {self.remedy}" if self.remedy else text
+        text = f"{self.state:5} {self.name:12} {shown(self.found)}"
+        return f"{text}\n      {'':12} -> {shown(self.remedy)}" if self.remedy else text
 
 
 def settings_check() -> Result:

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 from device.controls import CONTROLS, Control, find, format, to_position, to_value
 from dsp.errors import UserError
+from dsp.names import shown
 from firmware_py.desk.screen import machine_line, meter, rooms_title
 from firmware_py.link.client import ask
 from firmware_py.link.status import PedalStatus
@@ -183,7 +184,10 @@ def _loop(screen: curses.window) -> None:
         else:
             for number, line in enumerate(draw(status, chosen, columns, rows)):
                 screen.addstr(
-                    number, 0, line, curses.A_BOLD if line.startswith(">") else curses.A_NORMAL
+                    number,
+                    0,
+                    shown(line),
+                    curses.A_BOLD if line.startswith(">") else curses.A_NORMAL,
                 )
         screen.refresh()
         try:

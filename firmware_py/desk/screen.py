@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 from typing import TypedDict
 
+from dsp.names import shown
 from firmware_py.link.status import PedalStatus, RoomStatus
 
 
@@ -150,4 +151,4 @@ def screen(status: CompleteStatus) -> str:
         "".join(v.ljust(column) for v in values[i : i + 4]).rstrip()
         for i in range(0, len(values), 4)
     ]
-    return "\n".join(lines)
+    return "\n".join(map(shown, lines))

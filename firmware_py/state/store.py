@@ -29,7 +29,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from dsp.errors import InvalidValue, did_you_mean
+from dsp.names import composed, name_key, shown
 from models.files import sync_folder
+from models.reading import open_regular, require_regular
 
 KINDS = {"bank": ".nvbank", "model": ".nvmodel"}
 MAX_NAME = 40
@@ -42,6 +44,7 @@ _SLOT = re.compile(
     rf"(?P<name>.{{1,{MAX_NAME}}})\.(?P<sha256>[0-9a-f]{{64}})(?P<suffix>\.nvbank|\.nvmodel)",
     re.DOTALL,
 )
+_NUMBER = re.compile(r"[0-9]{1,9}")
 _HASH = re.compile(r"[0-9a-f]{4,64}")
 
 
@@ -64,7 +67,7 @@ class Slot:
 
     def verify(self) -> None:
         """Check the hash of the file. Raises StoreError if it is damaged, OSError."""
-        with open(self.path, "rb", buffering=0) as file:
+        with open(open_regular(self.path, follow=False), "rb", buffering=0) as file:
             if hash_of(file.fileno()) != self.sha256:
                 raise StoreError(f"{self.path}: is damaged: install it again")
 
@@ -99,7 +102,7 @@ def slot_name(name: str) -> str:
     stem = re.sub(
         r"\.(nvbank|nvmodel|json|toml)$", "", os.path.basename(name.strip()), flags=re.IGNORECASE
     )
-    plain = re.sub(r"[^\w .+-]+|@", "-", stem).strip(" .-")[:MAX_NAME]
+    plain = re.sub(r"[^\w .+-]+|@", "-", composed(stem)).strip(" .-")[:MAX_NAME]
     return plain or "unnamed"
 
 
@@ -169,7 +172,7 @@ class Store:
         """
         slots = [slot for slot in self.slots() if kind in (None, slot.kind)]
         name, at, digest = reference.partition("@")
-        found = [slot for slot in slots if slot.name.casefold() == name.casefold()]
+        found = [slot for slot in slots if name_key(slot.name) == name_key(name)]
         if at:
             found = [
                 slot for slot in slots if _HASH.fullmatch(digest) and slot.sha256.startswith(digest)
@@ -226,7 +229,7 @@ class Store:
         if not match:
             return None
         kind = next(kind for kind, suffix in KINDS.items() if suffix == match["suffix"])
-        return Slot(self._slots / name, kind, match["name"], match["sha256"])
+        return Slot(self._slots / name, kind, shown(match["name"]), match["sha256"])
 
     def number(self) -> int | None:
         """The number of the active generation, or None."""
@@ -235,7 +238,7 @@ class Store:
         return None
 
     def _numbers(self) -> list[int]:
-        return [int(name) for name in _names(self._generations) if name.isdecimal()]
+        return [int(name) for name in _names(self._generations) if _NUMBER.fullmatch(name)]
 
     def _generation(self, number: int) -> Path:
         return self._generations / f"{number:06d}"
@@ -249,9 +252,12 @@ class Store:
         Removes what a killed installer left over.
         """
         self.make()
-        lock = os.open(self.root / ".lock", os.O_RDONLY | os.O_CREAT | os.O_CLOEXEC, 0o660)
+        flags = os.O_RDONLY | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK
+        lock = os.open(self.root / ".lock", flags, 0o660)
         try:
+            require_regular(os.fstat(lock).st_mode, os.fspath(self.root / ".lock"))
             fcntl.flock(lock, fcntl.LOCK_EX)
+            self._require_readable()
             for name in _names(self._generations):
                 if name.startswith("."):
                     _remove_generation(self._generations / name)
@@ -260,6 +266,20 @@ class Store:
             yield
         finally:
             os.close(lock)
+
+    def _require_readable(self) -> None:
+        """Raise OSError if the active state cannot be read: a change would lose it.
+
+        Readers take a broken state for none, so that the pedal plays.
+        """
+        with contextlib.suppress(FileNotFoundError):
+            target = os.readlink(self._current)
+            if not _NUMBER.fullmatch(os.path.basename(target)):
+                return  # broken, not unreadable: the change mends it
+            with contextlib.suppress(NotADirectoryError):
+                self._state(int(os.path.basename(target)))
+        for slot in self.slots():
+            slot.path.lstat()
 
     def make(self) -> None:
         """Create the folders of the store."""
