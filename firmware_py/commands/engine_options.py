@@ -46,17 +46,20 @@ def engine_arguments(args: argparse.Namespace) -> list[str]:
 def fill_from_settings(args: argparse.Namespace, *, service: bool = False) -> None:
     """Fill options that were not given from the settings file, and check them.
 
-    A bad settings file stops a command, but not a service: see load_for_service.
+    A bad settings file stops a command, but not a service: see load_for_service. One that cannot
+    be read stops neither: the pedal plays.
     """
     from firmware_py.base import log
     from firmware_py.state import settings as settings_file
 
-    if service:
+    try:
+        settings = settings_file.load()
+    except (UserError, OSError) as error:
+        if not service and isinstance(error, UserError):
+            raise
         settings, trouble = settings_file.load_for_service()
         if trouble:
             log.logger().error(trouble)
-    else:
-        settings = settings_file.load()
     log.set_level(settings.log_level)
     for argument, key in (
         ("inputs", "inputs"),

@@ -95,7 +95,6 @@ def _push(args: argparse.Namespace) -> int:
     for outcome in outcomes:
         if len(outcomes) == 1 and not outcome.ok:
             raise UserError(f"{outcome.board}: {shown(outcome.text)}")
-        print(
-            f"{outcome.board:{width}}  {'ok    ' if outcome.ok else 'FAILED'}  {shown(outcome.text)}"
-        )
+        result = "ok    " if outcome.ok else "FAILED"
+        print(f"{outcome.board:{width}}  {result}  {shown(outcome.text)}")
     return 0 if all(outcome.ok for outcome in outcomes) else 1

@@ -21,6 +21,7 @@ from firmware_py.control.inputs import Event, Input, PresetName, Program, Unavai
 from firmware_py.control.leds import Leds
 from firmware_py.control.load import Load
 from firmware_py.control.midi import Midi
+from firmware_py.control.parts import LoopParts
 from firmware_py.control.preset_player import PresetPlayer
 from firmware_py.control.room_feed import RoomFeed
 from firmware_py.link import params
@@ -49,6 +50,7 @@ class Pedal:
         self.midi: Midi | None = None
         self.mailbox = Mailbox()
         self.load = Load()
+        self.parts = LoopParts()
         self.leds = Leds()
         self.started = time.monotonic()
         self._generation = Store(data_dir()).number()
@@ -117,7 +119,8 @@ class Pedal:
                 self._apply(event)
         self.change(moved)
         for each in self.inputs:
-            for other in _without_skipped_presets(each.poll()):
+            events = self.parts.run(type(each).__name__, each.poll)
+            for other in _without_skipped_presets(events or []):
                 self._apply(other)
 
     def _apply(self, event: Event) -> None:
@@ -199,7 +202,9 @@ class Pedal:
         now = time.monotonic()
         if now >= self._next_housekeeping:
             self._next_housekeeping = now + HOUSEKEEPING_S
-            self._housekeep(now)
+            self.parts.run("housekeeping", lambda: self._housekeep(now))
+            if self.parts.failed and self.board is not None:
+                self.board.set_fault("storage", True)
         port = self.mailbox.port
         if port is None:
             return

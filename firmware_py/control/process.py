@@ -61,7 +61,7 @@ def run(
     moves = read_script(script) if script else None
     stop = StopFlag()
     server = Server(Requests(pedal).answer)
-    slot = BoardSlot(profile, data_dir())
+    slot, parts = BoardSlot(profile, data_dir()), pedal.parts
     try:
         pedal.open_inputs(midi, osc)
         with Keyboard() as keyboard:
@@ -71,12 +71,13 @@ def run(
             view = BoardView(slot.board, keyboard) if keys else None
             notifier.ready()
             while not stop.is_set and not (view and view.quit):
-                pedal.scan()
-                pedal.work()
+                parts.run("board and inputs", pedal.scan)
+                parts.run("rooms and parameters", pedal.work)
                 notifier.ping()
-                guard.look()
-                server.serve(slot.board.scan_s)
-                if slot.refresh(time.monotonic()):
+                parts.run("crash guard", guard.look)
+                if not parts.run("socket", lambda: server.serve(slot.board.scan_s)):
+                    time.sleep(slot.board.scan_s)
+                if parts.run("profile of the board", lambda: slot.refresh(time.monotonic())):
                     settle(slot.board, pedal.values)
                     pedal.attach(slot.board)
                     if view is not None:

@@ -54,14 +54,15 @@ class Server:
         self._selector.register(self._listener, selectors.EVENT_READ)
         self._pending: dict[socket.socket, bytes] = {}
 
-    def serve(self, timeout_s: float) -> None:
-        """Wait at most `timeout_s` for clients and answer their requests."""
+    def serve(self, timeout_s: float) -> bool:
+        """Wait at most `timeout_s` for clients and answer their requests. Returns True."""
         for key, _ in self._selector.select(timeout_s):
             if key.fileobj is self._listener:
                 self._accept()
             else:
                 assert isinstance(key.fileobj, socket.socket)
                 self._read(key.fileobj)
+        return True
 
     def close(self) -> None:
         for client in list(self._pending):

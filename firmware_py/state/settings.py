@@ -34,7 +34,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from dsp.errors import UserError, did_you_mean
+from dsp.errors import UserError, did_you_mean, reason
 from firmware_py.base.paths import data_dir, write_atomically
 from models.reading import MalformedFile, read_file, toml_table
 
@@ -176,7 +176,7 @@ def load_for_service() -> tuple[Settings, str]:
     try:
         return load(), ""
     except (UserError, OSError) as error:
-        return Settings(), f"{error}; playing with the default settings"
+        return Settings(), f"{reason(error)}; playing with the default settings"
 
 
 def write(settings: Settings) -> None:
