@@ -20,11 +20,13 @@ from dsp.analysis import analyse
 from dsp.synthesis import Synthesiser
 from models.files import require_space, write_atomically
 from models.latent import LATENT_HIGH, LATENT_LOW
+from models.reading import read_file
 
 Finder = Callable[[NDArray[np.float32], int], Point]
 
 SOUND_FILES = (".wav", ".flac", ".aif", ".aiff", ".ogg")
 COORDINATES = "coordinates.csv"
+MAX_CSV_BYTES = 16 << 20
 
 
 def import_folder(
@@ -148,7 +150,8 @@ def _rows(file: TextIO, path: Path) -> Iterator[list[str]]:
 def _read_places(path: Path) -> dict[str, Point]:
     places = {}
     # Spreadsheets begin UTF-8 with a byte order mark. Names that are not UTF-8 keep their bytes.
-    with open(path, newline="", encoding="utf-8-sig", errors="surrogateescape") as file:
+    text = read_file(path, MAX_CSV_BYTES).decode("utf-8-sig", "surrogateescape")
+    with io.StringIO(text, newline="") as file:
         for number, row in enumerate(_rows(file, path), 1):
             if not row or row[:1] == ["name"]:
                 continue

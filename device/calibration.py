@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from device.profile import ProfileError
+from dsp.errors import reason
 from models.reading import json_table, read_file
 
 CALIBRATION = "calibration.json"
@@ -38,5 +39,5 @@ def load_calibration(
     try:
         rows = read_calibrations(folder).get(profile, {})
     except (OSError, ProfileError) as error:
-        return {}, f"{error}; until then the profile's ends apply"
+        return {}, f"{reason(error)}; until then the profile's ends apply"
     return {name: (low, high) for name, (low, high) in rows.items()}, None

@@ -73,7 +73,7 @@ PACKAGED = Path(__file__).parent / "profiles"
 LED_SHOWS = ("on", "clip", "fault", "activity")
 ACTIONS = ("preset next", "preset previous", "tap")
 HIGHEST_PI_LINE = 27
-_MAX_BYTES = 65_536
+MAX_BYTES = 65_536
 
 
 class ProfileError(InvalidValue):
@@ -176,7 +176,7 @@ def leds_of(name: str, folder: Path | None = None) -> Profile:
 
 def _table(path: Path) -> dict[str, Any]:
     try:
-        return toml_table(read_file(path, _MAX_BYTES), str(path))
+        return toml_table(read_file(path, MAX_BYTES), str(path))
     except MalformedFile as error:
         raise ProfileError(str(error)) from None
 

@@ -15,11 +15,9 @@ now, and says nothing about its content; MalformedFile means that the content wa
 from __future__ import annotations
 
 import codecs
-import json
 import math
 import os
 import stat
-import tomllib
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -80,11 +78,15 @@ def json_table(data: bytes, where: str, *, text_errors: str = "strict") -> Table
     text_errors: "surrogateescape" if texts may be names of files that are not UTF-8.
     """
 
+    import json  # not in the audio process, which reads files, too
+
     return _table(data, where, json.loads, text_errors)
 
 
 def toml_table(data: bytes, where: str) -> Table:
     """The table of a TOML text, see `json_table`. Raises MalformedFile."""
+    import tomllib
+
     return _table(data, where, tomllib.loads, "strict")
 
 

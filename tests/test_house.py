@@ -128,6 +128,57 @@ def test_public_class_names_are_unique() -> None:
                 assert other == path, f"{node.name}: {other} and {path}"
 
 
+OPENERS = {
+    "models/reading.py": "the functions that all others use",
+    "models/files.py": "writes files",
+    "models/suppress.py": "/dev/null",
+    "models/train.py": "on a desk only",
+    "device/iio.py": "the kernel's files",
+    "device/health.py": "the kernel's files",
+    "firmware_py/base/boot.py": "the kernel's files, and a new one",
+    "firmware_py/base/crashguard.py": "writes its counter and its reason",
+    "firmware_py/base/memory.py": "the kernel's files",
+    "firmware_py/base/paths.py": "a lock",
+    "firmware_py/base/stderr.py": "/dev/null",
+    "firmware_py/link/mailbox.py": "a file in memory, to be mapped",
+    "firmware_py/state/presets.py": "a lock",
+    "firmware_py/state/store.py": "a lock",
+}
+"""Modules of the control process that open files by themselves, and what they open."""
+IN_CONTROL_PROCESS = (
+    *("bank", "device", "models"),
+    *(f"firmware_py/{room}" for room in ("base", "control", "link", "rooms", "state")),
+)
+
+
+def opening_calls(tree: ast.AST) -> Iterator[str]:
+    """Calls that open a file by its path: open, os.open, and read_text and the like of a path."""
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Call):
+            match node.func:
+                case ast.Name("open"):
+                    by_descriptor = isinstance(node.args[0], ast.Call)
+                    if not (by_descriptor and "open_regular" in ast.unparse(node.args[0])):
+                        yield "open"
+                case ast.Attribute(ast.Name("os" | "io"), "open"):
+                    yield "os.open"
+                case ast.Attribute(_, "read_text" | "read_bytes" | "write_text" | "write_bytes"):
+                    yield node.func.attr
+
+
+def test_the_control_process_opens_files_by_the_functions_that_cannot_block() -> None:
+    """A pipe or a device in the place of a file would stop the knobs: see models/reading.py."""
+    found = set()
+    for _, path in sources():
+        name = path.relative_to(ROOT).as_posix()
+        if name.startswith(tuple(f"{folder}/" for folder in IN_CONTROL_PROCESS)):
+            calls = set(opening_calls(ast.parse(path.read_text())))
+            if calls:
+                found.add(name)
+                assert name in OPENERS, f"{name} calls {', '.join(sorted(calls))}: use read_file"
+    assert found == set(OPENERS), "take those that open nothing out of OPENERS"
+
+
 def test_files_and_functions_are_short() -> None:
     for _, path in sources():
         text = path.read_text()

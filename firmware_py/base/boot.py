@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from firmware_py.base.paths import runtime_dir
+from models.reading import read_file
 
 STEPS = {
     "jack": "JACK answers",
@@ -52,7 +53,7 @@ def steps(folder: Path) -> list[Step]:
     found = []
     for name in STEPS:
         try:
-            began, done = (folder / f"boot-{name}").read_text()[:64].split()
+            began, done = read_file(folder / f"boot-{name}", 64, follow=False).split()
             found.append(Step(name, float(began), float(done)))
         except (OSError, ValueError):
             continue

@@ -22,7 +22,9 @@ import os
 import time
 from pathlib import Path
 
+from dsp.names import shown
 from firmware_py.base.paths import runtime_dir
+from models.reading import read_file
 
 CRASH_LOOP = 3
 STABLE_S = 5.0
@@ -46,7 +48,7 @@ class CrashGuard:
         self.deaths = 0
         """Early deaths of this process in a row."""
         try:
-            deaths, last_world = self._path.read_text(errors="replace")[:200].split()
+            deaths, last_world = _text(self._path).split()
             self.deaths = max(min(int(deaths), 1000) - (last_world != world), 0)
         except (OSError, ValueError):
             pass
@@ -95,6 +97,11 @@ class CrashGuard:
             pass
 
 
+def _text(path: Path) -> str:
+    """A small file of the runtime folder. Raises OSError, MalformedFile."""
+    return read_file(path, 500, follow=False).decode(errors="replace")
+
+
 def declare_safe_start(why: str) -> None:
     """Write the reason for a safe start, one line."""
     try:
@@ -109,8 +116,8 @@ def safe_start_reason(folder: Path | None = None) -> str:
     folder: the runtime folder of another pedal; None: of this process.
     """
     try:
-        return ((folder or runtime_dir()) / "safe").read_text(errors="replace")[:500].strip()
-    except OSError:
+        return shown(_text((folder or runtime_dir()) / "safe").strip())
+    except (OSError, ValueError):
         return ""
 
 

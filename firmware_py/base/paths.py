@@ -113,7 +113,8 @@ def lock(name: str, what: str) -> BinaryIO:
     Raises UserError if another process holds the lock; `what` names that process in the message.
     """
     path = runtime_dir() / f"{name}.lock"
-    file = open(path, "a+b")
+    flags = os.O_RDWR | os.O_CREAT | os.O_APPEND | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
+    file = open(os.open(path, flags, 0o666), "a+b")
     try:
         fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:

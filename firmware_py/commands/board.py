@@ -145,9 +145,10 @@ def _named(args: argparse.Namespace) -> str:
 
 
 def _copy(args: argparse.Namespace) -> int:
-    from device.profile import find_path, load
+    from device.profile import MAX_BYTES, find_path, load
     from dsp.errors import UserError
     from firmware_py.base.paths import data_dir
+    from models.reading import read_file
 
     source = find_path(args.profile, data_dir())
     load(str(source))
@@ -157,7 +158,7 @@ def _copy(args: argparse.Namespace) -> int:
     target.parent.mkdir(exist_ok=True)
     try:
         with open(target, "xb") as file:
-            file.write(source.read_bytes())
+            file.write(read_file(source, MAX_BYTES))
     except FileExistsError:
         raise UserError(f"{target} is there already: edit it, or take another name") from None
     print(

@@ -12,6 +12,7 @@ from device.controls import CONTROLS, find
 from device.profile import ACTIONS
 from dsp.errors import InvalidValue, reason
 from firmware_py.base.paths import write_atomically
+from models.reading import json_table, read_file
 
 MAX_BYTES = 65_536
 
@@ -40,8 +41,7 @@ class MidiMap:
             self.complaint = f"{why}; the default MIDI controllers are active: learn yours again"
 
     def _read(self) -> None:
-        with open(self.path, "rb") as file:
-            table = json.loads(file.read(MAX_BYTES))
+        table = json_table(read_file(self.path, MAX_BYTES), str(self.path))
         channel = table["channel"]
         if not _is_channel(channel):
             raise ValueError

@@ -31,9 +31,11 @@ from firmware_py.rooms.source import (
 )
 from firmware_py.state import session as settings
 from firmware_py.state.store import Store
+from models.reading import read_file
 
 log = logger("control")
 REDRAW_S = 0.1
+MAX_SCRIPT_BYTES = 1 << 20
 SETTLE_S = 0.15
 """The filters of the knobs reach the positions of the knobs within this time."""
 
@@ -206,7 +208,8 @@ def read_script(path: Path) -> list[tuple[float, str, float]]:
     Raises UserError with the line.
     """
     moves = []
-    for number, line in enumerate(path.read_text().splitlines(), 1):
+    text = read_file(path, MAX_SCRIPT_BYTES).decode("utf-8-sig", "replace")
+    for number, line in enumerate(text.splitlines(), 1):
         words = line.split("#")[0].split()
         if not words:
             continue

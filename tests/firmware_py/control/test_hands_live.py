@@ -6,6 +6,7 @@ from __future__ import annotations
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -13,8 +14,12 @@ import pytest
 from playing import RATE_HZ, ask, roughness, send_midi, set_controls, sine, status, take
 from waiting import HANG_S, wait_until
 
+from bank.build import build
+from firmware_py.base.paths import data_dir
 from firmware_py.desk.private_pedal import private_pedal, wait_for_room
 from firmware_py.desk.supervisor import Supervisor
+from firmware_py.state.presets import Presets
+from models.generator import room_at
 
 pytestmark = pytest.mark.live
 
@@ -36,10 +41,34 @@ def until(pedal: Supervisor, wanted: Callable[[dict[str, Any]], bool]) -> dict[s
     )
 
 
-def test_midi_sets_controls_plays_presets_and_learns(pedal: Supervisor) -> None:
-    from firmware_py.base.paths import data_dir
-    from firmware_py.state.presets import Presets
+def test_preset_without_its_bank_is_not_in_the_way(pedal: Supervisor, tmp_path: Path) -> None:
+    """`nverb preset next` on the command line, with a stick that is pulled out and put back."""
+    presets = Presets(data_dir())
+    build(tmp_path / "church.nvbank", room_at, steps=2, name="church")
+    banks = {"one": "", "two": f"{tmp_path}/church.nvbank", "three": ""}
+    for name, bank in banks.items():
+        presets.save(name, ask({"do": "get"})["values"], bank)
 
+    def nverb(*words: str) -> str:
+        command = [sys.executable, "-m", "firmware_py.cli", "preset", *words]
+        return subprocess.run(
+            command, capture_output=True, text=True, check=True, timeout=HANG_S
+        ).stdout
+
+    ask({"do": "preset", "load": "one"})
+    assert [nverb("next") for _ in range(3)] == ["two plays\n", "three plays\n", "one plays\n"]
+    (tmp_path / "church.nvbank").rename(tmp_path / "gone")
+    assert [nverb("next") for _ in range(2)] == ["three plays\n", "one plays\n"]
+    assert nverb("previous") == "three plays\n"
+    two = next(line for line in nverb("list").splitlines() if " two" in line)
+    assert "cannot play" in two and "church.nvbank" in two
+    (tmp_path / "gone").rename(tmp_path / "church.nvbank")
+    assert nverb("previous") == "two plays\n"
+    for name in banks:
+        presets.delete(name)
+
+
+def test_midi_sets_controls_plays_presets_and_learns(pedal: Supervisor) -> None:
     values = ask({"do": "get"})["values"]
     Presets(data_dir()).save("live", values | {"mix": 62.5})
     send_midi("b05b7f", "b05300")  # mix, bypass
