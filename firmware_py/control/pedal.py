@@ -234,14 +234,15 @@ class Pedal:
             self.save_session()
 
     def save_session(self) -> None:
+        """Write the session. A failure is logged once and tried again."""
+        self.parts.run("session", self._save_session)
+
+    def _save_session(self) -> None:
         session = settings.Session(
             self.values, self.rooms.sounding, self.bank, self._generation, self.presets.current
         )
-        try:
-            settings.save_session(session)
-            self._session_stale = False
-        except OSError as error:
-            log.warning(f"cannot save the session: {reason(error)}")
+        settings.save_session(session)
+        self._session_stale = False
 
 
 def log_notice(notice: Notice) -> None:

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
+import os
 from pathlib import Path
 from typing import NamedTuple
 
 from device.controls import check, defaults, find
+from dsp.errors import reason
+from firmware_py.base.log import logger
 from firmware_py.base.paths import runtime_dir, write_atomically
-from models.reading import json_table, read_file
+from models.reading import json_table, open_regular, read_file
 
 
 def _session_path() -> Path:
@@ -30,9 +34,12 @@ class Session(NamedTuple):
 
 
 def save_session(session: Session) -> None:
-    """Write the session to the runtime folder. Raises OSError."""
-    data = json.dumps(session._asdict()).encode()
-    write_atomically(_session_path(), lambda file: file.write(data), durable=False)
+    """Write the session to the runtime folder. Raises OSError, also if the old one cannot be read:
+    it is not ours to replace then."""
+    data, path = json.dumps(session._asdict()).encode(), _session_path()
+    with contextlib.suppress(FileNotFoundError):
+        os.close(open_regular(path, follow=False))
+    write_atomically(path, lambda file: file.write(data), durable=False)
 
 
 def load_session(generation: int | None) -> Session:
@@ -52,7 +59,9 @@ def load_session(generation: int | None) -> Session:
             generation,
             preset if isinstance(preset, str) else None,
         )
-    except (OSError, ValueError, KeyError, TypeError, AttributeError):
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+        if not isinstance(error, FileNotFoundError):
+            logger("control").warning("the session is lost: %s", reason(error))
         return Session(defaults(), defaults(), resumed=False)
 
 

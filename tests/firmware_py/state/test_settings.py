@@ -129,3 +129,27 @@ def test_settings_command_sets_shows_and_resets(tmp_path: Path) -> None:
         assert (tmp_path / "settings.toml").read_bytes() == before
     assert nverb("settings", "reset", data=tmp_path).returncode == 0
     assert "block_frames = 128" in nverb("settings", data=tmp_path).stdout
+
+
+@pytest.mark.parametrize("encoding", ["utf-8-sig", "utf-16"])
+def test_settings_of_a_foreign_editor_are_read(file: Path, encoding: str) -> None:
+    file.write_bytes("version = 1\r\nblock_frames = 64\r\n".encode(encoding))
+    assert read(file).block_frames == 64
+
+
+def test_unreadable_settings_are_left_alone_and_the_service_plays(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setenv("NVERB_DATA_DIR", str(tmp_path))
+    os.mkfifo(path())
+    assert load_for_service()[0] == Settings()
+    done = subprocess.run(
+        [sys.executable, "-m", "firmware_py.cli", "settings", "set", "block_frames=64"],
+        capture_output=True,
+        text=True,
+        timeout=HANG_S,
+        check=False,
+    )
+    assert done.returncode == 1
+    assert "settings.toml: is a pipe" in done.stderr
+    assert path().is_fifo()

@@ -1,0 +1,102 @@
+"""The store under names that read alike, names of an attacker, and a disk that cannot be read."""
+
+from __future__ import annotations
+
+import errno
+import os
+from pathlib import Path
+
+import pytest
+
+from firmware_py.state.store import BUILT_IN, Slot, State, Store, StoreError, slot_name
+
+
+def add(store: Store, name: str, digit: str, kind: str = "bank") -> Slot:
+    """A slot, active from now on. Its content is none: nothing here opens it."""
+    store.make()
+    part = store.incoming / f"{digit}.part"
+    part.write_bytes(digit.encode())
+    with store.changing():
+        slot = store.add(part, kind, name, digit * 64)
+        store.switch(State({**store.current().slots, kind: slot}, kind))
+    return slot
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> Store:
+    store = Store(tmp_path)
+    add(store, "halls", "a")
+    add(store, "voices", "b", "model")
+    return store
+
+
+def test_slots_are_found_by_names_that_read_alike(store: Store) -> None:
+    slot = add(store, "Cafe\u0301", "c")
+    assert slot.name == "Caf\u00e9"
+    for name in ("Caf\u00e9", "cafe\u0301", "CAF\u00c9", slot.reference):
+        assert store.find(name) == slot
+    with pytest.raises(StoreError, match="did you mean"):
+        store.find("Cafe")
+
+
+@pytest.mark.parametrize("name", ["\x1b[31mX", "a\nb", "\u202ea", "..", "", "a/b", "\udc80"])
+def test_name_from_outside_becomes_a_printable_slot_name(name: str) -> None:
+    plain = slot_name(name)
+    assert plain.isprintable() and plain and "/" not in plain and not plain.startswith(".")
+
+
+def test_planted_slot_and_generations_stop_nothing(store: Store) -> None:
+    evil = f"\x1b[31mX\n.{'c' * 64}.nvbank"
+    os.mkfifo(store.root / "slots" / evil)
+    for name in ("\u0661", "9" * 200, "-1"):
+        (store.root / "generations" / name).mkdir()
+    assert store.current().playing == store.find("voices")
+    planted = next(slot for slot in store.slots() if slot.sha256[0] == "c")
+    assert planted.reference.isprintable()
+    with pytest.raises(OSError, match="is a pipe"):
+        planted.verify()
+    add(store, "new", "d")
+    assert store.current().slots["model"].name == "voices"
+
+
+@pytest.mark.parametrize("call", ["readlink", "listdir"])
+@pytest.mark.parametrize("number", [errno.EIO, errno.EACCES, errno.EMFILE])
+def test_change_is_refused_while_the_state_cannot_be_read(
+    store: Store, monkeypatch: pytest.MonkeyPatch, call: str, number: int
+) -> None:
+    """A reader plays the built-in rooms then; a writer would lose the active model."""
+    before, names = store.current(), sorted(os.listdir(store.root / "generations"))
+    store.make()
+    real = getattr(os, call)
+
+    def fail(path, *rest, **more):
+        if "generations" in os.fspath(path) or "current" in os.fspath(path):
+            raise OSError(number, os.strerror(number), os.fspath(path))
+        return real(path, *rest, **more)
+
+    monkeypatch.setattr(os, call, fail)
+    assert store.current() == BUILT_IN
+    with pytest.raises(OSError, match=os.strerror(number)), store.changing():
+        pytest.fail("the change began")
+    monkeypatch.undo()
+    assert store.current() == before
+    assert sorted(os.listdir(store.root / "generations")) == names
+
+
+def test_broken_link_is_mended_by_the_next_change(store: Store) -> None:
+    current = store.root / "current"
+    current.unlink()
+    current.symlink_to("generations/what")
+    assert store.current() == BUILT_IN
+    slot = add(store, "new", "d")
+    assert store.current().playing == slot
+
+
+@pytest.mark.parametrize("plant", ["pipe", "link"])
+def test_planted_lock_neither_blocks_nor_leads_elsewhere(store: Store, plant: str) -> None:
+    lock, victim = store.root / ".lock", store.root / "victim"
+    lock.unlink()
+    os.mkfifo(lock) if plant == "pipe" else lock.symlink_to(victim)
+    with pytest.raises(OSError, match="lock"), store.changing():
+        pytest.fail("the change began")
+    assert not victim.exists()
