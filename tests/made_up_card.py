@@ -67,7 +67,10 @@ if "contents" in words:
     for number, row in enumerate(card["controls"], 1):
         kind, values = row["kind"], row["values"]
         print(f"numid={{number}},iface=MIXER,name='{{row['name']}}'")
-        more = {{"INTEGER": f",min=0,max={{row.get('high')}},step=0", "ENUMERATED": f",items={{len(row.get('items', []))}}"}}
+        more = {{
+            "INTEGER": f",min=0,max={{row.get('high')}},step=0",
+            "ENUMERATED": f",items={{len(row.get('items', []))}}",
+        }}
         access = "rw---R--" if "decibels" in row else "rw------"
         print(f"  ; type={{kind}},access={{access}},values={{len(values)}}{{more.get(kind, '')}}")
         for place, item in enumerate(row.get("items", [])):
@@ -78,12 +81,14 @@ if "contents" in words:
 elif "-s" in words:
     for number, value in re.findall(r"^cset numid=(\\d+) (\\S+)$", sys.stdin.read(), re.MULTILINE):
         row = card["controls"][int(number) - 1]
-        row["values"] = [{{"on": 1, "off": 0}}.get(value) if value in ("on", "off") else int(value)] * len(row["values"])
+        code = {{"on": 1, "off": 0}}[value] if value in ("on", "off") else int(value)
+        row["values"] = [code] * len(row["values"])
     store()
 elif "store" in words:
     print(f"state.{{identifier}} {{{{")
     for number, row in enumerate(card["controls"], 1):
-        print(f"\\tcontrol.{{number}} {{{{\\n\\t\\tname '{{row['name']}}'\\n\\t\\tvalue {{row['values'][0]}}\\n\\t}}}}")
+        print(f"\\tcontrol.{{number}} {{{{\\n\\t\\tname '{{row['name']}}'")
+        print(f"\\t\\tvalue {{row['values'][0]}}\\n\\t}}}}")
     print("}}")
 elif "restore" in words:
     state = pathlib.Path(words[words.index("-f") + 1]).read_text()

@@ -29,7 +29,7 @@ Verdict = Literal["silent", "too quiet", "right", "too hot"]
 
 
 def text(card: MixerCard, found: Sequence[MixerControl], kept: str) -> str:
-    """The text of `nverb card show`. `kept`: where and when the mixer was kept, "" if it was not."""
+    """The text of `nverb card show`. `kept`: where and when the mixer was kept, "" if never."""
     point = starting_point(*card)
     lines = [f"{card.identifier}: {card.title}"]
     if point:

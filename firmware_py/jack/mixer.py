@@ -1,8 +1,8 @@
 """The mixer of a sound card: read it, set it, keep it in the state folder, restore it.
 
 A card forgets its mixer at power-off, and where Debian keeps it (/var/lib/alsa) a read-only system
-forgets it, too. So the pedal keeps it. `restore_for` runs before JACK opens a card: at each start, and
-when the card comes back. The work is done by `amixer` and `alsactl` of alsa-utils.
+forgets it, too. So the pedal keeps it. `restore_for` runs before JACK opens a card: at each start,
+and when the card comes back. The work is done by `amixer` and `alsactl` of alsa-utils.
 """
 
 from __future__ import annotations
@@ -18,12 +18,13 @@ from pathlib import Path
 from typing import NamedTuple
 
 from dsp.errors import UserError
-from firmware_py.base.log import say
+from firmware_py.base.log import logger
 from firmware_py.base.paths import data_dir, write_atomically
 from firmware_py.jack.mixer_controls import MixerControl, Value, parse
 from firmware_py.jack.starting_points import starting_point
 from firmware_py.state.store import make_folder
 
+log = logger("jack")
 ASOUND = Path("/proc/asound")
 SBIN = ":/usr/sbin:/sbin"
 """Where alsactl is; not in every user's PATH."""
@@ -148,7 +149,7 @@ def restore(*names: str) -> None:
         except (UserError, OSError) as error:
             done = f"left as it is: {error}"
         if done:
-            say("jack", f"mixer of {card.identifier}: {done}")
+            log.info(f"mixer of {card.identifier}: {done}")
 
 
 def set_up(card: MixerCard) -> str:
@@ -252,7 +253,7 @@ def _wait_for_udev() -> None:
 def _run(
     tool: str, *words: str, stdin: str = "", check: bool = True
 ) -> subprocess.CompletedProcess[str]:
-    """Run a tool of alsa-utils. Raises UserError if it is missing, hangs or, with `check`, fails."""
+    """Run a tool of alsa-utils. UserError: it is missing, hangs or, with `check`, fails."""
     path = shutil.which(tool, path=os.environ.get("PATH", "") + SBIN)
     if path is None:
         raise UserError(f"{tool} is missing: sudo apt-get install alsa-utils")

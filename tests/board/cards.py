@@ -1,6 +1,7 @@
 """cards: the pedal boots to sound with the sound cards that people own, made up by pedal_card.c.
 
-A tone is at the cards' inputs; what leaves their outputs is measured in the kernel. The pedal has its default settings: card "auto".
+A tone is at the cards' inputs; what leaves their outputs is measured in the kernel. The pedal has
+its default settings: card "auto".
 """
 
 from __future__ import annotations
@@ -66,7 +67,7 @@ def _heard(board: Guest, card: int, *, least: int = TONE // 2) -> int:
 
 
 def _mute_mixer(guest: Guest, add: Add) -> None:
-    """A codec that is mute after power-on: from its maker's values to kept ones, which survive a power cut."""
+    """A codec that is mute after power-on: the maker's values, then kept ones after a power cut."""
     name = "audioinjectorpi"
     read = f"amixer -c {name} cget name='Capture Volume' | sed -n 's/.*: values=//p'"
     with _booted(guest, f"id={name},Unknown mixer=1,1") as board:

@@ -340,9 +340,7 @@ def kernel(platform: Platform) -> Kernel:
         shutil.rmtree(everything)
 
     return Kernel(
-        cache.made(
-            f"kernel-{platform.name}", [MODULES, _INIT, *OWN_MODULES, HERE / "spin.c"], make
-        )
+        cache.made(f"kernel-{platform.name}", [MODULES, _INIT, *OWN_MODULES, HERE / "spin.c"], make)
     )
 
 

@@ -16,7 +16,8 @@ from firmware_py.jack.mixer_controls import parse
 from firmware_py.jack.server import JackServer
 from firmware_py.jack.starting_points import STARTING_POINTS
 
-# Printed by `amixer contents` of alsa-utils 1.2.8 on an emulated board, the range as amixer.c prints it.
+# Printed by `amixer contents` of alsa-utils 1.2.8 on an emulated board, the range as amixer.c
+# prints it.
 CONTENTS = """numid=1,iface=MIXER,name='Master Playback Volume'
   ; type=INTEGER,access=rw---R--,values=2,min=0,max=127,step=0
   : values=121,0
@@ -202,7 +203,7 @@ def test_starting_points_are_in_the_document() -> None:
 
 
 class Guitar:
-    """What the pedal's input meters show of a guitar whose loudest stroke has `peak_db` at 0 dB of gain."""
+    """The input meters under a guitar whose loudest stroke has `peak_db` at 0 dB of gain."""
 
     def __init__(self, card: MadeUpCard, peak_db: float) -> None:
         self._card, self._peak_db = card, peak_db
