@@ -9,6 +9,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from dsp.errors import UserError
+from systemd.in_root import InRoot
 
 _CHROOT = r"""
 R=$1
@@ -34,6 +35,7 @@ class Chroot:
 
     def __init__(self, root: Path, wheels: Path, verbose: bool) -> None:
         self.root, self._wheels, self._verbose = root, wheels, verbose
+        self.files = InRoot(root)
 
     def run(self, script: str, *, what: str, **environment: str) -> str:
         """Run a shell script in the system. Returns its output. Raises UserError."""
@@ -65,27 +67,19 @@ class Chroot:
     @contextmanager
     def _no_services(self) -> Iterator[None]:
         """Keep services from starting while packages are installed (Debian policy, policy-rc.d)."""
-        path = self.root / "usr/sbin/policy-rc.d"
-        if os.path.lexists(path) or not path.parent.is_dir():
+        name = "usr/sbin/policy-rc.d"
+        if self.files.exists(name):
             yield
             return
-        path.write_text("#!/bin/sh\nexit 101\n")
-        path.chmod(0o755)
+        self.place(name, "#!/bin/sh\nexit 101\n", mode=0o755)
         try:
             yield
         finally:
-            path.unlink(missing_ok=True)
+            self.files.remove(name)
 
     def place(self, name: str, text: str, *, mode: int = 0o644) -> None:
-        """Write a file of the system. Follows no symlink out of it, for example to this machine."""
-        path = self.root / name
-        path.parent.mkdir(parents=True, exist_ok=True)
-        if not path.parent.resolve().is_relative_to(self.root.resolve()):
-            raise UserError(f"{name}: is outside of the system: {path.parent.resolve()}")
-        new = path.with_name(f".{path.name}.new")
-        new.write_text(text)
-        new.chmod(mode)
-        os.replace(new, path)
+        """Write a text file of the system."""
+        self.files.write(name, text.encode(), mode=mode)
 
 
 def tool(

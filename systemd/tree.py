@@ -22,7 +22,6 @@ import os
 import re
 import secrets
 import shlex
-import shutil
 import subprocess
 import time
 import uuid
@@ -237,18 +236,15 @@ class System(Chroot):
     def settle(self) -> None:
         order = self._order
         self.place("etc/hostname", f"{order.hostname}\n")
-        hosts = self.root / "etc/hosts"
-        kept = [line for line in _lines(hosts) if not line.startswith("127.0.1.1")] or [
-            "127.0.0.1 localhost"
-        ]
+        lines = self.files.text("etc/hosts").splitlines() or ["127.0.0.1 localhost"]
+        kept = [line for line in lines if not line.startswith("127.0.1.1")]
         self.place("etc/hosts", "\n".join([*kept, f"127.0.1.1 {order.hostname}"]) + "\n")
         # Each image is one pedal, so its identity is created here: a read-only system cannot store
         # it.
         self.place("etc/machine-id", f"{uuid.uuid4().hex}\n", mode=0o444)
-        dbus = self.root / "var/lib/dbus/machine-id"
-        if dbus.is_file() and not dbus.is_symlink():
-            dbus.unlink()
-            dbus.symlink_to("/etc/machine-id")
+        dbus = "var/lib/dbus/machine-id"
+        if self.files.exists(dbus):
+            self.files.symlink(dbus, "/etc/machine-id")
         self._add_user()
         if not any(
             (self.root / name).exists()
@@ -260,14 +256,7 @@ class System(Chroot):
                 what="enabling the network",
             )
         if order.added is not None:
-            tool(
-                "cp",
-                "-a",
-                "--no-preserve=ownership",
-                f"{order.added}/.",
-                self.root,
-                what=f"adding {order.added}",
-            )
+            self.files.copy_tree(order.added)
         settings = shlex.join(order.settings)
         self.run(
             f"chown -R nverb:nverb /{STATE}; cd /; "
@@ -318,12 +307,10 @@ class System(Chroot):
         )
         # overlayroot runs in the initrd, but its package does not rebuild it.
         self.run("update-initramfs -u -k all", what="making the initrd")
-        cmdline = self.root / BOOT / "cmdline.txt"
+        cmdline = f"{BOOT}/cmdline.txt"
         if self._has_firmware():
-            self.place(
-                f"{BOOT}/cmdline.txt",
-                command_line(" ".join(_lines(cmdline)), self.root_name) + "\n",
-            )
+            words = self.files.text(cmdline)
+            self.place(cmdline, command_line(words, self.root_name) + "\n")
         else:
             self._make_efi()
         self.place("etc/fstab", fstab(self.disk_id, 3) + BOOT_FSTAB)
@@ -368,18 +355,17 @@ class System(Chroot):
             )
         kernel = max(kernels, key=lambda path: [int(n) for n in re.findall(r"\d+", path.name)])
         loaders = self.root / "usr/lib/systemd/boot/efi"
-        target = self.root / BOOT
-        (target / "EFI/BOOT").mkdir(parents=True, exist_ok=True)
-        for name, source in _EFI.items():
-            if (loaders / source).is_file():
-                shutil.copyfile(loaders / source, target / "EFI/BOOT" / name)
-        if not list((target / "EFI/BOOT").iterdir()):
+        found = {name: source for name, source in _EFI.items() if (loaders / source).is_file()}
+        for name, source in found.items():
+            self.files.copy(loaders / source, f"{BOOT}/EFI/BOOT/{name}")
+        if not found:
             raise UserError(
                 f"{EFI_PACKAGE} has no boot loader for this architecture: "
                 "start from an OS image for the board"
             )
-        shutil.copyfile(kernel, target / "vmlinuz")
-        shutil.copyfile(boot / kernel.name.replace("vmlinuz", "initrd.img"), target / "initrd.img")
+        initrd = boot / kernel.name.replace("vmlinuz", "initrd.img")
+        self.files.copy(kernel.resolve(), f"{BOOT}/vmlinuz")
+        self.files.copy(initrd.resolve(), f"{BOOT}/initrd.img")
         self.place(f"{BOOT}/loader/loader.conf", "timeout 0\n")
         options = command_line("quiet", self.root_name)
         entry = f"title nverb\nlinux /vmlinuz\ninitrd /initrd.img\noptions {options}\n"
@@ -402,10 +388,6 @@ def command_line(words: str, root: str) -> str:
     return " ".join(
         [*kept, f"root={root}", "rootfstype=ext4", "rootwait", "fsck.repair=yes", "panic=10"]
     )
-
-
-def _lines(path: Path) -> list[str]:
-    return path.read_text().splitlines() if path.is_file() and not path.is_symlink() else []
 
 
 def _remove(folder: Path) -> None:
