@@ -65,7 +65,7 @@ static void engine_dealloc(EngineObject *self) {
 
 /* Acquires a sequence of `count` float32 buffers of at least `frames` frames each (pyo's tables
  * have a guard point). */
-static int hold(PyObject *sequence, Py_buffer *views, int count, int frames, const char *what) {
+static int view(PyObject *sequence, Py_buffer *views, int count, int frames, const char *what) {
     PyObject *list = PySequence_Fast(sequence, what);
     if (!list) return -1;
     int ok = PySequence_Fast_GET_SIZE(list) == count;
@@ -97,10 +97,10 @@ static PyObject *engine_new(PyTypeObject *type, PyObject *args, PyObject *kwargs
     Py_INCREF(port);
     self->port = port;
     int frames = (int)port->port->layout.block_frames, error;
-    if (hold(inputs, self->in, (int)port->port->layout.inputs, frames, "inputs") < 0 ||
-        hold(wet, self->wet, 2, frames, "wet") < 0 || hold(dry, self->dry, 2, frames, "dry") < 0 ||
-        hold(mixed, self->mixed, 2, frames, "mixed") < 0 ||
-        hold(out, self->out, 2, frames, "out") < 0) {
+    if (view(inputs, self->in, (int)port->port->layout.inputs, frames, "inputs") < 0 ||
+        view(wet, self->wet, 2, frames, "wet") < 0 || view(dry, self->dry, 2, frames, "dry") < 0 ||
+        view(mixed, self->mixed, 2, frames, "mixed") < 0 ||
+        view(out, self->out, 2, frames, "out") < 0) {
         Py_DECREF(self);
         return NULL;
     }

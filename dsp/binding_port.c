@@ -104,7 +104,7 @@ static PyObject *port_load_ir(PortObject *self, PyObject *args, PyObject *kwargs
         slot = nv_port_begin_ir(port);
         if (slot < 0 || bytes > port->slot_bytes)
             error = slot < 0 ? NV_E_BUSY : NV_E_SIZE;
-        else if (!(error = nv_port_make_room(port, slot, bytes)))
+        else if (!(error = nv_port_reserve(port, slot, bytes)))
             error = nv_prepare(&port->layout, ir, channels, taps, nv_port_spectra(port, slot),
                                port->slot_bytes);
         if (!error)
@@ -116,19 +116,19 @@ static PyObject *port_load_ir(PortObject *self, PyObject *args, PyObject *kwargs
     return error ? binding_raise(error) : PyLong_FromUnsignedLongLong(serial);
 }
 
-static PyObject *port_recover_steering(PortObject *self, PyObject *Py_UNUSED(ignored)) {
-    nv_port_recover_steering(self->port);
+static PyObject *port_recover_control(PortObject *self, PyObject *Py_UNUSED(ignored)) {
+    nv_port_recover_control(self->port);
     Py_RETURN_NONE;
 }
 
-static PyObject *port_hold(PortObject *self, PyObject *Py_UNUSED(ignored)) {
-    nv_port_hold(self->port);
+static PyObject *port_lock_memory(PortObject *self, PyObject *Py_UNUSED(ignored)) {
+    nv_port_lock_memory(self->port);
     Py_RETURN_NONE;
 }
 
-static PyObject *port_held(PortObject *self, void *Py_UNUSED(closure)) {
+static PyObject *port_locked_bytes(PortObject *self, void *Py_UNUSED(closure)) {
     return PyLong_FromUnsignedLongLong(
-        atomic_load_explicit(&self->port->slot[0].held, memory_order_relaxed));
+        atomic_load_explicit(&self->port->slot[0].locked_bytes, memory_order_relaxed));
 }
 
 static PyObject *port_newest_room(PortObject *self, PyObject *Py_UNUSED(ignored)) {
@@ -222,19 +222,19 @@ static PyMethodDef port_methods[] = {
     {"set_params", (PyCFunction)port_set_params, METH_O,
      "set_params(values): writes one complete set, a dict with every name of PARAMS, physical\n"
      "units. Raises ValueError naming a parameter that is missing, unknown or not finite.\n"
-     "Steering side."},
+     "Control side."},
     {"params", (PyCFunction)port_params, METH_NOARGS,
      "params() -> dict of the last complete set, or None while one is being written."},
     {"load_ir", (PyCFunction)(void (*)(void))port_load_ir, METH_VARARGS | METH_KEYWORDS,
      "load_ir(ir, room=0) -> serial: transforms a float32 IR (1, 2 or 4 channels, taps) into a\n"
      "free slot and publishes it. Releases the GIL. Raises ValueError for an IR that is too long,\n"
-     "has another number of channels or is not finite, and MemoryError. Steering side."},
-    {"recover_steering", (PyCFunction)port_recover_steering, METH_NOARGS,
-     "recover_steering(): frees half-written slots. Called after a crash of the steering side."},
-    {"hold", (PyCFunction)port_hold, METH_NOARGS,
-     "hold(): locks as much of each slot as the rooms so far need. A longer room plays after the\n"
-     "next check of watch(). Without this call the complete port counts as held. Called by the\n"
-     "audio process before it starts, if the port is a file."},
+     "has another number of channels or is not finite, and MemoryError. Control side."},
+    {"recover_control", (PyCFunction)port_recover_control, METH_NOARGS,
+     "recover_control(): frees half-written slots. Called after a crash of the control side."},
+    {"lock_memory", (PyCFunction)port_lock_memory, METH_NOARGS,
+     "lock_memory(): locks as much of each slot as the rooms so far need. A longer room plays\n"
+     "after the next check of watch(). Without this call the complete port counts as locked.\n"
+     "Called by the audio process before it starts, if the port is a file."},
     {"newest_room", (PyCFunction)port_newest_room, METH_NOARGS,
      "newest_room() -> hash of the newest published IR; 0: none or unknown."},
     {"meters", (PyCFunction)(void (*)(void))port_meters, METH_VARARGS | METH_KEYWORDS,
@@ -250,7 +250,8 @@ static PyGetSetDef port_getset[] = {
     {"rate_hz", (getter)port_rate, NULL, "sampling rate", NULL},
     {"block_frames", (getter)port_block, NULL, "frames in a block", NULL},
     {"inputs", (getter)port_inputs, NULL, "input channels, 1 or 2", NULL},
-    {"held", (getter)port_held, NULL, "bytes of a slot that are locked; see hold()", NULL},
+    {"locked_bytes", (getter)port_locked_bytes, NULL,
+     "bytes of a slot that are locked; see lock_memory()", NULL},
     {"max_taps", (getter)port_max_taps, NULL, "longest IR", NULL},
     {0},
 };

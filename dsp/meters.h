@@ -1,8 +1,8 @@
 /* The meters of the audio process: the one list of them.
  *
  * From it come the struct nv_meters in the port and dsp._engine.Meters, so that C, Python and most
- * keys of `nverb status --json` share their names. The order is the order in the port,
- * whose version follows from it. Written by the audio thread only, except that a reader which takes a
+ * keys of `nverb status --json` share their names. The order is the order in the port, whose
+ * version follows from it. Written by the audio thread only, except that a reader which takes a
  * MAXIMUM or PEAKS sets it to 0.
  *
  *   COUNTER  uint64_t            a count since the engine started, or a time in ns

@@ -64,7 +64,8 @@ int nv_port_create(void *memory, size_t bytes, const nv_layout *layout, int ir_c
     for (int i = 0; i < NV_PARAMS_USED; i++) params[i] = nv_param_table[i].initial;
     nv_port_set_params(port, params);
     for (int slot = 0; slot < NV_SLOTS; slot++)
-        atomic_store_explicit(&port->slot[slot].held, port->slot_bytes, memory_order_relaxed);
+        atomic_store_explicit(&port->slot[slot].locked_bytes, port->slot_bytes,
+                              memory_order_relaxed);
     atomic_store_explicit(&port->ready, 1, memory_order_release);
     return NV_OK;
 }
@@ -147,7 +148,7 @@ static int populate(const void *begin, uint64_t bytes, int advice) {
            errno == EINVAL; /* EINVAL: an older kernel */
 }
 
-int nv_port_make_room(nv_port *port, int slot, size_t bytes) {
+int nv_port_reserve(nv_port *port, int slot, size_t bytes) {
     return populate(nv_port_spectra(port, slot), bytes, MADV_POPULATE_WRITE) ? NV_OK : NV_E_MEMORY;
 }
 
@@ -170,7 +171,7 @@ void nv_port_cancel_ir(nv_port *port, int slot) {
     change(port, slot, NV_SLOT_WRITING, NV_SLOT_FREE);
 }
 
-void nv_port_recover_steering(nv_port *port) {
+void nv_port_recover_control(nv_port *port) {
     for (int slot = 0; slot < NV_SLOTS; slot++) change(port, slot, NV_SLOT_WRITING, NV_SLOT_FREE);
     /* Half-written parameters stay unreadable (odd sequence) until the next complete set. */
 }
@@ -183,7 +184,7 @@ static uint64_t filled(const nv_port *port, int slot) {
                                                                                          : bytes;
 }
 
-static void hold_slot(nv_port *port, int slot, uint64_t bytes) {
+static void lock_slot(nv_port *port, int slot, uint64_t bytes) {
     const volatile char *begin = nv_port_spectra(port, slot);
     if (mlock((const void *)begin,
               (size_t)bytes)) { /* no permission to lock: load the pages at least */
@@ -191,32 +192,32 @@ static void hold_slot(nv_port *port, int slot, uint64_t bytes) {
             return; /* no memory: an IR that needs these pages is not taken */
         for (uint64_t i = 0; i < bytes; i += 4096) (void)begin[i];
     }
-    atomic_store_explicit(&port->slot[slot].held, bytes, memory_order_release);
+    atomic_store_explicit(&port->slot[slot].locked_bytes, bytes, memory_order_release);
 }
 
 /* Bytes of the longest IR, rounded up to a step. The same for all slots: the next room will be of a
  * similar length. */
 static uint64_t to_be_held(const nv_port *port) {
-    uint64_t step = round_up(port->slot_bytes / NV_HOLD_STEPS, 4096), bytes = NV_HOLD_FIRST * step;
+    uint64_t step = round_up(port->slot_bytes / NV_LOCK_STEPS, 4096), bytes = NV_LOCK_FIRST * step;
     for (int slot = 0; slot < NV_SLOTS; slot++)
         if (filled(port, slot) > bytes) bytes = filled(port, slot);
     bytes = round_up(bytes, step);
     return bytes < port->slot_bytes ? bytes : port->slot_bytes;
 }
 
-void nv_port_hold(nv_port *port) {
+void nv_port_lock_memory(nv_port *port) {
     uint64_t bytes = to_be_held(port);
     for (int slot = 0; slot < NV_SLOTS; slot++) {
-        atomic_store_explicit(&port->slot[slot].held, 0, memory_order_relaxed);
-        hold_slot(port, slot, bytes);
+        atomic_store_explicit(&port->slot[slot].locked_bytes, 0, memory_order_relaxed);
+        lock_slot(port, slot, bytes);
     }
 }
 
-void nv_port_hold_more(nv_port *port) {
+void nv_port_lock_more_memory(nv_port *port) {
     uint64_t bytes = to_be_held(port);
     for (int slot = 0; slot < NV_SLOTS; slot++)
-        if (bytes > atomic_load_explicit(&port->slot[slot].held, memory_order_relaxed))
-            hold_slot(port, slot, bytes);
+        if (bytes > atomic_load_explicit(&port->slot[slot].locked_bytes, memory_order_relaxed))
+            lock_slot(port, slot, bytes);
 }
 
 int nv_port_take_ir(nv_port *port, uint64_t after_serial) {
@@ -224,8 +225,8 @@ int nv_port_take_ir(nv_port *port, uint64_t after_serial) {
     if (slot < 0 || !change(port, slot, NV_SLOT_READY, NV_SLOT_INCOMING)) return -1;
     uint64_t bytes = atomic_load_explicit(&port->slot[slot].bytes,
                                           memory_order_relaxed); /* no longer written by the
-                                                                  * steering side */
-    if (bytes > atomic_load_explicit(&port->slot[slot].held, memory_order_acquire) &&
+                                                                  * control side */
+    if (bytes > atomic_load_explicit(&port->slot[slot].locked_bytes, memory_order_acquire) &&
         bytes <= port->slot_bytes) {
         nv_port_set_slot(port, slot, NV_SLOT_READY);
         return -1;

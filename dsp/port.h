@@ -1,37 +1,37 @@
-/* The port: the block of memory shared by the audio thread and the steering side (the control
+/* The port: the block of memory shared by the audio thread and the control side (the control
  * process, a test, a renderer).
  *
  * It has no pointers, so it can be private memory or a file in shared memory. There is one writer
- * on the steering side and one audio thread. Neither waits for the other, and either may die at any
+ * on the control side and one audio thread. Neither waits for the other, and either may die at any
  * instruction and be restarted on the same port.
  *
  *   offset  bytes  field            written by   meaning
  *        0      8  magic            creator      "nverbprt"
- *        8      4  version          creator      a hash of NV_PORT_VERSION, which any change here raises,
- *                                               and of the lists of parameters and meters
+ *        8      4  version          creator      a hash of NV_PORT_VERSION, which any change here
+ *                                        raises, and of the lists of parameters and meters
  *       12      4  rate_hz          creator      sampling rate of the engine
  *       16      8  bytes            creator      size of the complete port
  *       24      8  slot_bytes       creator      size of each spectra slot, a multiple of 4096
  *       32      4  ready            creator      1 when all of the above and the layout are written
  *      64    120  layout           creator      nv_layout: how IRs for this engine are cut
- *      256      4  params_sequence  steering     odd while the parameters are being written
- *      260     64  params[16]       steering     float32 bits, in the order of engine_params.h
+ *      256      4  params_sequence  control      odd while the parameters are being written
+ *      260     64  params[16]       control      float32 bits, in the order of engine_params.h
  *      384    3x64 slot[3]          both         see nv_port_slot
  *      576     ..  meters           audio        see nv_meters
- *     4096     ..  spectra          steering     NV_SLOTS times slot_bytes
+ *     4096     ..  spectra          control      NV_SLOTS times slot_bytes
  *
- * A slot's life:  FREE -> WRITING -> READY        (steering)
+ * A slot's life:  FREE -> WRITING -> READY        (control)
  *                 READY -> INCOMING -> PLAYING -> FREE   (audio)
  *                 INCOMING -> READY               (audio: its memory is not locked yet)
- *                 READY -> WRITING                (steering: the latest IR wins)
+ *                 READY -> WRITING                (control: the latest IR wins)
  * The kernel uses at most two slots, so the third can always be written: no queue, no wait, bounded
  * memory.
  *
- * A slot has room for the longest IR with the most channels, which few pedals play. So the audio
+ * A slot has space for the longest IR with the most channels, which few pedals play. So the audio
  * process locks only as much of each slot as the rooms so far have needed, rounded up to a step:
- * `held`. The audio thread does not take an IR beyond that until the main thread has locked more,
- * at its next check (watchdog.h): the callback never waits for a page. If the port is a file, pages
- * that were never locked or written use no memory.
+ * `locked_bytes`. The audio thread does not take an IR beyond that until the main thread has locked
+ * more, at its next check (watchdog.h): the callback never waits for a page. If the port is a file,
+ * pages that were never locked or written use no memory.
  */
 #ifndef NV_PORT_H
 #define NV_PORT_H
@@ -48,8 +48,8 @@ enum {
     NV_SLOTS = 3,
     NV_PARAMS = 16,
     NV_PORT_HEADER_BYTES = 4096,
-    NV_HOLD_STEPS = 8,
-    NV_HOLD_FIRST = 2
+    NV_LOCK_STEPS = 8,
+    NV_LOCK_FIRST = 2
 };
 
 enum { NV_SLOT_FREE, NV_SLOT_WRITING, NV_SLOT_READY, NV_SLOT_INCOMING, NV_SLOT_PLAYING };
@@ -59,8 +59,8 @@ typedef struct nv_port_slot {
     uint32_t channels;       /* of the IR: 1, 2 or 4 */
     _Atomic uint64_t bytes;  /* of the spectra */
     _Atomic uint64_t serial; /* increases with each published IR */
-    uint64_t room; /* hash of the IR, 0 if unknown; a restarted steering process compares it */
-    _Atomic uint64_t held; /* bytes locked by the audio side; written by its main thread */
+    uint64_t room; /* hash of the IR, 0 if unknown; a restarted control process compares it */
+    _Atomic uint64_t locked_bytes; /* bytes locked by the audio side; written by its main thread */
     uint8_t reserved[24];
 } nv_port_slot;
 
@@ -97,7 +97,7 @@ static inline void *nv_port_spectra(nv_port *port, int slot) {
     return (char *)port + NV_PORT_HEADER_BYTES + (size_t)slot * port->slot_bytes;
 }
 
-/* Steering side: one caller at a time (the control process has a file lock). */
+/* Control side: one caller at a time (the control process has a file lock). */
 void nv_port_set_params(nv_port *port, const float values[NV_PARAMS]);
 /* 1 if a complete set was read, 0 while one is being written (values unchanged). Either side;
  * real-time safe. */
@@ -109,19 +109,19 @@ uint64_t nv_port_publish_ir(nv_port *port, int slot, int channels, size_t bytes,
 /* Releases a slot that was claimed and not published. */
 void nv_port_cancel_ir(nv_port *port, int slot);
 /* Allocates the pages of `bytes` bytes before they are written. NV_E_MEMORY: no space. */
-int nv_port_make_room(nv_port *port, int slot, size_t bytes);
-/* After a crash of the steering side: frees half-written slots. Parameters that were half written
+int nv_port_reserve(nv_port *port, int slot, size_t bytes);
+/* After a crash of the control side: frees half-written slots. Parameters that were half written
  * stay unreadable until the next nv_port_set_params(). */
-void nv_port_recover_steering(nv_port *port);
+void nv_port_recover_control(nv_port *port);
 
-/* Locks NV_HOLD_FIRST of NV_HOLD_STEPS parts of each slot, or more if the IRs in them need it, and
- * resets `held`. For an audio process whose port is a file, before it starts. Without this call all
- * of a new port counts as held, as in private memory. */
-void nv_port_hold(nv_port *port);
+/* Locks NV_LOCK_FIRST of NV_LOCK_STEPS parts of each slot, or more if the IRs in them need it, and
+ * resets `locked_bytes`. For an audio process whose port is a file, before it starts. Without this
+ * call all of a new port counts as locked, as in private memory. */
+void nv_port_lock_memory(nv_port *port);
 /* Locks more if a waiting IR needs it. Main thread, at each check. */
-void nv_port_hold_more(nv_port *port);
-/* Audio side. Takes the newest slot that is READY, held and newer than `after_serial`: it becomes
- * INCOMING. Returns its index or -1. Real-time safe. Older READY slots are left to the steering
+void nv_port_lock_more_memory(nv_port *port);
+/* Audio side. Takes the newest slot that is READY, locked and newer than `after_serial`: it becomes
+ * INCOMING. Returns its index or -1. Real-time safe. Older READY slots are left to the control
  * side: freeing one here could free a newer IR just written into it. */
 int nv_port_take_ir(nv_port *port, uint64_t after_serial);
 void nv_port_set_slot(nv_port *port, int slot, uint32_t state);

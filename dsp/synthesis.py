@@ -40,7 +40,7 @@ SPEED_OF_SOUND_M_S = 343.0
 STEP_S = 0.27
 """Lengths of IRs are rounded up to a multiple of about STEP_S, including GUARD_S. A band has the
 same rate in all of them."""
-BENCHES = 16
+WORKSPACES = 16
 """Number of cached lengths: all of a grid of 4 s."""
 LARGEST_FACTOR = 5
 """The largest prime factor of a number of steps: fast to transform, and few lengths, which take
@@ -283,7 +283,7 @@ def _carriers(
 
 
 @dataclass(frozen=True)
-class _Bench:
+class _Workspace:
     """Everything that is the same for all IRs of up to one length."""
 
     frames: int
@@ -315,9 +315,9 @@ class Synthesiser:
         self._longest = self._steps(grid.duration_s)
         self._curves = Curves(grid)
         self._places: dict[int, tuple[NDArray[np.intp], Floats]] = {}
-        self._benches: Recent[int, _Bench] = Recent(BENCHES)
+        self._workspacees: Recent[int, _Workspace] = Recent(WORKSPACES)
         self._unprepared = sorted(
-            {self._steps(grid.duration_s * part / BENCHES) for part in range(BENCHES + 1)}
+            {self._steps(grid.duration_s * part / WORKSPACES) for part in range(WORKSPACES + 1)}
         )[::-1]
         self._frame_s = grid.frame_s.astype(np.float32)
 
@@ -326,11 +326,11 @@ class Synthesiser:
         False when all are made."""
         if not self._unprepared:
             return False
-        self._bench(self._unprepared.pop(0))
+        self._workspace(self._unprepared.pop(0))
         return True
 
-    def _bench(self, steps: int) -> _Bench:
-        return self._benches.get(steps, lambda: self._build(steps))
+    def _workspace(self, steps: int) -> _Workspace:
+        return self._workspacees.get(steps, lambda: self._build(steps))
 
     def __call__(
         self, room: EnergyMap, width: float = 1.0, *, faithful_level: bool = False
@@ -355,15 +355,15 @@ class Synthesiser:
         curves = self._amplitudes(room.level_db)
         length_s = self._length_s(room)
         steps = self._steps(length_s)
-        bench = self._bench(steps)
-        middle, side = spectra(bench.groups, curves, bench.frames // 2 + 1)
+        workspace = self._workspace(steps)
+        middle, side = spectra(workspace.groups, curves, workspace.frames // 2 + 1)
         middle_gain, side_gain = _mid_side_gains(self._carriers.step_frames, self.rate_hz, width)
         middle *= np.repeat(middle_gain, steps)[: len(middle)]
         side *= np.repeat(side_gain, steps)[: len(side)]
-        taps = max(1, min(int(length_s * self.rate_hz), bench.frames))
+        taps = max(1, min(int(length_s * self.rate_hz), workspace.frames))
         ir = np.empty((2, taps), np.float32)
-        ir[0] = np.fft.irfft(middle + side, bench.frames)[:taps]
-        ir[1] = np.fft.irfft(middle - side, bench.frames)[:taps]
+        ir[0] = np.fft.irfft(middle + side, workspace.frames)[:taps]
+        ir[1] = np.fft.irfft(middle - side, workspace.frames)[:taps]
         fade = min(taps // 4, int(0.05 * self.rate_hz))
         if fade:
             ir[:, -fade:] *= 0.5 + 0.5 * np.cos(
@@ -377,7 +377,7 @@ class Synthesiser:
     def _steps(self, length_s: float) -> int:
         return _steps_for((length_s + GUARD_S) * self.rate_hz, self._carriers.step_frames)
 
-    def _build(self, steps: int) -> _Bench:
+    def _build(self, steps: int) -> _Workspace:
         """Each length needs its own windows; carriers and curve positions are shared (prefixes of
         the longest)."""
         longest = max(steps, self._longest)
@@ -392,7 +392,7 @@ class Synthesiser:
             node, share = self._places[size // steps]
             return node[:size], share[:size]
 
-        return _Bench(
+        return _Workspace(
             frames,
             grouped(
                 windows, [x[:, : w.size] for x, w in zip(samples, windows, strict=True)], place

@@ -70,7 +70,7 @@ int nv_watchdog_wait(const nv_watchdog *w, nv_port *port) {
         if (number > 0) return number;
         uint64_t now = now_ns(),
                  blocks = atomic_load_explicit(&port->meters.blocks, memory_order_acquire);
-        nv_port_hold_more(port);
+        nv_port_lock_more_memory(port);
         uint64_t played_ns = (blocks - played) * period_ns, passed_ns = now - then;
         if (played_ns < passed_ns / 4 * 3 || played_ns > passed_ns / 3 * 4) return 0;
         then = now, played = blocks;

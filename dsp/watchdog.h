@@ -22,7 +22,7 @@ typedef struct nv_watchdog {
 /* Waits while blocks arrive at the port's rate, and sends WATCHDOG=1. Returns the number of a
  * received signal, or 0: the time is up, or blocks stopped or arrived at another rate (JACK changed
  * its block size, hangs or is overloaded). At each check, every 0.1 s or 16 blocks, calls
- * nv_port_hold_more(). */
+ * nv_port_lock_more_memory(). */
 int nv_watchdog_wait(const nv_watchdog *w, nv_port *port);
 
 /* A JackBufferSizeCallback (jack/types.h). block_frames: the block size of this process, as a

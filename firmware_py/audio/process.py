@@ -95,7 +95,7 @@ def run(*, client: str, inputs: int, max_ir_s: float, connect: bool, lock: bool)
     graph = Graph(port)
     if lock and not lock_pages(except_file=mailbox.mailbox_path()):
         log.warning("memory is not locked: raise the memlock limit (LimitMEMLOCK=infinity)")
-    port.hold()
+    port.lock_memory()
     settle_memory()
     server.start()
     status = _watch(server, port, stop, started, notifier, guard)

@@ -10,11 +10,11 @@ import re
 from pathlib import Path
 
 _TRIM_THRESHOLD, _MMAP_THRESHOLD, _ARENA_MAX = -1, -3, -8  # malloc.h
-HELD_BYTES = 4 << 20
+KEPT_BYTES = 4 << 20
 
 
-def hold_freed_memory() -> None:
-    """Keep up to HELD_BYTES of freed memory for the next room; do not return it to the kernel.
+def keep_freed_memory() -> None:
+    """Keep up to KEPT_BYTES of freed memory for the next room; do not return it to the kernel.
 
     The page faults of getting it back are a quarter of the time of a room (`nverb bench rooms`).
     The peak memory of the process is the same. Called by the control process when it starts; has
@@ -22,8 +22,8 @@ def hold_freed_memory() -> None:
     """
     with contextlib.suppress(OSError, AttributeError):
         library = ctypes.CDLL(None)
-        library.mallopt(_TRIM_THRESHOLD, HELD_BYTES)
-        library.mallopt(_MMAP_THRESHOLD, HELD_BYTES)
+        library.mallopt(_TRIM_THRESHOLD, KEPT_BYTES)
+        library.mallopt(_MMAP_THRESHOLD, KEPT_BYTES)
 
 
 def one_arena() -> None:
@@ -72,7 +72,7 @@ def lock_pages(except_file: os.PathLike[str]) -> bool:
     return bool(complete)
 
 
-def hold_code(pid: int, files: re.Pattern[str]) -> None:
+def lock_code(pid: int, files: re.Pattern[str]) -> None:
     """Keep the code of process `pid` from these files in memory, for as long as this process lives.
 
     For a process that does not lock its own code: a page locked by one process stays resident for
@@ -86,11 +86,11 @@ def hold_code(pid: int, files: re.Pattern[str]) -> None:
                 if "x" in access and files.search(path)
             }
         ):
-            _hold_file(path)
+            _lock_file(path)
 
 
 @functools.cache
-def _hold_file(path: str) -> None:
+def _lock_file(path: str) -> None:
     """Map a file and lock its pages."""
     library = ctypes.CDLL(None)
     library.mmap.restype = ctypes.c_void_p

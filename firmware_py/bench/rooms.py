@@ -83,11 +83,11 @@ def measure(path: Path | None, rate_hz: int, block_frames: int, rooms: int) -> d
     from dsp import _engine
     from dsp.shaping import Shape, shape_map
     from dsp.synthesis import Synthesiser
-    from firmware_py.base.memory import hold_freed_memory
+    from firmware_py.base.memory import keep_freed_memory
     from firmware_py.rooms.source import find_source
     from models.latent import KNOBS, LATENT_HIGH, LATENT_LOW
 
-    hold_freed_memory()
+    keep_freed_memory()
     source = find_source(path)
     shape = Shape(decay=0.999, tilt_db=0.01)  # all steps of shaping, nearly the same length
     layout = _engine.plan(block_frames, 4 * rate_hz + rate_hz // 4, 1)

@@ -29,7 +29,7 @@ def _audio(args: argparse.Namespace) -> int:
     from firmware_py.base.paths import lock
 
     fill_from_settings(args, service=True)
-    held = lock("audio", "an audio process")
+    lock_file = lock("audio", "an audio process")
     status = audio.run(
         client=args.client,
         inputs=args.inputs,
@@ -37,7 +37,7 @@ def _audio(args: argparse.Namespace) -> int:
         connect=not args.no_connect,
         lock=not args.no_lock,
     )
-    held.flush()
+    lock_file.flush()
     sys.stdout.flush()
     sys.stderr.flush()
     os._exit(status)  # pyo's own exit waits, and may hang when JACK is gone

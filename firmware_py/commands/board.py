@@ -175,7 +175,7 @@ def _open(name: str) -> Board:
     from firmware_py.base.paths import data_dir, lock
 
     if not load(name, data_dir()).is_simulated:
-        _open.held = lock("control", "the pedal")  # type: ignore[attr-defined]
+        _open.lock_file = lock("control", "the pedal")  # type: ignore[attr-defined]
     return Board.open(name, data_dir())
 
 

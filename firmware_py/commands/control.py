@@ -35,7 +35,7 @@ def _control(args: argparse.Namespace) -> int:
     from firmware_py.control.process import run
 
     fill_from_settings(args, service=True)
-    held = lock("control", "a control process")
+    lock_file = lock("control", "a control process")
     status = run(
         profile=args.profile,
         bank=args.bank,
@@ -44,7 +44,7 @@ def _control(args: argparse.Namespace) -> int:
         midi=_midi_api(args.midi),
         osc=args.osc,
     )
-    held.close()
+    lock_file.close()
     return status
 
 

@@ -23,7 +23,7 @@ def _jack(_: argparse.Namespace) -> int:
     from firmware_py.base.paths import lock
     from firmware_py.jack.service import run
 
-    held = lock("jack", "nverb jack")
+    lock_file = lock("jack", "nverb jack")
     run()
-    held.close()
+    lock_file.close()
     return 0

@@ -62,11 +62,11 @@ def _run(args: argparse.Namespace) -> int:
         if driver is None:
             return _demo(args)
         start = _jack_starter(args, server, driver)
-    held = lock("run", "nverb run")
+    lock_file = lock("run", "nverb run")
     find_source(args.bank)
     keys = profile.is_simulated and sys.stdin.isatty()
     Supervisor(_children(args, keys), start).run()
-    held.close()
+    lock_file.close()
     return 0
 
 

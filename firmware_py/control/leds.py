@@ -29,7 +29,7 @@ class Leds:
 
     def __init__(self) -> None:
         self._limited = 0
-        self._held: Meters | None = None
+        self._kept: Meters | None = None
         self._begun = time.monotonic()
         self._next_storage = 0.0
         self._storage_fault = False
@@ -47,22 +47,22 @@ class Leds:
         limited, self._limited = meters.limited_samples > self._limited, meters.limited_samples
         if limited or max(*meters.input_peak, *meters.output_peak) >= FULL_SCALE:
             board.light("clip")
-        self._hold(meters)
+        self._keep(meters)
 
     def peaks(self, meters: Meters) -> Meters:
         """The meters, taken just now, with the peaks since the last call of `peaks`."""
-        self._hold(meters)
-        held, self._held = self._held or meters, None
+        self._keep(meters)
+        kept, self._kept = self._kept or meters, None
         return meters._replace(
-            input_peak=held.input_peak, output_peak=held.output_peak, worst_ns=held.worst_ns
+            input_peak=kept.input_peak, output_peak=kept.output_peak, worst_ns=kept.worst_ns
         )
 
-    def _hold(self, meters: Meters) -> None:
-        held = self._held or meters
-        self._held = meters._replace(
-            input_peak=_louder(held.input_peak, meters.input_peak),
-            output_peak=_louder(held.output_peak, meters.output_peak),
-            worst_ns=max(held.worst_ns, meters.worst_ns),
+    def _keep(self, meters: Meters) -> None:
+        kept = self._kept or meters
+        self._kept = meters._replace(
+            input_peak=_louder(kept.input_peak, meters.input_peak),
+            output_peak=_louder(kept.output_peak, meters.output_peak),
+            worst_ns=max(kept.worst_ns, meters.worst_ns),
         )
 
     def _storage(self, now: float) -> bool:
@@ -71,9 +71,9 @@ class Leds:
             self._next_storage = now + STORAGE_S
             try:
                 folder = data_dir()
-                room = os.statvfs(folder)
+                space = os.statvfs(folder)
                 self._storage_fault = (
-                    not os.access(folder, os.W_OK) or room.f_bavail * room.f_frsize < SPARE_BYTES
+                    not os.access(folder, os.W_OK) or space.f_bavail * space.f_frsize < SPARE_BYTES
                 )
             except Exception:
                 self._storage_fault = True

@@ -14,11 +14,11 @@ from device.terminal import Front, Hands, Keyboard
 from dsp.errors import UserError, reason
 from firmware_py.base import crashguard
 from firmware_py.base.log import logger
-from firmware_py.base.memory import hold_freed_memory
+from firmware_py.base.memory import keep_freed_memory
 from firmware_py.base.notify import Notifier
 from firmware_py.base.paths import data_dir
 from firmware_py.base.signals import stop_signals
-from firmware_py.control.board_slot import BoardSlot
+from firmware_py.control.live_board import LiveBoard
 from firmware_py.control.pedal import Pedal, log_notice
 from firmware_py.control.requests import Requests
 from firmware_py.control.server import Server
@@ -55,7 +55,7 @@ def run(
     a simulated board and take keys. script: moves of a simulated board's pots, see `read_script`.
     midi, osc: see `Pedal.open_inputs`. Returns the exit status.
     """
-    hold_freed_memory()
+    keep_freed_memory()
     guard, notifier = crashguard.CrashGuard("control"), Notifier()
     if guard.crash_loop:
         profile = _start_safe(guard, profile)
@@ -63,33 +63,33 @@ def run(
     moves = read_script(script) if script else None
     stop = StopFlag()
     server = Server(Requests(pedal).answer)
-    slot, parts = BoardSlot(profile, data_dir()), pedal.parts
+    live, parts = LiveBoard(profile, data_dir()), pedal.parts
     try:
         pedal.open_inputs(midi, osc)
         with Keyboard() as keyboard:
-            attach_first(pedal, slot.board, resumed)
-            if moves and slot.board.simulation is not None:
-                slot.board.simulation.play(moves)
-            view = BoardView(slot.board, keyboard) if keys else None
+            attach_first(pedal, live.board, resumed)
+            if moves and live.board.simulation is not None:
+                live.board.simulation.play(moves)
+            view = BoardView(live.board, keyboard) if keys else None
             notifier.ready()
             while not stop.is_set and not (view and view.quit):
                 parts.run("board and inputs", pedal.scan)
                 parts.run("rooms and parameters", pedal.work)
                 notifier.ping()
                 parts.run("crash guard", guard.look)
-                if not parts.run("socket", lambda: server.serve(slot.board.scan_s)):
-                    time.sleep(slot.board.scan_s)
-                if parts.run("profile of the board", lambda: slot.refresh(time.monotonic())):
-                    settle(slot.board, pedal.values)
-                    pedal.attach(slot.board)
+                if not parts.run("socket", lambda: server.serve(live.board.scan_s)):
+                    time.sleep(live.board.scan_s)
+                if parts.run("profile of the board", lambda: live.refresh(time.monotonic())):
+                    settle(live.board, pedal.values)
+                    pedal.attach(live.board)
                     if view is not None:
-                        view.attach(slot.board)
+                        view.attach(live.board)
                 if view is not None:
                     view.update(pedal)
             if view is not None:
                 view.close()
     finally:
-        slot.close()
+        live.close()
         pedal.close_inputs()
         server.close()
         pedal.save_session()

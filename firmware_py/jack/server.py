@@ -22,7 +22,7 @@ from pathlib import Path
 
 from dsp.errors import UserError
 from firmware_py.base.log import logger
-from firmware_py.base.memory import hold_code
+from firmware_py.base.memory import lock_code
 from firmware_py.base.paths import jack_socket
 from firmware_py.jack import mixer
 from firmware_py.jack.defaults import BLOCK_FRAMES, RATE_HZ
@@ -164,7 +164,7 @@ class JackServer:
             if self._start_error is not None:
                 raise self._start_error
             self._wait_until_running()
-            hold_code(self.process.pid, JACK_CODE)
+            lock_code(self.process.pid, JACK_CODE)
         except BaseException:
             with contextlib.suppress(RuntimeError):  # not started yet
                 starter.join()

@@ -85,6 +85,6 @@ class Mailbox:
             port = _engine.Port(memory)
         except (OSError, ValueError):
             return False
-        port.recover_steering()
+        port.recover_control()
         self.port, self._identity = port, (info.st_dev, info.st_ino)
         return True

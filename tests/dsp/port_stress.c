@@ -1,8 +1,8 @@
-/* Two threads on one port, the steering and the audio side, at full speed. test_port.py compiles it
+/* Two threads on one port, the control and the audio side, at full speed. test_port.py compiles it
  * with ThreadSanitizer.
  *
- * Steering fills a slot with one value and publishes it; sometimes it cancels, or restarts as after
- * a crash. Audio takes the newest, checks that it is complete and newer than the last, keeps at
+ * The control side fills a slot with one value and publishes it; sometimes it cancels, or restarts
+ * as after a crash. Audio takes the newest, checks that it is complete and newer than the last, keeps at
  * most two, and frees the older. Exit status 0: no IR was torn or out of order.
  */
 #include <pthread.h>
@@ -36,7 +36,7 @@ static void *steer(void *unused) {
         if (round % 97 == 0)
             nv_port_cancel_ir(port, slot);
         else if (round % 89 == 0)
-            nv_port_recover_steering(port); /* as after a crash while writing */
+            nv_port_recover_control(port); /* as after a crash while writing */
         else
             nv_port_publish_ir(port, slot, 2, WORDS * sizeof(uint32_t), round);
         for (int i = 0; i < NV_PARAMS; i++) params[i] = (float)round;

@@ -92,7 +92,7 @@ def test_stub_declares_the_fields_of_the_extension(name: str) -> None:
     assert getattr(_engine, name)._fields == tuple(fields)
 
 
-def test_new_port_holds_default_parameters() -> None:
+def test_new_port_has_default_parameters() -> None:
     _, port = new_port()
     params = port.params()
     assert params is not None
@@ -138,14 +138,14 @@ def taken_mib(descriptor: int) -> float:
 
 
 class Played:
-    """A port in a file with an engine, in the order of the audio process: create, hold, play."""
+    """A port in a file with an engine, in the order of the audio process: create, lock, play."""
 
     def __init__(self, descriptor: int) -> None:
         layout = _engine.plan(BLOCK, LONGEST)
         os.ftruncate(descriptor, _engine.port_bytes(layout))
         self.port = _engine.Port(mmap.mmap(descriptor, 0), layout=layout, rate_hz=48000)
         self.port.set_params(dict.fromkeys(_engine.PARAMS, 0.0) | {"fade_ms": 1.0})
-        self.port.hold()
+        self.port.lock_memory()
         buffers = [[np.zeros(BLOCK, np.float32) for _ in range(2)] for _ in range(5)]
         self._engine = _engine.Engine(self.port, *buffers)
 
@@ -178,12 +178,12 @@ def test_longer_room_waits_until_locked(file_in_memory: int) -> None:
     played = Played(file_in_memory)
     first = played.port.load_ir(noise(2, 1000))
     assert played.play() == first
-    held = played.port.held
+    locked = played.port.locked_bytes
     longest = played.port.load_ir(noise(4, LONGEST))
     assert played.play() == first
-    assert played.port.held == held
+    assert played.port.locked_bytes == locked
     played.check()
-    assert played.port.held > 3 * held
+    assert played.port.locked_bytes > 3 * locked
     assert taken_mib(file_in_memory) > 0.99 * os.fstat(file_in_memory).st_size / 2**20
     assert played.play() == longest
     for _ in range(3):  # all slots are locked completely now: nothing waits
@@ -191,7 +191,7 @@ def test_longer_room_waits_until_locked(file_in_memory: int) -> None:
         assert played.play() == longest
 
 
-def test_steering_replaces_waiting_room(file_in_memory: int) -> None:
+def test_control_replaces_waiting_room(file_in_memory: int) -> None:
     played = Played(file_in_memory)
     first = played.port.load_ir(noise(2, 1000))
     assert played.play() == first
@@ -209,8 +209,8 @@ def test_restarted_audio_process_locks_memory_of_its_room(file_in_memory: int) -
     assert played.play() == long
     port = _engine.Port(mmap.mmap(file_in_memory, 0))
     port.load_ir(noise(2, 500))
-    port.hold()
-    assert port.held > 0.4 * (os.fstat(file_in_memory).st_size - 4096) / 3
+    port.lock_memory()
+    assert port.locked_bytes > 0.4 * (os.fstat(file_in_memory).st_size - 4096) / 3
 
 
 def test_full_file_system_raises_memory_error_and_keeps_playing(file_in_memory: int) -> None:
@@ -226,12 +226,16 @@ def test_full_file_system_raises_memory_error_and_keeps_playing(file_in_memory: 
                 played.port.load_ir(noise(4, LONGEST))
                 played.check()
         assert played.play() >= first
-    played.port.hold()
+    played.port.lock_memory()
 
 
-def test_private_memory_counts_as_held() -> None:
+def test_private_memory_counts_as_locked() -> None:
     _, port = new_port()
-    assert 3 * port.held <= _engine.port_bytes(port.layout) <= 3 * port.held + 4096 + 3 * 4096
+    assert (
+        3 * port.locked_bytes
+        <= _engine.port_bytes(port.layout)
+        <= 3 * port.locked_bytes + 4096 + 3 * 4096
+    )
 
 
 def test_port_is_free_of_data_races(tmp_path: Path) -> None:

@@ -266,7 +266,7 @@ def test_stopped_while_jackd_starts_it_leaves_no_jackd_on_the_card(number: signa
         "Thread.start = lambda self, start=Thread.start: stop()",
         "server.is_running = lambda _: stop()",
         # After the start of jackd, before `run` keeps it.
-        "server.hold_code = lambda *_: None",
+        "server.lock_code = lambda *_: None",
     ],
 )
 def test_ctrl_c_anywhere_in_the_start_of_jackd_leaves_none(interrupted: str) -> None:

@@ -91,22 +91,22 @@ def test_idle_libraries_exclude_code_of_callback(path: str, idle: bool) -> None:
 
 HOLDING = """
 import re, subprocess
-from firmware_py.base.memory import hold_code
+from firmware_py.base.memory import lock_code
 other = subprocess.Popen(["sleep", "60"])
 try:
     while "sleep" not in open(f"/proc/{other.pid}/maps").read():
         pass
-    hold_code(other.pid, re.compile("/sleep$"))
-    hold_code(other.pid, re.compile("/sleep$"))  # a second call has no effect
+    lock_code(other.pid, re.compile("/sleep$"))
+    lock_code(other.pid, re.compile("/sleep$"))  # a second call has no effect
 finally:
     other.kill()
-hold_code(2**31 - 1, re.compile(""))
+lock_code(2**31 - 1, re.compile(""))
 print(open("/proc/self/smaps").read())
 """
 
 
 @pytest.mark.usefixtures("may_lock")
-def test_hold_code_locks_code_of_another_process() -> None:
+def test_lock_code_locks_code_of_another_process() -> None:
     done = subprocess.run(
         [sys.executable, "-c", HOLDING], capture_output=True, text=True, check=True
     )

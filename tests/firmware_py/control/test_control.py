@@ -19,9 +19,9 @@ from device.events import Action, Change
 from device.profile import PACKAGED
 from dsp._engine import Meters
 from firmware_py.control import process, report
-from firmware_py.control.board_slot import BoardSlot
 from firmware_py.control.inputs import Event, PresetName, Program
 from firmware_py.control.leds import Leds
+from firmware_py.control.live_board import LiveBoard
 from firmware_py.control.pedal import Pedal
 from firmware_py.control.requests import Requests
 from firmware_py.link import mailbox
@@ -443,7 +443,7 @@ def test_invalid_profile_is_reported_and_opened_once_corrected(folders: Path, ca
     good = (PACKAGED / "sim.toml").read_text()
     path = folders / "mine.toml"
     path.write_text(good.replace('"width"', '"wide"'))
-    slot = BoardSlot(str(path), folders)
+    slot = LiveBoard(str(path), folders)
     assert "mine.toml, knob 5 (wide)" in capsys.readouterr().err
     assert not slot.board.knobs
     slot.board.scan()

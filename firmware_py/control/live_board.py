@@ -15,7 +15,7 @@ log = logger("control")
 CHECK_S = 1.0
 
 
-class BoardSlot:
+class LiveBoard:
     """Opens the board, and opens it again when its profile or calibration changes.
 
     `board` always exists: with an invalid profile it has LEDs at most, and the sound goes on. If
