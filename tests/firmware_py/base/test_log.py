@@ -35,7 +35,7 @@ def test_line_names_its_part(capsys: pytest.CaptureFixture[str]) -> None:
 def test_exception_is_logged_with_its_traceback(capsys: pytest.CaptureFixture[str]) -> None:
     logger("control").error("a bug", exc_info=ZeroDivisionError("division"))
     first, *_, last = capsys.readouterr().err.splitlines()
-    assert (first, last) == ("nverb control: a bug", "ZeroDivisionError: division")
+    assert (first, last) == ("nverb control: a bug", "    ZeroDivisionError: division")
 
 
 @pytest.mark.parametrize(
