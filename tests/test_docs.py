@@ -56,7 +56,7 @@ def test_links_and_commands_of_the_page_exist(page: Path) -> None:
 
 
 TOP_FOLDERS = ("bank", "device", "docs", "dsp", "firmware_py", "models", "systemd", "tests")
-MADE_WHILE_RUNNING = {"settings.toml", "boards.toml", "incoming/", "slots/"}
+MADE_WHILE_RUNNING = {"settings.toml", "boards.toml", "incoming/", "slots/", "mixers/"}
 OF_OTHERS = {"docs/audio.md"}
 """Files of other repositories."""
 PATHS = [
