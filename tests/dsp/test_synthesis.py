@@ -161,7 +161,8 @@ def test_rooms_are_continuous_across_transform_lengths(synthesise: Synthesiser) 
     the correlation of their first 200 ms is above 0.99, at lengths all over the grid."""
     rooms = [exponential(float(t60_s)) for t60_s in 0.15 * 1.01 ** np.arange(250)]
     lengths = [
-        synthesise._workspace(synthesise._steps(synthesise._length_s(room))).frames for room in rooms
+        synthesise._workspace(synthesise._steps(synthesise._length_s(room))).frames
+        for room in rooms
     ]
     borders = [i for i in range(1, len(rooms)) if lengths[i] != lengths[i - 1]]
     assert len(borders) >= 6
