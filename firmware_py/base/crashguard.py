@@ -18,6 +18,7 @@ the safe start.
 
 from __future__ import annotations
 
+import contextlib
 import os
 import time
 from pathlib import Path
@@ -71,7 +72,8 @@ class CrashGuard:
     def stable(self) -> None:
         """Reset the counter. Also called when the process is asked to stop."""
         self._open = False
-        self._path.unlink(missing_ok=True)
+        with contextlib.suppress(OSError):
+            self._path.unlink(missing_ok=True)
 
     def blameless(self) -> None:
         """Do not count this exit, caused by another process (no JACK); earlier deaths stay."""
@@ -80,21 +82,8 @@ class CrashGuard:
             self._write(self.deaths)
 
     def _write(self, deaths: int) -> None:
-        """Write the counter. A kill may leave the file empty, which reads as no deaths.
-
-        Avoids Python's file buffers: after a change of JACK's block size pyo has written past the
-        end of its buffers, and malloc or free may then abort the process.
-        """
-        try:
-            descriptor = os.open(
-                self._path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o666
-            )
-            try:
-                os.write(descriptor, f"{deaths} {self._world}\n".encode())
-            finally:
-                os.close(descriptor)
-        except OSError:
-            pass
+        """Write the counter. A kill may leave the file empty, which reads as no deaths."""
+        _write(self._path, f"{deaths} {self._world}\n")
 
 
 def _text(path: Path) -> str:
@@ -102,12 +91,24 @@ def _text(path: Path) -> str:
     return read_file(path, 500, follow=False).decode(errors="replace")
 
 
+def _write(path: Path, text: str) -> None:
+    """Write a small file of the runtime folder. Raises nothing, and waits for no reader of a pipe.
+
+    Avoids Python's file buffers: after a change of JACK's block size pyo has written past the end
+    of its buffers, and malloc or free may then abort the process.
+    """
+    flags = os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NONBLOCK | os.O_NOFOLLOW | os.O_CLOEXEC
+    with contextlib.suppress(OSError):
+        descriptor = os.open(path, flags, 0o666)
+        try:
+            os.write(descriptor, text.encode())
+        finally:
+            os.close(descriptor)
+
+
 def declare_safe_start(why: str) -> None:
     """Write the reason for a safe start, one line."""
-    try:
-        (runtime_dir() / "safe").write_text(why + "\n")
-    except OSError:
-        pass
+    _write(runtime_dir() / "safe", why + "\n")
 
 
 def safe_start_reason(folder: Path | None = None) -> str:
@@ -123,4 +124,5 @@ def safe_start_reason(folder: Path | None = None) -> str:
 
 def end_safe_start() -> None:
     """Remove the reason: the next start is a normal one."""
-    (runtime_dir() / "safe").unlink(missing_ok=True)
+    with contextlib.suppress(OSError):
+        (runtime_dir() / "safe").unlink(missing_ok=True)

@@ -461,6 +461,16 @@ def test_invalid_profile_is_reported_and_opened_once_corrected(folders: Path, ca
     slot.close()
 
 
+def test_pipe_in_the_place_of_a_bank_is_refused_at_once(rig: Rig, folders: Path) -> None:
+    for name in ("pipe.nvbank", "pipe"):
+        os.mkfifo(folders / name)
+        with pytest.raises(OSError, match="is a pipe"):
+            rig.ask({"do": "bank", "path": str(folders / name)})
+    Presets(folders).save("a", rig.values | {"mix": 12.0}, str(folders / "pipe.nvbank"))
+    rig.send(PresetName("a"), Change("x", 1.0))
+    assert (rig.values["mix"], rig.values["x"]) == (find("mix").default, 1.0)
+
+
 def test_requests_reject_invalid_preset_and_midi_requests(rig: Rig) -> None:
     for request in ({}, {"step": 7}, {"step": float("inf")}, {"load": None}):
         with pytest.raises(PresetError):

@@ -177,7 +177,7 @@ def test_midi_map_is_synced_before_and_after_rename(
         ),
     )
     monkeypatch.setattr(
-        os, "replace", lambda a, b: (calls.append(os.path.basename(b)), replace(a, b))
+        os, "replace", lambda a, b, **at: (calls.append(os.path.basename(b)), replace(a, b, **at))
     )
     MidiMap(tmp_path).assign("mix", 20)
     assert calls == ["file", "midi.json", "folder"]
