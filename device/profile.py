@@ -53,6 +53,7 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -136,11 +137,17 @@ class Profile:
 
 
 def paths(folder: Path | None = None) -> dict[str, Path]:
-    """All profiles by name. folder: the data folder, whose profiles override the package's."""
+    """All profiles by name. folder: the data folder, whose profiles override the package's.
+
+    Raises OSError if that folder cannot be read: a profile of the package does not replace an own
+    one then.
+    """
     found = {path.stem: path for path in sorted(PACKAGED.glob("*.toml"))}
     if folder is not None:
-        with contextlib.suppress(OSError):  # an unreadable folder hides none of the package's
-            found.update({path.stem: path for path in sorted((folder / "profiles").glob("*.toml"))})
+        own = folder / "profiles"
+        with contextlib.suppress(FileNotFoundError, NotADirectoryError):
+            names = sorted(name for name in os.listdir(own) if name.endswith(".toml"))
+            found.update({Path(name).stem: own / name for name in names})
     return found
 
 

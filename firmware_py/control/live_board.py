@@ -24,6 +24,7 @@ class LiveBoard:
 
     def __init__(self, profile: str, folder: Path) -> None:
         self._profile, self._folder = profile, folder
+        self._seen: list[tuple[int, int] | None] = []
         self._seen = self._versions()
         self._next_check = 0.0
         self.board = self._open()
@@ -59,16 +60,24 @@ class LiveBoard:
         self.board.close()
 
     def _versions(self) -> list[tuple[int, int] | None]:
-        """Inode and time of each file; None if it does not exist."""
+        """Inode and time of each file; None if it does not exist.
+
+        The time of a change of content, owner or mode. A file that cannot be looked at counts as
+        unchanged: the board stays as it is until it can.
+        """
         try:
             profile = find_path(self._profile, self._folder)
         except ProfileError:
             profile = Path(self._profile)
+        except OSError:
+            return self._seen
         marks: list[tuple[int, int] | None] = []
         for path in (profile, self._folder / CALIBRATION):
             try:
                 info = os.stat(path)
-                marks.append((info.st_ino, info.st_mtime_ns))
-            except OSError:
+                marks.append((info.st_ino, info.st_ctime_ns))
+            except FileNotFoundError:
                 marks.append(None)
+            except OSError:
+                marks.append(self._seen[len(marks)] if self._seen else None)
         return marks

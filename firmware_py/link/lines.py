@@ -12,6 +12,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from dsp.errors import UserError
+from models.reading import json_table
 
 MAX_LINE = 65536
 Message = dict[str, Any]
@@ -28,14 +29,11 @@ def encode(message: Mapping[str, object]) -> bytes:
 
 
 def decode(line: bytes) -> Message:
-    """The message of a line. Raises ValueError if it is not a JSON object."""
-    try:
-        message = json.loads(line)
-    except RecursionError:
-        raise ValueError("nested too deeply") from None
-    if not isinstance(message, dict):
-        raise ValueError("a request is a JSON object")
-    return message
+    """The message of a line. Raises ValueError if it is not a JSON object within bounds.
+
+    Its texts may be names of files that are not UTF-8.
+    """
+    return json_table(line, "message", text_errors="surrogateescape")
 
 
 class LineChannel:

@@ -3,10 +3,11 @@ tests read the mailbox."""
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import shutil
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -458,6 +459,41 @@ def test_invalid_profile_is_reported_and_opened_once_corrected(folders: Path, ca
     assert "taken by knob 4" in capsys.readouterr().err
     path.unlink()
     assert not slot.refresh(30)
+    slot.close()
+
+
+def failing(call: Callable[..., object], path: Path, number: int) -> Callable[..., object]:
+    """A call of the system that fails for one path."""
+
+    def fail(at: object, *rest: object, **more: object) -> object:
+        if str(at) == str(path):
+            raise OSError(number, os.strerror(number), at)
+        return call(at, *rest, **more)
+
+    return fail
+
+
+@pytest.mark.parametrize("what", ["profiles", "profiles/sim.toml", "calibration.json"])
+@pytest.mark.parametrize("number", [errno.EIO, errno.EACCES])
+def test_board_stays_while_its_files_cannot_be_read(
+    folders: Path, monkeypatch: pytest.MonkeyPatch, what: str, number: int
+) -> None:
+    """A board of one's own is not replaced by the package's of the same name."""
+    (folders / "profiles").mkdir()
+    text = (PACKAGED / "sim.toml").read_text().replace('"width"', '"mix"')
+    (folders / "profiles/sim.toml").write_text(text)
+    (folders / "calibration.json").write_text(json.dumps({"sim": {"x": [0.1, 0.9]}}))
+    slot = BoardSlot("sim", folders)
+    board = slot.board
+    for call in ("stat", "listdir", "open"):
+        monkeypatch.setattr(os, call, failing(getattr(os, call), folders / what, number))
+    for now in range(10, 100, 10):
+        assert not slot.refresh(now)
+    assert slot.board is board and "mix" in board.knobs
+    monkeypatch.undo()
+    assert not slot.refresh(100)
+    (folders / "profiles/sim.toml").write_text(text + "# changed\n")
+    assert slot.refresh(110)
     slot.close()
 
 
