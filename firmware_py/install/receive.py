@@ -15,10 +15,11 @@ from pathlib import Path
 from dsp.errors import UserError
 from firmware_py.base.progress import Report
 from firmware_py.state.presets import PresetError, Presets
-from firmware_py.state.store import KINDS, Store
+from firmware_py.state.store import KINDS, MAX_SLOT_BYTES, Store
+from models.reading import open_regular
 
 CHUNK = 1 << 17
-MAX_BYTES = {"bank": 1 << 29, "model": 80 << 20, "preset": 1 << 20, "profile": 1 << 16}
+MAX_BYTES = {**MAX_SLOT_BYTES, "preset": 1 << 20, "profile": 1 << 16}
 RESERVE = 8 << 20
 """Bytes of the disk that an installation leaves free, so that presets can still be saved."""
 HEAD = 64
@@ -58,6 +59,14 @@ def kind_of(head: bytes, name: str) -> str:
         if is_text:
             return "preset" if text.startswith(b"{") else "profile"
     raise UserError(f"{name}: is not a bank, model, preset or profile of nverb")
+
+
+def require_size(kind: str, size: int, name: str) -> None:
+    """Raise UserError if a file of this kind cannot have this size."""
+    if size > MAX_BYTES[kind]:
+        raise UserError(
+            f"{name}: {size} bytes are more than the {MAX_BYTES[kind]} that a {kind} may have"
+        )
 
 
 @contextlib.contextmanager
@@ -191,11 +200,7 @@ def _identify(offer: Offer, head: bytes, received: int, store: Store) -> tuple[s
             )
         size = said
     if size is not None:
-        if size > MAX_BYTES[kind]:
-            raise UserError(
-                f"{offer.name}: {size} bytes are more than the {MAX_BYTES[kind]} "
-                f"that a {kind} may have"
-            )
+        require_size(kind, size, offer.name)
         _require_space(offer, store, size - received)
     return kind, size
 
@@ -235,11 +240,18 @@ def banks_of_presets(data: Path) -> list[str]:
 
 
 def open_input(path: Path) -> int:
-    """Open a file to install. A later rename has no effect. Raises OSError, UserError."""
-    file = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
-    if not stat.S_ISREG(os.fstat(file).st_mode):
-        os.close(file)
+    """Open a file to install. A later rename has no effect. Raises OSError, UserError.
+
+    Kind and size are checked before anybody reads it: a sparse file may be longer than all disks.
+    """
+    if not stat.S_ISREG(os.stat(path).st_mode):
         raise UserError(
             f"{path}: is not a regular file; to install from a pipe, use `nverb install -`"
         )
+    file = open_regular(path)
+    try:
+        require_size(kind_of(os.pread(file, HEAD, 0), path.name), os.fstat(file).st_size, path.name)
+    except UserError:
+        os.close(file)
+        raise
     return file

@@ -34,6 +34,7 @@ from models.files import sync_folder
 from models.reading import open_regular, require_regular
 
 KINDS = {"bank": ".nvbank", "model": ".nvmodel"}
+MAX_SLOT_BYTES = {"bank": 1 << 29, "model": 80 << 20}
 MAX_NAME = 40
 KEPT_SLOTS = 6
 """Slots of each kind to keep, the last active ones, in addition to those of presets."""
@@ -68,7 +69,9 @@ class Slot:
     def verify(self) -> None:
         """Check the hash of the file. Raises StoreError if it is damaged, OSError."""
         with open(open_regular(self.path, follow=False), "rb", buffering=0) as file:
-            if hash_of(file.fileno()) != self.sha256:
+            # A sparse file may be longer than all disks: its size is looked at before its bytes.
+            size = os.fstat(file.fileno()).st_size
+            if size > MAX_SLOT_BYTES[self.kind] or hash_of(file.fileno()) != self.sha256:
                 raise StoreError(f"{self.path}: is damaged: install it again")
 
 

@@ -706,3 +706,12 @@ def test_pedal_starts_with_damaged_slot(pedal: Supervisor, files: dict[str, byte
     (Path(os.environ["NVERB_RUNTIME_DIR"]) / "session.json").unlink(missing_ok=True)
     wait_until(lambda: wait_for_room(pedal, HANG_S)["control"]["pid"] != old)
     assert str(room()["path"]).startswith(("good@", "a@"))
+
+
+@pytest.mark.parametrize("start", [b"NVMODEL\0", b"nverbank", b"title = 'x'\n", b'{"version": 1}'])
+def test_sparse_file_is_refused_before_it_is_hashed(tmp_path: Path, start: bytes) -> None:
+    path = tmp_path / "sparse"
+    path.write_bytes(start)
+    os.truncate(path, 1 << 40)
+    with pytest.raises(UserError, match=r"sparse: (\d+ bytes are more|is not a bank)"):
+        receive.open_input(path)

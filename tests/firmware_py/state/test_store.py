@@ -83,6 +83,16 @@ def test_change_is_refused_while_the_state_cannot_be_read(
     assert sorted(os.listdir(store.root / "generations")) == names
 
 
+def test_sparse_slot_is_damaged_without_being_hashed(
+    store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    slot = store.find("halls")
+    os.truncate(slot.path, 1 << 40)
+    monkeypatch.setattr("firmware_py.state.store.hash_of", lambda _: pytest.fail("it is hashed"))
+    with pytest.raises(StoreError, match="is damaged"):
+        slot.verify()
+
+
 def test_broken_link_is_mended_by_the_next_change(store: Store) -> None:
     current = store.root / "current"
     current.unlink()
