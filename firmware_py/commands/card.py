@@ -123,8 +123,11 @@ def _restore(args: argparse.Namespace) -> int:
     from firmware_py.jack import mixer
 
     card = _card(args)
-    print(f"{card.identifier}: {mixer.set_up(card) or 'nothing to restore, and nothing is muted'}")
-    return 0
+    done, trouble = mixer.set_up(card)
+    print(f"{card.identifier}: {done or 'nothing to restore, and nothing is muted'}")
+    if trouble:
+        print(f"{card.identifier}: {trouble}", file=sys.stderr)
+    return 1 if trouble else 0
 
 
 def _forget(args: argparse.Namespace) -> int:

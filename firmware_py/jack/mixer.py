@@ -1,8 +1,8 @@
 """The mixer of a sound card: read it, set it, keep it in the state folder, restore it.
 
-A card forgets its mixer at power-off, and where Debian keeps it (/var/lib/alsa) a read-only system
-forgets it, too. So the pedal keeps it. `restore_for` runs before JACK opens a card: at each start,
-and when the card comes back. The work is done by `amixer` and `alsactl` of alsa-utils.
+A card forgets its mixer at power-off. Debian keeps it in /var/lib/alsa, which a read-only system
+forgets, too: so the pedal keeps it. `restore_for` runs before JACK opens a card, that is at each
+start and when the card comes back. `amixer` and `alsactl` of alsa-utils do the work.
 """
 
 from __future__ import annotations
@@ -145,34 +145,35 @@ def restore(*names: str) -> None:
     """Set the mixers of these cards (named as for `find`). Never raises."""
     for card in dict.fromkeys(filter(None, map(find, names))):
         try:
-            done = set_up(card)
+            done, trouble = set_up(card)
+            if trouble:
+                log.warning("mixer of %s: %s", card.identifier, trouble)
+            if done:
+                log.info("mixer of %s: %s", card.identifier, done)
         except (UserError, OSError) as error:
-            done = f"left as it is: {error}"
-        if done:
-            log.info(f"mixer of {card.identifier}: {done}")
+            log.warning("mixer of %s: left as it is: %s", card.identifier, error)
 
 
-def set_up(card: MixerCard) -> str:
-    """The kept mixer, else the starting point, else what is muted is opened. What was done.
+def set_up(card: MixerCard) -> tuple[str, str]:
+    """The kept mixer, else the starting point, else what is muted is opened.
 
-    Raises UserError, OSError.
+    Returns what was done and what could not be done. Raises UserError, OSError.
     """
     _wait_for_udev()
     kept = state_file(card.identifier)
-    trouble = _restored(card, kept) if kept.exists() else ""
-    if kept.exists() and not trouble:
-        return "restored"
+    misfit = _restored(card, kept) if kept.exists() else ""
+    if kept.exists() and not misfit:
+        return "restored", ""
     found = controls(card.identifier)
     point = starting_point(*card)
     values = point.values if point else unmuted(found)
-    done = []
-    if values:
-        done.append(f"starting point for {point.title}" if point else f"opened {', '.join(values)}")
-        done.append(set_controls(card.identifier, values, found))
-    if trouble:  # another driver has other controls, or the file is damaged
+    trouble = set_controls(card.identifier, values, found)
+    if misfit:  # another driver has other controls, or the file is damaged
         _restored(card, kept)
-        done += [f"what is kept does not fit ({trouble})", "`nverb card save` keeps it again"]
-    return "; ".join(filter(None, done))
+        trouble = f"what is kept does not fit ({misfit}): set it, then `nverb card save`"
+    if not values:
+        return "", trouble
+    return f"starting point for {point.title}" if point else f"opened {', '.join(values)}", trouble
 
 
 def _restored(card: MixerCard, file: Path) -> str:
@@ -181,7 +182,7 @@ def _restored(card: MixerCard, file: Path) -> str:
     words = ("-I", "-U", "-f", os.fspath(file), "restore", card.identifier)
     done = _run("alsactl", *words, check=False)
     lines = done.stderr.strip().splitlines() or [f"exit status {done.returncode}"]
-    return lines[-1].removeprefix("alsactl: ") if done.returncode else ""
+    return _plain(lines[-1]) if done.returncode else ""
 
 
 def unmuted(found: Iterable[MixerControl]) -> dict[str, Value]:
@@ -253,7 +254,7 @@ def _wait_for_udev() -> None:
 def _run(
     tool: str, *words: str, stdin: str = "", check: bool = True
 ) -> subprocess.CompletedProcess[str]:
-    """Run a tool of alsa-utils. UserError: it is missing, hangs or, with `check`, fails."""
+    """Run a tool of alsa-utils. Raises UserError if it is missing, hangs, or fails with `check`."""
     path = shutil.which(tool, path=os.environ.get("PATH", "") + SBIN)
     if path is None:
         raise UserError(f"{tool} is missing: sudo apt-get install alsa-utils")
@@ -272,5 +273,10 @@ def _run(
         raise UserError(f"{tool} did not answer within {TOOL_S:g} s") from None
     if check and done.returncode:
         lines = done.stderr.strip().splitlines() or [f"exit status {done.returncode}"]
-        raise UserError(f"{tool}: {lines[-1].removeprefix(f'{tool}: ')}")
+        raise UserError(f"{tool}: {_plain(lines[-1])}")
     return done
+
+
+def _plain(line: str) -> str:
+    """A tool's message without the tool's name."""
+    return re.sub(r"^(amixer|alsactl): ", "", line)
