@@ -56,7 +56,16 @@ from report import Report
 
 X86 = Platform("amd64", "bookworm")
 SCENARIOS = (
-    *("boot", "sound", "cards", "hands", "push", "faults", "power", "memory", "image", "guide"),
+    "boot",
+    "sound",
+    "cards",
+    "hands",
+    "push",
+    "faults",
+    "power",
+    "memory",
+    "image",
+    "guide",
 )
 
 
