@@ -1,4 +1,4 @@
-"""The C extension dsp._engine, and the dependencies of a wheel for each processor. The rest of the
+"""The C extensions, and the dependencies of a wheel for each processor. The rest of the
 metadata is in setup.cfg.
 
 How the kernel is compiled: dsp/simd_builds.py.
@@ -79,7 +79,7 @@ REQUIRES += {
 class BuildEngine(build_ext):
     def build_extension(self, ext: Extension) -> None:
         folder = Path(self.build_temp) / "simd"
-        for build in builds_for(FAMILY):
+        for build in builds_for(FAMILY) if ext.name == "dsp._engine" else ():
             ext.extra_objects += self.compiler.compile(
                 ["dsp/kernel_simd.c"],
                 output_dir=str(folder / build.table),
@@ -100,7 +100,12 @@ setup(
             depends=sorted(f"dsp/{path.name}" for path in (ROOT / "dsp").glob("*.h")),
             extra_compile_args=["-std=gnu11", "-O2", "-Wall", "-Wextra"],
             libraries=["m"],
-        )
+        ),
+        Extension(
+            "firmware_py.control.jack_midi",
+            ["firmware_py/control/jack_midi.c"],
+            extra_compile_args=["-std=gnu11", "-O2", "-Wall", "-Wextra"],
+        ),
     ],
     cmdclass={"build_ext": BuildEngine},
 )

@@ -181,7 +181,7 @@ class Board:
         return switch.pressed != switch.row.inverted
 
     def set_fault(self, kind: str, present: bool) -> None:
-        """Set or clear a fault from outside the board: "audio", "room", "storage" or "profile"."""
+        """Set or clear a fault from outside the board: "audio", "room", "storage", ..."""
         if kind not in FAULTS:
             raise ValueError(f"no fault {kind!r}; there are {', '.join(FAULTS)}")
         (self._faults.add if present else self._faults.discard)(kind)

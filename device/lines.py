@@ -210,7 +210,7 @@ class TapTempo:
         return (self._taps[-1] - self._taps[0]) / (len(self._taps) - 1) * 1000
 
 
-FAULTS = {"knob": 1, "adc": 2, "audio": 3, "room": 4, "storage": 5, "profile": 6}
+FAULTS = {"knob": 1, "adc": 2, "audio": 3, "room": 4, "storage": 5, "profile": 6, "midi": 7}
 """Flashes of the fault LED between pauses. Of several faults, that with most flashes is shown.
 
 | flashes | fault   | look at                                             |
@@ -221,6 +221,7 @@ FAULTS = {"knob": 1, "adc": 2, "audio": 3, "room": 4, "storage": 5, "profile": 6
 | 4       | room    | a bank or model cannot be read; the old one plays   |
 | 5       | storage | the data folder cannot be written, or is full       |
 | 6       | profile | the board's profile is invalid: knobs have no effect |
+| 7       | midi    | the process of the MIDI ports died or hung          |
 """
 
 LED_FAULTS: dict[str, str] = {"adc": "adc", "knob": "knob", "switch": "knob"}

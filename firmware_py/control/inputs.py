@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import NamedTuple, Protocol
 
+from device.controls import Control, to_position, to_value
 from device.events import Action, Change, Notice
 
 
@@ -19,7 +20,31 @@ class PresetName(NamedTuple):
     name: str
 
 
-Event = Change | Action | Notice | Program | PresetName
+class Flip(NamedTuple):
+    """A press that switches a control between the ends of its range."""
+
+    control: Control
+    """Range and law may be others than those of the table."""
+
+    def value_after(self, value: float) -> float:
+        low, high = self.control.minimum, self.control.maximum
+        return low if to_position(self.control, value) >= 0.5 else high
+
+
+class Turn(NamedTuple):
+    """An endless encoder has turned a control by a share of its travel."""
+
+    control: Control
+    """Range and law may be others than those of the table."""
+    by: float
+
+    def value_after(self, value: float) -> float:
+        if self.control.is_switch:
+            return float(self.by > 0)
+        return to_value(self.control, to_position(self.control, value) + self.by)
+
+
+Event = Change | Action | Notice | Program | PresetName | Flip | Turn
 
 
 class Input(Protocol):

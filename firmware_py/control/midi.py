@@ -3,43 +3,52 @@ firmware_py.control.midi_ports.
 
 The messages, on one channel or on all:
 
-| message                  | effect                                                           |
-|--------------------------|------------------------------------------------------------------|
-| control change B0 CC VV  | moves the control of CC to VV / 127 of its range, by its law;    |
-|                          | a switch is on from 64                                           |
-| the same, CC + 32        | the low seven bits for a control on CC 0..31, as in the MIDI     |
-|                          | standard: 16 384 steps                                           |
-| program change C0 NN     | plays preset NN + 1 of `nverb preset list`                       |
+| message                    | effect                                                         |
+|----------------------------|----------------------------------------------------------------|
+| control change, NRPN, RPN, | what is assigned to it, see firmware_py.control.midi_assignment |
+| note                       |                                                                |
+| control change 0..31 and   | the two halves of a value of 14 bits, in either order          |
+| the same + 32              |                                                                |
+| program change             | what is assigned to it, or else preset NN + 1 of `nverb preset |
+|                            | list`; bank select (CC 0 or 32) adds 128 for each bank         |
 
-The table of controls has the default CCs (column `cc`). CCs can be learnt, also for the actions
-"preset next", "preset previous" and "tap" (values from 64). What is learnt is saved in the data
-folder, written atomically:
-
-    midi.json   {"version": 1, "channel": null or 1..16,
-                 "cc": {"mix": 20, "preset next": 21, "gain": null}}
-                cc holds the differences from the table; null: no CC
+The table of controls has the default CCs (column `cc`). Others can be learnt, also for the actions
+"preset next", "preset previous" and "tap"; firmware_py.control.midi_map saves them.
 """
 
 from __future__ import annotations
 
-import os
-import subprocess
+import json
 import time
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 
-from device.controls import find, to_value
-from device.events import Action, Change, Notice
+from device.controls import find
+from device.events import Change, Notice
 from device.profile import ACTIONS
-from firmware_py.base.log import logger
-from firmware_py.base.process import module_command
+from dsp.errors import InvalidValue
+from dsp.names import shown
 from firmware_py.control.inputs import Event, Program
-from firmware_py.control.midi_map import HIGHEST_CC, MidiMap, target
+from firmware_py.control.midi_assignment import (
+    Assignment,
+    Source,
+    describe,
+    make_assignment,
+    parse_source,
+)
+from firmware_py.control.midi_echo import Echo
+from firmware_py.control.midi_learn import Calibration, Learner
+from firmware_py.control.midi_map import MidiMap, Table, target
+from firmware_py.control.midi_messages import BANK_LOW, Decoder, Halves, Presses, Touch
+from firmware_py.control.midi_process import MidiProcess
 
-log = logger("control")
 APIS = ("alsa", "jack")
-LEARN_S = 30.0
-RESTART_S = 2.0
+BUDGET_S = 0.002
+"""Of one poll: knobs are read between two of them, whatever comes."""
+
+Place = tuple[int, int]
+"""Number of a port and channel from 0."""
 
 
 class Midi:
@@ -48,174 +57,317 @@ class Midi:
     def __init__(self, api: str, folder: Path) -> None:
         self._api = api
         self._map = MidiMap(folder)
-        self._names = self._map.by_cc()
-        self._ports: list[str] = []
-        self._process: subprocess.Popen[bytes] | None = None
-        self._next_start = 0.0
-        self._rest = b""
+        self._process = MidiProcess(api)
+        self._ports: dict[int, str] = {}
         self._fault = ""
-        self._learning: str | None = None
-        self._learn_until = 0.0
-        self._learnt: dict[str, object] | None = None
-        self._high: dict[int, int] = {}  # by CC 0..31: the last upper seven bits
         self._last = ""
+        self._decoders: dict[Place, Decoder] = {}
+        self._halves: dict[tuple[Place, Source], Halves] = {}
+        self._presses: dict[Place, Presses] = {}
+        self._values: dict[Source, int] = {}
+        """The last seven bits of each source, for learning."""
+        self._learner: Learner | None = None
+        self._refused: set[Source] = set()
+        self._learnt: dict[str, object] | None = None
+        self._before_learning: tuple[str, Table] | None = None
+        self._calibration: Calibration | None = None
+        self._echo = Echo(self._process.send)
+        self._changed()
+        self._order_ports()
+
+    @property
+    def is_failing(self) -> bool:
+        """Whether the MIDI process has just died or hung."""
+        return self._process.is_failing()
 
     def poll(self) -> list[Event]:
         events: list[Event] = []
         if self._map.complaint:
             events.append(Notice(self._map.complaint))
             self._map.complaint = ""
-        data = self._read(events)
-        if data:
-            *lines, self._rest = (self._rest + data).split(b"\n")
-            self._rest = self._rest[-256:]
-            for line in lines:
-                self._take(line.decode("utf-8", "replace"), events)
+        lines, lost = self._process.poll()
+        if lost:
+            self._lose(lost, events)
+        begun = time.monotonic()
+        while lines and time.monotonic() - begun < BUDGET_S:
+            for _ in range(min(len(lines), 32)):
+                self._take(lines.popleft(), events)
+        now = time.monotonic()
+        for (_, source), halves in self._halves.items():
+            value = halves.due(now)
+            if value is not None:
+                self._move(source, value, False, events)
+        self._learn(now, events)
         return events
 
-    def _read(self, events: list[Event]) -> bytes:
-        if self._process is None:
-            now = time.monotonic()
-            if now < self._next_start:
-                return b""
-            self._next_start = now + RESTART_S
-            log.debug("starting the process of the MIDI ports, %s", self._api)
-            self._process = subprocess.Popen(
-                module_command("firmware_py.control.midi_ports", self._api),
-                stdin=subprocess.DEVNULL,
-                stdout=subprocess.PIPE,
-                stderr=subprocess.DEVNULL,  # the libraries of ALSA and JACK log there
-            )
-            assert self._process.stdout is not None
-            os.set_blocking(self._process.stdout.fileno(), False)
-        assert self._process.stdout is not None
-        try:
-            data = os.read(self._process.stdout.fileno(), 4096)
-        except BlockingIOError:
-            return b""
-        if not data:  # it has exited
-            self._end()
-            events += [Notice(f"MIDI: {name} is gone") for name in self._ports]
-            self._ports.clear()
-        return data
+    def _lose(self, why: str, events: list[Event]) -> None:
+        if not self._fault or self._process.is_failing():
+            events.append(Notice(f"MIDI: {why}"))
+            self._fault = why
+        events += [Notice(f"MIDI: {name} is gone") for name in self._ports.values()]
+        self._ports.clear()
+        self._decoders.clear()
+        self._presses.clear()
 
     def _take(self, line: str, events: list[Event]) -> None:
         kind, text = line[:2], line[2:]
-        if kind == "+ ":
-            self._ports.append(text)
-            self._fault = ""
-            events.append(Notice(f"MIDI: listening to {text}"))
-        elif kind == "- " and text in self._ports:
-            self._ports.remove(text)
-            events.append(Notice(f"MIDI: {text} is gone"))
-        elif kind == "! ":
-            if text != self._fault:
+        if kind == ".":
+            return
+        if kind in ("+ ", "- "):
+            number, _, name = text.partition(" ")
+            self._take_port(kind[0], int(number), shown(name), events)
+        elif kind[:1] == "!":
+            if text and text != self._fault:
                 events.append(Notice(f"MIDI: {text}; trying again"))
             self._fault = text
         else:
             try:
-                message = bytes.fromhex(line)
+                data = bytes.fromhex(line)
             except ValueError:
                 return
-            if message:
-                events += self.message(message)
+            if len(data) == 4:
+                _append(events, self.message(data[1:], port=data[0]))
 
-    def message(self, message: bytes) -> list[Event]:
-        """The events of one message, status byte first."""
-        self._fault = ""
-        if self._map.channel is not None and message[0] & 0x0F != self._map.channel - 1:
-            return []
-        match message[0] & 0xF0, len(message):
-            case 0xB0, 3:
-                return self._controller(message[1], message[2])
-            case 0xC0, 2:
-                self._last = f"program {message[1] + 1}"
-                return [Program(message[1])]
-        return []
+    def _take_port(self, sign: str, number: int, name: str, events: list[Event]) -> None:
+        if sign == "+":
+            self._ports[number] = name
+            self._echo.start()
+            events.append(Notice(f"MIDI: listening to {name}"))
+            return
+        self._ports.pop(number, None)
+        for place in [place for place in self._decoders if place[0] == number]:
+            del self._decoders[place]
+            self._presses.pop(place, None)
+        events.append(Notice(f"MIDI: {name} is gone"))
 
-    def _controller(self, cc: int, value: int) -> list[Event]:
-        if self._learning is not None and cc <= HIGHEST_CC:
-            return self._learn(cc)
-        name, position = self._names.get(cc), value / 127
-        if name is None and 32 <= cc < 64 and cc - 32 in self._high:
-            name, position = self._names.get(cc - 32), (self._high[cc - 32] << 7 | value) / 16383
-        if name is None:
+    def message(self, message: bytes, port: int = 0) -> list[Event]:
+        """The events of one channel message: status and two data bytes."""
+        place = port, message[0] & 0x0F
+        if self._map.channel is not None and place[1] != self._map.channel - 1:
             return []
-        if cc < 32:
-            self._high[cc] = value
-        self._last = f"CC {cc} = {value}: {name}"
-        if name in ACTIONS:
-            return [Action(name)] if value >= 64 else []
-        control = find(name)
-        return [
-            Change(name, to_value(control, float(value >= 64) if control.is_switch else position))
-        ]
+        decoder = self._decoders.setdefault(place, Decoder())
+        touches = decoder.touches(message)
+        now = time.monotonic()
+        events: list[Event] = []
+        if self._learner is not None:
+            self._learner.take(touches, now)
+        for touch in touches:
+            if not touch.low:
+                self._values[touch.source] = touch.value
+            if self._learner is None:
+                self._touch(place, touch, now, events)
+        return events
 
-    def _learn(self, cc: int) -> list[Event]:
-        name, self._learning = self._learning, None
-        assert name is not None
-        if time.monotonic() > self._learn_until:
-            return []
+    def _touch(self, place: Place, touch: Touch, now: float, events: list[Event]) -> None:
+        source = touch.source
+        if source not in self._by_source:
+            if source.kind == "program":
+                number = touch.bank << 7 | source.number
+                self._last = f"program {number + 1}"
+                events.append(Program(number))
+                return
+            high = Source("cc", source.number - BANK_LOW)
+            if source.kind != "cc" or not 32 <= source.number < 64 or high not in self._by_source:
+                return
+            source, touch = high, Touch(high, touch.value, low=True)
+        pressed, value = False, touch.value << 7
+        if touch.low or _has_halves(source):
+            halves = self._halves.setdefault((place, source), Halves())
+            found = halves.low(touch.value, now) if touch.low else halves.high(touch.value, now)
+            if found is None:
+                return
+            value = found
+        if not touch.low:
+            pressed = self._presses.setdefault(place, Presses()).is_press(touch)
+        self._move(source, value, pressed, events)
+
+    def _move(self, source: Source, value: int, pressed: bool, events: list[Event]) -> None:
+        found = self._by_source.get(source)
+        if found is None:
+            return
+        name, assignment = found
+        self._last = f"{describe(source)} = {value >> 7}: {name}"
+        if self._calibration is not None and self._calibration.name == name:
+            self._calibration.take(value)
+        made = assignment.events(name, value, pressed=pressed)
+        if made and isinstance(made[0], Change):
+            self._echo.moved(name, value, time.monotonic())
+        events += made
+
+    def _learn(self, now: float, events: list[Event]) -> None:
+        learner = self._learner
+        if learner is None:
+            return
+        if now > learner.until:
+            self._learner = None
+            return
+        result = learner.result(now)
+        if result is None:
+            return
+        self._learner = None
+        source, mode, wide = result
+        before = self._map.changes()
         try:
-            previous = self._map.assign(name, cc)
-        except OSError as error:
-            self._learnt = {"error": f"{self._map.path}: {error.strerror}; nothing was learnt"}
-            return [Notice(f"MIDI: {self._learnt['error']}")]
+            assignment = make_assignment(learner.name, source, {"mode": mode})
+            previous = self._map.assign(learner.name, assignment)
+        except (OSError, InvalidValue) as error:
+            text = getattr(error, "strerror", None) or error
+            self._learnt = {"error": f"{self._map.path}: {text}; nothing was learnt"}
+            events.append(Notice(f"MIDI: {self._learnt['error']}"))
+            return
+        self._before_learning = learner.name, before
         self._changed()
-        self._learnt = {"name": name, "cc": cc, "from": previous}
-        return []
+        self._learnt = {
+            "name": learner.name,
+            "source": str(source),
+            "mode": mode,
+            "text": assignment.describe() + (" and its lower half, 14 bits" if wide else ""),
+            "from": previous,
+            "cc": source.number if source.kind == "cc" else None,
+        }
 
     def _changed(self) -> None:
-        self._names = self._map.by_cc()
-        self._high.clear()
+        """Assignments have changed."""
+        self._assignments = self._map.assignments()
+        self._by_source: dict[Source, tuple[str, Assignment]] = {
+            its.source: (name, its) for name, its in self._assignments.items()
+        }
+        self._halves.clear()
+        self._echo.start()
+
+    def _order_ports(self) -> None:
+        self._process.order("listen", json.dumps(self._map.listen))
+        self._process.order("out", json.dumps(self._map.out))
+
+    def tell(self, values: Mapping[str, float]) -> None:
+        """Send what has changed to the controllers, if MIDI out is on. Called some times a second."""
+        if self._map.out is not None and not self._fault:
+            channel = (self._map.channel or 1) - 1
+            wide = {source for (_, source), halves in self._halves.items() if halves.is_wide}
+
+            def is_wide(name: str) -> bool:
+                source = self._assignments[name].source
+                return source in wide or source.kind in ("nrpn", "rpn")
+
+            self._echo.update(self._assignments, values, channel, is_wide, time.monotonic())
 
     def answer(self, request: Mapping[str, object]) -> dict[str, object]:
         """Answer a "midi" request, see firmware_py.link.client.
 
         Raises InvalidValue or OSError; nothing changes then.
         """
+        assigned = ""
         if "learn" in request:
-            self._learnt = None
-            self._learning = None if request["learn"] is None else target(str(request["learn"]))
-            self._learn_until = time.monotonic() + LEARN_S
+            self._start_learning(request)
         elif "assign" in request:
-            self._map.assign(str(request["assign"]), request.get("cc"))
+            assigned = self._assign(request)
+        elif "calibrate" in request:
+            self._calibrate(request)
         elif "forget" in request:
             self._map.forget(None if request["forget"] is None else str(request["forget"]))
         elif "channel" in request:
             self._map.set_channel(request["channel"])
-        self._changed()
-        if self._learning is not None and time.monotonic() > self._learn_until:
-            self._learning = None
+        elif "listen" in request or "out" in request:
+            which = "listen" if "listen" in request else "out"
+            self._map.set_ports(which, request[which])
+            self._order_ports()
+        if request.keys() & {"learn", "assign", "calibrate", "forget", "channel", "out"}:
+            self._changed()
+        learning = self._learner is not None and time.monotonic() <= self._learner.until
         return {
             "api": self._api,
-            "ports": list(self._ports),
+            "ports": list(self._ports.values()),
             "fault": self._fault,
             "channel": self._map.channel,
-            "cc": self._map.ccs(),
-            "learning": self._learning,
+            "listen": self._map.listen,
+            "out": self._map.out,
+            "cc": {
+                name: its.source.number
+                for name, its in self._assignments.items()
+                if its.source.kind == "cc"
+            },
+            "assignments": {
+                name: its.json() | {"text": its.describe()}
+                for name, its in self._assignments.items()
+            },
+            "assigned": self._assignments[assigned].describe() if assigned else "",
+            "learning": self._learner.name if learning and self._learner is not None else None,
             "learnt": self._learnt,
+            "calibrating": self._calibration.json() if self._calibration is not None else None,
             "last": self._last,
         }
 
+    def _start_learning(self, request: Mapping[str, object]) -> None:
+        """ "learn": a name, or None to stop; "not": sources that the player did not mean. If one of
+        them has just been learnt, it is forgotten first."""
+        if request["learn"] is None:
+            self._learner = None
+            self._learnt = None
+            return
+        name = target(str(request["learn"]))
+        refused = request.get("not", [])
+        if not isinstance(refused, list):
+            raise InvalidValue('"not" must be a list of sources, such as "cc 20"')
+        sources = {parse_source(str(each)) for each in refused}
+        if refused and self._before_learning is not None and self._before_learning[0] == name:
+            self._map.restore(self._before_learning[1])
+        self._before_learning = self._learnt = None
+        self._learner = Learner(name, sources, dict(self._values), time.monotonic())
+
+    def _assign(self, request: Mapping[str, object]) -> str:
+        """ "assign": a name; "source" or "cc"; the options of midi_assignment.Assignment."""
+        name = target(str(request["assign"]))
+        if "source" in request:
+            source = parse_source(str(request["source"]))
+        elif type(request.get("cc")) is int:
+            source = parse_source(f"cc {request['cc']}")
+        else:
+            raise InvalidValue(f"controller {repr(request.get('cc'))[:40]}: write a number")
+        options = request.get("options", {})
+        if not isinstance(options, dict):
+            raise InvalidValue('"options" must be an object')
+        self._map.assign(name, make_assignment(name, source, options))
+        return name
+
+    def _calibrate(self, request: Mapping[str, object]) -> None:
+        """ "calibrate": a name, or None to stop; with "done": true its ends are those that came."""
+        if request["calibrate"] is None:
+            self._calibration = None
+            return
+        name = target(str(request["calibrate"]))
+        assignment = self._assignments.get(name)
+        if assignment is None or name in ACTIONS or find(name).is_switch:
+            raise InvalidValue(f"{name}: only a control that follows a pedal or knob has ends")
+        found = self._calibration
+        if not request.get("done") or found is None or found.name != name:
+            self._calibration = Calibration(name)
+            return
+        self._map.assign(name, replace(assignment, ends=found.ends()))
+        self._calibration = None
+
     def describe(self) -> str:
-        ports = ", ".join(self._ports) or "no device; connect one to nverb-midi:in"
+        ports = ", ".join(self._ports.values()) or "no device; connect one to nverb-midi:in"
         channel = "all channels" if self._map.channel is None else f"channel {self._map.channel}"
         last = f"; last: {self._last}" if self._last else ""
         return f"MIDI via {self._api}, {channel}: {self._fault or ports}{last}"
 
     def close(self) -> None:
-        if self._process is not None:
-            self._process.terminate()
-            self._end()
+        self._process.close()
 
-    def _end(self) -> None:
-        assert self._process is not None and self._process.stdout is not None
-        self._process.stdout.close()
-        try:
-            self._process.wait(1)
-        except subprocess.TimeoutExpired:
-            self._process.kill()
-            self._process.wait()
-        self._process = None
-        self._rest = b""
+
+def _has_halves(source: Source) -> bool:
+    return source.kind in ("nrpn", "rpn") or (source.kind == "cc" and source.number < 32)
+
+
+def _append(events: list[Event], more: list[Event]) -> None:
+    """Append events. Values that a control has left meanwhile are dropped."""
+    for event in more:
+        if isinstance(event, Change):
+            for i in range(len(events) - 1, -1, -1):
+                other = events[i]
+                if not isinstance(other, Change):
+                    break
+                if other.control == event.control:
+                    del events[i]
+                    break
+        events.append(event)

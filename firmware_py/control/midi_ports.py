@@ -1,183 +1,188 @@
 """Listens to MIDI ports and writes their messages to stdout. A process of its own, started by
-firmware_py.control.midi.
+firmware_py.control.midi_process.
 
-A separate process, because libjack may end its process when the JACK server dies, and because
-python-rtmidi and libjack would more than double the memory of the control process. It opens a port
-for other programs, "nverb-midi:in", and connects to every MIDI device, also to those plugged in
-later. Each line on stdout:
+A separate process, because libjack may end its process when the JACK server dies, and because it
+would more than double the memory of the control process. It opens a port for other programs,
+"nverb-midi:in", and connects with every MIDI port that can be read, also with those that come
+later, but for its own and those that only return what others write. Lines on stdout:
 
-| line        | meaning                                            |
-|-------------|----------------------------------------------------|
-| `B0 07 64`  | a message: its bytes in hexadecimal, status first  |
-| `+ NAME`    | connected to this device                           |
-| `- NAME`    | this device is gone                                |
-| `! TEXT`    | why it cannot continue; the process exits          |
+| line       | meaning                                                                       |
+|------------|-------------------------------------------------------------------------------|
+| `03B00764` | a message: in hexadecimal the number of its port, status and two data bytes   |
+| `+ 3 NAME` | connected with this device, as port 3; 0 is "nverb-midi:in"                   |
+| `- 3 NAME` | this device is gone                                                           |
+| `! TEXT`   | why there is no MIDI                                                          |
+| `.`        | alive; at least every BEAT_S                                                  |
 
-It also exits when its parent is gone. The threads of RtMidi and JACK only move bytes into a queue,
-which Python reads every POLL_S: no Python code runs in a thread that JACK waits for.
+Lines on stdin:
+
+| line          | meaning                                                                    |
+|---------------|----------------------------------------------------------------------------|
+| `listen JSON` | listen only to ports whose names contain one of these texts; []: to all    |
+| `out JSON`    | connect "nverb-midi:out" with ports of such names; []: all, null: none     |
+| `send HEX`    | send this message                                                          |
+
+The process exits when its stdin ends, when JACK goes away, and with its parent.
 """
 
 from __future__ import annotations
 
 import ctypes
+import json
 import os
-import re
+import select
 import signal
-import subprocess
 import sys
 import time
-from typing import Protocol
 
-from firmware_py.base.midi_support import missing_package
 from firmware_py.base.stderr import keep_stderr_harmless
+from firmware_py.control.midi_backend import MOST_INPUTS, OUTPUT, BackendError, MidiBackend, Peer
 
-CLIENT = "nverb-midi"
-POLL_S = 0.004
-"""The time of four messages on a MIDI cable."""
-RESCAN_S, LIFE_S = 1.0, 3.0
+BEAT_S = 0.5
+RESCAN_S = 1.0
+"""Ports are looked at when the system announces a change; and this often, in case it does not."""
 PR_SET_PDEATHSIG = 1
-LONGEST = 3
-"""Bytes of the messages that control a pedal. Longer ones (system exclusive) are ignored."""
 
 
-def is_plug(api: str, name: str) -> bool:
-    """Whether a port of this name is hardware.
+class Connections:
+    """Keeps the backend's ports connected with those that are wanted."""
 
-    With ALSA: a client of the kernel (16..127; "Midi Through" is 14). With JACK: a port of its
-    driver or of a2jmidid.
-    """
-    if api == "jack":
-        return name.startswith(("system:midi_", "a2j:")) and "Through" not in name
-    client = re.search(r" (\d+):\d+$", name)
-    return client is not None and 16 <= int(client[1]) < 128 and not name.startswith("Midi Through")
+    def __init__(self, backend: MidiBackend) -> None:
+        self._backend = backend
+        self._listen: list[str] = []
+        self._out: list[str] | None = None
+        self._inputs: dict[Peer, int] = {}
+        self._outputs: set[Peer] = set()
 
+    def listen(self, names: list[str]) -> None:
+        self._listen = names
 
-class MidiIn(Protocol):
-    """The methods of rtmidi.MidiIn that are used here."""
+    def send_to(self, names: list[str] | None) -> None:
+        self._out = names
 
-    def ignore_types(self, *, sysex: bool, timing: bool, active_sense: bool) -> None: ...
-
-    def open_virtual_port(self, name: str) -> object: ...
-
-    def open_port(self, port: int, name: str) -> object: ...
-
-    def close_port(self) -> None: ...
-
-    def get_ports(self) -> list[str]: ...
-
-    def get_message(self) -> tuple[list[int], float] | None: ...
-
-
-class RtMidi(Protocol):
-    """The names of the module rtmidi that are used here."""
-
-    API_LINUX_ALSA: int
-    API_UNIX_JACK: int
-    RtMidiError: type[Exception]
-
-    def MidiIn(self, api: int, client: str, queue: int) -> MidiIn: ...
-
-
-class Ports:
-    """The own port and the connected devices. rtmidi: the module, or a test's substitute."""
-
-    def __init__(self, rtmidi: RtMidi, api: str) -> None:
-        self._rtmidi, self._api = rtmidi, api
-        self._number = {"alsa": rtmidi.API_LINUX_ALSA, "jack": rtmidi.API_UNIX_JACK}[api]
-        self._own = self._new(CLIENT)
-        self._own.open_virtual_port("in")
-        self._plugs: dict[str, MidiIn] = {}
-
-    def _new(self, client: str) -> MidiIn:
-        port = self._rtmidi.MidiIn(self._number, client, 1024)
-        port.ignore_types(sysex=True, timing=True, active_sense=True)
-        return port
-
-    def messages(self) -> list[str]:
-        """The messages since the last call, as lines."""
+    def refresh(self) -> list[str]:
+        """Connect what is not connected, forget what is gone. Returns the lines that report it."""
+        there = [p for p in self._backend.peers(readable=True) if p.is_named(self._listen)]
         lines = []
-        for port in (self._own, *self._plugs.values()):
-            while (message := port.get_message()) is not None:
-                if len(message[0]) <= LONGEST:
-                    lines.append(" ".join(f"{byte:02X}" for byte in message[0]))
+        for peer in self._inputs.keys() - set(there):
+            place = self._inputs.pop(peer)
+            self._backend.disconnect(place, peer)
+            lines.append(f"- {place} {peer.name}")
+        for peer in there:  # also known ones: a short absence leaves the name and no connection
+            known = self._inputs.get(peer)
+            free = set(range(1, MOST_INPUTS + 1)) - set(self._inputs.values())
+            place = known or min(free, default=0)
+            if place and self._backend.connect(place, peer) and known is None:
+                self._inputs[peer] = place
+                lines.append(f"+ {place} {peer.name}")
+        self._refresh_outputs()
         return lines
 
-    def rescan(self) -> list[str]:
-        """Connect to new devices, close those that are gone. Returns the lines that report it."""
-        there = [name for name in self._own.get_ports() if is_plug(self._api, name)]
-        lines = []
-        for name in [name for name in self._plugs if name not in there]:
-            self._plugs.pop(name).close_port()
-            lines.append(f"- {name}")
-        for name in there:
-            if name not in self._plugs:
-                port = self._new(f"{CLIENT}-{len(self._plugs) + 1}")
-                try:
-                    port.open_port(port.get_ports().index(name), "in")
-                except (ValueError, self._rtmidi.RtMidiError):  # unplugged since get_ports
-                    continue
-                self._plugs[name] = port
-                lines.append(f"+ {name}")
-        return lines
+    def _refresh_outputs(self) -> None:
+        wanted = set()
+        if self._out is not None:
+            there = self._backend.peers(readable=False)
+            wanted = {peer for peer in there if peer.is_named(self._out or [])}
+        for peer in self._outputs - wanted:
+            self._backend.disconnect(OUTPUT, peer)
+        self._outputs = {peer for peer in wanted if self._backend.connect(OUTPUT, peer)}
 
 
-def jack_knows_us() -> bool:
-    """Whether the JACK server still has this client.
+class PortsProcess:
+    """The loop of the process."""
 
-    RtMidi does not report the server's death and keeps listing its ports.
-    """
-    environment = os.environ | {"JACK_NO_START_SERVER": "1"}
-    try:
-        done = subprocess.run(
-            ["jack_lsp"], env=environment, capture_output=True, text=True, timeout=5, check=False
-        )
-    except (OSError, subprocess.TimeoutExpired):
-        return False
-    return f"{CLIENT}:in" in done.stdout.splitlines()
+    def __init__(self, api: str) -> None:
+        self._api = api
+        self._backend: MidiBackend | None = None
+        self._connections: Connections | None = None
+        self._names: tuple[list[str], list[str] | None] = ([], None)
+        self._rest = b""
+        self._next_beat = self._next_scan = 0.0
+        self._complaint = ""
+
+    def run(self) -> int:
+        """Run until stdin ends or the sound system goes away. Returns the exit status."""
+        while True:
+            now = time.monotonic()
+            if now >= self._next_beat:
+                self._next_beat = now + BEAT_S
+                write(["."])
+            if self._backend is None:
+                self._open()
+            if not self._serve(time.monotonic()):
+                return 0
+
+    def _open(self) -> None:
+        try:
+            if self._api == "jack":
+                from firmware_py.control.midi_jack import JackMidi
+
+                self._backend = JackMidi()
+            else:
+                from firmware_py.control.midi_alsa import AlsaMidi
+
+                self._backend = AlsaMidi()
+        except BackendError as error:
+            if str(error) != self._complaint:
+                self._complaint = str(error)
+                write([f"! {error}"])
+            return
+        write(["!"])
+        self._connections = Connections(self._backend)
+        self._connections.listen(self._names[0])
+        self._connections.send_to(self._names[1])
+
+    def _serve(self, now: float) -> bool:
+        """Wait for news and handle them. False if stdin has ended."""
+        wait_s = BEAT_S
+        descriptors = [0]
+        if self._backend is not None and self._connections is not None:
+            if self._backend.changed() or now >= self._next_scan:
+                self._next_scan = now + RESCAN_S
+                write(self._connections.refresh())
+            descriptors += self._backend.descriptors()
+            data = self._backend.read()
+            if data:
+                text = data.hex().upper()
+                write([text[i : i + 8] for i in range(0, len(text), 8)])
+                wait_s = 0.0
+        ready, _, _ = select.select(descriptors, [], [], wait_s)
+        return 0 not in ready or self._take_orders()
+
+    def _take_orders(self) -> bool:
+        data = os.read(0, 1 << 16)
+        *lines, self._rest = (self._rest + data).split(b"\n")
+        for line in lines:
+            word, _, text = line.decode("utf-8", "replace").partition(" ")
+            if word == "send" and self._backend is not None:
+                self._backend.send(bytes.fromhex(text))
+            elif word == "listen":
+                self._names = (json.loads(text), self._names[1])
+            elif word == "out":
+                self._names = (self._names[0], json.loads(text))
+            if word in ("listen", "out") and self._connections is not None:
+                self._connections.listen(self._names[0])
+                self._connections.send_to(self._names[1])
+                self._next_scan = 0.0
+        return bool(data)
+
+
+def write(lines: list[str]) -> None:
+    data = "".join(f"{line}\n" for line in lines).encode()
+    while data:
+        data = data[os.write(1, data) :]
 
 
 def main(api: str) -> int:
     """Run until the parent is gone. Returns the exit status. api: "alsa" or "jack"."""
-
-    def write(lines: list[str]) -> None:
-        if lines:
-            os.write(1, ("\n".join(lines) + "\n").encode())
-
-    parent = os.getppid()
-    # From now on. The check of getppid below covers the time before.
     ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGTERM)
-    os.environ["JACK_NO_START_SERVER"] = "1"
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C at a terminal is for the parent
     try:
-        import rtmidi
-
-        ports = Ports(rtmidi, api)
-    except ImportError:
-        write([f"! {missing_package()}"])
+        return PortsProcess(api).run()
+    except BackendError as error:
+        write([f"! {error}"])
         return 1
-    except rtmidi.RtMidiError:
-        remedy = {
-            "alsa": "no ALSA sequencer: run modprobe snd-seq, and join the group audio",
-            "jack": "no JACK server answers",
-        }
-        write([f"! {remedy[api]}"])
-        return 1
-    next_rescan = next_life = 0.0
-    try:
-        while True:
-            write(ports.messages())
-            now = time.monotonic()
-            if now >= next_rescan:
-                next_rescan = now + RESCAN_S
-                if os.getppid() != parent:
-                    return 0
-                if api == "jack" and now >= next_life:
-                    next_life = now + LIFE_S
-                    if not jack_knows_us():
-                        write(["! JACK is gone"])
-                        return 1
-                write(ports.rescan())
-            time.sleep(POLL_S)
-    except (BrokenPipeError, KeyboardInterrupt):
+    except BrokenPipeError:
         return 0
 
 

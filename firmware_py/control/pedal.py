@@ -17,7 +17,15 @@ from dsp.errors import UserError, reason
 from firmware_py.base import boot, crashguard
 from firmware_py.base.log import logger
 from firmware_py.base.paths import data_dir
-from firmware_py.control.inputs import Event, Input, PresetName, Program, UnavailableInput
+from firmware_py.control.inputs import (
+    Event,
+    Flip,
+    Input,
+    PresetName,
+    Program,
+    Turn,
+    UnavailableInput,
+)
 from firmware_py.control.leds import Leds
 from firmware_py.control.load import Load
 from firmware_py.control.midi import Midi
@@ -129,6 +137,8 @@ class Pedal:
             match event:
                 case Change(name, value):
                     self.set({name: value})
+                case Flip(control) | Turn(control):
+                    self.set({control.name: event.value_after(self.values[control.name])})
                 case Action("tap"):
                     assert self.board is not None
                     change = self.board.tap()
@@ -229,6 +239,9 @@ class Pedal:
                 boot.note("control")
         if self.board is not None:
             self.leds.update(self.board, port, now, room_fault=bool(self.rooms.fault))
+            self.board.set_fault("midi", self.midi is not None and self.midi.is_failing)
+        if self.midi is not None:
+            self.midi.tell(self.values)
         if self._session_stale and now >= self._next_session:
             self._next_session = now + SESSION_S
             self.save_session()

@@ -286,15 +286,12 @@ def supply_check() -> Result:
 
 
 def midi_check() -> Result:
-    from firmware_py.base.midi_support import missing_package, usual_api
+    from firmware_py.base.midi_support import usual_api
     from firmware_py.link.client import ask
 
     wanted = settings_file.load_for_service()[0].midi
     if wanted == "off":
         return Result("MIDI", "ok", "off in the settings")
-    if importlib.util.find_spec("rtmidi") is None:
-        found, _, remedy = missing_package().partition(": ")
-        return Result("MIDI", "hint", f"{found}, which is not installed", remedy)
     try:
         midi = ask({"do": "midi"})["midi"]
     except UserError:  # no pedal is running, or its MIDI is off
@@ -309,7 +306,7 @@ def midi_check() -> Result:
             "none",
             "no ALSA sequencer (/dev/snd/seq) here; `nverb run --midi jack` uses JACK MIDI",
         )
-    return Result("MIDI", "ok", "python-rtmidi is installed")
+    return Result("MIDI", "ok", "ALSA's sequencer is here")
 
 
 def osc_check() -> Result:

@@ -21,9 +21,12 @@ user and group only. Each message is one line of JSON (link.lines), answered by 
 | {"do": "preset", "kept": name}       | the same; the preset's values |                           |
 |                                      | are active already            |                           |
 | {"do": "midi"}, with "learn": name   | "midi": see                   | nothing was changed       |
-|  or null, "assign": name and         | control.midi.Midi.answer      |                           |
-|  "cc": 0..119, "forget": name or     |                               |                           |
-|  null, "channel": 1..16 or null      |                               |                           |
+|  (and "not": [source]) or null,      | control.midi.Midi.answer      |                           |
+|  "assign": name with "source": "cc   |                               |                           |
+|  20" and "options": {}, "forget":    |                               |                           |
+|  name or null, "channel": 1..16 or   |                               |                           |
+|  null, "listen": [name], "out":      |                               |                           |
+|  [name] or null                      |                               |                           |
 
 The answer to a request that failed is {"ok": false, "error": "one line"}.
 """

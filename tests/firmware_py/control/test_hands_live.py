@@ -23,8 +23,6 @@ from models.generator import room_at
 
 pytestmark = pytest.mark.live
 
-pytest.importorskip("rtmidi", reason="python-rtmidi has no wheel here")
-
 
 @pytest.fixture(scope="module")
 def pedal() -> Iterator[Supervisor]:

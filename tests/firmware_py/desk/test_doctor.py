@@ -144,7 +144,7 @@ def test_state_check_reports_read_only_folder(
 
 @pytest.mark.parametrize(
     ("module", "check", "setting"),
-    [("rtmidi", doctor.midi_check, ""), ("pythonosc", doctor.osc_check, 'osc = "9000"')],
+    [("pythonosc", doctor.osc_check, 'osc = "9000"')],
 )
 def test_missing_package_gives_existing_install_command(
     folders: Path,
