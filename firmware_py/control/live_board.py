@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 from pathlib import Path
 
 from device.board import Board
-from device.calibration import CALIBRATION
+from device.calibration import CALIBRATION, read_calibrations
 from device.profile import ProfileError, find_path, load
 from dsp.errors import reason
 from firmware_py.base.log import logger
@@ -27,6 +28,7 @@ class LiveBoard:
         self._seen: list[tuple[int, int] | None] = []
         self._seen = self._versions()
         self._next_check = 0.0
+        self._complaint = ""
         self.board = self._open()
 
     def refresh(self, now: float) -> bool:
@@ -37,13 +39,19 @@ class LiveBoard:
         seen = self._versions()
         if seen == self._seen:
             return False
-        self._seen = seen
         try:
             load(self._profile, self._folder)
+            with contextlib.suppress(ProfileError):  # the board reports a damaged one itself
+                read_calibrations(self._folder)
         except (ProfileError, OSError) as error:
-            log.warning(f"{reason(error)}; the board stays as it is until this is corrected")
+            if isinstance(error, ProfileError):  # an OSError says nothing about the profile
+                self._seen = seen
+            if reason(error) != self._complaint:
+                self._complaint = reason(error)
+                log.warning(f"{self._complaint}; the board stays as it is until this is corrected")
             self.board.set_fault("profile", True)
             return False
+        self._seen, self._complaint = seen, ""
         self.board.close()  # first: a line can be open only once
         self.board = self._open()
         log.info(f"{self.board.profile.path.name}: read again")

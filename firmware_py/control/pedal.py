@@ -65,6 +65,7 @@ class Pedal:
         self._parameters_stale = self._session_stale = True
         self._next_housekeeping = self._next_session = 0.0
         self._first_room_noted = False
+        self._complaint = ""  # about the last action that failed
 
     @property
     def bank(self) -> str:
@@ -132,7 +133,8 @@ class Pedal:
                 self._apply(other)
 
     def _apply(self, event: Event) -> None:
-        """Apply an event of any input. An invalid one is logged and changes nothing."""
+        """Apply an event of any input. An invalid one changes nothing and is logged: once, if it
+        is repeated."""
         try:
             match event:
                 case Change(name, value):
@@ -153,7 +155,12 @@ class Pedal:
                 case Notice():
                     log_notice(event)
         except (UserError, ValueError, OSError) as error:
-            log.warning(reason(error))
+            if reason(error) != self._complaint:
+                self._complaint = reason(error)
+                log.warning(self._complaint)
+        else:
+            if not isinstance(event, Change | Notice):
+                self._complaint = ""
 
     def change(self, values: dict[str, float]) -> None:
         """Set checked values that come from the board."""
