@@ -5,6 +5,8 @@ from __future__ import annotations
 import sys
 import time
 
+from dsp.names import shown
+
 WIDTH = 30
 LINE_EVERY_S = 30.0
 
@@ -34,6 +36,7 @@ class Bar:
             line += f", {_duration(left_s)} left"
         if remark:
             line += f", {remark}"
+        line = shown(line)
         if self._terminal:
             filled = int(share * WIDTH)
             print(

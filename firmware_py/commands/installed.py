@@ -31,14 +31,14 @@ def offer(name: str, kind: str | None, content: Content, signature: str) -> dict
 def read_signature(named: Path | None, file: Path | None) -> str:
     """The text of the signature `named`, else of FILE.sig if there is one, else nothing."""
     from firmware_py.install.signatures import MAX_SIGNATURE
+    from models.reading import read_file
 
     path = named
     if path is None and file is not None and file.with_name(file.name + ".sig").exists():
         path = file.with_name(file.name + ".sig")
     if path is None:
         return ""
-    with open(path, "rb") as opened:
-        return opened.read(MAX_SIGNATURE + 1).decode(errors="replace")
+    return read_file(path, MAX_SIGNATURE).decode(errors="replace")
 
 
 def carry_out(
@@ -61,6 +61,7 @@ def carry_out(
 @contextlib.contextmanager
 def progress_shown() -> Iterator[Report]:
     """Print progress as a bar on stderr, and notes as lines there."""
+    from dsp.names import shown
     from firmware_py.base.progress import Bar, Report
 
     class Shown(Report):
@@ -74,11 +75,11 @@ def progress_shown() -> Iterator[Report]:
         def note(self, text: str) -> None:
             if self.bar is not None:
                 self.bar.close()
-            print(f"nverb: {text}", file=sys.stderr)
+            print(f"nverb: {shown(text)}", file=sys.stderr)
 
-    shown = Shown()
+    report = Shown()
     try:
-        yield shown
+        yield report
     finally:
-        if shown.bar is not None:
-            shown.bar.close()
+        if report.bar is not None:
+            report.bar.close()

@@ -7,6 +7,8 @@ import sys
 import time
 from typing import TYPE_CHECKING, Any
 
+from dsp.names import shown
+
 if TYPE_CHECKING:
     from firmware_py.commands.parsers import Subparsers
 
@@ -96,17 +98,17 @@ def _list(_: argparse.Namespace) -> int:
     midi = _ask()
     print(
         f"with {midi['api']}, channel {midi['channel'] or 'all'}"
-        + (f": {midi['fault']}" if midi["fault"] else "")
+        + (f": {shown(midi['fault'])}" if midi["fault"] else "")
     )
     print("port     nverb-midi:in, to be connected to")
     for port in midi["ports"]:
-        print(f"plug     {port}")
+        print(shown(f"plug     {port}"))
     if midi["listen"]:
-        print(f"listen   only to ports named {', '.join(midi['listen'])}")
+        print(shown(f"listen   only to ports named {', '.join(midi['listen'])}"))
     if midi["out"] is not None:
-        print(f"out      nverb-midi:out, to {', '.join(midi['out']) or 'all ports'}")
+        print(shown(f"out      nverb-midi:out, to {', '.join(midi['out']) or 'all ports'}"))
     if midi["last"]:
-        print(f"last     {midi['last']}")
+        print(shown(f"last     {midi['last']}"))
     rows = midi["assignments"]
     for name in sorted(rows, key=lambda name: _order(rows[name]["source"])):
         print(f"{rows[name]['text']:<24} {name}")

@@ -12,7 +12,9 @@ from bank.build import build
 from device.controls import defaults
 from device.profile import PACKAGED
 from firmware_py.base.log import logger
+from firmware_py.base.progress import Bar
 from firmware_py.cli import main
+from firmware_py.commands.installed import progress_shown
 from firmware_py.control import report
 from firmware_py.control.pedal import Pedal
 from firmware_py.desk.screen import complete, screen
@@ -115,3 +117,15 @@ def test_installed_bank_names_itself_without_control_characters(data: Path) -> N
     )
     assert is_clean(text)
     assert all(slot.name.isprintable() for slot in Store(data).slots())
+
+
+def test_notes_and_progress_of_a_board_are_shown_without_control_characters(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    with progress_shown() as report:
+        report.note(f"the board says {EVIL}")
+        report.progress(EVIL, 1, 2)
+    bar = Bar()
+    bar(EVIL, 1, 2, EVIL)
+    bar.close()
+    assert "PWN" in (said := capsys.readouterr().err) and is_clean(said)
