@@ -197,8 +197,8 @@ def _calibrate(args: argparse.Namespace) -> int:
         raise
     _ask(calibrate=None)
     raise UserError(
-        f"the controller of {args.name} was not moved from end to end within {WAIT_S:g} s: its ends "
-        "are as before"
+        f"the controller of {args.name} was not moved from end to end within {WAIT_S:g} s: its "
+        "ends are as before"
     )
 
 

@@ -240,7 +240,7 @@ class Midi:
         self._process.order("out", json.dumps(self._map.out))
 
     def tell(self, values: Mapping[str, float]) -> None:
-        """Send what has changed to the controllers, if MIDI out is on. Called some times a second."""
+        """Send what has changed to the controllers, if MIDI out is on. Called every 50 ms."""
         if self._map.out is not None and not self._fault:
             channel = (self._map.channel or 1) - 1
             wide = {source for (_, source), halves in self._halves.items() if halves.is_wide}

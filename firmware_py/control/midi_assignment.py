@@ -18,8 +18,8 @@ KINDS: tuple[Kind, ...] = ("cc", "nrpn", "rpn", "note", "program")
 HIGHEST_CC = 119
 """120 and above are channel mode messages: all sound off, all notes off."""
 FULL = 127 << 7
-"""The 14-bit value of a controller's upper end. Controllers with seven bits reach it with 127, those
-with fourteen with any lower half: one formula for both, so the value never steps back."""
+"""The 14-bit value of a controller's upper end. Controllers with seven bits reach it with 127,
+those with fourteen with any lower half: one formula for both, so the value never steps back."""
 ON = 64
 """From here on a controller is pressed or a switch on, as in the MIDI standard."""
 

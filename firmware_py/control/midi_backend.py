@@ -7,7 +7,7 @@ from typing import NamedTuple, Protocol
 
 CLIENT = "nverb-midi"
 OUTPUT = -1
-"""The place of the own output; inputs have 0, 1, ... 0 is "in", for other programs to connect to."""
+"""The place of the own output; inputs have 0, 1, ...; 0 is "in", for others to connect to."""
 MOST_INPUTS = 63
 _LOOP_THROUGH = re.compile(r"\bmidi[ _-]?through\b", re.IGNORECASE)
 

@@ -20,7 +20,7 @@ message, another control has this time to move further."""
 TREMBLE = 3
 """A source that has moved no further than this was not meant."""
 ONE_MESSAGE = 8
-"""The travel that a single message counts as if nothing is known of its source: less than a turn."""
+"""The travel that a single message counts as if nothing is known of its source."""
 PRESS = 64
 FEW_STEPS = 16
 """An encoder sends at most this many steps in a message, as far as learning knows."""
@@ -157,7 +157,7 @@ class Calibration:
         """
         if self._high - self._low < SHORTEST_TRAVEL:
             raise InvalidValue(
-                f"{self.name}: its controller was not moved from end to end; move it, then try again"
+                f"{self.name}: its controller was not moved from end to end; move it, try again"
             )
         low = self._low + STEP if self._low else 0
         high = self._high - STEP if self._high < FULL else FULL

@@ -339,7 +339,9 @@ def test_midi_map_is_synced_before_and_after_rename(
         ),
     )
     monkeypatch.setattr(
-        os, "replace", lambda a, b, **at: (calls.append(os.path.basename(b)), replace(a, b, **at))
+        os,
+        "replace",
+        lambda a, b, **at: (calls.append(os.path.basename(b)), replace(a, b, **at)),
     )
     MidiMap(tmp_path).set_channel(3)
     assert calls == ["file", "midi.json", "folder"]
