@@ -13,14 +13,10 @@ APT    := DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-rec
 # APT_TEST: for the tests, in addition to APT_RUN.
 APT_PEDAL := jackd2 python3-venv libsndfile1 alsa-utils
 # Where PyPI has no wheel, the pedal's environment uses Debian's package (see also systemd/tree.py):
-# NumPy, cffi, python-rtmidi and (from trixie on) soxr on 32-bit ARM; python-rtmidi from Python 3.13
-# on.
+# NumPy, cffi and (from trixie on) soxr on 32-bit ARM.
 ARMHF    := $(filter armhf,$(shell dpkg --print-architecture 2>/dev/null))
-PYTHON_3_13 := $(shell $(SYSTEM_PYTHON) \
-	-c 'import sys; sys.version_info < (3, 13) or print("yes")' 2>/dev/null)
 SOXR     = $(shell apt-cache show python3-soxr >/dev/null 2>&1 && echo python3-soxr)
-APT_WHEELS := $(if $(ARMHF),python3-numpy python3-cffi $(SOXR)) \
-	$(if $(ARMHF)$(PYTHON_3_13),python3-rtmidi)
+APT_WHEELS := $(if $(ARMHF),python3-numpy python3-cffi $(SOXR))
 APT_PEDAL += $(APT_WHEELS)
 VENV_OPTIONS := $(if $(strip $(APT_WHEELS)),--system-site-packages)
 APT_RUN  := $(APT_PEDAL) gcc libc6-dev python3-dev
@@ -49,7 +45,7 @@ SOURCES := $(wildcard dsp/*.c dsp/*.h) setup.py setup.cfg pyproject.toml
 with_cache = $(SUDO) env NVERB_ACCEPTANCE_CACHE="$(NVERB_ACCEPTANCE_CACHE)"
 
 # Ignore PYTHONPATH, PYTHONUNBUFFERED and the like of the caller.
-unexport $(filter-out PYTHON PYTHON_3_13,$(filter PYTHON%,$(.VARIABLES)))
+unexport $(filter-out PYTHON,$(filter PYTHON%,$(.VARIABLES)))
 
 .PHONY: run studio test test-studio test-clean test-arm acceptance acceptance-all board-wheels \
 	acceptance-kernel acceptance-models acceptance-readers acceptance-service acceptance-push \

@@ -58,12 +58,9 @@ REQUIRES = [
 # too. `make test-arm` installs the wheel of each ARM processor.
 NUMPY, SOXR, LGPIO = "numpy>=1.26", "soxr>=0.5", "lgpio>=0.2.2"
 LITERT = 'ai-edge-litert>=1.0.1; python_version < "3.14"'
-# PyPI has no wheel of it for Python 3.13 and newer: there Debian's python3-rtmidi is used (see the
-# Makefile and systemd/tree.py).
-RTMIDI = 'python-rtmidi>=1.5.8; python_version < "3.13"'
 REQUIRES += {
-    "x86_64": [NUMPY, SOXR, LITERT, RTMIDI],
-    "aarch64": [NUMPY, SOXR, LGPIO, LITERT, RTMIDI],
+    "x86_64": [NUMPY, SOXR, LITERT],
+    "aarch64": [NUMPY, SOXR, LGPIO, LITERT],
     # PyPI has no wheel of NumPy: Debian's python3-numpy is 1.24 in bookworm, and tflite-runtime
     # needs NumPy below 2. soxr before 0.4 can be cross-compiled.
     "arm": [

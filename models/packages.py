@@ -15,7 +15,6 @@ NAMES = {
     "PIL": "pillow",
     "distributed": "dask[distributed]",
     "jack": "JACK-Client",
-    "rtmidi": "python-rtmidi",
 }
 """Modules whose package has another name."""
 CHECKOUT = Path(__file__).parents[1]
@@ -28,11 +27,6 @@ def how_to_install(package: str) -> str:
     if not os.access(sys.prefix, os.W_OK):
         words.insert(0, "sudo")
     return shlex.join([*words, "install", package])
-
-
-def sees_debian() -> bool:
-    """Whether this environment also imports Debian's packages."""
-    return any(Path(entry).name == "dist-packages" for entry in sys.path)
 
 
 def studio_import(name: str) -> Any:

@@ -324,18 +324,14 @@ class System(Chroot):
 
         The pedal's environment sees them.
         """
-        script = (
-            "dpkg --print-architecture; "
-            "/usr/bin/python3 -c 'import sys; print(sys.version_info >= (3, 13))'; "
-            "apt-cache pkgnames python3-soxr"
-        )
-        architecture, no_rtmidi, *names = self.run(
-            script, what="reading architecture and Python version"
+        architecture, *names = self.run(
+            "dpkg --print-architecture; apt-cache pkgnames python3-soxr",
+            what="reading the architecture",
         ).split()
-        if architecture == "armhf":
-            soxr = [name for name in names if name == "python3-soxr"]
-            return ["python3-numpy", "python3-cffi", "python3-rtmidi", *soxr]
-        return ["python3-rtmidi"] if no_rtmidi == "True" else []
+        if architecture != "armhf":
+            return []
+        soxr = [name for name in names if name == "python3-soxr"]
+        return ["python3-numpy", "python3-cffi", *soxr]
 
     def _has_firmware(self) -> bool:
         return (self.root / BOOT / "cmdline.txt").is_file()

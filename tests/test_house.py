@@ -47,7 +47,6 @@ NOT_IN_AUDIO = DESK_ONLY | {
     "tflite_runtime",
     "jack",
     "mido",
-    "rtmidi",
 }
 
 

@@ -63,11 +63,7 @@ class Platform:
     @property
     def packages(self) -> list[str]:
         """Packages that `make install` needs only here, without the large ones (see wheels.py)."""
-        tools = [] if self.suite == "bookworm" else ["jack-example-tools"]
-        return [
-            *tools,
-            *(["python3-rtmidi"] if self.suite != "bookworm" or self.arch == "armhf" else []),
-        ]
+        return [] if self.suite == "bookworm" else ["jack-example-tools"]
 
     @property
     def native(self) -> bool:

@@ -43,6 +43,7 @@ def check(guest: Guest, report: Report) -> None:
     _check_gain(guest, add)
     _check_bypass(guest, add)
     _check_removed_converter(guest, add)
+    _check_midi(guest, add)
     _check_iio(guest, add)
 
 
@@ -146,6 +147,23 @@ def _check_removed_converter(guest: Guest, add: Add) -> None:
     )
     found = tone.listen()
     add("meanwhile: clicks and gaps", len(found.breaks_s), "0", ok=not found.breaks_s)
+
+
+def _check_midi(guest: Guest, add: Add) -> None:
+    """Messages through ALSA's sequencer from a virtual device, that is also unplugged for 0.3 s."""
+    send = "printf '%b' '{}' > /dev/snd/midiC1D0; sleep 0.3"
+
+    def heard(octets: str) -> float:
+        guest.run(send.format(octets))
+        return _controls(guest)["mix"]
+
+    ends = heard(r"\xb0\x5b\x00"), heard(r"\xb0\x5b\x7f")
+    add("MIDI controller 91 at 0 and 127", f"mix {ends}", "(0, 100)", ok=ends == (0, 100))
+    broken = heard(r"\xf0\x01\x02\xb0\x5b\xb0\x5b\x00")
+    add("after a SysEx without end and half a message", f"mix {broken:g}", "0", ok=broken == 0)
+    guest.run("rmmod snd-virmidi; sleep 0.3; modprobe snd-virmidi; sleep 1")
+    back = heard(r"\xb0\x5b\x7f")
+    add("MIDI device that was away for 0.3 s", f"mix {back:g}", "100", ok=back == 100)
 
 
 def _check_iio(guest: Guest, add: Add) -> None:

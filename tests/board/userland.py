@@ -160,7 +160,7 @@ def unpacked(text: str) -> np.ndarray:
 
 
 LOADS = (
-    "for m in lgpio gpiozero smbus2 rtmidi pythonosc; do "
+    "for m in lgpio gpiozero smbus2 pythonosc; do "
     '/opt/nverb/current/bin/python -c "import $m" 2>/dev/null || echo $m; done'
 )
 

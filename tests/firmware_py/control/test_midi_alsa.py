@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from firmware_py.control.midi_alsa import event_data, records
+from firmware_py.control.midi_alsa import AlsaMidi, event_data, records
 from firmware_py.control.midi_backend import BackendError
 
 CC, PROGRAM, PRESSURE, BEND, CC14, NRPN, RPN, SYSEX = 10, 11, 12, 13, 14, 15, 16, 130
@@ -51,10 +51,6 @@ def test_message_that_is_sent_comes_back(status: int, channel: int, value: int) 
 
 
 def test_machine_without_sequencer_is_reported_with_its_remedy() -> None:
-    import os
-
-    from firmware_py.control.midi_alsa import AlsaMidi
-
     if os.path.exists("/dev/snd/seq"):
         pytest.skip("this machine has a sequencer")
     with pytest.raises(BackendError, match=r"snd-seq|libasound"):

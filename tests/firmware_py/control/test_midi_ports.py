@@ -414,3 +414,23 @@ def test_process_ends_with_its_parent(server: Callable[[], jack_server.JackServe
     child.stdin.close()
     assert child.wait(HANG_S) == 0
     child.stdout.close()
+
+
+@pytest.mark.live
+def test_messages_of_another_library_are_heard(
+    server: Callable[[], jack_server.JackServer], midi: Midi
+) -> None:
+    rtmidi = pytest.importorskip("rtmidi", reason="python-rtmidi has no wheel here")
+    server()
+    out = rtmidi.MidiOut(rtmidi.API_UNIX_JACK, "adversary")
+    out.open_virtual_port("out")
+    try:
+        poll_until(midi, lambda _: midi.answer({})["ports"] == ["adversary:out"])
+        for broken in ([0xF0, *[1] * 1000, 0xF7], [0xF0, 5, 5], [0xFE], [0xF8], [0xF2, 1, 2]):
+            for value in (0, 127):
+                out.send_message(broken)
+                out.send_message([0xB0, 91, value])
+                poll_until(midi, lambda events, to=MIX_100 if value else MIX_0: to in events)  # type: ignore[misc]
+    finally:
+        out.close_port()
+        out.delete()
