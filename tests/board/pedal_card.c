@@ -1,19 +1,20 @@
 // SPDX-License-Identifier: GPL-2.0-only OR BSD-3-Clause
 /*
- * Made-up sound cards: what is heard at their inputs is a tone, what leaves their outputs is measured. With the mixer of a codec that
- * is mute until it is set, as after each power-on.
+ * Made-up sound cards: a tone is at their inputs, what leaves their outputs is measured. With the
+ * mixer of a codec that is mute until it is set, as after each power-on.
  *
  *   modprobe pedal_card id=hdmi,USB records=0,1 rate=0,44100 mixer=0,1
  *
  *   id       ALSA's identifier of each card
- *   plays    1 (default): it has an output         records  the same for an input
- *   rate     the only rate that it can, 0: any from 8000 to 96000
- *   mixer    1: it has a mixer, with the controls that a WM8731 has on a Raspberry Pi; 0 (default): none
+ *   plays    1 (default): it has an output
+ *   records  1 (default): it has an input
+ *   rate     the only rate that it can; 0 (default): any from 8000 to 96000
+ *   mixer    1: it has a mixer, with controls of a WM8731 on a Raspberry Pi; 0 (default): none
  *
- *   /sys/module/pedal_card/parameters/heard   loudest sample of the last period at each card's output, 0..32767
+ *   /sys/module/pedal_card/parameters/heard   loudest sample of each card's last period, 0..32767
  *
- * The tone is a square wave of TONE at the input, with the gains of the mixer 0 dB. The driver is bound and unbound in
- * /sys/bus/platform/drivers/pedal_card, as if the card was plugged and pulled: then its mixer is mute again.
+ * The tone is a square wave with the peak TONE while the mixer's gains are 0 dB. To pull a card and
+ * put it back, unbind and bind it in /sys/bus/platform/drivers/pedal_card: its mixer is mute again.
  */
 #include <linux/hrtimer.h>
 #include <linux/math64.h>
@@ -71,7 +72,7 @@ static const struct control {
 };
 static const char *const inputs[] = { "Line In", "Mic" };
 
-/* A power of ten for each 20 dB, steps between: 6 dB is twice as much. Exact enough to tell loud from quiet. */
+/* In steps of 6 dB, which double: enough to tell loud from quiet. */
 static int amplified(int sample, const struct control *control, int value)
 {
 	int step_db100 = control == &table[MASTER] ? 100 : 150;
@@ -137,7 +138,10 @@ static int control_put(struct snd_kcontrol *kcontrol, struct snd_ctl_elem_value 
 	int channel, new, changed = 0;
 
 	for (channel = 0; channel < control->channels; channel++) {
-		new = kcontrol->private_value == MUX ? value->value.enumerated.item[0] : value->value.integer.value[channel];
+		if (kcontrol->private_value == MUX)
+			new = value->value.enumerated.item[0];
+		else
+			new = value->value.integer.value[channel];
 		if (new < 0 || new > control->high)
 			return -EINVAL;
 		changed |= new != values[channel];
@@ -154,7 +158,8 @@ static int add_mixer(struct snd_card *card)
 	for (i = 0; i < CONTROLS; i++) {
 		struct snd_kcontrol_new new = {
 			.iface = SNDRV_CTL_ELEM_IFACE_MIXER, .name = table[i].name, .private_value = i,
-			.access = SNDRV_CTL_ELEM_ACCESS_READWRITE | (table[i].tlv ? SNDRV_CTL_ELEM_ACCESS_TLV_READ : 0),
+			.access = SNDRV_CTL_ELEM_ACCESS_READWRITE |
+				  (table[i].tlv ? SNDRV_CTL_ELEM_ACCESS_TLV_READ : 0),
 			.info = control_info, .get = control_get, .put = control_put, .tlv.p = table[i].tlv,
 		};
 
@@ -231,7 +236,8 @@ static int side_open(struct snd_pcm_substream *substream)
 	side->card = card;
 	substream->runtime->private_data = side;
 	substream->runtime->hw = (struct snd_pcm_hardware){
-		.info = SNDRV_PCM_INFO_MMAP | SNDRV_PCM_INFO_MMAP_VALID | SNDRV_PCM_INFO_INTERLEAVED | SNDRV_PCM_INFO_BATCH,
+		.info = SNDRV_PCM_INFO_MMAP | SNDRV_PCM_INFO_MMAP_VALID |
+			SNDRV_PCM_INFO_INTERLEAVED | SNDRV_PCM_INFO_BATCH,
 		.formats = SNDRV_PCM_FMTBIT_S16_LE,
 		.rates = only ? snd_pcm_rate_to_rate_bit(only) : SNDRV_PCM_RATE_8000_96000,
 		.rate_min = only ? only : 8000,
@@ -290,7 +296,8 @@ static snd_pcm_uframes_t side_pointer(struct snd_pcm_substream *substream)
 }
 
 static const struct snd_pcm_ops side_ops = {
-	.open = side_open, .close = side_close, .prepare = side_prepare, .trigger = side_trigger, .pointer = side_pointer,
+	.open = side_open, .close = side_close, .prepare = side_prepare,
+	.trigger = side_trigger, .pointer = side_pointer,
 };
 
 /* ---- cards ---- */
