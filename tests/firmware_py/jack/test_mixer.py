@@ -150,6 +150,31 @@ def test_restore_opens_what_is_muted_on_an_unknown_card(
     assert card.log.read_text() == before + "amixer -c USB contents\n"  # nothing left to set
 
 
+def test_restore_waits_for_udev_but_not_for_ever(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """udev runs alsactl for a card that appears, which would overwrite what restore sets."""
+    card = MadeUpCard(tmp_path, monkeypatch)
+    queue = tmp_path / "queue"
+    queue.touch()
+    monkeypatch.setattr(mixer, "UDEV_QUEUE", queue)
+    runs_meanwhile: list[bool] = []
+
+    def udev_ends(_: float) -> None:
+        runs_meanwhile.append(card.log.exists())
+        queue.unlink(missing_ok=True)
+
+    with monkeypatch.context() as patch:
+        patch.setattr("firmware_py.jack.mixer.time.sleep", udev_ends)
+        mixer.restore("hw:1")
+    assert not runs_meanwhile[0] and card["Output Mixer HiFi Playback Switch"] == [1]
+    card.power_on()
+    queue.touch()
+    monkeypatch.setattr(mixer, "UDEV_S", 0.01)
+    mixer.restore("hw:1")
+    assert card["Output Mixer HiFi Playback Switch"] == [1]
+
+
 def test_restore_never_raises(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ) -> None:
