@@ -1,6 +1,6 @@
 /* The pedal's signal path, one block at a time.
  *
- *   in -> guard -> sides -+-> x gain -> convolution -> high-pass -> low-pass -> pre-delay -> x mix -> wet
+ *   in -> guard -> sides -+-> x gain -> convolution -> filters -> pre-delay -> x mix -> wet
  *                         +-> x (1 - mix) * gain -> dry
  *   graph: mixed = dry + wet;   finish(): guard -> mono -> DC offset -> limiter -> out, meters
  *

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import argparse
-import json
 import os
 import random
 import re
@@ -12,7 +10,6 @@ from collections.abc import Iterator
 from typing import Any
 
 from dsp.errors import UserError
-from firmware_py.bench.parts import Parts
 from firmware_py.bench.pedal import IdleClient, resident_mb
 from firmware_py.desk.player import play_blocks
 from firmware_py.desk.private_pedal import private_pedal, wait_for_room
@@ -22,23 +19,6 @@ from firmware_py.link.client import ask
 LOOK_S = 5.0
 CONTROLS = {7: "gain", 12: "predelay", 74: "lowpass_hz", 75: "highpass_hz", 91: "mix"}
 """Controllers of the flood; no rooms, whose making is the business of `nverb bench pedal`."""
-
-
-def add_parser(parts: Parts) -> None:
-    parser = parts.add_parser(
-        "midi",
-        help="a flood of controllers and malformed messages: late blocks, memory, messages lost",
-        description="Sends --rate controllers a second through JACK to a pedal of its own, with "
-        "malformed messages between them.",
-    )
-    parser.add_argument(
-        "--seconds", type=float, default=60.0, help="(default: %(default)s; 3600 for a report)"
-    )
-    parser.add_argument(
-        "--rate", type=int, default=10_000, help="controllers a second (default: %(default)s)"
-    )
-    parser.add_argument("--json", action="store_true", help="for programs")
-    parser.set_defaults(handler=_midi)
 
 
 def malformed(random_: random.Random) -> bytes:
@@ -200,12 +180,3 @@ def _run(pedal: Supervisor, seconds: float) -> None:
     while time.monotonic() < end:
         pedal.tend()
         time.sleep(0.05)
-
-
-def _midi(args: argparse.Namespace) -> int:
-    if not 1 <= args.seconds <= 86_400 or not 100 <= args.rate <= 100_000:
-        raise UserError("--seconds must be 1 to 86400, --rate 100 to 100000")
-    figures = measure(seconds=args.seconds, rate_per_s=args.rate, show=not args.json)
-    if args.json:
-        print(json.dumps(figures, indent=2))
-    return 0

@@ -13,7 +13,7 @@ from firmware_py.commands.engine_options import check_block
 if TYPE_CHECKING:
     from firmware_py.commands.parsers import Subparsers
 
-PARTS = ("knobs", "rooms", "memory", "push", "midi")
+PARTS = ("knobs", "rooms", "memory", "push")
 """Modules of firmware_py.bench whose `add_parser` adds one `nverb bench NAME`."""
 
 
@@ -27,6 +27,7 @@ def add_parser(subparsers: Subparsers) -> None:
     _add_pedal(parts)
     _add_kernel(parts)
     _add_recovery(parts)
+    _add_midi(parts)
     for name in PARTS:
         importlib.import_module(f"firmware_py.bench.{name}").add_parser(parts)
 
@@ -100,6 +101,23 @@ def _add_recovery(parts: Subparsers) -> None:
     recovery.set_defaults(handler=_recovery)
 
 
+def _add_midi(parts: Subparsers) -> None:
+    midi = parts.add_parser(
+        "midi",
+        help="a flood of controllers and malformed messages: late blocks, memory, messages lost",
+        description="Sends --rate controllers a second through JACK to a pedal of its own, with "
+        "malformed messages between them.",
+    )
+    midi.add_argument(
+        "--seconds", type=float, default=60.0, help="(default: %(default)s; 3600 for a report)"
+    )
+    midi.add_argument(
+        "--rate", type=int, default=10_000, help="controllers a second (default: %(default)s)"
+    )
+    midi.add_argument("--json", action="store_true", help="for programs")
+    midi.set_defaults(handler=_midi)
+
+
 def _kernel(args: argparse.Namespace) -> int:
     from firmware_py.bench import kernel as bench_kernel
 
@@ -131,6 +149,17 @@ def _recovery(args: argparse.Namespace) -> int:
     from firmware_py.bench.recovery import measure
 
     figures = measure(service=args.service, show=not args.json)
+    if args.json:
+        print(json.dumps(figures, indent=2))
+    return 0
+
+
+def _midi(args: argparse.Namespace) -> int:
+    from firmware_py.bench.midi import measure
+
+    if not 1 <= args.seconds <= 86_400 or not 100 <= args.rate <= 100_000:
+        raise UserError("--seconds must be 1 to 86400, --rate 100 to 100000")
+    figures = measure(seconds=args.seconds, rate_per_s=args.rate, show=not args.json)
     if args.json:
         print(json.dumps(figures, indent=2))
     return 0

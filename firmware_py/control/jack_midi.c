@@ -3,7 +3,8 @@
  *
  * JACK waits for the callback, so no Python code runs in it: it parses the bytes of each port and
  * puts complete channel messages into a ring, and an eventfd wakes the Python thread. libjack is
- * loaded when the client opens, so that neither the build nor a pedal without JACK MIDI needs it. */
+ * loaded when the client opens, so that neither the build nor a pedal without JACK MIDI needs it.
+ */
 #define PY_SSIZE_T_CLEAN
 #include <Python.h>
 
@@ -17,7 +18,7 @@
 
 enum { MAX_INPUTS = 64, RECORD = 4, RING = 1 << 14, OUT_RING = 1 << 10, OUT_PER_BLOCK = 64 };
 
-/* ---- the parser: a stream of MIDI bytes becomes channel messages ------------------------------ */
+/* ---- the parser: a stream of MIDI bytes becomes channel messages ---- */
 
 typedef struct {
     uint8_t status; /* running status; 0: data bytes belong to nothing, or to a system message */
@@ -48,7 +49,7 @@ static int parse_byte(parser *p, uint8_t byte, uint8_t message[3]) {
     return 1;
 }
 
-/* ---- rings: one thread writes, another reads -------------------------------------------------- */
+/* ---- rings: one thread writes, another reads ---- */
 
 typedef struct {
     uint32_t *records;
@@ -75,7 +76,7 @@ static int ring_pop(ring *r, uint32_t *record) {
     return 1;
 }
 
-/* ---- JACK -------------------------------------------------------------------------------------- */
+/* ---- JACK ---- */
 
 typedef struct {
     uint32_t time;
@@ -228,7 +229,7 @@ static jack_port *register_port(const char *name, unsigned long flags) {
     return jack.port_register(client, name, MIDI_TYPE, flags, 0);
 }
 
-/* ---- the module ------------------------------------------------------------------------------- */
+/* ---- the module ---- */
 
 #define REQUIRE_CLIENT()                                                                           \
     if (!client) {                                                                                 \
@@ -393,8 +394,9 @@ static PyObject *jm_disconnect(PyObject *self, PyObject *args) {
 static PyObject *jm_state(PyObject *self, PyObject *unused) {
     (void)self, (void)unused;
     REQUIRE_CLIENT()
-    return Py_BuildValue("(sNNI)", jack.get_client_name(client),
-                         PyBool_FromLong(atomic_load(&changed)), PyBool_FromLong(atomic_load(&lost)),
+    PyObject *has_changed = PyBool_FromLong(atomic_load(&changed));
+    PyObject *is_lost = PyBool_FromLong(atomic_load(&lost));
+    return Py_BuildValue("(sNNI)", jack.get_client_name(client), has_changed, is_lost,
                          atomic_load(&dropped));
 }
 

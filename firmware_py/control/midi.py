@@ -40,7 +40,7 @@ from firmware_py.control.midi_assignment import (
 from firmware_py.control.midi_echo import Echo
 from firmware_py.control.midi_learn import Calibration, Learner
 from firmware_py.control.midi_map import MidiMap, Table, target
-from firmware_py.control.midi_messages import BANK_LOW, Decoder, Halves, Presses, Touch
+from firmware_py.control.midi_messages import BANK_LOW, ControllerDecoder, Halves, Presses, Touch
 from firmware_py.control.midi_process import MidiProcess
 
 APIS = ("alsa", "jack")
@@ -61,7 +61,7 @@ class Midi:
         self._ports: dict[int, str] = {}
         self._fault = ""
         self._last = ""
-        self._decoders: dict[Place, Decoder] = {}
+        self._decoders: dict[Place, ControllerDecoder] = {}
         self._halves: dict[tuple[Place, Source], Halves] = {}
         self._presses: dict[Place, Presses] = {}
         self._values: dict[Source, int] = {}
@@ -145,7 +145,7 @@ class Midi:
         place = port, message[0] & 0x0F
         if self._map.channel is not None and place[1] != self._map.channel - 1:
             return []
-        decoder = self._decoders.setdefault(place, Decoder())
+        decoder = self._decoders.setdefault(place, ControllerDecoder())
         touches = decoder.touches(message)
         now = time.monotonic()
         events: list[Event] = []

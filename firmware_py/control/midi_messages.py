@@ -27,7 +27,7 @@ class Touch(NamedTuple):
     """Of a program: the bank that was selected before."""
 
 
-class Decoder:
+class ControllerDecoder:
     """One channel of one port: remembers the parameter number and the bank that were selected."""
 
     def __init__(self) -> None:

@@ -2,8 +2,8 @@
  * with ThreadSanitizer.
  *
  * The control side fills a slot with one value and publishes it; sometimes it cancels, or restarts
- * as after a crash. Audio takes the newest, checks that it is complete and newer than the last, keeps at
- * most two, and frees the older. Exit status 0: no IR was torn or out of order.
+ * as after a crash. Audio takes the newest, checks that it is complete and newer than the last,
+ * keeps at most two, and frees the older. Exit status 0: no IR was torn or out of order.
  */
 #include <pthread.h>
 #include <stdio.h>
