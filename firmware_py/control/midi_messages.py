@@ -93,6 +93,8 @@ class Halves:
         """The upper half has come, and the lower one may follow."""
         self._high_at = self._low_at = -1.0
         self._low_alone = False
+        self._low_before: int | None = None
+        """A lower half just before the upper one: its own, if no other follows."""
 
     @property
     def is_wide(self) -> bool:
@@ -104,12 +106,10 @@ class Halves:
 
     def high(self, value: int, now: float) -> int:
         """The upper half has come. Returns the 14-bit value."""
-        alone = self._low_alone and now - self._low_at < HALF_S
+        self._low_before = self._low if self._low_alone and now - self._low_at < HALF_S else None
         waiting, self._waiting = self._waiting, None
         if waiting is not None and now - self._low_at < HALF_S:
             self._low, self._low_first = waiting, True
-        elif self._low_first is False and alone and value != self._high:
-            self._low_first = True  # the lower half before it was its own
         elif self._wide and not self._low_first and value != self._high:
             self._low = 0 if self._high is None or value > self._high else 127
             self._open = True
@@ -139,7 +139,11 @@ class Halves:
                 self._low_first = False
             return self._value()
         if self._open and now - self._high_at >= HALF_S:
-            self._open, self._low = False, 0  # as the standard says of an upper half alone
+            self._open = False
+            if self._low_before is not None:
+                self._low, self._low_first = self._low_before, True
+            else:
+                self._low = 0  # as the standard says of an upper half alone
             return self._value()
         return None
 

@@ -83,3 +83,15 @@ def test_upper_half_alone_counts_with_a_lower_half_of_0() -> None:
     halves.low(50, 0.001)
     assert halves.high(90, 1.0) == 90 << 7 | 127  # on the way down
     assert halves.due(1.0 + HALF_S) == 90 << 7
+
+
+def test_order_is_learnt_again_where_listening_began_in_the_middle_of_a_value() -> None:
+    """Lower half first, but the first message heard is an upper half."""
+    halves = Halves()
+    halves.high(1, 0.0)
+    halves.low(5, 0.001)
+    for start, high, low in ((1.0, 2, 6), (2.0, 3, 7)):
+        halves.low(low, start)
+        value = halves.high(high, start + 0.001)
+        value = halves.due(start + 0.5) or value
+        assert value == high << 7 | low
