@@ -39,8 +39,8 @@ from firmware_py.base.paths import write_atomically
 from models.files import temporary_name
 from models.reading import MalformedFile, json_table, read_file, require_regular
 
-MAX_PRESETS = 128
-"""The number of MIDI program numbers."""
+MAX_PRESETS = 512
+"""Four MIDI banks of 128 programs."""
 MAX_NAME = 40
 MAX_BYTES = 1 << 20
 MAX_BANK = 4096

@@ -123,8 +123,7 @@ def test_rejected_calls_change_nothing(presets: Presets) -> None:
 
 
 def test_save_rejects_more_than_max_presets(presets: Presets) -> None:
-    for number in range(MAX_PRESETS):
-        presets.save(f"preset {number}", {})
+    presets.merge([Preset(f"preset {number}", {}, "") for number in range(MAX_PRESETS)])
     with pytest.raises(PresetError, match="delete one"):
         presets.save("one more", {})
     presets.save("preset 5", {"mix": 1.0})  # an existing one can change
