@@ -20,6 +20,7 @@ from device.controls import defaults
 from firmware_py.state.presets import (
     KEPT,
     MAX_PRESETS,
+    Preset,
     PresetError,
     Presets,
     digest_of,
