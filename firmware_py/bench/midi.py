@@ -98,7 +98,6 @@ def measure(*, seconds: float, rate_per_s: int, show: bool) -> dict[str, object]
     arguments = ("--profile", "none", "--midi", "jack")
     with private_pedal(control_arguments=arguments, synchronous=False, as_service=True) as pedal:
         wait_for_room(pedal)
-        ask({"do": "midi", "assign": "tap", "source": "cc 119"})
         idle, flood = IdleClient(), Flood(rate_per_s)
         try:
             figures = _watch(pedal, flood, seconds, show)

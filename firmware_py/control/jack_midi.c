@@ -96,6 +96,8 @@ static struct {
     char *(*get_client_name)(jack_client *);
     int (*set_process_callback)(jack_client *, int (*)(uint32_t, void *), void *);
     int (*set_port_registration_callback)(jack_client *, void (*)(uint32_t, int, void *), void *);
+    int (*set_port_connect_callback)(jack_client *, void (*)(uint32_t, uint32_t, int, void *),
+                                     void *);
     void (*on_shutdown)(jack_client *, void (*)(void *), void *);
     int (*activate)(jack_client *);
     jack_port *(*port_register)(jack_client *, const char *, const char *, unsigned long,
@@ -175,6 +177,11 @@ static void port_registered(uint32_t id, int registered, void *unused) {
     wake();
 }
 
+static void ports_connected(uint32_t a, uint32_t b, int connected, void *unused) {
+    (void)a, (void)b;
+    port_registered(0, connected, unused);
+}
+
 static void shut_down(void *unused) {
     (void)unused;
     atomic_store(&lost, 1);
@@ -191,6 +198,7 @@ static int load_jack(void) {
         {"jack_get_client_name", &jack.get_client_name},
         {"jack_set_process_callback", &jack.set_process_callback},
         {"jack_set_port_registration_callback", &jack.set_port_registration_callback},
+        {"jack_set_port_connect_callback", &jack.set_port_connect_callback},
         {"jack_on_shutdown", &jack.on_shutdown},
         {"jack_activate", &jack.activate},
         {"jack_port_register", &jack.port_register},
@@ -253,6 +261,7 @@ static PyObject *jm_open(PyObject *self, PyObject *args) {
     if (!client) Py_RETURN_FALSE;
     jack.set_process_callback(client, process, NULL);
     jack.set_port_registration_callback(client, port_registered, NULL);
+    jack.set_port_connect_callback(client, ports_connected, NULL);
     jack.on_shutdown(client, shut_down, NULL);
     inputs[0] = register_port("in", IS_INPUT);
     output = register_port("out", IS_OUTPUT);
@@ -376,6 +385,16 @@ static PyObject *jm_connect(PyObject *self, PyObject *args) {
     return PyBool_FromLong(error == 0 || error == EEXIST);
 }
 
+static PyObject *jm_connected(PyObject *self, PyObject *args) {
+    (void)self;
+    int place;
+    const char *name;
+    REQUIRE_CLIENT()
+    if (!PyArg_ParseTuple(args, "is:connected", &place, &name)) return NULL;
+    jack_port *own = own_port(place);
+    return own ? PyBool_FromLong(jack.port_connected_to(own, name)) : NULL;
+}
+
 static PyObject *jm_disconnect(PyObject *self, PyObject *args) {
     (void)self;
     int place;
@@ -430,6 +449,7 @@ static PyMethodDef methods[] = {
     {"add_input", jm_add_input, METH_NOARGS, "Add an input port. False if there are too many."},
     {"ports", jm_ports, METH_VARARGS, "Names and aliases of all readable or writable MIDI ports."},
     {"connect", jm_connect, METH_VARARGS, "Connect an input, or (-1) the output."},
+    {"connected", jm_connected, METH_VARARGS, "Whether these are connected."},
     {"disconnect", jm_disconnect, METH_VARARGS, "Disconnect an input, or (-1) the output."},
     {"state", jm_state, METH_NOARGS, "Client name, whether ports changed, server lost, dropped."},
     {"parse", jm_parse, METH_VARARGS, "The channel messages in a stream of bytes."},

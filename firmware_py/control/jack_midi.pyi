@@ -27,10 +27,11 @@ def ports(readable: bool, /) -> list[tuple[str, ...]]:
 def connect(place: int, name: str, /) -> bool:
     """Connect an input, or (-1) the output, with this port. True if it is connected then."""
 
+def connected(place: int, name: str, /) -> bool: ...
 def disconnect(place: int, name: str, /) -> None: ...
 def state() -> tuple[str, bool, bool, int]:
-    """The client's name; whether ports came or went since `ports`; whether the server is lost; the
-    number of messages for which there was no room."""
+    """The client's name; whether ports or connections changed since `ports`; whether the server is
+    lost; the number of messages for which there was no room."""
 
 def parse(stream: bytes, /) -> list[bytes]:
     """The channel messages in a stream of MIDI bytes, 3 bytes each."""

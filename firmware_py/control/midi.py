@@ -44,8 +44,8 @@ from firmware_py.control.midi_messages import BANK_LOW, ControllerDecoder, Halve
 from firmware_py.control.midi_process import MidiProcess
 
 APIS = ("alsa", "jack")
-BUDGET_S = 0.002
-"""Of one poll: knobs are read between two of them, whatever comes."""
+SHARE = 0.5
+"""Of the time, at most, that a flood gets: knobs are read between two polls, whatever comes."""
 
 Place = tuple[int, int]
 """Number of a port and channel from 0."""
@@ -61,6 +61,7 @@ class Midi:
         self._ports: dict[int, str] = {}
         self._fault = ""
         self._last = ""
+        self._polled = time.monotonic()
         self._decoders: dict[Place, ControllerDecoder] = {}
         self._halves: dict[tuple[Place, Source], Halves] = {}
         self._presses: dict[Place, Presses] = {}
@@ -89,7 +90,8 @@ class Midi:
         if lost:
             self._lose(lost, events)
         begun = time.monotonic()
-        while lines and time.monotonic() - begun < BUDGET_S:
+        until, self._polled = begun + SHARE * (begun - self._polled), begun
+        while lines and time.monotonic() < until:
             for _ in range(min(len(lines), 32)):
                 self._take(lines.popleft(), events)
         now = time.monotonic()

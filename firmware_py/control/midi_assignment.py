@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, fields, replace
+from functools import lru_cache
 from typing import Literal, NamedTuple, cast
 
 from device.controls import LAWS, Control, Law, find, to_position, to_value
@@ -80,6 +81,18 @@ def parse_source(text: str) -> Source:
     return Source(kind, number)
 
 
+@lru_cache(maxsize=256)
+def _ranged(name: str, minimum: float | None, maximum: float | None, law: Law | None) -> Control:
+    """The control with another range and law where they are given: asked for at each message."""
+    control = find(name)
+    return replace(
+        control,
+        minimum=control.minimum if minimum is None else minimum,
+        maximum=control.maximum if maximum is None else maximum,
+        law=law or control.law,
+    )
+
+
 @dataclass(frozen=True)
 class Assignment:
     """A source and how it is meant. What is None is that of the control."""
@@ -96,13 +109,7 @@ class Assignment:
 
     def control(self, name: str) -> Control:
         """The control with the range and taper of this assignment."""
-        control = find(name)
-        return replace(
-            control,
-            minimum=control.minimum if self.minimum is None else self.minimum,
-            maximum=control.maximum if self.maximum is None else self.maximum,
-            law=self.law or control.law,
-        )
+        return _ranged(name, self.minimum, self.maximum, self.law)
 
     def events(self, name: str, value: int, *, pressed: bool) -> list[Event]:
         """What the source does to control or action `name` at a 14-bit value.

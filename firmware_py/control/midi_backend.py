@@ -37,7 +37,7 @@ class MidiBackend(Protocol):
     """A sound system. The constructor opens it and raises BackendError."""
 
     def descriptors(self) -> list[int]:
-        """One of them is readable when messages wait or ports have come or gone."""
+        """One of them is readable when messages wait or ports or connections have changed."""
 
     def read(self) -> bytes:
         """The channel messages since the last call, 4 bytes each: place of the input, status and
@@ -47,7 +47,7 @@ class MidiBackend(Protocol):
         """Send a channel message to all that are connected with the output."""
 
     def changed(self) -> bool:
-        """Whether ports have come or gone since `peers` was called."""
+        """Whether ports or connections have changed since `peers` was called."""
 
     def peers(self, *, readable: bool) -> list[Peer]:
         """All ports that can be read (else: written), but the own and loop-throughs."""
@@ -56,3 +56,7 @@ class MidiBackend(Protocol):
         """Connect the input or output at `place`. True if it is connected then."""
 
     def disconnect(self, place: int, peer: Peer) -> None: ...
+
+    def is_patched(self, peer: Peer) -> bool:
+        """Whether somebody else has connected the port with input 0, so that a connection with
+        another input would double its messages."""

@@ -54,4 +54,8 @@ class JackMidi:
         return jack_midi.connect(place, peer.address)
 
     def disconnect(self, place: int, peer: Peer) -> None:
-        jack_midi.disconnect(place, peer.address)
+        if place < self._inputs:
+            jack_midi.disconnect(place, peer.address)
+
+    def is_patched(self, peer: Peer) -> bool:
+        return jack_midi.connected(0, peer.address)

@@ -104,7 +104,7 @@ class Learner:
     def _score(self, source: Source, moved: Moved) -> int:
         if source.kind == "program" or (source.kind == "note" and max(moved.values) > 0):
             return PRESS
-        if len(moved.values) == 1 and moved.before is None:
+        if len(set(moved.values)) == 1 and moved.before is None and not moved.encoder():
             return ONE_MESSAGE
         return max(moved.span, TREMBLE + len(moved.values) if moved.encoder() else 0)
 
@@ -122,7 +122,7 @@ class Learner:
         if source.kind not in ("cc", "note") or moved.wide:
             return REST_S
         held = moved.is_button() and moved.values[-1] >= ON
-        return HELD_S if held or len(moved.values) == 1 else REST_S
+        return HELD_S if held or len(set(moved.values)) == 1 else REST_S
 
     def _mode(self, source: Source, moved: Moved) -> Mode:
         usual = default_mode(self.name, source)

@@ -72,11 +72,17 @@ class Connections:
             known = self._inputs.get(peer)
             free = set(range(1, MOST_INPUTS + 1)) - set(self._inputs.values())
             place = known or min(free, default=0)
-            if place and self._backend.connect(place, peer) and known is None:
+            if place and self._hear(place, peer) and known is None:
                 self._inputs[peer] = place
                 lines.append(f"+ {place} {peer.name}")
         self._refresh_outputs()
         return lines
+
+    def _hear(self, place: int, peer: Peer) -> bool:
+        if self._backend.is_patched(peer):
+            self._backend.disconnect(place, peer)
+            return True
+        return self._backend.connect(place, peer)
 
     def _refresh_outputs(self) -> None:
         wanted = set()

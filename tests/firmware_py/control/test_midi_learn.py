@@ -78,6 +78,7 @@ TREMBLING = ["B00B40", "B00B41", "B00B40", "B00B41"]
         ("mix", ["B01441", "B01441", "B0143F"], "cc 20", "offset"),
         ("mix", ["B01401", "B01401", "B01441", "B01441"], "cc 20", "sign"),
         ("mix", SWEEP, "cc 20", "absolute"),
+        ("mix", ["B01440", "B01440"], "cc 20", "absolute"),
         ("preset next", ["B0157F", "B01500"], "cc 21", "toggle"),
     ],
 )

@@ -130,6 +130,9 @@ class FakeBackend:
     def disconnect(self, place: int, peer: Peer) -> None:
         self.connected.pop(peer, None)
 
+    def is_patched(self, peer: Peer) -> bool:
+        return False
+
 
 def test_ports_are_connected_and_forgotten() -> None:
     backend = FakeBackend()
@@ -328,6 +331,23 @@ def test_broken_message_of_one_device_takes_nothing_from_another(
     device.send(b"\x5b\x00", CC_0)  # the rest of the first, not a message of the second
     assert changes(poll_until(midi, lambda events: MIX_0 in events)) in ([MIX_0], [MIX_100, MIX_0])
     other.client.close()
+
+
+@pytest.mark.live
+def test_device_that_connects_itself_is_heard_once(midi: Midi, device: Device) -> None:
+    poll_until(midi, lambda _: bool(midi.answer({})["ports"]))
+    out = device.out
+    assert out is not None
+    device.client.connect(out, "nverb-midi:in")
+
+    def connections() -> list[str]:
+        return [port.name for port in device.client.get_all_connections(out)]
+
+    wait_until(lambda: connections() == ["nverb-midi:in"], tend=midi.poll, told=connections)
+    device.send(b"\xc0\x05", CC_127)
+    assert changes(poll_until(midi, lambda events: MIX_100 in events)) == [Program(5), MIX_100]
+    device.client.disconnect(out, "nverb-midi:in")
+    wait_until(lambda: connections() == ["nverb-midi:in-1"], tend=midi.poll, told=connections)
 
 
 @pytest.mark.live
