@@ -34,10 +34,16 @@ import select
 import signal
 import sys
 import time
+from collections import deque
+from collections.abc import Iterable
+from itertools import islice
 
 from firmware_py.base.stderr import keep_stderr_harmless
 from firmware_py.control.midi_backend import MOST_INPUTS, OUTPUT, BackendError, MidiBackend, Peer
 
+RECORD_DIGITS = 8
+LINES_AT_ONCE, LONGEST_LINE = 16, 200
+MOST_WAITING = 20_000
 BEAT_S = 0.5
 RESCAN_S = 1.0
 """Ports are looked at when the system announces a change; and this often, in case it does not."""
@@ -94,6 +100,49 @@ class Connections:
         self._outputs = {peer for peer in wanted if self._backend.connect(OUTPUT, peer)}
 
 
+class Outlet:
+    """Writes lines to stdout without waiting. What the reader does not take yet waits here. Of more
+    than MOST_WAITING lines, those remain that hold the last value of each controller: a flood that
+    is too much for the reader takes no memory and leaves no control at an old value."""
+
+    def __init__(self) -> None:
+        os.set_blocking(1, False)
+        self._waiting: deque[bytes] = deque()
+
+    @property
+    def is_waiting(self) -> bool:
+        return bool(self._waiting)
+
+    def write(self, lines: list[str]) -> None:
+        """Write lines. Raises BrokenPipeError."""
+        self._waiting.extend(line.encode()[:LONGEST_LINE] + b"\n" for line in lines)
+        if len(self._waiting) > MOST_WAITING:
+            self._waiting = deque(last_values(self._waiting), MOST_WAITING)
+        self.flush()
+
+    def flush(self) -> None:
+        """Write what waits, as far as the reader takes it. Raises BrokenPipeError."""
+        while self._waiting:
+            lines = list(islice(self._waiting, LINES_AT_ONCE))
+            try:  # shorter than PIPE_BUF: all of it or nothing
+                os.write(1, b"".join(lines))
+            except BlockingIOError:
+                return
+            for _ in lines:
+                self._waiting.popleft()
+
+
+def last_values(lines: Iterable[bytes]) -> list[bytes]:
+    """The lines without messages of controllers that a later one of the same controller follows."""
+    last: dict[object, bytes] = {}
+    for number, line in enumerate(lines):
+        is_controller = len(line) == RECORD_DIGITS + 1 and line[2:3] == b"B"
+        key = line[:6] if is_controller else number
+        last.pop(key, None)
+        last[key] = line
+    return list(last.values())
+
+
 class PortsProcess:
     """The loop of the process."""
 
@@ -105,6 +154,7 @@ class PortsProcess:
         self._rest = b""
         self._next_beat = self._next_scan = 0.0
         self._complaint = ""
+        self._outlet = Outlet()
 
     def run(self) -> int:
         """Run until stdin ends or the sound system goes away. Returns the exit status."""
@@ -112,7 +162,7 @@ class PortsProcess:
             now = time.monotonic()
             if now >= self._next_beat:
                 self._next_beat = now + BEAT_S
-                write(["."])
+                self._outlet.write(["."])
             if self._backend is None:
                 self._open()
             if not self._serve(time.monotonic()):
@@ -131,9 +181,9 @@ class PortsProcess:
         except BackendError as error:
             if str(error) != self._complaint:
                 self._complaint = str(error)
-                write([f"! {error}"])
+                self._outlet.write([f"! {error}"])
             return
-        write(["!"])
+        self._outlet.write(["!"])
         self._connections = Connections(self._backend)
         self._connections.listen(self._names[0])
         self._connections.send_to(self._names[1])
@@ -145,14 +195,18 @@ class PortsProcess:
         if self._backend is not None and self._connections is not None:
             if self._backend.changed() or now >= self._next_scan:
                 self._next_scan = now + RESCAN_S
-                write(self._connections.refresh())
+                self._outlet.write(self._connections.refresh())
             descriptors += self._backend.descriptors()
             data = self._backend.read()
             if data:
                 text = data.hex().upper()
-                write([text[i : i + 8] for i in range(0, len(text), 8)])
+                self._outlet.write(
+                    [text[i : i + RECORD_DIGITS] for i in range(0, len(text), RECORD_DIGITS)]
+                )
                 wait_s = 0.0
-        ready, _, _ = select.select(descriptors, [], [], wait_s)
+        self._outlet.flush()
+        writable = [1] if self._outlet.is_waiting else []
+        ready, _, _ = select.select(descriptors, writable, [], wait_s)
         return 0 not in ready or self._take_orders()
 
     def _take_orders(self) -> bool:
@@ -173,12 +227,6 @@ class PortsProcess:
         return bool(data)
 
 
-def write(lines: list[str]) -> None:
-    data = "".join(f"{line}\n" for line in lines).encode()
-    while data:
-        data = data[os.write(1, data) :]
-
-
 def main(api: str) -> int:
     """Run until the parent is gone. Returns the exit status. api: "alsa" or "jack"."""
     ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGTERM)
@@ -186,7 +234,7 @@ def main(api: str) -> int:
     try:
         return PortsProcess(api).run()
     except BackendError as error:
-        write([f"! {error}"])
+        Outlet().write([f"! {error}"])
         return 1
     except BrokenPipeError:
         return 0

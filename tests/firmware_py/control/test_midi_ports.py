@@ -22,7 +22,7 @@ from firmware_py.control import jack_midi
 from firmware_py.control.inputs import Event, Program
 from firmware_py.control.midi import Midi
 from firmware_py.control.midi_backend import OUTPUT, Peer, is_loop_through
-from firmware_py.control.midi_ports import Connections
+from firmware_py.control.midi_ports import Connections, last_values
 from firmware_py.desk.player import play_blocks
 from firmware_py.jack import server as jack_server
 
@@ -189,6 +189,11 @@ def test_named_ports_only() -> None:
     assert connections.refresh() == ["+ 2 Pedal"]
     assert backend.connected[Peer("20:0", "nanoKONTROL2")] == OUTPUT
     assert Peer("30:0", "Synth") not in backend.connected
+
+
+def test_flood_that_waits_keeps_all_but_old_values_of_controllers() -> None:
+    lines = [b"01B05B00\n", b"01903C7F\n", b"+ 1 B\n", b"01B05B01\n", b"02B05B02\n", b"01903C7F\n"]
+    assert last_values(lines) == [lines[1], lines[2], *lines[3:]]
 
 
 # ---- on a JACK server --------------------------------------------------------------------------
