@@ -9,8 +9,10 @@
 |-------------------|--------------------------------------------------------------|----------|
 | version           | of this table; any other version is rejected                 | required |
 | profile           | the board: name of a profile                                 | "sim"    |
-| card              | "auto" (the first that plays and records), "dummy" (none),   | "auto"   |
-|                   | or ALSA's name, "hw:..."                                     |          |
+| card              | "auto" (one that plays and records), "dummy" (none),         | "auto"   |
+|                   | or ALSA's name, "hw:..." (see state/card_name.py)            |          |
+| capture_card      | another card for the input: "hw:...", or "same"              | "same"   |
+| playback_card     | another card for the output: the same                        | "same"   |
 | block_frames      | JACK's period: a power of two, 16..1024                      | 128      |
 | rate_hz           | sampling rate, 8000..192000                                  | 48000    |
 | periods           | JACK's periods in the buffer of the card, 2..8               | 2        |
@@ -36,6 +38,7 @@ from pathlib import Path
 
 from dsp.errors import UserError, did_you_mean, reason
 from firmware_py.base.paths import data_dir, write_atomically
+from firmware_py.state import card_name
 from models.reading import MalformedFile, read_file, toml_table
 
 VERSION = 1
@@ -43,6 +46,8 @@ BLOCK_SIZES = (16, 32, 64, 128, 256, 512, 1024)
 """Block sizes in frames that the engine accepts."""
 RATES_HZ = range(8_000, 192_001)
 """Sampling rates that the engine accepts."""
+CARDS = {"card": ("auto", "dummy"), "capture_card": ("same",), "playback_card": ("same",)}
+"""The settings that name a sound card, and what else they may be."""
 _MAX_BYTES = 65_536
 _FORBIDDEN = "\"'\\\n\r\t\0"
 
@@ -53,6 +58,8 @@ class Settings:
 
     profile: str = "sim"
     card: str = "auto"
+    capture_card: str = "same"
+    playback_card: str = "same"
     block_frames: int = 128
     rate_hz: int = 48000
     periods: int = 2
@@ -67,7 +74,9 @@ class Settings:
 
 HELP = {
     "profile": "the board: a profile's name, see `nverb board list`",
-    "card": '"auto", "dummy" (no sound card) or ALSA\'s name such as "hw:1", see `aplay -l`',
+    "card": '"auto", "dummy" (no sound card) or ALSA\'s name such as "hw:USB", see `aplay -l`',
+    "capture_card": 'another card for the input, such as "hw:USB", or "same"',
+    "playback_card": 'another card for the output, such as "hw:USB", or "same"',
     "block_frames": "JACK's period, a power of two from 16 to 1024",
     "rate_hz": "sampling rate, 8000 to 192000",
     "periods": "JACK's periods in the card's buffer, 2 to 8",
@@ -109,7 +118,10 @@ def checked(values: Mapping[str, object], where: str) -> Settings:
             raise UserError(f"{where}: {name} = {value!r}: must be {kind} ({HELP[name]})")
         if not (_is_text(name, value) if isinstance(value, str) else _is_number(name, value)):
             raise UserError(f"{where}: {name} = {value!r}: {HELP[name]}")
-        accepted[name] = float(value) if isinstance(default, float) else value
+        card = card_name.parse(value) if name in CARDS and isinstance(value, str) else None
+        accepted[name] = (
+            str(card) if card else float(value) if isinstance(default, float) else value
+        )
     return dataclasses.replace(Settings(), **accepted)  # type: ignore[arg-type]
 
 
@@ -125,8 +137,8 @@ def _is_text(name: str, value: str) -> bool:
     """True if the text is a value of the key `name`."""
     if not 0 < len(value) <= 200 or any(c in value for c in _FORBIDDEN):
         return False
-    if name == "card":
-        return value in ("auto", "dummy") or value.startswith(("hw:", "plughw:"))
+    if name in CARDS:
+        return value in CARDS[name] or card_name.parse(value) is not None
     if name == "midi":
         return value in ("auto", "alsa", "jack", "off")
     if name == "log_level":
@@ -194,13 +206,13 @@ def write(settings: Settings) -> None:
 
 
 def parse(words: list[str]) -> dict[str, object]:
-    """Values by name from `["card=hw:1", "block_frames=64"]`. Raises UserError."""
+    """Values by name from `["card=hw:USB", "block_frames=64"]`. Raises UserError."""
     values: dict[str, object] = {}
     for word in words:
         name, equals, text = word.partition("=")
         name = name.strip()
         if not equals:
-            raise UserError(f"{word!r}: write NAME=VALUE, such as card=hw:1")
+            raise UserError(f"{word!r}: write NAME=VALUE, such as card=hw:USB")
         kind = type(getattr(Settings, name, ""))
         try:
             values[name] = (

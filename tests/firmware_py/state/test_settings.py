@@ -28,7 +28,7 @@ def test_read_without_file_returns_defaults(file: Path) -> None:
 def test_read_returns_written_settings(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setenv("NVERB_DATA_DIR", str(tmp_path))
     kept = Settings(
-        profile="pi-mcp3008", card="hw:USB,0", block_frames=64, periods=3, inputs=1, max_ir_s=2.5
+        profile="pi-mcp3008", card="hw:USB,1", block_frames=64, periods=3, inputs=1, max_ir_s=2.5
     )
     write(kept)
     assert read(path()) == kept
@@ -45,6 +45,7 @@ def test_read_returns_written_settings(monkeypatch: pytest.MonkeyPatch, tmp_path
         ("version = 1\nmax_ir_s = nan", "max_ir_s = nan: is not a number"),
         ('version = 1\ncard = "USB"', "aplay -l"),
         ('version = 1\ncard = "hw:1\\u0000"', "aplay -l"),
+        ('version = 1\ncapture_card = "auto"', '"same"'),
         ("block_frames = 64", "version = 1"),
         ("version = 2\nblock_frames = 64", "update nverb"),
         ("version = 0\nblock_frames = 64", "reset"),
