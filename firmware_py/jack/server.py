@@ -26,6 +26,7 @@ from firmware_py.base.memory import lock_code
 from firmware_py.base.paths import jack_socket
 from firmware_py.jack import mixer
 from firmware_py.jack.defaults import BLOCK_FRAMES, RATE_HZ
+from firmware_py.jack.places import free_stale_places
 
 log = logger("jack")
 STILL_S = 0.7
@@ -152,6 +153,7 @@ class JackServer:
         command += ["--port-max", str(MAX_PORTS)]
         command += ["-d", *driver, "-r", str(rate_hz), "-p", str(block_frames)]
         self.name, self.command = name, command
+        free_stale_places()
         log.debug("starting %s", " ".join(command))
         self._log = tempfile.TemporaryFile() if own_log else None
         self._turns, self._turned_s, self._looked_s = 0, time.monotonic(), 0.0
