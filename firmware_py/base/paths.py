@@ -131,9 +131,12 @@ def lock(name: str, what: str) -> BinaryIO:
 
 
 def jack_socket(server: str | None = None) -> str:
-    """The socket of this user's jackd of that name; None: the default server.
+    """The socket of this user's jackd of that name; None: the server of this process.
 
-    See jack2, common/JackConstants.h and linux/JackPlatformPlug_os.h.
+    That is the default server, or what stands in for it (firmware_py/jack/pipewire.py). See jack2,
+    common/JackConstants.h and linux/JackPlatformPlug_os.h.
     """
+    if server is None and (other := os.environ.get("NVERB_JACK_SOCKET")):
+        return other
     name = server or os.environ.get("JACK_DEFAULT_SERVER") or "default"
     return f"/dev/shm/jack_{name}_{os.getuid()}_0"
