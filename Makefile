@@ -19,13 +19,15 @@ SOXR     = $(shell apt-cache show python3-soxr >/dev/null 2>&1 && echo python3-s
 APT_WHEELS := $(if $(ARMHF),python3-numpy python3-cffi $(SOXR))
 APT_PEDAL += $(APT_WHEELS)
 VENV_OPTIONS := $(if $(strip $(APT_WHEELS)),--system-site-packages)
-APT_RUN  := $(APT_PEDAL) gcc libc6-dev python3-dev
+# Where PipeWire has the sound cards, the pedal plays through its JACK library.
+APT_RUN  := $(APT_PEDAL) gcc libc6-dev python3-dev $(if $(wildcard /usr/bin/pipewire),pipewire-jack)
 APT_ARM  := gcc-aarch64-linux-gnu libc6-dev-arm64-cross gcc-arm-linux-gnueabihf \
 	libc6-dev-armhf-cross qemu-user
 APT_BOARD := mmdebstrap qemu-system-x86 qemu-system-arm qemu-user-static qemu-utils cpio kmod \
 	fdisk mtools e2fsprogs openssh-client libelf-dev bc xz-utils dpkg-dev ovmf
 BOARD ?= bookworm-arm64
-APT_TEST := valgrind systemd openssh-client libnss-wrapper e2fsprogs fdisk mtools xz-utils
+APT_TEST := valgrind systemd openssh-client libnss-wrapper e2fsprogs fdisk mtools xz-utils \
+	pipewire pipewire-jack wireplumber dbus-daemon
 # PyPI has wheels of pyo for x86-64, and of lgpio for Python 3.11 and 3.12. Elsewhere pip builds
 # them, with these packages.
 APT_PYO  := $(if $(filter x86_64,$(shell uname -m)),,g++ swig libjack-jackd2-dev portaudio19-dev \

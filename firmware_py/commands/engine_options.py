@@ -67,7 +67,6 @@ def fill_from_settings(args: argparse.Namespace, *, service: bool = False) -> No
         ("block", "block_frames"),
         ("rate", "rate_hz"),
         ("profile", "profile"),
-        ("card", "card"),
         ("midi", "midi"),
         ("osc", "osc"),
     ):

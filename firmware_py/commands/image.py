@@ -16,7 +16,7 @@ EPILOG = """example, on a Debian desk:
   make board-wheels BOARD=trixie-arm64
   sudo nverb image 2026-06-18-raspios-trixie-arm64-lite.img.xz -o pedal.img \\
        --wheels dist/trixie-arm64 --key ~/.ssh/id_ed25519.pub \\
-       --set profile=pi-mcp3008 --set card=hw:0
+       --set profile=pi-mcp3008 --set card=hw:sndrpihifiberry
 See docs/board.md."""
 
 

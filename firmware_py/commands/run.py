@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import argparse
+import dataclasses
 import os
 import sys
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
+from dsp.errors import UserError
 from firmware_py.commands.engine_options import (
     add_engine,
     add_inputs,
@@ -20,6 +22,7 @@ if TYPE_CHECKING:
     from firmware_py.commands.parsers import Subparsers
     from firmware_py.desk.supervisor import Child
     from firmware_py.jack.server import JackServer
+    from firmware_py.state.settings import Settings
 
 
 def add_parser(subparsers: Subparsers) -> None:
@@ -34,7 +37,7 @@ def add_parser(subparsers: Subparsers) -> None:
         "keyboard)",
     )
     run.add_argument(
-        "--card", help="ALSA card for JACK, such as hw:0 (default: as `nverb settings` says)"
+        "--card", help="ALSA card for JACK, such as hw:USB (default: as `nverb settings` says)"
     )
     run.add_argument("--dummy", action="store_true", help="run JACK without a sound card")
     run.add_argument(
@@ -50,48 +53,68 @@ def _run(args: argparse.Namespace) -> int:
     from device.profile import load
     from firmware_py.base.paths import data_dir, lock
     from firmware_py.desk.supervisor import Supervisor
-    from firmware_py.jack import server as jack
+    from firmware_py.jack.cards import NoCard
     from firmware_py.rooms.source import find_source
 
     fill_from_settings(args)
     profile = load(args.profile, data_dir())  # report a bad profile or bank before the start
-    start = None
-    server = os.environ.get("JACK_DEFAULT_SERVER")
-    if not jack.is_running(server):
-        driver = _driver(args)
-        if driver is None:
-            return _demo(args)
-        start = _jack_starter(args, server, driver)
     lock_file = lock("run", "nverb run")
     find_source(args.bank)
+    settings = _settings(args)
+    start, environment = _sound(settings, named=bool(args.card))
     keys = profile.is_simulated and sys.stdin.isatty()
-    Supervisor(_children(args, keys), start).run()
+    try:
+        supervisor = Supervisor(_children(args, keys, environment), start)
+    except NoCard as error:
+        lock_file.close()
+        if args.or_demo and settings.card == "auto":
+            return _demo(args)
+        raise UserError(f"{error}; or try `nverb demo` or `nverb run --dummy`") from None
+    supervisor.run()
     lock_file.close()
     return 0
 
 
-def _driver(args: argparse.Namespace) -> list[str] | None:
-    """jackd's driver options; None: play the demo instead."""
-    from dsp.errors import UserError
-    from firmware_py.jack import server as jack
+def _settings(args: argparse.Namespace) -> Settings:
+    """The settings file with what the command line says."""
+    from firmware_py.jack.cards import normal_name
+    from firmware_py.state import settings as settings_file
 
-    cards = jack.sound_cards()
-    card = args.card
-    if card == "auto":
-        card = next(iter(jack.sound_cards(recording=True) or cards), None)
-    elif card.startswith("hw:") and not args.dummy and card.split(",")[0] not in cards:
-        raise UserError(
-            f"no sound card {card}: there are {', '.join(cards) or 'none'} (see `aplay -l`)"
+    settings = settings_file.load()
+    if card := "dummy" if args.dummy else args.card:
+        name = normal_name(card, f"--card {card}")
+        settings = settings_file.checked(
+            dataclasses.asdict(settings)
+            | {"card": name, "capture_card": "same", "playback_card": "same"},
+            "--card",
         )
-    if args.dummy or card == "dummy":
-        return ["dummy"]
-    if card:
-        return ["alsa", "-d", card]
-    if args.or_demo:
-        return None
-    raise UserError(
-        "no sound card and no JACK server: plug one in, or try `nverb demo` or `nverb run --dummy`"
-    )
+    return dataclasses.replace(settings, block_frames=args.block, rate_hz=args.rate)
+
+
+def _sound(
+    settings: Settings, *, named: bool
+) -> tuple[Callable[[], JackServer] | None, dict[str, str]]:
+    """What starts jackd, if nothing else plays the sound; and the environment of its clients.
+
+    A JACK server that runs (also one under D-Bus) is used; else PipeWire where it runs. `named`:
+    the command line names a card, so PipeWire is left alone.
+    """
+    from firmware_py.jack import pipewire, report
+    from firmware_py.jack import server as jack
+    from firmware_py.jack.start import Starter
+
+    def uses(name: str) -> None:
+        report.write(report.new(name))
+
+    if jack.is_running(os.environ.get("JACK_DEFAULT_SERVER")):
+        uses("other")
+        return None, {}
+    if settings.card != "dummy" and not named:
+        environment = pipewire.environment(settings.block_frames, settings.rate_hz)
+        if environment:
+            uses("PipeWire")
+            return None, environment
+    return Starter(settings, at_once=True), {}
 
 
 def _demo(args: argparse.Namespace) -> int:
@@ -101,23 +124,7 @@ def _demo(args: argparse.Namespace) -> int:
     return demo.run(argparse.Namespace(**vars(args), out=demo.OUT, clip=None, seconds=demo.SECONDS))
 
 
-def _jack_starter(
-    args: argparse.Namespace, server: str | None, driver: list[str]
-) -> Callable[[], JackServer]:
-    from firmware_py.jack import server as jack
-
-    # With a sound card jackd always tries real-time priority and reports when it may not have it.
-    realtime = jack.take_limits() or driver != ["dummy"]
-
-    def start() -> JackServer:
-        return jack.JackServer(
-            server, driver, block_frames=args.block, rate_hz=args.rate, realtime=realtime
-        )
-
-    return start
-
-
-def _children(args: argparse.Namespace, keys: bool) -> list[Child]:
+def _children(args: argparse.Namespace, keys: bool, environment: dict[str, str]) -> list[Child]:
     """The audio and the control process; with `keys` the control process reads the keyboard."""
     from firmware_py.base.process import nverb_command
     from firmware_py.desk.supervisor import Child
@@ -126,6 +133,6 @@ def _children(args: argparse.Namespace, keys: bool) -> list[Child]:
     control = ["--profile", args.profile, *(["--keys"] if keys else []), *bank]
     control += ["--midi", args.midi, "--osc", args.osc]
     return [
-        Child("audio", nverb_command("audio", *engine_arguments(args))),
-        Child("control", nverb_command("control", *control), inherit_stdin=keys),
+        Child("audio", nverb_command("audio", *engine_arguments(args)), environment),
+        Child("control", nverb_command("control", *control), environment, inherit_stdin=keys),
     ]

@@ -48,15 +48,23 @@ def _show(args: argparse.Namespace) -> int:
 def _set(args: argparse.Namespace) -> int:
     from device.profile import load
     from firmware_py.base.paths import data_dir
+    from firmware_py.jack import cards
     from firmware_py.state import settings as settings_file
 
     new = settings_file.parse(args.values)
+    for name in settings_file.CARDS:
+        if name in new:
+            new[name] = cards.normal_name(str(new[name]), f"{name}={new[name]}")
     before = settings_file.load()
     settings = settings_file.checked(dataclasses.asdict(before) | new, "settings")
     load(settings.profile, data_dir())
+    if new.keys() & settings_file.CARDS.keys():
+        cards.check(settings)
     settings_file.write(settings)
     for name in new:
         print(f"{name} = {getattr(settings, name)}")
+        if name in settings_file.CARDS:
+            _say_which(getattr(settings, name))
     _say_when_active()
     return 0
 
@@ -68,6 +76,21 @@ def _reset(_: argparse.Namespace) -> int:
     print("all settings have their defaults")
     _say_when_active()
     return 0
+
+
+def _say_which(value: str) -> None:
+    """Print which card that is now."""
+    from firmware_py.jack import cards
+    from firmware_py.state import card_name
+
+    name = card_name.parse(value)
+    if name is None:
+        return
+    card = cards.find(name)
+    if card is not None:
+        print(f"# {card}")
+    else:
+        print(f"# not there now, the pedal waits for it; here: {cards.there_are()}")
 
 
 def _say_when_active() -> None:

@@ -10,7 +10,9 @@ from device import health
 from device.board import Board
 from dsp._engine import Meters, Port, simd
 from firmware_py.base import crashguard
+from firmware_py.base.paths import runtime_dir
 from firmware_py.control.pedal import Pedal
+from firmware_py.jack import report as jack_report
 from firmware_py.link.status import AudioStatus, BoardStatus, PedalStatus
 
 FLOOR_DB = -120.0
@@ -44,6 +46,7 @@ def status(pedal: Pedal) -> PedalStatus:
         audio=_audio(port, pedal.leds.peaks(port.meters(take=True)), pedal.load.mean)
         if port is not None
         else None,
+        jack=jack_report.read(runtime_dir()),
     )
 
 

@@ -15,7 +15,7 @@ from device import health
 from dsp.errors import UserError
 from dsp.names import shown
 from firmware_py.base import boot, crashguard
-from firmware_py.base.paths import data_dir, running_dir
+from firmware_py.base.paths import SERVICE_DATA, data_dir, running_dir
 from firmware_py.state import settings as settings_file
 from models.packages import how_to_install
 
@@ -50,8 +50,17 @@ def settings_check() -> Result:
     return Result(
         "settings",
         "ok",
-        f"card {settings.card}, {settings.block_frames} frames, board {settings.profile}",
+        f"card {_cards(settings)}, {settings.block_frames} frames, board {settings.profile}",
     )
+
+
+def _cards(settings: settings_file.Settings) -> str:
+    others = [
+        f"{getattr(settings, key)} for {way}"
+        for key, way in (("capture_card", "input"), ("playback_card", "output"))
+        if getattr(settings, key) != "same"
+    ]
+    return ", ".join([settings.card, *others])
 
 
 def jack_check() -> Result:
@@ -63,24 +72,39 @@ def jack_check() -> Result:
 
 
 def card_check() -> Result:
-    from firmware_py.jack.server import sound_cards
+    """The card of the running pedal, else the one that the settings mean."""
+    from firmware_py.jack import cards, pipewire, report
+    from firmware_py.jack.reasons import remedy_for
 
-    both, playing = sound_cards(recording=True), sound_cards()
-    if both:
-        return Result("sound card", "ok", f"{both[0]} plays and records")
-    if playing:
-        return Result(
-            "sound card",
-            "bad",
-            f"{playing[0]} can play, but no card can record",
-            "plug in an interface with an input",
+    name = "sound card"
+    settings = settings_file.load_for_service()[0]
+    running = report.read(running_dir())
+    if running is not None and running["trouble"]:
+        return Result(name, "bad", running["trouble"], "docs/debugging.md, No sound")
+    if running is not None and running["changed"]:
+        can = " ".join(f"{key}={running[key]}" for key in ("block_frames", "rate_hz", "periods"))
+        remedy = f"`nverb settings set {can}` keeps what it can"
+        return Result(name, "hint", report.describe(running), remedy)
+    if running is not None:
+        return Result(name, "ok", report.describe(running))
+    if settings.card == "dummy":
+        return Result(name, "ok", "none (card = dummy in the settings)")
+    on_desktop = settings_file.path().parent != SERVICE_DATA and pipewire.is_running()
+    if on_desktop and pipewire.library() is not None:
+        return Result(name, "ok", "PipeWire has the cards; `nverb run` plays through it")
+    try:
+        choice = cards.choose(settings)
+    except cards.NoCard as error:
+        remedy = (
+            "connect one, or enable its overlay in /boot/firmware/config.txt"
+            if not cards.sound_cards()
+            else "connect it, or choose another with `nverb settings set card=NAME`"
         )
-    return Result(
-        "sound card",
-        "bad",
-        "no sound card found",
-        "connect one, or enable its overlay in /boot/firmware/config.txt",
-    )
+        return Result(name, "bad", str(error), remedy)
+    for way in cards.WAYS:
+        if holder := cards.holder(choice.name(way), way):
+            return Result(name, "hint", f"{choice}: {holder} uses it", remedy_for(holder))
+    return Result(name, "ok", f"{choice}, not in use now")
 
 
 def realtime_check() -> Result:
@@ -223,10 +247,16 @@ def pedal_check() -> Result:
         f"{audio['late_blocks']} of {audio['blocks']} blocks late"
     )
     if audio["load"] > 0.7 or late > 1e-3:
-        return Result(
-            "pedal", "hint", found, "raise block_frames (`nverb settings set block_frames=256`)"
-        )
+        return Result("pedal", "hint", found, _relief(audio["block_frames"]))
     return Result("pedal", "ok", found)
+
+
+def _relief(block_frames: int) -> str:
+    """What makes blocks of this size less often late."""
+    larger = next((size for size in settings_file.BLOCK_SIZES if size > block_frames), None)
+    if larger is None:
+        return "make rooms shorter (`nverb settings set max_ir_s=3`)"
+    return f"use larger blocks (`nverb settings set block_frames={larger}`)"
 
 
 def wiring_check() -> Result:

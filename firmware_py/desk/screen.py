@@ -6,6 +6,7 @@ import contextlib
 from typing import TypedDict
 
 from dsp.names import shown
+from firmware_py.jack.report import describe
 from firmware_py.link.status import PedalStatus, RoomStatus
 
 
@@ -93,23 +94,19 @@ def rooms_title(room: RoomStatus) -> str:
     return f"{slot} ({name})" if slot and slot != name else name
 
 
-def screen(status: CompleteStatus) -> str:
-    """The text of `nverb status`. `status`: from `complete`."""
-    from device import controls
-
-    audio, room = status["audio"], status["room"]
-    lines = [f"nverb {status['version']}, kernel for {status['simd']}"]
-    if status["safe_start"]:
-        lines.append(
-            f"SAFE     {status['safe_start']}; "
-            "plays built-in rooms until you choose a bank or preset"
-        )
+def sound_lines(status: PedalStatus) -> list[str]:
+    """Lines on the audio process and JACK. Nothing of an audio process that does not play."""
+    audio = status["audio"]
+    lines: list[str] = []
     if audio is None:
         lines.append("audio    not running, no sound: start it with `nverb run`, or see its log")
-    else:
-        state = "playing" if audio["alive"] else "NOT PLAYING (no block for 0.5 s)"
+    elif not audio["alive"]:
+        lines.append("audio    NOT PLAYING (no block for 0.5 s): see its log")
+    if jack := status.get("jack"):
+        lines.append(f"jack     {describe(jack)}")
+    if audio is not None and audio["alive"]:
         lines += [
-            f"audio    {state}, {audio['block_frames']} frames at {audio['rate_hz']} Hz, "
+            f"audio    playing, {audio['block_frames']} frames at {audio['rate_hz']} Hz, "
             f"process {audio['pid']}",
             f"load     {100 * audio['load']:.1f} % mean, {100 * audio['worst_load']:.1f} % worst "
             "since the last status",
@@ -124,6 +121,21 @@ def screen(status: CompleteStatus) -> str:
                 f"{audio['nonfinite_samples']} not finite, "
                 f"{audio['offset_blocks']} blocks with a DC offset"
             )
+    return lines
+
+
+def screen(status: CompleteStatus) -> str:
+    """The text of `nverb status`. `status`: from `complete`."""
+    from device import controls
+
+    room = status["room"]
+    lines = [f"nverb {status['version']}, kernel for {status['simd']}"]
+    if status["safe_start"]:
+        lines.append(
+            f"SAFE     {status['safe_start']}; "
+            "plays built-in rooms until you choose a bank or preset"
+        )
+    lines += sound_lines(status)
     lines.append(
         f"room     bank {rooms_title(room)}, made in {room['made_in_ms']:.1f} ms"
         + (f"; {room['fault']}" if room["fault"] else "")

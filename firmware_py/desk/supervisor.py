@@ -128,17 +128,15 @@ class Child:
 class Supervisor:
     """Runs the processes `children` and, if `start_jack` is given, a JACK server.
 
-    `start_jack`: starts a server; None if a server runs already and is not ours. The first call is
-    made here and may raise UserError; later failures are retried.
+    `start_jack`: starts a server. The first call is made here and may raise UserError; later
+    failures are retried.
     """
 
-    def __init__(
-        self, children: list[Child], start_jack: Callable[[], JackServer | None] | None
-    ) -> None:
+    def __init__(self, children: list[Child], start_jack: Callable[[], JackServer] | None) -> None:
         self.children = children
         self._keeper = JackKeeper(start_jack) if start_jack else None
-        if self._keeper is not None and start_jack is not None:
-            self._keeper.server = start_jack()
+        if self._keeper is not None:
+            self._keeper.start()
 
     @property
     def jack(self) -> JackServer | None:

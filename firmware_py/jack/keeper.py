@@ -8,6 +8,8 @@ from collections.abc import Callable
 
 from dsp.errors import UserError
 from firmware_py.base.log import logger
+from firmware_py.jack import report
+from firmware_py.jack.cards import NoCard
 from firmware_py.jack.server import JackServer
 
 log = logger()
@@ -17,17 +19,22 @@ RETRY_S = 0.3
 class JackKeeper:
     """Restarts a JACK server when it dies, stalls or loses its sound card.
 
-    `start`: starts a server; returns None while there is no sound card. Its UserError is logged
-    once, and the start is retried every RETRY_S.
+    `start`: starts a server. Its UserError is logged once, and the start is retried every RETRY_S;
+    NoCard means that the sound card may come.
     """
 
-    def __init__(self, start: Callable[[], JackServer | None]) -> None:
+    def __init__(self, start: Callable[[], JackServer]) -> None:
         self._start = start
         self._starting: threading.Thread | None = None
         self._next_try_s = 0.0
         self.server: JackServer | None = None
         self.trouble = ""
         """Why there is no server; empty while one is running."""
+
+    def start(self) -> None:
+        """Start the server now. Raises UserError."""
+        self.server = self._start()
+        self._report("")
 
     def tend(self) -> None:
         """Check the server once. Never blocks: a start may take seconds, so it runs in a thread."""
@@ -63,8 +70,9 @@ class JackKeeper:
 
     def _try(self) -> None:
         try:
-            self.server = self._start()
-            self._report("" if self.server else "waiting for a sound card that plays and records")
+            self.start()
+        except NoCard as error:
+            self._report(f"waiting for a sound card: {error}")
         except UserError as error:
             self._report(str(error))
 
@@ -72,3 +80,7 @@ class JackKeeper:
         if trouble and trouble != self.trouble:
             log.warning(trouble)
         self.trouble = trouble
+        if self.server is not None and not trouble:
+            report.write(self.server.report)
+        elif trouble:
+            report.write(report.new("jackd", trouble=trouble))

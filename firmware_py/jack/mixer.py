@@ -1,7 +1,7 @@
 """The mixer of a sound card: read it, set it, keep it in the state folder, restore it.
 
 A card forgets its mixer at power-off. Debian keeps it in /var/lib/alsa, which a read-only system
-forgets, too: so the pedal keeps it. `restore_for` runs before JACK opens a card, that is at each
+forgets, too: so the pedal keeps it. `restore` runs before JACK opens a card, that is at each
 start and when the card comes back. `amixer` and `alsactl` of alsa-utils do the work.
 """
 
@@ -12,8 +12,7 @@ import re
 import shutil
 import subprocess
 import time
-from collections.abc import Iterable, Mapping, Sequence
-from itertools import pairwise
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import NamedTuple
 
@@ -134,11 +133,6 @@ def forget(identifier: str) -> bool:
     kept = file.exists()
     file.unlink(missing_ok=True)
     return kept
-
-
-def restore_for(driver: Sequence[str]) -> None:
-    """Set the mixers of the cards that jackd opens with these driver options. Never raises."""
-    restore(*(card for option, card in pairwise(driver) if option in ("-d", "-C", "-P")))
 
 
 def restore(*names: str) -> None:

@@ -14,19 +14,21 @@ import shutil
 import socket
 import struct
 import subprocess
-import sys
-import tempfile
 import threading
 import time
 from pathlib import Path
+from typing import NoReturn
 
 from dsp.errors import UserError
 from firmware_py.base.log import logger
 from firmware_py.base.memory import lock_code
 from firmware_py.base.paths import jack_socket
-from firmware_py.jack import mixer
+from firmware_py.jack import report
+from firmware_py.jack.cards import Choice
 from firmware_py.jack.defaults import BLOCK_FRAMES, RATE_HZ
+from firmware_py.jack.messages import Messages
 from firmware_py.jack.places import free_stale_places
+from firmware_py.jack.reasons import Reason, reason
 
 log = logger("jack")
 STILL_S = 0.7
@@ -44,7 +46,6 @@ total with 128 frames. Must be shorter than STILL_S.
 """
 REALTIME_PRIORITY = 70
 """JACK's priority; its clients get slightly less. Threaded interrupts of the kernel have 50."""
-ASOUND = Path("/proc/asound")
 MAX_PORTS = 128
 """JACK reserves 32 KiB per possible port in shared memory that it and all clients lock.
 
@@ -83,8 +84,13 @@ def missing_tool() -> tuple[str, str] | None:
 
 
 def is_running(server: str | None = None) -> bool:
-    """True if the JACK server of this name (None: the default server) answers. Raises UserError."""
+    """True if the JACK server of this name (None: the default server) answers. Raises UserError.
+
+    PipeWire does not count: its JACK library answers jack_lsp without a jackd.
+    """
     tool = _tool("jack_lsp")
+    if "JACK_PROMISCUOUS_SERVER" not in os.environ and _listener(server) is None:
+        return False
     environment = os.environ | {"JACK_NO_START_SERVER": "1"}
     if server:
         environment["JACK_DEFAULT_SERVER"] = server
@@ -95,29 +101,12 @@ def is_running(server: str | None = None) -> bool:
     return done.returncode == 0
 
 
-def sound_cards(asound: Path | None = None, *, recording: bool = False) -> list[str]:
-    """ALSA cards that can play, as `hw:NAME` and `hw:NUMBER`, in ALSA's order.
+class JackFailed(UserError):
+    """jackd did not start, for this reason."""
 
-    `recording`: only those that can also record.
-    """
-    asound = asound or ASOUND
-    try:
-        text = (asound / "cards").read_text()
-        rows = (asound / "pcm").read_text().splitlines()
-    except OSError:
-        return []
-    playing, capturing = (
-        {row.split("-")[0] for row in rows if way in row.partition(":")[2]}
-        for way in ("playback", "capture")
-    )
-    usable = playing & capturing if recording else playing
-    cards = re.findall(r"^\s*(\d+) \[(\S+)\s*\]", text, re.MULTILINE)
-    return [
-        f"hw:{card}"
-        for number, name in cards
-        if f"{int(number):02d}" in usable
-        for card in (name, number)
-    ]
+    def __init__(self, text: str, reason: Reason) -> None:
+        super().__init__(text)
+        self.reason = reason
 
 
 class JackServer:
@@ -132,18 +121,19 @@ class JackServer:
         rate_hz: int,
         realtime: bool = True,
         synchronous: bool = False,
-        own_log: bool = True,
+        choice: Choice | None = None,
+        forward: bool = False,
     ) -> None:
         """Start jackd and return when it answers.
 
         `synchronous`: the server waits up to PATIENCE_MS for its clients, so a late client delays
-        the block but loses no samples. `own_log`: keep jackd's messages; otherwise they go to
-        stderr. Raises UserError, with jackd's last messages, if jackd does not answer within 10 s,
-        if another jackd has this name, or if a tool is missing.
+        the block but loses no samples. `choice`: the cards that `driver` opens. `forward`: once it
+        runs, pass jackd's messages on to stderr. Raises JackFailed with jackd's reason if it does
+        not answer within 10 s, and UserError if another jackd has this name or if a tool is
+        missing.
         """
         if missing := missing_tool():
             raise UserError(f"{missing[0]} is missing: {missing[1]}")
-        mixer.restore_for(driver)
         command = [_tool("jackd")]
         if name:
             command += ["-n", name]
@@ -153,9 +143,11 @@ class JackServer:
         command += ["--port-max", str(MAX_PORTS)]
         command += ["-d", *driver, "-r", str(rate_hz), "-p", str(block_frames)]
         self.name, self.command = name, command
-        free_stale_places()
         log.debug("starting %s", " ".join(command))
-        self._log = tempfile.TemporaryFile() if own_log else None
+        self.report = report.new("jackd", block_frames=block_frames, rate_hz=rate_hz, periods=2)
+        self._choice, self._forward = choice, forward
+        self._messages = Messages()
+        free_stale_places()
         self._turns, self._turned_s, self._looked_s = 0, time.monotonic(), 0.0
         self._start_error: OSError | None = None
         # In a thread, because Ctrl-C interrupts the main thread: in Popen it would orphan jackd.
@@ -181,8 +173,8 @@ class JackServer:
             self.process = subprocess.Popen(
                 self.command,
                 stdin=subprocess.DEVNULL,
-                stdout=self._log or sys.stderr,
-                stderr=self._log or sys.stderr,
+                stdout=self._messages.file,
+                stderr=self._messages.file,
                 env=environment,
                 start_new_session=True,
             )
@@ -198,30 +190,27 @@ class JackServer:
         while not is_running(self.name):
             if self.process.poll() is not None or time.monotonic() > deadline:
                 self.stop()
-                raise UserError(
-                    f"jackd did not start ({' '.join(self.command)}): {self.last_words()}"
-                )
+                self._fail()
             time.sleep(0.05)
         if (other := _listener(self.name)) not in (None, self.process.pid):
             # Ours has exited or is about to.
             raise UserError(f"another jackd of this name is already running (process {other})")
+        if "Falling back to" in self.log():  # a card that only plays or only records
+            self.stop()
+            self._fail()
+
+    def _fail(self) -> NoReturn:
+        why = reason(self.log(), self._choice)
+        where = f" on {self._choice}" if self._choice else ""
+        raise JackFailed(f"jackd did not start{where}: {why}", why)
 
     def log(self) -> str:
-        """jackd's messages so far; empty without a log."""
-        if self._log is None:
-            return ""
-        descriptor = self._log.fileno()  # pread, because jackd shares the file offset
-        return os.pread(descriptor, os.fstat(descriptor).st_size, 0).decode(errors="replace")
+        """jackd's messages so far; with `forward` the latest ones only."""
+        return self._messages.text()
 
     def lost_blocks(self) -> int:
-        """Blocks that a synchronous server played without its clients; needs a log."""
+        """Blocks that a synchronous server played without its clients."""
         return self.log().count("SuspendRefNum error")
-
-    def last_words(self) -> str:
-        if self._log is None:
-            return "see the messages above"
-        lines = [line for line in self.log().splitlines() if line.strip()]
-        return " / ".join(lines[-2:]) or "no message"
 
     def alive(self) -> bool:
         return self.process.poll() is None
@@ -231,8 +220,11 @@ class JackServer:
 
         Call it repeatedly: it compares with the previous calls.
         """
+        if self._forward:
+            self._messages.forward()
         if not self.alive():
-            return f"jackd exited with status {self.process.returncode} ({self.last_words()})"
+            why = reason(self.log(), self._choice)
+            return f"jackd exited with status {self.process.returncode} ({why.text})"
         now, (turns, runnable) = time.monotonic(), turns_of(self.process.pid)
         # After a long gap between calls, this process may have been suspended.
         if turns != self._turns or now - self._looked_s > STILL_S / 2:
@@ -245,8 +237,7 @@ class JackServer:
     def close(self) -> None:
         """Stop the server and delete its log."""
         self.stop()
-        if self._log is not None:
-            self._log.close()
+        self._messages.close()
 
     def kill(self) -> None:
         """Kill a server that may not respond to SIGTERM."""

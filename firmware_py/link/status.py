@@ -58,6 +58,25 @@ class AudioStatus(TypedDict):
     fading: bool
 
 
+class JackStatus(TypedDict):
+    """What plays the sound, or why nothing does (firmware_py.jack.report)."""
+
+    server: str
+    """ "jackd" (the pedal's own), "other" (a JACK server that ran already) or "PipeWire"."""
+    pid: int
+    """Of the process that keeps JACK."""
+    capture: str
+    playback: str
+    """ALSA's names of the cards; "" without a card."""
+    block_frames: int
+    rate_hz: int
+    periods: int
+    changed: str
+    """What differs from the settings, and why; "" if nothing does."""
+    trouble: str
+    """Why JACK does not run; "" if it does."""
+
+
 class PedalStatus(TypedDict):
     version: str
     simd: str
@@ -73,3 +92,5 @@ class PedalStatus(TypedDict):
     """One line for each input: MIDI, OSC."""
     audio: AudioStatus | None
     """None without an audio process."""
+    jack: JackStatus | None
+    """None if nverb did not start JACK."""

@@ -29,7 +29,10 @@ PICTURE = guide_doc.DOCUMENT.with_name("wiring-pi-mcp3008.svg")
 SPACE_MIB = 1500
 NAMES = {"bookworm-arm64": BOARD.name}
 """The emulated board is an x86-64 and needs other wheels."""
-CARD = {"card=hw:0": "card=hw:0 block_frames=512 periods=3 capture_channels=2 playback_channels=2"}
+CARD = {
+    "card=hw:sndrpihifiberry": "card=hw:0 block_frames=512 periods=3 "
+    "capture_channels=2 playback_channels=2"
+}
 """For the reason see images.SETTINGS."""
 Add = Callable[..., None]
 # On x86 nverb does not require lgpio. gpiozero reads the model of the Raspberry Pi from
@@ -128,7 +131,7 @@ def _outcome(guest: Guest, add: Add) -> None:
         count, good = farend.dropouts(guest)
         add(f"{when}: dropouts in a pilot tone", count, "0", ok=good)
     settings = guest.run("nverb settings show")
-    kept = 'profile = "pi-mcp3008"' in settings and 'card = "hw:0"' in settings
+    kept = 'profile = "pi-mcp3008"' in settings and 'card = "hw:Loopback"' in settings
     add("the chosen settings", "kept" if kept else "lost", "kept", ok=kept)
 
 

@@ -148,7 +148,7 @@ def image() -> Path:
             "pedal.img": f"{target}/pedal.img",
             "arm64": "amd64",
             "~/.ssh/id_ed25519.pub": str(images.key().with_suffix(".pub")),
-            "--set card=hw:0": f"{CARD} --add {added}",
+            "--set card=hw:sndrpihifiberry": f"{CARD} --add {added}",
         }
         with desk() as environment:
             run_on_desk(guide_doc.adapted(make_wheels, {"arm64": "amd64"}), environment)
@@ -289,7 +289,7 @@ def _from_os_image(report: Report) -> None:
             "pedal.img": f"{target}/pedal.img",
             "arm64": "amd64",
             "~/.ssh/id_ed25519.pub": str(images.key().with_suffix(".pub")),
-            "card=hw:0": "card=hw:1",
+            "card=hw:sndrpihifiberry": "card=hw:Other",
         }
         with desk() as environment:
             run_on_desk(guide_doc.adapted(make_image, ours), environment)

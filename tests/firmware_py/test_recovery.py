@@ -27,11 +27,9 @@ from firmware_py.bench.recovery import FAULTS, ROOM, Ear, OwnPedal, cause
 from firmware_py.desk.private_pedal import private_pedal, wait_for_room
 from firmware_py.desk.supervisor import Supervisor
 from firmware_py.jack import server as jack
+from firmware_py.jack.cards import NoCard
 from firmware_py.jack.keeper import JackKeeper
-from firmware_py.jack.server import sound_cards
-from firmware_py.jack.service import driver
 from firmware_py.state.session import load_session
-from firmware_py.state.settings import Settings
 
 pytestmark = pytest.mark.live
 
@@ -219,8 +217,10 @@ def test_keeper_waits_for_sound_card_and_restarts_on_it(capfd: pytest.CaptureFix
     name = f"nverb-keeper-{os.getpid()}"
     card_is_there = False
 
-    def start() -> jack.JackServer | None:
-        return jack.dummy(name) if card_is_there else None
+    def start() -> jack.JackServer:
+        if not card_is_there:
+            raise NoCard("none")
+        return jack.dummy(name)
 
     keeper = JackKeeper(start)
     try:
@@ -247,7 +247,7 @@ def test_keeper_waits_for_sound_card_and_restarts_on_it(capfd: pytest.CaptureFix
 def test_keeper_reports_and_retries_failed_start() -> None:
     tries = 0
 
-    def start() -> jack.JackServer | None:
+    def start() -> jack.JackServer:
         nonlocal tries
         tries += 1
         raise UserError("no such device")
@@ -256,47 +256,3 @@ def test_keeper_reports_and_retries_failed_start() -> None:
     wait_until(lambda: tries >= 3, tend=keeper.tend)
     assert keeper.trouble == "no such device"
     keeper.close()
-
-
-CARDS = """ 0 [vc4hdmi0       ]: vc4-hdmi - vc4-hdmi-0
-                      vc4-hdmi-0
- 1 [Headphones     ]: bcm2835_headpho - bcm2835 Headphones
-                      bcm2835 Headphones
- 2 [USB            ]: USB-Audio - Scarlett Solo USB
-                      Focusrite Scarlett Solo USB at usb-0000:01:00.0-1.3, high speed
-"""
-PCM = """00-00: MAI PCM i2s-hifi-0 : MAI PCM i2s-hifi-0 : playback 1
-01-00: bcm2835 Headphones : bcm2835 Headphones : playback 8
-02-00: USB Audio : USB Audio : playback 1 : capture 1
-"""
-
-
-def test_driver_selects_card_that_plays_and_records(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """/proc/asound of a Raspberry Pi with a USB interface: HDMI is first and cannot record."""
-    (tmp_path / "cards").write_text(CARDS)
-    (tmp_path / "pcm").write_text(PCM)
-    monkeypatch.setattr(jack, "ASOUND", tmp_path)
-    assert sound_cards(tmp_path) == [
-        "hw:vc4hdmi0",
-        "hw:0",
-        "hw:Headphones",
-        "hw:1",
-        "hw:USB",
-        "hw:2",
-    ]
-    assert sound_cards(tmp_path, recording=True) == ["hw:USB", "hw:2"]
-    assert driver(Settings()) == ["alsa", "-d", "hw:USB", "-n", "2"]
-    assert driver(Settings(card="hw:USB,0", periods=3, capture_channels=1)) == [
-        "alsa",
-        "-d",
-        "hw:USB,0",
-        "-n",
-        "3",
-        "-i",
-        "1",
-    ]
-    (tmp_path / "pcm").write_text(PCM.rsplit("02-00", 1)[0])
-    assert driver(Settings()) is None  # removed: wait for it, do not use HDMI
-    assert driver(Settings(card="dummy")) == ["dummy"]

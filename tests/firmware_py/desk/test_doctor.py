@@ -15,6 +15,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from made_up_asound import write_cards
 from waiting import HANG_S
 
 from device.controls import defaults
@@ -23,7 +24,9 @@ from firmware_py.control.pedal import Pedal
 from firmware_py.control.requests import Requests
 from firmware_py.control.server import Server
 from firmware_py.desk import doctor
+from firmware_py.jack import cards, report
 from firmware_py.rooms.source import find_source
+from firmware_py.state.settings import Settings
 
 
 @pytest.fixture
@@ -133,6 +136,63 @@ def test_doctor_gives_remedy_for_each_fault(folders: Path) -> None:
         for row in found.values()
         if row["state"] in ("bad", "hint")
     )
+
+
+@pytest.fixture
+def pi_cards(folders: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A Raspberry Pi with a USB interface, and no PipeWire."""
+    monkeypatch.setenv("XDG_RUNTIME_DIR", str(folders))
+    asound = write_cards(folders / "asound", "0:vc4hdmi0:play", "1:USB:both")
+    monkeypatch.setattr(cards, "ASOUND", asound)
+    return asound
+
+
+def test_card_check_looks_at_the_card_of_the_settings(folders: Path, pi_cards: Path) -> None:
+    assert doctor.card_check().found == "hw:USB, not in use now"
+    (folders / "DATA" / "settings.toml").write_text('version = 1\ncard = "hw:MODDUO"\n')
+    row = doctor.card_check()
+    assert row.state == "bad" and "no sound card hw:MODDUO; here: hw:vc4hdmi0" in row.found
+    (folders / "DATA" / "settings.toml").write_text('version = 1\ncard = "hw:0"\n')
+    row = doctor.card_check()
+    assert row.state == "bad" and "hw:0 cannot record: hw:vc4hdmi0" in row.found
+    write_cards(pi_cards)
+    row = doctor.card_check()
+    assert row.state == "bad" and "config.txt" in row.remedy
+
+
+def test_card_check_names_process_that_has_the_card(folders: Path, pi_cards: Path) -> None:
+    status = pi_cards / "card1" / "pcm0c" / "sub0" / "status"
+    status.parent.mkdir(parents=True)
+    status.write_text(f"state: RUNNING\nowner_pid   : {os.getpid()}\n")
+    row = doctor.card_check()
+    assert row.state == "hint" and f"(process {os.getpid()}" in row.found and row.remedy
+
+
+def test_card_check_looks_at_what_runs(folders: Path, pi_cards: Path) -> None:
+    choice = cards.choose(Settings())
+    plays = {"block_frames": 128, "rate_hz": 44100, "periods": 2}
+    report.write(report.new("jackd", choice=choice, **plays))
+    assert doctor.card_check() == doctor.Result(
+        "sound card", "ok", "hw:USB, 128 frames x 2 at 44100 Hz"
+    )
+    report.write(report.new("jackd", choice=choice, changed="not 48000 Hz, it refused", **plays))
+    row = doctor.card_check()
+    assert row.state == "hint" and "not 48000 Hz" in row.found and "rate_hz=44100" in row.remedy
+    report.write(report.new("jackd", trouble="waiting for a sound card: none"))
+    assert doctor.card_check().state == "bad"
+    report.write(report.new("PipeWire") | {"pid": 2**22 + 1})  # of a process that is gone
+    assert doctor.card_check().found == "hw:USB, not in use now"
+
+
+@pytest.mark.parametrize(("block", "advice"), [(64, "=128"), (256, "=512"), (1024, "max_ir_s")])
+def test_advice_on_late_blocks_is_larger_than_the_block(
+    monkeypatch: pytest.MonkeyPatch, block: int, advice: str
+) -> None:
+    audio = {"alive": True, "blocks": 10, "late_blocks": 5, "load": 0.5, "block_frames": block}
+    answer = {"status": {"audio": audio, "room": {"fault": ""}}}
+    monkeypatch.setattr("firmware_py.link.client.ask", lambda _: answer)
+    row = doctor.pedal_check()
+    assert row.state == "hint" and advice in row.remedy
 
 
 def test_state_check_reports_read_only_folder(

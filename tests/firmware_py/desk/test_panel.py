@@ -12,13 +12,15 @@ import subprocess
 import sys
 import termios
 from collections.abc import Iterator
-from typing import Any
+from typing import Any, cast
 
 import pytest
 from waiting import HANG_S, wait_until
 
 from device.controls import CONTROLS, defaults, find
 from firmware_py.desk import panel
+from firmware_py.desk.screen import CompleteStatus, screen
+from firmware_py.jack import report
 
 pytestmark = pytest.mark.live
 
@@ -74,6 +76,23 @@ def test_draw_shows_position_in_cube(x: float, y: float) -> None:
     [(row, column)] = [(r, line.index("●") - 1) for r, line in enumerate(square) if "●" in line]
     assert abs(column - x / 9 * (width - 1)) <= 1
     assert abs(row - (1 - y / 9) * (height - 1)) <= 1
+
+
+def test_screen_shows_what_plays_and_nothing_of_a_dead_process() -> None:
+    rest: dict[str, Any] = {"safe_start": "", "board": None, "doors": [], "preset": ""}
+    rest |= {"slots": [], "versions": {}, "jack": None}
+    alive = STATUS["audio"] | {"offset_blocks": 0}
+
+    def shown(**values: object) -> str:
+        return screen(cast(CompleteStatus, STATUS | rest | {"audio": alive} | values))
+
+    assert "playing, 128 frames at 48000 Hz" in shown()
+    dead = shown(
+        audio=alive | {"alive": False},
+        jack=report.new("jackd", trouble="waiting for a sound card: there is no sound card hw:USB"),
+    )
+    assert "NOT PLAYING" in dead and "128 frames" not in dead and "3.1 %" not in dead
+    assert "jack     waiting for a sound card: there is no sound card hw:USB" in dead
 
 
 def test_draw_reports_missing_audio_process() -> None:

@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
+from made_up_asound import write_cards
 from made_up_card import WM8731, MadeUpCard, choice, switch, volume
 
 from dsp.errors import UserError
 from firmware_py.cli import main
 from firmware_py.desk import card as guide_module
-from firmware_py.jack import mixer
+from firmware_py.jack import cards, mixer
 from firmware_py.jack.mixer_controls import parse
-from firmware_py.jack.server import JackServer
+from firmware_py.jack.start import Starter
 from firmware_py.jack.starting_points import STARTING_POINTS
+from firmware_py.state.settings import Settings
 
 # Printed by `amixer contents` of alsa-utils 1.2.8 on an emulated board, the range as amixer.c
 # prints it.
@@ -207,10 +210,12 @@ def test_mixer_is_set_before_jackd_opens_the_card(
     jackd = tmp_path / "bin/jackd"
     jackd.write_text(f"#!/bin/sh\necho jackd >> {card.log}\nexit 1\n")
     jackd.chmod(0o755)
+    asound = write_cards(tmp_path / "pcm", "1:audioinjectorpi:both")
+    monkeypatch.setattr(cards, "ASOUND", asound)
+    monkeypatch.setenv("JACK_DEFAULT_SERVER", f"nverb-mixer-{os.getpid()}")
+    start = Starter(Settings(card="hw:audioinjectorpi"))
     with pytest.raises(UserError, match="jackd did not start"):
-        JackServer(
-            "nverb-mixer", ["alsa", "-d", "hw:audioinjectorpi,0"], block_frames=64, rate_hz=48000
-        )
+        start()
     assert [line.split()[0] for line in card.log.read_text().splitlines()] == [
         *["amixer"] * 3,
         "jackd",
