@@ -130,6 +130,20 @@ static PyObject *simd(PyObject *Py_UNUSED(module), PyObject *Py_UNUSED(ignored))
     return PyUnicode_FromString(nv_kernel_simd());
 }
 
+static PyObject *note_at_new_size(PyObject *Py_UNUSED(module), PyObject *args) {
+    int descriptor;
+    const char *text;
+    Py_ssize_t length;
+    if (!PyArg_ParseTuple(args, "iy#", &descriptor, &text, &length)) return NULL;
+    if (length > NV_WATCHDOG_NOTE_BYTES) {
+        PyErr_Format(PyExc_ValueError, "the note has %zd bytes, the most are %d", length,
+                     NV_WATCHDOG_NOTE_BYTES);
+        return NULL;
+    }
+    nv_watchdog_note(descriptor, text, (size_t)length);
+    Py_RETURN_NONE;
+}
+
 static PyMethodDef module_methods[] = {
     {"plan", (PyCFunction)(void (*)(void))plan, METH_VARARGS | METH_KEYWORDS,
      "plan(block_frames, max_taps, inputs=2) -> bytes: the layout that cuts IRs into partitions."},
@@ -137,6 +151,8 @@ static PyMethodDef module_methods[] = {
      "stages(layout) -> [(partition_frames, partitions, offset_taps), ...]"},
     {"port_bytes", port_bytes, METH_VARARGS,
      "port_bytes(layout, ir_channels=4) -> bytes of a port with this layout"},
+    {"note_at_new_size", note_at_new_size, METH_VARARGS,
+     "note_at_new_size(descriptor, text): what LEAVE_AT_NEW_SIZE writes to this file first."},
     {"simd", simd, METH_NOARGS, "The kernel's SIMD build in use: avx2, sse2, neon or scalar."},
     {0},
 };

@@ -30,6 +30,13 @@ int nv_watchdog_wait(const nv_watchdog *w, nv_port *port);
  * before JACK plays a block of that size. Called in a thread of JACK's library. */
 int nv_watchdog_block_size(uint32_t frames, void *block_frames);
 
+enum { NV_WATCHDOG_NOTE_BYTES = 128 };
+
+/* What nv_watchdog_block_size() writes before it exits: `text` replaces the content of the file
+ * `descriptor`. So the next start knows that this exit is no crash. length: 0: nothing, at most
+ * NV_WATCHDOG_NOTE_BYTES. Call it before the callback is set. */
+void nv_watchdog_note(int descriptor, const char *text, size_t length);
+
 /* A JackProcessCallback that calls a callback of Python, `process`, without an argument. The thread
  * is not cancelled during the call. libjack ends a client's thread with pthread_cancel; if that
  * comes while the thread waits for the GIL, the GIL's lock is never released and Python hangs. */

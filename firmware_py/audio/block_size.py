@@ -12,17 +12,19 @@ from __future__ import annotations
 import ctypes
 
 from dsp import _engine
+from firmware_py.base.crashguard import CrashGuard
 from firmware_py.base.memory import mapped
 
 _NO_START_SERVER = 1  # jack/types.h: JackNoStartServer
 
 
-def leave_at_new_size(client: str, block_frames: int) -> bool:
+def leave_at_new_size(client: str, block_frames: int, guard: CrashGuard) -> bool:
     """Make this process exit with status 75 when JACK's block size differs from `block_frames`.
 
-    False if it differs already. If JACK's library cannot open a second client this does nothing;
-    the audio process then polls the size. client: the name of the new client. The audio process
-    calls it before sound starts, with pyo's client open.
+    It writes first that this exit is no crash: somebody may change the size often. False if it
+    differs already. If JACK's library cannot open a second client this does nothing; the audio
+    process then polls the size. client: the name of the new client. guard: of this process. The
+    audio process calls it before sound starts, with pyo's client open.
     """
     try:
         # The library that pyo has loaded.
@@ -34,6 +36,7 @@ def leave_at_new_size(client: str, block_frames: int) -> bool:
             return True
         # A C function: for a Python callback ctypes may need memory that is both writable and
         # executable, which the systemd unit forbids.
+        _engine.note_at_new_size(*guard.note_blameless())
         function, size = ctypes.c_void_p(_engine.LEAVE_AT_NEW_SIZE), ctypes.c_void_p(block_frames)
         library.jack_set_buffer_size_callback(opened, function, size)
         library.jack_activate(opened)

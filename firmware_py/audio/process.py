@@ -76,9 +76,10 @@ def run(*, client: str, inputs: int, max_ir_s: float, connect: bool, lock: bool)
         log.error("no JACK server answers: start one (jackd -d alsa ...), or use `nverb run`")
         return NO_JACK
     block_frames, rate_hz = int(server.getBufferSize()), round(server.getSamplingRate())
-    # Deaths are counted for each block size, so an exit because of a new size is not one of them.
+    # Deaths are counted for each block size: a size that kills this process spoils no other.
     guard = crashguard.CrashGuard("audio", f"{_jack_identity()}/{block_frames}")
-    if not leave_at_new_size(f"{client}-size", block_frames):
+    if not leave_at_new_size(f"{client}-size", block_frames, guard):
+        guard.blameless()
         return START_AGAIN
     if guard.crash_loop:
         why = f"the audio process died {guard.deaths} times in a row"

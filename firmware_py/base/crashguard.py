@@ -27,6 +27,7 @@ from dsp.names import shown
 from firmware_py.base.paths import runtime_dir
 from models.reading import read_file
 
+_FLAGS = os.O_WRONLY | os.O_CREAT | os.O_NONBLOCK | os.O_NOFOLLOW | os.O_CLOEXEC
 CRASH_LOOP = 3
 STABLE_S = 5.0
 
@@ -76,14 +77,30 @@ class CrashGuard:
             self._path.unlink(missing_ok=True)
 
     def blameless(self) -> None:
-        """Do not count this exit, caused by another process (no JACK); earlier deaths stay."""
+        """Do not count this exit: another process caused it (no JACK), or somebody asked for it.
+
+        Earlier deaths stay.
+        """
         if self._open:
             self._open = False
             self._write(self.deaths)
 
+    def note_blameless(self) -> tuple[int, bytes]:
+        """An open file, and what C code must write to it if it ends this process on purpose.
+
+        Without a writable runtime folder the text is empty: nothing is to be written.
+        """
+        try:
+            return os.open(self._path, _FLAGS, 0o666), self._line(self.deaths).encode()
+        except OSError:
+            return -1, b""
+
+    def _line(self, deaths: int) -> str:
+        return f"{deaths} {self._world}\n"
+
     def _write(self, deaths: int) -> None:
         """Write the counter. A kill may leave the file empty, which reads as no deaths."""
-        _write(self._path, f"{deaths} {self._world}\n")
+        _write(self._path, self._line(deaths))
 
 
 def _text(path: Path) -> str:
@@ -97,9 +114,8 @@ def _write(path: Path, text: str) -> None:
     Avoids Python's file buffers: after a change of JACK's block size pyo has written past the end
     of its buffers, and malloc or free may then abort the process.
     """
-    flags = os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NONBLOCK | os.O_NOFOLLOW | os.O_CLOEXEC
     with contextlib.suppress(OSError):
-        descriptor = os.open(path, flags, 0o666)
+        descriptor = os.open(path, _FLAGS | os.O_TRUNC, 0o666)
         try:
             os.write(descriptor, text.encode())
         finally:

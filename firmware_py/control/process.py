@@ -59,7 +59,7 @@ def run(
     guard, notifier = crashguard.CrashGuard("control"), Notifier()
     if guard.crash_loop:
         profile = _start_safe(guard, profile)
-    pedal, resumed = _open_pedal(bank)
+    pedal, resumed = _open_pedal(bank, guard)
     moves = read_script(script) if script else None
     stop = StopFlag()
     server = Server(Requests(pedal).answer)
@@ -111,14 +111,18 @@ def _start_safe(guard: crashguard.CrashGuard, profile: str) -> str:
     return "none"
 
 
-def _open_pedal(bank: Path | None) -> tuple[Pedal, bool]:
+def _open_pedal(bank: Path | None, guard: crashguard.CrashGuard) -> tuple[Pedal, bool]:
     """The pedal, and whether it continues a session (False after power-on)."""
     if crashguard.safe_start_reason():
         session = settings.Session(defaults(), defaults())
         return Pedal(session.values, BuiltInRooms(), ""), session.resumed
-    session = settings.load_session(Store(data_dir()).number())
-    pedal = Pedal(session.values, *_open_rooms(bank, session.bank))
-    pedal.resume(session)
+    try:
+        session = settings.load_session(Store(data_dir()).number())
+        pedal = Pedal(session.values, *_open_rooms(bank, session.bank))
+        pedal.resume(session)
+    except KeyboardInterrupt:  # asked to stop while the rooms are being opened, which takes a while
+        guard.blameless()
+        raise
     return pedal, session.resumed
 
 

@@ -192,6 +192,53 @@ def test_crash_guard_counts_consecutive_deaths(own_runtime: Path) -> None:
     assert CrashGuard("audio").deaths == 0
 
 
+LEAVE = """
+import ctypes, sys
+from dsp import _engine
+from firmware_py.base.crashguard import CrashGuard
+for _ in range(int(sys.argv[1])):
+    guard = CrashGuard("audio", "server/64")  # deaths
+_engine.note_at_new_size(*guard.note_blameless())
+leave = ctypes.CFUNCTYPE(ctypes.c_int, ctypes.c_uint32, ctypes.c_void_p)(_engine.LEAVE_AT_NEW_SIZE)
+assert leave(64, 64) == 0
+leave(1024, 64)
+"""
+
+
+@pytest.mark.parametrize("deaths", [0, 2])
+def test_crash_guard_ignores_exits_at_new_block_size(own_runtime: Path, deaths: int) -> None:
+    """The exit is in C. Earlier deaths stay: a size that someone chose ends no crash loop."""
+    for count in (1 + deaths, 1, 1):
+        done = subprocess.run([sys.executable, "-c", LEAVE, str(count)], check=False)
+        assert done.returncode == 75
+        assert (own_runtime / "audio.deaths").read_text() == f"{deaths} server/64\n"
+
+
+def test_crash_guard_works_without_runtime_folder(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("NVERB_RUNTIME_DIR", str(tmp_path / "gone"))
+    guard = CrashGuard("audio")
+    shutil.rmtree(tmp_path / "gone")
+    assert guard.note_blameless() == (-1, b"")
+    guard.blameless()
+    guard.stable()
+
+
+def test_control_process_that_is_stopped_while_it_starts_has_not_died(own_runtime: Path) -> None:
+    for _ in range(CRASH_LOOP):
+        process = subprocess.Popen(
+            [sys.executable, "-m", "firmware_py.cli", "control", "--profile", "none"]
+        )
+        try:
+            wait_until((own_runtime / "control.deaths").exists)
+            process.terminate()
+            assert process.wait(HANG_S) in (0, -signal.SIGTERM)
+        finally:
+            process.kill()
+    assert CrashGuard("control").deaths == 0
+
+
 def test_crash_guard_ignores_power_offs(own_runtime: Path) -> None:
     for _ in range(10):  # a power-off during start empties the runtime folder
         assert CrashGuard("audio").deaths == 0
