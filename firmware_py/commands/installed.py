@@ -46,7 +46,7 @@ def carry_out(
 ) -> dict[str, Any]:
     """The answer of the pedal that runs here; if none runs, this process does it as its user."""
     from firmware_py.base.paths import data_dir
-    from firmware_py.install import board_end, desk_end
+    from firmware_py.install import board_end, desk_end, protocol
     from firmware_py.install.installer import become_owner
 
     with desk_end.board() as channel:
@@ -55,7 +55,8 @@ def carry_out(
     data = data_dir()
     become_owner(data)
     chunks = content.chunks if content is not None else lambda _: iter(())
-    return board_end.perform(request, chunks, data=data, report=report)
+    checked = protocol.request_of({"nverb": protocol.VERSION, **request})
+    return board_end.perform(checked, chunks, data=data, report=report)
 
 
 @contextlib.contextmanager

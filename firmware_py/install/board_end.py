@@ -10,10 +10,13 @@ from pathlib import Path
 from dsp.errors import UserError, reason
 from firmware_py.base.progress import Report
 from firmware_py.install import installer
-from firmware_py.install.protocol import VERSION, Channel, printable
+from firmware_py.install.activity import Activity
+from firmware_py.install.protocol import REQUEST_S, Channel, request_of
 from firmware_py.install.receive import Chunks, Offer
 from firmware_py.link.lines import Message
 from firmware_py.state.store import KINDS
+
+PROGRESS_BYTES = 1 << 14
 
 
 class _ChannelReport(Report):
@@ -49,20 +52,20 @@ def serve(channel: Channel, data: Path) -> int:
     Runs in its own process, as the owner of the data folder.
     """
     answer: Message
+    activity = Activity.inherited()
     try:
-        request = channel.line()
-        if request is None:
+        line = channel.line(REQUEST_S)
+        if line is None:
             return 0
-        if request.get("nverb") != VERSION:
-            raise UserError(
-                f"the other side speaks version {request.get('nverb')!r}, this nverb {VERSION}: "
-                "update the older one"
-            )
+        request = request_of(line)
+        if activity is not None and request["do"] != "install":
+            activity.complete()
 
         def receive(at: int) -> Chunks:
             channel.send({"have": at})
             size = request["size"]
-            return channel.chunks() if size is None else channel.some(size - at)
+            parts = channel.chunks() if size is None else channel.some(size - at)
+            return _noted(parts, activity)
 
         done = perform(request, receive, data=data, report=_ChannelReport(channel))
         answer = {"ok": True, **done}
@@ -73,6 +76,19 @@ def serve(channel: Channel, data: Path) -> int:
     return 0 if answer["ok"] else 1
 
 
+def _noted(parts: Chunks, activity: Activity | None) -> Chunks:
+    """The parts of a file. Each PROGRESS_BYTES count as progress; what follows them always does."""
+    count = 0
+    for part in parts:
+        count += len(part)
+        if activity is not None and count >= PROGRESS_BYTES:
+            activity.note()
+            count = 0
+        yield part
+    if activity is not None:
+        activity.complete()
+
+
 def perform(
     request: Message,
     receive: Callable[[int], Chunks],
@@ -80,17 +96,17 @@ def perform(
     data: Path,
     report: Report,
 ) -> Message:
-    """Carry out a request. Raises UserError, ValueError, OSError."""
-    kind = request.get("kind") or None
-    name = printable(request.get("name", ""))
-    match request.get("do"):
+    """Carry out a request, see protocol.request_of. Raises UserError, ValueError, OSError."""
+    kind, name = request.get("kind") or None, request.get("name", "")
+    match request["do"]:
         case "install":
-            size, sha256 = request.get("size"), str(request.get("sha256", ""))
-            if not (size is None or (type(size) is int and size >= 0)):
-                raise UserError(f"size = {size!r:.40}: must be a number of bytes, or null")
-            if sha256 and not (len(sha256) == 64 and set(sha256) <= set("0123456789abcdef")):
-                raise UserError(f"sha256 = {sha256[:80]!r}: must be 64 lower-case hex digits")
-            offer = Offer(name, kind or "", size, sha256, str(request.get("signature", "")))
+            offer = Offer(
+                name,
+                kind or "",
+                request.get("size"),
+                request.get("sha256", ""),
+                request.get("signature", ""),
+            )
             text = installer.install(offer, receive, data=data, report=report, live=take_over)
             return {"text": text}
         case "use":
@@ -102,7 +118,7 @@ def perform(
             return {"text": installer.remove(name, kind, data=data)}
         case "list":
             return {"text": "", "rows": installer.listing(data)}
-    raise UserError(f"unknown request {request.get('do')!r:.40}: update nverb on this machine")
+    raise UserError("rollback needs the kind bank or model")
 
 
 def take_over() -> str:

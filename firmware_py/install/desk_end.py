@@ -7,12 +7,26 @@ import os
 import select
 import socket
 import sys
+import time
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 
 from dsp.errors import UserError
 from firmware_py.base.progress import Report
-from firmware_py.install.protocol import VERSION, Channel, printable
+from firmware_py.install.protocol import (
+    FINISH_S,
+    MAX_NOTES,
+    MAX_REPLIES,
+    REPLY_S,
+    VERSION,
+    Channel,
+    Done,
+    Have,
+    Note,
+    Refused,
+    Stage,
+    reply_of,
+)
 from firmware_py.install.receive import CHUNK, Chunks
 from firmware_py.link.lines import Message
 
@@ -64,24 +78,38 @@ def deliver(
 ) -> Message:
     """Send a request to a board, and the content when the board asks for it; return the answer.
 
-    Raises UserError with the board's own message, ConnectionLost if the connection breaks.
+    Raises UserError with the board's own message or for a line that is not of the protocol,
+    NothingReceived if the board is silent, ConnectionLost if the connection breaks.
     """
+    deadline = time.monotonic() + REPLY_S + FINISH_S
+    notes = 0
     try:
         channel.send({"nverb": VERSION, **request})
-        while (message := channel.line()) is not None:
-            if "have" in message and content is not None:
-                _send(channel, content, int(message["have"]), report)
-                content = None
-            elif "stage" in message:
-                report.progress(
-                    str(message["stage"]), int(message.get("done", 0)), int(message.get("of", 0))
-                )
-            elif "note" in message:
-                report.note(printable(message["note"]))
-            elif message.get("ok"):
-                return message
-            elif "error" in message:
-                raise UserError(printable(message["error"]))
+        for _ in range(MAX_REPLIES):
+            message = channel.line(max(deadline - time.monotonic(), 0))
+            if message is None:
+                break
+            match reply_of(message):
+                case Have(at):
+                    if content is None or at > (content.size or 0):
+                        raise UserError(f"the board asks for bytes from {at} on, which it has not")
+                    _send(channel, content, at, report)
+                    content, deadline = None, time.monotonic() + FINISH_S
+                case Stage(name, done, total):
+                    report.progress(name, done, total)
+                case Note(text):
+                    notes += 1
+                    if notes > MAX_NOTES:
+                        raise UserError(f"the board sends more than {MAX_NOTES} notes")
+                    report.note(text)
+                case Done(answer):
+                    if content is not None:
+                        raise UserError("the board says that it has the file, but did not ask")
+                    return answer
+                case Refused(text):
+                    raise UserError(text)
+        else:
+            raise UserError(f"the board sends more than {MAX_REPLIES} lines and no answer")
     except (BrokenPipeError, ConnectionResetError):
         pass
     raise ConnectionLost("the connection broke")
@@ -115,7 +143,7 @@ def board() -> Iterator[Channel | None]:
         return
     with connection:
         number = connection.fileno()
-        yield Channel(number, number, lambda: connection.shutdown(socket.SHUT_WR), idle_s=None)
+        yield Channel(number, number, lambda: connection.shutdown(socket.SHUT_WR), REPLY_S)
 
 
 def relay(connection: socket.socket) -> None:

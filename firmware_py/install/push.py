@@ -26,11 +26,15 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import IO
 
-from dsp.errors import UserError
+from dsp.errors import UserError, reason
+from firmware_py.base.log import logger
 from firmware_py.base.progress import Report
 from firmware_py.install.desk_end import ConnectionLost, Content, deliver
 from firmware_py.install.inventory import PushTarget
-from firmware_py.install.protocol import Channel, printable
+from firmware_py.install.protocol import REPLY_S, Channel, printable
+from firmware_py.link.lines import MAX_LINE
+
+log = logger("push")
 
 AT_ONCE = 16
 ATTEMPTS = 4
@@ -76,7 +80,10 @@ def _push(
             if not error.had_begun:
                 break
         except (UserError, OSError) as error:
-            return Outcome(board.name, False, str(error))
+            return Outcome(board.name, False, printable(error))
+        except Exception as error:  # a bug must not hide the outcomes of the other boards
+            log.exception("%s: a bug in the push", board.name)
+            return Outcome(board.name, False, f"internal error ({printable(reason(error))})")
     return Outcome(board.name, False, lost)
 
 
@@ -103,7 +110,7 @@ def _once(
     listener.start()
     try:
         channel = Channel(
-            process.stdout.fileno(), process.stdin.fileno(), process.stdin.close, idle_s=None
+            process.stdout.fileno(), process.stdin.fileno(), process.stdin.close, REPLY_S
         )
         return str(deliver(channel, request, progress, content)["text"])
     except ConnectionLost:
@@ -137,7 +144,7 @@ def _close(close: Callable[[], None]) -> None:
 
 def _listen(stream: IO[bytes], lines: list[str]) -> None:
     """Keep the last lines of ssh's stderr: the last one says why ssh failed."""
-    for line in stream:
+    while line := stream.readline(MAX_LINE):
         lines[:] = [*lines[-20:], printable(line.decode(errors="replace")).strip()]
 
 

@@ -14,6 +14,7 @@ from pathlib import Path
 
 from dsp.errors import UserError
 from firmware_py.base.progress import Report
+from firmware_py.link.lines import NothingReceived
 from firmware_py.state.presets import PresetError, Presets
 from firmware_py.state.store import KINDS, MAX_SLOT_BYTES, Store
 from models.reading import open_regular
@@ -146,7 +147,7 @@ def receive_file(
     kind = ""
     if len(head) >= HEAD:
         kind, expected = _identify(offer, head, at, store)
-    for piece in receive(at):
+    for piece in _until_silence(offer, receive(at)):
         if expected is not None and at + len(piece) > expected:
             raise UserError(
                 f"{offer.name}: more bytes arrive than the {expected} that it should have"
@@ -175,6 +176,14 @@ def receive_file(
             f"{offer.name}: the content differs from what was sent (another SHA-256): send it again"
         )
     return kind, digest.hexdigest()
+
+
+def _until_silence(offer: Offer, pieces: Chunks) -> Chunks:
+    """The pieces. A connection that stalls or drips is cut off: the upload resumes."""
+    try:
+        yield from pieces
+    except NothingReceived as error:
+        raise CutOff(f"{offer.name}: {error}; install it again; it resumes there") from None
 
 
 def _identify(offer: Offer, head: bytes, received: int, store: Store) -> tuple[str, int | None]:

@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 import os
 import select
+import time
 from collections.abc import Mapping
 from typing import Any
 
@@ -46,16 +47,18 @@ class LineChannel:
         self._reader, self._writer, self._idle_s = reader, writer, idle_s
         self._buffer = b""
 
-    def line(self) -> Message | None:
+    def line(self, within_s: float | None = None) -> Message | None:
         """The next message; None at the end of the input.
 
-        Raises UserError if the line is too long, incomplete or not a JSON object, and
-        NothingReceived after `idle_s`.
+        within_s: the time for the complete line, so that single bytes do not extend it. Raises
+        UserError if the line is too long, incomplete or not a JSON object, and NothingReceived
+        after `idle_s` or `within_s`.
         """
+        deadline = None if within_s is None else time.monotonic() + within_s
         while b"\n" not in self._buffer:
             if len(self._buffer) > MAX_LINE:
                 raise UserError("the other side does not speak nverb's protocol")
-            part = self._read(4096)
+            part = self._read(4096, deadline)
             if not part:
                 if self._buffer:
                     raise UserError(f"the other side sent an incomplete line: {self._start()!r}")
@@ -72,14 +75,28 @@ class LineChannel:
         self.write(encode(message))
 
     def write(self, data: bytes) -> None:
+        """Write all. Raises OSError, NothingReceived if the other side reads nothing for
+        `idle_s`."""
         view = memoryview(data)
         while view:
-            view = view[os.write(self._writer, view) :]
+            if not select.select([], [self._writer], [], self._idle_s)[1]:
+                raise NothingReceived(f"the other side read nothing for {self._idle_s:g} s")
+            # More could block, although select has reported the pipe as writable.
+            view = view[os.write(self._writer, view[: select.PIPE_BUF]) :]
 
-    def _read(self, size: int) -> bytes:
-        """Up to `size` bytes; none at the end of the input or when the connection is reset."""
-        if not select.select([self._reader], [], [], self._idle_s)[0]:
-            raise NothingReceived(f"the other side sent nothing for {self._idle_s:g} s")
+    def _read(self, size: int, deadline: float | None = None) -> bytes:
+        """Up to `size` bytes; none at the end of the input or when the connection is reset.
+
+        Raises NothingReceived after `idle_s`, or at `deadline` (time.monotonic).
+        """
+        wait_s = self._idle_s
+        if deadline is not None:
+            left_s = max(deadline - time.monotonic(), 0)
+            wait_s = left_s if wait_s is None else min(wait_s, left_s)
+        if not select.select([self._reader], [], [], wait_s)[0]:
+            if wait_s == self._idle_s:
+                raise NothingReceived(f"the other side sent nothing for {self._idle_s:g} s")
+            raise NothingReceived("the other side takes too long to send a line")
         try:
             return os.read(self._reader, size)
         except ConnectionResetError:
