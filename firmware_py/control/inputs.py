@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from collections import deque
+from dataclasses import dataclass, field
 from typing import NamedTuple, Protocol
 
 from device.controls import Control, to_position, to_value
 from device.events import Action, Change, Notice
+from firmware_py.control.budget import Budget
 
 
 class Program(NamedTuple):
@@ -44,7 +47,14 @@ class Turn(NamedTuple):
         return to_value(self.control, to_position(self.control, value) + self.by)
 
 
-Event = Change | Action | Notice | Program | PresetName | Flip | Turn
+class PresetSteps(NamedTuple):
+    """Several presses of "preset next" (positive) or "preset previous" (negative) at once."""
+
+    by: int
+
+
+Event = Change | Action | Notice | Program | PresetName | PresetSteps | Flip | Turn
+STEPS = {"preset next": 1, "preset previous": -1}
 
 
 class Input(Protocol):
@@ -57,6 +67,44 @@ class Input(Protocol):
         """One line for `nverb status`."""
 
     def close(self) -> None: ...
+
+
+@dataclass
+class Waiting:
+    """The events of an input that are not applied yet."""
+
+    events: deque[Event] = field(default_factory=deque)
+    budget: Budget = field(default_factory=Budget)
+
+    def skip_presets(self) -> None:
+        """Leave one request for a preset: the last one, with the steps after it.
+
+        A preset may take 0.1 s on a small board, and a player who scrolls with a MIDI controller
+        sends more than ten a second.
+        """
+        requests = [i for i, event in enumerate(self.events) if _is_preset(event)]
+        if len(requests) < 2:
+            return
+        asked: list[Event] = []
+        steps = 0
+        for i in requests:
+            event = self.events[i]
+            if isinstance(event, Action):
+                steps += STEPS[event.name]
+            else:
+                asked, steps = [event], 0
+        if steps:
+            asked.append(PresetSteps(steps))
+        kept: deque[Event] = deque()
+        for i, event in enumerate(self.events):
+            kept += asked if i == requests[-1] else [] if _is_preset(event) else [event]
+        self.events = kept
+
+
+def _is_preset(event: Event) -> bool:
+    return isinstance(event, Program | PresetName) or (
+        isinstance(event, Action) and event.name in STEPS
+    )
 
 
 class UnavailableInput:

@@ -16,12 +16,14 @@ unless another address is given. Invalid packets are logged, at most once a seco
 
 from __future__ import annotations
 
+import logging
 import socket
 import time
 
 from device.controls import check, find, parse, to_value
 from device.events import Action, Change, Notice
 from dsp.errors import UserError
+from firmware_py.control.budget import LOOK_S
 from firmware_py.control.inputs import Event, PresetName, Program
 from models.packages import how_to_install
 
@@ -43,6 +45,8 @@ class Osc:
                 f"OSC needs the package python-osc: {how_to_install('python-osc')}"
             ) from None
         self._packet = OscPacket
+        # It logs a line for each unknown type in a packet, which a flood makes thousands of.
+        logging.getLogger().addHandler(logging.NullHandler())
         host, _, port = where.rpartition(":")
         self._host = host.strip("[]") or "127.0.0.1"
         if not port.isdecimal() or not 1 <= int(port) <= 65535:
@@ -70,7 +74,10 @@ class Osc:
 
     def poll(self) -> list[Event]:
         events: list[Event] = []
+        begun = time.monotonic()
         for _ in range(MAX_PACKETS):
+            if time.monotonic() - begun > LOOK_S:  # packets of many messages
+                break
             try:
                 data = self._socket.recv(MAX_BYTES)
             except OSError:  # no packet

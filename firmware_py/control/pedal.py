@@ -22,9 +22,11 @@ from firmware_py.control.inputs import (
     Flip,
     Input,
     PresetName,
+    PresetSteps,
     Program,
     Turn,
     UnavailableInput,
+    Waiting,
 )
 from firmware_py.control.leds import Leds
 from firmware_py.control.load import Load
@@ -55,6 +57,7 @@ class Pedal:
         self.board: Board | None = None
         self.inputs: list[Input] = []
         """MIDI and OSC."""
+        self._waiting: dict[Input, Waiting] = {}
         self.midi: Midi | None = None
         self.mailbox = Mailbox()
         self.load = Load()
@@ -128,9 +131,21 @@ class Pedal:
                 self._apply(event)
         self.change(moved)
         for each in self.inputs:
-            events = self.parts.run(type(each).__name__, each.poll)
-            for other in _without_skipped_presets(events or []):
-                self._apply(other)
+            self._take(each)
+
+    def _take(self, source: Input) -> None:
+        """Apply the events of an input, within its budget; the rest in the next turns."""
+        if (waiting := self._waiting.get(source)) is None:
+            waiting = self._waiting[source] = Waiting()
+        if waiting.budget.rest_s:
+            return
+        waiting.budget.begin()
+        if not waiting.events:
+            waiting.events += self.parts.run(type(source).__name__, source.poll) or []
+            waiting.skip_presets()
+        while waiting.events and not waiting.budget.is_spent:
+            self._apply(waiting.events.popleft())
+        waiting.budget.end()
 
     def _apply(self, event: Event) -> None:
         """Apply an event of any input. An invalid one changes nothing and is logged: once, if it
@@ -148,6 +163,8 @@ class Pedal:
                         self.set({change.control: change.value})
                 case Action(name):
                     self.presets.step(1 if name == "preset next" else -1)
+                case PresetSteps(by):
+                    self.presets.skip(by)
                 case Program(number):
                     self.presets.play_number(number)
                 case PresetName(name):
@@ -267,14 +284,3 @@ class Pedal:
 
 def log_notice(notice: Notice) -> None:
     log.log(logging.WARNING if notice.fault else logging.INFO, notice.text)
-
-
-def _without_skipped_presets(events: list[Event]) -> list[Event]:
-    """The events with only the last of their preset requests.
-
-    A preset may take 0.1 s on a small board, and a player who scrolls with a MIDI controller sends
-    more than ten a second.
-    """
-    requests = [i for i, event in enumerate(events) if isinstance(event, Program | PresetName)]
-    skipped = set(requests[:-1])
-    return [event for i, event in enumerate(events) if i not in skipped]

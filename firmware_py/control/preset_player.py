@@ -95,6 +95,22 @@ class PresetPlayer:
             "there are no presets: `nverb preset save NAME` saves the present settings"
         )
 
+    def skip(self, by: int) -> None:
+        """Play the preset that `by` steps reach, without playing those between.
+
+        Raises PresetError if none can be played.
+        """
+        following = self._presets.following(self.current, 1 if by > 0 else -1)
+        passed = (abs(by) - 1) % len(following) if following else 0
+        before = self.current
+        if passed:
+            self.current = following[passed - 1].name
+        try:
+            self.step(1 if by > 0 else -1)
+        except PresetError:
+            self.current = before
+            raise
+
     def _pass_over(self, preset: Preset, why: str) -> None:
         if self._passed_over.get(preset.name) != why:
             self._passed_over[preset.name] = why

@@ -62,7 +62,8 @@ def run(
     pedal, resumed = _open_pedal(bank, guard)
     moves = read_script(script) if script else None
     stop = StopFlag()
-    server = Server(Requests(pedal).answer)
+    requests = Requests(pedal)
+    server = Server(requests.answer, requests.is_repeatable)
     live, parts = LiveBoard(profile, data_dir()), pedal.parts
     try:
         pedal.open_inputs(midi, osc)

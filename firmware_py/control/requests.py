@@ -42,6 +42,15 @@ class Requests:
             raise InvalidValue(f"unknown request {repr(wanted)[:80]}: use one of {known}")
         return handler(request)
 
+    def is_repeatable(self, request: Request) -> bool:
+        """Whether to do the request twice in a row is the same as once. Those that open rooms."""
+        match request.get("do"):
+            case "reload" | "bank":
+                return True
+            case "preset":
+                return "load" in request
+        return False
+
     def _set(self, request: Request) -> Answer:
         wanted = request.get("values")
         if not isinstance(wanted, dict) or not wanted:
