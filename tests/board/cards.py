@@ -45,6 +45,9 @@ def check(guest: Guest, report: Report) -> None:
     with _booted(guest, "id=vc4hdmi,USB records=0,1") as board:
         peak = _heard(board, 1)
         add("HDMI first, then a card with inputs", f"peak {peak}", f"{TONE}", ok=_exact(peak))
+    with _booted(guest, "id=DAC,Dongle plays=1,0 records=0,1") as board:
+        peak = _heard(board, 0)
+        add("one card for input, one for output", f"peak {peak}", f"{TONE}", ok=_exact(peak))
     with _booted(guest, f"id={CODEC},Unknown mixer=1,1") as board:
         peak = _heard(board, 0)
         add("mixer mute at power-on", f"peak {peak}", f"{TONE}", ok=_exact(peak))
