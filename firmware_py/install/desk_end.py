@@ -24,7 +24,7 @@ from firmware_py.install.protocol import (
     Have,
     Note,
     Refused,
-    Stage,
+    ReplyStage,
     reply_of,
 )
 from firmware_py.install.receive import CHUNK, Chunks
@@ -95,7 +95,7 @@ def deliver(
                         raise UserError(f"the board asks for bytes from {at} on, which it has not")
                     _send(channel, content, at, report)
                     content, deadline = None, time.monotonic() + FINISH_S
-                case Stage(name, done, total):
+                case ReplyStage(name, done, total):
                     report.progress(name, done, total)
                 case Note(text):
                     notes += 1
