@@ -217,7 +217,8 @@ FAULTS = {"knob": 1, "adc": 2, "audio": 3, "room": 4, "storage": 5, "profile": 6
 |---------|---------|-----------------------------------------------------|
 | 1       | knob    | a pot's wires (`nverb board check` says which)      |
 | 2       | adc     | the converter: supply, bus, chip select             |
-| 3       | audio   | no sound card, JACK or audio process                |
+| 3       | audio   | no sound card, JACK or audio process, or its ports  |
+|         |         | cannot be connected                                 |
 | 4       | room    | a bank or model cannot be read; the old one plays   |
 | 5       | storage | the data folder cannot be written, or is full       |
 | 6       | profile | the board's profile is invalid: knobs have no effect |

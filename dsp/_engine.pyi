@@ -31,14 +31,18 @@ PARAMS: dict[str, Param]
 """The engine's parameters by name, see dsp/engine_params.h."""
 LEAVE_AT_NEW_SIZE: int
 """Address of nv_watchdog_block_size, see dsp/watchdog.h."""
+NOTE_PORT: int
+"""Address of nv_watchdog_port, see dsp/watchdog.h."""
 WHOLE_BLOCK: int
 """Address of nv_watchdog_whole_block, see dsp/watchdog.h."""
 
 def plan(block_frames: int, max_taps: int, inputs: int = 2) -> bytes: ...
+def engine_frames(block_frames: int) -> int: ...
 def stages(layout: bytes) -> list[tuple[int, int, int]]: ...
 def port_bytes(layout: bytes, ir_channels: int = 4) -> int: ...
 def note_at_new_size(descriptor: int, text: bytes) -> None: ...
 def simd() -> str: ...
+def take_port_news() -> bool: ...
 
 class Callback:
     def __call__(self) -> None: ...
@@ -47,11 +51,18 @@ class Port:
     layout: bytes
     rate_hz: int
     block_frames: int
+    engine_frames: int
+    added_frames: int
     inputs: int
     max_taps: int
     locked_bytes: int
     def __init__(
-        self, memory: Buffer, layout: bytes | None = None, ir_channels: int = 4, rate_hz: int = 0
+        self,
+        memory: Buffer,
+        layout: bytes | None = None,
+        ir_channels: int = 4,
+        rate_hz: int = 0,
+        block_frames: int = 0,
     ) -> None: ...
     def set_params(self, values: dict[str, float]) -> None: ...
     def params(self) -> dict[str, float] | None: ...

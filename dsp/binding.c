@@ -99,6 +99,15 @@ static PyObject *plan(PyObject *Py_UNUSED(module), PyObject *args, PyObject *kwa
                  : PyBytes_FromStringAndSize((const char *)&layout, sizeof layout);
 }
 
+static PyObject *engine_frames(PyObject *Py_UNUSED(module), PyObject *args) {
+    int host_frames;
+    if (!PyArg_ParseTuple(args, "i", &host_frames)) return NULL;
+    int frames = nv_reblock_frames(host_frames);
+    return frames ? PyLong_FromLong(frames)
+                  : PyErr_Format(PyExc_ValueError, "blocks of %d to %d frames can be played",
+                                 NV_MIN_HOST_FRAMES, NV_MAX_HOST_FRAMES);
+}
+
 static PyObject *stages(PyObject *Py_UNUSED(module), PyObject *args) {
     const char *bytes;
     Py_ssize_t size;
@@ -144,15 +153,24 @@ static PyObject *note_at_new_size(PyObject *Py_UNUSED(module), PyObject *args) {
     Py_RETURN_NONE;
 }
 
+static PyObject *take_port_news(PyObject *Py_UNUSED(module), PyObject *Py_UNUSED(ignored)) {
+    return PyBool_FromLong(nv_watchdog_take_port());
+}
+
 static PyMethodDef module_methods[] = {
     {"plan", (PyCFunction)(void (*)(void))plan, METH_VARARGS | METH_KEYWORDS,
      "plan(block_frames, max_taps, inputs=2) -> bytes: the layout that cuts IRs into partitions."},
+    {"engine_frames", engine_frames, METH_VARARGS,
+     "engine_frames(block_frames) -> the engine's block for this block of the host, see\n"
+     "dsp/reblock.h. Raises ValueError."},
     {"stages", stages, METH_VARARGS,
      "stages(layout) -> [(partition_frames, partitions, offset_taps), ...]"},
     {"port_bytes", port_bytes, METH_VARARGS,
      "port_bytes(layout, ir_channels=4) -> bytes of a port with this layout"},
     {"note_at_new_size", note_at_new_size, METH_VARARGS,
      "note_at_new_size(descriptor, text): what LEAVE_AT_NEW_SIZE writes to this file first."},
+    {"take_port_news", take_port_news, METH_NOARGS,
+     "take_port_news() -> True once after NOTE_PORT was called."},
     {"simd", simd, METH_NOARGS, "The kernel's SIMD build in use: avx2, sse2, neon or scalar."},
     {0},
 };
@@ -182,6 +200,12 @@ static int add_records(PyObject *m) {
     return params ? PyModule_AddObject(m, "PARAMS", params) : -1;
 }
 
+/* Adds the address of a C function, for JACK. */
+static int add_address(PyObject *m, const char *name, void *function) {
+    PyObject *address = PyLong_FromVoidPtr(function);
+    return address ? PyModule_AddObject(m, name, address) : -1;
+}
+
 PyMODINIT_FUNC PyInit__engine(void) {
     static const struct {
         const char *name;
@@ -198,9 +222,9 @@ PyMODINIT_FUNC PyInit__engine(void) {
             return NULL;
     }
     if (add_records(m) < 0) return NULL;
-    PyObject *leave = PyLong_FromVoidPtr((void *)nv_watchdog_block_size);
-    if (!leave || PyModule_AddObject(m, "LEAVE_AT_NEW_SIZE", leave) < 0) return NULL;
-    PyObject *whole = PyLong_FromVoidPtr((void *)nv_watchdog_whole_block);
-    if (!whole || PyModule_AddObject(m, "WHOLE_BLOCK", whole) < 0) return NULL;
-    return m;
+    return add_address(m, "LEAVE_AT_NEW_SIZE", (void *)nv_watchdog_block_size) < 0 ||
+                   add_address(m, "NOTE_PORT", (void *)nv_watchdog_port) < 0 ||
+                   add_address(m, "WHOLE_BLOCK", (void *)nv_watchdog_whole_block) < 0
+               ? NULL
+               : m;
 }

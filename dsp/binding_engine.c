@@ -96,7 +96,7 @@ static PyObject *engine_new(PyTypeObject *type, PyObject *args, PyObject *kwargs
     if (!self) return NULL;
     Py_INCREF(port);
     self->port = port;
-    int frames = (int)port->port->layout.block_frames, error;
+    int frames = (int)port->port->host_frames, error;
     if (view(inputs, self->in, (int)port->port->layout.inputs, frames, "inputs") < 0 ||
         view(wet, self->wet, 2, frames, "wet") < 0 || view(dry, self->dry, 2, frames, "dry") < 0 ||
         view(mixed, self->mixed, 2, frames, "mixed") < 0 ||

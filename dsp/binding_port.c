@@ -11,14 +11,14 @@ static void port_dealloc(PortObject *self) {
 }
 
 static PyObject *port_new(PyTypeObject *type, PyObject *args, PyObject *kwargs) {
-    static char *names[] = {"memory", "layout", "ir_channels", "rate_hz", NULL};
+    static char *names[] = {"memory", "layout", "ir_channels", "rate_hz", "block_frames", NULL};
     PyObject *memory;
     const char *layout_bytes = NULL;
     Py_ssize_t layout_size = 0;
-    int ir_channels = NV_MAX_IR_CHANNELS, error;
+    int ir_channels = NV_MAX_IR_CHANNELS, block_frames = 0, error;
     unsigned rate_hz = 0;
-    if (!PyArg_ParseTupleAndKeywords(args, kwargs, "O|z#iI", names, &memory, &layout_bytes,
-                                     &layout_size, &ir_channels, &rate_hz))
+    if (!PyArg_ParseTupleAndKeywords(args, kwargs, "O|z#iIi", names, &memory, &layout_bytes,
+                                     &layout_size, &ir_channels, &rate_hz, &block_frames))
         return NULL;
     PortObject *self = (PortObject *)type->tp_alloc(type, 0);
     if (!self) return NULL;
@@ -34,6 +34,7 @@ static PyObject *port_new(PyTypeObject *type, PyObject *args, PyObject *kwargs) 
             return NULL;
         }
         error = nv_port_create(self->port, (size_t)self->view.len, &layout, ir_channels, rate_hz);
+        if (!error && block_frames) error = nv_port_set_host(self->port, block_frames);
     } else {
         error = nv_port_check(self->port, (size_t)self->view.len);
     }
@@ -209,7 +210,13 @@ static PyObject *port_rate(PortObject *self, void *Py_UNUSED(closure)) {
     return PyLong_FromUnsignedLong(self->port->rate_hz);
 }
 static PyObject *port_block(PortObject *self, void *Py_UNUSED(closure)) {
+    return PyLong_FromUnsignedLong(self->port->host_frames);
+}
+static PyObject *port_engine_frames(PortObject *self, void *Py_UNUSED(closure)) {
     return PyLong_FromUnsignedLong(self->port->layout.block_frames);
+}
+static PyObject *port_added_frames(PortObject *self, void *Py_UNUSED(closure)) {
+    return PyLong_FromLong(nv_reblock_delay((int)self->port->host_frames));
 }
 static PyObject *port_inputs(PortObject *self, void *Py_UNUSED(closure)) {
     return PyLong_FromUnsignedLong(self->port->layout.inputs);
@@ -248,7 +255,9 @@ static PyMethodDef port_methods[] = {
 static PyGetSetDef port_getset[] = {
     {"layout", (getter)port_layout, NULL, "nv_layout as bytes", NULL},
     {"rate_hz", (getter)port_rate, NULL, "sampling rate", NULL},
-    {"block_frames", (getter)port_block, NULL, "frames in a block", NULL},
+    {"block_frames", (getter)port_block, NULL, "frames in a block of the host, JACK", NULL},
+    {"engine_frames", (getter)port_engine_frames, NULL, "frames in a block of the engine", NULL},
+    {"added_frames", (getter)port_added_frames, NULL, "latency, see dsp/reblock.h", NULL},
     {"inputs", (getter)port_inputs, NULL, "input channels, 1 or 2", NULL},
     {"locked_bytes", (getter)port_locked_bytes, NULL,
      "bytes of a slot that are locked; see lock_memory()", NULL},
@@ -257,8 +266,9 @@ static PyGetSetDef port_getset[] = {
 };
 PyTypeObject binding_port_type = {
     PyVarObject_HEAD_INIT(NULL, 0).tp_name = "dsp._engine.Port",
-    .tp_doc = "Port(memory, layout=None, ir_channels=4, rate_hz=0): the port in this writable "
-              "buffer; with a layout, a new one.",
+    .tp_doc = "Port(memory, layout=None, ir_channels=4, rate_hz=0, block_frames=0): the port in "
+              "this writable buffer; with a layout, a new one. block_frames: the host's block, if "
+              "it is not the layout's.",
     .tp_basicsize = sizeof(PortObject),
     .tp_flags = Py_TPFLAGS_DEFAULT,
     .tp_new = port_new,

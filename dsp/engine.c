@@ -8,6 +8,7 @@
 
 #include "denormals.h"
 #include "engine_filters.h"
+#include "reblock.h"
 #include "sides.h"
 
 static const float INPUT_LIMIT = 16.0f; /* 24 dB above full scale: above it an input is broken */
@@ -27,9 +28,6 @@ struct nv_engine {
     ramp send, wet, dry;
     filter highpass, lowpass;
     predelay delay;
-    nv_sides sides;
-    _Atomic int automatic_inputs, mono_output, routes;
-    int routes_seen;
     int playing_slot, incoming_slot;
     float *gained[2];
     ramp bare; /* 1: no room, the wet path passes its input; fades to 0 with the first room */
@@ -37,6 +35,11 @@ struct nv_engine {
     float limiter_gain, limiter_release;
     uint64_t begin_ns, expected_ns, period_ns;
     uint64_t float_mode;
+    nv_sides sides;
+    _Atomic int automatic_inputs, mono_output, routes;
+    int routes_seen;
+    int host_frames;
+    nv_reblock *reblock; /* NULL: the host's block is the engine's */
 };
 
 static uint64_t now_ns(void) {
@@ -150,7 +153,8 @@ nv_engine *nv_engine_new(nv_port *port, int *error) {
     e->frames = (int)port->layout.block_frames;
     e->inputs = (int)port->layout.inputs;
     e->ramp_frames = (int)(NV_RAMP_MS * e->rate_hz / 1000);
-    e->period_ns = (uint64_t)(1e9 * e->frames / e->rate_hz);
+    e->host_frames = (int)port->host_frames;
+    e->period_ns = (uint64_t)(1e9 * e->host_frames / e->rate_hz);
     e->playing_slot = e->incoming_slot = -1;
     ramp_jump(&e->bare, 1);
     e->limiter_gain = 1;
@@ -158,6 +162,8 @@ nv_engine *nv_engine_new(nv_port *port, int *error) {
     e->highpass = (filter){.highpass = 1, .rate_hz = e->rate_hz};
     e->lowpass = (filter){.highpass = 0, .rate_hz = e->rate_hz};
     nv_sides_init(&e->sides, e->rate_hz);
+    if (e->host_frames != e->frames && !(e->reblock = nv_reblock_new(e->host_frames, e->inputs)))
+        return nv_engine_free(e), NULL;
     int line = 1;
     while (line < NV_MAX_PREDELAY_MS * e->rate_hz / 1000 + 4 + e->frames) line *= 2;
     e->delay.mask = line - 1;
@@ -183,6 +189,7 @@ nv_engine *nv_engine_new(nv_port *port, int *error) {
 void nv_engine_free(nv_engine *e) {
     if (!e) return;
     if (e->kernel) nv_kernel_free(e->kernel);
+    nv_reblock_free(e->reblock);
     for (int c = 0; c < NV_OUTPUTS; c++) free(e->delay.line[c]), free(e->gained[c]);
     free(e);
 }
@@ -269,7 +276,10 @@ static void guard_wet(nv_engine *e, float *const *wet) {
     }
 }
 
-void nv_engine_process(nv_engine *e, const float *const *in, float *const *wet, float *const *dry) {
+/* A block of the engine. */
+static void process_block(void *engine, const float *const *in, float *const *wet,
+                          float *const *dry) {
+    nv_engine *e = engine;
     if (read_params(e)) apply(e, e->ramp_frames);
     change_room(e);
     take_input(e, in, dry);
@@ -285,21 +295,29 @@ void nv_engine_process(nv_engine *e, const float *const *in, float *const *wet, 
     }
 }
 
+void nv_engine_process(nv_engine *e, const float *const *in, float *const *wet, float *const *dry) {
+    if (e->reblock)
+        nv_reblock_run(e->reblock, in, wet, dry, process_block, e);
+    else
+        process_block(e, in, wet, dry);
+}
+
 void nv_engine_finish(nv_engine *e, const float *const *mixed, float *const *out) {
     nv_meters *m = &e->port->meters;
     int limit = e->params[NV_LIMITER_ON] >= 0.5f;
     float peak[NV_OUTPUTS] = {0, 0};
     unsigned bad = 0, limited = 0;
     for (int c = 0; c < NV_OUTPUTS; c++)
-        for (int i = 0; i < e->frames; i++) {
+        for (int i = 0; i < e->host_frames; i++) {
             float x = mixed[c][i];
             if (!isfinite(x)) x = 0, bad++;
             out[c][i] = x;
         }
-    nv_sides_out(&e->sides, out, e->frames,
+    nv_sides_out(&e->sides, out, e->host_frames,
                  atomic_load_explicit(&e->mono_output, memory_order_relaxed));
-    if (nv_offset_run(&e->offset, out, e->frames, e->rate_hz, limit)) count(&m->offset_blocks, 1);
-    for (int i = 0; i < e->frames; i++) {
+    if (nv_offset_run(&e->offset, out, e->host_frames, e->rate_hz, limit))
+        count(&m->offset_blocks, 1);
+    for (int i = 0; i < e->host_frames; i++) {
         float loudest = fmaxf(fabsf(out[0][i]), fabsf(out[1][i]));
         if (limit) { /* instant attack, exponential release; the same gain for both channels keeps
                       * the stereo image */

@@ -31,9 +31,10 @@ void nv_engine_route(nv_engine *engine, int automatic_inputs, int mono_output);
 
 /* Call before the first sample of a block is processed: takes the time. Audio thread. */
 void nv_engine_begin(nv_engine *engine);
-/* in: the layout's inputs; wet, dry: 2 channels each. block_frames floats each. Audio thread. */
+/* in: the layout's inputs; wet, dry: 2 channels each. host_frames floats each; another block than
+ * the layout's is re-blocked (reblock.h). Audio thread. */
 void nv_engine_process(nv_engine *engine, const float *const *in, float *const *wet,
                        float *const *dry);
-/* mixed -> out, 2 channels of block_frames floats; may be the same memory. Audio thread. */
+/* mixed -> out, 2 channels of host_frames floats; may be the same memory. Audio thread. */
 void nv_engine_finish(nv_engine *engine, const float *const *mixed, float *const *out);
 #endif

@@ -74,10 +74,9 @@ def _each_block(callback: _engine.Callback) -> object:
     return caller
 
 
-def jack_server(client: str, inputs: int, *, connect: bool) -> Any:
-    """A pyo server for JACK, not yet booted. `boot()` does not raise: check `getIsBooted()`.
-    `connect`: connect it to the system's ports, by name, because there may be more ports than
-    channels."""
+def jack_server(client: str, inputs: int) -> Any:
+    """A pyo server for JACK, not yet booted. `boot()` does not raise: check `getIsBooted()`. Its
+    ports stay unconnected."""
     server = pyo.Server(
         sr=48000,
         nchnls=2,
@@ -89,9 +88,6 @@ def jack_server(client: str, inputs: int, *, connect: bool) -> Any:
     )
     server.deactivateMidi()
     server.setJackAuto(False, False)
-    if connect:
-        server.setJackAutoConnectInputPorts([[f"system:capture_{c + 1}"] for c in range(inputs)])
-        server.setJackAutoConnectOutputPorts([[f"system:playback_{c + 1}"] for c in range(2)])
     return server
 
 
@@ -116,10 +112,14 @@ class OfflineGraph:
         inputs: int = 2,
         ir_channels: int = 4,
     ) -> None:
-        layout = _engine.plan(block_frames, max_taps, inputs)
+        layout = _engine.plan(_engine.engine_frames(block_frames), max_taps, inputs)
         self._memory = mmap.mmap(-1, _engine.port_bytes(layout, ir_channels))
         self.port = _engine.Port(
-            self._memory, layout=layout, ir_channels=ir_channels, rate_hz=rate_hz
+            self._memory,
+            layout=layout,
+            ir_channels=ir_channels,
+            rate_hz=rate_hz,
+            block_frames=block_frames,
         )
         self.server = pyo.Server(
             sr=rate_hz,

@@ -60,6 +60,7 @@ int nv_port_create(void *memory, size_t bytes, const nv_layout *layout, int ir_c
     port->bytes = bytes;
     port->slot_bytes = (bytes - NV_PORT_HEADER_BYTES) / NV_SLOTS / 4096 * 4096;
     port->layout = *layout;
+    port->host_frames = layout->block_frames;
     float params[NV_PARAMS] = {0};
     for (int i = 0; i < NV_PARAMS_USED; i++) params[i] = nv_param_table[i].initial;
     nv_port_set_params(port, params);
@@ -70,15 +71,23 @@ int nv_port_create(void *memory, size_t bytes, const nv_layout *layout, int ir_c
     return NV_OK;
 }
 
+int nv_port_set_host(nv_port *port, int host_frames) {
+    if (nv_reblock_frames(host_frames) != (int)port->layout.block_frames) return NV_E_BLOCK;
+    port->host_frames = (uint32_t)host_frames;
+    return NV_OK;
+}
+
 int nv_port_check(const void *memory, size_t bytes) {
     const nv_port *port = memory;
     if (bytes < NV_PORT_HEADER_BYTES || (uintptr_t)memory % 64) return NV_E_SIZE;
-    if (memcmp(port->magic, MAGIC, sizeof MAGIC) || port->version != version())
-        return NV_E_LAYOUT;
+    if (memcmp(port->magic, MAGIC, sizeof MAGIC) || port->version != version()) return NV_E_LAYOUT;
     if (atomic_load_explicit(&port->ready, memory_order_acquire) != 1) return NV_E_LAYOUT;
     if (port->bytes > bytes || port->bytes < NV_PORT_HEADER_BYTES || port->slot_bytes % 4096)
         return NV_E_SIZE;
     if (port->slot_bytes > (port->bytes - NV_PORT_HEADER_BYTES) / NV_SLOTS) return NV_E_SIZE;
+    if (port->host_frames > NV_MAX_HOST_FRAMES ||
+        nv_reblock_frames((int)port->host_frames) != (int)port->layout.block_frames)
+        return NV_E_LAYOUT;
     if (port->rate_hz < 1000 || port->rate_hz > 1000000) return NV_E_LAYOUT;
     return nv_layout_check(&port->layout);
 }

@@ -13,6 +13,7 @@
  *       16      8  bytes            creator      size of the complete port
  *       24      8  slot_bytes       creator      size of each spectra slot, a multiple of 4096
  *       32      4  ready            creator      1 when all of the above and the layout are written
+ *      36      4  host_frames      creator      frames that the host (JACK) hands over at a time
  *      64    120  layout           creator      nv_layout: how IRs for this engine are cut
  *      256      4  params_sequence  control      odd while the parameters are being written
  *      260     64  params[16]       control      float32 bits, in the order of engine_params.h
@@ -42,6 +43,7 @@
 #include "engine_params.h"
 #include "kernel.h"
 #include "meters.h"
+#include "reblock.h"
 
 enum {
     NV_PORT_VERSION = 4,
@@ -69,6 +71,7 @@ typedef struct nv_port {
     uint32_t version, rate_hz;
     uint64_t bytes, slot_bytes;
     _Atomic uint32_t ready;
+    uint32_t host_frames; /* see reblock.h */
     _Alignas(64) nv_layout layout;
     _Alignas(256) _Atomic uint32_t params_sequence;
     _Atomic uint32_t params[NV_PARAMS];
@@ -76,6 +79,7 @@ typedef struct nv_port {
     nv_meters meters;
 } nv_port;
 
+_Static_assert(offsetof(nv_port, host_frames) == 36, "port layout");
 _Static_assert(offsetof(nv_port, layout) == 64, "port layout");
 _Static_assert(offsetof(nv_port, params_sequence) == 256, "port layout");
 _Static_assert(offsetof(nv_port, slot) == 384, "port layout");
@@ -87,9 +91,12 @@ _Static_assert(sizeof(nv_port) <= NV_PORT_HEADER_BYTES, "port layout");
  * channels. */
 size_t nv_port_bytes(const nv_layout *layout, int ir_channels);
 /* Makes a port with default parameters in memory aligned to 64 bytes. Called by the creator, before
- * another process opens it. NV_OK or an error. */
+ * another process opens it. The host's block is the layout's. NV_OK or an error. */
 int nv_port_create(void *memory, size_t bytes, const nv_layout *layout, int ir_channels,
                    uint32_t rate_hz);
+/* Sets another host block, before another process opens the port. NV_OK or NV_E_BLOCK if the
+ * layout's block does not fit it. */
+int nv_port_set_host(nv_port *port, int host_frames);
 /* NV_OK if the memory has a complete, ready port of this version; checks every field that is used
  * later. */
 int nv_port_check(const void *memory, size_t bytes);

@@ -4,7 +4,7 @@
 
 /* Faster than notes decay, slower than a low string. */
 static const double LEVEL_FALL_DB_PER_MS = 1;
-static const double SETTLED = 1e-6;           /* -120 dB: a weight this near its target is there */
+static const double SETTLED = 1e-6; /* -120 dB: a weight this near its target is there */
 /* A step through two equal low-passes is within 0.1 dB after this many time constants. */
 static const double RAMP_TIME_CONSTANTS = 6.7;
 

@@ -64,8 +64,8 @@ typedef struct {
     int window_left;                           /* frames */
     int64_t learn_frames, alone_frames, silent_frames; /* in which noise is learnt; since one
                                                          * alone is heard; both are silent */
-    int feed;                                           /* NV_FEED_... */
-    nv_weight mono;                                     /* 1: both outputs are the mean of both */
+    int feed;                                          /* NV_FEED_... */
+    nv_weight mono;                                    /* 1: both outputs are the mean of both */
 } nv_sides;
 
 void nv_sides_init(nv_sides *s, double rate_hz);

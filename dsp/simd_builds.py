@@ -22,7 +22,7 @@ KERNEL_SOURCES = (
     "kernel_spectra.c",
 )
 """Compiled once, with ordinary flags; kernel_simd.c is compiled once for each build on top."""
-ENGINE_SOURCES = ("engine.c", "engine_filters.c", "port.c", "sides.c")
+ENGINE_SOURCES = ("engine.c", "engine_filters.c", "port.c", "reblock.c", "sides.c")
 """The engine on top of the kernel, without Python."""
 
 FAST = (

@@ -63,6 +63,15 @@ int nv_watchdog_block_size(uint32_t frames, void *block_frames) {
     _exit(EX_TEMPFAIL); /* not exit(): other threads still run */
 }
 
+static _Atomic int port_news;
+
+void nv_watchdog_port(uint32_t port, int registered, void *ignored) {
+    (void)port, (void)registered, (void)ignored;
+    atomic_store(&port_news, 1);
+}
+
+int nv_watchdog_take_port(void) { return atomic_exchange(&port_news, 0); }
+
 int nv_watchdog_whole_block(uint32_t frames, void *process) {
     int (*play)(uint32_t, void *), before;
     memcpy(&play, &process, sizeof play);
@@ -73,7 +82,7 @@ int nv_watchdog_whole_block(uint32_t frames, void *process) {
 }
 
 int nv_watchdog_wait(const nv_watchdog *w, nv_port *port) {
-    uint64_t period_ns = 1000000000u * (uint64_t)port->layout.block_frames / port->rate_hz;
+    uint64_t period_ns = 1000000000u * (uint64_t)port->host_frames / port->rate_hz;
     uint64_t check_ns = CHECK_BLOCKS * period_ns > CHECK_NS ? CHECK_BLOCKS * period_ns : CHECK_NS;
     uint64_t start = now_ns(), then = start, pinged = 0,
              played = atomic_load_explicit(&port->meters.blocks, memory_order_acquire);
@@ -90,6 +99,6 @@ int nv_watchdog_wait(const nv_watchdog *w, nv_port *port) {
         then = now, played = blocks;
         if (w->notify && w->ping_s > 0 && 1e-9 * (now - pinged) >= w->ping_s)
             pinged = now, ping(w->notify);
-        if (1e-9 * (now - start) >= w->seconds) return 0;
+        if (1e-9 * (now - start) >= w->seconds || atomic_load(&port_news)) return 0;
     }
 }

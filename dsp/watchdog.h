@@ -20,9 +20,9 @@ typedef struct nv_watchdog {
 } nv_watchdog;
 
 /* Waits while blocks arrive at the port's rate, and sends WATCHDOG=1. Returns the number of a
- * received signal, or 0: the time is up, or blocks stopped or arrived at another rate (JACK changed
- * its block size, hangs or is overloaded). At each check, every 0.1 s or 16 blocks, calls
- * nv_port_lock_more_memory(). */
+ * received signal, or 0: the time is up, JACK has new ports, or blocks stopped or arrived at
+ * another rate (JACK changed its block size, hangs or is overloaded). At each check, every 0.1 s or
+ * 16 blocks, calls nv_port_lock_more_memory(). */
 int nv_watchdog_wait(const nv_watchdog *w, nv_port *port);
 
 /* A JackBufferSizeCallback (jack/types.h). block_frames: the block size of this process, as a
@@ -36,6 +36,12 @@ enum { NV_WATCHDOG_NOTE_BYTES = 128 };
  * `descriptor`. So the next start knows that this exit is no crash. length: 0: nothing, at most
  * NV_WATCHDOG_NOTE_BYTES. Call it before the callback is set. */
 void nv_watchdog_note(int descriptor, const char *text, size_t length);
+
+/* A JackPortRegistrationCallback (jack/types.h): nv_watchdog_wait() returns, and
+ * nv_watchdog_take_port() returns 1 once. Called in a thread of JACK's library, which may not
+ * connect ports itself. */
+void nv_watchdog_port(uint32_t port, int registered, void *ignored);
+int nv_watchdog_take_port(void);
 
 /* A JackProcessCallback that calls a callback of Python, `process`, without an argument. The thread
  * is not cancelled during the call. libjack ends a client's thread with pthread_cancel; if that

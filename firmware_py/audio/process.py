@@ -1,14 +1,14 @@
 """The audio process: a pyo server on JACK with the engine in its graph.
 
 It imports only pyo and the kernel and has one Python thread. It exits, and its supervisor starts it
-again, when JACK dies, hangs or changes its block size: pyo cannot survive any of these.
+again, when JACK dies, hangs or changes its block size: pyo cannot survive any of these. With a
+block size or rate of JACK that it cannot play it says so once and waits for another one.
 
 | exit status | meaning                                                 |
 |-------------|---------------------------------------------------------|
 | 0           | stopped by a signal                                     |
 | 69          | no JACK server                                          |
 | 75          | JACK died, hung or changed its block size: start again  |
-| 78          | JACK's block size or rate is not supported              |
 """
 
 from __future__ import annotations
@@ -19,21 +19,25 @@ import signal
 import socket
 import time
 from collections.abc import Iterator
-from typing import TYPE_CHECKING, Protocol
+from typing import Protocol
 
-from firmware_py.audio.block_size import leave_at_new_size
+from dsp import _engine
+from firmware_py.audio.patchbay import Patchbay
+from firmware_py.audio.second_client import SecondClient
 from firmware_py.base import boot, crashguard
+from firmware_py.base.limits import RATES_HZ
 from firmware_py.base.log import logger
 from firmware_py.base.memory import lock_pages, one_arena
 from firmware_py.base.notify import Notifier
 from firmware_py.base.paths import jack_socket
+from firmware_py.base.port_names import engine_inputs
 from firmware_py.base.signals import stop_signals
+from firmware_py.link.connections import AudioConnections, write_connections
 
-if TYPE_CHECKING:
-    from dsp._engine import Port
-
-NO_JACK, START_AGAIN, BAD_JACK = 69, 75, 78
+NO_JACK, START_AGAIN = 69, 75
+REFUSED_LOOK_S = 0.5
 JACK_WAIT_S = 10.0
+REMEDY = "`nverb settings set block_frames=256 rate_hz=48000`, or start your own jackd so"
 log = logger("audio")
 
 
@@ -54,11 +58,13 @@ class PyoServer(Protocol):
     def stop(self) -> object: ...
 
 
-def run(*, client: str, inputs: int, max_ir_s: float, connect: bool, lock: bool) -> int:
+def run(
+    *, client: str, inputs: str, outputs: str, max_ir_s: float, connect: bool, lock: bool
+) -> int:
     """Play until a stop signal; returns the exit status.
 
-    client: the JACK client's name. inputs: 1 or 2. max_ir_s: of the longest IR. connect: to
-    system:capture_N and system:playback_N. lock: lock the memory.
+    client: the JACK client's name. inputs, outputs: see firmware_py.base.port_names. max_ir_s: of
+    the longest IR. connect: to the card's ports. lock: lock the memory.
     """
     started = time.monotonic()
     # Block the signals before JACK and pyo start threads: these inherit the mask. _watch() takes
@@ -71,35 +77,39 @@ def run(*, client: str, inputs: int, max_ir_s: float, connect: bool, lock: bool)
     from firmware_py.link import mailbox
 
     notifier = Notifier()
-    server: PyoServer = jack_server(client, inputs, connect=connect)
+    server: PyoServer = jack_server(client, engine_inputs(inputs))
     if not _boot(server, stop, notifier):
         log.error("no JACK server answers: start one (jackd -d alsa ...), or use `nverb run`")
         return NO_JACK
     block_frames, rate_hz = int(server.getBufferSize()), round(server.getSamplingRate())
-    # Deaths are counted for each block size: a size that kills this process spoils no other.
-    guard = crashguard.CrashGuard("audio", f"{_jack_identity()}/{block_frames}")
-    if not leave_at_new_size(f"{client}-size", block_frames, guard):
+    guard = _open_guard(block_frames)
+    second_client = SecondClient(f"{client}-size", block_frames, guard)
+    if not second_client.size_is_kept:
         guard.blameless()
         return START_AGAIN
     if guard.crash_loop:
-        why = f"the audio process died {guard.deaths} times in a row"
-        log.warning(f"{why}: starting with the built-in rooms and the default controls")
-        crashguard.declare_safe_start(why)
         mailbox.forget()
     try:
-        port = _create_port(block_frames, rate_hz, round(max_ir_s * rate_hz), inputs)
-    except (ValueError, OSError) as error:
-        log.error(f"JACK runs with {block_frames} frames at {rate_hz} Hz: {error}")
+        port = _create_port(block_frames, rate_hz, round(max_ir_s * rate_hz), engine_inputs(inputs))
+    except OSError as error:
+        log.error(f"no memory to share with the control process: {error}")
         guard.blameless()
-        return BAD_JACK
-    log.debug("engine: %d inputs, rooms up to %.1f s", inputs, max_ir_s)
+        return START_AGAIN
+    except ValueError as error:
+        guard.blameless()
+        why = f"JACK runs with {block_frames} frames at {rate_hz} Hz: {error}"
+        return _refuse(f"{why}: {REMEDY}", server, block_frames, stop, notifier)
+    log.debug("engine: inputs %s, rooms up to %.1f s", inputs, max_ir_s)
     graph = Graph(port)
     if lock and not lock_pages(except_file=mailbox.mailbox_path()):
         log.warning("memory is not locked: raise the memlock limit (LimitMEMLOCK=infinity)")
     port.lock_memory()
     settle_memory()
+    _report_latency(port)
+    patchbay = Patchbay(second_client, graph.engine, client, inputs, outputs, connect=connect)
+    patchbay.look()
     server.start()
-    status = _watch(server, port, stop, started, notifier, guard)
+    status = _watch(server, port, stop, started, notifier, guard, patchbay)
     notifier.stopping()
     if status == 0:
         guard.stable()
@@ -108,6 +118,40 @@ def run(*, client: str, inputs: int, max_ir_s: float, connect: bool, lock: bool)
         guard.blameless()
     assert graph is not None  # pyo holds no reference to it: it must live until here
     return status
+
+
+def _open_guard(block_frames: int) -> crashguard.CrashGuard:
+    """The count of early deaths; in a crash loop the pedal starts safe."""
+    # Deaths are counted for each block size: a size that kills this process spoils no other.
+    guard = crashguard.CrashGuard("audio", f"{_jack_identity()}/{block_frames}")
+    if guard.crash_loop:
+        why = f"the audio process died {guard.deaths} times in a row"
+        log.warning(f"{why}: starting with the built-in rooms and the default controls")
+        crashguard.declare_safe_start(why)
+    return guard
+
+
+def _refuse(
+    fault: str,
+    server: PyoServer,
+    block_frames: int,
+    stop: set[signal.Signals],
+    notifier: Notifier,
+) -> int:
+    """Report once that JACK cannot be played with, and wait until JACK ends or changes.
+
+    A start would fail again for the same reason. Returns the exit status.
+    """
+    log.error(fault)
+    write_connections(AudioConnections(faults=(fault,)))
+    notifier.ready()
+    notifier.status(fault)
+    while True:
+        if signal.sigtimedwait(stop, REFUSED_LOOK_S) is not None:
+            return 0
+        if not server.getIsBooted() or int(server.getBufferSize()) != block_frames:
+            return START_AGAIN
+        notifier.ping()
 
 
 def _boot(server: PyoServer, stop: set[signal.Signals], notifier: Notifier) -> bool:
@@ -119,17 +163,27 @@ def _boot(server: PyoServer, stop: set[signal.Signals], notifier: Notifier) -> b
     return server.getIsBooted()
 
 
-def _create_port(block_frames: int, rate_hz: int, max_taps: int, inputs: int) -> Port:
+def _create_port(block_frames: int, rate_hz: int, max_taps: int, inputs: int) -> _engine.Port:
     """The engine's end of the mailbox. Raises ValueError or OSError."""
-    from dsp._engine import PARAMS
     from firmware_py.link import mailbox
 
+    if rate_hz not in RATES_HZ:
+        raise ValueError(f"rates of {RATES_HZ[0]} to {RATES_HZ[-1]} Hz can be played")
     port = mailbox.create(
         block_frames=block_frames, rate_hz=rate_hz, max_taps=max_taps, inputs=inputs
     )
     if port.params() is None:  # the control process died while it wrote them
-        port.set_params({name: param.default for name, param in PARAMS.items()})
+        port.set_params({name: param.default for name, param in _engine.PARAMS.items()})
     return port
+
+
+def _report_latency(port: _engine.Port) -> None:
+    if port.added_frames:
+        log.info(
+            f"JACK's blocks of {port.block_frames} frames add {port.added_frames} frames "
+            f"({1000 * port.added_frames / port.rate_hz:.2f} ms) of latency: multiples of 16 add "
+            "none"
+        )
 
 
 @contextlib.contextmanager
@@ -182,11 +236,12 @@ def _wait_for_jack(stop: set[signal.Signals], notifier: Notifier) -> bool:
 
 def _watch(
     server: PyoServer,
-    port: Port,
+    port: _engine.Port,
     stop: set[signal.Signals],
     started: float,
     notifier: Notifier,
     guard: crashguard.CrashGuard,
+    patchbay: Patchbay,
 ) -> int:
     """Watch that blocks keep arriving, until a stop signal or a failure. Returns the exit status.
 
@@ -202,10 +257,12 @@ def _watch(
             stopped = port.watch(stop, guard.remaining_s, notifier.address, notifier.ping_s) != 0
         if stopped:
             return 0
-        # Seen here only without the second client of firmware_py.audio.block_size.
+        # Seen here only if SecondClient could not open.
         if int(server.getBufferSize()) != block_frames:
             log.info(f"JACK changed its block size to {int(server.getBufferSize())} frames")
             return START_AGAIN
+        if _engine.take_port_news():
+            patchbay.look()
         now, seen = time.monotonic(), port.meters().blocks
         if seen != blocks:
             if first_block:

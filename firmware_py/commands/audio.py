@@ -33,6 +33,7 @@ def _audio(args: argparse.Namespace) -> int:
     status = audio.run(
         client=args.client,
         inputs=args.inputs,
+        outputs=args.outputs,
         max_ir_s=args.max_ir_seconds,
         connect=not args.no_connect,
         lock=not args.no_lock,

@@ -11,7 +11,12 @@ DEFAULT = "(default: as `nverb settings` says)"
 
 
 def add_engine(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--inputs", type=int, choices=(1, 2), help=f"input channels {DEFAULT}")
+    parser.add_argument(
+        "--inputs",
+        metavar="PORTS",
+        help=f"auto, stereo, mono, or one or two ports by number or name: 2, 3,4 {DEFAULT}",
+    )
+    parser.add_argument("--outputs", metavar="PORTS", help=f"the same for outputs {DEFAULT}")
     parser.add_argument("--max-ir-seconds", type=float, help=f"longest room, 0.1 to 10 s {DEFAULT}")
     parser.add_argument(
         "--block", type=int, help=f"frames in a block, if JACK is started here {DEFAULT}"
@@ -40,7 +45,10 @@ def add_rooms(parser: argparse.ArgumentParser) -> None:
 
 def engine_arguments(args: argparse.Namespace) -> list[str]:
     """The options of the audio process."""
-    return ["--inputs", str(args.inputs), "--max-ir-seconds", str(args.max_ir_seconds)]
+    return [
+        *("--inputs", args.inputs, "--outputs", args.outputs),
+        *("--max-ir-seconds", str(args.max_ir_seconds)),
+    ]
 
 
 def fill_from_settings(args: argparse.Namespace, *, service: bool = False) -> None:
@@ -63,6 +71,7 @@ def fill_from_settings(args: argparse.Namespace, *, service: bool = False) -> No
     log.set_level(settings.log_level)
     for argument, key in (
         ("inputs", "inputs"),
+        ("outputs", "outputs"),
         ("max_ir_seconds", "max_ir_s"),
         ("block", "block_frames"),
         ("rate", "rate_hz"),
@@ -79,19 +88,33 @@ def fill_from_settings(args: argparse.Namespace, *, service: bool = False) -> No
 def _check(args: argparse.Namespace) -> None:
     if not 0.1 <= args.max_ir_seconds <= 10:
         raise UserError(f"--max-ir-seconds {args.max_ir_seconds:g}: from 0.1 to 10")
+    for option in ("inputs", "outputs"):
+        _check_ports(option, getattr(args, option))
     check_block(args.block)
     check_rate(args.rate)
 
 
-def check_block(frames: int) -> None:
-    from firmware_py.state.settings import BLOCK_SIZES
+def _check_ports(option: str, value: str) -> None:
+    from firmware_py.base.port_names import ports_of
+    from firmware_py.state.settings import HELP
 
-    if frames not in BLOCK_SIZES:
-        raise UserError(f"--block {frames}: a power of two from 16 to 1024")
+    try:
+        ports_of(value)
+    except ValueError:
+        raise UserError(f"--{option} {value}: {HELP[option]}") from None
+
+
+def check_block(frames: int, *, aligned: bool = False) -> None:
+    """`aligned`: only sizes that add no latency, see dsp/reblock.h. Raises UserError."""
+    from firmware_py.base.limits import BLOCK_SIZES
+
+    if frames not in BLOCK_SIZES or (aligned and frames % 16):
+        kind = "a multiple of 16, " if aligned else ""
+        raise UserError(f"--block {frames}: {kind}from {BLOCK_SIZES[0]} to {BLOCK_SIZES[-1]}")
 
 
 def check_rate(hz: int) -> None:
-    from firmware_py.state.settings import RATES_HZ
+    from firmware_py.base.limits import RATES_HZ
 
     if hz not in RATES_HZ:
         raise UserError(f"--rate {hz}: from 8000 to 192000 Hz")

@@ -49,7 +49,7 @@ def add_parser(subparsers: Subparsers) -> None:
         "--block",
         type=int,
         default=128,
-        help="frames in a block, a power of two from 16 to 1024 (default: %(default)s)",
+        help="frames in a block, a multiple of 16 from 16 to 4096 (default: %(default)s)",
     )
     parser.add_argument(
         "--rate", type=int, help="engine and output sampling rate in Hz (default: the input's)"
@@ -63,7 +63,7 @@ def _render(args: argparse.Namespace) -> int:
     from firmware_py.commands.engine_options import check_block, check_rate
     from firmware_py.desk.render import render
 
-    check_block(args.block)
+    check_block(args.block, aligned=True)
     if args.rate is not None:
         check_rate(args.rate)
     if args.raw_ir and not args.ir:

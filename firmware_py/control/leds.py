@@ -34,16 +34,19 @@ class Leds:
         self._next_storage = 0.0
         self._storage_fault = False
 
-    def update(self, board: Board, port: Port | None, now: float, *, room_fault: bool) -> None:
-        """Called about every 50 ms. port: None without audio process. now: time.monotonic()."""
+    def update(
+        self, board: Board, port: Port | None, now: float, *, room_fault: bool, port_fault: bool
+    ) -> None:
+        """Called about every 50 ms. port: None without audio process. now: time.monotonic().
+        port_fault: JACK's ports are not connected as the settings say."""
         board.set_fault("room", room_fault)
         board.set_fault("storage", self._storage(now))
         if port is None:
-            board.set_fault("audio", now - self._begun > START_S)
+            board.set_fault("audio", port_fault or now - self._begun > START_S)
             return
         meters = port.meters(take=True)
         silent = (time.monotonic_ns() - meters.heartbeat_ns) > SILENT_S * 1e9
-        board.set_fault("audio", silent and now - self._begun > START_S)
+        board.set_fault("audio", port_fault or (silent and now - self._begun > START_S))
         limited, self._limited = meters.limited_samples > self._limited, meters.limited_samples
         if limited or max(*meters.input_peak, *meters.output_peak) >= FULL_SCALE:
             board.light("clip")

@@ -35,6 +35,7 @@ from firmware_py.control.parts import LoopParts
 from firmware_py.control.preset_player import PresetPlayer
 from firmware_py.control.room_feed import RoomFeed
 from firmware_py.link import params
+from firmware_py.link.connections import ConnectionsReader
 from firmware_py.link.mailbox import Mailbox
 from firmware_py.rooms.source import ROOM_CONTROLS, BuiltInRooms, RoomSource, rooms_named
 from firmware_py.state import session as settings
@@ -60,6 +61,7 @@ class Pedal:
         self._waiting: dict[Input, Waiting] = {}
         self.midi: Midi | None = None
         self.mailbox = Mailbox()
+        self.connections = ConnectionsReader()
         self.load = Load()
         self.parts = LoopParts()
         self.leds = Leds()
@@ -261,8 +263,15 @@ class Pedal:
             elif port.meters().playing_serial:
                 self._first_room_noted = True
                 boot.note("control")
+        self.connections.refresh()
         if self.board is not None:
-            self.leds.update(self.board, port, now, room_fault=bool(self.rooms.fault))
+            self.leds.update(
+                self.board,
+                port,
+                now,
+                room_fault=bool(self.rooms.fault),
+                port_fault=bool(self.connections.now.faults),
+            )
             self.board.set_fault("midi", self.midi is not None and self.midi.is_failing)
         if self.midi is not None:
             self.midi.tell(self.values)

@@ -13,7 +13,8 @@ from firmware_py.base import crashguard
 from firmware_py.base.paths import runtime_dir
 from firmware_py.control.pedal import Pedal
 from firmware_py.jack import report as jack_report
-from firmware_py.link.status import AudioStatus, BoardStatus, PedalStatus
+from firmware_py.link.connections import AudioConnections
+from firmware_py.link.status import AudioStatus, BoardStatus, PedalStatus, PortsStatus
 
 FLOOR_DB = -120.0
 ALIVE_MS = 500
@@ -43,6 +44,7 @@ def status(pedal: Pedal) -> PedalStatus:
         preset=pedal.presets.describe(),
         board=_board(pedal.board) if pedal.board is not None else None,
         doors=[each.describe() for each in pedal.inputs],
+        ports=_ports(pedal.connections.now, port),
         audio=_audio(port, pedal.leds.peaks(port.meters(take=True)), pedal.load.mean)
         if port is not None
         else None,
@@ -65,6 +67,7 @@ def _audio(port: Port, meters: Meters, mean_load: float) -> AudioStatus:
         alive=age_ms < ALIVE_MS,
         rate_hz=port.rate_hz,
         block_frames=port.block_frames,
+        added_frames=port.added_frames,
         inputs=port.inputs,
         blocks=meters.blocks,
         late_blocks=meters.late_blocks,
@@ -78,6 +81,17 @@ def _audio(port: Port, meters: Meters, mean_load: float) -> AudioStatus:
         playing_serial=meters.playing_serial,
         playing_since_ns=meters.playing_since_ns,
         fading=meters.fading,
+    )
+
+
+def _ports(connections: AudioConnections, port: Port | None) -> PortsStatus:
+    return PortsStatus(
+        inputs=[list(ports) for ports in connections.inputs],
+        outputs=[list(ports) for ports in connections.outputs],
+        automatic=connections.automatic,
+        mono=connections.mono,
+        feed=port.meters().input_feed if port is not None else 0,
+        faults=list(connections.faults),
     )
 
 

@@ -18,6 +18,7 @@ import numpy as np
 from bank.sound import write_sound
 from dsp.errors import UserError
 from firmware_py.base.paths import write_atomically
+from firmware_py.base.port_names import engine_inputs
 from firmware_py.desk.player import Floats, Player, clip_path, read_clip
 from firmware_py.desk.private_pedal import private_pedal, wait_for_room
 from firmware_py.desk.supervisor import Supervisor
@@ -59,7 +60,7 @@ def play(
     """
     sound = read_clip(clip or clip_path(), rate_hz, seconds)
     out.mkdir(parents=True, exist_ok=True)
-    inputs = int(engine_arguments[engine_arguments.index("--inputs") + 1])
+    inputs = engine_inputs(engine_arguments[engine_arguments.index("--inputs") + 1])
     with tempfile.NamedTemporaryFile("w", suffix=".moves") as script:
         script.writelines(
             f"{share * seconds:.3f} {control} {position}\n" for share, control, position in MOVES

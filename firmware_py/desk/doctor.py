@@ -253,10 +253,26 @@ def pedal_check() -> Result:
 
 def _relief(block_frames: int) -> str:
     """What makes blocks of this size less often late."""
-    larger = next((size for size in settings_file.BLOCK_SIZES if size > block_frames), None)
-    if larger is None:
+    larger = 1 << block_frames.bit_length()  # the next power of two
+    if larger > 1024:
         return "make rooms shorter (`nverb settings set max_ir_s=3`)"
     return f"use larger blocks (`nverb settings set block_frames={larger}`)"
+
+
+def ports_check() -> Result:
+    """JACK's ports, as the running pedal has connected them."""
+    from firmware_py.desk.screen import ports
+    from firmware_py.link.client import ask
+
+    try:
+        status = ask({"do": "status"})["status"]
+    except UserError:
+        return Result("ports", "none", "no pedal is running")
+    if faults := status["ports"]["faults"]:
+        parts = [fault.rpartition(": ") for fault in faults]
+        return Result("ports", "bad", "; ".join(part[0] for part in parts), parts[-1][2])
+    found = "; ".join(" ".join(line.split()) for line in ports(status))
+    return Result("ports", "ok", found or "left to other programs to connect")
 
 
 def wiring_check() -> Result:
@@ -372,6 +388,7 @@ def runtime_check() -> Result:
 
 CHECKS: list[Callable[[], Result]] = [
     pedal_check,
+    ports_check,
     wiring_check,
     supply_check,
     runtime_check,

@@ -30,12 +30,15 @@ def private_pedal(
     audio_arguments: tuple[str, ...] = (),
     control_arguments: tuple[str, ...] = ("--profile", "sim"),
     as_service: bool = False,
+    driver: tuple[str, ...] = ("dummy",),
+    connect: bool = False,
 ) -> Iterator[Supervisor]:
     """A complete pedal with its own JACK server and runtime folder. Demo, tests and benches.
 
     Both are removed at the end. Until then NVERB_RUNTIME_DIR and JACK_DEFAULT_SERVER of this
     process are set. `as_service`: with locked memory, and real-time priority if this user has the
-    right. Raises UserError if jackd does not start.
+    right. `driver`: of jackd, such as `dummy -C 1` for one input. `connect`: connect the pedal to
+    the ports of that card. Raises UserError if jackd does not start.
     """
     # Reuse names: JACK allows eight per machine and keeps those of dead servers until they return.
     name = f"nverb-{os.getpid()}-{len(_running)}"
@@ -47,14 +50,17 @@ def private_pedal(
     realtime = as_service and server.take_limits()
     if not as_service:
         audio_arguments = ("--no-lock", *audio_arguments)
+    if not connect:
+        audio_arguments = ("--no-connect", *audio_arguments)
     try:
         supervisor = Supervisor(
             [
-                Child("audio", nverb_command("audio", "--no-connect", *audio_arguments)),
+                Child("audio", nverb_command("audio", *audio_arguments)),
                 Child("control", nverb_command("control", *control_arguments)),
             ],
-            lambda: server.dummy(
+            lambda: server.JackServer(
                 name,
+                list(driver),
                 block_frames=block_frames,
                 rate_hz=rate_hz,
                 synchronous=synchronous,

@@ -7,7 +7,7 @@ from typing import TypedDict
 
 from dsp.names import shown
 from firmware_py.jack.report import describe
-from firmware_py.link.status import PedalStatus, RoomStatus
+from firmware_py.link.status import AudioStatus, PedalStatus, RoomStatus
 
 
 class SlotStatus(TypedDict):
@@ -52,6 +52,40 @@ def hands(status: PedalStatus) -> list[str]:
                 f"         knob {name}: turn it {abs(distance):.0%} to the {way} to take over"
             )
     return lines + [f"door     {text}" for text in status["doors"]]
+
+
+def _added(audio: AudioStatus) -> str:
+    """The latency that JACK's block size adds."""
+    frames = audio["added_frames"]
+    return f" (adds {1000 * frames / audio['rate_hz']:.2f} ms)" if frames else ""
+
+
+def ports(status: PedalStatus) -> list[str]:
+    """Lines on JACK's ports: which feed which side, and faults."""
+    found = status["ports"]
+    inputs, outputs = ([", ".join(each) for each in found[side]] for side in ("inputs", "outputs"))
+    lines = []
+    if text := _input_text(inputs, found["automatic"], found["feed"]):
+        lines.append(f"inputs   {text}")
+    targets = ", ".join(port for port in outputs if port)
+    if found["mono"]:
+        lines.append(f"outputs  the mean of both sides{' to ' + targets if targets else ''}")
+    elif targets:
+        lines.append(f"outputs  {targets}")
+    return lines + [f"         FAULT {text}" for text in found["faults"]]
+
+
+def _input_text(inputs: list[str], automatic: bool, feed: int) -> str:
+    """`feed`: see `ReportedPorts`."""
+    names = [name or f"input {number}" for number, name in enumerate(inputs, 1)]
+    if len(names) == 1 or (len(names) == 2 and names[0] == names[1]):
+        return f"{names[0]} feeds both sides"
+    names = names or ["input 1", "input 2"]
+    if feed:
+        return f"{names[feed - 1]} feeds both sides until {names[2 - feed]} has sound"
+    if automatic:
+        return f"{names[0]} left, {names[1]} right; one alone feeds both sides"
+    return f"{names[0]} left, {names[1]} right" if any(inputs) else ""
 
 
 def complete(status: PedalStatus) -> CompleteStatus:
@@ -106,8 +140,8 @@ def sound_lines(status: PedalStatus) -> list[str]:
         lines.append(f"jack     {describe(jack)}")
     if audio is not None and audio["alive"]:
         lines += [
-            f"audio    playing, {audio['block_frames']} frames at {audio['rate_hz']} Hz, "
-            f"process {audio['pid']}",
+            f"audio    playing, {audio['block_frames']} frames at {audio['rate_hz']} Hz"
+            f"{_added(audio)}, process {audio['pid']}",
             f"load     {100 * audio['load']:.1f} % mean, {100 * audio['worst_load']:.1f} % worst "
             "since the last status",
             f"late     {audio['late_blocks']} of {audio['blocks']} blocks",
@@ -136,6 +170,7 @@ def screen(status: CompleteStatus) -> str:
             "plays built-in rooms until you choose a bank or preset"
         )
     lines += sound_lines(status)
+    lines += ports(status)
     lines.append(
         f"room     bank {rooms_title(room)}, made in {room['made_in_ms']:.1f} ms"
         + (f"; {room['fault']}" if room["fault"] else "")

@@ -43,12 +43,13 @@ def create(*, block_frames: int, rate_hz: int, max_taps: int, inputs: int) -> _e
     Called by the audio process before audio starts. Raises ValueError for a block size or length
     that the kernel does not support, OSError.
     """
-    layout = _engine.plan(block_frames, max_taps, inputs)
+    layout = _engine.plan(_engine.engine_frames(block_frames), max_taps, inputs)
     path = mailbox_path()
     params = None
     try:
         port = _engine.Port(_map(path)[0])
-        if port.layout == layout and port.rate_hz == rate_hz:
+        same_host = (port.rate_hz, port.block_frames) == (rate_hz, block_frames)
+        if port.layout == layout and same_host:
             return port
         params = port.params()
     except (OSError, ValueError):
@@ -60,7 +61,13 @@ def create(*, block_frames: int, rate_hz: int, max_taps: int, inputs: int) -> _e
         memory = mmap.mmap(descriptor, 0)
     finally:
         os.close(descriptor)
-    port = _engine.Port(memory, layout=layout, ir_channels=IR_CHANNELS[inputs], rate_hz=rate_hz)
+    port = _engine.Port(
+        memory,
+        layout=layout,
+        ir_channels=IR_CHANNELS[inputs],
+        rate_hz=rate_hz,
+        block_frames=block_frames,
+    )
     if params is not None:
         port.set_params(params)
     os.replace(temporary, path)

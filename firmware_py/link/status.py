@@ -43,6 +43,8 @@ class AudioStatus(TypedDict):
     """A block ended within the last 0.5 s."""
     rate_hz: int
     block_frames: int
+    added_frames: int
+    """Latency that JACK's block size adds, see dsp/reblock.h."""
     inputs: int
     blocks: int
     late_blocks: int
@@ -77,6 +79,18 @@ class JackStatus(TypedDict):
     """Why JACK does not run; "" if it does."""
 
 
+class PortsStatus(TypedDict):
+    """JACK's ports that the audio process has connected, see firmware_py.link.connections."""
+
+    inputs: list[list[str]]
+    outputs: list[list[str]]
+    automatic: bool
+    mono: bool
+    feed: int
+    """0: each input feeds its side; 1, 2: this input feeds both sides."""
+    faults: list[str]
+
+
 class PedalStatus(TypedDict):
     version: str
     simd: str
@@ -90,6 +104,7 @@ class PedalStatus(TypedDict):
     board: BoardStatus | None
     doors: list[str]
     """One line for each input: MIDI, OSC."""
+    ports: PortsStatus
     audio: AudioStatus | None
     """None without an audio process."""
     jack: JackStatus | None

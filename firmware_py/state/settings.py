@@ -13,12 +13,14 @@
 |                   | or ALSA's name, "hw:..." (see state/card_name.py)            |          |
 | capture_card      | another card for the input: "hw:...", or "same"              | "same"   |
 | playback_card     | another card for the output: the same                        | "same"   |
-| block_frames      | JACK's period: a power of two, 16..1024                      | 128      |
+| block_frames      | JACK's period in frames, 16..4096                            | 128      |
 | rate_hz           | sampling rate, 8000..192000                                  | 48000    |
 | periods           | JACK's periods in the buffer of the card, 2..8               | 2        |
 | capture_channels  | channels of the card that JACK opens, 0..32; 0: all          | 0        |
 | playback_channels | the same                                                     | 0        |
-| inputs            | inputs of the pedal: 1 or 2                                  | 2        |
+| inputs            | "auto", "stereo", "mono", or one or two of the card's ports   | "auto"   |
+|                   | by number or name, see firmware_py.base.port_names           |          |
+| outputs           | the same                                                     | "auto"   |
 | max_ir_s          | longest room in seconds, 0.1..10                             | 6.0      |
 | midi              | "auto" (ALSA if it has a sequencer), "alsa", "jack" or "off" | "auto"   |
 | osc               | "off", or the UDP port for OSC: "9000", "0.0.0.0:9000"       | "off"    |
@@ -37,18 +39,17 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from dsp.errors import UserError, did_you_mean, reason
+from firmware_py.base.limits import BLOCK_SIZES, RATES_HZ
 from firmware_py.base.paths import data_dir, write_atomically
+from firmware_py.base.port_names import ports_of
 from firmware_py.state import card_name
 from models.reading import MalformedFile, read_file, toml_table
 
 VERSION = 1
-BLOCK_SIZES = (16, 32, 64, 128, 256, 512, 1024)
-"""Block sizes in frames that the engine accepts."""
-RATES_HZ = range(8_000, 192_001)
-"""Sampling rates that the engine accepts."""
 CARDS = {"card": ("auto", "dummy"), "capture_card": ("same",), "playback_card": ("same",)}
 """The settings that name a sound card, and what else they may be."""
 _MAX_BYTES = 65_536
+_PORTS = ("inputs", "outputs")
 _FORBIDDEN = "\"'\\\n\r\t\0"
 
 
@@ -65,7 +66,8 @@ class Settings:
     periods: int = 2
     capture_channels: int = 0
     playback_channels: int = 0
-    inputs: int = 2
+    inputs: str = "auto"
+    outputs: str = "auto"
     max_ir_s: float = 6.0
     midi: str = "auto"
     osc: str = "off"
@@ -77,23 +79,24 @@ HELP = {
     "card": '"auto", "dummy" (no sound card) or ALSA\'s name such as "hw:USB", see `aplay -l`',
     "capture_card": 'another card for the input, such as "hw:USB", or "same"',
     "playback_card": 'another card for the output, such as "hw:USB", or "same"',
-    "block_frames": "JACK's period, a power of two from 16 to 1024",
+    "block_frames": "JACK's period in frames, 16 to 4096; multiples of 16 add no latency",
     "rate_hz": "sampling rate, 8000 to 192000",
     "periods": "JACK's periods in the card's buffer, 2 to 8",
     "capture_channels": "capture channels that JACK opens, 0 to 32; 0: all",
     "playback_channels": "playback channels that JACK opens, 0 to 32; 0: all",
-    "inputs": "input channels of the pedal, 1 or 2",
+    "inputs": '"auto", "stereo", "mono", or one or two ports: "2", "3,4", "CLIENT:PORT"',
+    "outputs": '"auto", "stereo", "mono" (the mean of both sides), or one or two ports: "3,4"',
     "max_ir_s": "longest room in seconds, 0.1 to 10",
     "midi": '"auto" (ALSA if it has a sequencer), "alsa", "jack" or "off"',
     "osc": '"off" or [ADDRESS:]PORT; without ADDRESS this machine only',
     "log_level": '"debug", "info" or "warning": the lowest level of the lines in the log',
 }
 _RANGES = {
+    "block_frames": (BLOCK_SIZES[0], BLOCK_SIZES[-1]),
     "rate_hz": (RATES_HZ[0], RATES_HZ[-1]),
     "periods": (2, 8),
     "capture_channels": (0, 32),
     "playback_channels": (0, 32),
-    "inputs": (1, 2),
     "max_ir_s": (0.1, 10),
 }
 
@@ -107,11 +110,13 @@ def checked(values: Mapping[str, object], where: str) -> Settings:
     """Settings from values by name. Raises UserError naming `where`, the key and the remedy."""
     known = [field.name for field in dataclasses.fields(Settings)]
     accepted: dict[str, str | float] = {}
-    for name, value in values.items():
+    for name, given in values.items():
         if name not in known:
             hint = did_you_mean(name, known, cutoff=0.4)
             raise UserError(f"{where}: unknown key {name!r}: {hint}")
         default = getattr(Settings, name)
+        # inputs = 2, the number of a port
+        value = str(given) if name in _PORTS and type(given) is int else given
         types: tuple[type, ...] = (int, float) if isinstance(default, float) else (type(default),)
         if not isinstance(value, str | int | float) or type(value) not in types:
             kind = {str: "text", int: "a whole number", float: "a number"}[type(default)]
@@ -127,8 +132,6 @@ def checked(values: Mapping[str, object], where: str) -> Settings:
 
 def _is_number(name: str, value: float) -> bool:
     """True if the number is in the range of the key `name`."""
-    if name == "block_frames":
-        return value in BLOCK_SIZES
     low, high = _RANGES[name]
     return low <= value <= high
 
@@ -139,6 +142,8 @@ def _is_text(name: str, value: str) -> bool:
         return False
     if name in CARDS:
         return value in CARDS[name] or card_name.parse(value) is not None
+    if name in _PORTS:
+        return _is_ports(value)
     if name == "midi":
         return value in ("auto", "alsa", "jack", "off")
     if name == "log_level":
@@ -146,6 +151,14 @@ def _is_text(name: str, value: str) -> bool:
     if name == "osc":
         return value == "off" or value.rpartition(":")[2].isdecimal()
     return True
+
+
+def _is_ports(value: str) -> bool:
+    try:
+        ports_of(value)
+        return True
+    except ValueError:
+        return False
 
 
 def read(file: Path) -> Settings:

@@ -143,7 +143,7 @@ def test_arm_threads_share_port(target: tuple[str, Path, list[str]]) -> None:
         machine=machine,
         gcc=gcc,
         flags=["-static", *flags],
-        sources=["port.c"],
+        sources=["port.c", "reblock.c"],
     )
     done = subprocess.run([*qemu, stress], check=False, capture_output=True, text=True, timeout=300)
     assert done.returncode == 0, done.stderr[:2000]

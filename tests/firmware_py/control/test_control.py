@@ -405,7 +405,7 @@ class FakePort:
 def test_clip_led_and_status_see_the_same_peaks(rig: Rig, meters, clip: bool) -> None:
     port, leds = FakePort(rig.clock), Leds()
     port.now = port.now._replace(**meters)
-    leds.update(rig.board, port, rig.clock.now, room_fault=False)
+    leds.update(rig.board, port, rig.clock.now, room_fault=False, port_fault=False)
     rig.scan_for(0.05)
     assert rig.board.simulation.leds["clip"].lit is clip
     seen = leds.peaks(port.meters(take=True))
@@ -422,13 +422,15 @@ def test_faults_outside_the_board_are_set_on_it(rig: Rig, monkeypatch: pytest.Mo
         rig.board, "set_fault", lambda kind, present: faults.update({kind: present})
     )
     later = rig.clock.now + 60
-    leds.update(rig.board, port, later, room_fault=True)
+    leds.update(rig.board, port, later, room_fault=True, port_fault=False)
     assert faults == {"room": True, "storage": False, "audio": False}
+    leds.update(rig.board, port, later, room_fault=False, port_fault=True)
+    assert faults["audio"]
     port.now = port.now._replace(heartbeat_ns=port.now.heartbeat_ns - 10**9)
     monkeypatch.setattr(os, "access", lambda *_: False)  # as on a card that became read-only
-    leds.update(rig.board, port, later + 10, room_fault=False)
+    leds.update(rig.board, port, later + 10, room_fault=False, port_fault=False)
     assert faults == {"room": False, "storage": True, "audio": True}
-    leds.update(rig.board, None, later + 11, room_fault=False)
+    leds.update(rig.board, None, later + 11, room_fault=False, port_fault=False)
     assert faults["audio"]
 
 

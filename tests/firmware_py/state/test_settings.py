@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from waiting import HANG_S
 
 from dsp.errors import UserError
+from firmware_py.base.port_names import engine_inputs
 from firmware_py.state.settings import Settings, load_for_service, path, read, write
 
 
@@ -28,20 +29,31 @@ def test_read_without_file_returns_defaults(file: Path) -> None:
 def test_read_returns_written_settings(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setenv("NVERB_DATA_DIR", str(tmp_path))
     kept = Settings(
-        profile="pi-mcp3008", card="hw:USB,1", block_frames=64, periods=3, inputs=1, max_ir_s=2.5
+        profile="pi-mcp3008", card="hw:USB,1", block_frames=64, periods=3, inputs="2", max_ir_s=2.5
     )
     write(kept)
     assert read(path()) == kept
+
+
+@pytest.mark.parametrize("value", ["mono", "2", "3,4", "in:left, in:right"])
+def test_inputs_name_ports_by_word_number_or_name(file: Path, value: str) -> None:
+    file.write_text(f'version = 1\ninputs = "{value}"\n')
+    assert read(file).inputs == value
+    file.write_text("version = 1\ninputs = 2\n")
+    assert read(file).inputs == "2"
 
 
 @pytest.mark.parametrize(
     ("text", "message"),
     [
         ("version = 1\nblok_frames = 64", "block_frames"),
-        ("version = 1\nblock_frames = 63", "power of two"),
+        ("version = 1\nblock_frames = 4097", "16 to 4096"),
         ("version = 1\nblock_frames = 64\nrate_hz = 1", "8000 to 192000"),
         ('version = 1\nrate_hz = "fast"', "whole number"),
-        ("version = 1\ninputs = true", "whole number"),
+        ("version = 1\nperiods = true", "whole number"),
+        ("version = 1\ninputs = true", "must be text"),
+        ("version = 1\ninputs = 0", "mono"),
+        ('version = 1\noutputs = "1,2,3"', "one or two"),
         ("version = 1\nmax_ir_s = nan", "max_ir_s = nan: is not a number"),
         ('version = 1\ncard = "USB"', "aplay -l"),
         ('version = 1\ncard = "hw:1\\u0000"', "aplay -l"),
@@ -100,8 +112,12 @@ def test_checked_accepts_values_in_range_only(
     except UserError as error:
         assert "\n" not in str(error)
         return
-    assert used.block_frames in (16, 32, 64, 128, 256, 512, 1024)
-    assert 8000 <= used.rate_hz <= 192000 and used.inputs in (1, 2) and 0.1 <= used.max_ir_s <= 10
+    assert 16 <= used.block_frames <= 4096
+    assert (
+        8000 <= used.rate_hz <= 192000
+        and engine_inputs(used.inputs) in (1, 2)
+        and 0.1 <= used.max_ir_s <= 10
+    )
 
 
 def nverb(*words: str, data: Path) -> subprocess.CompletedProcess[str]:

@@ -1,0 +1,115 @@
+"""The audio process's second client of JACK, which hears JACK's news and connects pyo's ports.
+
+pyo allocates its buffers once, for the block size at start, and writes beyond their ends if a block
+is larger. jackd reports a new size to each client (jack_set_buffer_size_callback) and plays nothing
+until all have answered or 2 s have passed. pyo answers that it is ready. So the audio process has a
+second client, without ports and without a thread in JACK's cycle, whose callback ends the process
+instead of answering.
+
+The same client hears of new ports (jack_set_port_registration_callback), and reports whether JACK
+connected two ports. pyo does neither.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import ctypes
+from collections.abc import Iterator
+
+from dsp import _engine
+from firmware_py.base.crashguard import CrashGuard
+from firmware_py.base.memory import mapped
+
+_NO_START_SERVER = 1  # jack/types.h: JackNoStartServer
+_IS_INPUT, _IS_OUTPUT, _IS_PHYSICAL = 1, 2, 4  # jack/types.h: JackPortFlags
+_AUDIO = b"32 bit float mono audio"  # jack/types.h: JACK_DEFAULT_AUDIO_TYPE
+_EXISTS = 17  # errno.h: EEXIST, the ports are connected already
+
+
+def _pyo_library() -> ctypes.CDLL:
+    """The JACK library that pyo uses: a preloaded one (PipeWire's), else its own.
+
+    Raises StopIteration, OSError.
+    """
+    everything = ctypes.CDLL(None)
+    if hasattr(everything, "jack_client_open"):
+        return everything
+    return ctypes.CDLL(next(path for _, _, _, path in mapped("self") if "/libjack" in path))
+
+
+class SecondClient:
+    """JACK's library as pyo has loaded it, and a client of its own. Audio process, main thread."""
+
+    def __init__(self, name: str, block_frames: int, guard: CrashGuard) -> None:
+        """Make this process exit with status 75 when JACK's block size differs from `block_frames`.
+
+        It writes first that this exit is no crash: somebody may change the size often. guard: of
+        this process. Call before sound starts, with pyo's client open. If JACK's library cannot
+        open a second client this object does nothing; the audio process then polls the size.
+        """
+        self._client: ctypes.c_void_p | None = None
+        self._block_frames = block_frames
+        with contextlib.suppress(StopIteration, OSError, AttributeError):
+            self._open(name, guard)
+
+    def _open(self, name: str, guard: CrashGuard) -> None:
+        library = _pyo_library()
+        library.jack_client_open.restype = ctypes.c_void_p
+        library.jack_get_ports.restype = ctypes.POINTER(ctypes.c_char_p)
+        library.jack_port_by_name.restype = ctypes.c_void_p
+        opened = ctypes.c_void_p(library.jack_client_open(name.encode(), _NO_START_SERVER, None))
+        if not opened:
+            return
+        # C functions: for a Python callback ctypes may need memory that is both writable and
+        # executable, which the systemd unit forbids.
+        _engine.note_at_new_size(*guard.note_blameless())
+        new_size = ctypes.c_void_p(_engine.LEAVE_AT_NEW_SIZE)
+        library.jack_set_buffer_size_callback(opened, new_size, ctypes.c_void_p(self._block_frames))
+        new_port = ctypes.c_void_p(_engine.NOTE_PORT)
+        library.jack_set_port_registration_callback(opened, new_port, None)
+        library.jack_activate(opened)
+        self._library, self._client = library, opened
+
+    @property
+    def is_open(self) -> bool:
+        return self._client is not None
+
+    @property
+    def size_is_kept(self) -> bool:
+        """False if JACK's block size has changed already."""
+        if self._client is None:
+            return True
+        return int(self._library.jack_get_buffer_size(self._client)) == self._block_frames
+
+    def capture_ports(self) -> list[str]:
+        """The card's inputs, in JACK's order: `system:capture_1` and so on."""
+        return list(self._ports(_IS_PHYSICAL | _IS_OUTPUT))
+
+    def playback_ports(self) -> list[str]:
+        """The card's outputs, in JACK's order."""
+        return list(self._ports(_IS_PHYSICAL | _IS_INPUT))
+
+    def _ports(self, flags: int) -> Iterator[str]:
+        if self._client is None:
+            return
+        flags_long = ctypes.c_ulong(flags)
+        names = self._library.jack_get_ports(self._client, None, _AUDIO, flags_long)
+        if not names:
+            return
+        for name in names:  # ends with NULL
+            if name is None:
+                break
+            yield name.decode(errors="replace")
+        self._library.jack_free(names)
+
+    def has_port(self, name: str) -> bool:
+        return self._client is not None and bool(
+            self._library.jack_port_by_name(self._client, name.encode())
+        )
+
+    def connect(self, source: str, target: str) -> bool:
+        """Connect two ports by name. True if they are connected now."""
+        if self._client is None:
+            return False
+        status = self._library.jack_connect(self._client, source.encode(), target.encode())
+        return status in (0, _EXISTS)
