@@ -13,7 +13,7 @@ from firmware_py.commands.engine_options import check_block
 if TYPE_CHECKING:
     from firmware_py.commands.parsers import Subparsers
 
-PARTS = ("knobs", "rooms", "memory", "push")
+PARTS = ("knobs", "latency", "rooms", "memory", "push")
 """Modules of firmware_py.bench whose `add_parser` adds one `nverb bench NAME`."""
 
 
@@ -122,7 +122,7 @@ def _kernel(args: argparse.Namespace) -> int:
     from firmware_py.bench import kernel as bench_kernel
 
     if args.plan:
-        check_block(args.block)
+        _check_kernel_block(args.block)
         if not 1 <= args.ir_ms <= 10_000:
             raise UserError(f"--ir-ms {args.ir_ms:g}: from 1 to 10000")
         rows = bench_kernel.plan(args.block, round(48 * args.ir_ms), args.inputs)
@@ -133,10 +133,15 @@ def _kernel(args: argparse.Namespace) -> int:
     return 0
 
 
+def _check_kernel_block(frames: int) -> None:
+    if frames not in (16, 32, 64, 128, 256, 512, 1024):
+        raise UserError(f"--block {frames}: a power of two from 16 to 1024")
+
+
 def _pedal(args: argparse.Namespace) -> int:
     from firmware_py.bench.pedal import measure
 
-    check_block(args.block)
+    check_block(args.block, aligned=True)
     if not 1 <= args.storm_seconds <= 3600:
         raise UserError(f"--storm-seconds {args.storm_seconds:g}: from 1 to 3600")
     figures = measure(block_frames=args.block, storm_s=args.storm_seconds, show=not args.json)
