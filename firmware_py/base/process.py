@@ -1,4 +1,4 @@
-"""Command lines of nverb's own processes.
+"""Command lines of nverb's own processes, and how they end with the process that starts them.
 
 Each has -P: without it, Python imports modules first from the folder that it is started in, where a
 stranger's json.py may be. `firmware_py.cli` sets PYTHONSAFEPATH for the processes that libraries
@@ -7,6 +7,7 @@ start.
 
 from __future__ import annotations
 
+import shutil
 import sys
 
 
@@ -18,3 +19,13 @@ def nverb_command(*words: str) -> list[str]:
 def module_command(name: str, *words: str) -> list[str]:
     """The command line of a module that is a program, run by this Python."""
     return [sys.executable, "-P", "-m", name, *words]
+
+
+def ends_with_parent(command: list[str]) -> list[str]:
+    """The command line, so that its process gets SIGTERM when the thread that starts it ends.
+
+    Otherwise a killed `nverb run` would leave its processes to run on. util-linux has setpriv;
+    without it the next run ends them (firmware_py.desk.orphans).
+    """
+    setpriv = shutil.which("setpriv")
+    return [setpriv, "--pdeathsig", "TERM", "--", *command] if setpriv else command

@@ -52,6 +52,7 @@ def add_parser(subparsers: Subparsers) -> None:
 def _run(args: argparse.Namespace) -> int:
     from device.profile import load
     from firmware_py.base.paths import data_dir, lock
+    from firmware_py.desk.orphans import end_orphans, mark_children
     from firmware_py.desk.supervisor import Supervisor
     from firmware_py.jack.cards import NoCard
     from firmware_py.rooms.source import find_source
@@ -59,6 +60,8 @@ def _run(args: argparse.Namespace) -> int:
     fill_from_settings(args)
     profile = load(args.profile, data_dir())  # report a bad profile or bank before the start
     lock_file = lock("run", "nverb run")
+    end_orphans()
+    mark_children()
     find_source(args.bank)
     settings = _settings(args)
     start, environment = _sound(settings, named=bool(args.card))

@@ -2,7 +2,8 @@
 
 On a board systemd does this (systemd/). `nverb run`, the demo and the tests use this module, with
 the same guarantees: a dead process is restarted, and a hanging one (no message on its notify socket
-for WATCHDOG_S) is killed first. Each process can be killed at any time; the others continue.
+for WATCHDOG_S) is killed first. Each process can be killed at any time; the others continue. If
+this process is killed, the kernel ends them.
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ from dataclasses import dataclass, field
 
 from firmware_py.base.log import logger
 from firmware_py.base.paths import runtime_dir
+from firmware_py.base.process import ends_with_parent
 from firmware_py.base.signals import stop_signals
 from firmware_py.jack.keeper import JackKeeper
 from firmware_py.jack.server import JackServer
@@ -77,7 +79,7 @@ class Child:
             self.started = now
         if now - self.started >= self.pause_s or self.starts == 0:
             self.process = subprocess.Popen(
-                self.command,
+                ends_with_parent(self.command),
                 stdin=None if self.inherit_stdin else subprocess.DEVNULL,
                 env=os.environ | self.environment | self._notify_environment(),
             )

@@ -23,6 +23,7 @@ from dsp.errors import UserError
 from firmware_py.base.log import logger
 from firmware_py.base.memory import lock_code
 from firmware_py.base.paths import jack_socket
+from firmware_py.base.process import ends_with_parent
 from firmware_py.jack import report
 from firmware_py.jack.cards import Choice
 from firmware_py.jack.defaults import BLOCK_FRAMES, RATE_HZ
@@ -150,18 +151,18 @@ class JackServer:
         free_stale_places()
         self._turns, self._turned_s, self._looked_s = 0, time.monotonic(), 0.0
         self._start_error: OSError | None = None
-        # In a thread, because Ctrl-C interrupts the main thread: in Popen it would orphan jackd.
-        starter = threading.Thread(target=self._start)
+        self._tried = threading.Event()
         try:
-            starter.start()
-            starter.join()
+            # In a thread, because Ctrl-C interrupts the main thread: in Popen it would orphan
+            # jackd. The thread lives as long as jackd, which ends with it.
+            threading.Thread(target=self._start, name="jackd", daemon=True).start()
+            self._tried.wait()
             if self._start_error is not None:
                 raise self._start_error
             self._wait_until_running()
             lock_code(self.process.pid, JACK_CODE)
         except BaseException:
-            with contextlib.suppress(RuntimeError):  # not started yet
-                starter.join()
+            self._tried.wait(1)  # without a thread it is never set
             if hasattr(self, "process"):
                 self.close()
             raise
@@ -171,7 +172,7 @@ class JackServer:
         environment.pop("NOTIFY_SOCKET", None)  # jackd would report itself as this service
         try:
             self.process = subprocess.Popen(
-                self.command,
+                ends_with_parent(self.command),
                 stdin=subprocess.DEVNULL,
                 stdout=self._messages.file,
                 stderr=self._messages.file,
@@ -183,6 +184,10 @@ class JackServer:
             atexit.register(self.stop)
         except OSError as error:
             self._start_error = error
+        finally:
+            self._tried.set()
+        with contextlib.suppress(AttributeError, ChildProcessError):  # not started; reaped
+            os.waitid(os.P_PID, self.process.pid, os.WEXITED | os.WNOWAIT)
 
     def _wait_until_running(self) -> None:
         """Raises UserError after 10 s, or if another jackd has this name."""

@@ -1,0 +1,97 @@
+"""A killed `nverb run`: its processes end with it, and the next one ends what could not."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import shutil
+import signal
+import subprocess
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from waiting import wait_until
+
+from dsp.errors import UserError
+from firmware_py.base.paths import runtime_dir
+from firmware_py.base.process import nverb_command
+from firmware_py.desk.orphans import MARK
+from firmware_py.link.client import ask
+
+pytestmark = pytest.mark.live
+
+
+@pytest.fixture
+def folder(monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    """A runtime folder, and a name of JACK's server, of this test alone."""
+    path = Path(tempfile.mkdtemp(prefix="nverb-orphans-", dir="/dev/shm"))
+    monkeypatch.setenv("NVERB_RUNTIME_DIR", str(path))
+    monkeypatch.setenv("JACK_DEFAULT_SERVER", "nverb-orphans")
+    yield path
+    for pid in marked():
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(pid, signal.SIGKILL)
+    shutil.rmtree(path)
+
+
+def marked() -> list[int]:
+    """The processes of a run of this folder, by /proc; without zombies."""
+    found = []
+    for process in Path("/proc").glob("[0-9]*"):
+        with contextlib.suppress(OSError):
+            is_dead = "\nState:\tZ" in (process / "status").read_text()
+            mark = f"{MARK}={runtime_dir()}".encode()
+            if not is_dead and mark in (process / "environ").read_bytes().split(b"\0"):
+                found.append(int(process.name))
+    return found
+
+
+def start(folder: Path) -> tuple[subprocess.Popen[bytes], Path]:
+    """A run that plays, and the file of its log."""
+    log = folder / f"log-{len(list(folder.glob('log-*')))}"
+    with log.open("wb") as file:
+        run = subprocess.Popen(
+            nverb_command("run", "--dummy", "--profile", "none"),
+            stdin=subprocess.DEVNULL,
+            stdout=file,
+            stderr=file,
+        )
+
+    def plays() -> bool:
+        assert run.poll() is None, log.read_text()
+        with contextlib.suppress(UserError):
+            audio = ask({"do": "status"})["status"]["audio"]
+            return bool(audio and audio["alive"] and audio["playing_serial"])
+        return False
+
+    wait_until(plays, told=log.read_text)
+    return run, log
+
+
+def test_processes_of_a_killed_run_end(folder: Path) -> None:
+    run, _ = start(folder)
+    assert len(marked()) >= 3  # jackd, audio, control
+    run.kill()
+    run.wait()
+    wait_until(lambda: not marked(), told=lambda: f"left: {marked()}")
+
+
+def test_next_run_ends_orphans_that_hang_and_plays(folder: Path) -> None:
+    run, _ = start(folder)
+    orphans = marked()
+    for pid in orphans:
+        os.kill(pid, signal.SIGSTOP)  # no signal but SIGKILL ends them now
+    run.kill()
+    run.wait()
+    again, log = start(folder)
+    try:
+        assert not set(orphans) & set(marked())
+        text = log.read_text()
+        assert all(f"process {pid} (" in text for pid in orphans)
+        assert "already running" not in text
+    finally:
+        again.terminate()
+        again.wait()
+    assert not marked()
