@@ -1,6 +1,7 @@
 """The bank file: a grid of rooms as energy maps, recorded IRs as waveforms, or both.
 
-Read through a memory map. Little endian. Every field is checked against its bounds and the file's
+Read by pread, piece by piece: a mapped file that is truncated in place would kill the process.
+Little endian. Every field is checked against its bounds and the file's
 size before it is used.
 
     offset  bytes  field
@@ -25,10 +26,11 @@ from __future__ import annotations
 import hashlib
 import json
 import math
-import mmap
 import os
-from collections.abc import Iterable, Sequence
+import weakref
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import asdict, dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -60,6 +62,7 @@ HEADER = np.dtype(
 HEADER_BYTES, ALIGN, DIGEST_BYTES = 64, 64, 32
 MAX_DESCRIPTION, MAX_STEPS, MAX_WAVEFORMS, MAX_TAPS = 1 << 20, 64, 10_000, 10 * 192_000
 STEP_DB = 0.5
+PIECE = 1 << 20
 NOT_A_BANK = "is not an nverb bank; `nverb bank build` or `nverb bank import` makes one"
 
 
@@ -75,6 +78,31 @@ class Waveform:
     rate_hz: int
     at: Point
     samples: Floats
+
+    @property
+    def channels(self) -> int:
+        return len(self.samples)
+
+    @property
+    def taps(self) -> int:
+        return int(self.samples.shape[1])
+
+
+@dataclass(frozen=True)
+class StoredWaveform:
+    """A recorded IR in a bank file, which `samples` reads."""
+
+    name: str
+    rate_hz: int
+    at: Point
+    channels: int
+    taps: int
+    read: Callable[[], bytes]
+
+    @property
+    def samples(self) -> Floats:
+        """float32 (channels, taps), read from the file each time. Raises BankError, OSError."""
+        return np.frombuffer(self.read(), "<f4").reshape(self.channels, self.taps)
 
 
 def _aligned(n: int) -> int:
@@ -156,28 +184,50 @@ def _about(waveform: Waveform) -> dict[str, Any]:
     return {
         "name": waveform.name,
         "rate_hz": waveform.rate_hz,
-        "channels": len(waveform.samples),
-        "taps": waveform.samples.shape[1],
+        "channels": waveform.channels,
+        "taps": waveform.taps,
         "at": list(waveform.at),
     }
 
 
-class Bank:
-    """An open bank. Use `Bank.open`; rooms are read from the memory map on demand."""
+class _File:
+    """Bytes of an open file, read by pread."""
 
-    def __init__(self, path: Path, memory: mmap.mmap) -> None:
-        self.path = path
-        self._memory = memory
-        header = np.frombuffer(memory, HEADER, 1)[0]
+    def __init__(self, path: Path, descriptor: int) -> None:
+        self.path, self._descriptor = path, descriptor
+        self.size = os.fstat(descriptor).st_size
+        weakref.finalize(self, os.close, descriptor)
+
+    def read(self, offset: int, size: int) -> bytes:
+        """`size` bytes from `offset` on. Raises BankError if the file has become shorter."""
+        parts: list[bytes] = []
+        while size > 0:
+            part = os.pread(self._descriptor, size, offset)
+            if not part:
+                raise BankError(f"{self.path}: was truncated while in use: copy it again")
+            parts.append(part)
+            offset, size = offset + len(part), size - len(part)
+        return parts[0] if len(parts) == 1 else b"".join(parts)
+
+
+class Bank:
+    """An open bank. Use `Bank.open`; rooms and recordings are read from the file on demand."""
+
+    def __init__(self, file: _File) -> None:
+        self.path = file.path
+        self._file = file
+        header = np.frombuffer(file.read(0, HEADER_BYTES), HEADER, 1)[0]
         if header["magic"] != MAGIC:
             self._fail(NOT_A_BANK)
         if header["version"] != VERSION:
             self._fail(f"has version {header['version']}, this nverb reads {VERSION}: update nverb")
         size, length = int(header["size"]), int(header["description"])
-        if size != len(memory):
-            self._fail(f"has {len(memory)} bytes instead of {size}: it is truncated, copy it again")
+        if size != file.size:
+            self._fail(f"has {file.size} bytes instead of {size}: it is truncated, copy it again")
         rooms_at, waveforms_at = int(header["rooms"]), int(header["waveforms"])
         data_end = size - DIGEST_BYTES
+        self.digest = file.read(data_end, DIGEST_BYTES)
+        """The SHA-256 that the file states."""
         if (
             length > MAX_DESCRIPTION
             or not HEADER_BYTES + length <= rooms_at <= waveforms_at <= data_end
@@ -186,7 +236,7 @@ class Bank:
         try:
             self._describe(
                 json_table(
-                    memory[HEADER_BYTES : HEADER_BYTES + length],
+                    file.read(HEADER_BYTES, length),
                     "JSON",
                     text_errors="surrogateescape",
                 ),
@@ -232,18 +282,14 @@ class Bank:
         )
         if rooms_at + self.steps**3 * room_bytes(self.grid) > waveforms_at:
             self._fail("has fewer rooms than its description states: copy it again")
-        rooms = np.frombuffer(
-            self._memory, np.uint8, self.steps**3 * room_bytes(self.grid), rooms_at
-        )
-        self._rooms = rooms.reshape(self.steps**3, room_bytes(self.grid))
-        self.waveforms: list[Waveform] = []
+        self._rooms_at = rooms_at
+        self.waveforms: list[StoredWaveform] = []
         self._read_waveforms(description["waveforms"], waveforms_at, data_end)
         self.interleaved = _whole(description.get("interleaved", 0), 0, MAX_STEPS)
         if self.interleaved and (
             len(self.waveforms) != 2 * self.interleaved**3
             or any(
-                len(w.samples) != 1 or w.rate_hz != self.waveforms[0].rate_hz
-                for w in self.waveforms
+                w.channels != 1 or w.rate_hz != self.waveforms[0].rate_hz for w in self.waveforms
             )
         ):
             self._fail("is marked as the plug-in's grid but lacks its waveforms: copy it again")
@@ -256,12 +302,10 @@ class Bank:
             end = at + 4 * channels * taps
             if channels == 3 or end > data_end or len(self.waveforms) == MAX_WAVEFORMS:
                 self._fail("has waveforms of an invalid size: copy it again")
-            samples = np.frombuffer(self._memory, "<f4", channels * taps, at)
             x, y, z = (_real(v, -1e6, 1e6) for v in entry["at"])
             name, rate_hz = str(entry["name"])[:200], _whole(entry["rate_hz"], 1000, 400_000)
-            self.waveforms.append(
-                Waveform(name, rate_hz, (x, y, z), samples.reshape(channels, taps))
-            )
+            read = partial(self._file.read, at, end - at)
+            self.waveforms.append(StoredWaveform(name, rate_hz, (x, y, z), channels, taps, read))
             at = _aligned(end)
 
     @classmethod
@@ -270,32 +314,31 @@ class Bank:
         OSError.
         """
         path = Path(path)
-        with open(open_regular(path), "rb") as file:
-            if os.fstat(file.fileno()).st_size < HEADER_BYTES + DIGEST_BYTES:
-                raise BankError(f"{path}: {NOT_A_BANK}")
-            return cls(path, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ))
-
-    @property
-    def digest(self) -> bytes:
-        """The SHA-256 that the file states."""
-        return self._memory[-DIGEST_BYTES:]
+        file = _File(path, open_regular(path))
+        if file.size < HEADER_BYTES + DIGEST_BYTES:
+            raise BankError(f"{path}: {NOT_A_BANK}")
+        return cls(file)
 
     def _fail(self, what: str) -> None:
         raise BankError(f"{self.path}: {what}")
 
     def verify(self) -> None:
         """Check every byte against the hash. Raises BankError."""
-        view = memoryview(self._memory)
-        if hashlib.sha256(view[:-DIGEST_BYTES]).digest() != bytes(view[-DIGEST_BYTES:]):
+        digest, end = hashlib.sha256(), self._file.size - DIGEST_BYTES
+        for at in range(0, end, PIECE):
+            digest.update(self._file.read(at, min(PIECE, end - at)))
+        if digest.digest() != self._file.read(end, DIGEST_BYTES):
             self._fail("does not match its SHA-256: it is damaged, copy it again")
 
     def _room(self, index: int) -> tuple[Floats, float]:
         """Levels (bands, 1 + frames) in dB, direct sound first, and 1 if there is one, else 0."""
-        raw = self._rooms[index]
-        floor, direct = np.frombuffer(raw[:8].tobytes(), "<f4")
+        size = room_bytes(self.grid)
+        data = self._file.read(self._rooms_at + index * size, size)
+        floor, direct = np.frombuffer(data[:8], "<f4")
         if not (math.isfinite(floor) and abs(floor) < 1000):
             self._fail("has a damaged room: copy it again")
-        cells = raw[8:].reshape(self.grid.bands, 1 + self.grid.frames)
+        cells = np.frombuffer(data, np.uint8, offset=8)
+        cells = cells.reshape(self.grid.bands, 1 + self.grid.frames)
         return cells.astype(np.float32) * np.float32(STEP_DB) + floor, float(direct > 0.5)
 
     def energy_map(self, x: float, y: float, z: float) -> EnergyMap:
@@ -337,7 +380,7 @@ class Bank:
             level, self.grid, np.ascontiguousarray(levels[:, 0]) if direct > 0 else None
         )
 
-    def nearest(self, x: float, y: float, z: float) -> Waveform:
+    def nearest(self, x: float, y: float, z: float) -> StoredWaveform:
         """The recording nearest to the point. Raises BankError for a bank without recordings."""
         if not self.waveforms:
             self._fail("contains no recordings")

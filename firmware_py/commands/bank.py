@@ -205,8 +205,8 @@ def _info(args: argparse.Namespace) -> int:
             {
                 "name": w.name,
                 "rate_hz": w.rate_hz,
-                "channels": len(w.samples),
-                "taps": w.samples.shape[1],
+                "channels": w.channels,
+                "taps": w.taps,
                 "at": w.at,
             }
             for w in bank.waveforms
@@ -224,7 +224,7 @@ def _info(args: argparse.Namespace) -> int:
         f"{bank.grid.duration_s:g} s; {facts['bytes']} bytes"
     )
     if bank.interleaved:
-        taps, rate_hz = bank.waveforms[0].samples.shape[1], bank.waveforms[0].rate_hz
+        taps, rate_hz = bank.waveforms[0].taps, bank.waveforms[0].rate_hz
         print(
             f"the plug-in's grid: {len(bank.waveforms)} waveforms, left and right at "
             f"{bank.interleaved} steps an axis, {taps} samples at {rate_hz} Hz; {bank.comment}"
@@ -233,8 +233,8 @@ def _info(args: argparse.Namespace) -> int:
     for w in bank.waveforms:
         place = ", ".join(f"{v:g}" for v in w.at)
         print(
-            f"recording {shown(w.name)}: {len(w.samples)} channels, "
-            f"{w.samples.shape[1] / w.rate_hz:.2f} s, {w.rate_hz} Hz, at {place}"
+            f"recording {shown(w.name)}: {w.channels} channels, "
+            f"{w.taps / w.rate_hz:.2f} s, {w.rate_hz} Hz, at {place}"
         )
     return 0
 

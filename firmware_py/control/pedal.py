@@ -17,6 +17,7 @@ from dsp.errors import UserError, reason
 from firmware_py.base import boot, crashguard
 from firmware_py.base.log import logger
 from firmware_py.base.paths import data_dir
+from firmware_py.control.bank_watch import BankWatch
 from firmware_py.control.inputs import (
     Event,
     Flip,
@@ -54,6 +55,7 @@ class Pedal:
         """`values`: of every control. `bank`: the reference of `source`, see `rooms_named`."""
         self.values = values
         self.rooms = RoomFeed(source, bank, values)
+        self.bank_watch = BankWatch(bank)
         self.presets = PresetPlayer(Presets(data_dir(), warn=log.warning), self)
         self.board: Board | None = None
         self.inputs: list[Input] = []
@@ -134,6 +136,11 @@ class Pedal:
         self.change(moved)
         for each in self.inputs:
             self._take(each)
+
+    @property
+    def is_behind(self) -> bool:
+        """Whether events of an input wait for their turn."""
+        return any(waiting.events for waiting in self._waiting.values())
 
     def _take(self, source: Input) -> None:
         """Apply the events of an input, within its budget; the rest in the next turns."""
@@ -223,13 +230,27 @@ class Pedal:
         self._generation = generation
         self._rooms_chosen()
 
+    def _try_changed_bank(self) -> None:
+        """Play the file of the chosen rooms as it is now, if a room of it can be made."""
+        reference = self.bank_watch.reference
+        try:
+            self.rooms.use_tested(rooms_named(reference), reference, self.values)
+        except (ValueError, OSError) as error:
+            log.warning(f"{reason(error)}; trying it again when it changes")
+            return
+        log.info(f"{reference} has changed: playing it as it is now")
+        self._rooms_chosen()
+
     def _rooms_chosen(self) -> None:
+        if self.bank_watch.reference != self.bank:
+            self.bank_watch.watch(self.bank)
         crashguard.end_safe_start()
         self._session_stale = True
 
     def start_safe(self) -> None:
         """Play the built-in rooms at the default controls, see firmware_py.base.crashguard."""
         self.rooms.use(BuiltInRooms(), "")
+        self.bank_watch.watch("")
         self.set(defaults())
         self._session_stale = True
 
@@ -250,6 +271,8 @@ class Pedal:
         self.rooms.work(port, self.values, now)
 
     def _housekeep(self, now: float) -> None:
+        if self.bank_watch.has_changed():
+            self._try_changed_bank()
         if self.mailbox.refresh():
             self.rooms.audio_restarted()
             self._parameters_stale = True

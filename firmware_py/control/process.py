@@ -25,7 +25,6 @@ from firmware_py.control.server import Server
 from firmware_py.rooms.source import (
     BuiltInRooms,
     RoomSource,
-    find_source,
     installed_rooms,
     rooms_named,
 )
@@ -119,11 +118,14 @@ def _open_pedal(bank: Path | None, guard: crashguard.CrashGuard) -> tuple[Pedal,
         return Pedal(session.values, BuiltInRooms(), ""), session.resumed
     try:
         session = settings.load_session(Store(data_dir()).number())
-        pedal = Pedal(session.values, *_open_rooms(bank, session.bank))
+        wanted = os.path.abspath(bank) if bank is not None else session.bank
+        pedal = Pedal(session.values, *_open_rooms(wanted))
         pedal.resume(session)
     except KeyboardInterrupt:  # asked to stop while the rooms are being opened, which takes a while
         guard.blameless()
         raise
+    if wanted is not None:
+        pedal.bank_watch.watch(wanted)
     return pedal, session.resumed
 
 
@@ -228,16 +230,11 @@ def read_script(path: Path) -> list[tuple[float, str, float]]:
     return moves
 
 
-def _open_rooms(bank: Path | None, session_bank: str | None) -> tuple[RoomSource, str]:
-    """The rooms of `bank`, else of the session, else of the store, and their reference.
-
-    Raises only if `bank` cannot be opened; the others fall back.
-    """
-    if bank is not None:
-        return find_source(bank), os.path.abspath(bank)
-    if session_bank is not None:
+def _open_rooms(wanted: str | None) -> tuple[RoomSource, str]:
+    """The rooms of the reference `wanted`, else of the store, and their reference."""
+    if wanted is not None:
         try:
-            return rooms_named(session_bank), session_bank
+            return rooms_named(wanted), wanted
         except (ValueError, OSError) as error:
             log.warning(f"{reason(error)}; playing the installed rooms instead")
     return installed_rooms(log.warning)

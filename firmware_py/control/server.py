@@ -93,6 +93,11 @@ class Server:
         self._turns: deque[socket.socket] = deque()
         """Clients whose requests wait, the next one first."""
 
+    @property
+    def users(self) -> list[int]:
+        """The user of each client."""
+        return [client.uid for client in self._clients.values()]
+
     def serve(self, timeout_s: float) -> bool:
         """Wait at most `timeout_s` for clients and answer their requests. Returns True."""
         if self._budget.rest_s:

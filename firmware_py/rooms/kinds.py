@@ -77,7 +77,7 @@ class Recordings:
     def __init__(self, bank: Bank, rate_hz: int) -> None:
         self._waveforms, self._rate_hz = bank.waveforms, rate_hz
         # One grid for all, so that maps can be interpolated cell by cell.
-        self._grid = recording_grid(max(w.samples.shape[1] / w.rate_hz for w in self._waveforms))
+        self._grid = recording_grid(max(w.taps / w.rate_hz for w in self._waveforms))
         self._rooms: dict[int, RecordedRoom] = {}
 
     def weights(self, point: Point) -> list[tuple[float, int]]:

@@ -78,7 +78,7 @@ def rooms_named(reference: str) -> RoomSource:
     """
     if not reference:
         return find_source()
-    return find_source(_path_named(reference), trusted=not _is_path(reference))
+    return find_source(_path_named(reference), trusted=path_of(reference) is None)
 
 
 def rooms_fault(reference: str) -> str:
@@ -96,14 +96,17 @@ def rooms_fault(reference: str) -> str:
     return ""
 
 
-def _is_path(reference: str) -> bool:
-    return os.sep in reference or reference.endswith((".nvbank", ".nvmodel"))
+def path_of(reference: str) -> Path | None:
+    """The path that a reference is; None for a slot and for the rooms that come with nverb."""
+    if os.sep in reference or reference.endswith((".nvbank", ".nvmodel")):
+        return Path(reference)
+    return None
 
 
 def _path_named(reference: str) -> Path:
     from firmware_py.state.store import Store
 
-    return Path(reference) if _is_path(reference) else Store(data_dir()).nearest(reference).path
+    return path_of(reference) or Store(data_dir()).nearest(reference).path
 
 
 def installed_rooms(say: Callable[[str], None]) -> tuple[RoomSource, str]:

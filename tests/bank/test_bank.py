@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import os
 import random
 from pathlib import Path
 
@@ -11,7 +13,7 @@ import soundfile
 from scipy.interpolate import RegularGridInterpolator
 
 from bank.build import build
-from bank.format import Bank, BankError
+from bank.format import Bank, BankError, Waveform, encode_room, write
 from dsp.energymap import DEFAULT_GRID, EnergyMap
 from firmware_py.cli import main
 
@@ -125,6 +127,35 @@ def test_import_takes_recordings_in_subfolders(tmp_path: Path, capsys) -> None:
     places = {waveform.name: waveform.at[0] for waveform in Bank.open(bank).waveforms}
     assert places == {"one.wav": 0, "Halls/two.wav": 1, "Halls/Big/three.flac": 2}
     assert "Plates/two.wav: not in" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("size", [0, 64, 4096])
+def test_bank_truncated_in_place_while_open_is_an_error(tmp_path: Path, size: int) -> None:
+    """A mapped file would end the process with SIGBUS."""
+    path, grid = tmp_path / "both.nvbank", DEFAULT_GRID
+    sound = RNG.standard_normal((2, 9000)).astype(np.float32)
+    room = encode_room(EnergyMap(np.zeros((grid.bands, grid.frames), np.float32), grid, None))
+    write(
+        path,
+        name="both",
+        steps=2,
+        rooms=[room] * 8,
+        grid=grid,
+        waveforms=[Waveform("one", 48_000, (0.0, 0.0, 0.0), sound)],
+    )
+    bank = Bank.open(path)
+    np.testing.assert_array_equal(bank.waveforms[0].samples, sound)
+    bank.verify()
+    os.truncate(path, size)
+    readers = [lambda: bank.energy_map(0, 0, 0), lambda: bank.waveforms[0].samples, bank.verify]
+    for read in readers:
+        with pytest.raises(BankError, match="truncated while in use"):
+            read()
+    path.write_bytes(os.urandom(1 << 17))  # other bytes are other rooms, and no crash
+    with contextlib.suppress(BankError):
+        bank.energy_map(0, 0, 0)
+    with pytest.raises(BankError):
+        bank.verify()
 
 
 def test_failed_build_keeps_old_bank(path: Path) -> None:

@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 from clock import Clock
+from waiting import wait_until
 
 from bank.build import build
 from device.board import Board
@@ -108,7 +109,7 @@ class Rig:
 
     def send(self, *events: Event) -> None:
         self.input.waiting += events
-        self.pedal.scan()
+        wait_until(lambda: not (self.input.waiting or self.pedal.is_behind), tend=self.pedal.scan)
 
     def scan_for(self, seconds: float) -> None:
         for _ in range(round(seconds / self.board.scan_s)):

@@ -9,6 +9,7 @@ import os
 import socket
 import stat
 import threading
+import time
 import traceback
 from collections.abc import Iterator
 from pathlib import Path
@@ -17,11 +18,12 @@ from typing import Any
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from waiting import HANG_S
+from waiting import HANG_S, wait_until
 
 from device.controls import CONTROLS, defaults
 from dsp.errors import UserError
 from firmware_py.control import server
+from firmware_py.control.budget import LOOK_S
 from firmware_py.control.pedal import Pedal
 from firmware_py.control.requests import Requests
 from firmware_py.control.server import MAX_CLIENTS, Handler, HandOver, Server
@@ -192,6 +194,126 @@ def test_client_that_never_reads_does_not_block_others(pedal: Pedal) -> None:
         except OSError:
             pass
         assert ask({"do": "get"}, timeout_s=HANG_S)["ok"]
+
+
+@pytest.fixture
+def still(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[StillServer]:
+    """A server that a test calls itself, with a handler that takes longer than the budget."""
+    monkeypatch.setenv("NVERB_RUNTIME_DIR", str(tmp_path))
+    still = StillServer()
+    yield still
+    still.close()
+
+
+class StillServer:
+    def __init__(self) -> None:
+        self.done: list[dict[str, Any]] = []
+        self.server = Server(self._do, lambda request: request["do"] == "reload")
+        self.clients: list[socket.socket] = []
+
+    def _do(self, request: Any) -> dict[str, object]:
+        self.done.append(request)
+        time.sleep(2 * LOOK_S)
+        return {"number": len(self.done)}
+
+    def connect(self) -> socket.socket:
+        client = socket.socket(socket.AF_UNIX)
+        client.connect(os.fspath(socket_path()))
+        client.setblocking(False)
+        self.clients.append(client)
+        return client
+
+    def serve(self) -> None:
+        self.server.serve(0.01)
+
+    def answers(self, client: socket.socket, count: int) -> list[dict[str, Any]]:
+        data = b""
+
+        def come() -> bool:
+            nonlocal data
+            with contextlib.suppress(BlockingIOError):
+                data += client.recv(1 << 16)
+            return data.count(b"\n") >= count
+
+        wait_until(come, tend=self.serve, told=lambda: data)
+        return [json.loads(line) for line in data.splitlines()]
+
+    def close(self) -> None:
+        for client in self.clients:
+            client.close()
+        self.server.close()
+
+
+def test_slow_requests_are_done_one_a_turn(still: StillServer) -> None:
+    """The knobs are read between two of them, whatever arrives."""
+    clients = [still.connect() for _ in range(4)]
+    for number, client in enumerate(clients):
+        for i in range(5):
+            client.sendall(b'{"do": "step", "by": %d}\n' % (10 * number + i))
+    turns = 0
+    while len(still.done) < 20:
+        before = len(still.done)
+        still.serve()
+        assert len(still.done) <= before + 1
+        turns += 1
+        assert turns < 10_000
+    assert turns >= 20
+    by_client = [[r["by"] for r in still.done if r["by"] // 10 == n] for n in range(4)]
+    assert by_client == [[10 * n + i for i in range(5)] for n in range(4)]  # each in order
+    assert {r["by"] // 10 for r in still.done[:4]} == {0, 1, 2, 3}  # in turn
+
+
+def test_equal_reloads_that_wait_are_done_once(still: StillServer) -> None:
+    clients = [still.connect() for _ in range(4)]
+    for client in clients:
+        client.sendall(b'{"do": "reload"}\n' * 200)
+    for client in clients:
+        assert all(answer["ok"] for answer in still.answers(client, 200))
+    assert len(still.done) <= 8  # twice a client: a read takes 4 KiB
+
+
+def test_reloads_with_another_request_between_are_done_in_order(still: StillServer) -> None:
+    client = still.connect()
+    client.sendall(b'{"do": "reload"}\n{"do": "bank"}\n{"do": "reload"}\n{"do": "reload"}\n')
+    still.answers(client, 4)
+    assert [request["do"] for request in still.done] == ["reload", "bank", "reload"]
+
+
+def test_client_silent_for_longest_gives_way(still: StillServer) -> None:
+    idle = [still.connect() for _ in range(MAX_CLIENTS)]
+    wait_until(lambda: len(still.server.users) == MAX_CLIENTS, tend=still.serve)
+    for client in idle[:3] + idle[4:]:
+        client.sendall(b"{}\n"[:2])  # an incomplete request is no activity
+    idle[0].sendall(b"\n")
+    still.answers(idle[0], 1)
+    newcomer = still.connect()
+    newcomer.sendall(b'{"do": "get"}\n')
+    assert still.answers(newcomer, 1)[0]["ok"]
+    assert idle[1].recv(10) == b""  # dropped: the first of the silent ones
+    for client in (idle[0], idle[2], idle[-1]):
+        with pytest.raises(BlockingIOError):
+            client.recv(10)
+
+
+def test_flood_of_one_user_displaces_no_other_user(
+    still: StillServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    uid = 1001
+    monkeypatch.setattr(server, "peer_uid", lambda _: uid)
+    quiet = still.connect()
+    wait_until(lambda: still.server.users == [1001], tend=still.serve)
+    uid = 1002
+    for _ in range(3 * MAX_CLIENTS):
+        with contextlib.suppress(BlockingIOError):
+            still.connect()
+        still.serve()
+    assert sorted(still.server.users) == [1001] + [1002] * (MAX_CLIENTS - 1)
+    uid = 0
+    root = still.connect()
+    root.sendall(b'{"do": "get"}\n')
+    assert still.answers(root, 1)[0]["ok"]
+    quiet.sendall(b'{"do": "get"}\n')
+    assert still.answers(quiet, 1)[0]["ok"]
 
 
 def test_socket_is_open_to_owner_and_group_only(pedal: Pedal) -> None:

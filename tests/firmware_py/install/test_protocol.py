@@ -1,0 +1,244 @@
+"""The protocol of a push when the other end is hostile, broken or asleep."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import socket
+import threading
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from waiting import HANG_S
+
+from dsp.errors import UserError
+from firmware_py.base.progress import Report
+from firmware_py.install import board_end, desk_end, protocol
+from firmware_py.install.desk_end import ConnectionLost, Content, deliver
+from firmware_py.install.inventory import PushTarget, Ssh
+from firmware_py.install.protocol import (
+    MAX_NOTES,
+    MAX_REPLIES,
+    VERSION,
+    Channel,
+    Done,
+    Note,
+    Refused,
+    Stage,
+    reply_of,
+    request_of,
+)
+from firmware_py.install.push import push
+from firmware_py.link.lines import Message, NothingReceived
+
+EVIL = "bank x plays\x1b]0;PWNED\x07\x1b[2J\nnverb: done\u202e\ud800"
+VALUES = st.recursive(
+    st.none()
+    | st.booleans()
+    | st.integers()
+    | st.floats()
+    | st.text(max_size=20)
+    | st.sampled_from([EVIL, 10**400, 2**63]),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=5), inner),
+    max_leaves=6,
+)
+REPLIES = st.dictionaries(
+    st.sampled_from(["ok", "text", "rows", "error", "have", "stage", "done", "of", "note"]),
+    VALUES,
+    max_size=5,
+)
+REQUESTS = st.dictionaries(
+    st.sampled_from(["nverb", "do", "name", "kind", "size", "sha256", "signature"]),
+    VALUES | st.sampled_from([VERSION, "install", "bank", "a" * 64]),
+    max_size=7,
+)
+
+
+class Shown(Report):
+    """What a user sees."""
+
+    def __init__(self) -> None:
+        self.lines: list[str] = []
+
+    def progress(self, stage: str, done: int, total: int) -> None:
+        assert done >= 0 and total >= 0
+        self.lines.append(stage)
+
+    def note(self, text: str) -> None:
+        self.lines.append(text)
+
+
+@given(message=REPLIES)
+def test_line_of_a_board_has_a_meaning_or_is_refused_in_one_line(message: Message) -> None:
+    try:
+        reply = reply_of(message)
+    except UserError as error:
+        assert str(error).isprintable()
+        return
+    match reply:
+        case Done(answer):
+            assert answer["text"].isprintable() and isinstance(answer["rows"], list)
+        case Note(text) | Refused(text):
+            assert text.isprintable()
+        case Stage(name, done, total):
+            assert name.isprintable() and 0 <= done <= total
+
+
+@given(message=REQUESTS)
+def test_line_of_a_desk_is_a_request_or_is_refused_in_one_line(message: Message) -> None:
+    try:
+        request = request_of(message)
+    except UserError as error:
+        assert str(error).isprintable()
+        return
+    assert request["name"].isprintable()
+    assert request["kind"] in ("", *protocol.KINDS)
+    assert request["size"] is None or 0 <= request["size"] <= protocol.MAX_SIZE
+    assert isinstance(request["signature"], str)
+
+
+@pytest.fixture
+def content(tmp_path: Path) -> Iterator[Content]:
+    (tmp_path / "p.json").write_bytes(b"{}" * 5000)
+    file = os.open(tmp_path / "p.json", os.O_RDONLY)
+    yield Content.of(file, lambda *_: None)
+    os.close(file)
+
+
+@contextlib.contextmanager
+def board(lines: list[bytes], *, then_closes: bool = True) -> Iterator[Channel]:
+    """The desk's channel to a board that says these lines, whatever it is sent."""
+    ours, theirs = socket.socketpair()
+
+    def say() -> None:
+        with contextlib.suppress(OSError):
+            for line in lines:
+                theirs.sendall(line)
+            if then_closes:
+                theirs.shutdown(socket.SHUT_WR)
+            while theirs.recv(65536):
+                pass
+
+    thread = threading.Thread(target=say)
+    thread.start()
+    try:
+        yield Channel(ours.fileno(), ours.fileno(), idle_s=HANG_S)
+    finally:
+        ours.shutdown(socket.SHUT_RDWR)
+        thread.join()
+        ours.close()
+        theirs.close()
+
+
+def line(**message: object) -> bytes:
+    return json.dumps(message).encode() + b"\n"
+
+
+@pytest.mark.parametrize(
+    "lines",
+    [
+        *[[line(have=value)] for value in ("abc", -5, 10**30, None, [1], True, 10_001)],
+        [b'{"have": Infinity}\n'],
+        [b'{"have": NaN}\n'],
+        [b'{"have": ' + b"9" * 5000 + b"}\n"],
+        [line(have=0), line(have=0), line(ok=True, text="ok")],
+        [line(ok=True, text="lied: it asked for no byte")],
+        [line(have=0), line(ok=True, text=["a"])],
+        [line(stage="x", done="a")],
+        [b'{"stage": "x", "done": Infinity, "of": 1}\n'],
+        [line(error=None)],
+        [line(ok=False, error=EVIL)],
+        [line(note="n")] * (MAX_NOTES + 1),
+        [line(stage="s")] * (MAX_REPLIES + 1),
+        [b"\x00\xff\x1b[31mhello\n"],
+        [b"[" * 60_000 + b"\n"],
+        [b"x" * 70_000],
+        [b"[1, 2]\n"],
+        [b"\n"],
+        [],
+    ],
+    ids=lambda lines: repr(lines[:1])[:40],
+)
+def test_hostile_board_is_reported_in_one_line(lines: list[bytes], content: Content) -> None:
+    shown = Shown()
+    with board(lines) as channel, pytest.raises(UserError) as caught:
+        deliver(channel, {"do": "install"}, shown, content)
+    assert str(caught.value).isprintable() and str(caught.value)
+    assert all(text.isprintable() for text in shown.lines)
+    assert len(shown.lines) <= MAX_REPLIES
+
+
+def test_texts_of_a_board_reach_the_user_without_control_characters(content: Content) -> None:
+    shown = Shown()
+    lines = [line(note=EVIL), line(stage=EVIL), line(have=0), line(ok=True, text=EVIL)]
+    with board(lines) as channel:
+        answer = deliver(channel, {"do": "install"}, shown, content)
+    assert answer["text"].isprintable() and "bank x plays" in answer["text"]
+    assert all(text.isprintable() for text in shown.lines)
+
+
+def test_board_that_sends_without_end_is_given_up(
+    content: Content, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Neither silence nor a drip of bytes keeps the desk."""
+    monkeypatch.setattr(desk_end, "FINISH_S", 0.2)
+    monkeypatch.setattr(desk_end, "REPLY_S", 0.0)
+    for lines in ([line(have=0)], [line(have=0), b'{"note'], []):
+        with board(lines, then_closes=False) as channel, pytest.raises(NothingReceived):
+            deliver(channel, {"do": "install"}, Shown(), content)
+
+
+def test_board_that_reads_nothing_is_given_up() -> None:
+    reader, writer = os.pipe()
+    channel = Channel(reader, writer, idle_s=0.2)
+    with pytest.raises(NothingReceived, match="read nothing"):
+        channel.write(bytes(1 << 20))
+    os.close(reader)
+    os.close(writer)
+
+
+def test_desk_that_drips_its_request_is_given_up(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(board_end, "REQUEST_S", 0.2)
+    ours, theirs = socket.socketpair()
+    with ours, theirs:
+        theirs.sendall(b" ")
+        channel = Channel(ours.fileno(), ours.fileno(), idle_s=HANG_S)
+        assert board_end.serve(channel, tmp_path) == 1
+        assert b"too long" in theirs.recv(1000)
+
+
+def test_file_that_drips_is_cut_off(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(protocol, "IDLE_S", 0.0)
+    monkeypatch.setattr(protocol, "SLOWEST_BYTES_S", 10**12)
+    ours, theirs = socket.socketpair()
+    with ours, theirs:
+        theirs.sendall(b"ab")
+        channel = Channel(ours.fileno(), ours.fileno(), idle_s=HANG_S)
+        with pytest.raises(NothingReceived, match="bytes a second"):
+            list(channel.some(100))
+
+
+def test_bug_at_one_board_leaves_the_outcomes_of_the_others(
+    content: Content, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(target: PushTarget) -> Callable[..., str]:
+        raise ZeroDivisionError("by\nzero")
+
+    def once(target: PushTarget, *_: object, **__: object) -> str:
+        if target.name == "bad":
+            fail(target)
+        if target.name == "lost":
+            raise ConnectionLost("the connection broke")
+        return "installed"
+
+    monkeypatch.setattr("firmware_py.install.push._once", once)
+    targets = [PushTarget(name, name, Ssh()) for name in ("good", "bad", "lost", "fine")]
+    outcomes = push(targets, {}, content, Report())
+    assert [outcome.ok for outcome in outcomes] == [True, False, False, True]
+    assert outcomes[1].text == "internal error (by zero)"
