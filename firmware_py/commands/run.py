@@ -129,7 +129,7 @@ def _demo(args: argparse.Namespace) -> int:
 
 def _children(args: argparse.Namespace, keys: bool, environment: dict[str, str]) -> list[Child]:
     """The audio and the control process; with `keys` the control process reads the keyboard."""
-    from firmware_py.base.process import nverb_command
+    from firmware_py.base.process import module_command, nverb_command
     from firmware_py.desk.supervisor import Child
 
     bank = ["--bank", str(args.bank)] if args.bank else []
@@ -137,5 +137,6 @@ def _children(args: argparse.Namespace, keys: bool, environment: dict[str, str])
     control += ["--midi", args.midi, "--osc", args.osc]
     return [
         Child("audio", nverb_command("audio", *engine_arguments(args)), environment),
+        Child("connections", module_command("firmware_py.jack.connections", "nverb"), environment),
         Child("control", nverb_command("control", *control), environment, inherit_stdin=keys),
     ]

@@ -19,12 +19,12 @@ from firmware_py.install.protocol import (
     MAX_REPLIES,
     REPLY_S,
     VERSION,
+    AtStage,
     Channel,
     Done,
     Have,
     Note,
     Refused,
-    ReplyStage,
     reply_of,
 )
 from firmware_py.install.receive import CHUNK, Chunks
@@ -95,7 +95,7 @@ def deliver(
                         raise UserError(f"the board asks for bytes from {at} on, which it has not")
                     _send(channel, content, at, report)
                     content, deadline = None, time.monotonic() + FINISH_S
-                case ReplyStage(name, done, total):
+                case AtStage(name, done, total):
                     report.progress(name, done, total)
                 case Note(text):
                     notes += 1

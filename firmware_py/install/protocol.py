@@ -132,7 +132,7 @@ class Have:
 
 
 @dataclass(frozen=True)
-class ReplyStage:
+class AtStage:
     """What the board does, and how much of it is done."""
 
     name: str
@@ -161,7 +161,7 @@ class Refused:
     text: str
 
 
-Reply = Have | ReplyStage | Note | Done | Refused
+Reply = Have | AtStage | Note | Done | Refused
 
 
 def reply_of(message: Message) -> Reply:
@@ -178,7 +178,7 @@ def reply_of(message: Message) -> Reply:
         return Have(_count(message, "have"))
     if "stage" in message:
         done, total = _count(message, "done"), _count(message, "of")
-        return ReplyStage(_text(message, "stage"), min(done, total), total)
+        return AtStage(_text(message, "stage"), min(done, total), total)
     if "note" in message:
         return Note(_text(message, "note"))
     raise _not_protocol("line", message)

@@ -24,11 +24,11 @@ from firmware_py.install.protocol import (
     MAX_NOTES,
     MAX_REPLIES,
     VERSION,
+    AtStage,
     Channel,
     Done,
     Note,
     Refused,
-    Stage,
     reply_of,
     request_of,
 )
@@ -84,7 +84,7 @@ def test_line_of_a_board_has_a_meaning_or_is_refused_in_one_line(message: Messag
             assert answer["text"].isprintable() and isinstance(answer["rows"], list)
         case Note(text) | Refused(text):
             assert text.isprintable()
-        case Stage(name, done, total):
+        case AtStage(name, done, total):
             assert name.isprintable() and 0 <= done <= total
 
 

@@ -1,0 +1,153 @@
+"""Connections to the pedal's ports that a player has made come back with the audio process."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+
+import pytest
+from waiting import HANG_S, wait_until
+
+from firmware_py.desk.private_pedal import private_pedal, wait_for_room
+from firmware_py.jack.connections import RESTORE_S, Pair, Remembered
+from firmware_py.jack.server import connect
+
+PORTS = {"nverb:in", "nverb:out"}
+OWN: Pair = ("guitar:out", "nverb:in")
+OTHER: Pair = ("nverb:out", "mixer:in")
+
+
+class FakePatchbay:
+    def __init__(self) -> None:
+        self.there, self.made, self.refused = set(PORTS), {OWN, OTHER}, set[Pair]()
+
+    def ports(self) -> set[str]:
+        return set(self.there)
+
+    def pairs(self) -> set[Pair]:
+        return {pair for pair in self.made if set(pair) & self.there}
+
+    def connect(self, pair: Pair) -> bool:
+        if pair not in self.refused:
+            self.made.add(pair)
+        return pair in self.made
+
+    def restart(self, memory: Remembered, looks: int = 3) -> None:
+        self.there.clear()
+        self.made.clear()
+        for _ in range(looks):
+            memory.look(0.0)
+        self.there |= PORTS
+
+
+@pytest.fixture
+def patchbay() -> FakePatchbay:
+    return FakePatchbay()
+
+
+@pytest.fixture
+def memory(patchbay: FakePatchbay) -> Remembered:
+    memory = Remembered(patchbay)
+    memory.look(0.0)
+    return memory
+
+
+def test_connections_come_back_with_the_ports(patchbay: FakePatchbay, memory: Remembered) -> None:
+    for _ in range(3):
+        patchbay.restart(memory)
+        memory.look(0.0)
+        assert patchbay.made == {OWN, OTHER}
+        memory.look(0.0)
+
+
+def test_connection_that_a_player_removed_stays_removed(
+    patchbay: FakePatchbay, memory: Remembered
+) -> None:
+    patchbay.made.remove(OTHER)
+    memory.look(0.0)
+    patchbay.restart(memory)
+    memory.look(0.0)
+    assert patchbay.made == {OWN}
+    patchbay.made.clear()
+    memory.look(0.0)
+    memory.look(0.0)
+    assert not patchbay.made
+
+
+def test_port_that_comes_late_is_connected_within_the_time(
+    patchbay: FakePatchbay, memory: Remembered
+) -> None:
+    patchbay.refused = {OTHER, OWN}
+    patchbay.restart(memory)
+    memory.look(1000.0)
+    patchbay.refused = {OWN}
+    memory.look(1000.0 + RESTORE_S - 1)
+    memory.look(1000.0 + RESTORE_S + 1)
+    patchbay.refused = set()
+    memory.look(1000.0 + RESTORE_S + 2)
+    assert patchbay.made == {OTHER}
+
+
+LOOKER = """
+import sys, time
+from firmware_py.jack.connections import Jack, Remembered
+memory = Remembered(Jack("nverb"))
+for line in sys.stdin:
+    memory.look(time.monotonic())
+    print("looked", flush=True)
+import os
+os._exit(0)
+"""
+"""A process of its own: libjack may end it. It looks when the test says so."""
+
+
+@pytest.mark.live
+def test_patched_port_is_patched_again_after_a_restart_of_audio() -> None:
+    with private_pedal() as pedal:
+        wait_for_room(pedal, HANG_S)
+        assert pedal.jack is not None
+        server = pedal.jack.name
+        looker = subprocess.Popen(
+            [sys.executable, "-c", LOOKER], stdin=subprocess.PIPE, stdout=subprocess.PIPE
+        )
+        assert looker.stdin is not None and looker.stdout is not None
+
+        def look() -> None:
+            pedal.tend()
+            looker.stdin.write(b"\n")
+            looker.stdin.flush()
+            assert looker.stdout.readline() == b"looked\n"
+
+        try:
+            names = jack_lsp(server).split()
+            source = next(name for name in names if name.startswith("system:capture"))
+            target = next(name for name in names if name.startswith("nverb:in"))
+            assert connect(source, target, server)
+            for _ in range(2):
+                look()
+                audio = pedal.children[0].process
+                assert audio is not None
+                audio.kill()
+                audio.wait()
+                look()  # JACK has noticed: the port is gone, or it goes before the next one comes
+                wait_until(lambda: target in connected(source, server), tend=look)
+        finally:
+            looker.stdin.close()
+            looker.wait(HANG_S)
+            looker.stdout.close()
+
+
+def jack_lsp(server: str | None, *words: str) -> str:
+    return subprocess.run(
+        ["jack_lsp", *(["-s", server] if server else []), *words],
+        capture_output=True,
+        text=True,
+        timeout=HANG_S,
+        check=False,
+    ).stdout
+
+
+def connected(port: str, server: str | None) -> list[str]:
+    """The ports that jack_lsp shows as connected to this one."""
+    lines = jack_lsp(server, "-c", port).splitlines()
+    return [line.strip() for line in lines if line.startswith(" ")]
