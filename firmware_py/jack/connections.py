@@ -82,8 +82,8 @@ class Jack:
             getattr(library, name).restype = ctypes.c_void_p
         library.jack_port_get_all_connections.restype = ctypes.c_void_p
         self._library, self._prefix = library, f"{client}:"
-        name = f"{client}-connections".encode()
-        self._client = ctypes.c_void_p(library.jack_client_open(name, _NO_START_SERVER, None))
+        own_name = f"{client}-connections".encode()
+        self._client = ctypes.c_void_p(library.jack_client_open(own_name, _NO_START_SERVER, None))
         if not self._client:
             raise OSError("no JACK server answers")
 
@@ -112,7 +112,7 @@ class Jack:
         if not found:
             return []
         array = ctypes.cast(found, ctypes.POINTER(ctypes.c_char_p))
-        names = []
+        names: list[str] = []
         while (name := array[len(names)]) is not None:
             names.append(name.decode(errors="surrogateescape"))
         self._library.jack_free(ctypes.c_void_p(found))

@@ -50,7 +50,11 @@ class _Connections:
     def close(self) -> None:
         if self._process is not None:
             self._process.terminate()
-            self._process.wait()
+            try:
+                self._process.wait(1)
+            except subprocess.TimeoutExpired:  # it waits for a jackd that hangs
+                self._process.kill()
+                self._process.wait()
 
 
 def run() -> None:
