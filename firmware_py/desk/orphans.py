@@ -19,14 +19,23 @@ from firmware_py.base.paths import runtime_dir
 
 log = logger()
 MARK = "NVERB_RUN"
-"""Environment variable of all processes of a run: its runtime folder."""
+"""Environment variable of all processes of a run: device and inode of its runtime folder.
+
+The path alone would also be that of a run in another container.
+"""
 TERM_S = 3.0
 """A process that has not ended by then is killed."""
 
 
+def mark() -> str:
+    """The value of MARK for this runtime folder."""
+    info = runtime_dir().stat()
+    return f"{info.st_dev}:{info.st_ino}"
+
+
 def mark_children() -> None:
     """Give all processes that this one starts the mark of this run."""
-    os.environ[MARK] = os.fspath(runtime_dir())
+    os.environ[MARK] = mark()
 
 
 def end_orphans() -> int:
@@ -50,7 +59,7 @@ def end_orphans() -> int:
 
 def _orphans() -> list[tuple[int, int, str]]:
     """Descriptor (pidfd), number and command line of each orphan."""
-    mark = f"{MARK}={runtime_dir()}".encode()
+    wanted = f"{MARK}={mark()}".encode()
     found = []
     for pid in (int(name) for name in os.listdir("/proc") if name.isdecimal()):
         if pid == os.getpid():
@@ -59,7 +68,7 @@ def _orphans() -> list[tuple[int, int, str]]:
             descriptor = os.pidfd_open(pid)  # before the checks: the number may be given again
         except OSError:
             continue
-        command = _command_of(Path(f"/proc/{pid}"), mark)
+        command = _command_of(Path(f"/proc/{pid}"), wanted)
         if command:
             found.append((descriptor, pid, command))
         else:
@@ -67,11 +76,11 @@ def _orphans() -> list[tuple[int, int, str]]:
     return found
 
 
-def _command_of(process: Path, mark: bytes) -> str:
+def _command_of(process: Path, wanted: bytes) -> str:
     """The command line of a process of this user with the mark; "" if it is none."""
     with contextlib.suppress(OSError):
         is_own = process.stat().st_uid == os.getuid()
-        if is_own and mark in (process / "environ").read_bytes().split(b"\0"):
+        if is_own and wanted in (process / "environ").read_bytes().split(b"\0"):
             words = (process / "cmdline").read_bytes().split(b"\0")
             return b" ".join(words).decode(errors="replace").strip()[:80]
     return ""

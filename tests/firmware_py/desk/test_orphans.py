@@ -15,9 +15,8 @@ import pytest
 from waiting import wait_until
 
 from dsp.errors import UserError
-from firmware_py.base.paths import runtime_dir
 from firmware_py.base.process import nverb_command
-from firmware_py.desk.orphans import MARK
+from firmware_py.desk.orphans import MARK, mark
 from firmware_py.link.client import ask
 
 pytestmark = pytest.mark.live
@@ -42,8 +41,8 @@ def marked() -> list[int]:
     for process in Path("/proc").glob("[0-9]*"):
         with contextlib.suppress(OSError):
             is_dead = "\nState:\tZ" in (process / "status").read_text()
-            mark = f"{MARK}={runtime_dir()}".encode()
-            if not is_dead and mark in (process / "environ").read_bytes().split(b"\0"):
+            wanted = f"{MARK}={mark()}".encode()
+            if not is_dead and wanted in (process / "environ").read_bytes().split(b"\0"):
                 found.append(int(process.name))
     return found
 
