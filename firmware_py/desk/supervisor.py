@@ -25,8 +25,9 @@ from firmware_py.jack.keeper import JackKeeper
 from firmware_py.jack.server import JackServer
 
 log = logger()
-WATCHDOG_S = {"audio": 1.5, "control": 5.0}
-"""As in the units. control: loading a model takes long, and a hang is not audible."""
+WATCHDOG_S = {"audio": 1.5, "control": 5.0, "connections": 30.0}
+"""As in the units. control: loading a model takes long, and a hang is not audible. connections: it
+waits for a jackd that hangs."""
 START_S = 60.0
 """Longest time until a process is ready."""
 LONGEST_PAUSE_S = 1.0
