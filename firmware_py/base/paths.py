@@ -4,13 +4,16 @@
 |---------|--------------------------------------------------|------------------------------------|
 | runtime | mailbox, socket, locks; in memory, empty at boot | $NVERB_RUNTIME_DIR,                |
 |         |                                                  | $RUNTIME_DIRECTORY,                |
+|         |                                                  | nverb in the user's own folder     |
+|         |                                                  | ($XDG_RUNTIME_DIR, /run/user/UID), |
 |         |                                                  | /dev/shm/nverb-UID                 |
 | data    | banks, models, presets, profiles; the only state | $NVERB_DATA_DIR, $STATE_DIRECTORY, |
 |         | that survives power-off                          | the service's folder,              |
 |         |                                                  | ~/.local/share/nverb               |
 
 The runtime folder is in a memory file system: the audio process maps the mailbox, and a page fault
-of a disk file could block it.
+of a disk file could block it. In the user's own folder nobody else can take its name first; in
+/dev/shm anyone can. Without a login (cron, a chroot) there is no such folder.
 
 If the pedal is installed as a service (systemd/), its folders are SERVICE_RUNTIME and SERVICE_DATA,
 owned by user and group `nverb`. Commands of a member of the group use that pedal, unless a pedal of
@@ -22,6 +25,7 @@ from __future__ import annotations
 import fcntl
 import os
 import pwd
+import stat
 from pathlib import Path
 from typing import BinaryIO
 
@@ -29,17 +33,47 @@ import models
 from dsp.errors import UserError
 from models.files import write_atomically
 
-__all__ = ["data_dir", "lock", "model_path", "running_dir", "runtime_dir", "write_atomically"]
+__all__ = ["Lock", "data_dir", "model_path", "running_dir", "runtime_dir", "write_atomically"]
 
 SERVICE_RUNTIME = Path("/run/nverb")
 SERVICE_DATA = Path("/var/lib/nverb")
+SHARED_MEMORY = Path("/dev/shm")
+MIN_RUNTIME_BYTES = 64 << 20
+"""The mailbox of the longest rooms has 45 MiB."""
 
 
 def runtime_dir() -> Path:
     """The runtime folder, created (0700) if missing. Raises UserError if another user owns it."""
     named = os.environ.get("NVERB_RUNTIME_DIR") or os.environ.get("RUNTIME_DIRECTORY")
-    path = Path(named) if named else Path("/dev/shm") / f"nverb-{os.getuid()}"
+    path = Path(named) if named else _usual_runtime_dir()
     return _made(path, "NVERB_RUNTIME_DIR")
+
+
+def _usual_runtime_dir() -> Path:
+    """The runtime folder that no variable names: where a pedal of this user runs, else the first.
+
+    A pedal that was started before its user logged in is in /dev/shm.
+    """
+    if _is_there(SERVICE_RUNTIME) and SERVICE_RUNTIME.stat().st_uid == os.getuid() != 0:
+        return SERVICE_RUNTIME  # this is the service's user
+    shared = SHARED_MEMORY / f"nverb-{os.getuid()}"
+    private = Path(os.environ.get("XDG_RUNTIME_DIR") or f"/run/user/{os.getuid()}")
+    try:
+        # The variable is another user's after `su`, and the folder is small on a small board.
+        space = os.statvfs(private)
+        if not private.is_absolute() or private.stat().st_uid != os.getuid():
+            return shared
+        if space.f_blocks * space.f_frsize < MIN_RUNTIME_BYTES:
+            return shared
+    except OSError:
+        return shared
+    running = shared / "control.sock"
+    try:
+        if running.lstat().st_uid == os.getuid() == shared.lstat().st_uid:
+            return shared
+    except OSError:
+        pass
+    return private / "nverb"
 
 
 def running_dir() -> Path:
@@ -99,20 +133,62 @@ def model_path(name: str | Path, *, new: bool = False) -> Path:
 def _made(path: Path, variable: str) -> Path:
     try:
         path.mkdir(mode=0o700, parents=True, exist_ok=True)
-        info = path.stat()
+        info = path.lstat()
     except OSError as error:
         raise UserError(f"{path}: {error.strerror}; name another folder in {variable}") from None
-    if info.st_uid not in (os.getuid(), 0) or path.is_symlink():
-        raise UserError(f"{path} belongs to another user; name another folder in {variable}")
+    if stat.S_ISLNK(info.st_mode) or info.st_uid not in (os.getuid(), 0):
+        raise UserError(
+            f"{path} belongs to {owner_name(info.st_uid)}: remove it (as root), "
+            f"or name another folder in {variable}"
+        )
     return path
 
 
-def lock(name: str, what: str) -> BinaryIO:
-    """Lock the file `name` in the runtime folder for the life of the process; keep the file object.
+def owner_name(uid: int) -> str:
+    """A user in words, for messages."""
+    try:
+        return f"user {pwd.getpwuid(uid).pw_name}"
+    except KeyError:
+        return f"the user with number {uid}"
 
-    Raises UserError if another process holds the lock; `what` names that process in the message.
+
+class Lock:
+    """A locked file in the runtime folder: this process is the only one of its kind.
+
+    Keep the object for the life of the process. Raises UserError if another process holds the lock;
+    `what` names that process in the message.
     """
-    path = runtime_dir() / f"{name}.lock"
+
+    def __init__(self, name: str, what: str) -> None:
+        self._name, self._what = name, what
+        self._file = _lock(name, what)
+
+    def keep(self) -> bool:
+        """Make the folder and the file again if somebody has removed them; True if so.
+
+        Else a second process would find nothing locked. Raises UserError if it already has.
+        """
+        held = os.fstat(self._file.fileno())
+        try:
+            now = os.lstat(_lock_path(self._name))
+            if (now.st_dev, now.st_ino) == (held.st_dev, held.st_ino):
+                return False
+        except FileNotFoundError:
+            pass
+        before, self._file = self._file, _lock(self._name, self._what)
+        before.close()
+        return True
+
+    def close(self) -> None:
+        self._file.close()
+
+
+def _lock_path(name: str) -> Path:
+    return runtime_dir() / f"{name}.lock"
+
+
+def _lock(name: str, what: str) -> BinaryIO:
+    path = _lock_path(name)
     flags = os.O_RDWR | os.O_CREAT | os.O_APPEND | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
     file = open(os.open(path, flags, 0o666), "a+b")
     try:
@@ -139,4 +215,4 @@ def jack_socket(server: str | None = None) -> str:
     if server is None and (other := os.environ.get("NVERB_JACK_SOCKET")):
         return other
     name = server or os.environ.get("JACK_DEFAULT_SERVER") or "default"
-    return f"/dev/shm/jack_{name}_{os.getuid()}_0"
+    return f"{SHARED_MEMORY}/jack_{name}_{os.getuid()}_0"

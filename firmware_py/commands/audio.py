@@ -26,10 +26,10 @@ def add_parser(subparsers: Subparsers) -> None:
 
 def _audio(args: argparse.Namespace) -> int:
     from firmware_py.audio import process as audio
-    from firmware_py.base.paths import lock
+    from firmware_py.base.paths import Lock
 
     fill_from_settings(args, service=True)
-    lock_file = lock("audio", "an audio process")
+    lock_file = Lock("audio", "an audio process")
     status = audio.run(
         client=args.client,
         inputs=args.inputs,
@@ -38,7 +38,7 @@ def _audio(args: argparse.Namespace) -> int:
         connect=not args.no_connect,
         lock=not args.no_lock,
     )
-    lock_file.flush()
+    lock_file.close()
     sys.stdout.flush()
     sys.stderr.flush()
     os._exit(status)  # pyo's own exit waits, and may hang when JACK is gone

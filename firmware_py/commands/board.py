@@ -172,10 +172,10 @@ def _open(name: str) -> Board:
     """Open and lock the board. A running pedal has its lines and bus open."""
     from device.board import Board
     from device.profile import load
-    from firmware_py.base.paths import data_dir, lock
+    from firmware_py.base.paths import Lock, data_dir
 
     if not load(name, data_dir()).is_simulated:
-        _open.lock_file = lock("control", "the pedal")  # type: ignore[attr-defined]
+        _open.lock_file = Lock("control", "the pedal")  # type: ignore[attr-defined]
     return Board.open(name, data_dir())
 
 

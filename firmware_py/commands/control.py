@@ -31,12 +31,13 @@ def add_parser(subparsers: Subparsers) -> None:
 
 
 def _control(args: argparse.Namespace) -> int:
-    from firmware_py.base.paths import lock
+    from firmware_py.base.paths import Lock
     from firmware_py.control.process import run
 
     fill_from_settings(args, service=True)
-    lock_file = lock("control", "a control process")
+    lock_file = Lock("control", "a control process")
     status = run(
+        lock=lock_file,
         profile=args.profile,
         bank=args.bank,
         keys=args.keys,

@@ -20,10 +20,10 @@ def add_parser(subparsers: Subparsers) -> None:
 
 
 def _jack(_: argparse.Namespace) -> int:
-    from firmware_py.base.paths import lock
+    from firmware_py.base.paths import Lock
     from firmware_py.jack.service import run
 
-    lock_file = lock("jack", "nverb jack")
+    lock_file = Lock("jack", "nverb jack")
     run()
     lock_file.close()
     return 0

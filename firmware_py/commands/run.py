@@ -51,7 +51,7 @@ def add_parser(subparsers: Subparsers) -> None:
 
 def _run(args: argparse.Namespace) -> int:
     from device.profile import load
-    from firmware_py.base.paths import data_dir, lock
+    from firmware_py.base.paths import Lock, data_dir
     from firmware_py.desk.orphans import end_orphans, mark_children
     from firmware_py.desk.supervisor import Supervisor
     from firmware_py.jack.cards import NoCard
@@ -59,7 +59,7 @@ def _run(args: argparse.Namespace) -> int:
 
     fill_from_settings(args)
     profile = load(args.profile, data_dir())  # report a bad profile or bank before the start
-    lock_file = lock("run", "nverb run")
+    lock_file = Lock("run", "nverb run")
     end_orphans()
     mark_children()
     find_source(args.bank)
@@ -67,7 +67,7 @@ def _run(args: argparse.Namespace) -> int:
     start, environment = _sound(settings, named=bool(args.card))
     keys = profile.is_simulated and sys.stdin.isatty()
     try:
-        supervisor = Supervisor(_children(args, keys, environment), start)
+        supervisor = Supervisor(_children(args, keys, environment), start, lock_file)
     except NoCard as error:
         lock_file.close()
         if args.or_demo and settings.card == "auto":

@@ -16,11 +16,12 @@ from firmware_py.base import crashguard
 from firmware_py.base.log import logger
 from firmware_py.base.memory import keep_freed_memory
 from firmware_py.base.notify import Notifier
-from firmware_py.base.paths import data_dir
+from firmware_py.base.paths import Lock, data_dir
 from firmware_py.base.signals import stop_signals
 from firmware_py.control.live_board import LiveBoard
 from firmware_py.control.pedal import Pedal, log_notice
 from firmware_py.control.requests import Requests
+from firmware_py.control.runtime_files import RuntimeFiles
 from firmware_py.control.server import Server
 from firmware_py.rooms.source import (
     BuiltInRooms,
@@ -41,6 +42,7 @@ SETTLE_S = 0.15
 
 def run(
     *,
+    lock: Lock,
     profile: str,
     bank: Path | None,
     keys: bool,
@@ -50,9 +52,9 @@ def run(
 ) -> int:
     """Run the pedal until SIGTERM, SIGINT or SIGHUP, or until the user quits at the keyboard.
 
-    profile: of the board, see device.profile. bank: overrides the session and the store. keys: show
-    a simulated board and take keys. script: moves of a simulated board's pots, see `read_script`.
-    midi, osc: see `Pedal.open_inputs`. Returns the exit status.
+    lock: of the control process. profile: of the board, see device.profile. bank: overrides the
+    session and the store. keys: show a simulated board and take keys. script: moves of a simulated
+    board's pots, see `read_script`. midi, osc: see `Pedal.open_inputs`. Returns the exit status.
     """
     keep_freed_memory()
     guard, notifier = crashguard.CrashGuard("control"), Notifier()
@@ -63,6 +65,7 @@ def run(
     stop = StopFlag()
     requests = Requests(pedal)
     server = Server(requests.answer, requests.is_repeatable)
+    files = RuntimeFiles(lock, server, pedal.save_session)
     live, parts = LiveBoard(profile, data_dir()), pedal.parts
     try:
         pedal.open_inputs(midi, osc)
@@ -77,6 +80,7 @@ def run(
                 parts.run("rooms and parameters", pedal.work)
                 notifier.ping()
                 parts.run("crash guard", guard.look)
+                parts.run("runtime folder", files.keep)
                 if not parts.run("socket", lambda: server.serve(live.board.scan_s)):
                     time.sleep(live.board.scan_s)
                 if parts.run("profile of the board", lambda: live.refresh(time.monotonic())):

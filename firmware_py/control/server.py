@@ -81,17 +81,34 @@ class Server:
         self._budget = Budget()
         self._selector = selectors.DefaultSelector()
         self._path = socket_path()
-        # A leftover: this process holds the control lock, so no other process listens.
-        self._path.unlink(missing_ok=True)
-        self._listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
-        self._listener.bind(os.fspath(self._path))
-        os.chmod(self._path, 0o660)
-        self._listener.listen(MAX_CLIENTS)
-        self._listener.setblocking(False)
-        self._selector.register(self._listener, selectors.EVENT_READ)
         self._clients: dict[socket.socket, _Client] = {}
         self._turns: deque[socket.socket] = deque()
         """Clients whose requests wait, the next one first."""
+        self._listener = self._listen()
+
+    def _listen(self) -> socket.socket:
+        # A leftover: this process holds the control lock, so no other process listens.
+        self._path.unlink(missing_ok=True)
+        listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+        listener.bind(os.fspath(self._path))
+        os.chmod(self._path, 0o660)
+        listener.listen(MAX_CLIENTS)
+        listener.setblocking(False)
+        self._selector.register(listener, selectors.EVENT_READ)
+        self._inode = os.lstat(self._path).st_ino
+        return listener
+
+    def keep(self) -> bool:
+        """Listen again if somebody has removed the socket; True if so. Raises OSError."""
+        try:
+            if os.lstat(self._path).st_ino == self._inode:
+                return False
+        except FileNotFoundError:
+            pass
+        before, self._listener = self._listener, self._listen()
+        self._selector.unregister(before)
+        before.close()
+        return True
 
     @property
     def users(self) -> list[int]:

@@ -12,19 +12,22 @@ import os
 import select
 import signal
 import socket
+import struct
 import subprocess
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
+from dsp.errors import UserError, reason
 from firmware_py.base.log import logger
-from firmware_py.base.paths import runtime_dir
+from firmware_py.base.paths import Lock, jack_socket, runtime_dir
 from firmware_py.base.process import ends_with_parent
 from firmware_py.base.signals import stop_signals
 from firmware_py.jack.keeper import JackKeeper
 from firmware_py.jack.server import JackServer
 
 log = logger()
+_CREDENTIALS = struct.Struct("iII")  # pid, uid, gid: unix(7)
 WATCHDOG_S = {"audio": 1.5, "control": 5.0, "connections": 30.0}
 """As in the units. control: loading a model takes long, and a hang is not audible. connections: it
 waits for a jackd that hangs."""
@@ -32,6 +35,8 @@ START_S = 60.0
 """Longest time until a process is ready."""
 LONGEST_PAUSE_S = 1.0
 """Longest pause before a restart."""
+KEEP_S = 1.0
+"""Period of the look whether the runtime folder still exists."""
 STABLE_S = 5.0
 """A process that lived longer is restarted without a pause."""
 
@@ -90,24 +95,33 @@ class Child:
             log.debug("%s is process %d: %s", self.name, self.process.pid, " ".join(self.command))
 
     def _notify_environment(self) -> dict[str, str]:
-        """A new notify socket for each start, so messages of a dead process are not read."""
-        path = runtime_dir() / f"notify-{self.name}"
-        path.unlink(missing_ok=True)
+        """A new notify socket for each start, so messages of a dead process are not read.
+
+        Its name is abstract and chosen by the kernel: nobody can take it first, and it does not
+        vanish with the runtime folder.
+        """
         if self.notify is not None:
             self.notify.close()
         self.notify = socket.socket(
             socket.AF_UNIX, socket.SOCK_DGRAM | socket.SOCK_CLOEXEC | socket.SOCK_NONBLOCK
         )
-        self.notify.bind(os.fspath(path))
+        self.notify.setsockopt(socket.SOL_SOCKET, socket.SO_PASSCRED, 1)
+        self.notify.bind("")
+        address = "@" + self.notify.getsockname()[1:].decode()
         watchdog_us = round(1e6 * WATCHDOG_S.get(self.name, 0))
-        return {"NOTIFY_SOCKET": os.fspath(path), "WATCHDOG_USEC": f"{watchdog_us}"}
+        return {"NOTIFY_SOCKET": address, "WATCHDOG_USEC": f"{watchdog_us}"}
 
     def _listen(self, now: float) -> None:
+        """Read the notifications. Other users can send to an abstract name: ignore theirs."""
         while self.notify is not None:
             try:
-                message = self.notify.recv(4096)
+                message, about, _, _ = self.notify.recvmsg(
+                    4096, socket.CMSG_SPACE(_CREDENTIALS.size)
+                )
             except BlockingIOError:
                 return
+            if not any(_CREDENTIALS.unpack(data)[1] == os.getuid() for _, _, data in about):
+                continue
             self.heard = now
             self.ready = self.ready or b"READY=1" in message
 
@@ -125,18 +139,24 @@ class Child:
             self.process.wait()
         if self.notify is not None:
             self.notify.close()
-            (runtime_dir() / f"notify-{self.name}").unlink(missing_ok=True)
 
 
 class Supervisor:
     """Runs the processes `children` and, if `start_jack` is given, a JACK server.
 
     `start_jack`: starts a server. The first call is made here and may raise UserError; later
-    failures are retried.
+    failures are retried. `lock`: of this command; it is locked again after somebody has removed the
+    runtime folder.
     """
 
-    def __init__(self, children: list[Child], start_jack: Callable[[], JackServer] | None) -> None:
+    def __init__(
+        self,
+        children: list[Child],
+        start_jack: Callable[[], JackServer] | None,
+        lock: Lock | None = None,
+    ) -> None:
         self.children = children
+        self._lock, self._keep_at, self._lock_trouble = lock, 0.0, ""
         self._keeper = JackKeeper(start_jack) if start_jack else None
         if self._keeper is not None:
             self._keeper.start()
@@ -149,8 +169,37 @@ class Supervisor:
         """Check each process once and restart it if needed. Never blocks for long."""
         if self._keeper is not None:
             self._keeper.tend()
+            self._end_unreachable_jack()
+        if self._lock is not None and time.monotonic() >= self._keep_at:
+            self._keep_at = time.monotonic() + KEEP_S
+            self._keep_lock(self._lock)
         for child in self.children:
             child.tend(time.monotonic())
+
+    def _end_unreachable_jack(self) -> None:
+        """Kill our jackd if its socket was removed and the audio process needs it; it is restarted.
+
+        With RemoveIPC=yes logind removes it when the user logs out. A playing audio process does
+        not need it any more.
+        """
+        server = self.jack
+        is_playing = all(child.ready for child in self.children if child.name == "audio")
+        if server is None or is_playing or not server.alive():
+            return
+        if not os.path.exists(jack_socket(server.name)):
+            log.warning(f"somebody removed {jack_socket(server.name)}: restarting jackd")
+            server.kill()
+
+    def _keep_lock(self, lock: Lock) -> None:
+        trouble = ""
+        try:
+            if lock.keep():
+                log.warning(f"somebody removed {runtime_dir()}, or files of it: made it again")
+        except (OSError, UserError) as error:
+            trouble = reason(error)
+        if trouble and trouble != self._lock_trouble:
+            log.error(f"the lock of nverb run is gone: {trouble}")
+        self._lock_trouble = trouble
 
     def run(self) -> None:
         """Tend everything until SIGINT, SIGTERM or SIGHUP.

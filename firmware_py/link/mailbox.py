@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import mmap
 import os
+import time
 from pathlib import Path
 
 from dsp import _engine
@@ -17,6 +18,9 @@ from firmware_py.base.paths import runtime_dir
 
 IR_CHANNELS = {1: 2, 2: 4}
 """Most channels of an IR, by inputs of the engine: the size of a slot in locked memory."""
+
+
+SEARCH_S = 1.0
 
 
 def mailbox_path() -> Path:
@@ -74,17 +78,34 @@ def create(*, block_frames: int, rate_hz: int, max_taps: int, inputs: int) -> _e
     return port
 
 
+def _removed(path: Path) -> Path:
+    """The mailbox that an audio process still plays from, after somebody removed its file.
+
+    Python's mmap keeps the file open, so /proc has it. Raises FileNotFoundError.
+    """
+    for link in Path("/proc").glob("[0-9]*/fd/[0-9]*"):
+        try:
+            if os.readlink(link) == f"{path} (deleted)" and link.parts[2] != str(os.getpid()):
+                return link
+        except OSError:  # another user's process, or one that has just ended
+            continue
+    raise FileNotFoundError(2, "no mailbox", os.fspath(path))
+
+
 class Mailbox:
     """The control process's end. `port` is None until the audio process has created the mailbox."""
 
     def __init__(self) -> None:
         self.port: _engine.Port | None = None
         self._identity: tuple[int, int] | None = None
+        self._search_at_s = 0.0
 
     def refresh(self) -> bool:
         """Open the mailbox if the file has changed; True if so: the caller must write it again."""
         path = mailbox_path()
         try:
+            if not path.exists():
+                path = self._search(path)
             info = os.stat(path)
             if (info.st_dev, info.st_ino) == self._identity:
                 return False
@@ -95,3 +116,11 @@ class Mailbox:
         port.recover_control()
         self.port, self._identity = port, (info.st_dev, info.st_ino)
         return True
+
+    def _search(self, path: Path) -> Path:
+        """Once a second while no mailbox is open: it takes some milliseconds."""
+        now_s = time.monotonic()
+        if self.port is not None or now_s < self._search_at_s:
+            raise FileNotFoundError(2, "no mailbox", os.fspath(path))
+        self._search_at_s = now_s + SEARCH_S
+        return _removed(path)

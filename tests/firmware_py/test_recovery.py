@@ -23,9 +23,10 @@ from device.controls import defaults
 from dsp.errors import UserError
 from firmware_py.base import crashguard
 from firmware_py.base.crashguard import CRASH_LOOP, CrashGuard
+from firmware_py.base.paths import Lock, jack_socket
 from firmware_py.bench.recovery import FAULTS, ROOM, Ear, OwnPedal, cause
 from firmware_py.desk.private_pedal import private_pedal, wait_for_room
-from firmware_py.desk.supervisor import Supervisor
+from firmware_py.desk.supervisor import Child, Supervisor
 from firmware_py.jack import server as jack
 from firmware_py.jack.cards import NoCard
 from firmware_py.jack.keeper import JackKeeper
@@ -117,6 +118,94 @@ def test_audio_process_plays_no_block_after_jack_block_size_change(
     then, in_all = counts
     assert in_all == then
     assert not crashguard.safe_start_reason()
+
+
+def test_block_size_changes_in_a_row_are_no_crash_loop(pedal: Supervisor) -> None:
+    """Each comes as soon as the next audio process exists: before, while and after it starts."""
+    wait_for_room(pedal, HANG_S)
+    audio = next(child for child in pedal.children if child.name == "audio")
+    name, server = f"flip-{os.getpid()}", os.environ["JACK_DEFAULT_SERVER"]
+    client = jack_client.Client(name, servername=server, no_start_server=True)
+    with contextlib.suppress(jack_client.JackError):
+        client.activate()
+    for turn in range(4 * CRASH_LOOP):
+        seen = audio.starts
+        client.blocksize = 64 if turn % 2 else 1024
+        if turn % 3:  # every third change meets the process that starts after the one before
+            wait_until(lambda seen=seen: audio.starts > seen and audio.ready, tend=pedal.tend)
+    client.blocksize = 128
+    client.close()
+    wait_until(lambda: status()["audio"].get("block_frames") == 128, tend=pedal.tend)
+    assert not crashguard.safe_start_reason()
+
+
+def test_pedal_survives_removal_of_its_runtime_folder() -> None:
+    """logind does that when a user logs out. Then each process dies, too."""
+    with private_pedal(block_frames=128, synchronous=False) as pedal:
+        wait_for_room(pedal, HANG_S)
+        ask({"do": "set", "values": ROOM})
+        before = wait_for_room(pedal, HANG_S)
+        runtime = Path(os.environ["NVERB_RUNTIME_DIR"])
+        shutil.rmtree(runtime)
+        wait_until((runtime / "session.json").exists, tend=pedal.tend)
+        assert ask({"do": "get"})["values"] == before["controls"]
+        assert [child.starts for child in pedal.children] == [1, 1]
+
+        audio, control = pedal.children
+        assert audio.process is not None and control.process is not None
+        control.process.kill()  # the next one finds the mailbox that audio still plays from
+        wait_until(lambda: control.starts == 2 and control.ready, tend=pedal.tend)
+        wait_until(lambda: (status()["audio"] or {}).get("alive"), tend=pedal.tend)
+        now = wait_for_room(pedal, HANG_S)
+        assert now["audio"]["pid"] == before["audio"]["pid"] and audio.starts == 1
+        assert now["controls"] == before["controls"]
+
+        audio.process.kill()
+        wait_until(lambda: audio.starts == 2 and audio.ready, tend=pedal.tend)
+        assert wait_for_room(pedal, HANG_S)["audio"]["pid"] != before["audio"]["pid"]
+
+        assert pedal.jack is not None  # RemoveIPC=yes removes its files, too
+        first = pedal.jack.process
+        os.unlink(jack_socket(pedal.jack.name))
+        pedal.tend()
+        assert first.poll() is None  # the sound needs no file
+        assert audio.process is not None
+        audio.process.kill()
+        wait_until(lambda: pedal.jack and pedal.jack.process is not first, tend=pedal.tend)
+        assert wait_for_room(pedal, HANG_S)["controls"] == before["controls"]
+        assert not crashguard.safe_start_reason()
+
+
+def test_supervisor_locks_again_after_its_runtime_folder_is_removed(
+    own_runtime: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    held = Lock("run", "nverb run")
+    supervisor = Supervisor([], None, held)
+    shutil.rmtree(own_runtime)
+    wait_until((own_runtime / "run.lock").exists, tend=supervisor.tend)
+    with pytest.raises(UserError, match=rf"already running \(process {os.getpid()}\)"):
+        Lock("run", "nverb run")
+    held.close()
+    assert capfd.readouterr().err.count("somebody removed") == 1
+
+
+def test_supervisor_ignores_notifications_of_other_users() -> None:
+    if os.geteuid() != 0:
+        pytest.skip("needs root, to send as another user")
+    child = Child("audio", [sys.executable, "-c", "import time; time.sleep(1000)"])
+    child.tend(0.0)
+    assert child.process is not None and child.notify is not None
+    try:
+        send = "import socket, sys; s = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM); "
+        send += "s.sendto(b'READY=1', '\\0' + sys.argv[1])"
+        address = child.notify.getsockname()[1:].decode()
+        for user, is_heard in ((12345, False), (0, True)):
+            subprocess.run(["/usr/bin/python3", "-c", send, address], user=user, check=True)
+            child.tend(0.0)
+            assert child.ready == is_heard
+    finally:
+        child.stop()
+        child.join(HANG_S)
 
 
 def test_jack_server_does_not_start_jackd_without_jack_lsp(
