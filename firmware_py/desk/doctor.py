@@ -65,9 +65,12 @@ def _cards(settings: settings_file.Settings) -> str:
 
 def jack_check() -> Result:
     from firmware_py.jack.server import missing_tool
+    from firmware_py.jack.squatted import REMEDY, taken_names
 
     if missing := missing_tool():
         return Result("jackd", "bad", f"{missing[0]} is not installed", missing[1])
+    if taken := taken_names(os.environ.get("JACK_DEFAULT_SERVER")):
+        return Result("jackd", "bad", taken, REMEDY)
     return Result("jackd", "ok", "installed")
 
 

@@ -30,6 +30,7 @@ from firmware_py.jack.defaults import BLOCK_FRAMES, RATE_HZ
 from firmware_py.jack.messages import Messages
 from firmware_py.jack.places import free_stale_places
 from firmware_py.jack.reasons import Reason, reason
+from firmware_py.jack.squatted import REMEDY, taken_names
 
 log = logger("jack")
 STILL_S = 0.7
@@ -205,7 +206,8 @@ class JackServer:
             self._fail()
 
     def _fail(self) -> NoReturn:
-        why = reason(self.log(), self._choice)
+        taken = taken_names(self.name)
+        why = Reason(taken, REMEDY, "card") if taken else reason(self.log(), self._choice)
         where = f" on {self._choice}" if self._choice else ""
         raise JackFailed(f"jackd did not start{where}: {why}", why)
 
