@@ -189,6 +189,10 @@ def _command(arguments: Sequence[str]) -> int:
         args = parser.parse_args(arguments)
     except SystemExit as end:  # --help, or invalid arguments
         return int(end.code or 0)
+    if getattr(args, "as_owner", False) and os.geteuid() == 0:
+        from firmware_py.base.ownership import become_owner_of_data
+
+        become_owner_of_data()
     return int(args.handler(args) or 0)
 
 

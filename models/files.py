@@ -24,6 +24,7 @@ def write_atomically(
     group-writable. Raises OSError that names `path`; the old file stays unchanged then.
     """
     require_file(path)
+    refuse_as_root(path.parent)
     folder = os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     temporary = temporary_name(path)
     try:
@@ -59,6 +60,24 @@ def is_shared(folder: Path) -> bool:
     return bool(mode & stat.S_ISGID and mode & stat.S_IWGRP)
 
 
+def refuse_as_root(folder: Path) -> None:
+    """Raises PermissionError if this is root and `folder` is in a shared folder of another user.
+
+    Its group could put a link in root's way. See firmware_py.base.ownership.
+    """
+    if os.geteuid() != 0:
+        return
+    for part in (folder.absolute(), *folder.absolute().parents):
+        with contextlib.suppress(FileNotFoundError):
+            if is_shared(part) and (owner := part.stat().st_uid) != 0:
+                raise PermissionError(
+                    1,
+                    "root does not write where a group of users may: "
+                    f"run this as the owner of the folder (user {owner})",
+                    os.fspath(part),
+                )
+
+
 def sync_folder(path: Path) -> None:
     """Sync a folder, so that files created, renamed or removed in it stay so. Raises OSError."""
     folder = os.open(path, os.O_RDONLY | os.O_DIRECTORY)
@@ -86,6 +105,7 @@ def require_space(path: Path, size: int) -> None:
     computations.
     """
     require_file(path)
+    refuse_as_root(path.parent)
     if not os.access(path.parent, os.W_OK):
         raise PermissionError(13, "is not writable", os.fspath(path.parent))
     free = shutil.disk_usage(path.parent).free

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import os
 import re
 import sys
 from pathlib import Path
@@ -48,6 +49,7 @@ def add_parser(subparsers: Subparsers) -> None:
         "start a profile of your own from another",
         "Writes NEW.toml into the data folder, for you to edit.",
     )
+    copy.set_defaults(as_owner=True)
     copy.add_argument("new", metavar="NEW", help="the name of yours")
     check = verb(
         "check",
@@ -56,6 +58,7 @@ def add_parser(subparsers: Subparsers) -> None:
         "Reads every input and reports wrong wiring, with the remedy. In a terminal it asks you to "
         "turn the knobs.",
     )
+    check.set_defaults(as_owner=True)
     check.add_argument(
         "--hands-off", action="store_true", help="only the checks that need no turning"
     )
@@ -67,6 +70,7 @@ def add_parser(subparsers: Subparsers) -> None:
         "after a power cut either the old ends are active or the new ones. Stop the pedal first: "
         "it locks the board, unless it is simulated.",
     )
+    calibrate.set_defaults(as_owner=True)
     calibrate.add_argument("--forget", action="store_true", help="go back to the profile's ends")
 
 
@@ -148,6 +152,8 @@ def _copy(args: argparse.Namespace) -> int:
     from device.profile import MAX_BYTES, find_path, load
     from dsp.errors import UserError
     from firmware_py.base.paths import data_dir
+    from firmware_py.state.store import make_folder
+    from models.files import is_shared
     from models.reading import read_file
 
     source = find_path(args.profile, data_dir())
@@ -155,10 +161,12 @@ def _copy(args: argparse.Namespace) -> int:
     if not re.fullmatch(r"[\w-]{1,40}", args.new):
         raise UserError(f"{args.new!r} is no name for a profile: 1 to 40 letters, digits, - and _")
     target = data_dir() / "profiles" / f"{args.new}.toml"
-    target.parent.mkdir(exist_ok=True)
+    make_folder(target.parent)
     try:
         with open(target, "xb") as file:
             file.write(read_file(source, MAX_BYTES))
+            if is_shared(target.parent):
+                os.fchmod(file.fileno(), 0o664)
     except FileExistsError:
         raise UserError(f"{target} is there already: edit it, or take another name") from None
     print(

@@ -30,7 +30,7 @@ def add_parser(subparsers: Subparsers) -> None:
             metavar="CARD",
             help="such as hw:USB (default: as `nverb settings` says)",
         )
-        parser.set_defaults(handler=handler)
+        parser.set_defaults(handler=handler, as_owner=True)
         return parser
 
     part("show", _show, "what the card is, and its controls")

@@ -45,9 +45,9 @@ def carry_out(
     request: dict[str, Any], report: Report, content: Content | None = None
 ) -> dict[str, Any]:
     """The answer of the pedal that runs here; if none runs, this process does it as its user."""
+    from firmware_py.base.ownership import become_owner
     from firmware_py.base.paths import data_dir
     from firmware_py.install import board_end, desk_end, protocol
-    from firmware_py.install.installer import become_owner
 
     with desk_end.board() as channel:
         if channel is not None:

@@ -148,11 +148,12 @@ def _train(args: argparse.Namespace) -> int:
 def _import(args: argparse.Namespace) -> int:
     from firmware_py.base.paths import model_path
     from models.container import write
-    from models.files import require_space
+    from models.files import refuse_as_root, require_space
     from models.plugin import import_model
 
     path = model_path(args.output, new=True)
     if path.parent.name == "models":
+        refuse_as_root(path.parent)
         path.parent.mkdir(exist_ok=True)
     require_space(path, 4 << 20)
     made = import_model(

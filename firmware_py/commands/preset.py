@@ -21,6 +21,7 @@ def add_parser(subparsers: Subparsers) -> None:
         description="Presets hold all controls (but bypass and freeze) and the bank. They are in "
         "the data folder.",
     )
+    parser.set_defaults(as_owner=True)
     verbs = parser.add_subparsers(title="what to do", metavar="VERB", required=True)
 
     def verb(name: str, handler: Handler, text: str, *arguments: str) -> argparse.ArgumentParser:
@@ -49,7 +50,7 @@ def add_parser(subparsers: Subparsers) -> None:
     )
     export.add_argument("names", nargs="*", metavar="NAME", help="default: all")
     export.add_argument("-o", "--output", type=Path, required=True, metavar="FILE")
-    export.set_defaults(handler=_export)
+    export.set_defaults(handler=_export, as_owner=False)  # root chooses the place of the file
     move = verb("move", _move, "put a preset at another program number", "NAME")
     move.add_argument("number", type=int, metavar="NUMBER", help="from 1")
     startup = verb("startup", _startup, "the preset that plays after power-on")

@@ -46,7 +46,7 @@ def add_parser(subparsers: Subparsers) -> None:
     add_inputs(run)
     add_engine(run)
     add_rooms(run)
-    run.set_defaults(handler=_run)
+    run.set_defaults(handler=_run, as_owner=True)
 
 
 def _run(args: argparse.Namespace) -> int:

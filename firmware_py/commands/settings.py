@@ -19,7 +19,7 @@ def add_parser(subparsers: Subparsers) -> None:
         "settings.toml of the data folder.",
     )
     parts = settings.add_subparsers(title="what to do (default: show them)", metavar="WHAT")
-    settings.set_defaults(handler=_show, json=False)
+    settings.set_defaults(handler=_show, json=False, as_owner=True)
     show = parts.add_parser("show", help="print all settings")
     show.add_argument("--json", action="store_true", help="for programs")
     show.set_defaults(handler=_show)

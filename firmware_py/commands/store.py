@@ -20,9 +20,9 @@ def add_parser(subparsers: Subparsers) -> None:
 
 
 def _store(args: argparse.Namespace) -> int:
+    from firmware_py.base.ownership import become_owner
     from firmware_py.base.paths import data_dir
     from firmware_py.install import board_end, desk_end, protocol
-    from firmware_py.install.installer import become_owner
     from firmware_py.link.client import connect
 
     if not args.here:

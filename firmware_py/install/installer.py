@@ -315,20 +315,6 @@ def listing(data: Path) -> list[ListedSlot]:
     return rows
 
 
-def become_owner(data: Path) -> None:
-    """As root: become the owner of the data folder, irrevocably.
-
-    Files are then read as that user and belong to it.
-    """
-    if os.geteuid() != 0:
-        return
-    info = data.stat()
-    if info.st_uid != 0:
-        os.setgroups([])
-        os.setresgid(info.st_gid, info.st_gid, info.st_gid)
-        os.setresuid(info.st_uid, info.st_uid, info.st_uid)
-
-
 _FREE_SPACE = "`nverb list` shows what can go, `nverb remove NAME` removes it"
 _NOT_WRITABLE = (
     "is not writable by this user: "

@@ -142,8 +142,10 @@ def starter_bank() -> Path:
     path = data_dir() / "banks" / "starter.nvbank"
     if not path.exists():
         from bank.build import build
+        from models.files import refuse_as_root
         from models.generator import room_at
 
+        refuse_as_root(data_dir())
         path.parent.mkdir(parents=True, exist_ok=True)
         build(path, room_at, steps=10, name="starter")
     return path

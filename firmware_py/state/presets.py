@@ -36,7 +36,7 @@ from device.controls import CONTROLS, NOT_KEPT, check, find
 from dsp.errors import UserError, did_you_mean, reason
 from dsp.names import composed, name_key, shown
 from firmware_py.base.paths import write_atomically
-from models.files import temporary_name
+from models.files import refuse_as_root, temporary_name
 from models.reading import MalformedFile, json_table, read_file, require_regular
 
 MAX_PRESETS = 512
@@ -197,6 +197,7 @@ class Presets:
     @contextlib.contextmanager
     def _changing(self) -> Iterator[_Content]:
         """The presets to change, under the lock; written when the block ends without an error."""
+        refuse_as_root(self.path.parent)
         # flock needs only read access, so any member of the group can lock.
         flags = os.O_RDONLY | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK
         with open(os.open(self._lock, flags, 0o664), "rb") as lock:

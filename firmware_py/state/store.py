@@ -30,7 +30,7 @@ from pathlib import Path
 
 from dsp.errors import InvalidValue, did_you_mean
 from dsp.names import composed, name_key, shown
-from models.files import sync_folder
+from models.files import refuse_as_root, sync_folder
 from models.reading import open_regular, require_regular
 
 KINDS = {"bank": ".nvbank", "model": ".nvmodel"}
@@ -254,6 +254,7 @@ class Store:
 
         Removes what a killed installer left over.
         """
+        refuse_as_root(self.root.parent)
         self.make()
         flags = os.O_RDONLY | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK
         lock = os.open(self.root / ".lock", flags, 0o660)
