@@ -28,6 +28,8 @@ FILES = {
     "nverb-.service.d/common.conf": "etc/systemd/system/nverb-.service.d/common.conf",
     "cpu-governor-nverb.service": "etc/systemd/system/cpu-governor-nverb.service",
     "zram-nverb.service": "etc/systemd/system/zram-nverb.service",
+    "run-nverb-shm.mount": "etc/systemd/system/run-nverb-shm.mount",
+    "alsa.conf": "etc/nverb/alsa.conf",
     "sysusers.conf": "etc/sysusers.d/nverb.conf",
     "tmpfiles.conf": "etc/tmpfiles.d/nverb.conf",
     "60-nverb.rules": "etc/udev/rules.d/60-nverb.rules",
@@ -39,7 +41,10 @@ UNITS = [
     "nverb-control.service",
     "cpu-governor-nverb.service",
     "zram-nverb.service",
+    "run-nverb-shm.mount",
 ]
+HOME = "/nonexistent"
+"""Of the pedal's user: see sysusers.conf."""
 PREFIX = Path("opt/nverb")
 COMMAND = Path("usr/local/bin/nverb")
 KEPT_VERSIONS = 2
@@ -98,6 +103,10 @@ def install(root: Path, *, start: bool, missing_tool: MissingTool, prepare: str,
         *where,
         "--create",
         f"/{FILES['tmpfiles.conf']}" if where else "nverb.conf",
+    )
+    # Of an installation by an older version, whose home was the state folder.
+    _run(
+        "usermod", *(["--root", str(root)] if where else []), "--home", HOME, "nverb", needed=False
     )
     _run("systemctl", *where, "enable", *UNITS)
     say("installed: user nverb, nverb.target, /var/lib/nverb")
@@ -160,7 +169,7 @@ def _prepare(program: str, say: Say) -> None:
     say("opening the rooms that come with nverb")
     done = subprocess.run(
         [sys.executable, "-P", "-c", program],
-        env=os.environ | {"NVERB_DATA_DIR": "/var/lib/nverb", "HOME": "/var/lib/nverb"},
+        env=os.environ | {"NVERB_DATA_DIR": "/var/lib/nverb", "HOME": HOME},
         user="nverb",
         group="nverb",
         extra_groups=[],

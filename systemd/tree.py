@@ -44,6 +44,7 @@ from systemd.image import (
     require,
     write_disk,
 )
+from systemd.install import HOME
 from systemd.partitions import unpack_image
 
 Say = Callable[[str], None]
@@ -261,7 +262,7 @@ class System(Chroot):
         self.run(
             f"chown -R nverb:nverb /{STATE}; cd /; "
             + (f"umask 007; setpriv --reuid nverb --regid nverb --clear-groups "
-               f"env NVERB_DATA_DIR=/{STATE} HOME=/{STATE} "
+               f"env NVERB_DATA_DIR=/{STATE} HOME={HOME} "
                f"/opt/nverb/current/bin/nverb settings set {settings}" if settings else ""),
             what="settings",
         )  # fmt: skip

@@ -211,12 +211,20 @@ def change_block_size(victims: Victims) -> None:
     # jackd accepts clients of its own user only.
     owner = os.stat(f"/proc/{victims.pid('jackd')}").st_uid
     frames = OTHER_FRAMES if ear.port.block_frames == BLOCK_FRAMES else BLOCK_FRAMES
-    words = ["jack_bufsize", str(frames)]
-    done = subprocess.run(
-        words, user=owner, capture_output=True, text=True, timeout=10, check=False
-    )
+    words = [*_beside(victims.pid("jackd"), owner), "jack_bufsize", str(frames)]
+    done = subprocess.run(words, capture_output=True, text=True, timeout=10, check=False)
     if done.returncode:
         raise UserError(f"{' '.join(words)}: {done.stderr.strip() or done.stdout.strip()}")
+
+
+def _beside(pid: int, owner: int) -> list[str]:
+    """Words before a command that runs as this user and with the /dev/shm of this process.
+
+    The service has its own. Nothing for an own pedal.
+    """
+    if os.stat(f"/proc/{pid}/ns/mnt").st_ino != os.stat("/proc/self/ns/mnt").st_ino:
+        return ["nsenter", f"--target={pid}", "--mount", f"--setuid={owner}", "--"]
+    return ["setpriv", f"--reuid={owner}", "--"] if owner != os.geteuid() else []
 
 
 FAULTS: dict[str, Callable[[Victims], None]] = {

@@ -7,7 +7,9 @@ import os
 import subprocess
 import time
 from collections import deque
+from pathlib import Path
 
+import systemd
 from firmware_py.base.log import logger
 from firmware_py.base.process import module_command
 
@@ -24,6 +26,15 @@ STEADY_S = 10.0
 LEAVE_S = 0.2
 """For the exit of a process that has closed its stdout or was told to end."""
 LONGEST_LINE = 4096
+
+
+def _environment() -> dict[str, str]:
+    """ALSA without the user's own configuration, which can name a library to load.
+
+    The service's unit sets the variable, too.
+    """
+    own = Path(systemd.__file__).with_name("alsa.conf")
+    return {"ALSA_CONFIG_PATH": f"/usr/share/alsa/alsa.conf:{own}"} | os.environ
 
 
 class MidiProcess:
@@ -118,6 +129,7 @@ class MidiProcess:
         log.debug("starting the MIDI process: %s", self._command)
         self._process = subprocess.Popen(
             self._command,
+            env=_environment(),
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.DEVNULL,  # the libraries of ALSA and JACK log there
