@@ -104,10 +104,7 @@ def install(root: Path, *, start: bool, missing_tool: MissingTool, prepare: str,
         "--create",
         f"/{FILES['tmpfiles.conf']}" if where else "nverb.conf",
     )
-    # Of an installation by an older version, whose home was the state folder.
-    _run(
-        "usermod", *(["--root", str(root)] if where else []), "--home", HOME, "nverb", needed=False
-    )
+    _take_home(root)
     _run("systemctl", *where, "enable", *UNITS)
     say("installed: user nverb, nverb.target, /var/lib/nverb")
     if not where:
@@ -123,6 +120,15 @@ def install(root: Path, *, start: bool, missing_tool: MissingTool, prepare: str,
         else:
             say("systemd does not run here: the pedal starts when the system boots")
     _forget_old_versions(root, environment.name, say)
+
+
+def _take_home(root: Path) -> None:
+    """Take the home of the pedal's user, which older versions set to the state folder."""
+    users = (root / "etc/passwd").read_text().splitlines()
+    if any(u.split(":")[0] == "nverb" and u.split(":")[5] != HOME for u in users):
+        if root == Path("/") and systemd_runs():  # usermod changes no user who has processes
+            _run("systemctl", "stop", *UNITS[:4], needed=False)
+        _run("usermod", "--root", str(root), "--home", HOME, "nverb", needed=False)
 
 
 def uninstall(*, purge: bool, say: Say) -> None:

@@ -11,30 +11,25 @@ import os
 import pwd
 import resource
 import stat
-from pathlib import Path
 
 from dsp.errors import UserError
-from firmware_py.base.paths import data_dir
+from firmware_py.base.paths import data_path
 
 
 def become_owner_of_data() -> None:
     """As root: become the owner of the data folder. Called before a command that writes to it.
 
-    Raises UserError if there is no owner to become, OSError.
-    """
-    if os.geteuid() == 0:
-        become_owner(data_dir())
-
-
-def become_owner(data: Path) -> None:
-    """As root: become the owner of the data folder, irrevocably, with the owner's groups.
-
-    Files are then read as that user and belong to it. Real-time priority and locked memory stay
-    allowed. Raises UserError if root owns the folder but others may write to it, OSError.
+    Irrevocably, with the owner's groups. Files are then read as that user and belong to it.
+    Real-time priority and locked memory stay allowed. Raises UserError if root owns the folder but
+    others may write to it, OSError.
     """
     if os.geteuid() != 0:
         return
-    info = data.stat()
+    data = data_path()
+    try:
+        info = data.stat()
+    except FileNotFoundError:  # it will be made, by root and for root
+        return
     if info.st_uid == 0:
         if info.st_mode & (stat.S_IWGRP | stat.S_IWOTH):
             raise UserError(

@@ -86,21 +86,31 @@ def running_dir() -> Path:
 
 def data_dir() -> Path:
     """The data folder, created if missing. Raises UserError if it is not accessible."""
-    named = os.environ.get("NVERB_DATA_DIR") or os.environ.get("STATE_DIRECTORY")
-    if not named and _is_there(SERVICE_DATA):
-        if not os.access(SERVICE_DATA, os.R_OK | os.W_OK | os.X_OK):
-            raise UserError(
-                f"{SERVICE_DATA} belongs to the pedal: "
-                f"join its group (sudo usermod -aG nverb {_user()}, then log in again), "
-                "or name a folder of your own in NVERB_DATA_DIR"
-            )
+    path, is_named = data_path(), _named_data() is not None
+    if is_named or path != SERVICE_DATA:
+        return _made(path, "NVERB_DATA_DIR")
+    if not os.access(path, os.R_OK | os.W_OK | os.X_OK):
+        raise UserError(
+            f"{path} belongs to the pedal: "
+            f"join its group (sudo usermod -aG nverb {_user()}, then log in again), "
+            "or name a folder of your own in NVERB_DATA_DIR"
+        )
+    return path
+
+
+def data_path() -> Path:
+    """Where the data folder is, whoever owns it; it may be missing."""
+    named = _named_data()
+    if named is not None:
+        return named
+    if _is_there(SERVICE_DATA):
         return SERVICE_DATA
-    path = (
-        Path(named)
-        if named
-        else Path(os.environ.get("XDG_DATA_HOME") or Path.home() / ".local/share") / "nverb"
-    )
-    return _made(path, "NVERB_DATA_DIR")
+    return Path(os.environ.get("XDG_DATA_HOME") or Path.home() / ".local/share") / "nverb"
+
+
+def _named_data() -> Path | None:
+    named = os.environ.get("NVERB_DATA_DIR") or os.environ.get("STATE_DIRECTORY")
+    return Path(named) if named else None
 
 
 def _is_there(folder: Path) -> bool:
@@ -137,9 +147,10 @@ def _made(path: Path, variable: str) -> Path:
     except OSError as error:
         raise UserError(f"{path}: {error.strerror}; name another folder in {variable}") from None
     if stat.S_ISLNK(info.st_mode) or info.st_uid not in (os.getuid(), 0):
+        remedy = "remove it (as root), or " if path.parent == SHARED_MEMORY else ""
         raise UserError(
-            f"{path} belongs to {owner_name(info.st_uid)}: remove it (as root), "
-            f"or name another folder in {variable}"
+            f"{path} belongs to {owner_name(info.st_uid)}: "
+            f"{remedy}name another folder in {variable}"
         )
     return path
 

@@ -45,15 +45,15 @@ def carry_out(
     request: dict[str, Any], report: Report, content: Content | None = None
 ) -> dict[str, Any]:
     """The answer of the pedal that runs here; if none runs, this process does it as its user."""
-    from firmware_py.base.ownership import become_owner
+    from firmware_py.base.ownership import become_owner_of_data
     from firmware_py.base.paths import data_dir
     from firmware_py.install import board_end, desk_end, protocol
 
     with desk_end.board() as channel:
         if channel is not None:
             return desk_end.deliver(channel, request, report, content)
+    become_owner_of_data()
     data = data_dir()
-    become_owner(data)
     chunks = content.chunks if content is not None else lambda _: iter(())
     checked = protocol.request_of({"nverb": protocol.VERSION, **request})
     return board_end.perform(checked, chunks, data=data, report=report)

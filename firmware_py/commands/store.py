@@ -20,7 +20,7 @@ def add_parser(subparsers: Subparsers) -> None:
 
 
 def _store(args: argparse.Namespace) -> int:
-    from firmware_py.base.ownership import become_owner
+    from firmware_py.base.ownership import become_owner_of_data
     from firmware_py.base.paths import data_dir
     from firmware_py.install import board_end, desk_end, protocol
     from firmware_py.link.client import connect
@@ -33,6 +33,6 @@ def _store(args: argparse.Namespace) -> int:
             return 0
     board_end.behave()
     channel = protocol.Channel(sys.stdin.fileno(), sys.stdout.fileno())
+    become_owner_of_data()
     data = data_dir()
-    become_owner(data)
     return board_end.serve(channel, data)

@@ -485,7 +485,7 @@ def hostile(box: Container) -> None:
         "midi forget",
     ):
         box.sh(f"cd / && nverb {command}", show=True, check=False)
-    kept = box.sh("cat /root/etc/*; ls /root/etc | wc -l").split()
+    kept = box.sh("cd /root/etc; cat $(ls -A); ls -A | wc -l").split()
     expect(kept == ["precious"] * len(LINKS) + [str(len(LINKS))], "root has overwritten nothing")
     box.sh(
         f"find {state} -maxdepth 1 -type l -delete; "
@@ -514,6 +514,15 @@ def hostile(box: Container) -> None:
     box.wait_for_room()
     expect(f"jack_default_{uid}_0" in box.sh("ls /dev/shm"), "a drop-in shares it with others")
     box.sh(f"rm {drop_in}; systemctl daemon-reload; systemctl restart nverb.target")
+    before = box.wait_for_room()
+    box.sh("find /run/nverb -mindepth 1 -path /run/nverb/shm -prune -o -type f -delete")
+    box.sh("rm /run/nverb/control.sock")
+    after = box.wait_for_room()
+    expect(
+        after["control"]["pid"] == before["control"]["pid"], "files in /run/nverb are made again"
+    )
+    expect(after["audio"]["pid"] == before["audio"]["pid"], "while the sound goes on")
+    box.sh("systemctl restart nverb.target")
     box.wait_for_room()
 
 

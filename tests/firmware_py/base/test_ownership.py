@@ -49,6 +49,7 @@ def state() -> Iterator[Path]:
     data.chmod(0o2770)
     yield data
     shutil.rmtree(place)
+    shutil.rmtree(f"/dev/shm/nverb-{OWNER}", ignore_errors=True)
 
 
 def contents(folder: Path) -> dict[str, tuple[int, bytes]]:
