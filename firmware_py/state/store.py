@@ -24,6 +24,7 @@ import fcntl
 import hashlib
 import os
 import re
+import stat
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -243,6 +244,15 @@ class Store:
     def _numbers(self) -> list[int]:
         return [int(name) for name in _names(self._generations) if _NUMBER.fullmatch(name)]
 
+    def _folders(self) -> list[int]:
+        """The numbers of generations that are folders: something else may be in their place."""
+        folders = []
+        for number in self._numbers():
+            with contextlib.suppress(FileNotFoundError):  # a number without its leading zeros
+                if stat.S_ISDIR(self._generation(number).lstat().st_mode):
+                    folders.append(number)
+        return folders
+
     def _generation(self, number: int) -> Path:
         return self._generations / f"{number:06d}"
 
@@ -277,6 +287,8 @@ class Store:
         Readers take a broken state for none, so that the pedal plays.
         """
         with contextlib.suppress(FileNotFoundError):
+            if not self._current.is_symlink():
+                return  # missing, or something else in its place: the change mends that
             target = os.readlink(self._current)
             if not _NUMBER.fullmatch(os.path.basename(target)):
                 return  # broken, not unreadable: the change mends it
@@ -330,6 +342,8 @@ class Store:
     def _point(self, number: int) -> None:
         link = self.root / ".current.new"
         os.symlink(os.path.join("generations", f"{number:06d}"), link)
+        if self._current.is_dir() and not self._current.is_symlink():
+            os.rmdir(self._current)  # not ours: in the way of the rename
         os.rename(link, self._current)
         sync_folder(self.root)
 
@@ -353,7 +367,7 @@ class Store:
         """Delete a slot and the generations that name it. Raises StoreError if it is in use."""
         if slot in self.current().slots.values():
             raise StoreError(f"{slot.reference} is in use: `nverb use` another one first")
-        for number in self._numbers():
+        for number in self._folders():
             if slot in self._state(number).slots.values():
                 _remove_generation(self._generation(number))
         os.unlink(slot.path)
@@ -366,7 +380,7 @@ class Store:
         """
         keep: dict[str, set[Slot]] = {kind: set() for kind in KINDS}
         now = self.number()
-        for place, number in enumerate(sorted(self._numbers(), key=lambda n: (n != now, -n))):
+        for place, number in enumerate(sorted(self._folders(), key=lambda n: (n != now, -n))):
             slots = self._state(number).slots
             new = [
                 slot

@@ -45,6 +45,39 @@ def test_name_from_outside_becomes_a_printable_slot_name(name: str) -> None:
     assert plain.isprintable() and plain and "/" not in plain and not plain.startswith(".")
 
 
+@pytest.mark.parametrize("what", ["file", "folder", "link out", "loop"])
+def test_what_is_in_the_place_of_current_is_replaced(store: Store, what: str) -> None:
+    current = store.root / "current"
+    current.unlink()
+    match what:
+        case "file":
+            current.touch()
+        case "folder":
+            current.mkdir()
+        case "link out":
+            current.symlink_to("/etc/000001")
+        case "loop":
+            current.symlink_to("current")
+    assert [slot.name for slot in store.slots()] == ["voices", "halls"]
+    with store.changing():
+        store.switch(State({"bank": store.find("halls")}, "bank"))
+    assert store.current().playing == store.find("halls")
+
+
+def test_what_is_in_the_place_of_a_generation_stops_no_change(store: Store) -> None:
+    generations = store.root / "generations"
+    (generations / "000099").touch()
+    (generations / "000500").symlink_to("/nonexistent")
+    (generations / "000501").symlink_to(generations / "000001")
+    halls = store.find("halls")
+    with store.changing():
+        store.switch(State({"model": store.find("voices")}, "model"))
+        store.remove(halls)
+        store.prune([])
+    assert [slot.name for slot in store.slots()] == ["voices"]
+    assert (generations / "000099").exists() and store.number() == 502
+
+
 def test_planted_slot_and_generations_stop_nothing(store: Store) -> None:
     evil = f"\x1b[31mX\n.{'c' * 64}.nvbank"
     os.mkfifo(store.root / "slots" / evil)
