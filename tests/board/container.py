@@ -462,7 +462,8 @@ def hostile(box: Container) -> None:
     expect(box.sh(f"ls {state}/caught-*; rm {state}/caught-*"), "(the trap works)")
     box.sh("nverb settings set midi=alsa && systemctl restart nverb.target")
     box.wait_for_room()
-    box.sh("runuser -u nverb -- aplay -D evil /dev/null", check=False)
+    home = "$(getent passwd nverb | cut -d: -f6)"
+    box.sh(f"runuser -u nverb -- env HOME={home} aplay -D evil /dev/null", check=False)
     time.sleep(3)  # the process of the MIDI ports starts later than the sound
     expect(not box.sh(f"ls {state} | grep caught || true"), "no library of theirs was loaded")
 
