@@ -147,8 +147,14 @@ def test_pedal_survives_removal_of_its_runtime_folder() -> None:
         before = wait_for_room(pedal, HANG_S)
         runtime = Path(os.environ["NVERB_RUNTIME_DIR"])
         shutil.rmtree(runtime)
+
+        def values() -> object:
+            with contextlib.suppress(UserError):  # there is no socket yet
+                return ask({"do": "get"})["values"]
+            return None
+
+        assert wait_until(values, tend=pedal.tend) == before["controls"]
         wait_until((runtime / "session.json").exists, tend=pedal.tend)
-        assert ask({"do": "get"})["values"] == before["controls"]
         assert [child.starts for child in pedal.children] == [1, 1]
 
         audio, control = pedal.children

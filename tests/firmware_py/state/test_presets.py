@@ -17,6 +17,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from device.controls import defaults
+from firmware_py.base.ownership import become_owner_of_data
 from firmware_py.state.presets import (
     KEPT,
     MAX_PRESETS,
@@ -410,15 +411,21 @@ def test_save_by_several_users_of_the_group() -> None:
             status = 1
             try:
                 os.umask(0o022)
-                os.setgroups([])
-                os.setgid(0 if user == 0 else group)
-                os.setuid(user)
+                if user == 0:
+                    os.environ["NVERB_DATA_DIR"] = str(folder)
+                    become_owner_of_data()
+                else:
+                    os.setgroups([])
+                    os.setgid(group)
+                    os.setuid(user)
                 Presets(folder).save(f"by {user}", VALUES)
                 status = 0
             finally:
                 os._exit(status)
         assert os.waitpid(child, 0)[1] == 0, f"turn {turn}, user {user}"
     assert Presets(folder).names() == ["by 0", "by 64002", "by 64003"]
+    with pytest.raises(PermissionError, match="run this as the owner"):
+        Presets(folder).save("as root", VALUES)
     shutil.rmtree(folder)
 
 
