@@ -18,6 +18,7 @@ from firmware_py.install.protocol import (
     MAX_NOTES,
     MAX_REPLIES,
     REPLY_S,
+    SILENCE_S,
     VERSION,
     AtStage,
     Channel,
@@ -82,13 +83,14 @@ def deliver(
     NothingReceived if the board is silent, ConnectionLost if the connection breaks.
     """
     deadline = time.monotonic() + REPLY_S + FINISH_S
-    notes = 0
+    notes, patience_s = 0, REPLY_S
     try:
         channel.send({"nverb": VERSION, **request})
         for _ in range(MAX_REPLIES):
-            message = channel.line(max(deadline - time.monotonic(), 0))
+            message = channel.line(max(min(deadline - time.monotonic(), patience_s), 0))
             if message is None:
                 break
+            patience_s = SILENCE_S
             match reply_of(message):
                 case Have(at):
                     if content is None or at > (content.size or 0):

@@ -29,7 +29,8 @@ A line has at most link.lines.MAX_LINE bytes. Neither side trusts the other: `re
 | board | the request                              | REQUEST_S                                |
 | board | the file                                 | IDLE_S without a byte, SLOWEST_BYTES_S   |
 |       |                                          | in each IDLE_S, TRANSFER_S in total      |
-| desk  | the board's next line                    | REPLY_S: it may ask for a password       |
+| desk  | the board's first line                   | REPLY_S: ssh may ask for a password      |
+| desk  | the next one                             | SILENCE_S: the board reads its disk      |
 | desk  | the board to read                        | REPLY_S                                  |
 | desk  | the end, once the file is sent           | FINISH_S and MAX_REPLIES lines           |
 """
@@ -50,7 +51,7 @@ IDLE_S = 60.0
 REQUEST_S = 15.0
 SLOWEST_BYTES_S = 200
 TRANSFER_S = 7200.0
-REPLY_S, FINISH_S = 300.0, 900.0
+REPLY_S, SILENCE_S, FINISH_S = 300.0, 120.0, 900.0
 MAX_REPLIES, MAX_NOTES = 1000, 50
 MAX_SIZE = 1 << 40
 KINDS = ("bank", "model", "preset", "profile")
