@@ -19,9 +19,9 @@ from firmware_py.base.paths import runtime_dir
 
 log = logger()
 MARK = "NVERB_RUN"
-"""Environment variable of all processes of a run: device and inode of its runtime folder.
+"""Environment variable of all processes of a run: its mount namespace and runtime folder.
 
-The path alone would also be that of a run in another container.
+The folder alone would also be that of a run in another container.
 """
 TERM_S = 3.0
 """A process that has not ended by then is killed."""
@@ -29,8 +29,7 @@ TERM_S = 3.0
 
 def mark() -> str:
     """The value of MARK for this runtime folder."""
-    info = runtime_dir().stat()
-    return f"{info.st_dev}:{info.st_ino}"
+    return f"{os.readlink('/proc/self/ns/mnt')}:{runtime_dir()}"
 
 
 def mark_children() -> None:
