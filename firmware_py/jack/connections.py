@@ -19,6 +19,7 @@ from typing import Protocol
 
 from firmware_py.base.notify import Notifier
 from firmware_py.base.paths import jack_socket
+from firmware_py.base.process import module_command
 from firmware_py.base.signals import stop_signals
 from firmware_py.base.stderr import keep_stderr_harmless
 
@@ -147,7 +148,8 @@ def main(client: str) -> int:
             continue
         if _server_identity() != server:
             # Begin again: the library does not recover from the death of its server.
-            os.execv(sys.executable, [sys.executable, *sys.orig_argv[1:]])
+            command = module_command("firmware_py.jack.connections", client)
+            os.execv(command[0], command)
         memory.look(time.monotonic())
     return 0
 
