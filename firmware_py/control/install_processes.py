@@ -12,10 +12,9 @@ import time
 from collections import Counter
 from dataclasses import dataclass
 
-from dsp.errors import UserError
 from firmware_py.base.log import logger
 from firmware_py.base.process import nverb_command
-from firmware_py.control.server import peer_uid
+from firmware_py.control.server import Busy, peer_uid
 from firmware_py.install.activity import ACTIVITY_FD, Activity
 
 log = logger("control")
@@ -46,7 +45,7 @@ class InstallProcesses:
 
         When all places are taken, the least recently active one of the user with the most gives
         way if it is idle, or if root or the pedal's own user needs the place. An upload that was
-        ended resumes when it is sent again. Raises UserError if none gives way, OSError if the
+        ended resumes when it is sent again. Raises Busy if none gives way, OSError if the
         process cannot start.
         """
         self._running = [each for each in self._running if each.process.poll() is None]
@@ -57,7 +56,7 @@ class InstallProcesses:
         self._running.append(_Installation(_start(connection.fileno(), activity), uid, activity))
 
     def _make_room(self, uid: int) -> None:
-        """Raises UserError if all installations are to go on."""
+        """Raises Busy if all installations are to go on."""
         counts = Counter(each.uid for each in self._running)
         most = max(counts.values())
         oldest = max(
@@ -66,7 +65,7 @@ class InstallProcesses:
         )
         goes_first = uid in (0, os.getuid()) and oldest.uid not in (0, os.getuid())
         if not goes_first and oldest.idle_s < IDLE_S:
-            raise UserError(f"{MAX_AT_ONCE} installations are running: wait until one is done")
+            raise Busy(f"{MAX_AT_ONCE} installations are running: wait until one is done")
         log.warning("an installation without progress is ended: another needs its place")
         oldest.process.kill()
         self._running.remove(oldest)

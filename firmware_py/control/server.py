@@ -27,6 +27,10 @@ Answer = dict[str, object]
 """JSON objects; firmware_py.link.client has the table."""
 
 
+class Busy(UserError):
+    """A request that may succeed soon."""
+
+
 class HandOver:
     """An answer: the connection now belongs to what `start` starts, unless it raises OSError or
     UserError."""
@@ -282,4 +286,5 @@ def _refusal(error: Exception) -> bytes:
     if not isinstance(error, UserError | OSError):
         log.error("a bug in the answer of a request", exc_info=error)
         text = f"internal error ({text}): its traceback is in the pedal's log; please report it"
-    return lines.encode({"ok": False, "error": text})
+    busy = {"busy": True} if isinstance(error, Busy) else {}
+    return lines.encode({"ok": False, "error": text} | busy)

@@ -28,7 +28,8 @@ user and group only. Each message is one line of JSON (link.lines), answered by 
 |  null, "listen": [name], "out":      |                               |                           |
 |  [name] or null                      |                               |                           |
 
-The answer to a request that failed is {"ok": false, "error": "one line"}.
+The answer to a request that failed is {"ok": false, "error": "one line"}; with "busy": true if the
+same request may succeed soon.
 """
 
 from __future__ import annotations
@@ -46,6 +47,10 @@ from firmware_py.link.lines import MAX_LINE, LineChannel, Message, NothingReceiv
 __all__ = ["MAX_LINE", "NoPedal", "ask", "connect", "socket_path"]
 
 
+BUSY_S = 8.0
+"""Longer than an installation without progress keeps its place."""
+
+
 def socket_path() -> Path:
     """The control socket of this user's pedal."""
     return runtime_dir() / "control.sock"
@@ -53,6 +58,10 @@ def socket_path() -> Path:
 
 class NoPedal(UserError):
     """No control process is running."""
+
+
+class _Busy(UserError):
+    """The pedal refuses for now."""
 
 
 def ask(request: Mapping[str, object], *, timeout_s: float = 5.0) -> Message:
@@ -67,19 +76,27 @@ def ask(request: Mapping[str, object], *, timeout_s: float = 5.0) -> Message:
 def connect(request: Mapping[str, object], *, timeout_s: float = 5.0) -> socket.socket | None:
     """Send a request and return the connection for further use; None if no pedal is running.
 
-    Raises UserError if the pedal does not answer or refuses.
+    Tries again for BUSY_S while the pedal is busy. Raises UserError if the pedal does not answer or
+    refuses.
     """
-    connection = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
-    try:
-        _ask(connection, request, timeout_s)
-        connection.settimeout(None)
-        return connection
-    except NoPedal:
-        connection.close()
-        return None
-    except BaseException:
-        connection.close()
-        raise
+    deadline = time.monotonic() + BUSY_S
+    while True:
+        connection = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+        try:
+            _ask(connection, request, timeout_s)
+            connection.settimeout(None)
+            return connection
+        except NoPedal:
+            connection.close()
+            return None
+        except _Busy:
+            connection.close()
+            if time.monotonic() > deadline:
+                raise
+            time.sleep(0.5)
+        except BaseException:
+            connection.close()
+            raise
 
 
 def _ask(connection: socket.socket, request: Mapping[str, object], timeout_s: float) -> Message:
@@ -102,7 +119,8 @@ def _ask(connection: socket.socket, request: Mapping[str, object], timeout_s: fl
     if answer is None:
         raise UserError("the pedal closed the connection without an answer: see its log")
     if not answer.get("ok"):
-        raise UserError(answer.get("error", "the pedal refused the request and gave no reason"))
+        text = str(answer.get("error", "the pedal refused the request and gave no reason"))
+        raise _Busy(text) if answer.get("busy") is True else UserError(text)
     return answer
 
 

@@ -27,7 +27,8 @@ from firmware_py.control.budget import LOOK_S
 from firmware_py.control.pedal import Pedal
 from firmware_py.control.requests import Requests
 from firmware_py.control.server import MAX_CLIENTS, Handler, HandOver, Server
-from firmware_py.link.client import MAX_LINE, ask, socket_path
+from firmware_py.link import client as link_client
+from firmware_py.link.client import MAX_LINE, ask, connect, socket_path
 from firmware_py.rooms.source import find_source
 
 VALUES = st.recursive(
@@ -361,3 +362,27 @@ def test_failed_request_is_answered_and_bug_is_logged(
     assert bool(logged) is is_bug
     if is_bug:
         assert "Traceback" in logged[0] and type(failure).__name__ in logged[0]
+
+
+def test_command_waits_while_all_installations_are_busy(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("NVERB_RUNTIME_DIR", str(tmp_path))
+    tries = 0
+
+    def handle(_: object) -> dict[str, object]:
+        nonlocal tries
+        tries += 1
+        if tries < 3:
+            raise server.Busy("4 installations are running")
+        return {}
+
+    with serving(handle):
+        connection = connect({"do": "store"}, timeout_s=HANG_S)
+        assert connection is not None
+        connection.close()
+        assert tries == 3
+        tries = 0
+        monkeypatch.setattr(link_client, "BUSY_S", 0.0)
+        with pytest.raises(UserError, match="are running"):
+            connect({"do": "store"}, timeout_s=HANG_S)
