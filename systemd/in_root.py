@@ -8,6 +8,7 @@ other system would (Linux 5.6, man 2 openat2), and a file replaces a symlink of 
 from __future__ import annotations
 
 import ctypes
+import errno
 import os
 import secrets
 import shutil
@@ -146,13 +147,20 @@ class InRoot:
         try:
             resolve = _RESOLVE_IN_ROOT | _RESOLVE_NO_MAGICLINKS
             how = _OpenHow(flags=flags | os.O_CLOEXEC, mode=0, resolve=resolve)
-            descriptor = _libc.syscall(
-                ctypes.c_long(_SYS_OPENAT2), ctypes.c_int(root), os.fsencode(name),
-                ctypes.byref(how), ctypes.c_size_t(ctypes.sizeof(how)),
-            )  # fmt: skip
+            while (descriptor := _openat2(root, name, how)) < 0:
+                number = ctypes.get_errno()
+                # EAGAIN: something was renamed meanwhile, so a ".." may have led out: try again.
+                if number != errno.EAGAIN:
+                    raise OSError(number, os.strerror(number), f"/{name} of the system")
+            return descriptor
         finally:
             os.close(root)
-        if descriptor < 0:
-            number = ctypes.get_errno()
-            raise OSError(number, os.strerror(number), f"/{name} of the system")
-        return int(descriptor)
+
+
+def _openat2(folder: int, name: str, how: _OpenHow) -> int:
+    return int(
+        _libc.syscall(
+            ctypes.c_long(_SYS_OPENAT2), ctypes.c_int(folder), os.fsencode(name),
+            ctypes.byref(how), ctypes.c_size_t(ctypes.sizeof(how)),
+        )
+    )  # fmt: skip

@@ -10,7 +10,6 @@ from __future__ import annotations
 import contextlib
 import ctypes
 import mmap
-import os
 import struct
 import time
 from collections.abc import Iterator
@@ -55,11 +54,17 @@ def _free(registry: mmap.mmap) -> int:
 
 
 def _is_server(pid: int) -> bool:
-    """False if the process is gone, or is another program that got the number again."""
-    if pid < 0 or not os.path.exists(f"/proc/{pid}"):
-        return False
+    """False if the process is gone, or is another program that got the number again.
+
+    A dead one whose parent does not wait for it, as in many containers, is gone.
+    """
     try:
+        state = Path(f"/proc/{pid}/stat").read_text(errors="replace").rpartition(")")[2].split()[0]
+        if state in "ZX":
+            return False
         maps = Path(f"/proc/{pid}/maps").read_text(errors="replace")
+    except FileNotFoundError:
+        return False
     except OSError:
         return True  # of another user
     return not maps or "libjack" in maps

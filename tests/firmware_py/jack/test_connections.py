@@ -17,7 +17,7 @@ OWN: Pair = ("guitar:out", "nverb:in")
 OTHER: Pair = ("nverb:out", "mixer:in")
 
 
-class FakePatchbay:
+class FakePorts:
     def __init__(self) -> None:
         self.there, self.made, self.refused = set(PORTS), {OWN, OTHER}, set[Pair]()
 
@@ -41,51 +41,51 @@ class FakePatchbay:
 
 
 @pytest.fixture
-def patchbay() -> FakePatchbay:
-    return FakePatchbay()
+def jack_ports() -> FakePorts:
+    return FakePorts()
 
 
 @pytest.fixture
-def memory(patchbay: FakePatchbay) -> Remembered:
-    memory = Remembered(patchbay)
+def memory(jack_ports: FakePorts) -> Remembered:
+    memory = Remembered(jack_ports)
     memory.look(0.0)
     return memory
 
 
-def test_connections_come_back_with_the_ports(patchbay: FakePatchbay, memory: Remembered) -> None:
+def test_connections_come_back_with_the_ports(jack_ports: FakePorts, memory: Remembered) -> None:
     for _ in range(3):
-        patchbay.restart(memory)
+        jack_ports.restart(memory)
         memory.look(0.0)
-        assert patchbay.made == {OWN, OTHER}
+        assert jack_ports.made == {OWN, OTHER}
         memory.look(0.0)
 
 
 def test_connection_that_a_player_removed_stays_removed(
-    patchbay: FakePatchbay, memory: Remembered
+    jack_ports: FakePorts, memory: Remembered
 ) -> None:
-    patchbay.made.remove(OTHER)
+    jack_ports.made.remove(OTHER)
     memory.look(0.0)
-    patchbay.restart(memory)
+    jack_ports.restart(memory)
     memory.look(0.0)
-    assert patchbay.made == {OWN}
-    patchbay.made.clear()
+    assert jack_ports.made == {OWN}
+    jack_ports.made.clear()
     memory.look(0.0)
     memory.look(0.0)
-    assert not patchbay.made
+    assert not jack_ports.made
 
 
 def test_port_that_comes_late_is_connected_within_the_time(
-    patchbay: FakePatchbay, memory: Remembered
+    jack_ports: FakePorts, memory: Remembered
 ) -> None:
-    patchbay.refused = {OTHER, OWN}
-    patchbay.restart(memory)
+    jack_ports.refused = {OTHER, OWN}
+    jack_ports.restart(memory)
     memory.look(1000.0)
-    patchbay.refused = {OWN}
+    jack_ports.refused = {OWN}
     memory.look(1000.0 + RESTORE_S - 1)
     memory.look(1000.0 + RESTORE_S + 1)
-    patchbay.refused = set()
+    jack_ports.refused = set()
     memory.look(1000.0 + RESTORE_S + 2)
-    assert patchbay.made == {OTHER}
+    assert jack_ports.made == {OTHER}
 
 
 LOOKER = """
