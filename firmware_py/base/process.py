@@ -7,7 +7,9 @@ start.
 
 from __future__ import annotations
 
+import functools
 import shutil
+import subprocess
 import sys
 
 
@@ -27,5 +29,16 @@ def ends_with_parent(command: list[str]) -> list[str]:
     Otherwise a killed `nverb run` would leave its processes to run on. util-linux has setpriv;
     without it the next run ends them (firmware_py.desk.orphans).
     """
+    return [*_setpriv(), *command]
+
+
+@functools.cache
+def _setpriv() -> list[str]:
+    """The words before the command; none where they would fail.
+
+    The sandbox of the services forbids system calls of setpriv; there systemd ends all processes.
+    """
     setpriv = shutil.which("setpriv")
-    return [setpriv, "--pdeathsig", "TERM", "--", *command] if setpriv else command
+    words = [setpriv, "--pdeathsig", "TERM", "--"] if setpriv else []
+    is_allowed = words and subprocess.run([*words, "true"], capture_output=True, check=False)
+    return words if is_allowed and is_allowed.returncode == 0 else []
