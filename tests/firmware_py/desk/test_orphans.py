@@ -20,6 +20,7 @@ from firmware_py.desk.orphans import MARK, mark
 from firmware_py.link.client import ask
 
 pytestmark = pytest.mark.live
+started: list[subprocess.Popen[bytes]] = []
 
 
 @pytest.fixture
@@ -29,6 +30,10 @@ def folder(monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     monkeypatch.setenv("NVERB_RUNTIME_DIR", str(path))
     monkeypatch.setenv("JACK_DEFAULT_SERVER", "nverb-orphans")
     yield path
+    while started:
+        run = started.pop()
+        run.kill()
+        run.wait()
     for pid in marked():
         with contextlib.suppress(ProcessLookupError):
             os.kill(pid, signal.SIGKILL)
@@ -57,6 +62,8 @@ def start(folder: Path) -> tuple[subprocess.Popen[bytes], Path]:
             stdout=file,
             stderr=file,
         )
+
+    started.append(run)
 
     def plays() -> bool:
         assert run.poll() is None, log.read_text()
