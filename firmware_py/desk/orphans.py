@@ -52,6 +52,7 @@ def end_orphans() -> int:
             log.warning("process %d does not end: killing it", pid)
             _send(descriptor, signal.SIGKILL)
             _has_ended(descriptor, TERM_S)
+        _wait_until_gone(descriptor)
         os.close(descriptor)
     return len(found)
 
@@ -92,3 +93,14 @@ def _send(descriptor: int, number: signal.Signals) -> None:
 
 def _has_ended(descriptor: int, timeout_s: float) -> bool:
     return bool(select.select([descriptor], [], [], timeout_s)[0])
+
+
+def _wait_until_gone(descriptor: int) -> None:
+    """Wait until the process of this pidfd, which has ended, is reaped: JACK takes it for alive."""
+    deadline = time.monotonic() + TERM_S
+    while time.monotonic() < deadline:
+        try:
+            signal.pidfd_send_signal(descriptor, 0)
+        except OSError:
+            return
+        time.sleep(0.01)

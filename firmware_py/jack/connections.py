@@ -31,7 +31,7 @@ _NO_START_SERVER, _IS_OUTPUT = 1, 2  # jack/types.h
 Pair = tuple[str, str]
 
 
-class JackPorts(Protocol):
+class PortGraph(Protocol):
     """The ports and connections of a JACK server."""
 
     def ports(self) -> set[str]:
@@ -47,8 +47,8 @@ class JackPorts(Protocol):
 class Remembered:
     """The connections to make again."""
 
-    def __init__(self, jack_ports: JackPorts) -> None:
-        self._jack_ports = jack_ports
+    def __init__(self, graph: PortGraph) -> None:
+        self._graph = graph
         self._ports: set[str] = set()
         self._pairs: set[Pair] = set()
         self._missing: dict[Pair, float] = {}
@@ -57,7 +57,7 @@ class Remembered:
     def look(self, now: float) -> None:
         """Compare with the last look. A connection that ended while its port stayed was removed by
         a player; one whose port went away is made again when the port is back."""
-        ports, pairs = self._jack_ports.ports(), self._jack_ports.pairs()
+        ports, pairs = self._graph.ports(), self._graph.pairs()
         new = ports - self._ports
         for pair in self._pairs - pairs:
             if not set(pair) & ports:
@@ -67,14 +67,14 @@ class Remembered:
                 continue
             if set(pair) & new:
                 self._missing[pair] = now + RESTORE_S
-            made = pair in pairs or self._jack_ports.connect(pair)
+            made = pair in pairs or self._graph.connect(pair)
             if made or now > self._missing[pair]:
                 del self._missing[pair]
-        self._ports, self._pairs = ports, self._jack_ports.pairs()
+        self._ports, self._pairs = ports, self._graph.pairs()
 
 
 class Jack:
-    """JackPorts of a real server: the ports of `client`, by libjack."""
+    """A PortGraph: the ports of `client`, by libjack."""
 
     def __init__(self, client: str) -> None:
         """Raises OSError if there is no libjack or no server."""

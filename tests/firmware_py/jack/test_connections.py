@@ -17,7 +17,7 @@ OWN: Pair = ("guitar:out", "nverb:in")
 OTHER: Pair = ("nverb:out", "mixer:in")
 
 
-class FakePorts:
+class FakePortGraph:
     def __init__(self) -> None:
         self.there, self.made, self.refused = set(PORTS), {OWN, OTHER}, set[Pair]()
 
@@ -41,51 +41,51 @@ class FakePorts:
 
 
 @pytest.fixture
-def jack_ports() -> FakePorts:
-    return FakePorts()
+def patchbay() -> FakePortGraph:
+    return FakePortGraph()
 
 
 @pytest.fixture
-def memory(jack_ports: FakePorts) -> Remembered:
-    memory = Remembered(jack_ports)
+def memory(patchbay: FakePortGraph) -> Remembered:
+    memory = Remembered(patchbay)
     memory.look(0.0)
     return memory
 
 
-def test_connections_come_back_with_the_ports(jack_ports: FakePorts, memory: Remembered) -> None:
+def test_connections_come_back_with_the_ports(patchbay: FakePortGraph, memory: Remembered) -> None:
     for _ in range(3):
-        jack_ports.restart(memory)
+        patchbay.restart(memory)
         memory.look(0.0)
-        assert jack_ports.made == {OWN, OTHER}
+        assert patchbay.made == {OWN, OTHER}
         memory.look(0.0)
 
 
 def test_connection_that_a_player_removed_stays_removed(
-    jack_ports: FakePorts, memory: Remembered
+    patchbay: FakePortGraph, memory: Remembered
 ) -> None:
-    jack_ports.made.remove(OTHER)
+    patchbay.made.remove(OTHER)
     memory.look(0.0)
-    jack_ports.restart(memory)
+    patchbay.restart(memory)
     memory.look(0.0)
-    assert jack_ports.made == {OWN}
-    jack_ports.made.clear()
+    assert patchbay.made == {OWN}
+    patchbay.made.clear()
     memory.look(0.0)
     memory.look(0.0)
-    assert not jack_ports.made
+    assert not patchbay.made
 
 
 def test_port_that_comes_late_is_connected_within_the_time(
-    jack_ports: FakePorts, memory: Remembered
+    patchbay: FakePortGraph, memory: Remembered
 ) -> None:
-    jack_ports.refused = {OTHER, OWN}
-    jack_ports.restart(memory)
+    patchbay.refused = {OTHER, OWN}
+    patchbay.restart(memory)
     memory.look(1000.0)
-    jack_ports.refused = {OWN}
+    patchbay.refused = {OWN}
     memory.look(1000.0 + RESTORE_S - 1)
     memory.look(1000.0 + RESTORE_S + 1)
-    jack_ports.refused = set()
+    patchbay.refused = set()
     memory.look(1000.0 + RESTORE_S + 2)
-    assert jack_ports.made == {OTHER}
+    assert patchbay.made == {OTHER}
 
 
 LOOKER = """
