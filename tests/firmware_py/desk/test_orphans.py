@@ -28,7 +28,7 @@ def folder(monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     """A runtime folder, and a name of JACK's server, of this test alone."""
     path = Path(tempfile.mkdtemp(prefix="nverb-orphans-", dir="/dev/shm"))
     monkeypatch.setenv("NVERB_RUNTIME_DIR", str(path))
-    monkeypatch.setenv("JACK_DEFAULT_SERVER", "nverb-orphans")
+    monkeypatch.setenv("JACK_DEFAULT_SERVER", path.name)
     yield path
     while started:
         run = started.pop()
