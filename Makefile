@@ -99,7 +99,7 @@ board-wheels: $(VENV)/.apt-arm $(VENV)/.run
 
 # The kernel's long tests: forty times as much hostile input, and ARM.
 acceptance-kernel: test-arm
-	@NVERB_FUZZ_INPUTS=60000 $(BIN)/python -m pytest tests/dsp $(ARGS)
+	@NVERB_FUZZ_INPUTS=60000 NVERB_KERNEL_CHANGES=1000 $(BIN)/python -m pytest tests/dsp $(ARGS)
 
 # The shipped model under the other TFLite runtime, in a separate virtual environment.
 acceptance-models: $(VENV)/.test

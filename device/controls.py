@@ -68,6 +68,8 @@ class Control:
     cc: int | None
     param: str
     help: str
+    choices: tuple[str, ...] = ()
+    """Names of the steps, from `minimum` on, by which a value is written."""
 
     def __post_init__(self) -> None:
         if not self.minimum < self.maximum:
@@ -78,6 +80,8 @@ class Control:
             raise ValueError(
                 f"control {self.name}: no law {self.law!r}; there are {', '.join(LAWS)}"
             )
+        if self.choices and len(self.choices) != self.maximum - self.minimum + 1:
+            raise ValueError(f"control {self.name}: each step needs a name")
         if self.law == "log" and self.minimum <= 0:
             raise ValueError(f"control {self.name}: a log law needs a minimum above 0")
         if (self.target == "engine") != bool(self.param):
@@ -117,6 +121,7 @@ CONTROLS: tuple[Control, ...] = (
     Control("reverse",     "Reverse",      "",   0,       1,          "switch", 0,              0,  "room",   82, "",            "plays the room backwards"),
     Control("resampling",  "Resampling",   "",   0,       1,          "switch", 1,              0,  "room",   87, "",            "on: resamples 16 kHz plug-in rooms; off: sample for sample"),
     Control("fade",        "Fade",         "ms", 5,       500,        "log",    15,             0,  "engine", 79, "fade_ms",     "crossfade time when the room changes"),
+    Control("tails",       "Tails",        "",   0,       2,          "steps",  0,              0,  "engine", 88, "tails",       "what rings when the room changes: keeps its room, follows the new one, or is cut", ("keep", "follow", "cut")),
     Control("bypass",      "Bypass",       "",   0,       1,          "switch", 0,              20, "engine", 83, "bypass",      "on: the input passes unprocessed"),
     Control("trails",      "Trails",       "",   0,       1,          "switch", 1,              20, "engine", 85, "trails",      "on: the tail rings out in bypass; off: it is cut"),
     Control("freeze",      "Freeze",       "",   0,       1,          "switch", 0,              0,  "pedal",  64, "",            "on: the room is kept when knobs move"),
@@ -158,6 +163,8 @@ def describe_range(control: Control) -> str:
     """The legal values in words: `-140 to 12 dB`, `on or off`."""
     if control.is_switch:
         return "on or off"
+    if control.choices:
+        return ", ".join(control.choices[:-1]) + f" or {control.choices[-1]}"
     return f"{control.minimum:g} to {control.maximum:g} {control.unit}".rstrip()
 
 
@@ -239,6 +246,8 @@ def parse(control: Control, text: str) -> float:
             return _WORDS[text.strip().lower()]
         except KeyError:
             raise OutOfRange(f"{control.name} = {text!r}: it is on or off") from None
+    if text.strip().lower() in control.choices:
+        return control.minimum + control.choices.index(text.strip().lower())
     match = _NUMBER.fullmatch(text)
     scales = _SCALES[control.unit]
     unit = match[2].lower() if match else ""
@@ -275,6 +284,8 @@ def format(control: Control, value: float) -> str:
     """The value as text that `parse` reads: `-3.0 dB`, `2.00 kHz`, `on`."""
     if control.is_switch:
         return "on" if value >= 0.5 else "off"
+    if control.choices:
+        return control.choices[round(value - control.minimum)]
     if control.unit == "Hz":
         return (
             f"{value / 1000:.2f} kHz"

@@ -1,5 +1,5 @@
 from collections.abc import Iterable, Sequence
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
 from numpy.typing import ArrayLike as Buffer
 
@@ -93,7 +93,8 @@ class Engine:
 class Kernel:
     fading: bool
     def __init__(self, layout: bytes, fade_frames: int = 1024) -> None: ...
-    def load(self, ir: Buffer) -> None: ...
+    rooms: int
+    def load(self, ir: Buffer, tails: Literal["keep", "follow", "cut"] = "keep") -> None: ...
     def process(self, input: Buffer, output: Buffer) -> None: ...
     def reset(self) -> None: ...
     @property

@@ -1,5 +1,6 @@
 /* dsp._engine.Kernel: the convolution kernel alone, for tests, benches and other Python hosts. */
 #include <stdlib.h>
+#include <string.h>
 
 #include "binding.h"
 #include "kernel.h"
@@ -7,12 +8,12 @@
 typedef struct {
     PyObject_HEAD nv_kernel *kernel;
     nv_layout layout;
-    void *spectra[2]; /* playing and incoming, owned */
+    void *spectra[NV_MAX_ROOMS + 1]; /* owned */
 } KernelObject;
 
 static void kernel_dealloc(KernelObject *self) {
     if (self->kernel) nv_kernel_free(self->kernel);
-    free(self->spectra[0]), free(self->spectra[1]);
+    for (int i = 0; i <= NV_MAX_ROOMS; i++) free(self->spectra[i]);
     Py_TYPE(self)->tp_free((PyObject *)self);
 }
 
@@ -37,13 +38,29 @@ static PyObject *kernel_new(PyTypeObject *type, PyObject *args, PyObject *kwargs
     return (PyObject *)self;
 }
 
-static PyObject *kernel_load(KernelObject *self, PyObject *object) {
+static int tails_of(const char *name, nv_tails *tails) {
+    static const char *const names[] = {"keep", "follow", "cut"};
+    for (int i = 0; i < 3; i++)
+        if (!strcmp(name, names[i])) return *tails = (nv_tails)i, 0;
+    PyErr_Format(PyExc_ValueError, "tails %s: must be keep, follow or cut", name);
+    return -1;
+}
+
+static PyObject *kernel_load(KernelObject *self, PyObject *args, PyObject *kwargs) {
+    static char *names[] = {"ir", "tails", NULL};
+    PyObject *object;
+    const char *name = "keep";
+    nv_tails tails;
     Py_buffer view;
     const float *ir[NV_MAX_IR_CHANNELS];
     int channels, taps;
-    if (nv_kernel_fading(self->kernel)) return binding_raise(NV_E_BUSY);
+    if (!PyArg_ParseTupleAndKeywords(args, kwargs, "O|s", names, &object, &name) ||
+        tails_of(name, &tails) < 0)
+        return NULL;
+    int error = nv_kernel_ready(self->kernel, tails);
+    if (error) return binding_raise(error);
     if (binding_ir(object, &view, ir, &channels, &taps) < 0) return NULL;
-    int error = taps < 1 || taps > (int)self->layout.max_taps ? NV_E_TAPS : NV_OK;
+    error = taps < 1 || taps > (int)self->layout.max_taps ? NV_E_TAPS : NV_OK;
     void *spectra = NULL;
     if (!error) {
         size_t bytes = (nv_spectra_bytes(&self->layout, channels, taps) + 63) / 64 * 64;
@@ -52,15 +69,18 @@ static PyObject *kernel_load(KernelObject *self, PyObject *object) {
             spectra ? nv_prepare(&self->layout, ir, channels, taps, spectra, bytes) : NV_E_MEMORY;
     }
     PyBuffer_Release(&view);
-    if (!error) error = nv_kernel_load(self->kernel, spectra);
+    if (!error) error = nv_kernel_load(self->kernel, spectra, tails);
     if (error) {
         free(spectra);
         return binding_raise(error);
     }
-    /* No crossfade is in progress (checked above), so only the playing one is in use. */
-    int idle = self->spectra[0] == nv_kernel_playing(self->kernel) ? 1 : 0;
-    free(self->spectra[idle]);
-    self->spectra[idle] = spectra;
+    void **place = NULL;
+    for (int i = 0; i <= NV_MAX_ROOMS; i++) {
+        if (!nv_kernel_reads(self->kernel, self->spectra[i]))
+            free(self->spectra[i]), self->spectra[i] = NULL;
+        if (!self->spectra[i]) place = &self->spectra[i];
+    }
+    *place = spectra; /* the kernel reads at most NV_MAX_ROOMS */
     Py_RETURN_NONE;
 }
 
@@ -102,19 +122,24 @@ static PyObject *kernel_reset(KernelObject *self, PyObject *Py_UNUSED(ignored)) 
 static PyObject *kernel_fading(KernelObject *self, void *Py_UNUSED(closure)) {
     return PyBool_FromLong(nv_kernel_fading(self->kernel));
 }
+static PyObject *kernel_rooms(KernelObject *self, void *Py_UNUSED(closure)) {
+    return PyLong_FromLong(nv_kernel_rooms(self->kernel));
+}
 static PyObject *kernel_bytes(KernelObject *self, void *Py_UNUSED(closure)) {
     return PyLong_FromSize_t(nv_kernel_bytes(self->kernel));
 }
 static PyMethodDef kernel_methods[] = {
-    {"load", (PyCFunction)kernel_load, METH_O,
-     "load(ir): begins the crossfade to a float32 IR (1, 2 or 4 channels, taps)."},
+    {"load", (PyCFunction)(void (*)(void))kernel_load, METH_VARARGS | METH_KEYWORDS,
+     "load(ir, tails='keep'): begins the change to a float32 IR (1, 2 or 4 channels, taps).\n"
+     "tails: keep, follow or cut, see kernel.h. Raises ValueError while it cannot take it."},
     {"process", (PyCFunction)kernel_process, METH_VARARGS,
      "process(in, out): float32 (inputs, n) -> (2, n), block by block."},
     {"reset", (PyCFunction)kernel_reset, METH_NOARGS, "Clears all input; the IR stays."},
     {0},
 };
 static PyGetSetDef kernel_getset[] = {
-    {"fading", (getter)kernel_fading, NULL, "True during a crossfade", NULL},
+    {"fading", (getter)kernel_fading, NULL, "True during a fade or a crossfade", NULL},
+    {"rooms", (getter)kernel_rooms, NULL, "number of rooms that sound", NULL},
     {"bytes", (getter)kernel_bytes, NULL, "memory of the kernel, without spectra", NULL},
     {0},
 };

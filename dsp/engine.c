@@ -28,7 +28,7 @@ struct nv_engine {
     ramp send, wet, dry;
     filter highpass, lowpass;
     predelay delay;
-    int playing_slot, incoming_slot;
+    unsigned char reading[NV_SLOTS]; /* 1: the kernel reads the slot's spectra */
     float *gained[2];
     ramp bare; /* 1: no room, the wet path passes its input; fades to 0 with the first room */
     offset_guard offset;
@@ -110,30 +110,35 @@ static int fade_frames(const nv_engine *e) {
     return (int)(e->params[NV_FADE_MS] * e->rate_hz / 1000);
 }
 
-/* Takes a new IR if one is waiting, and frees the port's slots that the kernel no longer uses. */
+static void free_slots(nv_engine *e) {
+    for (int slot = 0; slot < NV_SLOTS; slot++)
+        if (e->reading[slot] && !nv_kernel_reads(e->kernel, nv_port_spectra(e->port, slot))) {
+            e->reading[slot] = 0;
+            nv_port_set_slot(e->port, slot, NV_SLOT_FREE);
+        }
+}
+
+/* Frees the port's slots that the kernel no longer reads, and takes a new IR if one is waiting. */
 static void change_room(nv_engine *e) {
     nv_port *port = e->port;
     nv_meters *m = &port->meters;
-    if (nv_kernel_fading(e->kernel)) return;
-    if (e->incoming_slot >= 0) {
-        if (e->playing_slot >= 0) nv_port_set_slot(port, e->playing_slot, NV_SLOT_FREE);
-        nv_port_set_slot(port, e->incoming_slot, NV_SLOT_PLAYING);
-        e->playing_slot = e->incoming_slot;
-        e->incoming_slot = -1;
-        atomic_store_explicit(&m->fading, 0, memory_order_relaxed);
-    }
+    nv_tails tails = (nv_tails)lrintf(e->params[NV_TAILS]);
+    free_slots(e);
+    atomic_store_explicit(&m->fading, (uint32_t)nv_kernel_fading(e->kernel), memory_order_relaxed);
+    nv_kernel_set_fade(e->kernel, fade_frames(e));
+    if (nv_kernel_ready(e->kernel, tails)) return;
     int slot =
         nv_port_take_ir(port, atomic_load_explicit(&m->playing_serial, memory_order_relaxed));
     if (slot < 0) return;
     const void *spectra = nv_port_spectra(port, slot);
     uint64_t bytes = atomic_load_explicit(&port->slot[slot].bytes, memory_order_relaxed);
-    nv_kernel_set_fade(e->kernel, fade_frames(e));
     if (bytes > port->slot_bytes || nv_spectra_check(&port->layout, spectra, bytes) ||
-        nv_kernel_load(e->kernel, spectra)) {
+        nv_kernel_load(e->kernel, spectra, tails)) {
         nv_port_set_slot(port, slot, NV_SLOT_FREE); /* damaged: the current room keeps playing */
         return;
     }
-    e->incoming_slot = slot;
+    e->reading[slot] = 1;
+    nv_port_set_slot(port, slot, NV_SLOT_PLAYING);
     ramp_to(&e->bare, 0, fade_frames(e));
     atomic_store_explicit(&m->playing_serial,
                           atomic_load_explicit(&port->slot[slot].serial, memory_order_relaxed),
@@ -155,7 +160,6 @@ nv_engine *nv_engine_new(nv_port *port, int *error) {
     e->ramp_frames = (int)(NV_RAMP_MS * e->rate_hz / 1000);
     e->host_frames = (int)port->host_frames;
     e->period_ns = (uint64_t)(1e9 * e->host_frames / e->rate_hz);
-    e->playing_slot = e->incoming_slot = -1;
     ramp_jump(&e->bare, 1);
     e->limiter_gain = 1;
     e->limiter_release = expf(-1000.0f / (LIMITER_RELEASE_MS * (float)e->rate_hz));

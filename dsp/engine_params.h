@@ -27,7 +27,9 @@ enum { NV_MAX_PREDELAY_MS = 100 };
                                                             * it is cut */ \
     X(NV_LIMITER_ON,   limiter_on,  1,     0,      1)      /* 1: limit peaks to full scale, remove a
                                                             * DC offset */ \
-    X(NV_FADE_MS,      fade_ms,     15,    1,      2000)   /* crossfade of an IR change */
+    X(NV_FADE_MS,      fade_ms,     15,    1,      2000)   /* crossfade of an IR change */ \
+    X(NV_TAILS,        tails,       0,     0,      2)      /* at a change, what rings: 0 keeps its
+                                                            * room, 1 follows, 2 is cut */
 
 typedef enum nv_param {
 #define CONSTANT(constant, name, initial, lowest, highest) constant,

@@ -22,25 +22,45 @@
  *
  * A stage with K = M - 1 has no early part: its job computes all products at once.
  *
- * A crossfade is a raised cosine in the time domain, for each stage separately. Its times are fixed
- * when the IR is loaded: the stage computes the new IR's output from job `first_job` on and fades
- * it in over the blocks fade_from .. fade_to; after that it uses only the new IR. A stage with an
- * early part has no sums of the new IR for `first_job` yet. The *catch-up* computes them: a second
- * list of steps, spread evenly from the load to fade_from. If a stage's partitions are longer than
- * the fade, the fade may be anywhere within one job's output, so the change costs one catch-up
- * only; the stage takes the latest job that ends within CHANGE_FRAMES, which leaves the catch-up
- * the most time.
+ * A change of room switches the *input* (Brandtsegg, Saue & Lazzarini 2018; Mueller-Tomfelde 2001):
+ *
+ *     y = h_old * (x (1 - w)) + h_new * (x w)
+ *
+ * The input between two changes is a *passage* and keeps its room. Each spectrum in a stage's ring
+ * is multiplied with partitions of the room of its passage, so an old room rings out while the new
+ * one begins. Only a window (the 2 P frames of one transform) in which a fade is needs a spectrum
+ * for each of its passages: the newest passage's is in the ring, those of older ones are *spares*
+ * beside it. A spare of a passage that was over before the window's second half is transformed
+ * early. A passage that is over and out of reach of its room is dropped, and the room's spectra are
+ * free.
+ *
+ * The kernel reads up to NV_MAX_ROOMS rooms. When the last place is taken, the oldest passage moves
+ * to the room of the next: a crossfade of the output between two *sides*, each of which says for
+ * each passage in which room it sounds. With NV_TAILS_FOLLOW all passages move to the new room,
+ * with NV_TAILS_CUT all old ones to silence. Passages that follow one another in the same room then
+ * become one, and their spectra of a window are added up.
+ *
+ * Such a crossfade is a raised cosine in the time domain, for each stage separately. Its times are
+ * fixed at the begin: the stage computes the new side's output from job `first_job` on and fades
+ * it in over the blocks fade_from .. fade_to; after that it uses only the new side. A stage with an
+ * early part has no sums of the new side for `first_job` yet. The *catch-up* computes them: a
+ * second list of steps, spread evenly from the begin to fade_from. If a stage's partitions are
+ * longer than the fade, the fade may be anywhere within one job's output, so the change costs one
+ * catch-up only; the stage takes the latest job that ends within CHANGE_FRAMES, which leaves the
+ * catch-up the most time.
  *
  * Files; each uses only those above it:
  *
- *     kernel_simd.c     inner loops, one object for each instruction set
- *     kernel_build.c    which of these objects runs
- *     kernel_fft.c      the transform and its tables
- *     kernel_plan.c     partition sizes and the cost model
- *     kernel_spectra.c  transforms an IR
- *     kernel_jobs.c     the steps of a job, and a block's share of them
- *     kernel_change.c   the schedule of a crossfade
- *     kernel.c          the block, and memory
+ *     kernel_simd.c      inner loops, one object for each instruction set
+ *     kernel_build.c     which of these objects runs
+ *     kernel_fft.c       the transform and its tables
+ *     kernel_plan.c      partition sizes and the cost model
+ *     kernel_spectra.c   transforms an IR
+ *     kernel_passages.c  whose input is in a window, and where its spectra are
+ *     kernel_products.c  which spectra are multiplied with which room's
+ *     kernel_jobs.c      the steps of a job, and a block's share of them
+ *     kernel_change.c    new rooms, the schedule of a crossfade
+ *     kernel.c           the block, and memory
  */
 
 #include <math.h>
@@ -52,7 +72,10 @@
 #include "kernel_fft.h"
 #include "kernel_stage.h"
 
-enum { TWICE_FRAMES = 4096 };
+enum {
+    TWICE_FRAMES = 4096,
+    SPARES_OF_A_FADE = 3 /* of one that is shorter than a partition */
+};
 
 const char *nv_error_text(int error) {
     switch (error) {
@@ -67,7 +90,7 @@ const char *nv_error_text(int error) {
     case NV_E_SPECTRA: return "the spectra are damaged, or prepared for another engine";
     case NV_E_SIZE: return "the memory is too small, or not aligned to 64 bytes";
     case NV_E_VALUE: return "the IR has a sample that is NaN or not finite";
-    case NV_E_BUSY: return "a crossfade is in progress";
+    case NV_E_BUSY: return "a change of IR is in progress";
     case NV_E_MEMORY: return "out of memory";
     }
     return "unknown error";
@@ -76,30 +99,22 @@ const char *nv_error_text(int error) {
 /* ---- output ---------------------------------------------------------------------------------- */
 
 /* Adds this block of the stage's crossfade from `old` to `fresh` to out; if old == out, replaces
- * out. The raised cosine is approximated by straight pieces (error below 0.02 % for fades from 5
- * ms); a rotating phasor gives their ends. */
+ * out. */
 static void fade(const nv_kernel *k, const nv_kernel_stage *s, float *const *old,
                  float *const *fresh, int at, float *const *out) {
     float gain[NV_MAX_BLOCK / NV_FADE_PIECE + 1];
-    int pieces = k->block / NV_FADE_PIECE;
-    int faded = (int)(k->blocks - s->fade_from) * k->block;
-    float angle = (float)M_PI * (float)faded / (float)k->fade_frames, re = cosf(angle),
-          im = sinf(angle);
-    for (int i = 0; i <= pieces; i++) {
-        gain[i] = faded + i * NV_FADE_PIECE >= k->fade_frames ? 1.0f : 0.5f - 0.5f * re;
-        float turned = re * k->turn_re - im * k->turn_im;
-        im = re * k->turn_im + im * k->turn_re, re = turned;
-    }
+    nv_fade_gains(k, k->blocks - s->fade_from, k->crossfade_frames, gain);
     for (int c = 0; c < NV_OUTPUTS; c++)
-        s->simd->add_faded(out[c], old == out ? NULL : old[c] + at, fresh[c] + at, gain, pieces);
+        s->simd->add_faded(out[c], old == out ? NULL : old[c] + at, fresh[c] + at, gain,
+                           k->block / NV_FADE_PIECE);
 }
 
 static void work_first(const nv_kernel *k, nv_kernel_stage *s, float *const *out) {
     nv_work_input(k, s);
-    nv_work_answer(s, s->side, out);
-    if (!s->changing) return;
+    nv_work_answer(k, s, s->side, out);
+    if (!s->changing || k->blocks < s->fade_from) return;
     float **fresh = s->output[!s->side][0];
-    nv_work_answer(s, !s->side, fresh);
+    nv_work_answer(k, s, !s->side, fresh);
     fade(k, s, out, fresh, 0, out);
 }
 
@@ -121,16 +136,31 @@ void nv_kernel_process(nv_kernel *k, const float *const *in, float *const *out) 
     for (int c = 0; c < k->inputs; c++)
         memcpy(k->input[c] + at, in[c], (size_t)k->block * sizeof(float));
     k->blocks++;
+    nv_weigh_input(k);
     work_first(k, &k->stage[0], out);
     for (int i = 1; i < k->stages; i++) {
         nv_work_block(k, &k->stage[i]);
         add_output(k, &k->stage[i], out);
     }
-    if (k->fading) nv_end_fades(k);
+    if (k->passages > 1 || k->crossfading) nv_tend_passages(k);
     nv_restore_denormals(float_mode);
 }
 
 /* ---- memory ---------------------------------------------------------------------------------- */
+
+static int list_init(nv_kernel *k, const nv_kernel_stage *s, nv_work_list *list, int steps) {
+    /* Of each passage up to two runs in the ring, and each spare; of two inputs. */
+    size_t runs = 2 * (size_t)(2 * NV_PASSAGES + s->spares);
+    int ok = (list->steps = nv_allocate((size_t)steps * sizeof(nv_step), &k->bytes)) != NULL;
+    for (int o = 0; o < NV_OUTPUTS; o++)
+        ok &= (list->runs.run[o] = nv_allocate(runs * sizeof(nv_run), &k->bytes)) != NULL;
+    return ok;
+}
+
+static void list_free(nv_work_list *list) {
+    free(list->steps);
+    for (int o = 0; o < NV_OUTPUTS; o++) free(list->runs.run[o]);
+}
 
 static int stage_init(nv_kernel *k, nv_kernel_stage *s, const nv_stage *from) {
     s->size = (int)from->partition_frames;
@@ -144,13 +174,23 @@ static int stage_init(nv_kernel *k, nv_kernel_stage *s, const nv_stage *from) {
     if (s->inputs_kept * s->size <= TWICE_FRAMES)
         s->ring_partitions *= 2, s->again = (size_t)s->inputs_kept * 4 * s->simd->lanes;
     s->costs = nv_costs_for(s->simd);
-    s->stale = 1;
+    int longest = NV_MAX_FADE / s->size + SPARES_OF_A_FADE;
+    if (longest > s->inputs_kept) longest = s->inputs_kept;
+    s->spares = longest + SPARES_OF_A_FADE * (NV_PASSAGES - 2);
+    for (int side = 0; side < NV_SIDES; side++) s->summed[side] = -1;
     if (nv_fft_init(&s->fft, s->size, s->simd->lanes, &k->bytes)) return NV_E_MEMORY;
     size_t complex_bytes = (size_t)s->size * 2 * sizeof(float);
     int ok = (s->z = nv_allocate(complex_bytes, &k->bytes)) != NULL;
-    for (int c = 0; c < k->inputs; c++)
-        ok &= (s->ring[c] = nv_allocate((size_t)s->ring_partitions * complex_bytes, &k->bytes)) !=
-              NULL;
+    ok &= (s->gathered = nv_allocate(complex_bytes, &k->bytes)) != NULL;
+    ok &= (s->spare = nv_allocate((size_t)s->spares * sizeof *s->spare, &k->bytes)) != NULL;
+    for (int i = 0; ok && i < s->spares; i++) s->spare[i].passage = -1;
+    ok &= list_init(k, s, &s->main, NV_MAX_STEPS) && list_init(k, s, &s->catch_up, NV_SIDE_STEPS);
+    for (int c = 0; c < k->inputs; c++) {
+        size_t ring_bytes = (size_t)s->ring_partitions * complex_bytes,
+               spare_bytes = (size_t)s->spares * complex_bytes;
+        ok &= (s->ring[c] = nv_allocate(ring_bytes, &k->bytes)) != NULL;
+        ok &= (s->spare_ring[c] = nv_allocate(spare_bytes, &k->bytes)) != NULL;
+    }
     for (int i = 0; i < NV_SIDES * NV_OUTPUTS; i++)
         ok &= (s->sums[i / NV_OUTPUTS][i % NV_OUTPUTS] = nv_allocate(complex_bytes, &k->bytes)) !=
               NULL;
@@ -162,7 +202,9 @@ static int stage_init(nv_kernel *k, nv_kernel_stage *s, const nv_stage *from) {
 
 static void stage_free(nv_kernel_stage *s) {
     nv_fft_free(&s->fft);
-    free(s->z), free(s->ring[0]), free(s->ring[1]);
+    free(s->z), free(s->gathered), free(s->spare);
+    list_free(&s->main), list_free(&s->catch_up);
+    for (int c = 0; c < 2; c++) free(s->ring[c]), free(s->spare_ring[c]);
     for (int i = 0; i < NV_SIDES * NV_OUTPUTS; i++) free(s->sums[i / NV_OUTPUTS][i % NV_OUTPUTS]);
     for (int i = 0; i < NV_SIDES * 2 * NV_OUTPUTS; i++) free(s->output[i / 4][i / 2 % 2][i % 2]);
 }
@@ -180,14 +222,21 @@ nv_kernel *nv_kernel_new(const nv_layout *layout, int fade_frames, int *error) {
     k->block = (int)layout->block_frames;
     k->inputs = (int)layout->inputs;
     nv_kernel_set_fade(k, fade_frames);
+    k->passage[0] = (nv_passage){
+        .from = INT64_MIN / 2, .to = NV_FOREVER, .room = -1, .next_room = -1};
+    k->passages = 1;
     int ok = 1;
     for (; ok && k->stages < (int)layout->stages; k->stages++)
         ok = stage_init(k, &k->stage[k->stages], &layout->stage[k->stages]) == NV_OK;
     /* A job reads two partitions while up to one more arrives. */
     k->ring_frames = 4 * k->stage[k->stages - 1].size;
-    for (int c = 0; c < k->inputs; c++)
-        ok &=
-            (k->input[c] = nv_allocate((size_t)k->ring_frames * sizeof(float), &k->bytes)) != NULL;
+    size_t ring_bytes = (size_t)k->ring_frames * sizeof(float);
+    for (int c = 0; c < k->inputs; c++) {
+        ok &= (k->input[c] = nv_allocate(ring_bytes, &k->bytes)) != NULL;
+        ok &= (k->rising[c] = nv_allocate(ring_bytes, &k->bytes)) != NULL;
+        ok &= (k->falling[c] = nv_allocate(ring_bytes, &k->bytes)) != NULL;
+    }
+    ok &= (k->silence = nv_allocate(ring_bytes / 4, &k->bytes)) != NULL;
     if (!ok) {
         nv_kernel_free(k);
         return NULL;
@@ -199,31 +248,31 @@ nv_kernel *nv_kernel_new(const nv_layout *layout, int fade_frames, int *error) {
 void nv_kernel_free(nv_kernel *k) {
     if (!k) return;
     for (int i = 0; i < k->stages; i++) stage_free(&k->stage[i]);
-    free(k->input[0]), free(k->input[1]);
+    for (int c = 0; c < 2; c++) free(k->input[c]), free(k->rising[c]), free(k->falling[c]);
+    free(k->silence);
     free(k);
 }
 
 void nv_kernel_reset(nv_kernel *k) {
+    size_t ring_bytes = (size_t)k->ring_frames * sizeof(float);
     for (int c = 0; c < k->inputs; c++)
-        memset(k->input[c], 0, (size_t)k->ring_frames * sizeof(float));
+        memset(k->input[c], 0, ring_bytes), memset(k->rising[c], 0, ring_bytes),
+            memset(k->falling[c], 0, ring_bytes);
     for (int i = 0; i < k->stages; i++) {
         nv_kernel_stage *s = &k->stage[i];
+        size_t complex_bytes = (size_t)s->size * 2 * sizeof(float);
         for (int c = 0; c < k->inputs; c++)
-            memset(s->ring[c], 0, (size_t)s->ring_partitions * s->size * 2 * sizeof(float));
-        memset(s->z, 0, (size_t)s->size * 2 * sizeof(float));
+            memset(s->ring[c], 0, (size_t)s->ring_partitions * complex_bytes),
+                memset(s->spare_ring[c], 0, (size_t)s->spares * complex_bytes);
+        memset(s->z, 0, complex_bytes), memset(s->gathered, 0, complex_bytes);
         for (int j = 0; j < NV_SIDES * NV_OUTPUTS; j++)
-            memset(s->sums[j / 2][j % 2], 0, (size_t)s->size * 2 * sizeof(float));
+            memset(s->sums[j / 2][j % 2], 0, complex_bytes);
         for (int j = 0; j < NV_SIDES * 2 * NV_OUTPUTS; j++)
-            memset(s->output[j / 4][j / 2 % 2][j % 2], 0, (size_t)s->size * sizeof(float));
+            memset(s->output[j / 4][j / 2 % 2][j % 2], 0, complex_bytes / 2);
     }
 }
 
-const void *nv_kernel_playing(const nv_kernel *k) { return k->playing; }
-const void *nv_kernel_incoming(const nv_kernel *k) { return k->incoming; }
-int nv_kernel_fading(const nv_kernel *k) { return k->fading; }
 void nv_kernel_set_fade(nv_kernel *k, int fade_frames) {
-    k->fade_frames = fade_frames < 1 ? 1 : fade_frames;
-    float angle = NV_FADE_PIECE * (float)M_PI / (float)k->fade_frames;
-    k->turn_re = cosf(angle), k->turn_im = sinf(angle);
+    k->fade_frames = fade_frames < 1 ? 1 : fade_frames > NV_MAX_FADE ? NV_MAX_FADE : fade_frames;
 }
 size_t nv_kernel_bytes(const nv_kernel *k) { return k->bytes; }

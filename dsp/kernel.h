@@ -7,8 +7,8 @@
  *   nv_layout   how an IR is cut into partitions; plain data, the same in every process that
  *               shares spectra
  *   spectra     a transformed IR: one contiguous block of memory, in the order of processing
- *   nv_kernel   the delay line of input spectra and all work space; reads two sets of
- *               spectra during a crossfade
+ *   nv_kernel   the delay line of input spectra and all work space; reads the spectra of
+ *               each room that sounds
  *
  * process() guarantees: block_frames frames in and out; output frame n depends on input frame n (0
  * samples of latency); no allocation, lock, system call or wait; bounded work, spread evenly over
@@ -27,7 +27,9 @@ enum {
     NV_MAX_BLOCK = 1024,
     NV_MAX_STAGES = 8,
     NV_OUTPUTS = 2,
-    NV_MAX_IR_CHANNELS = 4
+    NV_MAX_IR_CHANNELS = 4,
+    NV_MAX_ROOMS = 7, /* spectra that a kernel reads at most: six rooms, and one that comes */
+    NV_MAX_FADE = 48000, /* frames; a longer fade is shortened to this */
 };
 
 /* Errors, as negative return values; nv_error_text() returns a message. */
@@ -40,7 +42,7 @@ enum {
     NV_E_SPECTRA = -5,  /* the spectra are damaged, or were prepared for another layout */
     NV_E_SIZE = -6,     /* the memory handed in is too small or not aligned to 64 bytes */
     NV_E_VALUE = -7,    /* an IR sample is NaN or infinite */
-    NV_E_BUSY = -8,     /* a crossfade is in progress: try again on a later block */
+    NV_E_BUSY = -8,     /* a change is in progress: try again on a later block */
     NV_E_MEMORY = -9,   /* out of memory */
 };
 const char *nv_error_text(int error);
@@ -81,23 +83,42 @@ int nv_spectra_check(const nv_layout *layout, const void *spectra, size_t bytes)
 
 typedef struct nv_kernel nv_kernel;
 
-/* fade_frames: length of the raised-cosine crossfade at an IR change. Starts silent, with no IR.
+/* What happens to the sound of the rooms before when a new one is loaded. */
+typedef enum nv_tails {
+    NV_TAILS_KEEP,   /* each input keeps its room: what rings goes on ringing in the old one */
+    NV_TAILS_FOLLOW, /* all input moves to the new room: what rings is changed, too */
+    NV_TAILS_CUT,    /* what rings fades out */
+} nv_tails;
+
+/* fade_frames: length of the raised-cosine fade at a change of IR. Starts silent, with no IR.
  * Returns NULL if memory runs out or the layout is damaged; *error, if not NULL, receives the
  * reason. Any thread, before audio starts. */
 nv_kernel *nv_kernel_new(const nv_layout *layout, int fade_frames, int *error);
 void nv_kernel_free(nv_kernel *kernel);
 
-/* Begins a crossfade from the playing spectra to these; NULL fades to silence. The first taps start
- * to change at once; the last ones are changed within 4800 frames (rooms of up to 131072 taps,
- * fades of up to 960 frames). The memory must stay unchanged until neither nv_kernel_playing() nor
- * nv_kernel_incoming() returns it. NV_E_BUSY during a crossfade. Audio thread. */
-int nv_kernel_load(nv_kernel *kernel, const void *spectra);
-const void *nv_kernel_playing(const nv_kernel *kernel);
-const void *
-nv_kernel_incoming(const nv_kernel *kernel);   /* NULL unless a crossfade is in progress */
-int nv_kernel_fading(const nv_kernel *kernel); /* 1 during a crossfade (also one to silence) */
-void nv_kernel_set_fade(nv_kernel *kernel,
-                        int fade_frames); /* applies to the next load. Audio thread. */
+/* Begins the change to these spectra, at the first frame of the next block; NULL: to silence.
+ *
+ * With NV_TAILS_KEEP the input fades from the old room to the new one:
+ *     y = h_old * (x (1 - w)) + h_new * (x w)
+ * where w rises in fade_frames along a raised cosine, in straight pieces of 16 frames, the last of
+ * which ends at 1. When NV_MAX_ROOMS rooms sound, the input of the oldest moves to the room of the
+ * next by a crossfade of the output; until it has, or for longer if the latest fade is not over, a
+ * load returns NV_E_BUSY. With the other two the output is crossfaded. A crossfade of the output
+ * takes up to 7680 frames (rooms of up to 147456 taps, fades of up to 960 frames) and makes another
+ * one wait.
+ *
+ * The memory must stay unchanged while nv_kernel_reads() it. Audio thread. */
+int nv_kernel_load(nv_kernel *kernel, const void *spectra, nv_tails tails);
+/* NV_OK if nv_kernel_load() would accept an IR now, or NV_E_BUSY. Audio thread. */
+int nv_kernel_ready(const nv_kernel *kernel, nv_tails tails);
+/* 1 while the kernel reads these spectra. Audio thread. */
+int nv_kernel_reads(const nv_kernel *kernel, const void *spectra);
+/* 1 during a fade or a crossfade; not while an old room rings out. Audio thread. */
+int nv_kernel_fading(const nv_kernel *kernel);
+/* How many rooms the kernel reads. Audio thread. */
+int nv_kernel_rooms(const nv_kernel *kernel);
+/* Applies to the next load. Audio thread. */
+void nv_kernel_set_fade(nv_kernel *kernel, int fade_frames);
 
 /* One block. in[0 .. inputs-1], out[0 .. 1]: block_frames floats each, any alignment; in and out
  * may not overlap. Input samples must be finite: others stay in the delay line for the length of

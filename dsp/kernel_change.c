@@ -1,47 +1,72 @@
-/* Changes of IR: the schedule of a crossfade in each stage, and its end. Explained in kernel.c. */
+/* Changes of room: new passages, the schedule of a crossfade in each stage, and what is freed.
+ * Explained in kernel.c. */
 #include "kernel_spectra.h"
 #include "kernel_stage.h"
 
 enum { CHANGE_FRAMES = 4800 };
 
-/* The stage's part of an IR; without partitions (silence) if spectra is NULL. */
+/* ---- rooms ----------------------------------------------------------------------------------- */
+
+/* The stage's part of an IR. */
 static nv_stage_part find_part(const nv_kernel *k, int index, const void *spectra) {
     nv_stage_part p = {0};
-    if (!spectra) return p;
     const nv_spectra_header *h = spectra;
-    const nv_kernel_stage *s = &k->stage[index];
     int taps = (int)h->taps, channels = (int)h->channels;
     const float *at = (const float *)((const char *)spectra + NV_SPECTRA_HEADER_BYTES);
     for (int i = 0; i < index; i++)
         at += (size_t)channels * nv_stage_floats(&k->layout.stage[i], taps);
     size_t floats = nv_stage_floats(&k->layout.stage[index], taps);
     p.partitions = nv_stage_reached(&k->layout.stage[index], taps);
-    p.together =
-        (channels == 4 || k->inputs == 1) && s->costs->shared_product < 2 * s->costs->product;
-    p.inputs = channels == 4 ? 2 : 1;
-    for (int o = 0; o < NV_OUTPUTS; o++)
-        for (int i = 0; i < p.inputs; i++) {
-            const float *filter[NV_OUTPUTS];
-            for (int to = 0; to < NV_OUTPUTS; to++)
-                filter[to] = at + floats * (size_t)(channels == 4   ? 2 * i + to
-                                                    : channels == 2 ? to
-                                                                    : 0);
-            nv_product *product = p.together ? &p.product[0][0] : &p.product[o][i];
-            product->inputs = p.together ? p.inputs : 1,
-            product->outputs = p.together ? NV_OUTPUTS : 1;
-            product->ring_partitions = s->ring_partitions,
-            product->filter_partitions = p.partitions;
-            int at_input = p.together ? i : 0;
-            product->input[at_input] = s->ring[channels == 4 || k->inputs == 1 ? i : o];
-            for (int to = 0; to < product->outputs; to++)
-                product->filter[at_input][to] = filter[p.together ? to : o];
-        }
+    p.together = channels == 4 || k->inputs == 1;
+    for (int o = 0; o < NV_OUTPUTS; o++) {
+        if (channels == 4)
+            p.filter[0][o] = at + floats * (size_t)o,
+            p.filter[1][o] = at + floats * (size_t)(2 + o);
+        else
+            p.filter[k->inputs == 1 ? 0 : o][o] = at + floats * (size_t)(channels == 2 ? o : 0);
+    }
     return p;
 }
 
-int nv_kernel_load(nv_kernel *k, const void *spectra) {
-    if (k->fading) return NV_E_BUSY;
-    int64_t now = k->blocks, fade = (k->fade_frames + k->block - 1) / k->block,
+static nv_passage *at(const nv_kernel *k, int index) {
+    return (nv_passage *)&k->passage[(int)k->order[index]];
+}
+
+static int is_read(const nv_kernel *k, int room) {
+    for (int i = 0; i < k->passages; i++)
+        if (at(k, i)->room == room || at(k, i)->next_room == room) return 1;
+    return 0;
+}
+
+/* Takes a free place for these spectra; -1 for silence. */
+static int take_room(nv_kernel *k, const void *spectra) {
+    if (!spectra) return -1;
+    int room = 0;
+    while (k->room[room]) room++;
+    k->room[room] = spectra, k->rooms++;
+    for (int i = 0; i < k->stages; i++) k->stage[i].parts[room] = find_part(k, i, spectra);
+    return room;
+}
+
+static void free_rooms(nv_kernel *k) {
+    for (int room = 0; room < NV_MAX_ROOMS; room++)
+        if (k->room[room] && !is_read(k, room)) k->room[room] = NULL, k->rooms--;
+}
+
+int nv_kernel_rooms(const nv_kernel *k) { return k->rooms; }
+
+int nv_kernel_reads(const nv_kernel *k, const void *spectra) {
+    for (int room = 0; spectra && room < NV_MAX_ROOMS; room++)
+        if (k->room[room] == spectra) return 1;
+    return 0;
+}
+
+/* ---- crossfades of the output ---------------------------------------------------------------- */
+
+/* Plans the crossfade in which passages go to their `next_room`. */
+static void begin_crossfade(nv_kernel *k) {
+    k->crossfade_frames = k->fade_frames;
+    int64_t now = k->blocks, fade = (k->crossfade_frames + k->block - 1) / k->block,
             limit = now + CHANGE_FRAMES / k->block;
     k->fast_cost = 0;
     for (int i = 0; i < k->stages; i++) {
@@ -60,31 +85,189 @@ int nv_kernel_load(nv_kernel *k, const void *spectra) {
         }
         s->fade_to = s->fade_from + fade;
         s->changing = 1;
-        s->parts[!s->side] = find_part(k, i, spectra);
         if (s->early) {
-            nv_plan_catch_up(s);
+            nv_plan_catch_up(k, s);
         } else {
             k->fast_until = s->fade_to,
-            k->fast_cost += nv_job_cost_of(s, !s->side) / (float)s->blocks + s->costs->stage;
+            k->fast_cost += nv_job_cost_of(k, s, !s->side) / (float)s->blocks + s->costs->stage;
         }
     }
-    k->incoming = spectra;
-    k->fading = 1;
+    k->crossfading = 1;
+}
+
+static void free_spare(nv_kernel_stage *s, int i) { s->spare[i].passage = -1, s->spares_used--; }
+
+static void remove_passage(nv_kernel *k, int index) {
+    k->passages--;
+    for (int i = index; i < k->passages; i++) k->order[i] = k->order[i + 1];
+}
+
+/* Two passages that follow one another in the same room become one. */
+static void join(nv_kernel *k, int index) {
+    int old = k->order[index], id = k->order[index + 1];
+    k->passage[id].from = k->passage[old].from, k->passage[id].fade_in = k->passage[old].fade_in;
+    for (int i = 0; i < k->stages; i++) {
+        nv_kernel_stage *s = &k->stage[i];
+        nv_windows *of = &s->ring_of[id], before = s->ring_of[old];
+        if (of->from == of->to)
+            *of = before;
+        else if (before.from < before.to)
+            of->from = before.from;
+        for (int j = 0; s->spares_used && j < s->spares; j++) {
+            nv_spare *spare = &s->spare[j];
+            if (spare->passage != old && spare->passage != id) continue;
+            spare->passage = (signed char)id;
+            /* A window that is not complete yet will be opened for both as one. */
+            if (spare->window > s->job) free_spare(s, j);
+        }
+    }
+    for (int i = 0; i < k->stages; i++) k->stage[i].duplicates = 1;
+    remove_passage(k, index);
+}
+
+static void end_crossfade(nv_kernel *k) {
+    for (int i = 0; i < k->stages; i++)
+        if (k->stage[i].changing) return;
+    for (int i = 0; i < k->stages; i++) k->stage[i].moved = 0;
+    for (int i = 0; i < k->passages; i++) at(k, i)->room = at(k, i)->next_room;
+    k->crossfading = 0;
+    free_rooms(k);
+    for (int i = 0; i + 1 < k->passages;)
+        if (at(k, i)->room == at(k, i + 1)->room && at(k, i)->to == at(k, i + 1)->from)
+            join(k, i);
+        else
+            i++;
+}
+
+/* ---- a new room ------------------------------------------------------------------------------ */
+
+static int is_rising(const nv_kernel *k) {
+    const nv_passage *newest = nv_newest_passage(k);
+    return k->blocks * k->block < newest->from + newest->fade_in;
+}
+
+int nv_kernel_fading(const nv_kernel *k) { return k->crossfading || is_rising(k); }
+
+/* 1 if each stage has spares for all windows in which fades are, and for one more fade. */
+static int spares_suffice(const nv_kernel *k, int64_t from, int64_t to) {
+    for (int i = 0; i < k->stages; i++) {
+        const nv_kernel_stage *s = &k->stage[i];
+        int64_t needed = s->spares_used;
+        for (int j = 0; j < k->passages; j++) {
+            const nv_passage *p = at(k, j);
+            int is_newest = p->to == NV_FOREVER;
+            int64_t first = (is_newest ? from : p->to) / s->size + 1,
+                    end = is_newest ? to : nv_passage_end(p),
+                    last = (end + s->size - 1) / s->size + 1;
+            if (first <= s->job) first = s->job + 1;
+            int64_t windows = last - first + 1;
+            if (windows > s->inputs_kept) windows = s->inputs_kept;
+            if (windows > 0) needed += windows;
+        }
+        if (needed > s->spares) return 0;
+    }
+    return 1;
+}
+
+/* Frames of a fade, in complete blocks. */
+static int fade_of(const nv_kernel *k) {
+    return (k->fade_frames + k->block - 1) / k->block * k->block;
+}
+
+int nv_kernel_ready(const nv_kernel *k, nv_tails tails) {
+    if (is_rising(k) || k->rooms == NV_MAX_ROOMS) return NV_E_BUSY;
+    if (tails != NV_TAILS_KEEP && k->crossfading) return NV_E_BUSY;
+    if (tails == NV_TAILS_FOLLOW) return NV_OK;
+    int64_t now = k->blocks * k->block;
+    if (k->passages == NV_PASSAGES || !spares_suffice(k, now, now + fade_of(k))) return NV_E_BUSY;
     return NV_OK;
 }
 
-/* After a block: a stage whose crossfade is over uses only the new IR. When all are, the old
- * spectra are no longer in use. */
-void nv_end_fades(nv_kernel *k) {
-    int still = 0;
+static void add_passage(nv_kernel *k, int room) {
+    int id = 0, fade = fade_of(k);
+    for (int i = 0; i < k->passages; i++)
+        if (k->order[i] == id) id++, i = -1; /* the first index that is free */
+    int64_t now = k->blocks * k->block;
+    nv_passage *before = at(k, k->passages - 1);
+    before->to = now, before->fade_out = fade;
+    k->passage[id] = (nv_passage){.from = now,
+                                  .to = NV_FOREVER,
+                                  .fade_in = fade,
+                                  .room = (signed char)room,
+                                  .next_room = (signed char)room};
+    k->rise_frames = k->fade_frames;
+    k->order[k->passages++] = (signed char)id;
+    for (int i = 0; i < k->stages; i++) k->stage[i].ring_of[id] = (nv_windows){0};
+}
+
+int nv_kernel_load(nv_kernel *k, const void *spectra, nv_tails tails) {
+    int error = nv_kernel_ready(k, tails), older = k->passages;
+    if (error) return error;
+    int room = take_room(k, spectra);
+    if (tails != NV_TAILS_FOLLOW) add_passage(k, room);
+    if (tails == NV_TAILS_KEEP) return NV_OK;
+    for (int i = 0; i < older; i++)
+        at(k, i)->next_room = (signed char)(tails == NV_TAILS_FOLLOW ? room : -1);
+    begin_crossfade(k);
+    return NV_OK;
+}
+
+/* ---- what is freed --------------------------------------------------------------------------- */
+
+/* 1 if none of the passage's input is within reach of its room any more. */
+static int is_silent(const nv_kernel *k, const nv_passage *p) {
+    for (int i = 0; i < k->stages; i++) {
+        const nv_kernel_stage *s = &k->stage[i];
+        int reach = 1; /* its last window may still be in work */
+        if (p->room >= 0 && s->parts[(int)p->room].partitions > reach)
+            reach = s->parts[(int)p->room].partitions;
+        if (p->next_room >= 0 && s->parts[(int)p->next_room].partitions > reach)
+            reach = s->parts[(int)p->next_room].partitions;
+        if (nv_last_window(p, s->size) + reach > s->job) return 0;
+    }
+    return 1;
+}
+
+static void drop(nv_kernel *k, int index) {
+    int id = k->order[index];
     for (int i = 0; i < k->stages; i++) {
         nv_kernel_stage *s = &k->stage[i];
-        if (s->changing && k->blocks + 1 >= s->fade_to)
-            s->side = !s->side, s->changing = 0, s->stale = 1;
-        still |= s->changing;
+        for (int j = 0; s->spares_used && j < s->spares; j++)
+            if (s->spare[j].passage == id) free_spare(s, j);
     }
-    if (still) return;
-    k->playing = k->incoming;
-    k->incoming = NULL;
-    k->fading = 0;
+    remove_passage(k, index);
+    free_rooms(k);
+}
+
+/* The input of the oldest passages moves to the room of the next: of one passage, or of up to
+ * three, if as many came lately. So places become free as fast as rooms come. */
+static void move_oldest(nv_kernel *k) {
+    int64_t lately = k->blocks * k->block - k->ring_frames; /* four of the largest partitions */
+    int from = 0, to, recent = 0;
+    while (from + 2 < k->passages && at(k, from)->room < 0) from++;
+    for (int i = 0; i < k->passages; i++) recent += at(k, i)->from > lately;
+    to = from + (recent < 1 ? 1 : recent > 3 ? 3 : recent);
+    if (to > k->passages - 1) to = k->passages - 1;
+    int room = at(k, to)->room;
+    for (int i = from; i < to; i++)
+        if (at(k, i)->room >= 0)
+            at(k, i)->next_room = (signed char)(room == at(k, from)->room ? -1 : room);
+    begin_crossfade(k);
+}
+
+void nv_tend_passages(nv_kernel *k) {
+    for (int i = 0; i < k->stages; i++)
+        if (k->stage[i].duplicates) nv_merge_spares(&k->stage[i], k->inputs);
+    if (k->crossfading) {
+        for (int i = 0; i < k->stages; i++) {
+            nv_kernel_stage *s = &k->stage[i];
+            if (s->changing && k->blocks + 1 >= s->fade_to)
+                s->side = !s->side, s->changing = 0, s->moved = 1, s->steady = 0;
+        }
+        end_crossfade(k);
+    }
+    int looked_at = (int)(k->blocks % k->passages); /* one in a block; the newest never is silent */
+    if (looked_at + 1 < k->passages && is_silent(k, at(k, looked_at))) drop(k, looked_at);
+    if (!k->crossfading && (k->passages == NV_PASSAGES || k->rooms == NV_MAX_ROOMS))
+        move_oldest(k);
 }

@@ -6,6 +6,7 @@
 #include "kernel_stage.h"
 
 enum {
+    GATHER,
     FORWARD_FIRST,
     FORWARD,
     TO_SPECTRUM,
@@ -15,7 +16,8 @@ enum {
     INVERSE_LAST,
     SILENCE
 };
-enum { ALL, NEWEST, OLDER }; /* partitions that MULTIPLY takes */
+
+static const float BUILDING_COST = 100; /* of a step */
 
 /* ---- lists of steps -------------------------------------------------------------------------- */
 
@@ -31,39 +33,45 @@ static nv_step *add_step(nv_work_list *list, int kind, int channel, int units, i
     return t;
 }
 
-static void add_transform(const nv_kernel_stage *s, nv_work_list *list, int input, int64_t job) {
+/* Adds the transforms of a passage's share of a window, one for each input. */
+static void add_transforms(const nv_kernel *k, const nv_kernel_stage *s, nv_work_list *list,
+                           int opening) {
     int vectors = s->size / s->simd->lanes;
     const nv_costs *c = s->costs;
-    for (int pass = 0; pass < s->fft.passes; pass++) {
-        int radix = s->fft.pass[pass].radix;
-        float cost = pass ? c->pass4 : radix == 2 ? c->first2 : c->first4;
-        nv_step *t =
-            add_step(list, pass ? FORWARD : FORWARD_FIRST, input, vectors / radix, 4, cost);
-        t->pass = (signed char)pass, t->job = job;
+    for (int input = 0; input < k->inputs; input++) {
+        int from = list->count;
+        for (int half = 0; half < 2; half++)
+            if (s->opened[opening].half[half] < 0)
+                add_step(list, GATHER, input, s->size / NV_MIN_BLOCK, 1,
+                         c->gather * NV_MIN_BLOCK / (float)s->simd->lanes)
+                    ->which = (signed char)half;
+        for (int pass = 0; pass < s->fft.passes; pass++) {
+            int radix = s->fft.pass[pass].radix;
+            float cost = pass ? c->pass4 : radix == 2 ? c->first2 : c->first4;
+            add_step(list, pass ? FORWARD : FORWARD_FIRST, input, vectors / radix, 4, cost)->pass =
+                (signed char)pass;
+        }
+        add_step(list, TO_SPECTRUM, input, vectors / 4, 1, c->to_spectrum);
+        for (; from < list->count; from++) list->steps[from].opening = (signed char)opening;
     }
-    add_step(list, TO_SPECTRUM, input, vectors / 4, 1, c->to_spectrum)->job = job;
 }
 
-static void add_products(const nv_kernel_stage *s, nv_work_list *list, int side, int which,
-                         int sums, int64_t job) {
-    const nv_stage_part *p = &s->parts[side];
-    const nv_costs *c = s->costs;
-    if (!p->partitions || (which == OLDER && p->partitions == 1)) return;
-    int products = which == NEWEST ? 1 : which == OLDER ? p->partitions - 1 : p->partitions;
-    for (int o = 0; o < (p->together ? 1 : NV_OUTPUTS); o++) {
-        float cost = p->together
-                         ? c->shared_pair + c->shared_product * (float)(products * p->inputs)
-                         : (c->pair + c->product * (float)products) * (float)p->inputs;
-        nv_step *t = add_step(list, MULTIPLY, o, s->size / s->simd->lanes / 2, 1, cost);
-        t->side = (signed char)side, t->which = (signed char)which, t->sums = (signed char)sums,
-        t->job = job;
-    }
+/* 0 if there are no products; `always`: then the step clears the sums. */
+static int add_products(const nv_kernel *k, const nv_kernel_stage *s, nv_work_list *list, int side,
+                        int which, int sums, int64_t job, int always) {
+    nv_find_runs(k, s, side, which, job <= s->job ? job : s->job + 1, &list->runs);
+    float cost = nv_cost_of_runs(s, &list->runs);
+    if (cost == 0 && !always) return 0;
+    nv_step *t = add_step(list, MULTIPLY, 0, s->size / s->simd->lanes / 2, 1, cost + 1);
+    t->side = (signed char)side, t->which = (signed char)which, t->sums = (signed char)sums,
+    t->job = job;
+    return 1;
 }
 
 /* Adds the steps from sums to output. */
 static void add_answer(const nv_kernel_stage *s, nv_work_list *list, int side, int sums,
-                       int64_t job) {
-    int vectors = s->size / s->simd->lanes, silent = !s->parts[side].partitions;
+                       int64_t job, int silent) {
+    int vectors = s->size / s->simd->lanes;
     const nv_costs *c = s->costs;
     for (int o = 0; o < NV_OUTPUTS; o++) {
         int from = list->count;
@@ -85,7 +93,7 @@ static void add_answer(const nv_kernel_stage *s, nv_work_list *list, int side, i
     }
 }
 
-/* Which IRs have output in a job: the playing one until its crossfade ends, the new one from
+/* Which sides have output in a job: the playing one until its crossfade ends, the new one from
  * `first_job` on. */
 static int plays_in(const nv_kernel_stage *s, int64_t job) {
     return !s->changing || job * s->blocks + s->delay < s->fade_to;
@@ -105,119 +113,136 @@ static nv_job_plan plan_for(const nv_kernel_stage *s) {
     };
 }
 
-/* The list begins with the transforms and the playing IR's output, which a change leaves alone. */
-static void begin_list(nv_kernel_stage *s, int inputs) {
-    nv_work_list *list = &s->main;
-    list->count = 0, list->cost = 0;
-    for (int c = 0; c < inputs; c++) add_transform(s, list, c, s->job);
-    s->transforms = list->count;
-    if (s->plan.old) {
-        add_products(s, list, s->side, s->early ? NEWEST : ALL, s->side_sums[s->side], s->job);
-        add_answer(s, list, s->side, s->side_sums[s->side], s->job);
-    }
-    s->beginning = list->count, s->beginning_cost = list->cost;
+/* The rest of the sums of this job, and the way back to its output. */
+static void add_side(const nv_kernel *k, nv_kernel_stage *s, int side) {
+    int sums = s->side_sums[side], begun = s->summed[sums] == s->job,
+        rest = add_products(k, s, &s->main, side, s->early ? NV_NEWEST : NV_ALL, sums, s->job, 0);
+    add_answer(s, &s->main, side, sums, s->job, !begun && !rest);
 }
 
-static void end_list(nv_kernel_stage *s) {
+static void build_list(const nv_kernel *k, nv_kernel_stage *s, int urgent_openings) {
     nv_work_list *list = &s->main;
     const nv_job_plan *plan = &s->plan;
     int old = s->side, fresh = !old;
-    list->count = s->beginning, list->cost = s->beginning_cost;
-    if (plan->fresh) {
-        add_products(s, list, fresh, s->early ? NEWEST : ALL, s->side_sums[fresh], s->job);
-        add_answer(s, list, fresh, s->side_sums[fresh], s->job);
-    }
+    list->count = 0, list->cost = 0;
+    for (int i = 0; i < urgent_openings; i++) add_transforms(k, s, list, i);
+    s->transforms = list->count;
+    if (plan->old) add_side(k, s, old);
+    if (plan->fresh) add_side(k, s, fresh);
     list->urgent = list->cost, list->urgent_steps = list->count;
+    for (int i = urgent_openings; i < s->openings; i++) add_transforms(k, s, list, i);
     s->next_sums[old] = s->side_sums[old], s->next_sums[fresh] = !s->side_sums[old];
     /* The catch-up may still use the other set. */
     if (!plan->next_old)
         s->next_sums[fresh] = plan->in_catch_up ? s->side_sums[old] : s->side_sums[fresh];
-    if (plan->next_old) add_products(s, list, old, OLDER, s->next_sums[old], s->job + 1);
-    if (plan->next_fresh) add_products(s, list, fresh, OLDER, s->next_sums[fresh], s->job + 1);
+    if (plan->next_old)
+        add_products(k, s, list, old, NV_OLDER, s->next_sums[old], s->job + 1, 0);
+    if (plan->next_fresh)
+        add_products(k, s, list, fresh, NV_OLDER, s->next_sums[fresh], s->job + 1, 0);
+    /* This costs, too; the block in which it is done does less of the steps. */
+    list->building = BUILDING_COST * (float)list->count;
+    list->cost += list->building, list->urgent += list->building;
 }
 
-void nv_next_job(nv_kernel_stage *s) {
+static void next_job(nv_kernel_stage *s) {
     s->job++;
     s->newest = s->newest ? s->newest - 1 : s->inputs_kept - 1;
+    s->openings = 0;
+    nv_expire_spares(s);
+}
+
+/* The next job has the same steps. */
+static void keep_list(nv_work_list *list) {
+    for (int i = 0; i < list->count; i++) list->steps[i].job++;
+    list->cost -= list->building, list->urgent -= list->building, list->building = 0;
+}
+
+/* 1 if one passage fills the ring, so that the next job has the same steps. */
+static int is_steady(const nv_kernel *k, const nv_kernel_stage *s) {
+    const nv_opening *o = &s->opened[0];
+    return k->passages == 1 && !s->changing && s->openings == 1 && o->half[0] == NV_COMPLETE &&
+           o->half[1] == NV_COMPLETE &&
+           s->ring_of[k->order[0]].from <= s->job - s->inputs_kept;
 }
 
 static void begin_job(const nv_kernel *k, nv_kernel_stage *s) {
     nv_work_list *list = &s->main;
-    nv_next_job(s);
+    next_job(s);
+    nv_open_window(k, s, s->job, 0);
+    int urgent_openings = s->openings, was_steady = s->steady;
+    if (s->early && k->passages > 1) nv_open_window(k, s, s->job + 1, 1);
     memcpy(s->side_sums, s->next_sums, sizeof s->side_sums);
-    for (int i = 0; i < list->count; i++) list->steps[i].job++;
-    nv_job_plan before = s->plan, plan = s->plan = plan_for(s);
-    int rebuild = s->stale || plan.old != before.old;
-    if (rebuild) begin_list(s, k->inputs);
-    if (rebuild || memcmp(&plan, &before, sizeof plan)) end_list(s);
-    s->stale = 0;
-    list->at_step = list->at_unit = 0, list->done = 0;
+    s->plan = plan_for(s);
+    s->steady = is_steady(k, s);
+    if (s->steady && was_steady)
+        keep_list(list);
+    else
+        build_list(k, s, urgent_openings);
+    list->at_step = list->at_unit = 0, list->done = list->building;
 }
 
-void nv_plan_catch_up(nv_kernel_stage *s) {
+void nv_plan_catch_up(const nv_kernel *k, nv_kernel_stage *s) {
     int side = !s->side, sums = s->side_sums[side] = s->next_sums[side] = !s->next_sums[s->side];
     s->catch_up.count = s->catch_up.at_step = s->catch_up.at_unit = 0;
     s->catch_up.cost = s->catch_up.done = 0;
-    add_products(s, &s->catch_up, side, OLDER, sums, s->first_job);
+    add_products(k, s, &s->catch_up, side, NV_OLDER, sums, s->first_job, 1);
     s->catch_up.urgent = s->catch_up.cost; /* possible before the job's input arrives */
-    add_products(s, &s->catch_up, side, NEWEST, sums, s->first_job);
-    add_answer(s, &s->catch_up, side, sums, s->first_job);
+    add_products(k, s, &s->catch_up, side, NV_NEWEST, sums, s->first_job, 1);
+    add_answer(s, &s->catch_up, side, sums, s->first_job, 0);
     s->catching_up = 1;
 }
 
-float nv_job_cost_of(const nv_kernel_stage *s, int side) {
-    nv_work_list once = {0};
-    add_products(s, &once, side, ALL, 0, 0), add_answer(s, &once, side, 0, 0);
-    return once.cost;
+float nv_job_cost_of(const nv_kernel *k, nv_kernel_stage *s, int side) {
+    nv_work_list *once = &s->catch_up; /* not in use yet */
+    once->count = 0, once->cost = 0;
+    add_products(k, s, once, side, NV_ALL, 0, s->job, 0), add_answer(s, once, side, 0, 0, 0);
+    return once->cost;
 }
 
 /* ---- work ------------------------------------------------------------------------------------ */
 
-/* The ring's partition for the input of a job: the current, the previous or the next one. */
-static int newest(const nv_kernel_stage *s, int64_t job) {
-    int at = s->newest + (int)(s->job - job);
-    return at < 0 ? at + s->inputs_kept : at >= s->inputs_kept ? at - s->inputs_kept : at;
-}
-
-/* The input frames of the job. */
-static const float *frames(const nv_kernel *k, const nv_kernel_stage *s, int input, int64_t job) {
-    return k->input[input] + ((job - 1) * s->size & (k->ring_frames - 1));
-}
-
-static inline __attribute__((always_inline)) void multiply(const nv_kernel_stage *s,
-                                                           const nv_stage_part *part, int output,
-                                                           int which, int64_t job,
-                                                           float *const *sums, int from, int to) {
-    int first = which == OLDER, last = which == NEWEST ? 1 : part->partitions, at = newest(s, job);
-    int more = which == NEWEST && part->partitions > 1;
-    s->simd->multiply(&part->product[output][0], at, first, last, sums + output, more, from, to);
-    if (!part->together && part->inputs == 2)
-        s->simd->multiply(&part->product[output][1], at, first, last, sums + output, 1, from, to);
-}
-
-static void do_step(const nv_kernel *k, nv_kernel_stage *s, const nv_step *t, int from, int to) {
-    const nv_simd *simd = s->simd;
-    float *sums = s->sums[t->sums][t->channel], *z = s->z;
-    float *output = s->output[t->side][t->job & 1][t->channel];
+static void transform_step(const nv_kernel *k, nv_kernel_stage *s, const nv_step *t, int from,
+                           int to) {
+    const nv_opening *opened = &s->opened[(int)t->opening];
+    float *spectrum;
+    int partitions;
+    size_t again;
     switch (t->kind) {
+    case GATHER: nv_gather(k, s, opened, t->channel, t->which, from, to); break;
     case FORWARD_FIRST:
-        simd->forward_first(&s->fft, frames(k, s, t->channel, t->job - 1),
-                            frames(k, s, t->channel, t->job), z, from, to);
+        s->simd->forward_first(&s->fft, nv_share(k, s, opened, t->channel, 0),
+                               nv_share(k, s, opened, t->channel, 1), s->z, from, to);
         break;
-    case FORWARD: simd->forward(&s->fft, t->pass, z, from, to); break;
-    case TO_SPECTRUM: {
-        size_t stride = (size_t)s->ring_partitions * 4 * simd->lanes;
-        simd->to_spectrum(&s->fft, z, s->ring[t->channel] + newest(s, t->job) * 4 * simd->lanes,
-                          stride, s->again, from, to);
+    case TO_SPECTRUM:
+        spectrum = nv_share_spectrum(s, opened, t->channel, &partitions, &again);
+        s->simd->to_spectrum(&s->fft, s->z, spectrum, (size_t)partitions * 4 * s->simd->lanes,
+                             again, from, to);
         break;
     }
-    case MULTIPLY:
-        multiply(s, &s->parts[t->side], t->channel, t->which, t->job, s->sums[t->sums], from, to);
-        break;
+}
+
+static void multiply_step(const nv_kernel *k, nv_kernel_stage *s, nv_work_list *list,
+                          const nv_step *t, int from, int to) {
+    int more = t->which == NV_NEWEST && s->summed[(int)t->sums] == t->job;
+    if (!from || list->runs_changed) nv_find_runs(k, s, t->side, t->which, t->job, &list->runs);
+    list->runs_changed = 0;
+    nv_multiply(s, &list->runs, s->sums[(int)t->sums], more, from, to);
+    if (t->which == NV_OLDER && to == t->units) s->summed[(int)t->sums] = t->job;
+}
+
+static void do_step(const nv_kernel *k, nv_kernel_stage *s, nv_work_list *list, const nv_step *t,
+                    int from, int to) {
+    const nv_simd *simd = s->simd;
+    float *sums = s->sums[(int)t->sums][(int)t->channel];
+    float *output = s->output[(int)t->side][t->job & 1][(int)t->channel];
+    switch (t->kind) {
+    case FORWARD: simd->forward(&s->fft, t->pass, s->z, from, to); break;
+    case MULTIPLY: multiply_step(k, s, list, t, from, to); break;
     case FROM_SPECTRUM: simd->from_spectrum(&s->fft, sums, from, to); break;
     case INVERSE: simd->inverse(&s->fft, t->pass, sums, from, to); break;
     case INVERSE_LAST: simd->inverse_last(&s->fft, sums, output, from, to); break;
     case SILENCE: memset(output, 0, (size_t)s->size * sizeof(float)); break;
+    default: transform_step(k, s, t, from, to); break;
     }
 }
 
@@ -234,10 +259,10 @@ static void work(const nv_kernel *k, nv_kernel_stage *s, nv_work_list *list, int
             if (wanted < (float)left) units = (int)wanted / t->grain * t->grain;
         }
         /* The next job needs the set of sums that the catch-up uses: finish the catch-up. */
-        if (s->catching_up && list == &s->main && t->which == OLDER &&
+        if (s->catching_up && list == &s->main && t->kind == MULTIPLY && t->which == NV_OLDER &&
             t->sums == s->catch_up.steps[0].sums)
             s->catching_up = 0, work(k, s, &s->catch_up, NV_MAX_STEPS, 0);
-        do_step(k, s, t, list->at_unit, list->at_unit + units);
+        do_step(k, s, list, t, list->at_unit, list->at_unit + units);
         list->done += (float)units * t->cost;
         list->at_unit += units;
         if (list->at_unit == t->units) list->at_unit = 0, list->at_step++;
@@ -277,29 +302,39 @@ void nv_work_block(const nv_kernel *k, nv_kernel_stage *s) {
     if (s->catching_up) catch_up(k, s);
 }
 
-/* Does the same as the lists would, without their overhead. */
-void nv_work_answer(const nv_kernel_stage *s, int side, float *const *out) {
+/* The next two do the same as the lists would, without their overhead. */
+
+void nv_work_input(const nv_kernel *k, nv_kernel_stage *s) {
+    next_job(s);
+    nv_open_window(k, s, s->job, 0);
+    for (int i = 0; i < s->openings; i++)
+        for (int c = 0; c < k->inputs; c++) {
+            const nv_opening *opened = &s->opened[i];
+            size_t again;
+            int partitions; /* its halves are blocks, each with one weight */
+            float *spectrum = nv_share_spectrum(s, opened, c, &partitions, &again);
+            nv_fft_transform(s->simd, &s->fft, nv_share(k, s, opened, c, 0),
+                             nv_share(k, s, opened, c, 1), s->z, spectrum, partitions, again);
+        }
+}
+
+void nv_work_answer(const nv_kernel *k, nv_kernel_stage *s, int side, float *const *out) {
     const nv_simd *simd = s->simd;
     const nv_fft *fft = &s->fft;
-    const nv_stage_part *p = &s->parts[side];
+    nv_runs *runs = &s->main.runs;
     int vectors = s->size / simd->lanes;
+    nv_find_runs(k, s, side, NV_ALL, s->job, runs);
+    nv_multiply(s, runs, s->sums[0], 0, 0, vectors / 2);
+    int any = runs->count[0] + runs->count[1];
     for (int o = 0; o < NV_OUTPUTS; o++) {
         float *sums = s->sums[0][o];
-        if (!p->partitions) {
+        if (!any) {
             memset(out[o], 0, (size_t)s->size * sizeof(float));
             continue;
         }
-        if (!o || !p->together) multiply(s, p, o, ALL, s->job, s->sums[0], 0, vectors / 2);
         simd->from_spectrum(fft, sums, 0, vectors / 4);
         for (int pass = fft->passes - 1; pass > 0; pass--)
             simd->inverse(fft, pass, sums, 0, vectors / 4);
         simd->inverse_last(fft, sums, out[o], 0, vectors / fft->pass[0].radix);
     }
-}
-
-void nv_work_input(const nv_kernel *k, nv_kernel_stage *s) {
-    nv_next_job(s);
-    for (int c = 0; c < k->inputs; c++)
-        nv_fft_transform(s->simd, &s->fft, frames(k, s, c, s->job - 1), frames(k, s, c, s->job),
-                         s->z, s->ring[c], s->ring_partitions, newest(s, s->job), s->again);
 }

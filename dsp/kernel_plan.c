@@ -23,6 +23,12 @@
  *               pass of radix 2 comes first
  *     inverse   the same with last4, inverse4, from_spectrum
  *
+ * The late stages wait for memory: a job reads the spectra of all its partitions, 8 P bytes each of
+ * two inputs and of the paths of the IR, once for P frames. So larger partitions read less. The
+ * search minimises instructions and waiting, `byte` for each of these bytes: measured on a desktop
+ * at 64 frames (2.3 us for 96 kB a block, where 15 800 instructions take 3 us), from the bandwidth
+ * of the boards for ARM.
+ *
  * The units were counted by callgrind and qemu on the objects of this source; `nverb bench kernel
  * --plan` compares the model with the count for each stage.
  */
@@ -46,6 +52,9 @@ static const nv_costs AVX2 = {
     .product = 13.3f,
     .shared_pair = 62,
     .shared_product = 21,
+    .run = 26,
+    .gather = 4,
+    .byte = 0.12f,
     .slice = 70,
     .stage = 560,
     .block = 800,
@@ -63,6 +72,9 @@ static const nv_costs NEON64 = {
     .product = 12.9f,
     .shared_pair = 43,
     .shared_product = 26.5f,
+    .run = 26,
+    .gather = 4,
+    .byte = 0.5f,
     .slice = 70,
     .stage = 700,
     .block = 900,
@@ -80,6 +92,9 @@ static const nv_costs NEON32 = {
     .product = 19.7f,
     .shared_pair = 99,
     .shared_product = 53,
+    .run = 26,
+    .gather = 4,
+    .byte = 1,
     .slice = 90,
     .stage = 900,
     .block = 1200,
@@ -103,16 +118,19 @@ nv_job_cost nv_cost_of_job(int partition, int partitions, int inputs, int early)
     double inverse = vectors * ((odd ? c->last2 / 2 : c->last4 / 4) + passes * c->inverse4 / 4 +
                                 c->from_spectrum / 4);
     int together =
-        inputs == 1 && c->shared_product < 2 * c->product; /* as in find_part(), kernel_change.c */
+        inputs == 1 && c->shared_product < 2 * c->product; /* as together() in kernel_products.c */
     double pair = together ? c->shared_pair / 2 : c->pair,
            product = together ? c->shared_product / 2 : c->product;
     double newest = vectors / 2 * (pair + product * (early ? 1 : partitions));
     double older = early && partitions > 1 ? vectors / 2 * (pair + product * (partitions - 1)) : 0;
     double urgent = inputs * forward + NV_OUTPUTS * (inverse + newest);
-    return (nv_job_cost){urgent + NV_OUTPUTS * older, urgent};
+    double spectra = 8.0 * partition * partitions;
+    return (nv_job_cost){.all = urgent + NV_OUTPUTS * older,
+                         .urgent = urgent,
+                         .bytes = spectra * (inputs + NV_OUTPUTS)};
 }
 
-double nv_cost_of_block(const nv_layout *layout) {
+double nv_cost_of_block(const nv_layout *layout, int waiting) {
     const nv_costs *c = nv_costs_for(nv_best_simd());
     double sum = c->block;
     int block = (int)layout->block_frames;
@@ -120,28 +138,26 @@ double nv_cost_of_block(const nv_layout *layout) {
         const nv_stage *stage = &layout->stage[s];
         int blocks = (int)stage->partition_frames / block,
             early = nv_stage_early(nv_stage_delay(stage, block), blocks);
-        sum += nv_cost_of_job((int)stage->partition_frames, (int)stage->partitions,
-                              (int)layout->inputs, early)
-                       .all /
-                   blocks +
-               c->stage;
+        nv_job_cost job = nv_cost_of_job((int)stage->partition_frames, (int)stage->partitions,
+                                         (int)layout->inputs, early);
+        sum += (job.all + (waiting ? job.bytes * c->byte : 0)) / blocks + c->stage;
     }
     return sum;
 }
 
-/* A stage completes a change of IR after at most P + K B frames and the crossfade; the next change
- * waits for it. At 48 kHz and with a crossfade of 15 ms, for all rooms of an engine whose longest
- * room is
+/* A crossfade of the output (tails that follow, or the move of the oldest passage) takes a stage
+ * after at most P + K B frames and the fade; the next one waits for it. At 48 kHz, with a fade of
+ * 15 ms, for all rooms of an engine whose longest room is
  *
- *     3.0 s    partitions of 2048     100 ms at most
- *     6.1 s                  4096     150 ms
+ *     1.5 s    partitions of 2048     100 ms at most
+ *     3.0 s                  4096     160 ms
  *     more                   8192     270 ms
  *
- * Larger partitions would be cheaper (at 6 s, 8192 saves 12 % of a block of 64 frames), but turning
- * a knob would then sound stepped. */
+ * Larger partitions would save little, and tails that follow would sound stepped. */
+enum { LONGEST_PARTITION = 8192 };
 static int longest_partition(int block, int max_taps) {
     int longest = 2048;
-    while (longest < NV_LARGEST_PARTITION && 72 * longest < max_taps) longest *= 2;
+    while (longest < LONGEST_PARTITION && 36 * longest < max_taps) longest *= 2;
     return longest > block ? longest : block;
 }
 
@@ -174,7 +190,7 @@ static void try_all(search *found, nv_layout *trial) {
     int size = (int)last->partition_frames, offset = (int)last->offset_taps;
     last->partitions = (uint32_t)(taps > offset ? (taps - offset + size - 1) / size : 1);
     if (in_time(trial, last)) {
-        double cost = nv_cost_of_block(trial);
+        double cost = nv_cost_of_block(trial, 1);
         if (cost < found->best_cost) found->best_cost = cost, *found->best = *trial;
     }
     if (trial->stages == NV_MAX_STAGES) return;

@@ -16,6 +16,9 @@ typedef struct nv_costs {
         last4;                         /* a butterfly; a group of vectors */
     float pair, product;               /* multiply: a pair of vectors; each product of it */
     float shared_pair, shared_product; /* the same for two outputs at once */
+    float run;                         /* multiply: a further run of partitions, for a pair */
+    float gather;                      /* of a passage's share: a vector of spectrum */
+    float byte;                        /* waiting for a byte of spectra from memory */
     float slice;                       /* of a list: selecting and calling */
     float stage, block;                /* per block: a later stage, the kernel */
 } nv_costs;
@@ -33,8 +36,10 @@ static inline int nv_stage_early(int delay, int blocks) { return delay < blocks 
  * model: the complete job, and the part between the input's arrival and the output. */
 typedef struct nv_job_cost {
     double all, urgent;
+    double bytes; /* of spectra that its products read */
 } nv_job_cost;
 nv_job_cost nv_cost_of_job(int partition, int partitions, int inputs, int early);
-/* Instructions of one block. */
-double nv_cost_of_block(const nv_layout *layout);
+/* Instructions of one block. `waiting`: and those that it could have done while it waits for
+ * memory. */
+double nv_cost_of_block(const nv_layout *layout, int waiting);
 #endif

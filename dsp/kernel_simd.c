@@ -398,50 +398,51 @@ INLINE void accumulate2(sums2 *s, const float *x, const float *h, const float *g
     *s = t;
 }
 
-static void multiply(const nv_product *p, int newest, int first, int last, float *const *z,
-                     int more, int from, int to) {
-    size_t ring_stride = (size_t)p->ring_partitions * 4 * V,
-           filter_stride = (size_t)p->filter_partitions * 4 * V;
-    /* The ring is read in two ranges: from the newest partition to the end, and from the start. */
-    int start = newest + first, count = last - first;
-    if (start >= p->ring_partitions) start -= p->ring_partitions;
-    int stretch = count < p->ring_partitions - start ? count : p->ring_partitions - start,
-        rest = count - stretch;
-    size_t x0 = (size_t)start * 4 * V, h0 = (size_t)first * 4 * V,
-           h1 = h0 + (size_t)stretch * 4 * V;
-    if (p->outputs == 1) {
-        const float *x = p->input[0] + from * ring_stride,
-                    *h = p->filter[0][0] + from * filter_stride;
-        float *out = z[0] + (size_t)4 * V * from, *end = z[0] + (size_t)4 * V * to;
-        for (; out < end; x += ring_stride, h += filter_stride, out += 4 * V) {
-            sums s;
-            if (more)
-                for (int k = 0; k < 2; k++)
-                    s.rr[k] = get(out + 2 * V * k), s.ri[k] = get(out + 2 * V * k + V),
-                    s.ii[k] = s.ir[k] = all(0);
-            else
-                first_product(&s, x + x0, h + h0);
-            accumulate(&s, x + x0 + !more * 4 * V, h + h0 + !more * 4 * V, stretch - !more);
-            if (rest) accumulate(&s, x, h + h1, rest);
+static void multiply_one(const nv_run *runs, const nv_run *end, float *z, int more, int from,
+                         int to) {
+    for (int pair = from; pair < to; pair++) {
+        const nv_run *r = runs;
+        const float *x = r->input + (size_t)pair * r->input_stride,
+                    *h = r->filter[0] + (size_t)pair * r->filter_stride;
+        float *out = z + (size_t)4 * V * pair;
+        sums s;
+        if (more)
             for (int k = 0; k < 2; k++)
-                cput(out + 2 * V * k, (cvec){s.rr[k] - s.ii[k], s.ri[k] + s.ir[k]});
-        }
-        return;
+                s.rr[k] = get(out + 2 * V * k), s.ri[k] = get(out + 2 * V * k + V),
+                s.ii[k] = s.ir[k] = all(0);
+        else
+            first_product(&s, x, h);
+        accumulate(&s, x + !more * 4 * V, h + !more * 4 * V, r->partitions - !more);
+        for (r++; r < end; r++)
+            accumulate(&s, r->input + (size_t)pair * r->input_stride,
+                       r->filter[0] + (size_t)pair * r->filter_stride, r->partitions);
+        for (int k = 0; k < 2; k++)
+            cput(out + 2 * V * k, (cvec){s.rr[k] - s.ii[k], s.ri[k] + s.ir[k]});
     }
+}
+
+static void multiply_both(const nv_run *runs, const nv_run *end, float *const *z, int more,
+                          int from, int to) {
     for (int pair = from; pair < to; pair++) {
         float *left = z[0] + (size_t)4 * V * pair, *right = z[1] + (size_t)4 * V * pair;
         sums2 s = {0};
         if (more) s = (sums2){{cget(left), cget(left + 2 * V)}, {cget(right), cget(right + 2 * V)}};
-        for (int i = 0; i < p->inputs; i++) {
-            const float *x = p->input[i] + pair * ring_stride;
-            const float *h = p->filter[i][0] + pair * filter_stride,
-                        *g = p->filter[i][1] + pair * filter_stride;
-            accumulate2(&s, x + x0, h + h0, g + h0, stretch);
-            if (rest) accumulate2(&s, x, h + h1, g + h1, rest);
+        for (const nv_run *r = runs; r < end; r++) {
+            size_t at = (size_t)pair * r->filter_stride;
+            accumulate2(&s, r->input + (size_t)pair * r->input_stride, r->filter[0] + at,
+                        r->filter[1] + at, r->partitions);
         }
         cput(left, s.left[0]), cput(left + 2 * V, s.left[1]), cput(right, s.right[0]),
             cput(right + 2 * V, s.right[1]);
     }
+}
+
+static void multiply(const nv_run *runs, int count, int outputs, float *const *z, int more,
+                     int from, int to) {
+    if (outputs == 1)
+        multiply_one(runs, runs + count, z[0], more, from, to);
+    else
+        multiply_both(runs, runs + count, z, more, from, to);
 }
 
 /* ---- output ---------------------------------------------------------------------------------- */
@@ -466,6 +467,45 @@ static void add_faded(float *out, const float *old, const float *fresh, const fl
     }
 }
 
+static void scale(float *out, const float *block, const float *gain, int pieces) {
+    vec ramp;
+    for (int k = 0; k < V; k++) ramp[k] = (float)k / NV_FADE_PIECE;
+    for (; pieces > 0; pieces--, gain++) {
+        float rise = gain[1] - gain[0];
+        vec g = all(gain[0]) + ramp * all(rise), step = all(rise * V / NV_FADE_PIECE);
+        for (int i = 0; i < NV_FADE_PIECE; i += V, g += step, out += V, block += V)
+            put_any(out, g * get_any(block));
+    }
+}
+
+static void subtract(float *out, const float *a, const float *b, int frames) {
+    for (int i = 0; i < frames; i += V) {
+        vec x = get_any(a + i);
+        put_any(out + i, b ? x - get_any(b + i) : x);
+    }
+}
+
+/* Tests bits, because -ffast-math has no NaN. */
+static int scale_finite(float *out, const float *in, float factor, int frames) {
+    typedef int ivec __attribute__((vector_size(NV_LANES * 4)));
+    ivec wrong = {0};
+    int i = 0;
+    for (; i + V <= frames; i += V) {
+        vec x = get_any(in + i);
+        wrong |= ((ivec)x & 0x7f800000) == 0x7f800000;
+        put_any(out + i, x * all(factor));
+    }
+    int any = 0;
+    for (int k = 0; k < V; k++) any |= wrong[k];
+    for (; i < frames; i++) {
+        int bits;
+        __builtin_memcpy(&bits, in + i, sizeof bits);
+        any |= (bits & 0x7f800000) == 0x7f800000;
+        out[i] = in[i] * factor;
+    }
+    return !any;
+}
+
 const nv_simd NV_SIMD_TABLE = {
     .name = NV_SIMD_NAME,
     .lanes = V,
@@ -478,4 +518,7 @@ const nv_simd NV_SIMD_TABLE = {
     .inverse_last = inverse_last,
     .add = add_block,
     .add_faded = add_faded,
+    .scale = scale,
+    .subtract = subtract,
+    .scale_finite = scale_finite,
 };

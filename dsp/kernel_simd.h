@@ -25,15 +25,13 @@ typedef struct nv_fft {
     float *group_roots;
 } nv_fft;
 
-/* A sum of products of the inputs' rings with filters: one input to one output, or one or two
- * inputs to both outputs. Spectra of rings and filters are stored as [pair of vectors][partition][4
- * * lanes floats]. */
-typedef struct nv_product {
-    int inputs, outputs;
-    const float *input[2];
-    const float *filter[2][2]; /* [input][output] */
-    int ring_partitions, filter_partitions;
-} nv_product;
+/* Partitions that follow one another: as many spectra of the input, to be multiplied with those of
+ * a filter. Spectra are stored as [pair of vectors][partition][4 * lanes floats]. */
+typedef struct nv_run {
+    const float *input, *filter[2]; /* at the first pair; filter[output] */
+    size_t input_stride, filter_stride; /* floats from a pair to the next */
+    int partitions;
+} nv_run;
 
 typedef struct nv_simd {
     const char *name;
@@ -48,11 +46,10 @@ typedef struct nv_simd {
      * second time `again` floats further on if that is not 0. Unit: 4 vectors. */
     void (*to_spectrum)(const nv_fft *fft, const float *z, float *spectrum, size_t pair_stride,
                         size_t again, int from, int to);
-    /* z[output] = (more ? z[output] : 0) + the sum of products with the filter's partitions first
-     * .. last - 1, of which partition 0 is multiplied with the ring's partition `newest`. Unit: a
-     * pair of vectors. */
-    void (*multiply)(const nv_product *product, int newest, int first, int last, float *const *z,
-                     int more, int from, int to);
+    /* z[output] = (more ? z[output] : 0) + the sum of products of all runs, for one or two outputs;
+     * at least one run. Unit: a pair of vectors. */
+    void (*multiply)(const nv_run *runs, int count, int outputs, float *const *z, int more,
+                     int from, int to);
     /* The same passes backwards: to_spectrum's in place, forward's, and forward_first's, which
      * writes the real block without circular aliasing. A transform there and back is scaled by
      * `points`. */
@@ -65,6 +62,12 @@ typedef struct nv_simd {
      * NV_FADE_PIECE frames g is a line from gain[piece] to gain[piece + 1]. */
     void (*add_faded)(float *out, const float *old, const float *fresh, const float *gain,
                       int pieces);
+    /* out = block * g, with the same g. */
+    void (*scale)(float *out, const float *block, const float *gain, int pieces);
+    /* out = a - b, or a if b is NULL; a multiple of `lanes` frames. */
+    void (*subtract)(float *out, const float *a, const float *b, int frames);
+    /* out = in * factor; 0 if a sample of `in` is NaN or infinite. Any number of frames. */
+    int (*scale_finite)(float *out, const float *in, float factor, int frames);
 } nv_simd;
 
 /* The builds in this program. */

@@ -1,6 +1,5 @@
 #include "kernel_spectra.h"
 
-#include <math.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -46,11 +45,9 @@ int nv_prepare(const nv_layout *layout, const float *const *ir, int ir_channels,
     if (!channels_fit(layout, (uint32_t)ir_channels)) return NV_E_CHANNELS;
     size_t needed = nv_spectra_bytes(layout, ir_channels, taps);
     if (bytes < needed || (uintptr_t)spectra % 64) return NV_E_SIZE;
-    for (int c = 0; c < ir_channels; c++)
-        for (int i = 0; i < taps; i++)
-            if (!isfinite(ir[c][i])) return NV_E_VALUE;
     memset(spectra, 0, NV_SPECTRA_HEADER_BYTES); /* invalid until complete */
     float *to = (float *)((char *)spectra + NV_SPECTRA_HEADER_BYTES);
+    int finite = 1;
     for (uint32_t s = 0; s < layout->stages; s++) {
         const nv_stage *stage = &layout->stage[s];
         int size = (int)stage->partition_frames, partitions = nv_stage_reached(stage, taps);
@@ -67,13 +64,16 @@ int nv_prepare(const nv_layout *layout, const float *const *ir, int ir_channels,
         float *z = work, *part = work + 2 * size, *zeros = work + 3 * size;
         for (int c = 0; c < ir_channels; c++, to += (size_t)partitions * size * 2)
             for (int p = 0; p < partitions; p++) {
-                int from = (int)stage->offset_taps + p * size;
-                for (int i = 0; i < size; i++)
-                    part[i] = from + i < taps ? ir[c][from + i] / (float)size : 0;
-                nv_fft_transform(simd, &fft, part, zeros, z, to, partitions, p, 0);
+                int from = (int)stage->offset_taps + p * size,
+                    frames = taps - from < size ? taps - from : size;
+                finite &= simd->scale_finite(part, ir[c] + from, 1 / (float)size, frames);
+                memset(part + frames, 0, (size_t)(size - frames) * sizeof(float));
+                nv_fft_transform(simd, &fft, part, zeros, z, to + p * 4 * simd->lanes, partitions,
+                                 0);
             }
         nv_fft_free(&fft), free(work);
     }
+    if (!finite) return NV_E_VALUE;
     *(nv_spectra_header *)spectra = (nv_spectra_header){
         .version = layout->version,
         .channels = (uint32_t)ir_channels,

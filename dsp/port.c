@@ -139,7 +139,7 @@ static int by_serial(const nv_port *port, uint32_t state, uint64_t after, int hi
 
 int nv_port_begin_ir(nv_port *port) {
     /* Between two attempts the audio side can change READY to INCOMING, and INCOMING or PLAYING to
-     * FREE. It uses at most two slots, so the second or third attempt finds one. */
+     * FREE. It reads at most all slots but one, so the second or third attempt finds one. */
     for (int look = 0; look < 8; look++) {
         for (int slot = 0; slot < NV_SLOTS; slot++)
             if (change(port, slot, NV_SLOT_FREE, NV_SLOT_WRITING)) return slot;

@@ -17,16 +17,16 @@
  *      64    120  layout           creator      nv_layout: how IRs for this engine are cut
  *      256      4  params_sequence  control      odd while the parameters are being written
  *      260     64  params[16]       control      float32 bits, in the order of engine_params.h
- *      384    3x64 slot[3]          both         see nv_port_slot
- *      576     ..  meters           audio        see nv_meters
+ *      384    8x64 slot[8]          both         see nv_port_slot
+ *      896     ..  meters           audio        see nv_meters
  *     4096     ..  spectra          control      NV_SLOTS times slot_bytes
  *
  * A slot's life:  FREE -> WRITING -> READY        (control)
- *                 READY -> INCOMING -> PLAYING -> FREE   (audio)
+ *                 READY -> INCOMING -> PLAYING -> FREE   (audio: taken, read by the kernel, silent)
  *                 INCOMING -> READY               (audio: its memory is not locked yet)
  *                 READY -> WRITING                (control: the latest IR wins)
- * The kernel uses at most two slots, so the third can always be written: no queue, no wait, bounded
- * memory.
+ * The kernel reads at most NV_MAX_ROOMS slots, so one more can always be written: no queue, no
+ * wait, bounded memory.
  *
  * A slot has space for the longest IR with the most channels, which few pedals play. So the audio
  * process locks only as much of each slot as the rooms so far have needed, rounded up to a step:
@@ -46,8 +46,8 @@
 #include "reblock.h"
 
 enum {
-    NV_PORT_VERSION = 4,
-    NV_SLOTS = 3,
+    NV_PORT_VERSION = 5,
+    NV_SLOTS = NV_MAX_ROOMS + 1,
     NV_PARAMS = 16,
     NV_PORT_HEADER_BYTES = 4096,
     NV_LOCK_STEPS = 8,
@@ -83,7 +83,7 @@ _Static_assert(offsetof(nv_port, host_frames) == 36, "port layout");
 _Static_assert(offsetof(nv_port, layout) == 64, "port layout");
 _Static_assert(offsetof(nv_port, params_sequence) == 256, "port layout");
 _Static_assert(offsetof(nv_port, slot) == 384, "port layout");
-_Static_assert(offsetof(nv_port, meters) == 576, "port layout");
+_Static_assert(offsetof(nv_port, meters) == 896, "port layout");
 _Static_assert((int)NV_PARAMS_USED <= (int)NV_PARAMS, "port layout");
 _Static_assert(sizeof(nv_port) <= NV_PORT_HEADER_BYTES, "port layout");
 

@@ -18,7 +18,9 @@ KERNEL_SOURCES = (
     "kernel_change.c",
     "kernel_fft.c",
     "kernel_jobs.c",
+    "kernel_passages.c",
     "kernel_plan.c",
+    "kernel_products.c",
     "kernel_spectra.c",
 )
 """Compiled once, with ordinary flags; kernel_simd.c is compiled once for each build on top."""
@@ -32,6 +34,8 @@ FAST = (
     "-fno-trapping-math",
     "-fno-signed-zeros",
     "-ffp-contract=fast",
+    # Short loops of stores stay loops: memset() and memcpy() are slower to start.
+    "-fno-tree-loop-distribute-patterns",
 )
 FAMILY_FLAGS: dict[Family, tuple[str, ...]] = {
     "x86_64": (),

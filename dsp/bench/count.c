@@ -3,7 +3,8 @@
  * IR), blocks (to measure; 0: two periods of the largest partition), change (measured block at
  * which another IR is loaded), fade (frames), stages (how many of them; default all).
  *
- * First runs to the steady state; then calls mark() before each measured block and after the last.
+ * First runs to the steady state, in which the room has the input of its complete length; then
+ * calls mark() before each measured block and after the last.
  * Prints a line for each stage: partition, partitions, first tap, delay in blocks, 1 if it works
  * ahead; then the model's instructions of a block; then bytes: kernel, spectra, touched in a block;
  * last the blocks that the change took.
@@ -65,16 +66,17 @@ int main(int argc, char **argv) {
     void *spectra = make_spectra(&layout, channels, taps, &bytes),
          *other = make_spectra(&layout, channels, taps, &bytes);
     nv_kernel *kernel = nv_kernel_new(&layout, fade, &error);
-    if (!kernel || nv_kernel_load(kernel, spectra)) return 1;
+    if (!kernel || nv_kernel_load(kernel, spectra, NV_TAILS_KEEP)) return 1;
     float in[2][NV_MAX_BLOCK], out[2][NV_MAX_BLOCK];
     for (int i = 0; i < NV_MAX_BLOCK; i++) in[0][i] = noise(), in[1][i] = noise();
     const float *from[2] = {in[0], in[1]};
     float *to[2] = {out[0], out[1]};
-    for (int i = 0; i < 4 * period || i % period || nv_kernel_fading(kernel); i++)
+    /* Until the room has the input of its complete length. */
+    for (int i = 0; i < taps / block + 4 * period || i % period; i++)
         nv_kernel_process(kernel, from, to);
     for (int i = 0; i < blocks; i++) {
         mark();
-        if (i == change && nv_kernel_load(kernel, other)) return 1;
+        if (i == change && nv_kernel_load(kernel, other, NV_TAILS_KEEP)) return 1;
         nv_kernel_process(kernel, from, to);
         took += nv_kernel_fading(kernel);
     }
@@ -85,7 +87,7 @@ int main(int argc, char **argv) {
         printf("%u %u %u %d %d\n", stage->partition_frames, stage->partitions, stage->offset_taps,
                delay, nv_stage_early(delay, (int)stage->partition_frames / block));
     }
-    printf("%.0f\n%zu %zu %.0f\n%d\n", nv_cost_of_block(&layout), nv_kernel_bytes(kernel), bytes,
+    printf("%.0f\n%zu %zu %.0f\n%d\n", nv_cost_of_block(&layout, 0), nv_kernel_bytes(kernel), bytes,
            bytes_touched(&layout, channels), took + 1);
     return 0;
 }

@@ -25,7 +25,7 @@ int main(int argc, char **argv) {
     void *spectra = aligned_alloc(64, bytes);
     nv_kernel *kernel = nv_kernel_new(&layout, 720, &error);
     if (!kernel || nv_prepare(&layout, ir, 2, taps, spectra, bytes) ||
-        nv_kernel_load(kernel, spectra))
+        nv_kernel_load(kernel, spectra, NV_TAILS_KEEP))
         return 1;
     static float in[2][NV_MAX_BLOCK], out[2][NV_MAX_BLOCK];
     const float *from[2] = {in[0], in[1]};

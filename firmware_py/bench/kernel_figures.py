@@ -24,7 +24,7 @@ class CountRow(TypedDict):
     touched_mb_s: float
     """Memory traffic in MB/s at the default rate."""
     work_bytes: int
-    """Memory in addition to 16 bytes per tap and channel."""
+    """Memory in addition to 32 bytes per tap and channel."""
     zita_ir: NotRequired[float]
     over_zita: NotRequired[float]
 
@@ -43,10 +43,11 @@ class ChangeCost(TypedDict):
 
     worst_over_mean: float
     extra_blocks: float
-    """Extra work in mean blocks, averaged over the phases; the next one is the maximum."""
+    """Extra work within 150 ms in mean blocks, averaged over the phases; the next one is the
+    maximum."""
     extra_blocks_most: float
     ms: float
-    """Longest time until the change is complete."""
+    """Longest time until all input goes into the new room."""
 
 
 class Error(TypedDict):

@@ -30,6 +30,8 @@ def nverb(block: int) -> Callable[[], object]:
 
     kernel = _engine.Kernel(_engine.plan(block, TAPS, 2), FADE_FRAMES)
     kernel.load(make_ir())
+    frames = TAPS // block * block + block  # until the room has the input of its complete length
+    kernel.process(np.zeros((2, frames), np.float32), np.empty((2, frames), np.float32))
     sound, out = np.full((2, block), 0.1, np.float32), np.empty((2, block), np.float32)
     return lambda: kernel.process(sound, out)
 

@@ -54,8 +54,8 @@ def assignments(prefix: str, **_: object) -> list[str]:
     return [
         f"{name}={word}"
         for control in CONTROLS
-        if control.name == name and control.is_switch
-        for word in ("on", "off")
+        if control.name == name
+        for word in (("on", "off") if control.is_switch else control.choices)
     ]
 
 

@@ -33,7 +33,9 @@ int main(int argc, char **argv) {
         for (int i = 0; i < blocks * block; i++) in[c][i] = 0.1f * noise();
     }
     nv_kernel *kernel = nv_kernel_new(&layout, 720, &error);
-    if (!kernel || nv_kernel_load(kernel, spectra_of(&layout, first, channels, taps))) return 1;
+    if (!kernel ||
+        nv_kernel_load(kernel, spectra_of(&layout, first, channels, taps), NV_TAILS_KEEP))
+        return 1;
     static const float silence[NV_MAX_BLOCK];
     const float *nothing[2] = {silence, silence};
     while (nv_kernel_fading(kernel)) nv_kernel_process(kernel, nothing, out);
@@ -41,7 +43,7 @@ int main(int argc, char **argv) {
     for (int i = 0; i < blocks; i++) {
         const float *from[2] = {in[0] + i * block, in[1] + i * block};
         float *to[2] = {out[0] + i * block, out[1] + i * block};
-        if (i == change && nv_kernel_load(kernel, other)) return 1;
+        if (i == change && nv_kernel_load(kernel, other, NV_TAILS_KEEP)) return 1;
         nv_kernel_process(kernel, from, to);
     }
     for (int c = 0; c < inputs; c++) fwrite(in[c], sizeof(float), (size_t)(blocks * block), stdout);

@@ -92,7 +92,7 @@ static void damaged_layout(bytes *b) {
     void *spectra = room(size);
     if (!an_ir(b, &layout, channels, taps, spectra, size) &&
         !nv_spectra_check(&layout, spectra, size))
-        nv_kernel_load(kernel, spectra);
+        nv_kernel_load(kernel, spectra, NV_TAILS_KEEP);
     blocks(kernel, &layout, 200);
     nv_kernel_free(kernel);
     free(spectra);
@@ -107,7 +107,8 @@ static void damaged_spectra(bytes *b) {
         damage(b, spectra, take(b, 1) % 2 ? 64 : size);
         size_t shown = take(b, 1) % 4 ? size : take(b, 2) % (size + 1);
         nv_kernel *kernel = nv_kernel_new(&layout, 100, &error);
-        if (!nv_spectra_check(&layout, spectra, shown)) nv_kernel_load(kernel, spectra);
+        if (!nv_spectra_check(&layout, spectra, shown))
+            nv_kernel_load(kernel, spectra, (nv_tails)(take(b, 1) % 3));
         blocks(kernel, &layout, 200);
         nv_kernel_free(kernel);
     }

@@ -92,16 +92,14 @@ def db(difference: np.ndarray, reference: np.ndarray) -> float:
 def test_arm_output_matches_x86(
     target: tuple[str, Path, list[str]], here: Path, case: dict[str, int]
 ) -> None:
-    """Within -120 dB of the peak, before and after a change of IR (during it the processors'
-    partitions differ in time); before it, within -120 dB of float64."""
+    """Within -120 dB of the peak, also through a change of IR; before it, within -120 dB of
+    float64."""
     name, program, qemu = target
     (ir, _, sound, out), simd = dump([*qemu, str(program)], case)
     assert simd == TARGETS[name][4]
     (*same, expected), _ = dump([str(here)], case)
     np.testing.assert_allclose(same[0], ir, rtol=1e-5, atol=1e-12)  # expf() may round differently
     quiet = case.get("change", case["blocks"]) * case["block"]
-    changed = slice(quiet, quiet + 4800 + 2 * case["block"])
-    out[:, changed] = expected[:, changed] = 0
     assert db(out - expected, expected) < -120
     x, h = sound[:, :quiet], ir
     if len(h) == 4:

@@ -27,6 +27,7 @@ NEUTRAL = {name: row.default for name, row in PARAMS.items()} | {
     "trails": 1.0,
     "limiter_on": 0.0,
     "fade_ms": 20.0,
+    "tails": 0.0,
 }
 IMPULSE = np.eye(1, 1, dtype=np.float32)
 
@@ -306,6 +307,7 @@ ROUGH = {  # each parameter matters here: filters on, into the limiter, a change
     "trails": 1.0,
     "limiter_on": 1.0,
     "fade_ms": 20.0,
+    "tails": 0.0,
 }
 
 
@@ -327,3 +329,27 @@ def test_every_parameter_changes_the_sound(name: str) -> None:
     row = PARAMS[name]
     ends = [played(**{name: value}) for value in (row.lowest, row.highest)]
     assert np.abs(ends[0] - ends[1]).max() > 1e-3
+
+
+@pytest.mark.parametrize("tails", ["keep", "follow", "cut"])
+def test_tails_keep_follow_or_cut_what_rings(tails: str) -> None:
+    """The input stops before the room changes: only the old room's tail sounds then."""
+    sound = np.zeros((38400, 2), np.float32)
+    sound[:4800] = noise(4800)
+    decay = np.exp(-np.arange(24000) / 8000).astype(np.float32)
+    old, new = (np.ascontiguousarray(noise(24000, 2, seed).T * decay) for seed in (2, 3))
+
+    def change(graph: OfflineGraph, index: int) -> None:
+        if index == 110:
+            graph.port.load_ir(new)
+
+    out = play(sound, old, before=change, tails={"keep": 0.0, "follow": 1.0, "cut": 2.0}[tails])
+    late = slice(7040 + 4800, 20000)
+    expected = {
+        room: fftconvolve(sound[:, 0].astype(float), ir[0].astype(float))[: len(sound)][late]
+        for room, ir in (("keep", old), ("follow", new))
+    }
+    if tails == "cut":
+        assert np.abs(out[late]).max() < 1e-7
+    else:
+        assert error_db(out[late, 0], expected[tails]) < -110

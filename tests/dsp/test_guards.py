@@ -18,6 +18,7 @@ NEUTRAL = {
     "highpass_hz": 20.0,
     "trails": 1.0,
     "fade_ms": 20.0,
+    "tails": 0.0,
     "limiter_on": 1.0,
 }
 IMPULSE = np.zeros((2, 64), np.float32)

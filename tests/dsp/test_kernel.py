@@ -163,9 +163,12 @@ def play_changing(
     out, wanted, loaded = np.empty((2, sound.shape[1]), np.float32), 0, 0
     for at in range(0, sound.shape[1], block):
         wanted = at // every_frames
-        if wanted != loaded and not kernel.fading:
-            kernel.load(rooms[wanted % len(rooms)])
-            loaded = wanted
+        if wanted != loaded:
+            try:
+                kernel.load(rooms[wanted % len(rooms)])
+                loaded = wanted
+            except ValueError:  # a change is in progress
+                pass
         out[:, at : at + block] = run(kernel, sound[:, at : at + block])
     return out
 
@@ -215,8 +218,8 @@ def test_click_measure_detects_hard_switch() -> None:
 
 
 @pytest.mark.parametrize("fade_frames", [240, 720, 960])
-def test_change_is_complete_within_100_ms(fade_frames: int) -> None:
-    """With blocks of 64 frames, at any block: 4800 frames after the load the output is that of the
+def test_change_with_tails_that_follow_is_complete_within_160_ms(fade_frames: int) -> None:
+    """With blocks of 64 frames, at any block: 7680 frames after the load the output is that of the
     new room."""
     block, old, new = 64, room(2, 97536, 1), room(2, 97536, 2)
     sound = pink(4 * RATE_HZ // block * block, 3)
@@ -227,10 +230,10 @@ def test_change_is_complete_within_100_ms(fade_frames: int) -> None:
         settle(kernel, block, 2)
         at = (2 * RATE_HZ // block + phase) * block
         run(kernel, sound[:, :at])
-        kernel.load(new)
-        out = run(kernel, sound[:, at : at + 4864 + 4800])
-        after = slice(4800, None)
-        rms, _ = errors_db(out[:, after], expected[:, at : at + 4864 + 4800][:, after])
+        kernel.load(new, "follow")
+        out = run(kernel, sound[:, at : at + 4864 + 7680])
+        after = slice(7680, None)
+        rms, _ = errors_db(out[:, after], expected[:, at : at + 4864 + 7680][:, after])
         assert rms < -130
         assert not kernel.fading
 
@@ -265,7 +268,7 @@ def test_changes_allocate_nothing_and_accept_shorter_and_silent_rooms() -> None:
     for i in range(12):
         ir = room(2, int(rng.integers(1, 97536)), i)
         kernel.load(ir)
-        with pytest.raises(ValueError, match="crossfade"):
+        with pytest.raises(ValueError, match="in progress"):
             kernel.load(ir)
         run(kernel, pink(64 * int(rng.integers(1, 100)), i))
         settle(kernel, 64, 2)
@@ -276,8 +279,9 @@ def test_changes_allocate_nothing_and_accept_shorter_and_silent_rooms() -> None:
     assert kernel.bytes == bytes_before
 
 
-def test_memory_is_below_16_bytes_per_tap_and_channel_plus_half_mib() -> None:
+def test_memory_is_below_32_bytes_per_tap_and_channel_plus_1_mib() -> None:
+    """Delay line and spectra of one room, 8 bytes each; shares of windows with a fade, 16."""
     taps = 97536
-    spectra = 2 * 8 * taps  # as long as the delay line; in the port, not the kernel
+    spectra = 2 * 8 * taps  # in the port, not the kernel
     for block in (64, 128, 256):
-        assert kernel_of(block, taps).bytes + spectra < 2 * 16 * taps + 2**19
+        assert kernel_of(block, taps).bytes + spectra < 2 * 32 * taps + 2**20

@@ -1,10 +1,17 @@
-"""Many changes of the IR, at every phase of the largest stage's job: each fades between two
-convolutions and adds nothing else."""
+"""Changes of the IR, at every phase of the largest stage's job, compared with float64.
+
+Tails that keep their room: each room convolves its own share of the input. Tails that follow: after
+the change all input is convolved with the new room."""
 
 from __future__ import annotations
 
+import os
+from itertools import pairwise
+from typing import Literal
+
 import numpy as np
 import pytest
+from numpy.typing import NDArray
 from scipy.signal import oaconvolve
 
 from dsp import _engine
@@ -22,12 +29,12 @@ def test_change_at_any_phase_fades_between_two_convolutions(every: int) -> None:
     ]
     sound = (0.1 * rng.standard_normal((2, BLOCK * BLOCKS))).astype(np.float32)
     kernel = _engine.Kernel(_engine.plan(BLOCK, MAX_TAPS, 2), fade_frames=FADE)
-    kernel.load(irs[0])
+    kernel.load(irs[0], "follow")
     out, changes, settled = np.zeros_like(sound), [(0, 0)], {}
     for at in range(0, sound.shape[1], BLOCK):
         if at // BLOCK > 100 and at // BLOCK % every == 0 and not kernel.fading:
             changes.append((at, (changes[-1][1] + 1) % len(irs)))
-            kernel.load(irs[changes[-1][1]])
+            kernel.load(irs[changes[-1][1]], "follow")
         block = np.zeros((2, BLOCK), np.float32)
         kernel.process(np.ascontiguousarray(sound[:, at : at + BLOCK]), block)
         out[:, at : at + BLOCK] = block
@@ -82,13 +89,13 @@ def test_random_changes_settle_to_convolution(seed: int) -> None:
         _engine.plan(block, max_taps, inputs), fade_frames=int(rng.choice([1, 64, 720, 2400, 9600]))
     )
     likely = rng.choice([1.0, 0.3, 0.02])
-    kernel.load(irs[0])
+    kernel.load(irs[0], "follow")
     playing, settled, compared = 0, False, 0
     out = np.zeros((2, block), np.float32)
     for at in range(0, sound.shape[1], block):
         if at and not kernel.fading and rng.random() < likely:
             playing, settled = int(rng.integers(len(irs))), False
-            kernel.load(irs[playing])
+            kernel.load(irs[playing], "follow")
         kernel.process(np.ascontiguousarray(sound[:, at : at + block]), out)
         assert np.abs(out).max() < 3 * loudest
         if settled:
@@ -108,3 +115,171 @@ def _convolved(sound: np.ndarray, ir: np.ndarray) -> np.ndarray:
             [(oaconvolve(left, ir[o]) + oaconvolve(right, ir[2 + o]))[:frames] for o in range(2)]
         )
     return np.stack([oaconvolve(left, ir[0])[:frames], oaconvolve(right, ir[-1])[:frames]])
+
+
+CHANCES = int(os.environ.get("NVERB_KERNEL_CHANGES", "16"))
+"""`make acceptance-kernel` draws many more."""
+Floats = NDArray[np.float32]
+
+
+def shares(frames: int, changes: list[int], fade: int) -> list[NDArray[np.float64]]:
+    """The weight of each room at each frame, the first before all changes: a raised cosine in
+    pieces of 16 frames, the last of which ends at 1."""
+    ends = np.arange(0, fade + 32, 16)
+    gain = np.where(ends >= fade, 1, 0.5 - 0.5 * np.cos(np.pi * ends / fade))
+    rises = [np.interp(np.arange(frames) - at, ends, gain, left=0, right=1) for at in changes]
+    levels = [np.ones(frames), *rises, np.zeros(frames)]
+    return [up - down for up, down in pairwise(levels)]
+
+
+def drawn_rooms(rng: np.random.Generator, count: int, inputs: int, max_taps: int) -> list[Floats]:
+    rooms = []
+    for _ in range(count):
+        channels = int(rng.choice([1, 2, 4][: inputs + 1]))
+        taps = int(rng.integers(1, max_taps + 1))
+        noise = rng.standard_normal((channels, taps)) * np.exp(-5 * np.arange(taps) / taps)
+        rooms.append((0.05 * noise).astype(np.float32))
+    return rooms
+
+
+def step(kernel: _engine.Kernel, sound: Floats, at: int, block: int) -> Floats:
+    out = np.empty((2, block), np.float32)
+    kernel.process(np.ascontiguousarray(sound[:, at : at + block]), out)
+    return out
+
+
+def rms_db(error: NDArray[np.float64], expected: NDArray[np.float64]) -> float:
+    return 10 * float(np.log10(np.mean(error**2) / np.mean(expected**2) + 1e-30))
+
+
+def try_load(
+    kernel: _engine.Kernel, ir: Floats, tails: Literal["keep", "follow", "cut"] = "keep"
+) -> bool:
+    try:
+        kernel.load(ir, tails)
+    except ValueError as error:
+        assert "in progress" in str(error)
+        return False
+    return True
+
+
+@pytest.mark.parametrize("seed", range(CHANCES))
+def test_each_input_keeps_its_room(seed: int) -> None:
+    """y = the sum of h_i * (x w_i), -129 dB rms: 2 to 6 rooms at random times, any block, length,
+    fade and number of channels."""
+    rng = np.random.default_rng([seed, 17])
+    block = int(rng.choice([16, 32, 64, 128, 256, 512, 1024]))
+    inputs, max_taps = int(rng.integers(1, 3)), int(rng.choice([1, 200, 3000, 20000, 97536]))
+    fade = int(rng.choice([1, 64, 720, 720, 2400, 9600]))
+    rooms = drawn_rooms(rng, int(rng.integers(2, 7)), inputs, max_taps)
+    kernel = _engine.Kernel(_engine.plan(block, max_taps, inputs), fade_frames=fade)
+    frames = (2 * max_taps + 3 * len(rooms) * fade + 20000) // block * block
+    sound = (0.1 * rng.standard_normal((inputs, frames))).astype(np.float32)
+    out, changes, due = np.zeros((2, frames), np.float32), [], 0
+    apart = int(rng.choice([1, 500, 5000, max_taps]))
+    for at in range(0, frames, block):
+        if len(changes) < len(rooms) and at >= due and try_load(kernel, rooms[len(changes)]):
+            changes.append(at)
+            due = at + int(rng.integers(0, apart + 1))
+        out[:, at : at + block] = step(kernel, sound, at, block)
+    assert len(changes) == len(rooms)
+    assert kernel.rooms == 1  # those that no longer sound are free
+    expected = np.sum(
+        [
+            _convolved(sound * weight, ir.astype(float))
+            for weight, ir in zip(shares(frames, changes, fade)[1:], rooms, strict=True)
+        ],
+        axis=0,
+    )
+    assert rms_db(out - expected, expected) < -129
+
+
+@pytest.mark.parametrize("seed", range(CHANCES))
+def test_any_changes_end_in_the_last_room(seed: int) -> None:
+    """Tails that keep, follow or are cut, in any order, and more rooms than there are places. When
+    what rang before a last change is over, the input is convolved with the last room."""
+    rng = np.random.default_rng([seed, 18])
+    block = int(rng.choice([16, 64, 128, 256, 1024]))
+    inputs, max_taps = int(rng.integers(1, 3)), int(rng.choice([200, 3000, 20000, 97536]))
+    kernel = _engine.Kernel(
+        _engine.plan(block, max_taps, inputs), fade_frames=int(rng.choice([1, 64, 720, 2400]))
+    )
+    rooms = drawn_rooms(rng, 4, inputs, max_taps)
+    frames = (60000 + 2 * max_taps) // block * block
+    ends = frames - 30000 - max_taps
+    sound = (0.1 * rng.standard_normal((inputs, frames))).astype(np.float32)
+    wet = [_convolved(sound.astype(float), ir.astype(float)) for ir in rooms]
+    loudest, likely = max(np.abs(w).max() for w in wet), rng.choice([1.0, 0.1, 0.02])
+    modes = [("keep",), ("keep", "keep", "keep", "follow", "cut")][int(rng.integers(2))]
+    last, at = -1, 0
+    for at in range(0, frames, block):
+        if rng.random() < likely and at < ends:
+            try_load(kernel, rooms[int(rng.integers(4))], str(rng.choice(modes)))  # type: ignore[arg-type]
+        if at >= ends and last < 0:
+            last = int(rng.integers(4))
+            if not try_load(kernel, rooms[last], "follow"):
+                last = -1
+        out = step(kernel, sound, at, block)
+        assert np.abs(out).max() < 4 * loudest
+    assert last >= 0
+    assert not kernel.fading
+    assert kernel.rooms == 1
+    assert np.abs(out - wet[last][:, at : at + block]).max() < 2e-5 * loudest
+
+
+def test_more_rooms_than_places_move_the_oldest() -> None:
+    """Changes at 50 a second for 4 s: the newest room always sounds, at most seven are in use."""
+    rng = np.random.default_rng(1)
+    kernel = _engine.Kernel(_engine.plan(64, 97536, 2), fade_frames=720)
+    rooms = [(0.01 * rng.standard_normal((2, 97536))).astype(np.float32) for _ in range(3)]
+    sound = (0.1 * rng.standard_normal((2, 3000 * 64))).astype(np.float32)
+    loaded, most = 0, 0
+    for at in range(0, sound.shape[1], 64):
+        if at % 960 == 0:
+            loaded += try_load(kernel, rooms[loaded % 3])
+        step(kernel, sound, at, 64)
+        most = max(most, kernel.rooms)
+    assert most == 7
+    assert loaded > 60  # a move takes 150 ms, and frees up to three places
+    for at in range(0, 2 * 97536, 64):
+        step(kernel, sound, at % 64, 64)
+    assert kernel.rooms == 1
+
+
+def test_steady_sine_through_equal_rooms_is_untouched() -> None:
+    """The weights add up to 1: no dip, no swell."""
+    frames = 96000
+    sine = np.sin(2 * np.pi * 1000 * np.arange(frames) / 48000)
+    sound = (0.5 * np.stack([sine, sine])).astype(np.float32)
+    room = np.random.default_rng(1).standard_normal((2, 20000)).astype(np.float32) / 100
+    kernel = _engine.Kernel(_engine.plan(64, 20000, 2), fade_frames=720)
+    kernel.load(room)
+    out = []
+    for at in range(0, frames, 64):
+        if at > 48000 and at % 1920 == 0:
+            try_load(kernel, room)
+        out.append(step(kernel, sound, at, 64))
+    expected = _convolved(sound.astype(float), room.astype(float))[:, 48000:]
+    got = np.concatenate(out, axis=1)[:, 48000:]
+    assert np.abs(got - expected).max() < 1e-5 * np.abs(expected).max()
+
+
+@pytest.mark.parametrize(("block", "inputs"), [(16, 1), (64, 2), (256, 2)])
+def test_equal_rooms_sound_as_one(block: int, inputs: int) -> None:
+    """Noise, and changes at 50 a second between rooms that are equal: passages fade, move and are
+    joined, and the output is that of one room, -120 dB."""
+    frames, taps = 240_000 // block * block, 60_000
+    rng = np.random.default_rng(block)
+    room = (0.01 * rng.standard_normal((2, taps))).astype(np.float32)
+    sound = (0.1 * rng.standard_normal((inputs, frames))).astype(np.float32)
+    kernel = _engine.Kernel(_engine.plan(block, taps, inputs), fade_frames=720)
+    kernel.load(room, "follow")
+    out, loads = np.empty((2, frames), np.float32), 0
+    for at in range(0, frames, block):
+        if at % 960 < block and at > 960 and rng.random() < 0.8:
+            loads += try_load(kernel, room)
+        out[:, at : at + block] = step(kernel, sound, at, block)
+    assert loads > 40
+    expected = _convolved(sound.astype(float), room.astype(float))
+    late = slice(24_000, None)  # the first room has faded in
+    assert rms_db(out[:, late] - expected[:, late], expected[:, late]) < -120

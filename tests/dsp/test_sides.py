@@ -24,6 +24,7 @@ DRY = {
     "trails": 1.0,
     "limiter_on": 0.0,
     "fade_ms": 20.0,
+    "tails": 0.0,
 }
 OWN, FIRST, SECOND = 0, 1, 2
 

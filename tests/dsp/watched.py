@@ -83,6 +83,7 @@ def main(blocks: int) -> None:
                 "lowpass_hz": rng.uniform(500, 20000),
                 "highpass_hz": rng.uniform(20, 5000),
                 "fade_ms": rng.uniform(1, 60),
+                "tails": float(rng.integers(3)),
             }.get(name, float(rng.integers(2)))
         graph.port.set_params(values)
         counts = watch(graph.server.process, 25)

@@ -1,0 +1,188 @@
+/* Passages: which input belongs to which room, and where its spectra are. Explained in kernel.c. */
+#include <math.h>
+#include <string.h>
+
+#include "kernel_stage.h"
+
+void nv_fade_gains(const nv_kernel *k, int64_t block, int fade_frames, float *gain) {
+    int64_t at = block * k->block;
+    for (int i = 0; i <= k->block / NV_FADE_PIECE; i++, at += NV_FADE_PIECE)
+        gain[i] = at >= fade_frames
+                      ? 1.0f
+                      : 0.5f - 0.5f * cosf((float)M_PI * (float)at / (float)fade_frames);
+}
+
+void nv_weigh_input(nv_kernel *k) {
+    const nv_passage *p = nv_newest_passage(k);
+    const nv_simd *simd = k->stage[0].simd;
+    int64_t now = (k->blocks - 1) * k->block, at = now & (k->ring_frames - 1);
+    if (now >= p->from + p->fade_in) return;
+    float gain[NV_MAX_BLOCK / NV_FADE_PIECE + 1];
+    nv_fade_gains(k, (now - p->from) / k->block, k->rise_frames, gain);
+    for (int c = 0; c < k->inputs; c++) {
+        float *rising = k->rising[c] + at, *x = k->input[c] + at;
+        simd->scale(rising, x, gain, k->block / NV_FADE_PIECE);
+        simd->subtract(k->falling[c] + at, x, rising, k->block);
+    }
+}
+
+/* ---- windows --------------------------------------------------------------------------------- */
+
+static int find_spare(const nv_kernel_stage *s, int64_t window, int passage) {
+    for (int at = -1, seen = 0; nv_next_spare(s, &at, &seen);)
+        if (s->spare[at].passage == passage && s->spare[at].window == window) return at;
+    return -1;
+}
+
+/* Takes a free spare, so that in memory a newer window comes before an older one, as in the ring.
+ * -1: none is free; nv_kernel_load() ensures that one is. */
+static int take_spare(nv_kernel_stage *s, int64_t window, int passage) {
+    for (int i = 0; i < s->spares; i++) {
+        int at = s->next_spare;
+        s->next_spare = at ? at - 1 : s->spares - 1;
+        if (s->spare[at].passage >= 0) continue;
+        s->spare[at] = (nv_spare){window, (signed char)passage};
+        s->spares_used++;
+        return at;
+    }
+    return -1;
+}
+
+/* The weight at frame `at`, and the frame before which it stays. */
+static nv_weight weight_at(const nv_passage *p, int64_t at, int64_t *until) {
+    if (at < p->from) return *until = p->from, NV_NOTHING;
+    if (at < p->from + p->fade_in) return *until = p->from + p->fade_in, NV_RISING;
+    if (at < p->to) return *until = p->to, NV_COMPLETE;
+    if (at < nv_passage_end(p)) return *until = nv_passage_end(p), NV_FALLING;
+    return *until = NV_FOREVER, NV_NOTHING;
+}
+
+void nv_open_window(const nv_kernel *k, nv_kernel_stage *s, int64_t window, int ended) {
+    int64_t begin = (window - 2) * s->size, middle = begin + s->size, end = middle + s->size;
+    int newest = 1;
+    for (int i = k->passages - 1; i >= 0; i--) {
+        int id = k->order[i];
+        const nv_passage *p = &k->passage[id];
+        if (p->from >= end || nv_passage_end(p) <= begin) continue;
+        int in_ring = newest, spare = -1;
+        newest = 0;
+        if (in_ring ? ended : ended && nv_passage_end(p) > middle) continue;
+        if (in_ring) {
+            nv_windows *of = &s->ring_of[id];
+            if (of->to != window) of->from = window;
+            of->to = window + 1;
+        } else if (find_spare(s, window, id) >= 0 || (spare = take_spare(s, window, id)) < 0) {
+            continue;
+        }
+        nv_opening *o = &s->opened[s->openings++];
+        *o = (nv_opening){.window = window, .passage = *p, .spare = spare};
+        for (int half = 0; half < 2; half++) {
+            int64_t until;
+            nv_weight weight = weight_at(p, half ? middle : begin, &until);
+            o->half[half] = (signed char)(until < (half ? end : middle) ? -1 : (int)weight);
+        }
+    }
+}
+
+void nv_expire_spares(nv_kernel_stage *s) {
+    int expired = 0;
+    for (int at = -1, seen = 0; nv_next_spare(s, &at, &seen);)
+        if (s->spare[at].window <= s->job - s->inputs_kept)
+            s->spare[at].passage = -1, expired++;
+    s->spares_used -= expired;
+}
+
+/* ---- duplicates ------------------------------------------------------------------------------ */
+
+enum { MERGED_PAIRS = 32 }; /* in a block */
+
+/* Where the spectrum is that a spare can be added to; NULL: nowhere. */
+static float *merge_into(const nv_kernel_stage *s, int spare, int input, size_t *stride,
+                         size_t *again) {
+    const nv_spare *of = &s->spare[spare];
+    size_t floats = 4 * (size_t)s->simd->lanes;
+    if (of->window >= s->job) return NULL; /* maybe not transformed yet */
+    if (of->window >= s->ring_of[of->passage].from && of->window < s->ring_of[of->passage].to) {
+        int at = s->newest + (int)(s->job - of->window);
+        if (at >= s->inputs_kept) at -= s->inputs_kept;
+        *stride = (size_t)s->ring_partitions * floats, *again = s->again;
+        return s->ring[input] + (size_t)at * floats;
+    }
+    *stride = (size_t)s->spares * floats, *again = 0;
+    for (int at = -1, seen = 0; nv_next_spare(s, &at, &seen);)
+        if (at != spare && s->spare[at].passage == of->passage && s->spare[at].window == of->window)
+            return s->spare_ring[input] + (size_t)at * floats;
+    return NULL;
+}
+
+/* What is added is cleared at once, so the sum of both is the same all the time. */
+static void merge(nv_kernel_stage *s, int spare, int input, int from, int to) {
+    size_t floats = 4 * (size_t)s->simd->lanes, stride, again;
+    float *into = merge_into(s, spare, input, &stride, &again);
+    float *x = s->spare_ring[input] + (size_t)spare * floats;
+    for (int pair = from; pair < to; pair++) {
+        float *out = into + (size_t)pair * stride, *add = x + (size_t)pair * s->spares * floats;
+        s->simd->add(out, add, (int)floats);
+        if (again) s->simd->add(out + again, add, (int)floats);
+        memset(add, 0, floats * sizeof(float));
+    }
+}
+
+void nv_merge_spares(nv_kernel_stage *s, int inputs) {
+    size_t stride, again;
+    int pairs = s->size / s->simd->lanes / 2;
+    const nv_spare *spare = &s->spare[s->merging];
+    if (!s->merged_pairs || spare->passage < 0 || spare->window != s->merging_window ||
+        !merge_into(s, s->merging, 0, &stride, &again)) {
+        s->merged_pairs = s->duplicates = 0;
+        for (int at = -1, seen = 0; !s->duplicates && nv_next_spare(s, &at, &seen);)
+            if (merge_into(s, at, 0, &stride, &again)) s->merging = at, s->duplicates = 1;
+        if (!s->duplicates) return;
+        s->merging_window = s->spare[s->merging].window;
+    }
+    int to = s->merged_pairs + MERGED_PAIRS < pairs ? s->merged_pairs + MERGED_PAIRS : pairs;
+    for (int input = 0; input < inputs; input++) merge(s, s->merging, input, s->merged_pairs, to);
+    s->merged_pairs = to == pairs ? 0 : to;
+    if (s->merged_pairs) return;
+    s->spare[s->merging].passage = -1, s->spares_used--;
+    s->main.runs_changed = s->catch_up.runs_changed = 1;
+}
+
+/* ---- a passage's share ----------------------------------------------------------------------- */
+
+static const float *frames(const nv_kernel *k, int input, nv_weight weight, int64_t at) {
+    const float *ring = weight == NV_RISING    ? k->rising[input]
+                        : weight == NV_FALLING ? k->falling[input]
+                                               : k->input[input];
+    return weight == NV_NOTHING ? k->silence : ring + (at & (k->ring_frames - 1));
+}
+
+const float *nv_share(const nv_kernel *k, const nv_kernel_stage *s, const nv_opening *o, int input,
+                      int half) {
+    if (o->half[half] < 0) return s->gathered + half * s->size;
+    return frames(k, input, (nv_weight)o->half[half], (o->window - 2 + half) * s->size);
+}
+
+void nv_gather(const nv_kernel *k, nv_kernel_stage *s, const nv_opening *o, int input, int half,
+               int from, int to) {
+    int64_t begin = (o->window - 2 + half) * s->size, at = begin + (int64_t)from * NV_MIN_BLOCK,
+            end = begin + (int64_t)to * NV_MIN_BLOCK;
+    float *out = s->gathered + half * s->size + from * NV_MIN_BLOCK;
+    while (at < end) {
+        int64_t until;
+        nv_weight weight = weight_at(&o->passage, at, &until);
+        if (until > end) until = end;
+        s->simd->subtract(out, frames(k, input, weight, at), NULL, (int)(until - at));
+        out += until - at, at = until;
+    }
+}
+
+float *nv_share_spectrum(const nv_kernel_stage *s, const nv_opening *o, int input, int *partitions,
+                         size_t *again) {
+    int at = o->spare;
+    *again = 0, *partitions = s->spares;
+    if (at >= 0) return s->spare_ring[input] + at * 4 * s->simd->lanes;
+    *again = s->again, *partitions = s->ring_partitions;
+    at = s->newest + (int)(s->job - o->window);
+    return s->ring[input] + (at < 0 ? at + s->inputs_kept : at) * 4 * s->simd->lanes;
+}
