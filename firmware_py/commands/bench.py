@@ -13,7 +13,7 @@ from firmware_py.commands.engine_options import check_block
 if TYPE_CHECKING:
     from firmware_py.commands.parsers import Subparsers
 
-PARTS = ("knobs", "latency", "rooms", "memory", "push")
+PARTS = ("knobs", "latency", "rooms", "change", "memory", "push")
 """Modules of firmware_py.bench whose `add_parser` adds one `nverb bench NAME`."""
 
 
