@@ -82,7 +82,7 @@ class BuildEngine(build_ext):
                 output_dir=str(folder / build.table),
                 include_dirs=["dsp"],
                 extra_postargs=[*build.arguments(FAMILY), "-fPIC"],
-                depends=["dsp/kernel_simd.h"],
+                depends=["dsp/kernel_simd.h", "dsp/kernel_vectors.h"],
             )
         super().build_extension(ext)
 

@@ -178,6 +178,12 @@ def test_the_control_process_opens_files_by_the_functions_that_cannot_block() ->
     assert found == set(OPENERS), "take those that open nothing out of OPENERS"
 
 
+def test_files_of_c_are_short() -> None:
+    for folder in ("dsp", "firmware_py"):
+        for path in (ROOT / folder).rglob("*.[ch]"):
+            assert path.read_text().count("\n") <= FILE_LINES, path
+
+
 def test_files_and_functions_are_short() -> None:
     for _, path in sources():
         text = path.read_text()
