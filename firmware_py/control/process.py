@@ -5,6 +5,8 @@ from __future__ import annotations
 import os
 import signal
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from device.board import Board
@@ -57,10 +59,40 @@ def run(
     board's pots, see `read_script`. midi, osc: see `Pedal.open_inputs`. Returns the exit status.
     """
     keep_freed_memory()
-    guard, notifier = crashguard.CrashGuard("control"), Notifier()
+    with _counted_start() as guard:
+        return _run(guard, lock, profile, bank, keys, script, midi, osc)
+
+
+@contextmanager
+def _counted_start() -> Iterator[crashguard.CrashGuard]:
+    """The crash guard of this process. Asked to stop while it starts, it has not died.
+
+    Stop signals wait until the guard can be told, so that none comes between.
+    """
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, set(stop_signals()))
+    guard = crashguard.CrashGuard("control")
+    try:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+        yield guard
+    except KeyboardInterrupt:
+        guard.blameless()
+        raise
+
+
+def _run(
+    guard: crashguard.CrashGuard,
+    lock: Lock,
+    profile: str,
+    bank: Path | None,
+    keys: bool,
+    script: Path | None,
+    midi: str,
+    osc: str,
+) -> int:
+    notifier = Notifier()
     if guard.crash_loop:
         profile = _start_safe(guard, profile)
-    pedal, resumed = _open_pedal(bank, guard)
+    pedal, resumed = _open_pedal(bank)
     moves = read_script(script) if script else None
     stop = StopFlag()
     requests = Requests(pedal)
@@ -115,19 +147,15 @@ def _start_safe(guard: crashguard.CrashGuard, profile: str) -> str:
     return "none"
 
 
-def _open_pedal(bank: Path | None, guard: crashguard.CrashGuard) -> tuple[Pedal, bool]:
+def _open_pedal(bank: Path | None) -> tuple[Pedal, bool]:
     """The pedal, and whether it continues a session (False after power-on)."""
     if crashguard.safe_start_reason():
         session = settings.Session(defaults(), defaults())
         return Pedal(session.values, BuiltInRooms(), ""), session.resumed
-    try:
-        session = settings.load_session(Store(data_dir()).number())
-        wanted = os.path.abspath(bank) if bank is not None else session.bank
-        pedal = Pedal(session.values, *_open_rooms(wanted))
-        pedal.resume(session)
-    except KeyboardInterrupt:  # asked to stop while the rooms are being opened, which takes a while
-        guard.blameless()
-        raise
+    session = settings.load_session(Store(data_dir()).number())
+    wanted = os.path.abspath(bank) if bank is not None else session.bank
+    pedal = Pedal(session.values, *_open_rooms(wanted))
+    pedal.resume(session)
     if wanted is not None:
         pedal.bank_watch.watch(wanted)
     return pedal, session.resumed

@@ -555,7 +555,7 @@ def test_group_member_installs_and_other_user_is_rejected(
     code = (
         "import os, sys; import argparse, json, select, socket; from firmware_py import cli;"
         "from firmware_py.install import board_end, desk_end, installer, signatures;"
-        "from firmware_py.base import paths, progress;"
+        "from firmware_py.base import ownership, paths, progress;"
         "from firmware_py.link import client as s; import firmware_py.state.store;"
         "cli.build_parser();"
         "g = int(sys.argv[1]);"
