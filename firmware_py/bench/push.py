@@ -8,10 +8,7 @@ import itertools
 import json
 import os
 import statistics
-import tempfile
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, TypedDict
 
@@ -106,7 +103,7 @@ def _push(args: argparse.Namespace) -> int:
 def measure(*, turns: int, block_frames: int) -> PushFigures:
     """Raises UserError if the pedal rejects a file or does not play its room."""
     from bank.build import build
-    from firmware_py.desk.private_pedal import private_pedal, wait_for_room
+    from firmware_py.desk.private_pedal import private_data, private_pedal, wait_for_room
     from firmware_py.link.client import ask
     from models.decoder import SHIPPED
 
@@ -116,7 +113,7 @@ def measure(*, turns: int, block_frames: int) -> PushFigures:
     banks: list[Push] = []
     models: list[Push] = []
     with (
-        _private_data() as folder,
+        private_data() as folder,
         private_pedal(block_frames=block_frames, rate_hz=RATE_HZ, synchronous=False) as pedal,
     ):
         before = wait_for_room(pedal)["audio"]
@@ -156,20 +153,6 @@ def _summary(rows: list[Push]) -> PushSummary:
             for name in rows[0]["stages_ms"]
         },
     }
-
-
-@contextmanager
-def _private_data() -> Iterator[Path]:
-    """A temporary data folder for this process and its children."""
-    before = os.environ.get("NVERB_DATA_DIR")
-    with tempfile.TemporaryDirectory(prefix="nverb-bench-") as folder:
-        os.environ["NVERB_DATA_DIR"] = folder
-        try:
-            yield Path(folder)
-        finally:
-            os.environ.pop("NVERB_DATA_DIR")
-            if before is not None:
-                os.environ["NVERB_DATA_DIR"] = before
 
 
 class _StageClock(Report):

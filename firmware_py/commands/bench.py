@@ -28,6 +28,7 @@ def add_parser(subparsers: Subparsers) -> None:
     _add_kernel(parts)
     _add_recovery(parts)
     _add_midi(parts)
+    _add_soak(parts)
     for name in PARTS:
         importlib.import_module(f"firmware_py.bench.{name}").add_parser(parts)
 
@@ -118,6 +119,18 @@ def _add_midi(parts: Subparsers) -> None:
     midi.set_defaults(handler=_midi)
 
 
+def _add_soak(parts: Subparsers) -> None:
+    soak = parts.add_parser(
+        "soak",
+        help="a pedal in use for hours: memory, descriptors, threads and late blocks over time",
+        description="Turns knobs, plays presets with other banks, pushes banks, reloads, sends "
+        "MIDI, twenty times a second, to a pedal of its own, and looks at it once a minute.",
+    )
+    soak.add_argument("--hours", type=float, default=0.1, help="(default: %(default)s)")
+    soak.add_argument("--json", action="store_true", help="for programs")
+    soak.set_defaults(handler=_soak)
+
+
 def _kernel(args: argparse.Namespace) -> int:
     from firmware_py.bench import kernel as bench_kernel
 
@@ -165,6 +178,17 @@ def _midi(args: argparse.Namespace) -> int:
     if not 1 <= args.seconds <= 86_400 or not 100 <= args.rate <= 100_000:
         raise UserError("--seconds must be 1 to 86400, --rate 100 to 100000")
     figures = measure(seconds=args.seconds, rate_per_s=args.rate, show=not args.json)
+    if args.json:
+        print(json.dumps(figures, indent=2))
+    return 0
+
+
+def _soak(args: argparse.Namespace) -> int:
+    from firmware_py.bench.soak import measure
+
+    if not 0.02 <= args.hours <= 1000:
+        raise UserError(f"--hours {args.hours:g}: from 0.02 to 1000")
+    figures = measure(hours=args.hours, show=not args.json)
     if args.json:
         print(json.dumps(figures, indent=2))
     return 0

@@ -8,6 +8,7 @@ import tempfile
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 
 from dsp.errors import UserError
 from firmware_py.base.process import nverb_command
@@ -78,6 +79,20 @@ def private_pedal(
             else:
                 os.environ[key] = value
         shutil.rmtree(runtime, ignore_errors=True)
+
+
+@contextmanager
+def private_data() -> Iterator[Path]:
+    """A temporary data folder for this process and its children."""
+    before = os.environ.get("NVERB_DATA_DIR")
+    with tempfile.TemporaryDirectory(prefix="nverb-data-") as folder:
+        os.environ["NVERB_DATA_DIR"] = folder
+        try:
+            yield Path(folder)
+        finally:
+            os.environ.pop("NVERB_DATA_DIR")
+            if before is not None:
+                os.environ["NVERB_DATA_DIR"] = before
 
 
 def wait_for_room(supervisor: Supervisor, timeout_s: float = 60.0) -> PedalStatus:
