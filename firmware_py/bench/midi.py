@@ -12,7 +12,7 @@ from typing import Any
 from dsp.errors import UserError
 from firmware_py.bench.pedal import IdleClient, resident_mb
 from firmware_py.desk.player import play_blocks
-from firmware_py.desk.private_pedal import private_pedal, wait_for_room
+from firmware_py.desk.private_pedal import private_data, private_pedal, wait_for_room
 from firmware_py.desk.supervisor import Supervisor
 from firmware_py.link.client import ask
 
@@ -96,7 +96,10 @@ class Flood:
 def measure(*, seconds: float, rate_per_s: int, show: bool) -> dict[str, object]:
     """All figures by name. Raises UserError."""
     arguments = ("--profile", "none", "--midi", "jack")
-    with private_pedal(control_arguments=arguments, synchronous=False, as_service=True) as pedal:
+    with (
+        private_data(),
+        private_pedal(control_arguments=arguments, synchronous=False, as_service=True) as pedal,
+    ):
         wait_for_room(pedal)
         idle, flood = IdleClient(), Flood(rate_per_s)
         try:

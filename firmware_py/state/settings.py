@@ -115,8 +115,7 @@ def checked(values: Mapping[str, object], where: str) -> Settings:
             hint = did_you_mean(name, known, cutoff=0.4)
             raise UserError(f"{where}: unknown key {name!r}: {hint}")
         default = getattr(Settings, name)
-        # inputs = 2, the number of a port
-        value = str(given) if name in _PORTS and type(given) is int else given
+        value = _ports_of_number(given) if name in _PORTS and type(given) is int else given
         types: tuple[type, ...] = (int, float) if isinstance(default, float) else (type(default),)
         if not isinstance(value, str | int | float) or type(value) not in types:
             kind = {str: "text", int: "a whole number", float: "a number"}[type(default)]
@@ -128,6 +127,11 @@ def checked(values: Mapping[str, object], where: str) -> Settings:
             str(card) if card else float(value) if isinstance(default, float) else value
         )
     return dataclasses.replace(Settings(), **accepted)  # type: ignore[arg-type]
+
+
+def _ports_of_number(number: int) -> str:
+    """A whole number in the file is a port, but 2 was the count of both inputs in nverb 0.1.0."""
+    return "auto" if number == 2 else str(number)
 
 
 def _is_number(name: str, value: float) -> bool:

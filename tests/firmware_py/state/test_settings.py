@@ -39,8 +39,14 @@ def test_read_returns_written_settings(monkeypatch: pytest.MonkeyPatch, tmp_path
 def test_inputs_name_ports_by_word_number_or_name(file: Path, value: str) -> None:
     file.write_text(f'version = 1\ninputs = "{value}"\n')
     assert read(file).inputs == value
+
+
+def test_inputs_of_old_file_are_a_count(file: Path) -> None:
+    """nverb 0.1.0: the pedal has one input or two."""
     file.write_text("version = 1\ninputs = 2\n")
-    assert read(file).inputs == "2"
+    assert read(file).inputs == "auto"
+    file.write_text("version = 1\ninputs = 1\n")
+    assert read(file).inputs == "1"
 
 
 @pytest.mark.parametrize(
