@@ -83,17 +83,25 @@ class SecondClient:
 
     def capture_ports(self) -> list[str]:
         """The card's inputs, in JACK's order: `system:capture_1` and so on."""
-        return list(self._ports(_IS_PHYSICAL | _IS_OUTPUT))
+        return self._ports_of_card(_IS_OUTPUT, "capture")
 
     def playback_ports(self) -> list[str]:
         """The card's outputs, in JACK's order."""
-        return list(self._ports(_IS_PHYSICAL | _IS_INPUT))
+        return self._ports_of_card(_IS_INPUT, "playback")
 
-    def _ports(self, flags: int) -> Iterator[str]:
+    def _ports_of_card(self, way: int, name: str) -> list[str]:
+        """The physical ports; where there are none, those that have the names of jackd's.
+
+        PipeWire 1.4 does not call the ports of a virtual device physical.
+        """
+        found = list(self._ports(_IS_PHYSICAL | way, None))
+        return found or list(self._ports(way, f"^system:{name}_".encode()))
+
+    def _ports(self, flags: int, pattern: bytes | None) -> Iterator[str]:
         if self._client is None:
             return
         flags_long = ctypes.c_ulong(flags)
-        names = self._library.jack_get_ports(self._client, None, _AUDIO, flags_long)
+        names = self._library.jack_get_ports(self._client, pattern, _AUDIO, flags_long)
         if not names:
             return
         for name in names:  # ends with NULL

@@ -80,4 +80,4 @@ def _has_output(environment_: dict[str, str]) -> bool:
         )
     except subprocess.TimeoutExpired:
         return False
-    return "input,physical" in done.stdout
+    return "input,physical" in done.stdout or "system:playback_1\n" in done.stdout
