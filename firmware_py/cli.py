@@ -10,6 +10,7 @@ import signal
 import sys
 import time
 from collections.abc import Sequence
+from types import FrameType
 
 from dsp.errors import UserError, reason
 from dsp.names import shown
@@ -58,6 +59,10 @@ takes most of the time of a short command, and 2 MB of each process that stays.
 """
 
 
+RETRY_S = 0.02
+"""After this time a stop signal that could not be obeyed at once is tried again."""
+
+
 class _Version(argparse.Action):
     def __call__(self, parser: argparse.ArgumentParser, *_: object) -> None:
         print(f"nverb {version()}")
@@ -90,8 +95,8 @@ def build_parser(commands: Sequence[str] = COMMANDS) -> argparse.ArgumentParser:
 class _Stop:
     """SIGINT, SIGTERM and SIGHUP end the command as Ctrl-C does: with KeyboardInterrupt.
 
-    So temporary files are removed and worker processes end. `number` is the signal: a module that
-    is being loaded, or a library that calls back, may turn the exception into another one.
+    So temporary files are removed and worker processes end. `number` is the signal: a library that
+    calls back may turn the exception into another one.
     """
 
     def __init__(self) -> None:
@@ -104,19 +109,38 @@ class _Stop:
             if signal.getsignal(number) in (signal.SIG_DFL, signal.default_int_handler):
                 signal.signal(number, self._take)
 
-    def _take(self, number: int, _frame: object) -> None:
+    def _take(self, number: int, frame: FrameType | None) -> None:
         now_s = time.monotonic()
         if self.number and now_s - self._at_s < 1:
             return  # a closing terminal sends SIGHUP twice; ignore the second during cleanup
+        is_first = not self.number
         self.number, self._at_s = number, now_s
-        sys.unraisablehook = self._raise_again
+        sys.unraisablehook = self._dropped
+        signal.signal(signal.SIGALRM, self._raise)
+        if is_first:
+            self._raise(number, frame)
         raise KeyboardInterrupt
 
-    def _raise_again(self, what: sys.UnraisableHookArgs) -> None:
-        """Python drops exceptions of finalisers and of C callbacks; raise ours 20 ms later."""
+    def _raise(self, _number: int, frame: FrameType | None) -> None:
+        """Raise KeyboardInterrupt, but not inside an import: later then.
+
+        The initialisation of a C extension turns it into an ImportError, and whoever has another
+        way without that module goes on as if nobody had asked to stop.
+        """
+        while frame is not None:
+            if frame.f_code.co_filename.startswith("<frozen importlib"):
+                self._raise_soon()
+                return
+            frame = frame.f_back
+        raise KeyboardInterrupt
+
+    def _raise_soon(self) -> None:
+        signal.setitimer(signal.ITIMER_REAL, RETRY_S)
+
+    def _dropped(self, what: sys.UnraisableHookArgs) -> None:
+        """Python drops exceptions of finalisers and of C callbacks: raise ours again."""
         if isinstance(what.exc_value, KeyboardInterrupt):
-            signal.signal(signal.SIGALRM, signal.default_int_handler)
-            signal.setitimer(signal.ITIMER_REAL, 0.02)
+            self._raise_soon()
 
     def _die(self) -> None:
         """End by the signal itself: after an exit status a shell would continue its loop."""

@@ -334,6 +334,31 @@ def test_control_process_that_is_stopped_while_it_starts_has_not_died(own_runtim
     assert CrashGuard("control").deaths == 0
 
 
+STOPPED_IN_AN_IMPORT = """
+import os, signal, time
+try:  # as a C extension does when its initialisation is interrupted
+    os.kill(os.getpid(), signal.SIGTERM)
+    time.sleep(0.2)
+except BaseException as error:
+    raise ImportError("initialization failed") from error
+"""
+
+
+def test_stop_signal_during_an_import_ends_the_process(own_runtime: Path, tmp_path: Path) -> None:
+    package = tmp_path / "ai_edge_litert"
+    package.mkdir()
+    (package / "__init__.py").touch()
+    (package / "interpreter.py").write_text(STOPPED_IN_AN_IMPORT)
+    process = subprocess.run(
+        [sys.executable, "-m", "firmware_py.cli", "control", "--profile", "none"],
+        env=os.environ | {"PYTHONPATH": str(tmp_path)},
+        timeout=HANG_S,
+        check=False,
+    )
+    assert process.returncode == -signal.SIGTERM
+    assert CrashGuard("control").deaths == 0
+
+
 def test_crash_guard_ignores_power_offs(own_runtime: Path) -> None:
     for _ in range(10):  # a power-off during start empties the runtime folder
         assert CrashGuard("audio").deaths == 0
