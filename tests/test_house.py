@@ -138,6 +138,7 @@ OPENERS = {
     "firmware_py/base/crashguard.py": "writes its counter and its reason",
     "firmware_py/base/memory.py": "the kernel's files",
     "firmware_py/base/paths.py": "a lock",
+    "firmware_py/base/service.py": "the kernel's files",
     "firmware_py/base/stderr.py": "/dev/null",
     "firmware_py/link/mailbox.py": "a file in memory, to be mapped",
     "firmware_py/state/presets.py": "a lock",

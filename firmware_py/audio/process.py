@@ -31,6 +31,7 @@ from firmware_py.base.memory import lock_pages, one_arena
 from firmware_py.base.notify import Notifier
 from firmware_py.base.paths import jack_socket
 from firmware_py.base.port_names import engine_inputs
+from firmware_py.base.service import how_to_start
 from firmware_py.base.signals import stop_signals
 from firmware_py.link.connections import AudioConnections, write_connections
 
@@ -79,7 +80,7 @@ def run(
     notifier = Notifier()
     server: PyoServer = jack_server(client, engine_inputs(inputs))
     if not _boot(server, stop, notifier):
-        log.error("no JACK server answers: start one (jackd -d alsa ...), or use `nverb run`")
+        log.error(f"no JACK server answers: start one (jackd -d alsa ...), or use {how_to_start()}")
         return NO_JACK
     block_frames, rate_hz = int(server.getBufferSize()), round(server.getSamplingRate())
     guard = _open_guard(block_frames)

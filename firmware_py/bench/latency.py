@@ -21,6 +21,7 @@ from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
 from dsp.errors import UserError
+from firmware_py.base.service import how_to_start
 from firmware_py.bench.parts import Parts
 
 if TYPE_CHECKING:
@@ -120,7 +121,7 @@ def measure(output: str | None = None, input: str | None = None) -> Latency:
     try:
         client = client_library.Client(f"nverb-latency-{os.getpid()}", no_start_server=True)
     except client_library.JackError:
-        raise UserError("no JACK server answers: start the pedal, `nverb run`") from None
+        raise UserError(f"no JACK server answers: start the pedal, {how_to_start()}") from None
     try:
         to = output or _first_port(client, "playback", is_input=True)
         source = input or _first_port(client, "capture", is_output=True)

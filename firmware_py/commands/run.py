@@ -52,6 +52,7 @@ def add_parser(subparsers: Subparsers) -> None:
 def _run(args: argparse.Namespace) -> int:
     from device.profile import load
     from firmware_py.base.paths import Lock, data_dir
+    from firmware_py.base.service import require_stopped
     from firmware_py.desk.orphans import end_orphans, mark_children
     from firmware_py.desk.supervisor import Supervisor
     from firmware_py.jack.cards import NoCard
@@ -59,6 +60,7 @@ def _run(args: argparse.Namespace) -> int:
 
     fill_from_settings(args)
     profile = load(args.profile, data_dir())  # report a bad profile or bank before the start
+    require_stopped()
     lock_file = Lock("run", "nverb run")
     end_orphans()
     mark_children()

@@ -94,10 +94,6 @@ def _say_which(value: str) -> None:
 
 
 def _say_when_active() -> None:
-    from firmware_py.base.paths import SERVICE_DATA, data_dir
+    from firmware_py.base.service import how_to_restart
 
-    if data_dir() == SERVICE_DATA:
-        command = "sudo systemctl restart nverb.target"
-    else:
-        command = "stop and start `nverb run`"
-    print(f"takes effect with the next start: {command}")
+    print(f"takes effect with the next start: {how_to_restart()}")

@@ -16,6 +16,7 @@ from dsp.errors import UserError
 from dsp.names import shown
 from firmware_py.base import boot, crashguard
 from firmware_py.base.paths import SERVICE_DATA, data_dir, running_dir
+from firmware_py.base.service import how_to_start, where_the_log_is
 from firmware_py.state import settings as settings_file
 from models.packages import how_to_install
 
@@ -235,7 +236,7 @@ def pedal_check() -> Result:
             "pedal",
             "bad",
             "running, but the audio process plays no blocks",
-            "`nverb logs` shows the last messages of the audio process",
+            f"{where_the_log_is()} has the last messages of the audio process",
         )
     if status["room"]["fault"]:
         return Result(
@@ -353,7 +354,7 @@ def midi_check() -> Result:
         return Result(
             "MIDI",
             "none",
-            "no ALSA sequencer (/dev/snd/seq) here; `nverb run --midi jack` uses JACK MIDI",
+            "no ALSA sequencer (/dev/snd/seq) here; `nverb settings set midi=jack` uses JACK MIDI",
         )
     return Result("MIDI", "ok", "ALSA's sequencer is here")
 
@@ -415,7 +416,7 @@ def boot_report() -> list[Result]:
     """
     steps = boot.steps(running_dir())
     if len(steps) < 2:
-        remedy = "start it: `nverb run`, or `sudo systemctl start nverb.target`"
+        remedy = f"start it: {how_to_start()}"
         return [Result("boot", "bad", "the pedal has not played since power-on", remedy)]
     began, done = steps[0].began_s, max(step.done_s for step in steps)
     report = [

@@ -6,6 +6,7 @@ import contextlib
 from typing import TypedDict
 
 from dsp.names import shown
+from firmware_py.base.service import where_the_log_is
 from firmware_py.jack.report import describe
 from firmware_py.link.status import AudioStatus, PedalStatus, RoomStatus
 
@@ -133,9 +134,9 @@ def sound_lines(status: PedalStatus) -> list[str]:
     audio = status["audio"]
     lines: list[str] = []
     if audio is None:
-        lines.append("audio    not running, no sound: start it with `nverb run`, or see its log")
+        lines.append(f"audio    not running, no sound: {where_the_log_is()} says why")
     elif not audio["alive"]:
-        lines.append("audio    NOT PLAYING (no block for 0.5 s): see its log")
+        lines.append(f"audio    NOT PLAYING (no block for 0.5 s): {where_the_log_is()} says why")
     if jack := status.get("jack"):
         lines.append(f"jack     {describe(jack)}")
     if audio is not None and audio["alive"]:

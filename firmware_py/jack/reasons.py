@@ -8,6 +8,7 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 
+from firmware_py.base.service import is_used
 from firmware_py.jack import cards, pipewire
 from firmware_py.jack.cards import WAYS, Choice
 
@@ -91,12 +92,14 @@ def busy(choice: Choice) -> Reason:
 def remedy_for(holder: str) -> str:
     """How to get the card from the program `holder`, see cards.holder."""
     if holder.startswith(("pipewire", "wireplumber")):
+        if is_used():
+            return "log out of the desktop: PipeWire has the card while somebody is logged in there"
         if pipewire.library() is None:
             return (
                 "`nverb run` plays through PipeWire once its JACK library is there: "
-                "sudo apt-get install pipewire-jack; for the service, log out of the desktop"
+                "sudo apt-get install pipewire-jack"
             )
-        return "`nverb run` without --card plays through it; for the service, log out there"
+        return "`nverb run` without --card plays through it"
     if holder.startswith("pulseaudio"):
         return "systemctl --user stop pulseaudio.socket pulseaudio.service"
     if holder.startswith("jackdbus"):

@@ -42,6 +42,7 @@ from pathlib import Path
 
 from dsp.errors import UserError
 from firmware_py.base.paths import running_dir, runtime_dir
+from firmware_py.base.service import where_the_log_is, why_it_is_missing
 from firmware_py.link.lines import MAX_LINE, LineChannel, Message, NothingReceived, encode
 
 __all__ = ["MAX_LINE", "NoPedal", "ask", "connect", "socket_path"]
@@ -108,7 +109,7 @@ def _ask(connection: socket.socket, request: Mapping[str, object], timeout_s: fl
         answer = LineChannel(connection.fileno(), connection.fileno(), timeout_s).line()
     except (FileNotFoundError, ConnectionRefusedError):
         raise NoPedal(
-            f"no pedal runs here (no control process at {path}): start it with `nverb run`"
+            f"no pedal runs here (no control process at {path}): {why_it_is_missing()}"
         ) from None
     except PermissionError:
         raise UserError(f"{path}: permission denied; join the pedal's group") from None
@@ -117,7 +118,9 @@ def _ask(connection: socket.socket, request: Mapping[str, object], timeout_s: fl
     except OSError as error:
         raise UserError(f"{path}: {error.strerror or error}") from None
     if answer is None:
-        raise UserError("the pedal closed the connection without an answer: see its log")
+        raise UserError(
+            f"the pedal closed the connection without an answer: {where_the_log_is()} says why"
+        )
     if not answer.get("ok"):
         text = str(answer.get("error", "the pedal refused the request and gave no reason"))
         raise _Busy(text) if answer.get("busy") is True else UserError(text)
