@@ -109,10 +109,21 @@ class Trained:
     settings: TrainSettings
 
 
+def require_free(folder: Path) -> None:
+    """Raises InvalidValue if a new training would delete another one, or its results."""
+    for old in ("decoder.nvmodel", "encoder.nvmodel", "training/checkpoint/*"):
+        if any(folder.glob(old)):
+            raise InvalidValue(
+                f"{folder}: has a training already: --resume continues it, --force replaces it, "
+                "or choose another folder"
+            )
+
+
 def start(folder: Path, settings: TrainSettings, *, resume: bool) -> TrainSettings:
     """Create the training folder, or with `resume` read the settings of that training.
 
-    Raises InvalidValue if there is nothing to resume, OSError.
+    An older training in the folder is deleted, see `require_free`. Raises InvalidValue if there is
+    nothing to resume, OSError.
     """
     notes = folder / "training" / "settings.json"
     if resume:

@@ -86,8 +86,12 @@ def _encode(args: argparse.Namespace) -> int:
         from firmware_py.state.presets import Presets
 
         bank = os.fspath(args.decoder.resolve()) if args.decoder else ""
-        Presets(data_dir()).save(args.preset, defaults() | found.values, bank)
+        saved = Presets(data_dir()).save(args.preset, defaults() | found.values, bank)
     print(json.dumps(found.as_json()) if args.json else _text(found))
+    if not args.json and args.preset:
+        print(f"preset {saved.name} saved")
+    if not args.json and args.output:
+        print(f"{args.output}: the sound in the recorded room, then in the found one")
     if args.play and not args.output:
         play(sound, rate_hz, os.environ.get("JACK_DEFAULT_SERVER"))
     return 0

@@ -45,8 +45,12 @@ def add_train(parts: Subparsers) -> None:
     train.add_argument(
         "--seed", type=int, help="of rooms and weights: the same seed, the same rooms (default: 1)"
     )
-    train.add_argument(
+    again = train.add_mutually_exclusive_group()
+    again.add_argument(
         "--resume", action="store_true", help="continue an interrupted training in NAME"
+    )
+    again.add_argument(
+        "--force", action="store_true", help="replace the training and the models in NAME"
     )
     train.set_defaults(handler=_train)
 
@@ -113,8 +117,6 @@ def _train(args: argparse.Namespace) -> int:
     from models import evaluate, report, train
     from models.packages import studio_import
 
-    for name in ("tensorflow", "keras", "matplotlib"):
-        studio_import(name)
     asked = {
         name: getattr(args, name)
         for name in ("rooms", "epochs", "hidden", "components", "seed")
@@ -124,8 +126,14 @@ def _train(args: argparse.Namespace) -> int:
         raise UserError(
             "--resume uses the numbers that the training started with: leave the other numbers out"
         )
-    settings = train.start(args.output, train.TrainSettings(**asked), resume=args.resume)
+    wanted = train.TrainSettings(**asked)
+    wanted.check()
+    if not (args.resume or args.force):
+        train.require_free(args.output)
+    for name in ("tensorflow", "keras", "matplotlib"):
+        studio_import(name)
     own = packed(_own_rooms(args.folder)) if args.folder else None
+    settings = train.start(args.output, wanted, resume=args.resume)
     bar = Bar()
 
     def tell(line: str) -> None:

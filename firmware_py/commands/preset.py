@@ -3,59 +3,73 @@
 from __future__ import annotations
 
 import argparse
+import json
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from dsp.names import shown
+from dsp.names import name_key, shown
+from firmware_py.commands.parsers import add_json, add_old_name
 
 if TYPE_CHECKING:
     from firmware_py.commands.parsers import Handler, Subparsers
     from firmware_py.state.presets import Presets
 
 
+UNDO = "`nverb preset undo` takes that back"
+
+
 def add_parser(subparsers: Subparsers) -> None:
     parser = subparsers.add_parser(
         "preset",
-        help="save, load, list, rename, delete presets",
+        help="save, load, list, rename, remove presets",
         description="Presets hold all controls (but bypass and freeze) and the bank. They are in "
-        "the data folder.",
+        "the data folder. NAME may be the number that `nverb preset list` prints.",
     )
     parser.set_defaults(as_owner=True)
     verbs = parser.add_subparsers(title="what to do", metavar="VERB", required=True)
 
     def verb(name: str, handler: Handler, text: str, *arguments: str) -> argparse.ArgumentParser:
-        added: argparse.ArgumentParser = verbs.add_parser(name, help=text)
+        added: argparse.ArgumentParser = verbs.add_parser(name, help=text, description=text)
         for argument in arguments:
             added.add_argument(argument.lower(), metavar=argument)
         added.set_defaults(handler=handler)
         return added
 
-    verb(
-        "list",
-        _list,
-        "names in order, with their MIDI program numbers; * marks the startup preset, and presets "
-        "whose bank cannot be opened have the reason",
+    add_json(
+        verb(
+            "list",
+            _list,
+            "names in order, with their MIDI program numbers; * marks the startup preset, and "
+            "presets whose bank cannot be opened have the reason",
+        )
     )
     verb("save", _save, "save what plays now under a name", "NAME")
     verb("load", _load, "play a preset", "NAME")
     verb("next", _step, "play the next preset, as the footswitch does").set_defaults(by=1)
     verb("previous", _step, "play the previous preset").set_defaults(by=-1)
-    verb("show", _show, "print the values of a preset", "NAME")
+    add_json(verb("show", _show, "print the values of a preset", "NAME"))
     verb("rename", _rename, "give a preset another name", "NAME", "NEW")
-    verb("delete", _delete, "delete a preset", "NAME")
-    export = verbs.add_parser(
+    removed = verb("remove", _remove, "remove a preset; `nverb preset undo` brings it back", "NAME")
+    add_old_name(verbs, "delete", removed)
+    verb("undo", _undo, "take back the last change of the presets; up to ten, one by one")
+    export = verb(
         "export",
-        help="write presets to a file, for `nverb install` or `nverb push` to another pedal",
+        _export,
+        "write presets to a file, for `nverb install` or `nverb push` to another pedal",
     )
     export.add_argument("names", nargs="*", metavar="NAME", help="default: all")
     export.add_argument("-o", "--output", type=Path, required=True, metavar="FILE")
-    export.set_defaults(handler=_export, as_owner=False)  # root chooses the place of the file
+    export.set_defaults(as_owner=False)  # root chooses the place of the file
     move = verb("move", _move, "put a preset at another program number", "NAME")
     move.add_argument("number", type=int, metavar="NUMBER", help="from 1")
-    startup = verb("startup", _startup, "the preset that plays after power-on")
-    startup.add_argument(
-        "name", nargs="?", metavar="NAME", help="without it: the defaults of all controls"
+    startup = verb(
+        "startup", _startup, "print or choose the preset that plays at each start of the pedal"
+    )
+    chosen = startup.add_mutually_exclusive_group()
+    chosen.add_argument("name", nargs="?", metavar="NAME", help="without it: print which it is")
+    chosen.add_argument(
+        "--none", action="store_true", help="no preset: the pedal starts as it was left"
     )
 
 
@@ -66,17 +80,31 @@ def _presets() -> Presets:
     return Presets(data_dir(), warn=_warn)
 
 
-def _list(_: argparse.Namespace) -> int:
+def _list(args: argparse.Namespace) -> int:
     from firmware_py.rooms.source import rooms_fault
 
     presets = _presets()
     startup = presets.startup
     faults = {bank: rooms_fault(bank) for bank in presets.banks()}
-    for number, preset in enumerate(presets.all(), 1):
-        fault = faults.get(preset.bank)
-        mark = " *" if startup == preset else ""
-        note = f"  (cannot play: {shown(fault)})" if fault else ""
-        print(f"{number:3} {preset.name}{mark}{note}")
+    rows = [
+        {
+            "number": number,
+            "name": preset.name,
+            "bank": preset.bank,
+            "startup": preset == startup,
+            "fault": faults.get(preset.bank) or "",
+        }
+        for number, preset in enumerate(presets.all(), 1)
+    ]
+    if args.json:
+        print(json.dumps(rows))
+        return 0
+    for row in rows:
+        mark = " *" if row["startup"] else ""
+        note = f"  (cannot play: {shown(str(row['fault']))})" if row["fault"] else ""
+        print(f"{row['number']:3} {row['name']}{mark}{note}")
+    if not rows:
+        _warn("there are no presets: `nverb preset save NAME` saves what plays now")
     return 0
 
 
@@ -85,9 +113,13 @@ def _save(args: argparse.Namespace) -> int:
 
     status = ask({"do": "status"})["status"]
     presets = _presets()
+    before = {name_key(name) for name in presets.names()}
     preset = presets.save(args.name, status["controls"], status["room"]["path"])
     ask({"do": "preset", "kept": preset.name})
-    print(f"{preset.name} saved")
+    if name_key(preset.name) in before:
+        print(f"{preset.name} replaced; {UNDO}")
+    else:
+        print(f"{preset.name} saved")
     return 0
 
 
@@ -109,6 +141,9 @@ def _show(args: argparse.Namespace) -> int:
     from device.controls import find, format
 
     preset = _presets().load(args.name)
+    if args.json:
+        print(json.dumps(vars(preset)))
+        return 0
     print(f"bank: {preset.bank or '(the starter bank)'}")
     for name, value in preset.values.items():
         print(f"{name} = {format(find(name), value)}")
@@ -131,22 +166,41 @@ def _export(args: argparse.Namespace) -> int:
 
 
 def _rename(args: argparse.Namespace) -> int:
-    _presets().rename(args.name, args.new)
+    old, new = _presets().rename(args.name, args.new)
+    print(f"{old} is {new} now")
     return 0
 
 
-def _delete(args: argparse.Namespace) -> int:
-    _presets().delete(args.name)
+def _remove(args: argparse.Namespace) -> int:
+    print(f"{_presets().remove(args.name)} removed; {UNDO}")
+    return 0
+
+
+def _undo(_: argparse.Namespace) -> int:
+    before, after = ({p.name: p for p in presets} for presets in _presets().undo())
+    told = [f"{name} is back" for name in after if name not in before]
+    told += [f"{name} is gone" for name in before if name not in after]
+    told += [
+        f"{name} is as it was before"
+        for name, preset in after.items()
+        if name in before and before[name] != preset
+    ]
+    print("\n".join(told) or "order and startup preset are as before")
     return 0
 
 
 def _move(args: argparse.Namespace) -> int:
-    _presets().move(args.name, args.number - 1)
+    name, number = _presets().move(args.name, args.number - 1)
+    print(f"{name} has number {number + 1} now")
     return 0
 
 
 def _startup(args: argparse.Namespace) -> int:
-    _presets().set_startup(args.name)
+    presets = _presets()
+    if args.name is not None or args.none:
+        presets.set_startup(args.name)
+    startup = presets.startup
+    print(startup.name if startup else "no startup preset: the pedal starts as it was left")
     return 0
 
 

@@ -26,6 +26,7 @@ from pathlib import Path
 from typing import TypedDict
 
 from dsp.errors import UserError, reason
+from dsp.names import name_key
 from firmware_py.base.progress import Report
 from firmware_py.install.receive import (
     MAX_BYTES,
@@ -208,7 +209,9 @@ def _still_active(state: State) -> str:
 
 def _install_presets(content: bytes, offer: Offer, data: Path, store: Store, report: Report) -> str:
     presets = parse_presets(content, offer.name, report.note)
-    presets = Presets(data, warn=report.note).merge(presets)
+    kept = Presets(data, warn=report.note)
+    before = {name_key(name) for name in kept.names()}
+    presets = kept.merge(presets)
     for preset in presets:
         if preset.bank and os.sep not in preset.bank:
             try:
@@ -217,8 +220,12 @@ def _install_presets(content: bytes, offer: Offer, data: Path, store: Store, rep
                 report.note(
                     f"preset {preset.name!r}: {error}; it keeps the current rooms until then"
                 )
-    names = ", ".join(preset.name for preset in presets)
-    return f"preset{'s' if len(presets) > 1 else ''} {names} kept"
+    new = [preset.name for preset in presets if name_key(preset.name) not in before]
+    replaced = [preset.name for preset in presets if name_key(preset.name) in before]
+    told = [f"preset{'s' if len(new) > 1 else ''} {', '.join(new)} kept"] if new else []
+    if replaced:
+        told.append(f"{', '.join(replaced)} replaced (`nverb preset undo` takes that back)")
+    return "; ".join(told)
 
 
 def _install_profile(content: bytes, offer: Offer, data: Path) -> str:

@@ -10,9 +10,10 @@
       "sha256": of the rest, as canonical JSON
 
 A change, such as renaming the startup preset, replaces the complete file: a temporary file is
-written, synced and renamed, so that a power cut leaves the old or the new one. The version before
-is presets.previous.json; it is read, with a warning, if the file is damaged. The next change sets
-the damaged file aside as presets.damaged.json. A file that cannot be read is not damaged: it is
+written, synced and renamed, so that a power cut leaves the old or the new one. The versions before
+are kept (firmware_py.state.versions) and `Presets.undo` goes back to them. The newest of them is
+read, with a warning, if the file is damaged. The next change sets the damaged file aside as
+presets.damaged.json. A file that cannot be read is not damaged: it is
 left alone, and changes are refused until it can be read. Writers lock each other out; a reader
 never waits.
 
@@ -36,11 +37,13 @@ from device.controls import CONTROLS, NOT_KEPT, check, find
 from dsp.errors import UserError, did_you_mean, reason
 from dsp.names import composed, name_key, shown
 from firmware_py.base.paths import write_atomically
+from firmware_py.state.versions import Versions
 from models.files import refuse_as_root, temporary_name
 from models.reading import MalformedFile, json_table, read_file, require_regular
 
 MAX_PRESETS = 512
 """Four MIDI banks of 128 programs."""
+KEPT_VERSIONS = 10
 MAX_NAME = 40
 MAX_BYTES = 1 << 20
 MAX_BANK = 4096
@@ -85,7 +88,8 @@ class Presets:
 
     def __init__(self, folder: Path, warn: Callable[[str], None] = lambda _: None) -> None:
         self.path = folder / "presets.json"
-        self._previous = folder / "presets.previous.json"
+        self._versions = Versions(self.path, KEPT_VERSIONS)
+        self._previous = self._versions.files[0]
         self._damaged = folder / "presets.damaged.json"
         self._lock = folder / ".presets.lock"
         self._warn = warn
@@ -144,11 +148,14 @@ class Presets:
         with self._changing() as content:
             (preset,) = _put(content, [preset])
             if len(content.presets) > MAX_PRESETS:
-                raise PresetError(f"there are {MAX_PRESETS} presets already: delete one first")
+                raise PresetError(f"there are {MAX_PRESETS} presets already: remove one first")
         return preset
 
-    def rename(self, name: str, new: str) -> None:
-        """Rename a preset. Raises PresetError if it is unknown or the new name is taken."""
+    def rename(self, name: str, new: str) -> tuple[str, str]:
+        """Rename a preset; its names before and now.
+
+        Raises PresetError if it is unknown or the new name is taken.
+        """
         new = _checked_name(new)
         with self._changing() as content:
             place = _place(content, name)
@@ -156,24 +163,28 @@ class Presets:
             taken = {name_key(preset.name) for preset in content.presets} - {name_key(old.name)}
             if name_key(new) in taken:
                 raise PresetError(
-                    f"preset {new!r} exists already: delete it first, or choose another name"
+                    f"preset {new!r} exists already: remove it first, or choose another name"
                 )
             content.presets[place] = Preset(new, old.values, old.bank)
             if content.startup == old.name:
                 content.startup = new
+        return old.name, new
 
-    def delete(self, name: str) -> None:
-        """Delete a preset. Raises PresetError if it is unknown."""
+    def remove(self, name: str) -> str:
+        """Remove a preset and return its name. Raises PresetError if it is unknown."""
         with self._changing() as content:
             gone = content.presets.pop(_place(content, name))
             if content.startup == gone.name:
                 content.startup = None
+        return gone.name
 
-    def move(self, name: str, number: int) -> None:
-        """Move a preset to an index, from 0; later presets move by one."""
+    def move(self, name: str, number: int) -> tuple[str, int]:
+        """Move a preset to an index, from 0; later presets move by one. Its name and index."""
         with self._changing() as content:
             preset = content.presets.pop(_place(content, name))
-            content.presets.insert(min(max(number, 0), len(content.presets)), preset)
+            number = min(max(number, 0), len(content.presets))
+            content.presets.insert(number, preset)
+        return preset.name, number
 
     def set_startup(self, name: str | None) -> None:
         """Make a preset the one after power-on; None: the defaults."""
@@ -190,13 +201,29 @@ class Presets:
             saved = _put(content, presets)
             if len(content.presets) > MAX_PRESETS:
                 raise PresetError(
-                    f"this would make more than {MAX_PRESETS} presets: delete some first"
+                    f"this would make more than {MAX_PRESETS} presets: remove some first"
                 )
         return saved
 
+    def undo(self) -> tuple[list[Preset], list[Preset]]:
+        """Go back to the version before the last change; the presets before and after.
+
+        Raises PresetError if none is left.
+        """
+        with self._locked():
+            now = self._read()
+            for place, file in enumerate(self._versions.files):
+                with contextlib.suppress(OSError, MalformedFile):
+                    earlier = self._parse(file)
+                    if earlier != now:
+                        self._write(_to_bytes(earlier))
+                        self._versions.drop(place + 1)
+                        return now.presets, earlier.presets
+            raise PresetError("no earlier presets are kept: there is nothing to undo")
+
     @contextlib.contextmanager
-    def _changing(self) -> Iterator[_Content]:
-        """The presets to change, under the lock; written when the block ends without an error."""
+    def _locked(self) -> Iterator[None]:
+        """Other writers wait."""
         refuse_as_root(self.path.parent)
         # flock needs only read access, so any member of the group can lock.
         flags = os.O_RDONLY | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK
@@ -207,23 +234,28 @@ class Presets:
             for left in self.path.parent.glob(".presets.*.new"):
                 with contextlib.suppress(OSError):
                     left.unlink()
+            yield
+
+    @contextlib.contextmanager
+    def _changing(self) -> Iterator[_Content]:
+        """The presets to change, under the lock; written when the block ends without an error."""
+        with self._locked():
             content = self._read()
+            before = _Content(list(content.presets), content.startup)
             yield content
-            body = {
-                "version": 1,
-                "startup": content.startup,
-                "presets": [vars(preset) for preset in content.presets],
-            }
-            data = json.dumps(
-                body | {"sha256": digest_of(body)}, indent=1, ensure_ascii=False
-            ).encode()
+            if content == before and not self._is_damaged:
+                return
+            data = _to_bytes(content)
             if len(data) > MAX_BYTES:
                 raise PresetError(
-                    f"{self.path}: the presets need more than {MAX_BYTES} bytes: delete some"
+                    f"{self.path}: the presets need more than {MAX_BYTES} bytes: remove some"
                 )
             self._keep_old()
-            write_atomically(self.path, lambda file: file.write(data))
-            self._is_damaged = False
+            self._write(data)
+
+    def _write(self, data: bytes) -> None:
+        write_atomically(self.path, lambda file: file.write(data))
+        self._is_damaged = False
 
     def _keep_old(self) -> None:
         """Give the version that is about to be replaced another name, beside its own."""
@@ -236,8 +268,12 @@ class Presets:
         except PermissionError:  # protected_hardlinks: another user's file, not writable
             with contextlib.suppress(MalformedFile):
                 old = read_file(self.path, MAX_BYTES)
+                if kept == self._previous:
+                    self._versions.make_room()
                 write_atomically(kept, lambda file: file.write(old))
             return
+        if kept == self._previous:
+            self._versions.make_room()
         os.replace(link, kept)
         link.unlink(missing_ok=True)  # rename has no effect between two names of one file
 
@@ -320,6 +356,16 @@ def to_bytes(presets: list[Preset]) -> bytes:
     ).encode()
 
 
+def _to_bytes(content: _Content) -> bytes:
+    """The content of presets.json."""
+    body = {
+        "version": 1,
+        "startup": content.startup,
+        "presets": [vars(preset) for preset in content.presets],
+    }
+    return json.dumps(body | {"sha256": digest_of(body)}, indent=1, ensure_ascii=False).encode()
+
+
 def _require_version(table: Mapping[str, Any], where: str) -> None:
     if table["version"] != 1:
         version = repr(table["version"])[:20]
@@ -390,10 +436,15 @@ def _checked_name(name: str) -> str:
 
 
 def _place(content: _Content, name: str) -> int:
-    """The index of a preset, as dsp.names compares names. Raises PresetError."""
+    """The index of the preset of a name, as dsp.names compares names, else of a number from 1.
+
+    Raises PresetError.
+    """
     names = [preset.name for preset in content.presets]
     keys = [name_key(other) for other in names]
     if name_key(name) in keys:
         return keys.index(name_key(name))
+    if name.isdecimal() and len(name) <= 4 and 1 <= int(name) <= len(names):
+        return int(name) - 1
     hint = did_you_mean(name, names, count=3) if names else "there are none"
     raise PresetError(f"no preset {name[:MAX_NAME]!r}: {hint}")

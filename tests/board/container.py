@@ -480,7 +480,7 @@ def hostile(box: Container) -> None:
         "settings set block_frames=64",
         "settings reset",
         "preset save Hall",
-        "preset delete Hall",
+        "preset remove Hall",
         "board copy sim mine",
         "board calibrate sim --forget",
         "midi forget",

@@ -325,3 +325,17 @@ def test_every_command_module_is_in_the_table() -> None:
     folder = Path(cli.__file__).parent / "commands"
     modules = {path.stem for path in folder.glob("*.py") if "def add_parser(" in path.read_text()}
     assert modules == set(cli.COMMANDS)
+
+
+def test_training_is_not_replaced_without_force(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Also without the studio packages: it is refused before they are loaded."""
+    checkpoint = tmp_path / "training/checkpoint/model.weights.h5"
+    checkpoint.parent.mkdir(parents=True)
+    checkpoint.write_text("precious")
+    assert cli.main(["model", "train", "-o", str(tmp_path)]) == 1
+    assert "--force" in capsys.readouterr().err
+    assert cli.main(["model", "train", "-o", str(tmp_path / "new"), "--rooms", "200"]) == 1
+    assert "256" in capsys.readouterr().err
+    assert checkpoint.read_text() == "precious"

@@ -173,7 +173,8 @@ def test_train_rejects_bad_input_and_keeps_the_model(
         ): "contains no usable recording",
         ("-o", str(tmp_path / "new"), "--rooms", "3"): "rooms = 3: must be 256",
         ("-o", str(folder), "--resume", "--rooms", "300"): "leave the other numbers out",
-        ("-o", str(folder), *SMALL, "--folder", str(tmp_path / "nowhere")): "no such folder",
+        ("-o", str(folder), *SMALL, "--force", "--folder", str(tmp_path / "no")): "no such folder",
+        ("-o", str(folder), *SMALL): "--force replaces it",
     }
     for arguments, reason in refusals.items():
         assert main(["model", "train", *arguments]) == 1

@@ -239,7 +239,7 @@ def test_steps_pass_over_presets_without_their_bank_and_say_so_once(
     assert not rooms_fault(presets.load("two").bank)
     assert names("preset next") == ["two", "three", "four", "one"]
     for name in ("one", "four"):
-        presets.delete(name)
+        presets.remove(name)
     stick.rename(gone)
     rig.send(Action("preset next"))
     assert "the bank of no preset can be opened" in capsys.readouterr().err

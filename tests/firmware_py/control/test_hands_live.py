@@ -63,7 +63,7 @@ def test_preset_without_its_bank_is_not_in_the_way(pedal: Supervisor, tmp_path: 
     (tmp_path / "gone").rename(tmp_path / "church.nvbank")
     assert nverb("previous") == "two plays\n"
     for name in banks:
-        presets.delete(name)
+        presets.remove(name)
 
 
 def test_midi_sets_controls_plays_presets_and_learns(pedal: Supervisor) -> None:

@@ -20,6 +20,7 @@ from device.controls import defaults
 from firmware_py.base.ownership import become_owner_of_data
 from firmware_py.state.presets import (
     KEPT,
+    KEPT_VERSIONS,
     MAX_PRESETS,
     Preset,
     PresetError,
@@ -28,6 +29,7 @@ from firmware_py.state.presets import (
     parse_presets,
     to_bytes,
 )
+from firmware_py.state.versions import Versions
 
 VALUES = defaults()
 
@@ -98,9 +100,37 @@ def test_startup_preset_follows_rename_and_delete(presets: Presets) -> None:
     presets.set_startup("a")
     presets.rename("a", "b")
     assert presets.startup.name == "b"
-    presets.delete("b")
+    presets.remove("b")
     assert presets.startup is None
     assert presets.names() == []
+
+
+def test_undo_goes_back_ten_changes_one_by_one(presets: Presets) -> None:
+    states = [[]]
+    for number in range(12):
+        presets.save(f"preset {number}", {"mix": 1.0 * number})
+        states.append(presets.names())
+    presets.set_startup(None)  # changes nothing: no version of its own
+    for expected in states[-2:-12:-1]:
+        before, after = presets.undo()
+        assert len(before) == len(after) + 1
+        assert presets.names() == [preset.name for preset in after] == expected
+    with pytest.raises(PresetError, match="nothing to undo"):
+        presets.undo()
+    presets.remove("1")  # by its number
+    assert presets.names() == ["preset 1"]
+    presets.undo()
+    assert presets.names() == ["preset 0", "preset 1"]
+
+
+def test_undo_passes_over_damaged_versions(presets: Presets) -> None:
+    for name in "abc":
+        presets.save(name, {})
+    folder = presets.path.parent
+    (folder / "presets.previous.json").write_bytes(b"{")
+    presets.undo()
+    assert presets.names() == ["a"]
+    assert not (folder / "presets.previous.json").exists()
 
 
 def test_rejected_calls_change_nothing(presets: Presets) -> None:
@@ -116,7 +146,7 @@ def test_rejected_calls_change_nothing(presets: Presets) -> None:
         (lambda: presets.save("a\x00b", VALUES), "not a name"),
         (lambda: presets.save("New", VALUES | {"mix": 101}), "0 to 100"),
         (lambda: presets.save("New", VALUES | {"mix": float("nan")}), "0 to 100"),
-        (lambda: presets.delete("zzz"), "no preset"),
+        (lambda: presets.remove("zzz"), "no preset"),
         (lambda: presets.set_startup("zzz"), "no preset"),
     ]:
         with pytest.raises((PresetError, ValueError), match=says):
@@ -126,7 +156,7 @@ def test_rejected_calls_change_nothing(presets: Presets) -> None:
 
 def test_save_rejects_more_than_max_presets(presets: Presets) -> None:
     presets.merge([Preset(f"preset {number}", {}, "") for number in range(MAX_PRESETS)])
-    with pytest.raises(PresetError, match="delete one"):
+    with pytest.raises(PresetError, match="remove one"):
         presets.save("one more", {})
     presets.save("preset 5", {"mix": 1.0})  # an existing one can change
 
@@ -195,7 +225,7 @@ def test_names_that_read_alike_are_one_preset(presets: Presets) -> None:
     assert presets.startup.name == "hall"
     presets.merge([presets.load("hall"), *parse_presets(to_bytes(presets.all()), "file", str)])
     assert presets.names() == [COMPOSED, "hall"]
-    presets.delete("CAFE\u0301")
+    presets.remove("CAFE\u0301")
     assert presets.names() == ["hall"]
 
 
@@ -247,7 +277,7 @@ def test_names_in_a_planted_file_are_shown_without_control_characters(tmp_path, 
 def test_rows_that_are_none_count_as_damage(tmp_path, rows) -> None:
     presets, told = watched(tmp_path)
     presets.save("good", {})
-    presets.save("good", {})
+    presets.save("good", {"mix": 1.0})
     write_by_hand(presets.path, rows)
     assert presets.names() == ["good"]
     assert "damaged" in told[0]
@@ -288,7 +318,7 @@ def test_unreadable_file_is_left_alone_and_comes_back(tmp_path, harm, name: str)
             presets.names,
             lambda: presets.load("a"),
             lambda: presets.save("d", {}),
-            lambda: presets.delete("a"),
+            lambda: presets.remove("a"),
             lambda: presets.merge([]),
             presets.banks,
         ):
@@ -391,10 +421,10 @@ def test_killed_writer_leaves_complete_file(tmp_path) -> None:
         assert presets.names()[0] == "steady"
         assert not told
         presets.save("steady", VALUES)  # no lock is left behind
-    assert {path.name for path in tmp_path.iterdir()} == {
+    assert {path.name for path in tmp_path.iterdir()} <= {
         "presets.json",
-        "presets.previous.json",
         ".presets.lock",
+        *(path.name for path in Versions(presets.path, KEPT_VERSIONS).files),
     }
 
 
