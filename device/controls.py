@@ -264,6 +264,11 @@ def defaults() -> dict[str, float]:
     return {control.name: control.default for control in CONTROLS}
 
 
+def at_rest() -> dict[str, float]:
+    """The controls that are for the foot, as when nobody has stepped on a switch."""
+    return {name: find(name).default for name in NOT_KEPT}
+
+
 def parse_assignments(words: Iterable[str]) -> dict[str, float]:
     """`["x=3", "lowpass=on"]` -> `{"x": 3.0, "lowpass": 1.0}`.
 

@@ -37,6 +37,7 @@ COMMANDS = (
     "model",
     "board",
     "preset",
+    "reset",
     "install",
     "push",
     "list",

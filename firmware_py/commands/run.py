@@ -43,6 +43,9 @@ def add_parser(subparsers: Subparsers) -> None:
     run.add_argument(
         "--or-demo", action="store_true", help="play the demo if there is no sound card and no JACK"
     )
+    run.add_argument(
+        "--fresh", action="store_true", help="start as after power-on, not as the pedal was left"
+    )
     add_inputs(run)
     add_engine(run)
     add_rooms(run)
@@ -57,12 +60,15 @@ def _run(args: argparse.Namespace) -> int:
     from firmware_py.desk.supervisor import Supervisor
     from firmware_py.jack.cards import NoCard
     from firmware_py.rooms.source import find_source
+    from firmware_py.state.session import forget_session
 
     fill_from_settings(args)
     profile = load(args.profile, data_dir())  # report a bad profile or bank before the start
     require_stopped()
     lock_file = Lock("run", "nverb run")
     end_orphans()
+    if args.fresh:
+        forget_session()
     mark_children()
     find_source(args.bank)
     settings = _settings(args)

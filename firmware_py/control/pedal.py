@@ -11,7 +11,7 @@ import logging
 import time
 
 from device.board import Board
-from device.controls import defaults
+from device.controls import at_rest, defaults
 from device.events import Action, Change, Notice
 from dsp.errors import UserError, reason
 from firmware_py.base import boot, crashguard
@@ -38,7 +38,13 @@ from firmware_py.control.room_feed import RoomFeed
 from firmware_py.link import params
 from firmware_py.link.connections import ConnectionsReader
 from firmware_py.link.mailbox import Mailbox
-from firmware_py.rooms.source import ROOM_CONTROLS, BuiltInRooms, RoomSource, rooms_named
+from firmware_py.rooms.source import (
+    ROOM_CONTROLS,
+    BuiltInRooms,
+    RoomSource,
+    installed_rooms,
+    rooms_named,
+)
 from firmware_py.state import session as settings
 from firmware_py.state.presets import Presets
 from firmware_py.state.store import Store
@@ -247,6 +253,22 @@ class Pedal:
         crashguard.end_safe_start()
         self._session_stale = True
 
+    def reset(self) -> None:
+        """Go back to what plays after power-on: the startup preset, else the defaults.
+
+        The knobs take over at the new values.
+        """
+        self.set(at_rest())
+        if self.play_startup():
+            return
+        self.set(defaults())
+        self.presets.current = None
+        source, reference = installed_rooms(log.warning)
+        if reference != self.bank:
+            self.rooms.use(source, reference)
+            self._generation = Store(data_dir()).number()
+            self._rooms_chosen()
+
     def start_safe(self) -> None:
         """Play the built-in rooms at the default controls, see firmware_py.base.crashguard."""
         self.rooms.use(BuiltInRooms(), "")
@@ -302,13 +324,18 @@ class Pedal:
             self._next_session = now + SESSION_S
             self.save_session()
 
-    def save_session(self) -> None:
+    def save_session(self, *, ended: bool = False) -> None:
         """Write the session. A failure is logged once and tried again."""
-        self.parts.run("session", self._save_session)
+        self.parts.run("session", lambda: self._save_session(ended))
 
-    def _save_session(self) -> None:
+    def _save_session(self, ended: bool) -> None:
         session = settings.Session(
-            self.values, self.rooms.sounding, self.bank, self._generation, self.presets.current
+            self.values,
+            self.rooms.sounding,
+            self.bank,
+            self._generation,
+            self.presets.current,
+            ended=ended,
         )
         settings.save_session(session)
         self._session_stale = False

@@ -10,7 +10,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from device.board import Board
-from device.controls import defaults, find
+from device.controls import at_rest, defaults, find
 from device.events import Change, Notice
 from device.terminal import Front, Hands, Keyboard
 from dsp.errors import UserError, reason
@@ -92,7 +92,7 @@ def _run(
     notifier = Notifier()
     if guard.crash_loop:
         profile = _start_safe(guard, profile)
-    pedal, resumed = _open_pedal(bank)
+    pedal, session = _open_pedal(bank)
     moves = read_script(script) if script else None
     stop = StopFlag()
     requests = Requests(pedal)
@@ -102,7 +102,7 @@ def _run(
     try:
         pedal.open_inputs(midi, osc)
         with Keyboard() as keyboard:
-            attach_first(pedal, live.board, resumed)
+            attach_first(pedal, live.board, session, startup=bank is None)
             if moves and live.board.simulation is not None:
                 live.board.simulation.play(moves)
             view = BoardView(live.board, keyboard) if keys else None
@@ -129,6 +129,7 @@ def _run(
         pedal.close_inputs()
         server.close()
         pedal.save_session()
+    pedal.save_session(ended=True)
     notifier.stopping()
     guard.stable()
     return 0
@@ -147,27 +148,37 @@ def _start_safe(guard: crashguard.CrashGuard, profile: str) -> str:
     return "none"
 
 
-def _open_pedal(bank: Path | None) -> tuple[Pedal, bool]:
-    """The pedal, and whether it continues a session (False after power-on)."""
+def _open_pedal(bank: Path | None) -> tuple[Pedal, settings.Session]:
+    """The pedal, and the session that it continues."""
     if crashguard.safe_start_reason():
         session = settings.Session(defaults(), defaults())
-        return Pedal(session.values, BuiltInRooms(), ""), session.resumed
+        return Pedal(session.values, BuiltInRooms(), ""), session
     session = settings.load_session(Store(data_dir()).number())
     wanted = os.path.abspath(bank) if bank is not None else session.bank
     pedal = Pedal(session.values, *_open_rooms(wanted))
     pedal.resume(session)
     if wanted is not None:
         pedal.bank_watch.watch(wanted)
-    return pedal, session.resumed
+    return pedal, session
 
 
-def attach_first(pedal: Pedal, board: Board, resumed: bool) -> None:
-    """Attach the board at start. After power-on without a startup preset, its knobs set their
-    controls."""
+def attach_first(
+    pedal: Pedal, board: Board, session: settings.Session, *, startup: bool = True
+) -> None:
+    """Attach the board when the process starts; at a start of the pedal, play the startup preset.
+
+    Without one (or without `startup`), the knobs set their controls after power-on, and the pedal
+    continues as it was left, but not in bypass, after an orderly stop.
+    """
+    if session.is_start:
+        pedal.change(at_rest())
     settled = settle(board, pedal.values)
-    knobs_rule = not resumed and not pedal.play_startup()
+    played = session.is_start and startup and pedal.play_startup()
+    knobs_rule = not session.resumed and not played
     if knobs_rule:
         pedal.change(settled)
+    elif session.ended and not played:
+        log.info("the controls are as they were left: `nverb reset` sets their defaults")
     pedal.attach(board, knobs_rule=knobs_rule)
 
 

@@ -28,6 +28,7 @@ class Requests:
             "bank": self._bank,
             "store": lambda _: HandOver(self._installs.start),
             "reload": self._reload,
+            "reset": self._reset,
             "preset": lambda request: {"preset": pedal.presets.answer(request)},
             "midi": self._midi,
             "status": lambda _: {"status": report.status(pedal)},
@@ -45,7 +46,7 @@ class Requests:
     def is_repeatable(self, request: Request) -> bool:
         """Whether to do the request twice in a row is the same as once. Those that open rooms."""
         match request.get("do"):
-            case "reload" | "bank":
+            case "reload" | "bank" | "reset":
                 return True
             case "preset":
                 return "load" in request
@@ -85,6 +86,10 @@ class Requests:
     def _reload(self, _: Request) -> Answer:
         self._pedal.reload()
         return {"bank": self._pedal.rooms.source.name, "path": self._pedal.bank}
+
+    def _reset(self, _: Request) -> Answer:
+        self._pedal.reset()
+        return {"preset": self._pedal.presets.current or ""}
 
     def _midi(self, request: Request) -> Answer:
         if self._pedal.midi is None:

@@ -170,6 +170,8 @@ def screen(status: CompleteStatus) -> str:
             f"SAFE     {status['safe_start']}; "
             "plays built-in rooms until you choose a bank or preset"
         )
+    if status["controls"].get("bypass"):
+        lines.append("BYPASS   on, the input passes unprocessed: `nverb set bypass=off`")
     lines += sound_lines(status)
     lines += ports(status)
     lines.append(

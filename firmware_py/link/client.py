@@ -16,6 +16,8 @@ user and group only. Each message is one line of JSON (link.lines), answered by 
 |                                      | install.protocol              |                           |
 | {"do": "reload"}                     | "bank": the active one of the | bad slot: old bank plays  |
 |                                      | store                         |                           |
+| {"do": "reset"}                      | "preset": the name of the     |                           |
+|                                      | startup preset, "" without    |                           |
 | {"do": "preset", "load": name}, or   | "preset": the name of the     | nothing was changed       |
 |  "step": 1 or -1                     | active preset                 |                           |
 | {"do": "preset", "kept": name}       | the same; the preset's values |                           |

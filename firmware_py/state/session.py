@@ -1,4 +1,9 @@
-"""The session: what a restarted control process needs to continue."""
+"""The session: what the next control process needs to continue.
+
+After a crash it continues exactly. If the pedal was stopped in order, its next start plays the
+startup preset, or what was left but without NOT_KEPT: nobody expects a bypass from before. After
+power-off there is no session. docs/hands.md has the table.
+"""
 
 from __future__ import annotations
 
@@ -20,7 +25,7 @@ def _session_path() -> Path:
 
 
 class Session(NamedTuple):
-    """What a restarted control process needs to continue. In memory only; presets are permanent."""
+    """What the next control process needs to continue. In memory only; presets are permanent."""
 
     values: dict[str, float]
     sounding: dict[str, float]
@@ -31,6 +36,13 @@ class Session(NamedTuple):
     preset: str | None = None
     resumed: bool = True
     """False: no session was found, because the pedal has just been switched on."""
+    ended: bool = False
+    """The control process was stopped in order: it did not die."""
+
+    @property
+    def is_start(self) -> bool:
+        """Whether the pedal starts, and does not continue after a crash."""
+        return self.ended or not self.resumed
 
 
 def save_session(session: Session) -> None:
@@ -58,11 +70,17 @@ def load_session(generation: int | None) -> Session:
             bank if isinstance(bank, str) and data["generation"] == generation else None,
             generation,
             preset if isinstance(preset, str) else None,
+            ended=data.get("ended") is True,
         )
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         if not isinstance(error, FileNotFoundError):
             logger("control").warning("the session is lost: %s", reason(error))
         return Session(defaults(), defaults(), resumed=False)
+
+
+def forget_session() -> None:
+    """The next control process starts as after power-on. Raises OSError."""
+    _session_path().unlink(missing_ok=True)
 
 
 def _valid_values(table: dict[str, str | float]) -> dict[str, float]:

@@ -81,6 +81,11 @@ def clock(monkeypatch: pytest.MonkeyPatch) -> ClockModule:
     return clock
 
 
+POWER_ON = settings.Session(defaults(), defaults(), resumed=False)
+AFTER_CRASH = settings.Session(defaults(), defaults())
+AFTER_STOP = settings.Session(defaults(), defaults(), ended=True)
+
+
 class Rig:
     """A pedal with a simulated board and one more input."""
 
@@ -274,7 +279,7 @@ def test_switch_closed_at_power_on_changes_nothing(
     pedal = Pedal(defaults(), BuiltInRooms(), "")
     board = Board.open("sim", clock=clock)
     board.simulation.switches[action].set(True)
-    process.attach_first(pedal, board, resumed=False)
+    process.attach_first(pedal, board, POWER_ON)
     rig = Rig.of(clock, pedal, board)
     rig.scan_for(2)
     assert (rig.values["bypass"], rig.values["freeze"]) == (0, 0)
@@ -293,7 +298,7 @@ def test_preset_stays_unchanged_over_a_restart(folders: Path, clock: ClockModule
         pedal = Pedal(dict(session[0]), BuiltInRooms(), "")
         pedal.presets.resume(session[1])
         board = Board.open("sim", clock=clock)
-        process.attach_first(pedal, board, resumed=True)
+        process.attach_first(pedal, board, AFTER_CRASH)
         rig = Rig.of(clock, pedal, board)
         rig.scan_for(5)
         assert rig.pedal.presets.describe() == "preset a"
@@ -308,6 +313,49 @@ def test_startup_preset_plays_once_it_is_chosen(rig: Rig, folders: Path) -> None
     presets.set_startup("first")
     assert rig.pedal.play_startup()
     assert rig.values["mix"] == 12
+
+
+@pytest.mark.parametrize(
+    ("session", "startup", "expected"),
+    [
+        # mix, bypass and freeze after the start: the knob of mix is at 35, the preset has 12.
+        (POWER_ON, True, (12, 0, 0)),
+        (POWER_ON, False, (35, 0, 0)),
+        (AFTER_STOP, True, (12, 0, 0)),
+        (AFTER_STOP, False, (70, 0, 0)),
+        (AFTER_CRASH, True, (70, 1, 1)),
+        (AFTER_CRASH, False, (70, 1, 1)),
+    ],
+)
+def test_what_survives_a_start(
+    folders: Path,
+    clock: ClockModule,
+    session: settings.Session,
+    startup: bool,
+    expected: tuple[float, float, float],
+) -> None:
+    """The table in docs/hands.md: as left are mix = 70, bypass and freeze."""
+    presets = Presets(folders)
+    presets.save("first", defaults() | {"mix": 12.0})
+    presets.set_startup("first" if startup else None)
+    left = {"mix": 70.0, "bypass": 1.0, "freeze": 1.0} if session.resumed else {}
+    pedal = Pedal(defaults() | left, BuiltInRooms(), "")
+    with Board.open("sim", clock=clock) as board:
+        process.attach_first(pedal, board, session)
+        pedal.scan()
+    assert tuple(pedal.values[name] for name in ("mix", "bypass", "freeze")) == expected
+
+
+def test_reset_plays_as_after_power_on(rig: Rig, folders: Path) -> None:
+    rig.ask({"do": "set", "values": {"mix": 70, "bypass": 1, "freeze": 1, "x": 2}})
+    assert rig.ask({"do": "reset"}) == {"preset": ""}
+    assert rig.values == defaults()
+    presets = Presets(folders)
+    presets.save("first", defaults() | {"mix": 12.0})
+    presets.set_startup("first")
+    rig.ask({"do": "set", "values": {"bypass": 1}})
+    assert rig.ask({"do": "reset"}) == {"preset": "first"}
+    assert rig.values == defaults() | {"mix": 12.0}
 
 
 def test_late_converter_sets_its_controls_after_power_on(folders: Path, clock: ClockModule) -> None:

@@ -2,14 +2,22 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import shutil
+import signal
+import subprocess
+import sys
+import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from waiting import HANG_S, wait_until
 
 from device.controls import defaults
+from dsp.errors import UserError
+from firmware_py.link.client import ask
 from firmware_py.state.session import Session, load_session, save_session
 
 
@@ -26,6 +34,9 @@ def test_session_continues_with_the_bank_of_its_generation(path: Path) -> None:
     save_session(session)
     assert load_session(7) == session
     assert load_session(8).bank is None
+    assert not load_session(7).is_start
+    save_session(session._replace(ended=True))
+    assert load_session(7).ended and load_session(7).is_start
 
 
 @pytest.mark.parametrize(
@@ -61,3 +72,33 @@ def test_missing_session_is_power_on_without_a_word(
 ) -> None:
     assert not load_session(None).resumed
     assert not capsys.readouterr().err
+
+
+def test_bypass_survives_a_crash_and_no_start(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The control process, ended by SIGKILL and by SIGTERM."""
+    monkeypatch.setenv("NVERB_DATA_DIR", str(tmp_path / "data"))
+    with tempfile.TemporaryDirectory(prefix="nverb-session-", dir="/dev/shm") as runtime:
+        monkeypatch.setenv("NVERB_RUNTIME_DIR", runtime)
+
+        def values() -> dict[str, float] | None:
+            with contextlib.suppress(UserError):
+                return ask({"do": "get"}, timeout_s=HANG_S)["values"]
+            return None
+
+        kept = []
+        for end in (signal.SIGKILL, signal.SIGTERM, signal.SIGTERM):
+            command = [sys.executable, "-m", "firmware_py.cli", "control", "--profile", "none"]
+            control = subprocess.Popen([*command, "--midi", "off", "--osc", "off"])
+            try:
+                now = wait_until(values)
+                kept.append((now["bypass"], now["mix"]))
+                if not now["bypass"]:
+                    ask({"do": "set", "values": {"bypass": 1, "mix": 70}}, timeout_s=HANG_S)
+                    wait_until(lambda: load_session(None).values["bypass"])
+            finally:
+                control.send_signal(end)
+                control.wait(HANG_S)
+        assert load_session(None).ended
+    assert kept == [(0, 35), (1, 70), (0, 70)]
