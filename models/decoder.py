@@ -16,12 +16,10 @@ from dsp.energymap import FLOOR_DB, EnergyMap
 from dsp.errors import InvalidValue
 from models import container, measures, probe, reference
 from models.container import Description, ModelError, ModelFile, Network, NoRuntime
+from models.files import SHIPPED
 from models.latent import KNOBS, LATENT_LIMIT, LATENTS
 
 __all__ = ["SHIPPED", "Decoder", "Encoder", "ModelError", "NoRuntime", "PluginEncoder"]
-
-SHIPPED = Path(__file__).parent / "shipped"
-"""The folder of decoder.nvmodel and encoder.nvmodel, which come with nverb."""
 
 NO_DIRECT_DB = -45.0
 """A decoded direct sound below this, relative to the energy of the room, is dropped."""

@@ -12,6 +12,9 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import BinaryIO
 
+SHIPPED = Path(__file__).parent / "shipped"
+"""The folder of what comes with nverb: model, bank, presets."""
+
 
 def write_atomically(
     path: Path, write: Callable[[BinaryIO], object], *, durable: bool = True

@@ -71,9 +71,11 @@ def settings(prefix: str, **_: object) -> list[str]:
 
 def presets(**_: object) -> list[str]:
     from firmware_py.base.paths import data_dir
+    from firmware_py.state.factory_presets import factory_presets
     from firmware_py.state.presets import Presets
 
-    return Presets(data_dir()).names()
+    kept = Presets(data_dir(), factory=factory_presets())
+    return [preset.name for preset in (*kept.all(), *kept.factory())]
 
 
 def sound_cards(**_: object) -> list[str]:

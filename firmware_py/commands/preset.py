@@ -23,8 +23,10 @@ def add_parser(subparsers: Subparsers) -> None:
     parser = subparsers.add_parser(
         "preset",
         help="save, load, list, rename, remove presets",
-        description="Presets hold all controls (but bypass and freeze) and the bank. They are in "
-        "the data folder. NAME may be the number that `nverb preset list` prints.",
+        description="Presets hold all controls (but bypass and freeze) and the bank. Yours are in "
+        "the data folder. Those that come with nverb stay as they are: yours of the same name goes "
+        "before, until you remove it. Footswitch and MIDI play yours, or while you have none, "
+        "nverb's. NAME may be the number that `nverb preset list` prints.",
     )
     parser.set_defaults(as_owner=True)
     verbs = parser.add_subparsers(title="what to do", metavar="VERB", required=True)
@@ -40,8 +42,8 @@ def add_parser(subparsers: Subparsers) -> None:
         verb(
             "list",
             _list,
-            "names in order, with their MIDI program numbers; * marks the startup preset, and "
-            "presets whose bank cannot be opened have the reason",
+            "your presets with their MIDI program numbers, then those that come with nverb; * "
+            "marks the startup preset; a preset whose bank cannot be opened has the reason",
         )
     )
     verb("save", _save, "save what plays now under a name", "NAME")
@@ -75,9 +77,10 @@ def add_parser(subparsers: Subparsers) -> None:
 
 def _presets() -> Presets:
     from firmware_py.base.paths import data_dir
+    from firmware_py.state.factory_presets import factory_presets
     from firmware_py.state.presets import Presets
 
-    return Presets(data_dir(), warn=_warn)
+    return Presets(data_dir(), warn=_warn, factory=factory_presets())
 
 
 def _list(args: argparse.Namespace) -> int:
@@ -86,23 +89,29 @@ def _list(args: argparse.Namespace) -> int:
     presets = _presets()
     startup = presets.startup
     faults = {bank: rooms_fault(bank) for bank in presets.banks()}
+    own, factory = presets.all(), presets.factory()
+    own_are_played = bool(own)
     rows = [
         {
-            "number": number,
+            "number": number if is_factory != own_are_played else None,
             "name": preset.name,
             "bank": preset.bank,
             "startup": preset == startup,
+            "factory": is_factory,
             "fault": faults.get(preset.bank) or "",
         }
-        for number, preset in enumerate(presets.all(), 1)
+        for is_factory, group in ((False, own), (True, factory))
+        for number, preset in enumerate(group, 1)
     ]
     if args.json:
         print(json.dumps(rows))
         return 0
-    for row in rows:
+    for place, row in enumerate(rows):
+        if row["factory"] and place == len(own):
+            print("with nverb:")
         mark = " *" if row["startup"] else ""
         note = f"  (cannot play: {shown(str(row['fault']))})" if row["fault"] else ""
-        print(f"{row['number']:3} {row['name']}{mark}{note}")
+        print(f"{row['number'] or '-':>3} {row['name']}{mark}{note}")
     if not rows:
         _warn("there are no presets: `nverb preset save NAME` saves what plays now")
     return 0

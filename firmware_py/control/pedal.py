@@ -46,6 +46,7 @@ from firmware_py.rooms.source import (
     rooms_named,
 )
 from firmware_py.state import session as settings
+from firmware_py.state.factory_presets import factory_presets
 from firmware_py.state.presets import Presets
 from firmware_py.state.store import Store
 
@@ -62,7 +63,8 @@ class Pedal:
         self.values = values
         self.rooms = RoomFeed(source, bank, values)
         self.bank_watch = BankWatch(bank)
-        self.presets = PresetPlayer(Presets(data_dir(), warn=log.warning), self)
+        presets = Presets(data_dir(), warn=log.warning, factory=factory_presets())
+        self.presets = PresetPlayer(presets, self)
         self.board: Board | None = None
         self.inputs: list[Input] = []
         """MIDI and OSC."""

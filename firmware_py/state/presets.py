@@ -17,6 +17,9 @@ presets.damaged.json. A file that cannot be read is not damaged: it is
 left alone, and changes are refused until it can be read. Writers lock each other out; a reader
 never waits.
 
+The factory presets (firmware_py.state.factory_presets) are not in the file. A preset of the player
+hides the factory preset of the same name; when it is deleted, that is there again.
+
 Names are compared as people read them (dsp.names.name_key): `Hall` and `hall` are one preset. Where
 an older file has both, the second gets another name, with a warning.
 """
@@ -28,7 +31,7 @@ import fcntl
 import hashlib
 import json
 import os
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -83,16 +86,23 @@ class Presets:
 
     Every method raises PresetError if the file cannot be read, or if it and its previous version
     are damaged. warn: called with a line for the log when a call finds a damaged file, invalid
-    values or equal names; once for each such line.
+    values or equal names; once for each such line. factory: presets that can be loaded as well,
+    and that no call changes.
     """
 
-    def __init__(self, folder: Path, warn: Callable[[str], None] = lambda _: None) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        warn: Callable[[str], None] = lambda _: None,
+        factory: Sequence[Preset] = (),
+    ) -> None:
         self.path = folder / "presets.json"
         self._versions = Versions(self.path, KEPT_VERSIONS)
         self._previous = self._versions.files[0]
         self._damaged = folder / "presets.damaged.json"
         self._lock = folder / ".presets.lock"
         self._warn = warn
+        self._factory = list(factory)
         self._told: set[str] = set()  # at the last call
         self._telling: set[str] = set()  # at this one
         self._is_damaged = False
@@ -102,25 +112,35 @@ class Presets:
         return [preset.name for preset in self.all()]
 
     def all(self) -> list[Preset]:
-        """All presets in order."""
+        """The player's presets in order."""
         return self._read().presets
 
+    def factory(self) -> list[Preset]:
+        """The factory presets, but those that a preset of the player hides."""
+        taken = {name_key(preset.name) for preset in self._read().presets}
+        return [preset for preset in self._factory if name_key(preset.name) not in taken]
+
+    def played(self) -> list[Preset]:
+        """What footswitch and MIDI play: the player's presets, or while there are none, ours."""
+        return self._read().presets or self._factory
+
     def load(self, name: str) -> Preset:
-        """The preset of that name. Raises PresetError with similar names."""
-        content = self._read()
-        return content.presets[_place(content, name)]
+        """The preset of that name, the player's before ours. Raises PresetError with similar
+        names."""
+        presets = self._read().presets + self._factory
+        return presets[_place(presets, name)]
 
     def at(self, number: int) -> Preset | None:
-        """The preset at an index (a MIDI program number, from 0), or None."""
-        presets = self._read().presets
+        """The preset at an index of `played` (a MIDI program number, from 0), or None."""
+        presets = self.played()
         return presets[number] if 0 <= number < len(presets) else None
 
     def following(self, current: str | None, by: int) -> list[Preset]:
-        """All presets in the order of a footswitch that steps by 1 or -1, the current one last.
+        """`played` in the order of a footswitch that steps by 1 or -1, the current one last.
 
         They begin with the first one if `current` is unknown.
         """
-        presets = self._read().presets
+        presets = self.played()
         key = name_key(current or "")
         places = [place for place, preset in enumerate(presets) if name_key(preset.name) == key]
         if not places:
@@ -132,7 +152,9 @@ class Presets:
     def startup(self) -> Preset | None:
         """The preset after power-on; None: the defaults of the controls."""
         content = self._read()
-        return next((preset for preset in content.presets if preset.name == content.startup), None)
+        key = name_key(content.startup or "")
+        presets = content.presets + self._factory
+        return next((preset for preset in presets if name_key(preset.name) == key), None)
 
     def save(self, name: str, values: Mapping[str, float], bank: str = "") -> Preset:
         """Save values under a name, and return the preset.
@@ -158,7 +180,7 @@ class Presets:
         """
         new = _checked_name(new)
         with self._changing() as content:
-            place = _place(content, name)
+            place = self._own_place(content, name)
             old = content.presets[place]
             taken = {name_key(preset.name) for preset in content.presets} - {name_key(old.name)}
             if name_key(new) in taken:
@@ -173,7 +195,7 @@ class Presets:
     def remove(self, name: str) -> str:
         """Remove a preset and return its name. Raises PresetError if it is unknown."""
         with self._changing() as content:
-            gone = content.presets.pop(_place(content, name))
+            gone = content.presets.pop(self._own_place(content, name))
             if content.startup == gone.name:
                 content.startup = None
         return gone.name
@@ -181,7 +203,7 @@ class Presets:
     def move(self, name: str, number: int) -> tuple[str, int]:
         """Move a preset to an index, from 0; later presets move by one. Its name and index."""
         with self._changing() as content:
-            preset = content.presets.pop(_place(content, name))
+            preset = content.presets.pop(self._own_place(content, name))
             number = min(max(number, 0), len(content.presets))
             content.presets.insert(number, preset)
         return preset.name, number
@@ -189,7 +211,8 @@ class Presets:
     def set_startup(self, name: str | None) -> None:
         """Make a preset the one after power-on; None: the defaults."""
         with self._changing() as content:
-            content.startup = None if name is None else content.presets[_place(content, name)].name
+            presets = content.presets + self._factory
+            content.startup = None if name is None else presets[_place(presets, name)].name
 
     def banks(self) -> list[str]:
         """The banks that presets refer to."""
@@ -220,6 +243,17 @@ class Presets:
                         self._versions.drop(place + 1)
                         return now.presets, earlier.presets
             raise PresetError("no earlier presets are kept: there is nothing to undo")
+
+    def _own_place(self, content: _Content, name: str) -> int:
+        """The index of a preset of the player. Raises PresetError, also for a factory preset."""
+        presets = content.presets + self._factory
+        place = _place(presets, name)
+        if place >= len(content.presets):
+            raise PresetError(
+                f"preset {presets[place].name!r} comes with nverb and stays as it is: "
+                "`nverb preset save NAME` saves a changed one"
+            )
+        return place
 
     @contextlib.contextmanager
     def _locked(self) -> Iterator[None]:
@@ -391,7 +425,8 @@ def _content(table: Mapping[str, Any], where: str, warn: Callable[[str], None]) 
                 warn(f"{where}, preset {name!r}: {error}; left out")
         presets.append(Preset(name, values, str(row["bank"])[:MAX_BANK]))
     startup = table.get("startup")
-    return _Content(presets, renamed.get(startup) if isinstance(startup, str) else None)
+    # A name that the file does not have is that of a factory preset.
+    return _Content(presets, renamed.get(startup, startup) if isinstance(startup, str) else None)
 
 
 def _free_name(written: str, taken: set[str]) -> str:
@@ -435,12 +470,12 @@ def _checked_name(name: str) -> str:
     return name
 
 
-def _place(content: _Content, name: str) -> int:
+def _place(presets: Sequence[Preset], name: str) -> int:
     """The index of the preset of a name, as dsp.names compares names, else of a number from 1.
 
     Raises PresetError.
     """
-    names = [preset.name for preset in content.presets]
+    names = [preset.name for preset in presets]
     keys = [name_key(other) for other in names]
     if name_key(name) in keys:
         return keys.index(name_key(name))

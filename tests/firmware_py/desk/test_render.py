@@ -125,6 +125,19 @@ def test_render_resamples_input_and_reports_it(
     assert soundfile.info(tmp_path / "out.wav").samplerate == 44100
 
 
+@pytest.mark.parametrize("switch", ["lowpass", "highpass"])
+def test_a_filter_that_is_only_switched_on_is_heard(
+    tmp_path: Path, guitar: Path, switch: str
+) -> None:
+    """Its cutoff is at its default. Noise in a room: a tenth of its energy or more is gone."""
+    energy = []
+    for state in ("off", "on"):
+        words = ["render", str(guitar), str(tmp_path / "out.wav")]
+        assert main([*words, "--set", "mix=100", "--set", f"{switch}={state}"]) == 0
+        energy.append(float((soundfile.read(tmp_path / "out.wav")[0] ** 2).sum()))
+    assert energy[1] < 0.9 * energy[0]
+
+
 def test_render_tail_grows_with_x(tmp_path: Path, guitar: Path) -> None:
     lengths = []
     for x in (0, 9):

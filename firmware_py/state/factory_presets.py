@@ -1,0 +1,32 @@
+"""The presets that come with nverb: models/shipped/presets.json, beside the built-in rooms."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from functools import lru_cache
+
+from device.controls import defaults
+from firmware_py.state.presets import KEPT, MAX_BYTES, Preset, parse_presets
+from models.files import SHIPPED
+from models.reading import read_file
+
+PATH = SHIPPED / "presets.json"
+LEFT_ALONE = ("gain", "fade", "tails", "trails", "limiter", "resampling")
+"""Controls that a factory preset does not move: they belong to the player's set-up."""
+
+
+@lru_cache
+def factory_presets() -> tuple[Preset, ...]:
+    """Our presets. The file has the controls that differ from their defaults.
+
+    Raises PresetError or OSError if nverb is installed incompletely.
+    """
+
+    def refuse(line: str) -> None:
+        raise ValueError(line)
+
+    plain = {name: value for name, value in defaults().items() if name in KEPT}
+    for name in LEFT_ALONE:
+        del plain[name]
+    rows = parse_presets(read_file(PATH, MAX_BYTES), str(PATH), warn=refuse)
+    return tuple(replace(row, values=plain | row.values) for row in rows)
