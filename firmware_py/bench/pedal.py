@@ -16,7 +16,8 @@ from typing import TypedDict
 import numpy as np
 
 from dsp.errors import UserError
-from firmware_py.desk.player import Player, clip_path, read_clip
+from firmware_py.desk.phrase import phrase
+from firmware_py.desk.player import Player
 from firmware_py.desk.private_pedal import private_pedal, wait_for_room
 from firmware_py.desk.supervisor import Supervisor
 from firmware_py.jack.defaults import RATE_HZ
@@ -148,7 +149,7 @@ def live_error_db(pedal: Supervisor) -> float:
     ask({"do": "set", "values": {"gain": 0.0, "mix": 100.0, "limiter": 0.0}})
     time.sleep(0.5)
     values = ask({"do": "get"})["values"]
-    clip = read_clip(clip_path(), RATE_HZ, 4.0)
+    clip = phrase(RATE_HZ, 4.0)
     player = Player(os.environ["JACK_DEFAULT_SERVER"], clip)
     player.start(2)
     while not player.done:

@@ -1,4 +1,4 @@
-"""`nverb demo`: the live pedal on JACK's dummy driver plays a clip into a file and a picture."""
+"""`nverb demo`: the live pedal on JACK's dummy driver plays a phrase into a file and a picture."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ SECONDS = 24.0
 def add_parser(subparsers: Subparsers) -> None:
     demo = subparsers.add_parser(
         "demo",
-        help="play a recorded clip through the live pedal while its knobs turn; write the sound "
+        help="play a guitar phrase through the live pedal while its knobs turn; write the sound "
         "and a picture",
         description="No sound card needed: JACK runs on its dummy driver, everything else is real.",
     )
@@ -35,7 +35,7 @@ def add_parser(subparsers: Subparsers) -> None:
         help="where to write demo.wav, demo.png (default: %(default)s)",
     )
     demo.add_argument(
-        "--clip", type=Path, help="the clip to play (default: one that comes with pyo)"
+        "--clip", type=Path, help="a recording to play (default: plucked strings, made here)"
     )
     demo.add_argument(
         "--seconds", type=float, default=SECONDS, help="length (default: %(default)s)"

@@ -1,4 +1,4 @@
-"""`nverb demo`: play a recorded clip through the live pedal while simulated knobs turn.
+"""`nverb demo`: play a guitar phrase through the live pedal while simulated knobs turn.
 
 All processes run as on a board: jackd, audio process, control process. The ADC is simulated, and
 JACK's dummy driver replaces the sound card.
@@ -11,7 +11,7 @@ import sys
 import tempfile
 import time
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -19,21 +19,28 @@ from bank.sound import write_sound
 from dsp.errors import UserError
 from firmware_py.base.paths import write_atomically
 from firmware_py.base.port_names import engine_inputs
-from firmware_py.desk.player import Floats, Player, clip_path, read_clip
+from firmware_py.desk.phrase import phrase
+from firmware_py.desk.player import Floats, Player, read_clip
 from firmware_py.desk.private_pedal import private_pedal, wait_for_room
 from firmware_py.desk.supervisor import Supervisor
 from firmware_py.link.client import ask
 from firmware_py.link.status import AudioStatus, PedalStatus
 
 MOVES = (
-    (0.00, "x", 0.15), (0.00, "y", 0.50), (0.00, "z", 0.20), (0.00, "width", 0.625),
+    (0.00, "x", 0.12), (0.00, "y", 0.50), (0.00, "z", 0.20), (0.00, "width", 0.625),
     (0.00, "gain", 0.78),
-    (0.10, "x", 0.15), (0.40, "x", 1.00), (0.55, "x", 0.80),
-    (0.40, "y", 0.50), (0.55, "y", 0.05), (0.65, "y", 1.00), (0.70, "y", 0.60),
-    (0.65, "z", 0.20), (0.80, "z", 1.00), (0.85, "z", 0.30),
-    (0.80, "width", 0.625), (0.86, "width", 0.50), (0.92, "width", 0.875), (1.00, "width", 0.625),
-    (0.90, "x", 0.80), (1.00, "x", 0.30),
+    (0.24, "x", 0.12), (0.30, "x", 0.65),
+    (0.49, "x", 0.65), (0.55, "x", 1.00), (0.49, "y", 0.50), (0.55, "y", 0.15),
+    (0.74, "x", 1.00), (0.80, "x", 0.75), (0.74, "y", 0.15), (0.80, "y", 0.85),
+    (0.74, "z", 0.20), (0.80, "z", 0.90), (0.74, "width", 0.625), (0.80, "width", 0.75),
 )  # fmt: skip
+"""A small room, a hall, a dark cathedral and a bright swell: about one for each phrase of the
+default length. The knobs turn in the pauses, so the start of the script needs no exact time."""
+MIX_PERCENT = 45.0
+LEVEL_S = 0.02
+"""The picture's levels are RMS values over this time."""
+FLOOR_DB = -90.0
+"""The picture's lowest level."""
 
 
 class TrackPoint(NamedTuple):
@@ -56,9 +63,9 @@ def play(
 ) -> None:
     """Run the demo, write demo.wav and demo.png into `out` and print their paths.
 
-    Raises UserError, OSError.
+    `clip`: a recording to play in place of the phrase. Raises UserError, OSError.
     """
-    sound = read_clip(clip or clip_path(), rate_hz, seconds)
+    sound = read_clip(clip, rate_hz, seconds) if clip else phrase(rate_hz, seconds)
     out.mkdir(parents=True, exist_ok=True)
     inputs = engine_inputs(engine_arguments[engine_arguments.index("--inputs") + 1])
     with tempfile.NamedTemporaryFile("w", suffix=".moves") as script:
@@ -66,13 +73,8 @@ def play(
             f"{share * seconds:.3f} {control} {position}\n" for share, control, position in MOVES
         )
         script.flush()
-        control = (
-            "--profile",
-            "sim",
-            "--script",
-            script.name,
-            *(("--bank", str(bank)) if bank else ()),
-        )
+        rooms = ("--bank", str(bank)) if bank else ()
+        control = ("--profile", "sim", "--script", script.name, *rooms)
         with private_pedal(
             block_frames=block_frames,
             rate_hz=rate_hz,
@@ -80,10 +82,12 @@ def play(
             control_arguments=control,
         ) as pedal:
             wait_for_room(pedal)
+            ask({"do": "set", "values": {"mix": MIX_PERCENT}})
             player = Player(os.environ["JACK_DEFAULT_SERVER"], sound)
             player.start(inputs)
             track = _follow(pedal, player, seconds)
             player.close()
+            lost = pedal.jack.lost_blocks() if pedal.jack is not None else 0
     recording = player.recording[: len(sound)]
     write_sound(
         out / "demo.wav",
@@ -93,12 +97,15 @@ def play(
         subtype="PCM_24",
         durable=False,
     )
-    _draw(out / "demo.png", sound, recording, rate_hz, track)
+    figure = draw(sound, recording, rate_hz, track)
+    write_atomically(
+        out / "demo.png", lambda file: figure.savefig(file, dpi=100, format="png"), durable=False
+    )
     last = track[-1].audio
     print(
-        f"played {clip or clip_path().name} for {seconds:g} s through {last['playing_serial']} "
-        f"rooms; {last['late_blocks']} of {last['blocks']} blocks late, "
-        f"load {100 * last['load']:.1f} %"
+        f"played {clip or 'a guitar phrase'} for {seconds:g} s through {last['playing_serial']} "
+        f"rooms, load {100 * last['load']:.1f} %"
+        + (f"; {lost} blocks lost: something else keeps this machine busy" if lost else "")
     )
     print(f"sound    {out / 'demo.wav'}\npicture  {out / 'demo.png'}")
 
@@ -136,38 +143,44 @@ def _follow(pedal: Supervisor, player: Player, seconds: float) -> list[TrackPoin
     return track
 
 
-def _draw(
-    path: Path, sound: Floats, recording: Floats, rate_hz: int, track: list[TrackPoint]
-) -> None:
-    import matplotlib
+def draw(sound: Floats, recording: Floats, rate_hz: int, track: list[TrackPoint]) -> Any:
+    """The picture, a figure of matplotlib: levels in and out, the output's spectrum, the knobs."""
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
 
-    matplotlib.use("Agg")
-    from matplotlib import pyplot
-
-    figure, (wave, spectrum, knobs) = pyplot.subplots(
-        3, 1, figsize=(12, 9), sharex=True, layout="constrained", height_ratios=(2, 3, 2)
-    )
-    seconds = np.arange(len(recording)) / rate_hz
-    step = max(1, len(recording) // 20000)
-    wave.plot(
-        seconds[::step], recording[::step, 0], color="tab:blue", linewidth=0.4, label="out, left"
-    )
-    wave.plot(seconds[::step], sound[::step, 0], color="0.25", linewidth=0.4, label="in, left")
-    wave.set(
-        ylabel="amplitude",
-        ylim=(-1, 1),
-        title="nverb: a clip played through the live pedal while the knobs turn",
-    )
-    wave.legend(loc="upper right")
+    figure = Figure(figsize=(12, 9), layout="constrained")
+    FigureCanvasAgg(figure)
+    wave, spectrum, knobs = figure.subplots(3, 1, sharex=True, height_ratios=(2, 3, 2))
+    figure.suptitle("nverb: a phrase played through the live pedal while the knobs turn")
+    at, wet_db, dry_db = _levels(recording, sound, rate_hz)
+    wave.fill_between(at, dry_db, FLOOR_DB, color="0.75", linewidth=0, label="in: what is played")
+    wave.plot(at, wet_db, color="tab:blue", linewidth=1, label="out: with the room")
+    wave.set(ylabel="level in dBFS", ylim=(FLOOR_DB, 0))
     mono = recording.mean(axis=1) + 1e-9 * np.random.default_rng(1).standard_normal(
         len(recording)
     ).astype(np.float32)
-    spectrum.specgram(mono, NFFT=2048, Fs=rate_hz, noverlap=1024, vmin=-150, vmax=-40, cmap="magma")
-    spectrum.set(ylabel="Hz", ylim=(40, min(20000, rate_hz / 2)), yscale="log")
-    at = [point.at_s for point in track]
+    *_, picture = spectrum.specgram(
+        mono, NFFT=2048, Fs=rate_hz, noverlap=1024, vmin=-150, vmax=-40, cmap="magma"
+    )
+    spectrum.set(ylabel="output: Hz", ylim=(40, min(20000, rate_hz / 2)), yscale="log")
+    figure.colorbar(picture, ax=spectrum, label="dB per Hz", pad=0.01)
+    times = [point.at_s for point in track]
     for name, color in (("x", "tab:red"), ("y", "tab:green"), ("z", "tab:blue"), ("width", "0.4")):
-        knobs.plot(at, [point.controls[name] for point in track], color=color, label=name)
-    knobs.set(xlabel="seconds", ylabel="control value")
-    knobs.legend(loc="upper right", ncols=4)
-    write_atomically(path, lambda file: figure.savefig(file, dpi=100, format="png"), durable=False)
-    pyplot.close(figure)
+        knobs.plot(times, [point.controls[name] for point in track], color=color, label=name)
+    knobs.set(xlabel="seconds", ylabel="knob", xlim=(0, len(recording) / rate_hz))
+    for axis in (wave, knobs):  # beside the curves, so that it covers nothing
+        axis.legend(loc="center left", bbox_to_anchor=(1.0, 0.5), frameon=False)
+    return figure
+
+
+def _levels(recording: Floats, sound: Floats, rate_hz: int) -> tuple[Floats, Floats, Floats]:
+    """Times in s, and the levels of the output and the input there in dBFS (RMS, left)."""
+    frames = int(LEVEL_S * rate_hz)
+    steps = len(recording) // frames
+
+    def level_db(samples: Floats) -> Floats:
+        energy = (samples[: steps * frames, 0].reshape(steps, frames) ** 2).mean(axis=1)
+        return np.asarray(10 * np.log10(np.maximum(energy, 1e-12)), np.float32)
+
+    at = (np.arange(steps, dtype=np.float32) + 0.5) * np.float32(LEVEL_S)
+    return at, level_db(recording), level_db(sound)

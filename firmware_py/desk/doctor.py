@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import importlib.util
 import os
 import resource
@@ -19,6 +20,9 @@ from firmware_py.base.paths import SERVICE_DATA, data_dir, running_dir
 from firmware_py.base.service import how_to_start, where_the_log_is
 from firmware_py.state import settings as settings_file
 from models.packages import how_to_install
+
+WATCHED_S = 2.0
+"""Late blocks are counted over this time."""
 
 
 class Result(NamedTuple):
@@ -224,6 +228,7 @@ def safe_start_check() -> Result:
 
 def pedal_check() -> Result:
     """The running pedal, as its control process reports it."""
+    from firmware_py.desk.screen import has_card
     from firmware_py.link.client import ask
 
     try:
@@ -245,12 +250,18 @@ def pedal_check() -> Result:
             status["room"]["fault"],
             "the previous room still plays; choose another bank or model",
         )
-    late = audio["late_blocks"] / max(audio["blocks"], 1)
+    before = audio
+    time.sleep(WATCHED_S)  # what was late long ago, at the start or under another load, is no hint
+    with contextlib.suppress(UserError):
+        audio = ask({"do": "status"})["status"]["audio"] or before
+    blocks, late = (max(0, audio[key] - before[key]) for key in ("blocks", "late_blocks"))
     found = (
-        f"plays, load {100 * audio['load']:.0f} %, "
-        f"{audio['late_blocks']} of {audio['blocks']} blocks late"
+        f"plays, load {100 * audio['load']:.0f} %, {late} of {blocks} blocks late now, "
+        f"{audio['late_blocks']} of {audio['blocks']} since its start"
     )
-    if audio["load"] > 0.7 or late > 1e-3:
+    if not has_card(status):
+        found += " (without a sound card nothing is lost)"
+    elif audio["load"] > 0.7 or late > 1e-3 * blocks:
         return Result("pedal", "hint", found, _relief(audio["block_frames"]))
     return Result("pedal", "ok", found)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sys
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -17,19 +18,10 @@ from dsp.errors import UserError
 
 Floats = NDArray[np.float32]
 
-
 CONNECTING_S = 0.3
 """Time for JACK to activate connections, see `_begin`."""
-
-
-def clip_path() -> Path:
-    """A clip of pyo's (in its SNDS_PATH). Only the audio process imports pyo; this does not."""
-    from importlib.util import find_spec
-
-    spec = find_spec("pyo")
-    if spec is None or spec.origin is None:
-        raise UserError("pyo is not installed: `make run` installs it")
-    return Path(spec.origin).parent / "lib" / "snds" / "accord.aif"
+NEEDS_NO_LOCK = "Cannot lock down"
+"""libjack's complaint where a user may not lock memory: a player may be late."""
 
 
 def read_clip(path: Path, rate_hz: int, seconds: float) -> Floats:
@@ -88,10 +80,17 @@ class Player:
         # JACK names the socket of a client after the client only, not its server, so two clients
         # of the same name on two servers would conflict.
         name = f"nverb-player-{os.getpid()}"
+        said: list[str] = []
+        client_library.set_error_function(said.append)
         try:
             self.client = client_library.Client(name, servername=server, no_start_server=True)
         except client_library.JackError as error:
-            raise UserError(f"JACK server {server}: {error}") from None
+            raise UserError(f"JACK server {server}: {'; '.join([*said, str(error)])}") from None
+        finally:
+            client_library.set_error_function()
+        for line in said:
+            if not line.startswith(NEEDS_NO_LOCK):
+                print(line, file=sys.stderr)
         self.block_frames = int(self.client.blocksize)
         padding = -len(sound) % self.block_frames
         self._sound = np.concatenate([sound, np.zeros((padding, 2), np.float32)])

@@ -25,6 +25,7 @@ from firmware_py.control.requests import Requests
 from firmware_py.control.server import Server
 from firmware_py.desk import doctor
 from firmware_py.jack import cards, report
+from firmware_py.link.status import JackStatus
 from firmware_py.rooms.source import find_source
 from firmware_py.state.settings import Settings
 
@@ -180,15 +181,48 @@ def test_card_check_looks_at_what_runs(folders: Path, pi_cards: Path) -> None:
     assert doctor.card_check().found == "hw:USB, not in use now"
 
 
-@pytest.mark.parametrize(("block", "advice"), [(64, "=128"), (256, "=512"), (1024, "max_ir_s")])
-def test_advice_on_late_blocks_is_larger_than_the_block(
-    monkeypatch: pytest.MonkeyPatch, block: int, advice: str
+DUMMY = report.new("jackd")
+
+
+@pytest.mark.parametrize(
+    ("block", "late", "jack", "advice"),
+    [
+        (64, (0, 5), None, "=128"),
+        (256, (0, 5), None, "=512"),
+        (1024, (0, 5), None, "max_ir_s"),
+        (64, (5, 5), None, ""),  # long ago
+        (64, (0, 5), DUMMY, ""),
+        (64, (0, 5), DUMMY | {"playback": "hw:USB"}, "=128"),
+    ],
+)
+def test_late_blocks_of_a_card_lead_to_larger_blocks_while_they_come(
+    monkeypatch: pytest.MonkeyPatch,
+    block: int,
+    late: tuple[int, int],
+    jack: JackStatus | None,
+    advice: str,
 ) -> None:
-    audio = {"alive": True, "blocks": 10, "late_blocks": 5, "load": 0.5, "block_frames": block}
-    answer = {"status": {"audio": audio, "room": {"fault": ""}}}
-    monkeypatch.setattr("firmware_py.link.client.ask", lambda _: answer)
+    answers = iter(
+        {
+            "status": {
+                "audio": {
+                    "alive": True,
+                    "blocks": blocks,
+                    "late_blocks": count,
+                    "load": 0.5,
+                    "block_frames": block,
+                },
+                "room": {"fault": ""},
+                "jack": jack,
+            }
+        }
+        for blocks, count in zip((1000, 2000), late, strict=True)
+    )
+    monkeypatch.setattr("firmware_py.link.client.ask", lambda _: next(answers))
+    monkeypatch.setattr(doctor, "WATCHED_S", 0.0)
     row = doctor.pedal_check()
-    assert row.state == "hint" and advice in row.remedy
+    assert row.state == ("hint" if advice else "ok") and advice in row.remedy
+    assert row.remedy or not advice
 
 
 def test_state_check_reports_read_only_folder(
