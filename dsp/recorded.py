@@ -2,14 +2,19 @@
 
 A recording is split into the synthesiser's bands; a band divided by its smoothed level is its
 carrier. The carriers with the recording's own map reproduce the recording. With another map they
-have that map's decay and keep the recording's reflections, modes and flutter. Where the recording
-has no signal (after its end, below its noise) the synthesiser's noise continues it.
+have that map's decay and keep the recording's reflections, modes and flutter.
+
+What a control does not concern stays: the end of the recording, its noise floor, its DC offset.
+Only a longer or delayed decay, or an interpolation, replaces them (`_released`): then the noise
+floor gives way to the decay that goes on below it, in the synthesiser's noise. A recording that
+stops (a cabinet, a gate) stops there always.
 
 NumPy only; the control process and the renderer call it.
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 
@@ -17,8 +22,16 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dsp.acoustics import onset
+from dsp.ending import Ending, ending_of, offset_of
 from dsp.energymap import FLOOR_DB, EnergyMap, Grid
-from dsp.shaping import Shape, last_reliable, shape_map, without_floor
+from dsp.shaping import (
+    Shape,
+    last_reliable,
+    longer_grid,
+    on_grid,
+    shape_level,
+    without_floor,
+)
 from dsp.synthesis import (
     SILENCE_DB,
     Curves,
@@ -41,6 +54,11 @@ REACH_DB, NOISE_REACH_DB = 60.0, 6.0
 """Maximum gain of a carrier, and of a carrier that is noise, not room."""
 WEAK_DB = 20.0
 """A band of the recording with this much less energy than the target is replaced by noise."""
+FLOOR_ABOVE_DB = 10.0
+"""A cell this far above its extrapolated decay is noise."""
+GOES_ON_DB = -80.0
+"""A decay goes on after the end of its recording down to this level of its band's loudest cell, or
+to the level at which the recording ended."""
 FILL_DB = -80.0
 """Noise below this level, relative to the complete room, is omitted."""
 
@@ -61,17 +79,23 @@ class RecordedRoom:
         *,
         grid: Grid | None = None,
         onset_at: int | None = None,
+        offset: Floats | None = None,
     ) -> None:
         """`samples`: float32 (1, 2 or 4 channels, taps). `grid`: defines the bands of all maps used
-        with this room."""
+        with this room. `onset_at`, `offset`: detected if None."""
         self.samples, self.rate_hz = np.ascontiguousarray(samples, np.float32), rate_hz
+        self.offset = offset_of(self.samples) if offset is None else offset
         self.grid = grid or Grid()
-        self.onset = onset(np.abs(samples).max(axis=0)) if onset_at is None else onset_at
+        flat = self.samples - self.offset
+        if not flat.any():  # nothing but an offset
+            flat, self.offset = self.samples, np.zeros_like(self.offset)
+        self.onset = onset(np.abs(flat).max(axis=0)) if onset_at is None else onset_at
+        self.ending: Ending = ending_of(flat, rate_hz, self.onset)
         self._margin = int(MARGIN_S * rate_hz)
         taps = samples.shape[1]
         self._frames = smooth_number(taps + 2 * self._margin, even=True)
         padded = np.zeros((len(samples), self._frames), np.float32)
-        padded[:, self._margin : self._margin + taps] = samples
+        padded[:, self._margin : self._margin + taps] = flat
         spectrum = np.fft.rfft(padded)
         self._windows = band_windows(rate_hz, self.grid, self._frames, whole=True)
         self._carriers = []
@@ -120,7 +144,8 @@ class RecordedRoom:
             return self
         if self._resized is None or self._resized[0] != size:
             # Pad with silence: the transform is circular, and an abrupt start rings.
-            padded = np.pad(self.samples, ((0, 0), (self._margin, self._margin)))
+            flat = self.samples - self.offset
+            padded = np.pad(flat, ((0, 0), (self._margin, self._margin)))
             taps = round(padded.shape[1] * size)
             scaled = np.fft.irfft(np.fft.rfft(padded)[:, : taps // 2 + 1], taps).astype(np.float32)
             begin, end = (
@@ -131,10 +156,11 @@ class RecordedRoom:
             self._resized = (
                 size,
                 RecordedRoom(
-                    scaled[:, begin : max(end, begin + 1)],
+                    scaled[:, begin : max(end, begin + 1)] + self.offset,
                     self.rate_hz,
                     grid=self.grid,
                     onset_at=max(at, 0),
+                    offset=self.offset,
                 ),
             )
         return self._resized[1]
@@ -185,24 +211,18 @@ def render(
     if len(parts) == 1 and shape.leaves_map:
         return normalise(with_width(parts[0][1].samples, width))
     rate_hz = parts[0][1].rate_hz
-    maps = [room.measured(room.grid) for _, room in parts]
-    # Extrapolated decays instead of the recordings' noise: half-way between a tail and silence is a
-    # shorter tail, not softer noise.
-    level = sum(
-        np.float32(w) * without_floor(m.level_db, m.grid)
-        for (w, _), m in zip(parts, maps, strict=True)
-    )
-    level = np.maximum(level, np.max(level) + 2 * FLOOR_DB)
-    target = shape_map(EnergyMap(np.asarray(level, np.float32), maps[0].grid), shape, longest_s)
+    released = _released(shape, parts)
+    target = _target(parts, shape, released, longest_s)
     rooms = [(weight, room.resized(shape.size)) for weight, room in parts]
     lead = round(sum(weight * room.onset for weight, room in rooms))
     channels = max(len(room.samples) for _, room in rooms)
-    taps = max(lead - room.onset + room.samples.shape[1] for _, room in rooms)
+    taps = own_taps = max(lead - room.onset + room.samples.shape[1] for _, room in rooms)
     missing = np.ones((target.grid.bands, target.grid.frames))
     played = []
     for weight, room in rooms:
         ir, share = room.played(target, weight)
         missing -= share
+        ir += room.offset * np.float32(weight * (1 - released))
         played.append((lead - room.onset, _as_channels(ir, channels)))
     energy = (
         10 ** ((target.level_db.astype(np.float64) - target.level_db.max()) / 10)
@@ -219,13 +239,85 @@ def render(
     for at, ir in played:
         begin = max(-at, 0)
         result[:, at + begin : at + ir.shape[1]] += ir[:, begin:]
-    # Drop the inaudible end: the kernel's load grows with the length.
-    left = np.cumsum(np.einsum("ct,ct->t", result, result)[::-1].astype(np.float64))[::-1]
-    taps = min(
-        int(np.count_nonzero(left > left[0] * 10 ** (SILENCE_DB / 10))) + 1,
-        round(longest_s * rate_hz),
-    )
+    if all(room.ending.hard for _, room in rooms):  # the bands' filters ring on for a moment
+        end = max(lead - room.onset + room.ending.end for _, room in rooms)
+        result[:, end:] = 0
+    if not released:
+        taps = own_taps
+    else:
+        # Drop the inaudible end: the kernel's load grows with the length.
+        left = np.cumsum(np.einsum("ct,ct->t", result, result)[::-1].astype(np.float64))[::-1]
+        taps = int(np.count_nonzero(left > left[0] * 10 ** (SILENCE_DB / 10)))
+    taps = min(taps, round(longest_s * rate_hz))
     return normalise(with_width(result[:, :taps], width))
+
+
+def _released(shape: Shape, parts: Sequence[tuple[float, RecordedRoom]]) -> float:
+    """How far a recording's noise floor and its end give way to its decay, 0 .. 1.
+
+    0 for what does not change the decay, and for changes that are hardly audible, so that a hair
+    of a control is a hair of a change.
+    """
+    by_decay = (abs(math.log2(shape.decay)) - 0.06) / 0.2
+    by_attack = (shape.attack_s - 0.008) / 0.02
+    by_other = (1 - max(weight for weight, _ in parts)) / 0.1
+    return min(max(by_decay, by_attack, by_other, 0.0), 1.0)
+
+
+def _target(
+    parts: Sequence[tuple[float, RecordedRoom]], shape: Shape, released: float, longest_s: float
+) -> EnergyMap:
+    """The map that an interpolation between recordings is to have.
+
+    The controls are applied to the extrapolated decays, and their change to the recording's own
+    levels where these stay.
+    """
+    grid = parts[0][1].grid
+    own = np.zeros((grid.bands, grid.frames), np.float32)
+    decay = np.zeros_like(own)
+    for weight, room in parts:
+        level = room.measured(grid).level_db
+        clean = without_floor(level, grid, _end_s(room))
+        if room.ending.hard and len(parts) > 1:
+            clean = np.where(grid.frame_edge_s[1:] <= _end_s(room), clean, level)
+        own, decay = own + np.float32(weight) * level, decay + np.float32(weight) * clean
+    target = longer_grid(decay, grid, shape, longest_s)
+    own, decay = (on_grid(level, grid, target, shape.size) for level in (own, decay))
+    shaped, _ = shape_level(decay, None, target, shape)
+    rest, _ = shape_level(decay, None, target, replace(shape, decay=1.0, attack_s=0.0))
+    # How far a cell is a floor: it is above the decay. A change of the decay does not concern it.
+    above_db = own - decay
+    floor = np.clip(above_db / FLOOR_ABOVE_DB, 0, 1) * np.float32(1 - released)
+    level = rest + np.float32(1 - released) * above_db + (1 - floor) * (shaped - rest)
+    last = max((room for _, room in parts), key=_end_s)
+    end_s = _end_s(last) * shape.size
+    after = target.frame_edge_s[:-1] >= end_s
+    if after.any() and released:
+        level[:, after] = shaped.max() + 2 * FLOOR_DB
+        goes_on = after & (target.frame_centre_s < end_s * max(shape.decay, 1) + shape.attack_s)
+        if not last.ending.hard and goes_on.any():
+            level[:, goes_on] = _going_on(shaped, decay, target, goes_on, released)
+    level = np.maximum(level, level.max() + 2 * FLOOR_DB)
+    return EnergyMap(level.astype(np.float32), target)
+
+
+def _end_s(room: RecordedRoom) -> float:
+    return max(room.ending.end - room.onset, 1) / room.rate_hz
+
+
+def _going_on(
+    shaped: Floats, decay: Floats, grid: Grid, after: NDArray[np.bool_], released: float
+) -> Floats:
+    """The shaped decay in the frames `after` the end of its recording; silence where it is below
+    GOES_ON_DB or below what the recording was when it ended."""
+    first = int(np.argmax(after))
+    ended_db = decay[:, max(first - 3, 0) : max(first, 1)].mean(axis=1) - decay.max(axis=1)
+    peak = shaped.max(axis=1)
+    here_db = shaped[:, max(first - 1, 0)] - peak
+    # While the change is small the decay goes on for a short time only.
+    down_to_db = here_db + released * np.minimum(np.maximum(ended_db, GOES_ON_DB) - here_db, 0)
+    level = shaped[:, after]
+    return np.where(level > (peak + down_to_db)[:, None], level, shaped.max() + 2 * FLOOR_DB)
 
 
 def _fill(room: EnergyMap, channels: int, noise: Callable[[Grid, int], Synthesiser]) -> Floats:

@@ -34,6 +34,10 @@ DETAIL_RATE = 1.2
 HEARD_DB, BAND_HEARD_DB = 85.0, 60.0
 """Cells further below the loudest cell of the map, or of their band, are not used to lengthen a
 decay."""
+WHOLE_ATTACK_S = 0.02
+"""An attack of this length or more begins in silence."""
+DEPTH_DB = 300.0
+"""Extrapolated decays end this far below the loudest cell."""
 STEADY_DB = 1.0
 """A band whose level changes by less than this over a fifth of a recording is noise."""
 LATER_S, SPARSE_S = 0.03, 0.3
@@ -79,32 +83,45 @@ def shape_map(room: EnergyMap, shape: Shape, longest_s: float = 10.0) -> EnergyM
     level = room.level_db.astype(np.float32)
     if shape.decay > 1 or shape.attack_s > 0:  # inaudible depths become audible
         level = without_floor(level, room.grid)
-    grid = _longer_grid(level, room.grid, shape, longest_s)
-    if grid != room.grid or shape.size != 1:
-        level = _stretched(level, room.grid, grid, shape.size)
+    grid = longer_grid(level, room.grid, shape, longest_s)
+    level = on_grid(level, room.grid, grid, shape.size)
+    level, direct = shape_level(level, room.direct_db, grid, shape)
+    return EnergyMap(np.maximum(level, level.max() + 2 * FLOOR_DB).astype(np.float32), grid, direct)
+
+
+def shape_level(
+    level: Floats, direct: Floats | None, grid: Grid, shape: Shape
+) -> tuple[Floats, Floats | None]:
+    """Levels and direct sound under all controls but size, without a limit downwards."""
     centre = grid.frame_centre_s
-    direct = room.direct_db
+    depth = _attack_depth(shape.attack_s)
     if shape.decay != 1 or shape.attack_s > 0:
         fallen = _smooth_fall(level, grid)
         share = _rate_share(level, direct, fallen, shape.decay, grid)
         level = (
             level
             + _at(fallen, grid, centre)
-            - share * _at(fallen, grid, np.maximum(centre - shape.attack_s, 0))
+            - share * _at(fallen, grid, np.maximum(centre - depth * shape.attack_s, 0))
         )
     tilt = shape.tilt_db * _tilt(grid)
     level = (
         level
         + tilt[:, None]
-        + _decibels(_swell(centre, shape.attack_s))
+        + _decibels(1 - depth + depth * _swell(centre, shape.attack_s))
         + _decibels(1 + (10 ** (shape.early_late_db / 10) - 1) * _lateness(grid))
     )
     if direct is not None:
         # A direct sound has a short duration: an attack of a fraction of a millisecond does not
         # remove it.
-        swell_db = float(_decibels(_swell(np.array([0.0005]), shape.attack_s))[0])
+        swell = _swell(np.array([0.0005]), shape.attack_s)
+        swell_db = float(_decibels(1 - depth + depth * swell)[0])
         direct = (direct + tilt + swell_db).astype(np.float32) if swell_db > -60 else None
-    return EnergyMap(np.maximum(level, level.max() + 2 * FLOOR_DB).astype(np.float32), grid, direct)
+    return level, direct
+
+
+def on_grid(level: Floats, grid: Grid, target: Grid, size: float) -> Floats:
+    """The levels on another grid, their time multiplied by `size`."""
+    return level if grid == target and size == 1 else _stretched(level, grid, target, size)
 
 
 def backwards(ir: Floats, rate_hz: int) -> Floats:
@@ -150,6 +167,12 @@ def _swell(time_s: Doubles, attack_s: float) -> Doubles:
     return np.asarray(np.sin(np.pi / 2 * np.minimum(time_s / attack_s, 1)) ** 4)
 
 
+def _attack_depth(attack_s: float) -> float:
+    """How far the room is silent when it begins to rise, 0 .. 1: a short attack softens the direct
+    sound before it removes it, so that a hair of the control is a hair of a change."""
+    return min(attack_s / WHOLE_ATTACK_S, 1.0) ** 3
+
+
 @lru_cache(maxsize=8)
 def _lateness(grid: Grid) -> Floats:
     """Share of each frame that is late, (frames,)."""
@@ -163,7 +186,7 @@ def _tilt(grid: Grid) -> Floats:
     return np.asarray(((octaves - octaves[0]) / (octaves[-1] - octaves[0]) - 0.5), np.float32)
 
 
-def _longer_grid(level: Floats, grid: Grid, shape: Shape, longest_s: float) -> Grid:
+def longer_grid(level: Floats, grid: Grid, shape: Shape, longest_s: float) -> Grid:
     """The grid of the result: the same first frame length, over a duration in which the room falls
     by about 90 dB."""
     stretch = shape.size * shape.decay
@@ -194,6 +217,8 @@ def _stretched(level: Floats, grid: Grid, target: Grid, size: float) -> Floats:
         points[:, beyond] -= rate[:, None] * (time[beyond] - grid.frame_centre_s[-1]).astype(
             np.float32
         )
+    # A short recording falls by thousands of dB a second: float32 cannot hold such powers.
+    points = np.maximum(points, points.max() - DEPTH_DB)
     points = points.reshape(grid.bands, target.frames, NODES)
     middle = points.mean(axis=2, keepdims=True)  # relative to it: float32 range
     return np.asarray(middle[:, :, 0] + _decibels(_power(points - middle).mean(axis=2)))
@@ -224,10 +249,11 @@ def _among_bands(values: NDArray[np.floating], bands: int) -> Floats:
     )
 
 
-def without_floor(level: Floats, grid: Grid) -> Floats:
-    """The map; in each band the end that is not part of the room (noise, rounding, silence) is
-    replaced by the extrapolated decay."""
-    last = last_reliable(level, grid)
+def without_floor(level: Floats, grid: Grid, end_s: float = np.inf) -> Floats:
+    """The map; in each band the end that is not part of the room (noise, rounding, silence, all
+    after `end_s`) is replaced by the extrapolated decay."""
+    ended = max(int(np.count_nonzero(grid.frame_edge_s[1:] <= end_s)) - 1, 0)
+    last = np.minimum(last_reliable(level, grid), ended)
     centre = grid.frame_centre_s
     past_s = np.maximum(centre - centre[last][:, None], 0)
     rate = _slope_db_s(level, grid, last)
@@ -237,9 +263,8 @@ def without_floor(level: Floats, grid: Grid) -> Floats:
         np.take_along_axis(level, frames, 1)
         - rate[:, None] * (centre[last][:, None] - centre[frames])
     ).mean(axis=1)
-    return np.asarray(
-        np.where(past_s > 0, start[:, None] - rate[:, None] * past_s, level), np.float32
-    )
+    line = np.maximum(start[:, None] - rate[:, None] * past_s, level.max() - DEPTH_DB)
+    return np.asarray(np.where(past_s > 0, line, level), np.float32)
 
 
 def last_reliable(level: Floats, grid: Grid) -> NDArray[np.intp]:
@@ -328,7 +353,8 @@ def _rate_share(
         return share
     fall = _at(fallen, grid, grid.frame_centre_s)
     wanted = np.float32(decay) * _t30_s(level, direct, grid)
-    low, high = 0.5 * share, np.maximum(2 * share, np.float32(1))
+    # A gate's T30 does not change. Bounds that approach 1 with the control.
+    low, high = sorted((share**0.4, share**2), key=lambda bound: float(bound[0, 0]))
     for _ in range(6):
         ratio = (_t30_s(level + (1 - share) * fall, direct, grid) / wanted)[:, None]
         if (np.abs(ratio - 1) < 0.01).all():

@@ -10,6 +10,7 @@ import pytest
 from numpy.typing import NDArray
 from scipy.signal import butter, sosfiltfilt
 
+from dsp.acoustics import OCTAVES_HZ
 from dsp.energymap import Grid
 from dsp.recorded import RecordedRoom, recording_grid, render, with_width
 from dsp.shaping import Shape
@@ -19,6 +20,7 @@ Floats = NDArray[np.float32]
 RATE_HZ = 48000
 
 
+@lru_cache(maxsize=4)
 def noise(grid: Grid, seed: int) -> Synthesiser:
     return Synthesiser(RATE_HZ, grid, seed)
 
@@ -186,6 +188,100 @@ def test_very_short_recordings_can_be_shaped() -> None:
             noise,
         )
         assert np.isfinite(got).all() and np.abs(got).max() > 0
+
+
+def cabinet(taps: int, silence: int = 0) -> Floats:
+    draw = np.random.default_rng(2)
+    ir = 0.5 * np.exp(-np.arange(taps) / 60) * draw.standard_normal(taps)
+    ir[0] = 0.5
+    return np.pad(ir, (0, silence)).astype(np.float32)[None]
+
+
+def octave_levels(ir: Floats) -> NDArray[np.float64]:
+    size = 1 << 18
+    power = (np.abs(np.fft.rfft(ir, size)) ** 2).sum(axis=0)
+    hz = np.fft.rfftfreq(size, 1 / RATE_HZ)
+    return np.array(
+        [10 * np.log10(power[(hz >= c / 2**0.5) & (hz < c * 2**0.5)].sum()) for c in OCTAVES_HZ]
+    )
+
+
+ONE_PERCENT = (
+    Shape(tilt_db=0.1),
+    Shape(early_late_db=0.12),
+    Shape(decay=16**0.01),
+    Shape(decay=16**-0.01),
+    Shape(attack_s=0.005),
+)
+
+
+@pytest.mark.parametrize("shape", ONE_PERCENT)
+@pytest.mark.parametrize(
+    "ir",
+    [
+        recording(0.8, 1),
+        recording(0.8, 1, floor_db=-40),
+        recording(0.8, 1) + np.float32(0.003),
+        recording(0.8, 1, seconds=0.4, floor_db=-200),
+        0.1 * np.random.default_rng(4).standard_normal((1, 12000)).astype(np.float32),
+    ],
+    ids=["room", "noisy", "offset", "cut", "gate"],
+)
+def test_one_percent_of_a_control_is_a_tenth_of_a_decibel(ir: Floats, shape: Shape) -> None:
+    """0.1 dB in each octave, 1 % of the length."""
+    room = [(1.0, RecordedRoom(ir, RATE_HZ))]
+    plain, got = (render(room, each, 1.0, noise) for each in (Shape(), shape))
+    assert got.shape[1] == pytest.approx(ir.shape[1], rel=0.01)
+    np.testing.assert_allclose(octave_levels(got), octave_levels(plain), atol=0.1)
+
+
+@pytest.mark.parametrize("taps, silence", [(512, 0), (1024, 0), (3000, 0), (512, 20000)])
+def test_cabinet_ends_where_it_ended(taps: int, silence: int) -> None:
+    """No energy after the end of the file (or what was silent in it, -90 dB): it has no decay."""
+    ir = cabinet(taps, silence)
+    for shape in (Shape(tilt_db=0.1), Shape(tilt_db=12), Shape(decay=2), Shape(attack_s=0.05)):
+        got = render([(1.0, RecordedRoom(ir, RATE_HZ))], shape, 1.0, noise)
+        assert got.shape[1] <= taps + silence
+        assert (got[:, taps:] ** 2).sum() <= 1e-9 * (got**2).sum()
+
+
+def test_gate_ends_where_it_ended() -> None:
+    ir = 0.1 * np.random.default_rng(4).standard_normal((1, 12000)).astype(np.float32)
+    for shape in (Shape(decay=4), Shape(decay=0.5), Shape(attack_s=0.1), Shape(early_late_db=-6)):
+        assert render([(1.0, RecordedRoom(ir, RATE_HZ))], shape, 1.0, noise).shape[1] <= 12000
+
+
+def test_offset_is_not_a_decay() -> None:
+    """The room at decay 2 is the same with an offset as without, within 0.2 dB in each octave; a
+    small change keeps the offset."""
+    ir = recording(0.8, 1)
+    room, offset = (RecordedRoom(each, RATE_HZ) for each in (ir, ir + np.float32(0.01)))
+    assert offset.offset[0, 0] == pytest.approx(0.01, rel=0.01)
+    assert not RecordedRoom(cabinet(1024), RATE_HZ).offset.any()
+    longer, same = (render([(1.0, r)], Shape(decay=2), 1.0, noise) for r in (room, offset))
+    np.testing.assert_allclose(octave_levels(same), octave_levels(longer), atol=0.2)
+    kept = render([(1.0, offset)], Shape(tilt_db=0.01), 1.0, noise)
+    assert kept[0, -9600:].mean() / np.abs(kept).max() == pytest.approx(0.01 / 1.01, rel=0.1)
+
+
+@pytest.mark.parametrize("rate_hz", [8000, 48000, 192000])
+@pytest.mark.parametrize("taps", [1, 2, 30, 700, 30000])
+def test_extreme_controls_are_finite(taps: int, rate_hz: int) -> None:
+    """Every control at its ends, and all together; no longer than the longest room."""
+    ir = np.random.default_rng(taps).standard_normal((2, taps)).astype(np.float32)
+    room = [(1.0, RecordedRoom(ir, rate_hz))]
+    shapes = [
+        Shape(decay=0.25),
+        Shape(decay=4),
+        Shape(attack_s=0.5),
+        Shape(4, 2, 12, 12, 0.5, True),
+        Shape(4, 0.5, -12, -12, 0.05),
+        Shape(0.25, 2, 12, -12),
+    ]
+    for shape in shapes:
+        made = lru_cache(lambda grid, seed: Synthesiser(rate_hz, grid, seed))
+        got = render(room, shape, 4.0, made, longest_s=3.0)
+        assert np.isfinite(got).all() and got.any() and got.shape[1] <= 3 * rate_hz
 
 
 def test_pilot_tone_does_not_lengthen_shortened_room() -> None:
