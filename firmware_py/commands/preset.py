@@ -112,8 +112,6 @@ def _list(args: argparse.Namespace) -> int:
         mark = " *" if row["startup"] else ""
         note = f"  (cannot play: {shown(str(row['fault']))})" if row["fault"] else ""
         print(f"{row['number'] or '-':>3} {row['name']}{mark}{note}")
-    if not rows:
-        _warn("there are no presets: `nverb preset save NAME` saves what plays now")
     return 0
 
 

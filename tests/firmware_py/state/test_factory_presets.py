@@ -37,7 +37,7 @@ def test_no_call_changes_a_factory_preset(presets: Presets) -> None:
     before = PATH.read_bytes()
     for refused in (
         lambda: presets.rename("Hall", "Other"),
-        lambda: presets.delete("hall"),
+        lambda: presets.remove("hall"),
         lambda: presets.move("Hall", 0),
     ):
         with pytest.raises(PresetError, match="'Hall' comes with nverb and stays as it is"):
@@ -45,7 +45,7 @@ def test_no_call_changes_a_factory_preset(presets: Presets) -> None:
     presets.save("Hall", VALUES | {"mix": 77.0})
     assert presets.load("hall").values["mix"] == 77.0
     assert "Hall" not in [preset.name for preset in presets.factory()]
-    presets.delete("Hall")
+    presets.remove("Hall")
     assert presets.load("hall") == next(p for p in factory_presets() if p.name == "Hall")
     assert PATH.read_bytes() == before
 
