@@ -153,6 +153,13 @@ static PyObject *note_at_new_size(PyObject *Py_UNUSED(module), PyObject *args) {
     Py_RETURN_NONE;
 }
 
+static PyObject *keep_block_size(PyObject *Py_UNUSED(module), PyObject *args) {
+    unsigned frames;
+    if (!PyArg_ParseTuple(args, "I", &frames)) return NULL;
+    nv_watchdog_keep_block_size(frames);
+    Py_RETURN_NONE;
+}
+
 static PyObject *take_port_news(PyObject *Py_UNUSED(module), PyObject *Py_UNUSED(ignored)) {
     return PyBool_FromLong(nv_watchdog_take_port());
 }
@@ -169,6 +176,8 @@ static PyMethodDef module_methods[] = {
      "port_bytes(layout, ir_channels=4) -> bytes of a port with this layout"},
     {"note_at_new_size", note_at_new_size, METH_VARARGS,
      "note_at_new_size(descriptor, text): what LEAVE_AT_NEW_SIZE writes to this file first."},
+    {"keep_block_size", keep_block_size, METH_VARARGS,
+     "keep_block_size(frames): LEAVE_AT_NEW_SIZE leaves at another size; before, at none."},
     {"take_port_news", take_port_news, METH_NOARGS,
      "take_port_news() -> True once after NOTE_PORT was called."},
     {"simd", simd, METH_NOARGS, "The kernel's SIMD build in use: avx2, sse2, neon or scalar."},

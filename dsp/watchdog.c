@@ -50,8 +50,14 @@ void nv_watchdog_note(int descriptor, const char *text, size_t length) {
     memcpy(note.text, text, note.length);
 }
 
-int nv_watchdog_block_size(uint32_t frames, void *block_frames) {
-    if (frames == (uint32_t)(uintptr_t)block_frames) return 0;
+static _Atomic uint32_t kept_frames; /* 0: any */
+
+void nv_watchdog_keep_block_size(uint32_t frames) { atomic_store(&kept_frames, frames); }
+
+int nv_watchdog_block_size(uint32_t frames, void *ignored_argument) {
+    (void)ignored_argument;
+    uint32_t kept = atomic_load(&kept_frames);
+    if (!kept || frames == kept) return 0;
     char line[80];
     int length =
         snprintf(line, sizeof line, "nverb audio: JACK changed its block size to %u frames\n",

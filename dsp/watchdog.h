@@ -25,10 +25,13 @@ typedef struct nv_watchdog {
  * 16 blocks, calls nv_port_lock_more_memory(). */
 int nv_watchdog_wait(const nv_watchdog *w, nv_port *port);
 
-/* A JackBufferSizeCallback (jack/types.h). block_frames: the block size of this process, as a
- * number in the pointer. At another size it prints a message and exits with EX_TEMPFAIL (75),
- * before JACK plays a block of that size. Called in a thread of JACK's library. */
-int nv_watchdog_block_size(uint32_t frames, void *block_frames);
+/* A JackBufferSizeCallback (jack/types.h). At another size than nv_watchdog_keep_block_size() says
+ * it prints a message and exits with EX_TEMPFAIL (75), before JACK plays a block of that size.
+ * Called in a thread of JACK's library. */
+int nv_watchdog_block_size(uint32_t frames, void *ignored);
+
+/* The block size of this process; until it is set, every size is ignored. */
+void nv_watchdog_keep_block_size(uint32_t frames);
 
 enum { NV_WATCHDOG_NOTE_BYTES = 128 };
 

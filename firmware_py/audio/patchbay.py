@@ -40,7 +40,6 @@ class Patchbay:
     def __init__(
         self,
         jack: PortSystem,
-        engine: Router,
         client: str,
         inputs: str,
         outputs: str,
@@ -49,11 +48,18 @@ class Patchbay:
     ) -> None:
         """inputs, outputs: values of the settings, see firmware_py.base.port_names. `connect`
         False: others connect the ports."""
-        self._jack, self._engine, self._client = jack, engine, client
+        self._jack, self._client = jack, client
         self._inputs, self._outputs = inputs, outputs
         self._connect = connect
         self._made: set[tuple[str, str]] = set()
         self._reported: AudioConnections | None = None
+        self._engine: Router | None = None
+
+    def route(self, engine: Router) -> None:
+        """Tell the engine what it is connected to, now and at each change. Call after `look`."""
+        self._engine = engine
+        if self._reported is not None:
+            engine.route(self._reported.automatic, self._reported.mono)
 
     def look(self) -> None:
         """Connect what is not connected yet, and report what has changed."""
@@ -68,7 +74,9 @@ class Patchbay:
             for port in ports
         ]
         self._made = {pair for pair in self._made if all(map(self._jack.has_port, pair))}
-        new = [pair for pair in pairs if pair not in self._made]
+        # PipeWire's news of our own ports may come later than those of the card.
+        ready = [pair for pair in pairs if all(map(self._jack.has_port, pair))]
+        new = [pair for pair in ready if pair not in self._made]
         refused = [pair for pair in new if not self._jack.connect(*pair)]
         self._made |= set(new) - set(refused)
         faults = [
@@ -78,7 +86,7 @@ class Patchbay:
         report = AudioConnections(
             plan.inputs, plan.outputs, plan.automatic, plan.mono, (*plan.faults, *faults)
         )
-        if new or report != self._reported:
+        if self._engine is not None and (new or report != self._reported):
             self._engine.route(report.automatic, report.mono)
         if report != self._reported:
             known = self._reported.faults if self._reported else ()

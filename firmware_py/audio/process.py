@@ -14,6 +14,7 @@ block size or rate of JACK that it cannot play it says so once and waits for ano
 from __future__ import annotations
 
 import contextlib
+import ctypes
 import os
 import signal
 import socket
@@ -38,6 +39,8 @@ from firmware_py.link.connections import AudioConnections, write_connections
 NO_JACK, START_AGAIN = 69, 75
 REFUSED_LOOK_S = 0.5
 JACK_WAIT_S = 10.0
+SETTLE_S, SETTLE_LIMIT_S = 0.3, 5.0
+"""How long the block size of PipeWire must rest, and how long to wait for that."""
 REMEDY = "`nverb settings set block_frames=256 rate_hz=48000`, or start your own jackd so"
 log = logger("audio")
 
@@ -54,6 +57,9 @@ class PyoServer(Protocol):
 
     def getSamplingRate(self) -> float: ...
 
+    def getInputAddr(self) -> str:
+        """The address of its input buffer, hexadecimal."""
+
     def start(self) -> object: ...
 
     def stop(self) -> object: ...
@@ -68,8 +74,7 @@ def run(
     the longest IR. connect: to the card's ports. lock: lock the memory.
     """
     started = time.monotonic()
-    # Block the signals before JACK and pyo start threads: these inherit the mask. _watch() takes
-    # the signals.
+    # Before JACK and pyo start threads, which inherit the mask. _watch() takes the signals.
     stop = stop_signals()
     signal.pthread_sigmask(signal.SIG_BLOCK, stop)
     one_arena()
@@ -79,13 +84,15 @@ def run(
 
     notifier = Notifier()
     server: PyoServer = jack_server(client, engine_inputs(inputs))
-    if not _boot(server, stop, notifier):
+    second_client = SecondClient(f"{client}-size")
+    patchbay = Patchbay(second_client, client, inputs, outputs, connect=connect)
+    if not _boot(server, second_client, patchbay, stop, notifier):
         log.error(f"no JACK server answers: start one (jackd -d alsa ...), or use {how_to_start()}")
         return NO_JACK
     block_frames, rate_hz = int(server.getBufferSize()), round(server.getSamplingRate())
     guard = _open_guard(block_frames)
-    second_client = SecondClient(f"{client}-size", block_frames, guard)
-    if not second_client.size_is_kept:
+    has_buffers = block_frames <= _buffer_frames(server, engine_inputs(inputs))
+    if not (second_client.keep(block_frames, guard) and has_buffers):
         guard.blameless()
         return START_AGAIN
     if guard.crash_loop:
@@ -107,8 +114,7 @@ def run(
     port.lock_memory()
     settle_memory()
     _report_latency(port)
-    patchbay = Patchbay(second_client, graph.engine, client, inputs, outputs, connect=connect)
-    patchbay.look()
+    patchbay.route(graph.engine)
     server.start()
     status = _watch(server, port, stop, started, notifier, guard, patchbay)
     notifier.stopping()
@@ -155,13 +161,64 @@ def _refuse(
         notifier.ping()
 
 
-def _boot(server: PyoServer, stop: set[signal.Signals], notifier: Notifier) -> bool:
-    """Connect to JACK, after a wait of at most JACK_WAIT_S for jackd. False if that fails."""
+def _boot(
+    server: PyoServer,
+    second_client: SecondClient,
+    patchbay: Patchbay,
+    stop: set[signal.Signals],
+    notifier: Notifier,
+) -> bool:
+    """Connect to JACK and the card, after a wait of at most JACK_WAIT_S for jackd. False if JACK
+    does not answer.
+
+    The second client goes first: pyo allocates buffers for the size that JACK reports, and with a
+    client there PipeWire has the size that is asked for.
+    """
     with _quiet():  # at power-on this process starts before JACK, and libjack logs six lines
-        server.boot()
-    if not server.getIsBooted() and _wait_for_jack(stop, notifier):
-        server.boot()
+        opened = second_client.open()
+    if not opened:
+        if not _wait_for_jack(stop, notifier):
+            return False
+        second_client.open()
+    _settle(second_client, stop)
+    server.boot()
+    if server.getIsBooted():
+        patchbay.look()
+        _settle(second_client, stop, server, patchbay)
     return server.getIsBooted()
+
+
+def _settle(
+    second_client: SecondClient,
+    stop: set[signal.Signals],
+    server: PyoServer | None = None,
+    patchbay: Patchbay | None = None,
+) -> None:
+    """Wait until the block size rests, before pyo boots and once it is connected.
+
+    PipeWire reports other sizes first. At a stop signal it returns and leaves the signal pending.
+    """
+    if not second_client.is_pipewire:
+        return
+    now = time.monotonic()
+    deadline, since, last = now + SETTLE_LIMIT_S, now, 0
+    while now < min(deadline, since + SETTLE_S) and not stop & signal.sigpending():
+        time.sleep(0.01)
+        now, frames = time.monotonic(), second_client.block_frames or 0
+        news = patchbay is not None and _engine.take_port_news()
+        if news and patchbay is not None:
+            patchbay.look()
+        if news or frames != last or (server and int(server.getBufferSize()) != frames):
+            last, since = frames, now
+
+
+def _buffer_frames(server: PyoServer, inputs: int) -> int:
+    """The largest block that fits in pyo's buffers. It allocates them once, and JACK's size may
+    have changed since."""
+    usable_bytes = ctypes.CDLL(None).malloc_usable_size
+    usable_bytes.restype, usable_bytes.argtypes = ctypes.c_size_t, [ctypes.c_void_p]
+    frame_bytes = inputs * ctypes.sizeof(ctypes.c_float)
+    return int(usable_bytes(int(server.getInputAddr(), 16))) // frame_bytes
 
 
 def _create_port(block_frames: int, rate_hz: int, max_taps: int, inputs: int) -> _engine.Port:

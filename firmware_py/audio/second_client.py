@@ -6,6 +6,10 @@ until all have answered or 2 s have passed. pyo answers that it is ready. So the
 second client, without ports and without a thread in JACK's cycle, whose callback ends the process
 instead of answering.
 
+PipeWire reports sizes that are not played: a client is moved to another clock when it begins and
+when it is connected, and hears the size which that clock had before. So the size is kept only from
+`keep` on, when pyo is connected and the size has come to rest.
+
 The same client hears of new ports (jack_set_port_registration_callback), and reports whether JACK
 connected two ports. pyo does neither.
 """
@@ -40,46 +44,63 @@ def _pyo_library() -> ctypes.CDLL:
 class SecondClient:
     """JACK's library as pyo has loaded it, and a client of its own. Audio process, main thread."""
 
-    def __init__(self, name: str, block_frames: int, guard: CrashGuard) -> None:
-        """Make this process exit with status 75 when JACK's block size differs from `block_frames`.
-
-        It writes first that this exit is no crash: somebody may change the size often. guard: of
-        this process. Call before sound starts, with pyo's client open. If JACK's library cannot
-        open a second client this object does nothing; the audio process then polls the size.
-        """
+    def __init__(self, name: str) -> None:
+        self._name = name
         self._client: ctypes.c_void_p | None = None
-        self._block_frames = block_frames
-        with contextlib.suppress(StopIteration, OSError, AttributeError):
-            self._open(name, guard)
 
-    def _open(self, name: str, guard: CrashGuard) -> None:
-        library = _pyo_library()
+    def open(self) -> bool:
+        """Connect to JACK; True if that was possible. Needs pyo loaded, and no client of it.
+
+        If JACK's library cannot open a second client this object does nothing; the audio process
+        then polls the block size.
+        """
+        with contextlib.suppress(StopIteration, OSError, AttributeError):
+            self._open(_pyo_library())
+        return self._client is not None
+
+    def _open(self, library: ctypes.CDLL) -> None:
         library.jack_client_open.restype = ctypes.c_void_p
         library.jack_get_ports.restype = ctypes.POINTER(ctypes.c_char_p)
         library.jack_port_by_name.restype = ctypes.c_void_p
-        opened = ctypes.c_void_p(library.jack_client_open(name.encode(), _NO_START_SERVER, None))
+        client = library.jack_client_open(self._name.encode(), _NO_START_SERVER, None)
+        opened = ctypes.c_void_p(client)
         if not opened:
             return
         # C functions: for a Python callback ctypes may need memory that is both writable and
         # executable, which the systemd unit forbids.
-        _engine.note_at_new_size(*guard.note_blameless())
         new_size = ctypes.c_void_p(_engine.LEAVE_AT_NEW_SIZE)
-        library.jack_set_buffer_size_callback(opened, new_size, ctypes.c_void_p(self._block_frames))
+        library.jack_set_buffer_size_callback(opened, new_size, None)
         new_port = ctypes.c_void_p(_engine.NOTE_PORT)
         library.jack_set_port_registration_callback(opened, new_port, None)
         library.jack_activate(opened)
         self._library, self._client = library, opened
 
     @property
-    def is_open(self) -> bool:
-        return self._client is not None
+    def block_frames(self) -> int | None:
+        """JACK's block size; None without a client."""
+        if self._client is None:
+            return None
+        return int(self._library.jack_get_buffer_size(self._client))
 
     @property
-    def size_is_kept(self) -> bool:
-        """False if JACK's block size has changed already."""
+    def is_pipewire(self) -> bool:
+        """True if PipeWire stands in for jackd."""
         if self._client is None:
-            return True
-        return int(self._library.jack_get_buffer_size(self._client)) == self._block_frames
+            return False
+        with contextlib.suppress(AttributeError):
+            self._library.jack_get_version_string.restype = ctypes.c_char_p
+            return b"PipeWire" in (self._library.jack_get_version_string() or b"")
+        return False
+
+    def keep(self, block_frames: int, guard: CrashGuard) -> bool:
+        """Make this process exit with status 75 when JACK changes its block size.
+
+        It writes first that this exit is no crash: somebody may change the size often. guard: of
+        this process. Call before sound starts. Returns False if the size has changed already.
+        """
+        _engine.note_at_new_size(*guard.note_blameless())
+        _engine.keep_block_size(block_frames)
+        return self.block_frames in (None, block_frames)
 
     def capture_ports(self) -> list[str]:
         """The card's inputs, in JACK's order: `system:capture_1` and so on."""

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import os
-import re
 import shutil
 import signal
 import subprocess
@@ -29,17 +28,6 @@ DEVICE = """context.objects = [ { factory = adapter args = {
     factory.name = support.null-audio-sink media.class = Audio/Sink
     node.name = "out" node.description = "Made-up output" audio.position = [ FL FR ] } } ]
 """
-
-
-def pipewire_version() -> tuple[int, ...]:
-    """Such as (0, 3, 65); () without PipeWire."""
-    if shutil.which("pipewire") is None:
-        return ()
-    text = subprocess.run(
-        ["pipewire", "--version"], capture_output=True, text=True, check=False
-    ).stdout
-    found = re.search(r"libpipewire (\d+)\.(\d+)\.(\d+)", text)
-    return tuple(map(int, found.groups())) if found else ()
 
 
 class Pipewire:
@@ -153,11 +141,6 @@ needs_pipewire = pytest.mark.skipif(
 
 
 @needs_pipewire
-@pytest.mark.skipif(
-    pipewire_version() >= (1, 0),
-    reason="known fault: with PipeWire 1.4 the block size changes at each start, see "
-    "docs/sound-cards.md",
-)
 def test_run_plays_through_pipewire_at_its_own_block_size(session: Path) -> None:
     server = Pipewire(session)
     try:
