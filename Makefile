@@ -151,9 +151,12 @@ install: ## as root: install the pedal as a service (from a file: WHEEL=FILE, a 
 	$$to/bin/nverb service install $(INSTALL_ARGS)
 
 uninstall: ## as root: remove the service, keep banks and presets (PURGE=1: remove them, too)
-	@[ -x $(PREFIX)/current/bin/nverb ] || \
-	{ echo "make: nverb is not installed in $(PREFIX)" >&2; exit 1; }
-	@$(PREFIX)/current/bin/nverb service uninstall $(if $(PURGE),--purge)
+	@if [ -x $(PREFIX)/current/bin/nverb ]; then \
+	$(PREFIX)/current/bin/nverb service uninstall $(if $(PURGE),--purge); \
+	elif [ -n "$(PURGE)" ] && [ -d /var/lib/nverb ]; then \
+	rm -rf /var/lib/nverb && { ! getent passwd nverb >/dev/null || userdel nverb; } && \
+	echo "removed: all banks and presets in /var/lib/nverb, and user nverb"; \
+	else echo "make: nverb is not installed in $(PREFIX)" >&2; exit 1; fi
 
 clean: ## remove what was built (not out/)
 	rm -rf $(VENV) build dist *.egg-info dsp/*.so

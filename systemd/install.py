@@ -160,8 +160,8 @@ def uninstall(*, purge: bool, say: Say) -> None:
         say("removed: the service, its user, and all banks and presets in /var/lib/nverb")
     else:
         say(
-            "removed: the service. Banks and presets stay in /var/lib/nverb; "
-            "`nverb service uninstall --purge` removes them too"
+            "removed: the service. Banks and presets stay in /var/lib/nverb, with user nverb; "
+            "to remove them, too: sudo rm -r /var/lib/nverb ; sudo userdel nverb"
         )
     shutil.rmtree(Path("/") / PREFIX, ignore_errors=True)  # last: this program runs from there
 

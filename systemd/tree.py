@@ -272,7 +272,7 @@ class System(Chroot):
         self.run(
             "rm -f /etc/ssh/ssh_host_*; [ ! -x /usr/bin/ssh-keygen ] || ssh-keygen -q -A; "
             f"getent passwd {order.user} >/dev/null || useradd -m -s /bin/bash {order.user}; "
-            "for g in nverb audio sudo gpio spi i2c; do "
+            "for g in nverb systemd-journal audio sudo gpio spi i2c; do "
             f"! getent group $g >/dev/null || usermod -aG $g {order.user}; done",
             what=f"making the user {order.user}",
         )

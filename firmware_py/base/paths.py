@@ -92,7 +92,7 @@ def data_dir() -> Path:
     if not os.access(path, os.R_OK | os.W_OK | os.X_OK):
         raise UserError(
             f"{path} belongs to the pedal: "
-            f"join its group (sudo usermod -aG nverb {_user()}, then log in again), "
+            f"join its group ({how_to_join()}, then log in again), "
             "or name a folder of your own in NVERB_DATA_DIR"
         )
     return path
@@ -115,6 +115,11 @@ def _named_data() -> Path | None:
 
 def _is_there(folder: Path) -> bool:
     return folder.is_dir() and not folder.is_symlink()
+
+
+def how_to_join() -> str:
+    """The command that lets this user use the service and, with its second group, read its log."""
+    return f"sudo usermod -aG nverb,systemd-journal {_user()}"
 
 
 def _user() -> str:

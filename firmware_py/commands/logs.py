@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import argparse
 import os
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from firmware_py.commands.parsers import Subparsers
+
+JOURNALS = (Path("/var/log/journal"), Path("/run/log/journal"))
 
 
 def add_parser(subparsers: Subparsers) -> None:
@@ -30,6 +33,22 @@ def add_parser(subparsers: Subparsers) -> None:
     logs.set_defaults(handler=_logs)
 
 
+def require_readable(journals: tuple[Path, ...]) -> None:
+    """Raises UserError if this user may read no journal of the system.
+
+    journalctl would print "No data available", and nothing else.
+    """
+    from dsp.errors import UserError
+    from firmware_py.base.paths import how_to_join
+
+    files = [file for folder in journals for file in folder.glob("*/system.journal")]
+    if files and not any(os.access(file, os.R_OK) for file in files):
+        raise UserError(
+            f"this user may not read the system's log: {how_to_join()}, then log in again; "
+            "or `sudo nverb logs`"
+        )
+
+
 def _logs(args: argparse.Namespace) -> int:
     import shutil
 
@@ -40,6 +59,7 @@ def _logs(args: argparse.Namespace) -> int:
         raise UserError(
             "systemd does not run here: the pedal's log is in the terminal of `nverb run`"
         )
+    require_readable(JOURNALS)
     words = ["-u", "nverb-*", "-o", "short", "--no-pager", *(["-f"] if args.follow else [])]
     words += ["-b"] if args.boot else ["-n", str(args.lines)]
     os.execv(journalctl, [journalctl, *words])

@@ -280,13 +280,20 @@ def roll_back(kind: str, *, data: Path, report: Report, live: Callable[[], str])
 
 
 def remove(name: str, kind: str | None, *, data: Path) -> str:
-    """Remove a slot that is not in use. Raises UserError, StoreError."""
+    """Remove a slot that does not play. Raises UserError, StoreError."""
     store = Store(data)
     with _explained(data):
         slot = store.find(name, kind)
         with store.changing():
             store.remove(slot)
-        return f"{slot.kind} {slot.reference} removed"
+        users = []
+        with contextlib.suppress(PresetError):
+            users = [p.name for p in Presets(data).all() if p.bank == slot.reference]
+        told = f"{slot.kind} {slot.reference} removed"
+        if users:
+            what = f"preset{'s' if len(users) > 1 else ''} {', '.join(users)}"
+            told += f"; {what} cannot play until it is installed again"
+        return told
 
 
 class ListedSlot(TypedDict):

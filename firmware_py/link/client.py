@@ -43,7 +43,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from dsp.errors import UserError
-from firmware_py.base.paths import running_dir, runtime_dir
+from firmware_py.base.paths import how_to_join, running_dir, runtime_dir
 from firmware_py.base.service import where_the_log_is, why_it_is_missing
 from firmware_py.link.lines import MAX_LINE, LineChannel, Message, NothingReceived, encode
 
@@ -114,7 +114,9 @@ def _ask(connection: socket.socket, request: Mapping[str, object], timeout_s: fl
             f"no pedal runs here (no control process at {path}): {why_it_is_missing()}"
         ) from None
     except PermissionError:
-        raise UserError(f"{path}: permission denied; join the pedal's group") from None
+        raise UserError(
+            f"{path}: permission denied; join the pedal's group: {how_to_join()}, then log in again"
+        ) from None
     except (TimeoutError, NothingReceived):
         raise UserError(f"the pedal did not answer within {timeout_s:g} s") from None
     except OSError as error:

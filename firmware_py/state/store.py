@@ -364,9 +364,13 @@ class Store:
         raise StoreError(f"no {kind} was active before: there is nothing to roll back to")
 
     def remove(self, slot: Slot) -> None:
-        """Delete a slot and the generations that name it. Raises StoreError if it is in use."""
-        if slot in self.current().slots.values():
-            raise StoreError(f"{slot.reference} is in use: `nverb use` another one first")
+        """Delete a slot and the generations that name it. Raises StoreError if it plays."""
+        now = self.current()
+        if slot == now.playing:
+            raise StoreError(f"{slot.reference} plays: `nverb use` another one or built-in first")
+        if slot in now.slots.values():
+            others = {kind: other for kind, other in now.slots.items() if other != slot}
+            self.switch(State(others, now.plays))
         for number in self._folders():
             if slot in self._state(number).slots.values():
                 _remove_generation(self._generation(number))

@@ -13,6 +13,8 @@ machines of acceptance.py have both. Nothing outside the container and the cache
 | access    | members of the group may read and set controls, others may not; no network port      |
 | push      | a member of the group installs a bank and a model in the units' sandbox, rolls back; |
 |           | signatures are enforced                                                              |
+| member    | a member of the group does what the docs say: reads the log, copies a profile and    |
+|           | replaces it, removes a bank, takes a preset back; `nverb run` is refused             |
 | hostile   | a member of the group plants links and ALSA's configuration, a stranger takes JACK's |
 |           | names: root overwrites nothing, the pedal runs no foreign code and plays             |
 | rights    | owner and mode of each file are as the table in docs/service.md says                 |
@@ -21,7 +23,7 @@ machines of acceptance.py have both. Nothing outside the container and the cache
 | settings  | a bad settings file does not stop the sound                                          |
 | plug      | read-only system, power cuts while playing and writing: it boots and plays with the  |
 |           | saved state; the same without an overlay in memory and with a read-only /tmp         |
-| uninstall | removes everything but the state folder                                              |
+| uninstall | removes everything but the state folder, and that, too, when asked later             |
 """
 
 from __future__ import annotations
@@ -426,6 +428,36 @@ def push(box: Container) -> None:
     box.sh(f"{player}nverb use built-in")
 
 
+def member(box: Container) -> None:
+    """The commands of the docs, as a user who has joined the group as docs/service.md says."""
+    box.on()
+    print("\n== member", flush=True)
+    join = "sudo usermod -aG nverb,systemd-journal $USER"
+    expect(join in (REPOSITORY / "docs/service.md").read_text(), "docs/service.md says how to join")
+    player = "cd /home/player && runuser -u player -- "
+    refused = box.sh("runuser -u stranger -- nverb logs", check=False)
+    expect("systemd-journal" in refused, "a user outside the group is told how to read the log")
+    box.sh(join.removeprefix("sudo ").replace("$USER", "player"))
+    expect("nverb" in box.sh(f"{player}nverb logs", show=True), "nverb logs shows the log")
+    refused = box.sh(f"{player}nverb run --dummy", check=False, show=True)
+    expect("systemctl stop nverb.target" in refused, "a second pedal is refused")
+    box.sh(f"{player}nverb board copy sim mine", show=True)
+    box.sh("cp /var/lib/nverb/profiles/mine.toml /home/player/mine.toml")
+    box.sh(f"{player}nverb install mine.toml", show=True)
+    box.sh(f"{player}/opt/nverb/current/bin/python -c {shlex.quote(BANKS)} /home/player")
+    box.sh(f"{player}nverb install halls.nvbank; {player}nverb use built-in", show=True)
+    box.sh(f"{player}nverb remove halls", show=True)
+    expect("halls" not in box.sh(f"{player}nverb list"), "a bank is removed after use built-in")
+    box.sh(f"{player}nverb preset save Hall; {player}nverb preset remove Hall", show=True)
+    expect("Hall is back" in box.sh(f"{player}nverb preset undo"), "a removed preset comes back")
+    box.sh(f"{player}nverb set bypass=on")
+    box.sh("systemctl restart nverb.target")
+    box.wait_for_room()
+    expect("off" in box.sh(f"{player}nverb get bypass"), "bypass does not survive a restart")
+    expect("restart nverb.target" in box.sh(f"{player}nverb settings set periods=2"), "systemctl")
+    box.sh(f"{player}nverb preset remove Hall")
+
+
 EVIL = """
 #include <stdio.h>
 #include <unistd.h>
@@ -687,6 +719,11 @@ def uninstall(box: Container) -> None:
         not in box.sh("ps -eo args | grep -v grep | grep -E 'nverb (jack|audio|control)' || true"),
         "no process of the pedal runs",
     )
+    box.sh("make -s -C /src uninstall PURGE=1", show=True)
+    expect(
+        not box.sh("ls -d /var/lib/nverb 2>/dev/null; id nverb 2>/dev/null", check=False), "gone"
+    )
+    expect("not installed" in box.sh("make -s -C /src uninstall", check=False), "all of it")
     box.shut_down()
 
 
@@ -700,6 +737,7 @@ STEPS: tuple[Callable[[Container], None], ...] = (
     boot,
     access,
     push,
+    member,
     hostile,
     rights,
     recovery,

@@ -2,17 +2,28 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import pty
 import select
+import shutil
 import signal
 import subprocess
 import sys
+import tempfile
 from pathlib import Path
 
 import pytest
 from waiting import HANG_S, wait_until
+
+from device import profile
+from device.profile import PACKAGED
+from firmware_py.base import paths
+from firmware_py.base.progress import Report
+from firmware_py.cli import main
+from firmware_py.install import installer
+from firmware_py.install.receive import Offer
 
 COMMAND = [sys.executable, "-m", "firmware_py.cli", "board"]
 
@@ -49,6 +60,52 @@ def test_copy_starts_a_profile_and_rejects_bad_names(data: Path) -> None:
     path.write_text(path.read_text().replace('"mix"', '"mixx"'))
     listed = board("list").stdout
     assert "cannot be used" in listed and "did you mean" in listed
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="changes users")
+def test_copied_profile_of_a_member_can_be_replaced_by_a_push(
+    data: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A member of the pedal's group copies a profile; the pedal's user installs over it."""
+    assert main(["board", "copy", "sim", "imports"]) == 0  # others may not read this checkout
+    member, owner, group = 64003, 64002, 64001
+    shared = Path(tempfile.mkdtemp())
+    os.chown(shared, owner, group)
+    shared.chmod(0o2770)
+    packaged = Path(tempfile.mkdtemp())
+    packaged.chmod(0o755)
+    shutil.copy(PACKAGED / "sim.toml", packaged)
+    monkeypatch.setattr(profile, "PACKAGED", packaged)
+    monkeypatch.setattr(paths, "SERVICE_DATA", shared)
+    content = (PACKAGED / "sim.toml").read_bytes().replace(b'"width"', b'"mix"')
+
+    def copy() -> None:
+        assert main(["board", "copy", "sim", "mine"]) == 0
+
+    def push() -> None:
+        offer = Offer("mine.toml", "profile", len(content), hashlib.sha256(content).hexdigest(), "")
+        installer.install(
+            offer, lambda _: iter([content]), data=shared, report=Report(), live=lambda: ""
+        )
+
+    for user, act in ((member, copy), (owner, push)):
+        child = os.fork()
+        if child == 0:
+            status = 1
+            try:
+                os.umask(0o022)
+                os.environ.pop("NVERB_DATA_DIR")
+                os.setgroups([])
+                os.setgid(group)
+                os.setuid(user)
+                act()
+                status = 0
+            finally:
+                os._exit(status)
+        assert os.waitpid(child, 0)[1] == 0, f"user {user}"
+    assert (shared / "profiles/mine.toml").read_bytes() == content
+    for folder in (shared, packaged):
+        shutil.rmtree(folder)
 
 
 def test_check_reports_each_cause_once_and_fails(data: Path) -> None:

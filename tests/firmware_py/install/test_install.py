@@ -89,12 +89,15 @@ def test_store_commands_list_use_roll_back_and_remove(
     assert playing(tmp_path) == "c"
     use(tmp_path, rows[2]["sha256"][:8])
     assert playing(tmp_path) == "a"
-    with pytest.raises(StoreError, match="in use"):
+    with pytest.raises(StoreError, match=r"a@.* plays: `nverb use` another one"):
         install.remove("a", None, data=tmp_path)
     install.remove("c", None, data=tmp_path)
     use(tmp_path, "built-in")
     assert playing(tmp_path) == ""
     assert {row["name"] for row in install.listing(tmp_path)} == {"a", "b"}
+    Presets(tmp_path).save("Hall", {}, rows[2]["reference"])
+    assert "preset Hall cannot play until" in install.remove("a", None, data=tmp_path)
+    assert [(row["name"], row["in_use"]) for row in install.listing(tmp_path)] == [("b", False)]
     with pytest.raises(StoreError, match="did you mean"):
         Store(tmp_path).find("bb")
 
