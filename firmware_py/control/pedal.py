@@ -174,10 +174,7 @@ class Pedal:
                 case Flip(control) | Turn(control):
                     self.set({control.name: event.value_after(self.values[control.name])})
                 case Action("tap"):
-                    assert self.board is not None
-                    change = self.board.tap()
-                    if change is not None:
-                        self.set({change.control: change.value})
+                    self.tap()
                 case Action(name):
                     self.presets.step(1 if name == "preset next" else -1)
                 case PresetSteps(by):
@@ -195,6 +192,12 @@ class Pedal:
         else:
             if not isinstance(event, Change | Notice):
                 self._complaint = ""
+
+    def tap(self) -> None:
+        """Take a tap for the pre-delay."""
+        assert self.board is not None
+        if change := self.board.tap():
+            self.set({change.control: change.value})
 
     def change(self, values: dict[str, float]) -> None:
         """Set checked values that come from the board."""

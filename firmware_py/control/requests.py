@@ -30,6 +30,7 @@ class Requests:
             "reload": self._reload,
             "reset": self._reset,
             "preset": lambda request: {"preset": pedal.presets.answer(request)},
+            "tap": self._tap,
             "midi": self._midi,
             "status": lambda _: {"status": report.status(pedal)},
         }
@@ -90,6 +91,10 @@ class Requests:
     def _reset(self, _: Request) -> Answer:
         self._pedal.reset()
         return {"preset": self._pedal.presets.current or ""}
+
+    def _tap(self, _: Request) -> Answer:
+        self._pedal.tap()
+        return {"values": {"predelay": self._pedal.values["predelay"]}}
 
     def _midi(self, request: Request) -> Answer:
         if self._pedal.midi is None:

@@ -10,10 +10,11 @@ import time
 from typing import TYPE_CHECKING
 
 from device.controls import CONTROLS, Control, find, format, to_position, to_value
+from device.terminal import HOLDS, LEAVE, PRESSES, TURNS
 from dsp.errors import UserError
 from dsp.names import shown
-from firmware_py.desk.screen import machine_line, meter, rooms_title
-from firmware_py.link.client import ask
+from firmware_py.desk.screen import has_card, machine_line, meter, rooms_title
+from firmware_py.link.client import NoPedal, ask
 from firmware_py.link.status import PedalStatus
 
 if TYPE_CHECKING:
@@ -24,40 +25,61 @@ STEP, FINE_STEP = 0.02, 0.002
 """Per key press, as a share of the control's travel."""
 COLUMNS, ROWS = 76, 22
 """The smallest terminal that is supported."""
+METER = 20
 CUBE_COLUMNS, CUBE_ROWS = 25, 9
 HELP = (
-    "arrows choose and turn   < > finer   Enter switch   0 default   b bypass   h freeze   q quit"
+    "  ".join(f"{up}/{down} {name}" for name, (up, down) in TURNS.items()) + "  Shift: finer",
+    "b bypass  h freeze  n, N next, previous preset  space tap  Esc leave",
+    "arrows choose and turn  < > finer  Enter switches  Backspace default",
 )
+"""The first two lines are the keys of a simulated board's front (device.terminal)."""
+_BACK = ("KEY_BACKSPACE", "\x7f", "\b")
+_TURNS = {key: (name, STEP) for name, (key, _) in TURNS.items()}
+_TURNS |= {key: (name, -STEP) for name, (_, key) in TURNS.items()}
+_TURNS |= {key.upper(): (name, step / 10) for key, (name, step) in _TURNS.items()}
+_ACTIONS: dict[str, dict[str, object]] = {
+    "preset next": {"do": "preset", "step": 1},
+    "tap": {"do": "tap"},
+}
 
 
-def draw(status: PedalStatus, chosen: str, columns: int = 80, rows: int = 24) -> list[str]:
+def draw(
+    status: PedalStatus, chosen: str, columns: int = 80, rows: int = 24, note: str = ""
+) -> list[str]:
     """The screen: at most `rows` lines, each shorter than `columns` characters.
 
-    The line of the `chosen` control begins with `>`.
+    The line of the `chosen` control begins with `>`. note: a line in place of the last help.
     """
     lines = [*_head(status), *_meters(status), ""]
+    help_lines = [*HELP[:-1], note or status["room"]["fault"] or HELP[-1]]
     table = _controls(
-        status["controls"], chosen, max(10, columns - CUBE_COLUMNS - 38), rows - len(lines) - 2
+        status["controls"],
+        chosen,
+        max(10, columns - CUBE_COLUMNS - 38),
+        rows - len(lines) - len(help_lines),
     )
     cube = _cube(status["controls"])
     for number, line in enumerate(table):
         picture = cube[number] if number < len(cube) else ""
         lines.append(f"{line.ljust(columns - CUBE_COLUMNS - 4)}  {picture}")
-    lines += ["", status["room"]["fault"] or HELP]
+    lines += help_lines
     return [line[: columns - 1] for line in lines[:rows]]
 
 
 def _head(status: PedalStatus) -> list[str]:
     audio, room = status["audio"], status["room"]
-    about = f"room {rooms_title(room)}   {machine_line(status)}".rstrip()
+    about = [
+        f"room {rooms_title(room)}   {machine_line(status)}".rstrip(),
+        status["preset"] or "no preset",
+    ]
     if audio is None:
-        return [f"nverb {status['version']}   NO AUDIO PROCESS", about]
+        return [f"nverb {status['version']}   NO AUDIO PROCESS", *about]
     state = "playing" if audio["alive"] else "NOT PLAYING"
+    late = f"   late {audio['late_blocks']} of {audio['blocks']}" if has_card(status) else ""
     return [
         f"nverb {status['version']}   {state} {audio['block_frames']}/{audio['rate_hz']}   "
-        f"load {100 * audio['load']:.1f} % (worst {100 * audio['worst_load']:.0f} %)   "
-        f"late {audio['late_blocks']} of {audio['blocks']}",
-        about,
+        f"load {100 * audio['load']:.1f} % (worst {100 * audio['worst_load']:.0f} %){late}",
+        *about,
     ]
 
 
@@ -69,20 +91,27 @@ def _meters(status: PedalStatus) -> list[str]:
         ("out", audio["output_db"] if audio else silent),
     )
     return [
-        f"{short:3} {side} {meter(db, 48)} {db:6.1f} dBFS{' CLIP' if db >= 0 else ''}"
+        f"{short:3} "
+        + "  ".join(
+            f"{side} {meter(db, METER)} {db:6.1f} {'CLIP' if db >= 0 else 'dBFS'}"
+            for side, db in zip("LR", level, strict=True)
+        )
         for short, level in levels
-        for side, db in zip("LR", level, strict=True)
     ]
 
 
 def _controls(values: dict[str, float], chosen: str, width: int, rows: int) -> list[str]:
-    """One line per control; if they do not all fit, those around the chosen one."""
+    """One line per control; if they do not all fit, those around the chosen one, and how many are
+    above and below."""
     names = [control.name for control in CONTROLS]
-    first = min(max(0, names.index(chosen) - rows // 2), max(0, len(names) - rows))
-    return [
+    fits = len(names) <= rows
+    rows = len(names) if fits else max(rows - 1, 1)
+    first = min(max(0, names.index(chosen) - rows // 2), len(names) - rows)
+    lines = [
         _control(find(name), values[name], name == chosen, width)
-        for name in names[first : first + max(rows, 1)]
+        for name in names[first : first + rows]
     ]
+    return lines if fits else [*lines, f"  ↑ {first} more   ↓ {len(names) - rows - first} more"]
 
 
 def _control(control: Control, value: float, chosen: bool, width: int) -> str:
@@ -113,8 +142,8 @@ def _cube(values: dict[str, float]) -> list[str]:
     return [*lines, "└" + "─" * (CUBE_COLUMNS - 4) + "┘", "x →  y ↑"]
 
 
-def press(key: str, chosen: str, values: dict[str, float]) -> tuple[str, dict[str, float]]:
-    """Handle a key. Returns the control chosen now and the values to set.
+def press(key: str, chosen: str, values: dict[str, float]) -> tuple[str, dict[str, object] | None]:
+    """Handle a key. Returns the control chosen now, and the request to send, if any.
 
     `key`: a character, or a name from curses such as KEY_UP.
     """
@@ -129,25 +158,36 @@ def press(key: str, chosen: str, values: dict[str, float]) -> tuple[str, dict[st
         ".": FINE_STEP,
     }
     if key in ("KEY_UP", "KEY_DOWN"):
-        return names[(names.index(chosen) + (1 if key == "KEY_DOWN" else -1)) % len(names)], {}
+        by = 1 if key == "KEY_DOWN" else -1
+        return names[(names.index(chosen) + by) % len(names)], None
     if key in steps:
-        if control.is_switch:
-            return chosen, {chosen: float(steps[key] > 0)}
-        return chosen, {
-            chosen: to_value(control, to_position(control, values[chosen]) + steps[key])
-        }
-    if key in ("\n", "\r", "KEY_ENTER", " ") and control.is_switch:
-        return chosen, {chosen: 1.0 - values[chosen]}
-    if key == "0":
-        return chosen, {chosen: control.default}
-    if key in ("b", "h"):
-        name = "bypass" if key == "b" else "freeze"
-        return chosen, {name: 1.0 - values[name]}
-    return chosen, {}
+        return chosen, _turn(chosen, steps[key], values)
+    if key in _TURNS:
+        return chosen, _turn(*_TURNS[key], values)
+    if key in HOLDS:
+        return chosen, {"do": "preset", "step": -1}
+    if action := PRESSES.get(key):
+        return chosen, _ACTIONS.get(action) or _set(action, 1.0 - values[action])
+    if key in ("\n", "\r", "KEY_ENTER") and control.is_switch:
+        return chosen, _set(chosen, 1.0 - values[chosen])
+    if key in _BACK:
+        return chosen, _set(chosen, control.default)
+    return chosen, None
+
+
+def _set(name: str, value: float) -> dict[str, object]:
+    return {"do": "set", "values": {name: value}}
+
+
+def _turn(name: str, step: float, values: dict[str, float]) -> dict[str, object]:
+    control = find(name)
+    if control.is_switch:
+        return _set(name, float(step > 0))
+    return _set(name, to_value(control, to_position(control, values[name]) + step))
 
 
 def run() -> None:
-    """Show the panel until `q`, Esc or Ctrl-C.
+    """Show the panel until Esc, Ctrl-D or Ctrl-C.
 
     Raises UserError without a terminal or a pedal, also if the pedal stops while the panel runs.
     """
@@ -165,6 +205,17 @@ def run() -> None:
     curses.wrapper(_loop)
 
 
+def _refusal(request: dict[str, object]) -> str:
+    """Send a request; why the pedal refused it, or "". Raises NoPedal."""
+    try:
+        ask(request)
+    except NoPedal:
+        raise
+    except UserError as error:
+        return str(error)
+    return ""
+
+
 def _loop(screen: curses.window) -> None:
     import curses
     import locale
@@ -173,6 +224,7 @@ def _loop(screen: curses.window) -> None:
     curses.curs_set(0)
     screen.timeout(int(1000 * REFRESH_S))
     chosen = "x"
+    note = ""  # why the pedal refused the last key
     failed_since: float | None = None
     status: PedalStatus = ask({"do": "status"})["status"]
     while True:
@@ -182,7 +234,7 @@ def _loop(screen: curses.window) -> None:
             text = f"make the terminal at least {COLUMNS} x {ROWS}; it is {columns} x {rows}"
             screen.insstr(0, 0, text[: columns - 1])
         else:
-            for number, line in enumerate(draw(status, chosen, columns, rows)):
+            for number, line in enumerate(draw(status, chosen, columns, rows, note)):
                 screen.addstr(
                     number,
                     0,
@@ -194,12 +246,11 @@ def _loop(screen: curses.window) -> None:
             key = screen.getkey()
         except curses.error:
             key = ""  # no key within REFRESH_S
-        if key in ("q", "\x1b"):
+        if key and key in LEAVE:
             return
+        chosen, request = press(key, chosen, status["controls"])
         try:
-            chosen, values = press(key, chosen, status["controls"])
-            if values:
-                ask({"do": "set", "values": values})
+            note = _refusal(request) if request else note
             status = ask({"do": "status"})["status"]
             failed_since = None
         except UserError:

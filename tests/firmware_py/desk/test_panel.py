@@ -15,9 +15,12 @@ from collections.abc import Iterator
 from typing import Any, cast
 
 import pytest
+from clock import Clock
 from waiting import HANG_S, wait_until
 
-from device.controls import CONTROLS, defaults, find
+from device.board import Board
+from device.controls import CONTROLS, defaults, find, to_value
+from device.terminal import HOLDS, LEAVE, PRESSES, STEP, TURNS, Hands
 from firmware_py.desk import panel
 from firmware_py.desk.screen import CompleteStatus, screen
 from firmware_py.jack import report
@@ -30,6 +33,7 @@ STATUS: dict[str, Any] = {
     "machine": {"temperature_c": 54.2, "warnings": ["under-voltage now"], "governors": []},
     "controls": defaults(),
     "room": {"bank": "starter", "path": "", "made_in_ms": 3.0, "fault": ""},
+    "preset": "preset Hall (changed)",
     "control": {"pid": 1, "up_s": 1.0},
     "audio": {
         "pid": 2, "alive": True, "rate_hz": 48000, "block_frames": 128, "inputs": 2,
@@ -100,28 +104,77 @@ def test_draw_reports_missing_audio_process() -> None:
     assert "NO AUDIO" in panel.draw(STATUS | {"audio": None}, "x")[0]
 
 
+def test_at_80_x_24_preset_keys_and_scroll_marks_are_visible() -> None:
+    lines = drawn("x", 80, 24)
+    text = "\n".join(lines)
+    assert "preset Hall (changed)" in text and len(lines) == 24
+    for help_line in panel.HELP:
+        assert len(help_line) < panel.COLUMNS and help_line in lines
+    for word in (*(f"{up}/{down} {name}" for name, (up, down) in TURNS.items()), "n, N", "Esc"):
+        assert word in text
+    shown = sum(control.title[:14] in text for control in CONTROLS)
+    assert f"↓ {len(CONTROLS) - shown} more" in text and "↑ 0 more" in text
+    assert "↓ 0 more" in "\n".join(drawn(CONTROLS[-1].name, 80, 24))
+    assert "more" not in "\n".join(drawn())
+
+
+def test_a_note_takes_the_place_of_the_last_help() -> None:
+    lines = panel.draw(STATUS, "x", note="there are no presets")
+    assert lines[-1] == "there are no presets"
+
+
+def change(**values: object) -> dict[str, object]:
+    return {"do": "set", "values": values}
+
+
 @pytest.mark.parametrize(
-    ("key", "chosen", "then", "values"),
+    ("key", "chosen", "then", "request_"),
     [
-        ("KEY_DOWN", "x", "y", {}),
-        ("KEY_UP", "gain", CONTROLS[-1].name, {}),
-        ("KEY_RIGHT", "x", "x", {"x": pytest.approx(4.68)}),
-        ("<", "mix", "mix", {"mix": pytest.approx(34.8)}),
-        ("KEY_RIGHT", "lowpass", "lowpass", {"lowpass": 1.0}),
-        ("\n", "trails", "trails", {"trails": 0.0}),
-        ("0", "gain", "gain", {"gain": -3}),
-        ("b", "x", "x", {"bypass": 1.0}),
-        ("?", "x", "x", {}),
+        ("KEY_DOWN", "x", "y", None),
+        ("KEY_UP", "gain", CONTROLS[-1].name, None),
+        ("KEY_RIGHT", "x", "x", change(x=pytest.approx(4.68))),
+        ("<", "mix", "mix", change(mix=pytest.approx(34.8))),
+        ("KEY_RIGHT", "lowpass", "lowpass", change(lowpass=1.0)),
+        ("\n", "trails", "trails", change(trails=0.0)),
+        ("KEY_BACKSPACE", "gain", "gain", change(gain=-3)),
+        ("\x7f", "gain", "gain", change(gain=-3)),
+        ("?", "x", "x", None),
+        ("0", "x", "x", None),
     ],
 )
 def test_press_changes_selection_or_value(
-    key: str, chosen: str, then: str, values: dict[str, float]
+    key: str, chosen: str, then: str, request_: dict[str, object] | None
 ) -> None:
-    assert panel.press(key, chosen, defaults()) == (then, values)
+    assert panel.press(key, chosen, defaults()) == (then, request_)
+
+
+def test_every_key_of_the_simulated_front_does_the_same_in_the_panel() -> None:
+    """Its pots are set by their keys; what a switch does is the same action."""
+    with Board.open("sim", clock=Clock()) as board:
+        hands = Hands(board)
+        for name, keys in hands.turns.items():
+            for key, sign in zip(keys, (1, -1), strict=True):
+                for typed, step in ((key, STEP), (key.upper(), STEP / 10)):
+                    value = to_value(find(name), 0.5 + sign * step)
+                    values = defaults() | {name: to_value(find(name), 0.5)}
+                    request = change(**{name: pytest.approx(value)})
+                    assert panel.press(typed, "mix", values) == ("mix", request)
+        does = {
+            "bypass": change(bypass=1.0),
+            "freeze": change(freeze=1.0),
+            "preset next": {"do": "preset", "step": 1},
+            "tap": {"do": "tap"},
+        }
+        for key, action in hands.presses.items():
+            assert panel.press(key, "x", defaults()) == ("x", does[action])
+        [held] = [row.long for row in board.profile.switches if row.action == HOLDS["N"]]
+        assert held is not None and held.action == "preset previous"
+        assert panel.press("N", "x", defaults()) == ("x", {"do": "preset", "step": -1})
+    assert set(LEAVE).isdisjoint("".join((*TURNS["gain"], *PRESSES, *HOLDS)))
 
 
 def test_press_clamps_to_range() -> None:
-    assert panel.press("KEY_RIGHT", "x", defaults() | {"x": 9.0}) == ("x", {"x": 9.0})
+    assert panel.press("KEY_RIGHT", "x", defaults() | {"x": 9.0}) == ("x", change(x=9.0))
 
 
 def nverb(*words: str) -> list[str]:
@@ -145,7 +198,9 @@ def control_process() -> Iterator[None]:
 
 
 def test_panel_handles_keys_in_terminal(control_process: None) -> None:
-    """Turn x up by three steps and switch bypass on, with the bytes that a terminal sends; quit."""
+    """Turn x up by three steps, next preset, bypass, with the bytes that a terminal sends; leave.
+
+    `q` turns the gain, as in the simulated front."""
     leader, follower = pty.openpty()
     fcntl.ioctl(follower, termios.TIOCSWINSZ, struct.pack("HHHH", 30, 100, 0, 0))
     shown = b""
@@ -158,6 +213,9 @@ def test_panel_handles_keys_in_terminal(control_process: None) -> None:
     def values() -> dict[str, float]:
         return dict(panel.ask({"do": "get"}, timeout_s=HANG_S)["values"])
 
+    def preset() -> str:
+        return str(panel.ask({"do": "status"}, timeout_s=HANG_S)["status"]["preset"])
+
     process = subprocess.Popen(
         nverb("panel"),
         stdin=follower,
@@ -166,11 +224,15 @@ def test_panel_handles_keys_in_terminal(control_process: None) -> None:
         env=os.environ | {"TERM": "xterm"},
     )
     try:
-        wait_until(lambda: b"q quit" in shown, tend=read, told=lambda: shown)
+        wait_until(lambda: b"Esc leave" in shown, tend=read, told=lambda: shown)
         os.write(leader, b"\x1bOC" * 3 + b"b")
         wait_until(lambda: values()["bypass"] == 1, tend=read, told=lambda: shown)
         x = values()["x"]
-        os.write(leader, b"q")
+        os.write(leader, b"aq")
+        os.write(leader, b"n")
+        wait_until(lambda: preset() == "preset Room", tend=read, told=lambda: shown)
+        assert process.poll() is None
+        os.write(leader, b"\x1b")
         wait_until(lambda: process.poll() is not None, tend=read, told=lambda: shown)
         assert process.poll() == 0
         read()
