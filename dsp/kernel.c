@@ -28,10 +28,11 @@
  *
  * The input between two changes is a *passage* and keeps its room. Each spectrum in a stage's ring
  * is multiplied with partitions of the room of its passage, so an old room rings out while the new
- * one begins. Only a window (the 2 P frames of one transform) in which a fade is needs a spectrum
- * for each of its passages: the newest passage's is in the ring, those of older ones are *spares*
- * beside it. A spare of a passage that was over before the window's second half is transformed
- * early. A passage that is over and out of reach of its room is dropped, and the room's spectra are
+ * one begins. Only a window (2 P frames) in which a fade is needs a spectrum for each of its
+ * passages: the newest passage's is in the ring, those of older ones are *spares* beside it.
+ * Transforms are of P frames: the spectrum of a window is that of its first half plus i times that
+ * of its second half, so each share of P frames is transformed once for the two windows that it is
+ * in. A passage that is over and out of reach of its room is dropped, and the room's spectra are
  * free.
  *
  * The kernel reads up to NV_MAX_ROOMS rooms. When the last place is taken, the oldest passage moves
@@ -181,7 +182,7 @@ static int stage_init(nv_kernel *k, nv_kernel_stage *s, const nv_stage *from) {
     if (nv_fft_init(&s->fft, s->size, s->simd->lanes, &k->bytes)) return NV_E_MEMORY;
     size_t complex_bytes = (size_t)s->size * 2 * sizeof(float);
     int ok = (s->z = nv_allocate(complex_bytes, &k->bytes)) != NULL;
-    ok &= (s->gathered = nv_allocate(complex_bytes, &k->bytes)) != NULL;
+    ok &= (s->gathered = nv_allocate(complex_bytes / 2, &k->bytes)) != NULL;
     ok &= (s->spare = nv_allocate((size_t)s->spares * sizeof *s->spare, &k->bytes)) != NULL;
     for (int i = 0; ok && i < s->spares; i++) s->spare[i].passage = -1;
     ok &= list_init(k, s, &s->main, NV_MAX_STEPS) && list_init(k, s, &s->catch_up, NV_SIDE_STEPS);
@@ -189,6 +190,7 @@ static int stage_init(nv_kernel *k, nv_kernel_stage *s, const nv_stage *from) {
         size_t ring_bytes = (size_t)s->ring_partitions * complex_bytes,
                spare_bytes = (size_t)s->spares * complex_bytes;
         ok &= (s->ring[c] = nv_allocate(ring_bytes, &k->bytes)) != NULL;
+        ok &= (s->hop[c] = nv_allocate(complex_bytes, &k->bytes)) != NULL;
         ok &= (s->spare_ring[c] = nv_allocate(spare_bytes, &k->bytes)) != NULL;
     }
     for (int i = 0; i < NV_SIDES * NV_OUTPUTS; i++)
@@ -204,7 +206,7 @@ static void stage_free(nv_kernel_stage *s) {
     nv_fft_free(&s->fft);
     free(s->z), free(s->gathered), free(s->spare);
     list_free(&s->main), list_free(&s->catch_up);
-    for (int c = 0; c < 2; c++) free(s->ring[c]), free(s->spare_ring[c]);
+    for (int c = 0; c < 2; c++) free(s->ring[c]), free(s->hop[c]), free(s->spare_ring[c]);
     for (int i = 0; i < NV_SIDES * NV_OUTPUTS; i++) free(s->sums[i / NV_OUTPUTS][i % NV_OUTPUTS]);
     for (int i = 0; i < NV_SIDES * 2 * NV_OUTPUTS; i++) free(s->output[i / 4][i / 2 % 2][i % 2]);
 }
@@ -222,8 +224,8 @@ nv_kernel *nv_kernel_new(const nv_layout *layout, int fade_frames, int *error) {
     k->block = (int)layout->block_frames;
     k->inputs = (int)layout->inputs;
     nv_kernel_set_fade(k, fade_frames);
-    k->passage[0] = (nv_passage){
-        .from = INT64_MIN / 2, .to = NV_FOREVER, .room = -1, .next_room = -1};
+    k->passage[0] =
+        (nv_passage){.from = INT64_MIN / 2, .to = NV_FOREVER, .room = -1, .next_room = -1};
     k->passages = 1;
     int ok = 1;
     for (; ok && k->stages < (int)layout->stages; k->stages++)
@@ -236,7 +238,6 @@ nv_kernel *nv_kernel_new(const nv_layout *layout, int fade_frames, int *error) {
         ok &= (k->rising[c] = nv_allocate(ring_bytes, &k->bytes)) != NULL;
         ok &= (k->falling[c] = nv_allocate(ring_bytes, &k->bytes)) != NULL;
     }
-    ok &= (k->silence = nv_allocate(ring_bytes / 4, &k->bytes)) != NULL;
     if (!ok) {
         nv_kernel_free(k);
         return NULL;
@@ -249,7 +250,6 @@ void nv_kernel_free(nv_kernel *k) {
     if (!k) return;
     for (int i = 0; i < k->stages; i++) stage_free(&k->stage[i]);
     for (int c = 0; c < 2; c++) free(k->input[c]), free(k->rising[c]), free(k->falling[c]);
-    free(k->silence);
     free(k);
 }
 
@@ -263,8 +263,9 @@ void nv_kernel_reset(nv_kernel *k) {
         size_t complex_bytes = (size_t)s->size * 2 * sizeof(float);
         for (int c = 0; c < k->inputs; c++)
             memset(s->ring[c], 0, (size_t)s->ring_partitions * complex_bytes),
+                memset(s->hop[c], 0, complex_bytes),
                 memset(s->spare_ring[c], 0, (size_t)s->spares * complex_bytes);
-        memset(s->z, 0, complex_bytes), memset(s->gathered, 0, complex_bytes);
+        memset(s->z, 0, complex_bytes), memset(s->gathered, 0, complex_bytes / 2);
         for (int j = 0; j < NV_SIDES * NV_OUTPUTS; j++)
             memset(s->sums[j / 2][j % 2], 0, complex_bytes);
         for (int j = 0; j < NV_SIDES * 2 * NV_OUTPUTS; j++)

@@ -28,7 +28,7 @@ enum {
     NV_MAX_STAGES = 8,
     NV_OUTPUTS = 2,
     NV_MAX_IR_CHANNELS = 4,
-    NV_MAX_ROOMS = 7, /* spectra that a kernel reads at most: six rooms, and one that comes */
+    NV_MAX_ROOMS = 7,    /* spectra that a kernel reads at most: six rooms, and one that comes */
     NV_MAX_FADE = 48000, /* frames; a longer fade is shortened to this */
 };
 

@@ -117,9 +117,8 @@ static void join(nv_kernel *k, int index) {
             nv_spare *spare = &s->spare[j];
             if (spare->passage != old && spare->passage != id) continue;
             spare->passage = (signed char)id;
-            /* A window that is not complete yet will be opened for both as one. */
-            if (spare->window > s->job) free_spare(s, j);
         }
+        if (s->hop_passage == old) s->hop_passage = id;
     }
     for (int i = 0; i < k->stages; i++) k->stage[i].duplicates = 1;
     remove_passage(k, index);
@@ -159,7 +158,8 @@ static int spares_suffice(const nv_kernel *k, int64_t from, int64_t to) {
             int64_t first = (is_newest ? from : p->to) / s->size + 1,
                     end = is_newest ? to : nv_passage_end(p),
                     last = (end + s->size - 1) / s->size + 1;
-            if (first <= s->job) first = s->job + 1;
+            if (first <= s->job + 1)
+                first = s->job + (nv_find_spare(s, s->job + 1, k->order[j]) < 0 ? 1 : 2);
             int64_t windows = last - first + 1;
             if (windows > s->inputs_kept) windows = s->inputs_kept;
             if (windows > 0) needed += windows;
@@ -268,6 +268,5 @@ void nv_tend_passages(nv_kernel *k) {
     }
     int looked_at = (int)(k->blocks % k->passages); /* one in a block; the newest never is silent */
     if (looked_at + 1 < k->passages && is_silent(k, at(k, looked_at))) drop(k, looked_at);
-    if (!k->crossfading && (k->passages == NV_PASSAGES || k->rooms == NV_MAX_ROOMS))
-        move_oldest(k);
+    if (!k->crossfading && (k->passages == NV_PASSAGES || k->rooms == NV_MAX_ROOMS)) move_oldest(k);
 }

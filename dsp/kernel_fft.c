@@ -76,13 +76,11 @@ int nv_fft_init(nv_fft *fft, int points, int lanes, size_t *total) {
     return ok ? NV_OK : NV_E_MEMORY;
 }
 
-void nv_fft_transform(const nv_simd *simd, const nv_fft *fft, const float *previous,
-                      const float *current, float *z, float *spectrum, int partitions,
-                      size_t again) {
+void nv_fft_transform(const nv_simd *simd, const nv_fft *fft, const float *frames, float *z,
+                      const nv_target *target) {
     int vectors = fft->points / simd->lanes;
-    simd->forward_first(fft, previous, current, z, 0, vectors / fft->pass[0].radix);
+    simd->forward_first(fft, frames, z, 0, vectors / fft->pass[0].radix);
     for (int pass = 1; pass < fft->passes; pass++)
         simd->forward(fft, pass, z, 0, vectors / fft->pass[pass].radix);
-    simd->to_spectrum(fft, z, spectrum, (size_t)partitions * 4 * simd->lanes, again, 0,
-                      vectors / 4);
+    simd->to_spectrum(fft, z, target, 0, vectors / 4);
 }

@@ -20,10 +20,7 @@ static inline int nv_doublings(int points, int lanes) {
 /* NV_OK or NV_E_MEMORY; nv_fft_free() is valid in either case. *total as for nv_allocate(). */
 int nv_fft_init(nv_fft *fft, int points, int lanes, size_t *total);
 void nv_fft_free(nv_fft *fft);
-/* The complete forward transform of the frame (previous, current) into `spectrum`, one of
- * `partitions`, and `again` floats further on if that is not 0. z: work space of 2 * points
- * floats. */
-void nv_fft_transform(const nv_simd *simd, const nv_fft *fft, const float *previous,
-                      const float *current, float *z, float *spectrum, int partitions,
-                      size_t again);
+/* The complete forward transform of `points` real frames. z: work space of 2 * points floats. */
+void nv_fft_transform(const nv_simd *simd, const nv_fft *fft, const float *frames, float *z,
+                      const nv_target *target);
 #endif

@@ -40,11 +40,9 @@ static void add_transforms(const nv_kernel *k, const nv_kernel_stage *s, nv_work
     const nv_costs *c = s->costs;
     for (int input = 0; input < k->inputs; input++) {
         int from = list->count;
-        for (int half = 0; half < 2; half++)
-            if (s->opened[opening].half[half] < 0)
-                add_step(list, GATHER, input, s->size / NV_MIN_BLOCK, 1,
-                         c->gather * NV_MIN_BLOCK / (float)s->simd->lanes)
-                    ->which = (signed char)half;
+        if (s->opened[opening].weight < 0)
+            add_step(list, GATHER, input, s->size / NV_MIN_BLOCK, 1,
+                     c->gather * NV_MIN_BLOCK / (float)s->simd->lanes);
         for (int pass = 0; pass < s->fft.passes; pass++) {
             int radix = s->fft.pass[pass].radix;
             float cost = pass ? c->pass4 : radix == 2 ? c->first2 : c->first4;
@@ -62,7 +60,7 @@ static int add_products(const nv_kernel *k, const nv_kernel_stage *s, nv_work_li
     nv_find_runs(k, s, side, which, job <= s->job ? job : s->job + 1, &list->runs);
     float cost = nv_cost_of_runs(s, &list->runs);
     if (cost == 0 && !always) return 0;
-    nv_step *t = add_step(list, MULTIPLY, 0, s->size / s->simd->lanes / 2, 1, cost + 1);
+    nv_step *t = add_step(list, MULTIPLY, 0, s->size / s->simd->lanes / 2, 2, cost + 1);
     t->side = (signed char)side, t->which = (signed char)which, t->sums = (signed char)sums,
     t->job = job;
     return 1;
@@ -120,23 +118,21 @@ static void add_side(const nv_kernel *k, nv_kernel_stage *s, int side) {
     add_answer(s, &s->main, side, sums, s->job, !begun && !rest);
 }
 
-static void build_list(const nv_kernel *k, nv_kernel_stage *s, int urgent_openings) {
+static void build_list(const nv_kernel *k, nv_kernel_stage *s) {
     nv_work_list *list = &s->main;
     const nv_job_plan *plan = &s->plan;
     int old = s->side, fresh = !old;
     list->count = 0, list->cost = 0;
-    for (int i = 0; i < urgent_openings; i++) add_transforms(k, s, list, i);
+    for (int i = 0; i < s->openings; i++) add_transforms(k, s, list, i);
     s->transforms = list->count;
     if (plan->old) add_side(k, s, old);
     if (plan->fresh) add_side(k, s, fresh);
     list->urgent = list->cost, list->urgent_steps = list->count;
-    for (int i = urgent_openings; i < s->openings; i++) add_transforms(k, s, list, i);
     s->next_sums[old] = s->side_sums[old], s->next_sums[fresh] = !s->side_sums[old];
     /* The catch-up may still use the other set. */
     if (!plan->next_old)
         s->next_sums[fresh] = plan->in_catch_up ? s->side_sums[old] : s->side_sums[fresh];
-    if (plan->next_old)
-        add_products(k, s, list, old, NV_OLDER, s->next_sums[old], s->job + 1, 0);
+    if (plan->next_old) add_products(k, s, list, old, NV_OLDER, s->next_sums[old], s->job + 1, 0);
     if (plan->next_fresh)
         add_products(k, s, list, fresh, NV_OLDER, s->next_sums[fresh], s->job + 1, 0);
     /* This costs, too; the block in which it is done does less of the steps. */
@@ -160,24 +156,22 @@ static void keep_list(nv_work_list *list) {
 /* 1 if one passage fills the ring, so that the next job has the same steps. */
 static int is_steady(const nv_kernel *k, const nv_kernel_stage *s) {
     const nv_opening *o = &s->opened[0];
-    return k->passages == 1 && !s->changing && s->openings == 1 && o->half[0] == NV_COMPLETE &&
-           o->half[1] == NV_COMPLETE &&
+    return k->passages == 1 && !s->changing && s->openings == 1 && o->weight == NV_COMPLETE &&
            s->ring_of[k->order[0]].from <= s->job - s->inputs_kept;
 }
 
 static void begin_job(const nv_kernel *k, nv_kernel_stage *s) {
     nv_work_list *list = &s->main;
     next_job(s);
-    nv_open_window(k, s, s->job, 0);
-    int urgent_openings = s->openings, was_steady = s->steady;
-    if (s->early && k->passages > 1) nv_open_window(k, s, s->job + 1, 1);
+    nv_open_window(k, s);
+    int was_steady = s->steady;
     memcpy(s->side_sums, s->next_sums, sizeof s->side_sums);
     s->plan = plan_for(s);
     s->steady = is_steady(k, s);
     if (s->steady && was_steady)
         keep_list(list);
     else
-        build_list(k, s, urgent_openings);
+        build_list(k, s);
     list->at_step = list->at_unit = 0, list->done = list->building;
 }
 
@@ -204,19 +198,15 @@ float nv_job_cost_of(const nv_kernel *k, nv_kernel_stage *s, int side) {
 static void transform_step(const nv_kernel *k, nv_kernel_stage *s, const nv_step *t, int from,
                            int to) {
     const nv_opening *opened = &s->opened[(int)t->opening];
-    float *spectrum;
-    int partitions;
-    size_t again;
+    nv_target target;
     switch (t->kind) {
-    case GATHER: nv_gather(k, s, opened, t->channel, t->which, from, to); break;
+    case GATHER: nv_gather(k, s, opened, t->channel, from, to); break;
     case FORWARD_FIRST:
-        s->simd->forward_first(&s->fft, nv_share(k, s, opened, t->channel, 0),
-                               nv_share(k, s, opened, t->channel, 1), s->z, from, to);
+        s->simd->forward_first(&s->fft, nv_share(k, s, opened, t->channel), s->z, from, to);
         break;
     case TO_SPECTRUM:
-        spectrum = nv_share_spectrum(s, opened, t->channel, &partitions, &again);
-        s->simd->to_spectrum(&s->fft, s->z, spectrum, (size_t)partitions * 4 * s->simd->lanes,
-                             again, from, to);
+        target = nv_target_of(s, opened, t->channel);
+        s->simd->to_spectrum(&s->fft, s->z, &target, from, to);
         break;
     }
 }
@@ -306,15 +296,12 @@ void nv_work_block(const nv_kernel *k, nv_kernel_stage *s) {
 
 void nv_work_input(const nv_kernel *k, nv_kernel_stage *s) {
     next_job(s);
-    nv_open_window(k, s, s->job, 0);
+    nv_open_window(k, s);
     for (int i = 0; i < s->openings; i++)
         for (int c = 0; c < k->inputs; c++) {
-            const nv_opening *opened = &s->opened[i];
-            size_t again;
-            int partitions; /* its halves are blocks, each with one weight */
-            float *spectrum = nv_share_spectrum(s, opened, c, &partitions, &again);
-            nv_fft_transform(s->simd, &s->fft, nv_share(k, s, opened, c, 0),
-                             nv_share(k, s, opened, c, 1), s->z, spectrum, partitions, again);
+            const nv_opening *opened = &s->opened[i]; /* a share of a block has one weight */
+            nv_target target = nv_target_of(s, opened, c);
+            nv_fft_transform(s->simd, &s->fft, nv_share(k, s, opened, c), s->z, &target);
         }
 }
 

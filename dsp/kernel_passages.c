@@ -28,7 +28,7 @@ void nv_weigh_input(nv_kernel *k) {
 
 /* ---- windows --------------------------------------------------------------------------------- */
 
-static int find_spare(const nv_kernel_stage *s, int64_t window, int passage) {
+int nv_find_spare(const nv_kernel_stage *s, int64_t window, int passage) {
     for (int at = -1, seen = 0; nv_next_spare(s, &at, &seen);)
         if (s->spare[at].passage == passage && s->spare[at].window == window) return at;
     return -1;
@@ -57,38 +57,39 @@ static nv_weight weight_at(const nv_passage *p, int64_t at, int64_t *until) {
     return *until = NV_FOREVER, NV_NOTHING;
 }
 
-void nv_open_window(const nv_kernel *k, nv_kernel_stage *s, int64_t window, int ended) {
-    int64_t begin = (window - 2) * s->size, middle = begin + s->size, end = middle + s->size;
-    int newest = 1;
-    for (int i = k->passages - 1; i >= 0; i--) {
-        int id = k->order[i];
+void nv_open_window(const nv_kernel *k, nv_kernel_stage *s) {
+    int64_t begin = (s->job - 1) * s->size, end = begin + s->size;
+    int newest = k->passages - 1, before = s->hop_passage;
+    while (newest && k->passage[(int)k->order[newest]].from >= end) newest--;
+    for (int i = 0; i <= newest; i++) { /* the newest last: it replaces the spectrum in `hop` */
+        int id = k->order[i], spare = -1, next = -1, was = NV_SILENCE_BEFORE;
         const nv_passage *p = &k->passage[id];
-        if (p->from >= end || nv_passage_end(p) <= begin) continue;
-        int in_ring = newest, spare = -1;
-        newest = 0;
-        if (in_ring ? ended : ended && nv_passage_end(p) > middle) continue;
-        if (in_ring) {
+        if (nv_passage_end(p) <= begin) continue;
+        if (id == before) was = NV_IN_HOP;
+        if (i == newest) {
             nv_windows *of = &s->ring_of[id];
-            if (of->to != window) of->from = window;
-            of->to = window + 1;
-        } else if (find_spare(s, window, id) >= 0 || (spare = take_spare(s, window, id)) < 0) {
-            continue;
+            if (of->to != s->job) of->from = s->job;
+            of->to = s->job + 1;
+            s->hop_passage = id;
+        } else {
+            if (was != NV_IN_HOP && (spare = nv_find_spare(s, s->job, id)) >= 0) was = NV_IN_SPARE;
+            if (spare < 0) spare = take_spare(s, s->job, id);
+            if (spare < 0 || (next = take_spare(s, s->job + 1, id)) < 0) continue;
         }
-        nv_opening *o = &s->opened[s->openings++];
-        *o = (nv_opening){.window = window, .passage = *p, .spare = spare};
-        for (int half = 0; half < 2; half++) {
-            int64_t until;
-            nv_weight weight = weight_at(p, half ? middle : begin, &until);
-            o->half[half] = (signed char)(until < (half ? end : middle) ? -1 : (int)weight);
-        }
+        int64_t until;
+        nv_weight weight = weight_at(p, begin, &until);
+        s->opened[s->openings++] = (nv_opening){.passage = *p,
+                                                .spare = spare,
+                                                .next_spare = next,
+                                                .before = (signed char)was,
+                                                .weight = until < end ? -1 : (signed char)weight};
     }
 }
 
 void nv_expire_spares(nv_kernel_stage *s) {
     int expired = 0;
     for (int at = -1, seen = 0; nv_next_spare(s, &at, &seen);)
-        if (s->spare[at].window <= s->job - s->inputs_kept)
-            s->spare[at].passage = -1, expired++;
+        if (s->spare[at].window <= s->job - s->inputs_kept) s->spare[at].passage = -1, expired++;
     s->spares_used -= expired;
 }
 
@@ -150,39 +151,46 @@ void nv_merge_spares(nv_kernel_stage *s, int inputs) {
 
 /* ---- a passage's share ----------------------------------------------------------------------- */
 
-static const float *frames(const nv_kernel *k, int input, nv_weight weight, int64_t at) {
+static const float *frames(const nv_kernel *k, int input, int weight, int64_t at) {
     const float *ring = weight == NV_RISING    ? k->rising[input]
                         : weight == NV_FALLING ? k->falling[input]
                                                : k->input[input];
-    return weight == NV_NOTHING ? k->silence : ring + (at & (k->ring_frames - 1));
+    return ring + (at & (k->ring_frames - 1));
 }
 
-const float *nv_share(const nv_kernel *k, const nv_kernel_stage *s, const nv_opening *o, int input,
-                      int half) {
-    if (o->half[half] < 0) return s->gathered + half * s->size;
-    return frames(k, input, (nv_weight)o->half[half], (o->window - 2 + half) * s->size);
+const float *nv_share(const nv_kernel *k, const nv_kernel_stage *s, const nv_opening *o,
+                      int input) {
+    return o->weight < 0 ? s->gathered : frames(k, input, o->weight, (s->job - 1) * s->size);
 }
 
-void nv_gather(const nv_kernel *k, nv_kernel_stage *s, const nv_opening *o, int input, int half,
-               int from, int to) {
-    int64_t begin = (o->window - 2 + half) * s->size, at = begin + (int64_t)from * NV_MIN_BLOCK,
+void nv_gather(const nv_kernel *k, nv_kernel_stage *s, const nv_opening *o, int input, int from,
+               int to) {
+    int64_t begin = (s->job - 1) * s->size, at = begin + (int64_t)from * NV_MIN_BLOCK,
             end = begin + (int64_t)to * NV_MIN_BLOCK;
-    float *out = s->gathered + half * s->size + from * NV_MIN_BLOCK;
+    float *out = s->gathered + from * NV_MIN_BLOCK;
     while (at < end) {
         int64_t until;
         nv_weight weight = weight_at(&o->passage, at, &until);
         if (until > end) until = end;
-        s->simd->subtract(out, frames(k, input, weight, at), NULL, (int)(until - at));
+        const float *x = frames(k, input, weight, at);
+        s->simd->subtract(out, x, weight == NV_NOTHING ? x : NULL, (int)(until - at));
         out += until - at, at = until;
     }
 }
 
-float *nv_share_spectrum(const nv_kernel_stage *s, const nv_opening *o, int input, int *partitions,
-                         size_t *again) {
-    int at = o->spare;
-    *again = 0, *partitions = s->spares;
-    if (at >= 0) return s->spare_ring[input] + at * 4 * s->simd->lanes;
-    *again = s->again, *partitions = s->ring_partitions;
-    at = s->newest + (int)(s->job - o->window);
-    return s->ring[input] + (at < 0 ? at + s->inputs_kept : at) * 4 * s->simd->lanes;
+nv_target nv_target_of(const nv_kernel_stage *s, const nv_opening *o, int input) {
+    size_t floats = 4 * (size_t)s->simd->lanes, spare_stride = (size_t)s->spares * floats;
+    float *spares = s->spare_ring[input];
+    nv_target t = {.hop = s->hop[input], .hop_stride = floats};
+    if (o->before == NV_IN_HOP) t.before = t.hop, t.before_stride = floats;
+    if (o->next_spare >= 0)
+        t.hop = spares + (size_t)o->next_spare * floats, t.hop_stride = spare_stride;
+    if (o->spare >= 0) {
+        t.window = spares + (size_t)o->spare * floats, t.window_stride = spare_stride;
+        if (o->before == NV_IN_SPARE) t.before = t.window, t.before_stride = spare_stride;
+    } else {
+        t.window = s->ring[input] + (size_t)s->newest * floats, t.again = s->again;
+        t.window_stride = (size_t)s->ring_partitions * floats;
+    }
+    return t;
 }

@@ -11,6 +11,8 @@
  *
  * so the middle part c1 is the imaginary part of a product of P complex points; circular aliasing
  * goes to the real part. Real transforms need no packing, and DC and Nyquist are no special cases.
+ * The residues of `current` serve two frames: this one, times i, and the next, where it is
+ * `previous`. So P real samples are transformed at a time.
  *
  * The residues at all P roots of x^P = i are computed by a tree (Fiduccia 1972): a residue mod x^S
  * - r^4 splits into four,
@@ -48,27 +50,29 @@
 
 /* ---- the passes ------------------------------------------------------------------------------ */
 
-static void forward_first(const nv_fft *fft, const float *previous, const float *current, float *z,
-                          int from, int to) {
+static void forward_first(const nv_fft *fft, const float *frames, float *z, int from, int to) {
     int leg = fft->points / fft->pass[0].radix; /* in frames; twice that in floats of z */
     const float *roots = fft->pass[0].roots;
     if (fft->pass[0].radix == 2) {
         cvec r = call(roots);
         for (int i = from * V; i < to * V; i += V) {
-            cvec a = {get_any(previous + i), get_any(current + i)},
-                 b = {get_any(previous + i + leg), get_any(current + i + leg)};
-            split(&a, &b, r);
-            cput(z + 2 * i, a), cput(z + 2 * (i + leg), b);
+            vec a = get_any(frames + i), b = get_any(frames + i + leg);
+            cvec t = {b * r.re, b * r.im};
+            cput(z + 2 * i, (cvec){a + t.re, t.im});
+            cput(z + 2 * (i + leg), (cvec){a - t.re, -t.im});
         }
         return;
     }
     cvec r = call(roots), r2 = call(roots + 2), r3 = call(roots + 4);
     for (int i = from * V; i < to * V; i += V) {
-        cvec c[4];
-        for (int k = 0; k < 4; k++)
-            c[k] = (cvec){get_any(previous + i + k * leg), get_any(current + i + k * leg)};
-        split4(c, r, r2, r3);
-        for (int k = 0; k < 4; k++) cput(z + 2 * (i + k * leg), c[k]);
+        vec x[4];
+        for (int k = 0; k < 4; k++) x[k] = get_any(frames + i + k * leg);
+        cvec b = {x[1] * r.re, x[1] * r.im}, c = {x[2] * r2.re, x[2] * r2.im},
+             d = {x[3] * r3.re, x[3] * r3.im};
+        cvec s0 = {x[0] + c.re, c.im}, d0 = {x[0] - c.re, -c.im}, s1 = add(b, d), d1 = sub(b, d);
+        cput(z + 2 * i, add(s0, s1)), cput(z + 2 * (i + 2 * leg), sub(s0, s1));
+        cput(z + 2 * (i + leg), (cvec){d0.re - d1.im, d0.im + d1.re});
+        cput(z + 2 * (i + 3 * leg), (cvec){d0.re + d1.im, d0.im - d1.re});
     }
 }
 
@@ -90,23 +94,50 @@ static void forward(const nv_fft *fft, int pass, float *z, int from, int to) {
     }
 }
 
-static void to_spectrum(const nv_fft *fft, const float *z, float *spectrum, size_t pair_stride,
-                        size_t again, int from, int to) {
+/* Where vector k of a group of four is. */
+INLINE size_t place(int k, size_t stride) {
+    return (k & 1 ? 2 * (size_t)V : 0) + (k & 2 ? stride : 0);
+}
+
+/* In place: `before` is `hop`, which has no gaps; so it is in all jobs without a fade. */
+INLINE void to_spectrum_at(const nv_fft *fft, const float *z, nv_target t, int from, int to,
+                           int in_place) {
     const float *roots = fft->group_roots + GROUP_ROOTS * from, *end = z + 8 * V * to;
-    float *out = spectrum + pair_stride * 2 * (size_t)from;
+    size_t first = 2 * (size_t)from;
+    float *hop = t.hop + t.hop_stride * first,
+          *window = t.window ? t.window + t.window_stride * first : NULL;
+    const float *before = t.before ? t.before + t.before_stride * first : NULL;
     int last = fft->last;
-    for (z += 8 * V * from; z < end; z += 8 * V, roots += GROUP_ROOTS, out += 2 * pair_stride) {
+    if (in_place) t.hop_stride = 4 * V;
+    for (z += 8 * V * from; z < end; z += 8 * V, roots += GROUP_ROOTS) {
         cvec c[4];
         for (int k = 0; k < 4; k++) c[k] = cget(z + 2 * V * k);
         if (last) split4(c, call(roots), call(roots + 2), call(roots + 4));
         split_lanes(c, roots + 8);
-        cput(out, c[0]), cput(out + 2 * V, c[1]), cput(out + pair_stride, c[2]),
-            cput(out + pair_stride + 2 * V, c[3]);
-        if (!again) continue;
-        float *copy = out + again;
-        cput(copy, c[0]), cput(copy + 2 * V, c[1]), cput(copy + pair_stride, c[2]),
-            cput(copy + pair_stride + 2 * V, c[3]);
+        for (int k = 0; k < 4; k++) {
+            if (in_place || window) {
+                cvec w = {-c[k].im, c[k].re};
+                if (in_place)
+                    w = add(w, cget(hop + place(k, 4 * V)));
+                else if (before)
+                    w = add(w, cget(before + place(k, t.before_stride)));
+                cput(window + place(k, t.window_stride), w);
+                if (t.again) cput(window + t.again + place(k, t.window_stride), w);
+            }
+            cput(hop + place(k, t.hop_stride), c[k]);
+        }
+        if (in_place || window) window += 2 * t.window_stride;
+        hop += 2 * t.hop_stride;
+        if (!in_place && before) before += 2 * t.before_stride;
     }
+}
+
+static void to_spectrum(const nv_fft *fft, const float *z, const nv_target *target, int from,
+                        int to) {
+    if (target->before == target->hop && target->window)
+        to_spectrum_at(fft, z, *target, from, to, 1);
+    else
+        to_spectrum_at(fft, z, *target, from, to, 0);
 }
 
 static void from_spectrum(const nv_fft *fft, float *z, int from, int to) {
@@ -174,114 +205,107 @@ INLINE void multiply_subtract(vec *sum, vec a, const float *b) {
 }
 #endif
 
-/* For one output, sums of re*re, im*im, re*im and im*re are separate: eight independent chains of
+/* Two spectra or two outputs at a time, of two vectors each: eight sums, each with its own chain of
  * multiply-adds. */
 typedef struct {
-    vec rr[2], ii[2], ri[2], ir[2];
+    cvec one[2], other[2];
 } sums;
 
-INLINE void product(sums *s, const float **x, const float **h) {
-    for (int k = 0; k < 2; k++) {
-        cvec a = cnext(x);
+/* sum[] += x[] * h[] */
+INLINE void product(cvec *sum, const float **x, const float **h) {
 #ifdef __FMA__
-        multiply_add(&s->rr[k], a.re, *h), multiply_add(&s->ii[k], a.im, *h + V);
-        multiply_add(&s->ri[k], a.re, *h + V), multiply_add(&s->ir[k], a.im, *h);
-        *h += 2 * V;
+    cvec a[2] = {cnext(x), cnext(x)};
+    for (int k = 0; k < 2; k++)
+        multiply_add(&sum[k].re, a[k].re, *h + 2 * V * k),
+            multiply_add(&sum[k].im, a[k].re, *h + 2 * V * k + V);
+    for (int k = 0; k < 2; k++)
+        multiply_subtract(&sum[k].re, a[k].im, *h + 2 * V * k + V),
+            multiply_add(&sum[k].im, a[k].im, *h + 2 * V * k);
+    *h += 4 * V;
 #else
-        cvec b = cnext(h);
-        s->rr[k] += a.re * b.re, s->ii[k] += a.im * b.im, s->ri[k] += a.re * b.im,
-            s->ir[k] += a.im * b.re;
+    for (int k = 0; k < 2; k++) {
+        cvec a = cnext(x), b = cnext(h);
+        sum[k].re += a.re * b.re, sum[k].im += a.re * b.im;
+        sum[k].re -= a.im * b.im, sum[k].im += a.im * b.re;
+    }
 #endif
-    }
 }
 
-INLINE void first_product(sums *s, const float *x, const float *h) {
-    for (int k = 0; k < 2; k++, x += 2 * V, h += 2 * V) {
-        cvec a = cget(x), b = cget(h);
-        s->rr[k] = a.re * b.re, s->ii[k] = a.im * b.im, s->ri[k] = a.re * b.im,
-        s->ir[k] = a.im * b.re;
-    }
-}
-
-INLINE void accumulate(sums *s, const float *x, const float *h, int partitions) {
+INLINE void accumulate(sums *s, const nv_run *r, int pair) {
+    const float *x = r->input + (size_t)pair * r->input_stride,
+                *h = r->filter[0] + (size_t)pair * r->filter_stride, *y = x + r->input_stride,
+                *g = h + r->filter_stride;
     sums t = *s;
-    for (; partitions >= 8; partitions -= 8)
-#pragma GCC unroll 8
-        for (int i = 0; i < 8; i++) product(&t, &x, &h);
-    if (partitions & 4)
-        product(&t, &x, &h), product(&t, &x, &h), product(&t, &x, &h), product(&t, &x, &h);
-    if (partitions & 2) product(&t, &x, &h), product(&t, &x, &h);
-    if (partitions & 1) product(&t, &x, &h);
+    int partitions = r->partitions;
+    if ((partitions -= 4) >= 0) /* below zero the low bits stay the same */
+        do
+#pragma GCC unroll 4
+            for (int i = 0; i < 4; i++) product(t.one, &x, &h), product(t.other, &y, &g);
+        while ((partitions -= 4) >= 0);
+    if (partitions & 2)
+        product(t.one, &x, &h), product(t.other, &y, &g), product(t.one, &x, &h),
+            product(t.other, &y, &g);
+    if (partitions & 1) product(t.one, &x, &h), product(t.other, &y, &g);
     *s = t;
 }
 
 /* For two outputs with the same input, its spectra are read once. */
-typedef struct {
-    cvec left[2], right[2];
-} sums2;
-
-INLINE void product2(sums2 *s, const float **x, const float **h, const float **g) {
+INLINE void product2(sums *s, const float **x, const float **h, const float **g) {
     for (int k = 0; k < 2; k++) {
-        cvec a = cnext(x);
+        cvec a = cnext(x), *left = &s->one[k], *right = &s->other[k];
 #ifdef __FMA__
-        multiply_add(&s->left[k].re, a.re, *h), multiply_add(&s->left[k].im, a.re, *h + V);
-        multiply_add(&s->right[k].re, a.re, *g), multiply_add(&s->right[k].im, a.re, *g + V);
-        multiply_subtract(&s->left[k].re, a.im, *h + V), multiply_add(&s->left[k].im, a.im, *h);
-        multiply_subtract(&s->right[k].re, a.im, *g + V), multiply_add(&s->right[k].im, a.im, *g);
+        multiply_add(&left->re, a.re, *h), multiply_add(&left->im, a.re, *h + V);
+        multiply_add(&right->re, a.re, *g), multiply_add(&right->im, a.re, *g + V);
+        multiply_subtract(&left->re, a.im, *h + V), multiply_add(&left->im, a.im, *h);
+        multiply_subtract(&right->re, a.im, *g + V), multiply_add(&right->im, a.im, *g);
         *h += 2 * V, *g += 2 * V;
 #else
         cvec b = cnext(h), c = cnext(g);
-        s->left[k].re += a.re * b.re, s->left[k].im += a.re * b.im, s->right[k].re += a.re * c.re,
-            s->right[k].im += a.re * c.im;
-        s->left[k].re -= a.im * b.im, s->left[k].im += a.im * b.re, s->right[k].re -= a.im * c.im,
-            s->right[k].im += a.im * c.re;
+        left->re += a.re * b.re, left->im += a.re * b.im, right->re += a.re * c.re,
+            right->im += a.re * c.im;
+        left->re -= a.im * b.im, left->im += a.im * b.re, right->re -= a.im * c.im,
+            right->im += a.im * c.re;
 #endif
     }
 }
 
-INLINE void accumulate2(sums2 *s, const float *x, const float *h, const float *g, int partitions) {
-    sums2 t = *s;
+INLINE void accumulate2(sums *s, const float *x, const float *h, const float *g, int partitions) {
+    sums t = *s;
     for (; partitions >= 2; partitions -= 2) product2(&t, &x, &h, &g), product2(&t, &x, &h, &g);
     if (partitions) product2(&t, &x, &h, &g);
     *s = t;
 }
 
+INLINE sums sums_from(const float *one, const float *other, int more) {
+    if (!more) return (sums){0};
+    return (sums){{cget(one), cget(one + 2 * V)}, {cget(other), cget(other + 2 * V)}};
+}
+INLINE void put_sums(float *one, float *other, const sums *s) {
+    cput(one, s->one[0]), cput(one + 2 * V, s->one[1]);
+    cput(other, s->other[0]), cput(other + 2 * V, s->other[1]);
+}
+
 static void multiply_one(const nv_run *runs, const nv_run *end, float *z, int more, int from,
                          int to) {
-    for (int pair = from; pair < to; pair++) {
-        const nv_run *r = runs;
-        const float *x = r->input + (size_t)pair * r->input_stride,
-                    *h = r->filter[0] + (size_t)pair * r->filter_stride;
+    for (int pair = from; pair < to; pair += 2) {
         float *out = z + (size_t)4 * V * pair;
-        sums s;
-        if (more)
-            for (int k = 0; k < 2; k++)
-                s.rr[k] = get(out + 2 * V * k), s.ri[k] = get(out + 2 * V * k + V),
-                s.ii[k] = s.ir[k] = all(0);
-        else
-            first_product(&s, x, h);
-        accumulate(&s, x + !more * 4 * V, h + !more * 4 * V, r->partitions - !more);
-        for (r++; r < end; r++)
-            accumulate(&s, r->input + (size_t)pair * r->input_stride,
-                       r->filter[0] + (size_t)pair * r->filter_stride, r->partitions);
-        for (int k = 0; k < 2; k++)
-            cput(out + 2 * V * k, (cvec){s.rr[k] - s.ii[k], s.ri[k] + s.ir[k]});
+        sums s = sums_from(out, out + 4 * V, more);
+        for (const nv_run *r = runs; r < end; r++) accumulate(&s, r, pair);
+        put_sums(out, out + 4 * V, &s);
     }
 }
 
 static void multiply_both(const nv_run *runs, const nv_run *end, float *const *z, int more,
                           int from, int to) {
     for (int pair = from; pair < to; pair++) {
-        float *left = z[0] + (size_t)4 * V * pair, *right = z[1] + (size_t)4 * V * pair;
-        sums2 s = {0};
-        if (more) s = (sums2){{cget(left), cget(left + 2 * V)}, {cget(right), cget(right + 2 * V)}};
+        size_t at = (size_t)4 * V * pair;
+        sums s = sums_from(z[0] + at, z[1] + at, more);
         for (const nv_run *r = runs; r < end; r++) {
-            size_t at = (size_t)pair * r->filter_stride;
-            accumulate2(&s, r->input + (size_t)pair * r->input_stride, r->filter[0] + at,
-                        r->filter[1] + at, r->partitions);
+            size_t filter = (size_t)pair * r->filter_stride;
+            accumulate2(&s, r->input + (size_t)pair * r->input_stride, r->filter[0] + filter,
+                        r->filter[1] + filter, r->partitions);
         }
-        cput(left, s.left[0]), cput(left + 2 * V, s.left[1]), cput(right, s.right[0]),
-            cput(right + 2 * V, s.right[1]);
+        put_sums(z[0] + at, z[1] + at, &s);
     }
 }
 

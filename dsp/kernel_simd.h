@@ -28,26 +28,33 @@ typedef struct nv_fft {
 /* Partitions that follow one another: as many spectra of the input, to be multiplied with those of
  * a filter. Spectra are stored as [pair of vectors][partition][4 * lanes floats]. */
 typedef struct nv_run {
-    const float *input, *filter[2]; /* at the first pair; filter[output] */
+    const float *input, *filter[2];     /* at the first pair; filter[output] */
     size_t input_stride, filter_stride; /* floats from a pair to the next */
     int partitions;
 } nv_run;
 
+/* Where a transform goes. Strides are floats from a pair of vectors to the next. */
+typedef struct nv_target {
+    float *hop;          /* the spectrum of the frames themselves */
+    const float *before; /* that of the frames before; NULL: silence. May be `hop` or `window` */
+    float *window;       /* before + i * hop, the spectrum of both; NULL: not needed */
+    size_t hop_stride, before_stride, window_stride;
+    size_t again; /* `window` is written a second time this many floats further on, if not 0 */
+} nv_target;
+
 typedef struct nv_simd {
     const char *name;
     int lanes;
-    /* The first pass, reading two real blocks. Unit: a butterfly of vectors; points / lanes / radix
-     * of them. */
-    void (*forward_first)(const nv_fft *fft, const float *previous, const float *current, float *z,
-                          int from, int to);
+    /* The first pass, reading `points` real frames. Unit: a butterfly of vectors; points / lanes /
+     * radix of them. */
+    void (*forward_first)(const nv_fft *fft, const float *frames, float *z, int from, int to);
     /* A further pass, in place. Unit: a butterfly. */
     void (*forward)(const nv_fft *fft, int pass, float *z, int from, int to);
-    /* The last pass of radix 4 and those within vectors; writes into a ring of spectra, and a
-     * second time `again` floats further on if that is not 0. Unit: 4 vectors. */
-    void (*to_spectrum)(const nv_fft *fft, const float *z, float *spectrum, size_t pair_stride,
-                        size_t again, int from, int to);
+    /* The last pass of radix 4 and those within vectors. Unit: 4 vectors. */
+    void (*to_spectrum)(const nv_fft *fft, const float *z, const nv_target *target, int from,
+                        int to);
     /* z[output] = (more ? z[output] : 0) + the sum of products of all runs, for one or two outputs;
-     * at least one run. Unit: a pair of vectors. */
+     * at least one run. Unit: a pair of vectors, an even number of them. */
     void (*multiply)(const nv_run *runs, int count, int outputs, float *const *z, int more,
                      int from, int to);
     /* The same passes backwards: to_spectrum's in place, forward's, and forward_first's, which

@@ -56,20 +56,22 @@ int nv_prepare(const nv_layout *layout, const float *const *ir, int ir_channels,
         nv_fft fft;
         error = nv_fft_init(&fft, size, simd->lanes, NULL);
         float *work =
-            nv_allocate((size_t)size * 4 * sizeof(float), NULL); /* z, a partition's taps, zeros */
+            nv_allocate((size_t)size * 3 * sizeof(float), NULL); /* z, a partition's taps */
         if (error || !work) {
             nv_fft_free(&fft), free(work);
             return NV_E_MEMORY;
         }
-        float *z = work, *part = work + 2 * size, *zeros = work + 3 * size;
+        float *z = work, *part = work + 2 * size;
+        size_t floats = 4 * (size_t)simd->lanes;
         for (int c = 0; c < ir_channels; c++, to += (size_t)partitions * size * 2)
             for (int p = 0; p < partitions; p++) {
                 int from = (int)stage->offset_taps + p * size,
                     frames = taps - from < size ? taps - from : size;
                 finite &= simd->scale_finite(part, ir[c] + from, 1 / (float)size, frames);
                 memset(part + frames, 0, (size_t)(size - frames) * sizeof(float));
-                nv_fft_transform(simd, &fft, part, zeros, z, to + p * 4 * simd->lanes, partitions,
-                                 0);
+                nv_target target = {.hop = to + (size_t)p * floats,
+                                    .hop_stride = (size_t)partitions * floats};
+                nv_fft_transform(simd, &fft, part, z, &target);
             }
         nv_fft_free(&fft), free(work);
     }

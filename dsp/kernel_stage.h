@@ -10,7 +10,7 @@ enum {
     NV_SIDES = 2, /* in a crossfade: as it was, and as it will be; they take turns */
     NV_PASSAGES = NV_MAX_ROOMS + 1, /* also one without a room */
     NV_OPENINGS = 2 * NV_PASSAGES,
-    NV_TRANSFORM_STEPS = 2 * (3 + NV_MAX_PASSES), /* of two inputs */
+    NV_TRANSFORM_STEPS = 2 * (3 + NV_MAX_PASSES),         /* of two inputs */
     NV_SIDE_STEPS = 2 + NV_OUTPUTS * (1 + NV_MAX_PASSES), /* products and the way back */
     NV_MAX_STEPS = NV_OPENINGS * NV_TRANSFORM_STEPS + NV_SIDES * NV_SIDE_STEPS,
 };
@@ -28,12 +28,12 @@ typedef struct {
 
 typedef struct {
     signed char kind, side, pass, which; /* which partitions, or which half */
-    signed char channel; /* an input or an output */
-    signed char sums;    /* which set of the stage's sums */
-    signed char opening; /* index in the stage's `opened` */
-    int units, grain;    /* a slice is a multiple of `grain` units */
-    float cost;          /* of a unit */
-    int64_t job;         /* the job whose input is the newest */
+    signed char channel;                 /* an input or an output */
+    signed char sums;                    /* which set of the stage's sums */
+    signed char opening;                 /* index in the stage's `opened` */
+    int units, grain;                    /* a slice is a multiple of `grain` units */
+    float cost;                          /* of a unit */
+    int64_t job;                         /* the job whose input is the newest */
 } nv_step;
 
 /* What is multiplied with what in a sum of products. */
@@ -47,8 +47,8 @@ typedef struct {
     nv_step *steps;
     int count, urgent_steps, at_step, at_unit;
     float cost, urgent, done;
-    float building; /* cost of building it */
-    nv_runs runs; /* of the step in work */
+    float building;   /* cost of building it */
+    nv_runs runs;     /* of the step in work */
     int runs_changed; /* a spare of theirs was freed: find them again */
 } nv_work_list;
 
@@ -81,13 +81,16 @@ typedef struct {
 /* The weight of a passage in some frames of input. */
 typedef enum { NV_NOTHING, NV_RISING, NV_COMPLETE, NV_FALLING } nv_weight;
 
-/* A passage's share of a window that is being transformed. */
+/* A passage's share of the job's input, which is being transformed. The spectrum of the job's
+ * window is that of its share of the input before, plus i times this one. */
 typedef struct {
-    int64_t window;
-    nv_passage passage; /* as it was when the window was opened */
-    int spare;          /* where its spectrum goes; -1: into the ring */
-    signed char half[2]; /* nv_weight of each half of the window; -1: several */
+    nv_passage passage; /* as it was at the begin of the job */
+    int spare;          /* where the window's spectrum goes; -1: into the ring */
+    int next_spare;     /* where that of the share goes, as the next window's; -1: to `hop` */
+    signed char before; /* where that of the share before is: nv_before */
+    signed char weight; /* nv_weight; -1: several */
 } nv_opening;
+typedef enum { NV_SILENCE_BEFORE, NV_IN_HOP, NV_IN_SPARE } nv_before;
 
 typedef struct {
     int size, blocks, delay, early; /* P, M, K in kernel.c; 1 if there is an early part */
@@ -98,9 +101,11 @@ typedef struct {
     const nv_simd *simd;
     const nv_costs *costs;
     nv_fft fft;
-    float *ring[2], *z;                /* spectra of windows; work space of their transforms */
-    float *gathered;                   /* a passage's share of a window, 2 P frames */
-    float *sums[NV_SIDES][NV_OUTPUTS]; /* sums of products, then transformed back in place */
+    float *ring[2], *z;                     /* spectra of windows; work space of their transforms */
+    float *gathered;                        /* a passage's share of a job's input, P frames */
+    float *hop[2];                          /* the spectrum of the newest passage's share */
+    int hop_passage;                        /* whose share that is */
+    float *sums[NV_SIDES][NV_OUTPUTS];      /* sums of products, then transformed back in place */
     float *output[NV_SIDES][2][NV_OUTPUTS]; /* [side][odd or even job] */
     nv_stage_part parts[NV_MAX_ROOMS];
     /* Whose spectrum the ring holds: of each window the newest passage's. Shares of older passages
@@ -112,7 +117,7 @@ typedef struct {
     int duplicates;            /* 1: some spares belong to the same passage as the ring's */
     int merging, merged_pairs; /* the spare that is being merged, if pairs are done ... */
     int64_t merging_window;    /* ... and its window: later it may be another's */
-    int side;  /* the playing side */
+    int side;                  /* the playing side */
     int moved; /* it plays `next_room`: the crossfade is over here, not yet in all stages */
     /* the job */
     int64_t job;
@@ -134,22 +139,21 @@ typedef struct {
 struct nv_kernel {
     nv_layout layout;
     int block, inputs, stages, ring_frames, fade_frames;
-    float *input[2]; /* ring of input frames, long enough for the largest job */
+    float *input[2];               /* ring of input frames, long enough for the largest job */
     float *rising[2], *falling[2]; /* the same in fades, times the weight of the newest passage, and
                                     * of the one before; they add up to the input */
-    float *silence;                /* as long as the largest partition */
-    int64_t blocks;  /* received so far */
+    int64_t blocks;                /* received so far */
     nv_kernel_stage stage[NV_MAX_STAGES];
     const void *room[NV_MAX_ROOMS]; /* spectra; NULL: a free place */
     int rooms;                      /* places in use */
     nv_passage passage[NV_PASSAGES];
     signed char order[NV_PASSAGES]; /* indices of passages, the oldest first */
     int passages;
-    int rise_frames;        /* of the newest passage's fade */
-    int crossfading;        /* passages go from `room` to `next_room` */
-    int crossfade_frames;   /* its length */
-    int64_t fast_until;     /* block until which stages without catch-up crossfade ... */
-    float fast_cost;        /* ... and their additional cost in each of these blocks */
+    int rise_frames;      /* of the newest passage's fade */
+    int crossfading;      /* passages go from `room` to `next_room` */
+    int crossfade_frames; /* its length */
+    int64_t fast_until;   /* block until which stages without catch-up crossfade ... */
+    float fast_cost;      /* ... and their additional cost in each of these blocks */
     size_t bytes;
 };
 
@@ -183,25 +187,23 @@ static inline int nv_next_spare(const nv_kernel_stage *s, int *at, int *seen) {
 void nv_fade_gains(const nv_kernel *k, int64_t block, int fade_frames, float *gain);
 /* After a block's input has arrived: weighs it, if a passage fades in. */
 void nv_weigh_input(nv_kernel *k);
-/* Finds the passages that have input in a window, and a place for the spectrum of each. `ended`: of
- * passages that were over before the window's second half only, which can be transformed already
- * before that has arrived. */
-void nv_open_window(const nv_kernel *k, nv_kernel_stage *s, int64_t window, int ended);
+/* Finds the passages that have a share of the job's input, and places for the spectra of each. */
+void nv_open_window(const nv_kernel *k, nv_kernel_stage *s);
+/* The index of this spare; -1: there is none. */
+int nv_find_spare(const nv_kernel_stage *s, int64_t window, int passage);
 /* Merges a part of a spare with the spectrum of the same window and passage, if passages were
  * joined. */
 void nv_merge_spares(nv_kernel_stage *s, int inputs);
 /* Frees the spares that no later job needs. */
 void nv_expire_spares(nv_kernel_stage *s);
-/* One half of a share, P frames. */
-const float *nv_share(const nv_kernel *k, const nv_kernel_stage *s, const nv_opening *o, int input,
-                      int half);
-/* Copies the half of a share that has several weights into the stage's `gathered`. Unit:
- * NV_MIN_BLOCK frames. */
-void nv_gather(const nv_kernel *k, nv_kernel_stage *s, const nv_opening *o, int input, int half,
-               int from, int to);
-/* Where the spectrum of a share goes. */
-float *nv_share_spectrum(const nv_kernel_stage *s, const nv_opening *o, int input, int *partitions,
-                         size_t *again);
+/* A share, P frames. */
+const float *nv_share(const nv_kernel *k, const nv_kernel_stage *s, const nv_opening *o, int input);
+/* Copies a share that has several weights into the stage's `gathered`. Unit: NV_MIN_BLOCK
+ * frames. */
+void nv_gather(const nv_kernel *k, nv_kernel_stage *s, const nv_opening *o, int input, int from,
+               int to);
+/* Where the spectra of a share go. */
+nv_target nv_target_of(const nv_kernel_stage *s, const nv_opening *o, int input);
 
 /* In kernel_products.c: */
 

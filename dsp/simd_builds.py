@@ -42,7 +42,7 @@ FAMILY_FLAGS: dict[Family, tuple[str, ...]] = {
     # Scheduling before register allocation only adds spills; the second pass stays on.
     "aarch64": ("-fno-schedule-insns",),
     # NEON of ARMv7 flushes denormals, so GCC does not vectorize with it otherwise.
-    "arm": ("-ffast-math",),
+    "arm": ("-ffast-math", "-fno-associative-math"),
     "other": (),
 }
 

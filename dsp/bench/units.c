@@ -26,7 +26,7 @@ static float *memory(size_t floats) {
 int main(void) {
     const nv_simd *simd = nv_best_simd();
     int lanes = simd->lanes;
-    float *roots = memory(8 * POINTS), *x = memory(POINTS), *z = memory(2 * POINTS),
+    float *roots = memory(8 * POINTS), *x = memory(2 * POINTS), *z = memory(2 * POINTS),
           *out = memory(2 * POINTS);
     float *ring = memory(64 * 4 * 8 * 40), *filter = memory(64 * 4 * 8 * 40);
     nv_fft fft = {.points = POINTS,
@@ -36,28 +36,38 @@ int main(void) {
                   .group_roots = roots};
     nv_fft odd = fft;
     odd.pass[0].radix = 2;
-    COUNT("first2", simd->forward_first(&odd, x, x, z, 0, units));
-    COUNT("first4", simd->forward_first(&fft, x, x, z, 0, units));
+    COUNT("first2", simd->forward_first(&odd, x, z, 0, units));
+    COUNT("first4", simd->forward_first(&fft, x, z, 0, units));
     COUNT("pass4", simd->forward(&fft, 1, z, 0, units));
-    COUNT("to_spectrum", simd->to_spectrum(&fft, z, out, 4 * (size_t)lanes, 0, 0, units));
+    size_t stride = 4 * (size_t)lanes;
+    nv_target target = {.hop = x,
+                        .before = x,
+                        .window = ring,
+                        .hop_stride = stride,
+                        .before_stride = stride,
+                        .window_stride = 16 * stride};
+    COUNT("to_spectrum", simd->to_spectrum(&fft, z, &target, 0, units));
     COUNT("from_spectrum", simd->from_spectrum(&fft, z, 0, units));
     COUNT("inverse4", simd->inverse(&fft, 1, z, 0, units));
     COUNT("last2", simd->inverse_last(&odd, z, out, 0, units));
     COUNT("last4", simd->inverse_last(&fft, z, out, 0, units));
-    nv_product p = {.inputs = 1,
-                    .outputs = 1,
-                    .input = {ring, ring},
-                    .filter = {{filter, filter}, {filter, filter}},
-                    .ring_partitions = 40,
-                    .filter_partitions = 40};
     float *sums[2] = {z, out};
-    for (int together = 0; together < 2; together++) {
-        p.outputs = 1 + together;
-        /* pair + 8 product = this, pair + 40 product = that */
-        COUNT(together ? "shared_pair_8" : "pair_8",
-              simd->multiply(&p, 17, 0, 8, sums, 0, 0, units));
-        COUNT(together ? "shared_pair_40" : "pair_40",
-              simd->multiply(&p, 17, 0, 40, sums, 0, 0, units));
+    for (int outputs = 1; outputs <= 2; outputs++) {
+        nv_run run[2] = {{.input = ring,
+                          .filter = {filter, filter},
+                          .input_stride = 40 * stride,
+                          .filter_stride = 40 * stride}};
+        run[1] = run[0];
+        /* pair + 8 product = this, pair + 40 product = that; a second run of 16 */
+        run[0].partitions = 8;
+        COUNT(outputs == 2 ? "shared_pair_8" : "pair_8",
+              simd->multiply(run, 1, outputs, sums, 0, 0, units));
+        run[0].partitions = 40;
+        COUNT(outputs == 2 ? "shared_pair_40" : "pair_40",
+              simd->multiply(run, 1, outputs, sums, 0, 0, units));
+        run[0].partitions = 24, run[1].partitions = 16;
+        COUNT(outputs == 2 ? "shared_runs_40" : "runs_40",
+              simd->multiply(run, 2, outputs, sums, 0, 0, units));
     }
     return 0;
 }

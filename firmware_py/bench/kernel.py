@@ -20,7 +20,7 @@ from firmware_py.bench.kernel_counts import (
     measure_plan,
     measure_shapes,
 )
-from firmware_py.bench.kernel_figures import BLOCKS, KernelFigures, PlanRow, say
+from firmware_py.bench.kernel_figures import KernelFigures, PlanRow, say
 from firmware_py.bench.kernel_tables import plan_table, table
 from firmware_py.bench.kernel_times import measure_denormals, measure_error, measure_times
 from firmware_py.jack.defaults import RATE_HZ
@@ -31,8 +31,6 @@ __all__ = ["measure", "plan", "plan_table", "table"]
 
 def measure(*, times: bool = True) -> KernelFigures:
     """All figures, for `--json` and `table`. `times`: False leaves out what is timed."""
-    from dsp import _engine
-
     with tempfile.TemporaryDirectory() as name:
         able, needs = counters(Path(name))
         figures: KernelFigures = {
@@ -50,8 +48,7 @@ def measure(*, times: bool = True) -> KernelFigures:
         native = [c for c in able if not c.platform.qemu]
         if native:
             taps = round(Settings().max_ir_s * RATE_HZ)
-            longest_partition = _engine.stages(_engine.plan(BLOCKS[0], taps))[-1][0]
-            figures["longest_change"] = measure_change(native[0], taps, longest_partition)
+            figures["longest_change"] = measure_change(native[0], taps)
         if native and times:
             figures["times"] = measure_times(native[0])
             figures["denormals"] = measure_denormals(native[0])

@@ -60,24 +60,21 @@ def measure_shapes(counter: InstructionCounter) -> dict[str, float]:
     }
 
 
-def measure_change(
-    counter: InstructionCounter, taps: int = TAPS, longest_partition: int = 2048, block: int = 64
-) -> ChangeCost:
+def measure_change(counter: InstructionCounter, taps: int = TAPS, block: int = 64) -> ChangeCost:
     """Change the IR at eight phases of the longest stage's period and compare with the mean.
 
     After the first 150 ms only the shares in the windows of the fade cost more, 1 to 2 %.
     """
     worst = longest = 0.0
     extras = []
+    soon = round(0.15 * RATE_HZ / block)
+    period = counted(counter, block=block, taps=taps, blocks=1).stages[-1].size // block
     for phase in range(8):
         say(f"{counter.platform.name}, change of IR of {taps / RATE_HZ:.1f} s, {phase + 1} of 8")
-        period = longest_partition // block
         at = period + phase * period // 8
-        done = counted(
-            counter, block=block, taps=taps, blocks=at + 5 * period, change=at, fade=FADE_FRAMES
-        )
+        blocks = at + max(soon, 3 * period)
+        done = counted(counter, block=block, taps=taps, blocks=blocks, change=at, fade=FADE_FRAMES)
         quiet = float(np.mean(done.ir[:period]))
-        soon = round(0.15 * RATE_HZ / block)
         extras.append(sum(done.ir[at : at + soon]) / quiet - soon)
         worst = max(worst, max(done.ir) / quiet)
         longest = max(longest, 1000 * done.change_blocks * block / RATE_HZ)
