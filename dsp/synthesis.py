@@ -245,6 +245,9 @@ class _Carriers:
     def __init__(self, rate_hz: int, grid: Grid, seed: int) -> None:
         self._rate_hz, self._grid, self._seed = rate_hz, grid, seed
         self.step_frames = smooth_number(int(STEP_S * rate_hz), even=True)
+        self._first_steps = _steps_for(
+            (DEFAULT_GRID.duration_s + GUARD_S) * rate_hz, self.step_frames
+        )
         self._steps = 0
         self._samples: list[NDArray[np.complex64]] = []
 
@@ -254,9 +257,14 @@ class _Carriers:
         )
 
     def samples(self, steps: int) -> list[NDArray[np.complex64]]:
-        """The beginnings of all carriers: random phases, flattened (see `flatten`)."""
-        if steps > self._steps:
-            self._samples, self._steps = self._longer(steps), steps
+        """The beginnings of all carriers: random phases, flattened (see `flatten`).
+
+        They grow through the same lengths whatever was requested before, so that a room is the same
+        in each process.
+        """
+        while steps > self._steps:
+            longer = 2 * self._steps or self._first_steps
+            self._samples, self._steps = self._longer(longer), longer
         return [whole[:, : whole.shape[1] // self._steps * steps] for whole in self._samples]
 
     def _longer(self, steps: int) -> list[NDArray[np.complex64]]:

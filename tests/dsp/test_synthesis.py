@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
+
 import numpy as np
 import pytest
 from numpy.typing import NDArray
@@ -85,6 +88,33 @@ def test_synthesis_is_deterministic() -> None:
     room = exponential(0.5)
     np.testing.assert_array_equal(Synthesiser(RATE_HZ)(room), Synthesiser(RATE_HZ)(room))
     assert not np.array_equal(Synthesiser(RATE_HZ, seed=2)(room), Synthesiser(RATE_HZ)(room))
+
+
+ROOM_AFTER_SHORTER_ONES = """
+import sys
+from dataclasses import replace
+from dsp.energymap import DEFAULT_GRID
+from dsp.synthesis import Synthesiser
+from models import generator
+for seconds in sys.argv[1:]:
+    synthesiser = Synthesiser(48000, replace(DEFAULT_GRID, duration_s=float(seconds)))
+    while synthesiser.prepare():
+        pass
+sys.stdout.buffer.write(Synthesiser(48000)(generator.room_at(-0.5, 0.5, 0)).tobytes())
+"""
+
+
+def test_room_does_not_depend_on_what_was_made_before() -> None:
+    """Grids of other lengths share the noise; a pedal and a renderer have different pasts."""
+    made = [
+        subprocess.run(
+            [sys.executable, "-c", ROOM_AFTER_SHORTER_ONES, *lengths_s],
+            check=True,
+            capture_output=True,
+        ).stdout
+        for lengths_s in ([], ["0.5", "3"], ["6"])
+    ]
+    assert len(made[0]) > 48000 and made[0] == made[1] == made[2]
 
 
 @pytest.mark.parametrize("rate_hz", [16000, 32000, 44100, 48000, 96000])
