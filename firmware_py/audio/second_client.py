@@ -18,6 +18,7 @@ from __future__ import annotations
 
 import contextlib
 import ctypes
+import os
 from collections.abc import Iterator
 
 from dsp import _engine
@@ -111,10 +112,13 @@ class SecondClient:
         return self._ports_of_card(_IS_INPUT, "playback")
 
     def _ports_of_card(self, way: int, name: str) -> list[str]:
-        """The physical ports; where there are none, those that have the names of jackd's.
+        """Those that the environment names (firmware_py/jack/pipewire_cards.py), else the physical
+        ports; where there are none, those that have the names of jackd's.
 
         PipeWire 1.4 does not call the ports of a virtual device physical.
         """
+        if chosen := os.environ.get(f"NVERB_{name.upper()}_PORTS"):
+            return list(self._ports(way, chosen.encode()))
         found = list(self._ports(_IS_PHYSICAL | way, None))
         return found or list(self._ports(way, f"^system:{name}_".encode()))
 

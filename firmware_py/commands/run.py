@@ -110,20 +110,22 @@ def _sound(
     A JACK server that runs (also one under D-Bus) is used; else PipeWire where it runs. `named`:
     the command line names a card, so PipeWire is left alone.
     """
-    from firmware_py.jack import pipewire, report
+    from firmware_py.base.log import logger
+    from firmware_py.jack import pipewire, pipewire_cards, report
     from firmware_py.jack import server as jack
     from firmware_py.jack.start import Starter
 
-    def uses(name: str) -> None:
-        report.write(report.new(name))
-
     if jack.is_running(os.environ.get("JACK_DEFAULT_SERVER")):
-        uses("other")
+        report.write(report.new("other"))
         return None, {}
     if settings.card != "dummy" and not named:
         environment = pipewire.environment(settings.block_frames, settings.rate_hz)
         if environment:
-            uses("PipeWire")
+            found = report.new("PipeWire")
+            environment |= pipewire_cards.use_cards(settings, environment, found)
+            report.write(found)
+            if found["changed"]:
+                logger().warning(report.describe(found))
             return None, environment
     return Starter(settings, at_once=True), {}
 

@@ -89,6 +89,12 @@ def card_check() -> Result:
     running = report.read(running_dir())
     if running is not None and running["trouble"]:
         return Result(name, "bad", running["trouble"], "docs/debugging.md, No sound")
+    if running is not None and running["changed"] and running["server"] == "PipeWire":
+        remedy = (
+            "choose a profile of the card in the desktop's sound settings and restart `nverb run`, "
+            "or `nverb run --card NAME`"
+        )
+        return Result(name, "hint", report.describe(running), remedy)
     if running is not None and running["changed"]:
         can = " ".join(f"{key}={running[key]}" for key in ("block_frames", "rate_hz", "periods"))
         remedy = f"`nverb settings set {can}` keeps what it can"

@@ -47,14 +47,16 @@ def describe(report: JackStatus) -> str:
     """One line for a reader."""
     if report["trouble"]:
         return report["trouble"]
-    if report["server"] == "PipeWire":
-        return "PipeWire, on the desktop's default devices"
     if report["server"] == "other":
         return "a JACK server that was running already"
-    cards = report["playback"] or "no sound card (dummy)"
-    if report["capture"] != report["playback"]:
-        cards = f"{report['capture']} (input) and {cards} (output)"
+    on_desktop = report["server"] == "PipeWire"
+    none = "the desktop's default device" if on_desktop else "no sound card (dummy)"
+    capture, cards = report["capture"] or none, report["playback"] or none
+    if capture != cards:
+        cards = f"{capture} (input) and {cards} (output)"
     changed = f" ({report['changed']})" if report["changed"] else ""
+    if on_desktop:
+        return f"PipeWire, on {cards}{changed}"
     blocks = f"{report['block_frames']} frames x {report['periods']}"
     return f"{cards}, {blocks} at {report['rate_hz']} Hz{changed}"
 

@@ -16,17 +16,40 @@ from playing import status
 from waiting import HANG_S, wait_until
 
 from dsp.errors import UserError
-from firmware_py.jack import pipewire
+from firmware_py.jack import cards, pipewire, report
+from firmware_py.jack.pipewire_cards import use_cards
 from firmware_py.jack.server import is_running
+from firmware_py.state.settings import Settings
 
 pytestmark = [
     pytest.mark.live,
     pytest.mark.skipif(shutil.which("dbus-daemon") is None, reason="needs dbus-daemon"),
 ]
 
-DEVICE = """context.objects = [ { factory = adapter args = {
-    factory.name = support.null-audio-sink media.class = Audio/Sink
-    node.name = "out" node.description = "Made-up output" audio.position = [ FL FR ] } } ]
+DEVICES = """context.objects = [
+ { factory = adapter args = { factory.name = support.null-audio-sink media.class = Audio/Sink
+    node.name = "out" node.description = "Made-up output" audio.position = [ FL FR ]
+    priority.session = 2000 } }
+ { factory = adapter args = { factory.name = support.null-audio-sink media.class = Audio/Sink
+    node.name = "usb-out" node.description = "USB (2.0) Audio" audio.position = [ FL FR ]
+    api.alsa.pcm.card = 2 } }
+ { factory = adapter args = { factory.name = support.null-audio-sink
+    media.class = Audio/Source/Virtual
+    node.name = "usb-in" node.description = "USB (2.0) Audio" audio.position = [ FL FR ]
+    api.alsa.pcm.card = 2 } } ]
+"""
+"""The output that the desktop has chosen, and a card that plays and records."""
+ASOUND = {
+    "cards": " 2 [USB            ]: USB-Audio - USB (2.0) Audio\n                      made up\n",
+    "pcm": "02-00: USB : USB : playback 1 : capture 1\n",
+}
+RUN = """
+import sys
+from pathlib import Path
+from firmware_py.jack import cards
+cards.ASOUND = Path(sys.argv.pop(1))
+from firmware_py.cli import main
+main()
 """
 
 
@@ -35,7 +58,7 @@ class Pipewire:
 
     def __init__(self, folder: Path) -> None:
         (folder / "config" / "pipewire" / "pipewire.conf.d").mkdir(parents=True)
-        (folder / "config" / "pipewire" / "pipewire.conf.d" / "card.conf").write_text(DEVICE)
+        (folder / "config" / "pipewire" / "pipewire.conf.d" / "card.conf").write_text(DEVICES)
         self.processes: list[subprocess.Popen[bytes]] = []
 
     def start(self) -> None:
@@ -55,7 +78,11 @@ class Pipewire:
 
 @pytest.fixture
 def session(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
-    """The folders and the D-Bus of a desktop's user, and no JACK server."""
+    """The folders, the D-Bus and the /proc/asound of a desktop's user, and no JACK server."""
+    (tmp_path / "asound").mkdir()
+    for name, text in ASOUND.items():
+        (tmp_path / "asound" / name).write_text(text)
+    monkeypatch.setattr(cards, "ASOUND", tmp_path / "asound")
     for name in ("runtime", "config", "data", "state"):
         (tmp_path / name).mkdir(mode=0o700)
     monkeypatch.setenv("XDG_RUNTIME_DIR", str(tmp_path / "runtime"))
@@ -82,7 +109,7 @@ def session(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
 def pedal(*words: str) -> Iterator[subprocess.Popen[bytes]]:
     """A running `nverb run`."""
     process = subprocess.Popen(
-        [sys.executable, "-m", "firmware_py.cli", "run", "--midi", "off", *words],
+        [sys.executable, "-c", RUN, cards.ASOUND, "run", "--midi", "off", *words],
         stdin=subprocess.DEVNULL,
     )
     try:
@@ -119,6 +146,14 @@ def ports(environment: dict[str, str]) -> dict[str, list[str]]:
     return found
 
 
+def wait_for_connections(environment: dict[str, str], wanted: dict[str, list[str]]) -> None:
+    """Until JACK's ports `wanted` are connected so."""
+    wait_until(
+        lambda: wanted.items() <= ports(environment).items(),
+        told=lambda: str(ports(environment)),
+    )
+
+
 @contextlib.contextmanager
 def metronome(environment: dict[str, str]) -> Iterator[None]:
     """Clicks at the pedal's first input, from another JACK program."""
@@ -149,15 +184,49 @@ def test_run_plays_through_pipewire_at_its_own_block_size(session: Path) -> None
             wait_until(lambda: plays() == 64)
             assert status()["jack"]["server"] == "PipeWire"
             environment = pipewire.environment(64, 48000)
-            found = ports(environment)
-            assert found["nverb:output_1"] == ["system:playback_1"]
-            assert found["nverb:output_2"] == ["system:playback_2"]
+            wait_for_connections(
+                environment,
+                {
+                    "nverb:output_1": ["system:playback_1"],
+                    "nverb:output_2": ["system:playback_2"],
+                },
+            )
             with metronome(environment):
                 wait_until(lambda: status()["audio"]["output_db"][0] > -60)
             server.kill()  # a user's session ends and begins
             wait_until(lambda: not plays())
             server.start()
             wait_until(lambda: plays() == 64)
+    finally:
+        server.kill()
+
+
+@needs_pipewire
+def test_run_plays_through_pipewire_on_the_card_of_the_settings(session: Path) -> None:
+    server = Pipewire(session)
+    try:
+        server.start()
+        environment, found = pipewire.environment(128, 48000), report.new("PipeWire")
+        other = Settings(capture_card="hw:USB", playback_card="hw:Gone")
+        assert list(use_cards(other, environment, found)) == ["NVERB_CAPTURE_PORTS"]
+        assert report.describe(found) == (
+            "PipeWire, on hw:USB (input) and the desktop's default device (output) "
+            "(hw:Gone does not play in PipeWire)"
+        )
+        assert use_cards(Settings(), environment, found) == {}
+        (session / "data" / "settings.toml").write_text('version = 1\ncard = "hw:USB"\n')
+        with pedal():
+            wait_until(plays)
+            wait_for_connections(
+                environment,
+                {
+                    "nverb:output_1": ["USB (2.0) Audio:playback_FL"],
+                    "nverb:output_2": ["USB (2.0) Audio:playback_FR"],
+                    "nverb:input_1": ["USB (2.0) Audio:capture_FL"],
+                    "nverb:input_2": ["USB (2.0) Audio:capture_FR"],
+                },
+            )
+            assert report.describe(status()["jack"]) == "PipeWire, on hw:USB"
     finally:
         server.kill()
 
