@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import contextlib
 import os
-from collections.abc import Callable, Mapping
+import threading
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 
 from dsp.errors import UserError, reason
 from firmware_py.base.progress import Report
 from firmware_py.install import installer
 from firmware_py.install.activity import Activity
-from firmware_py.install.protocol import REQUEST_S, Channel, request_of
+from firmware_py.install.protocol import BEAT_S, REQUEST_S, Channel, request_of
 from firmware_py.install.receive import Chunks, Offer
 from firmware_py.link.lines import Message
 from firmware_py.state.store import KINDS
@@ -20,23 +21,56 @@ PROGRESS_BYTES = 1 << 14
 
 
 class _ChannelReport(Report):
-    """Sends progress and notes to the desk."""
+    """Sends progress and notes to the desk, and every BEAT_S that the work goes on."""
 
     def __init__(self, channel: Channel) -> None:
         self._channel = channel
+        self._lock = threading.Lock()
+        self._ended = threading.Event()
+        self._stage = "preparing"
+        self._is_receiving = False
+
+    @contextlib.contextmanager
+    def beating(self) -> Iterator[None]:
+        """Send beats until the block ends."""
+        thread = threading.Thread(target=self._beat, name="beats", daemon=True)
+        thread.start()
+        try:
+            yield
+        finally:
+            self._ended.set()
+            thread.join()
+
+    def _beat(self) -> None:
+        while not self._ended.wait(BEAT_S):
+            try:
+                self._send({"stage": self._stage})
+            except (UserError, OSError):  # the desk does not read
+                return
+
+    def ask_for_file(self, at: int) -> None:
+        """Ask for the file, and send nothing from now on until `received`."""
+        with self._lock:
+            self._channel.send({"beats": True, "have": at})
+            self._is_receiving = True
+
+    def received(self) -> None:
+        self._is_receiving = False
 
     def progress(self, stage: str, done: int, total: int) -> None:
-        # The desk counts what it sends; a line during the transfer would mean a refusal.
         if stage != "receiving":
+            self._stage = stage
             self._send({"stage": stage, "done": done, "of": total})
 
     def note(self, text: str) -> None:
         self._send({"note": text})
 
     def _send(self, message: Mapping[str, object]) -> None:
+        """Send a line, but none during the transfer: it would mean a refusal."""
         # If the desk has disconnected, the installation still completes.
-        with contextlib.suppress(BrokenPipeError, ConnectionResetError):
-            self._channel.send(message)
+        with self._lock, contextlib.suppress(BrokenPipeError, ConnectionResetError):
+            if not self._is_receiving:
+                self._channel.send({"beats": True, **message})
 
 
 def behave() -> None:
@@ -61,13 +95,18 @@ def serve(channel: Channel, data: Path) -> int:
         if activity is not None and request["do"] != "install":
             activity.complete()
 
-        def receive(at: int) -> Chunks:
-            channel.send({"have": at})
-            size = request["size"]
-            parts = channel.chunks() if size is None else channel.some(size - at)
-            return _noted(parts, activity)
+        report = _ChannelReport(channel)
 
-        done = perform(request, receive, data=data, report=_ChannelReport(channel))
+        def receive(at: int) -> Chunks:
+            report.ask_for_file(at)
+            size = request["size"]
+            yield from _noted(
+                channel.chunks() if size is None else channel.some(size - at), activity
+            )
+            report.received()
+
+        with report.beating():
+            done = perform(request, receive, data=data, report=report)
         answer = {"ok": True, **done}
     except Exception as error:
         answer = {"ok": False, "error": reason(error)}

@@ -17,6 +17,7 @@ from firmware_py.install.protocol import (
     FINISH_S,
     MAX_NOTES,
     MAX_REPLIES,
+    OLD_SILENCE_S,
     REPLY_S,
     SILENCE_S,
     VERSION,
@@ -29,7 +30,7 @@ from firmware_py.install.protocol import (
     reply_of,
 )
 from firmware_py.install.receive import CHUNK, Chunks
-from firmware_py.link.lines import Message
+from firmware_py.link.lines import Message, NothingReceived
 
 
 @dataclass(frozen=True)
@@ -87,10 +88,10 @@ def deliver(
     try:
         channel.send({"nverb": VERSION, **request})
         for _ in range(MAX_REPLIES):
-            message = channel.line(max(min(deadline - time.monotonic(), patience_s), 0))
+            message = _line(channel, max(min(deadline - time.monotonic(), patience_s), 0))
             if message is None:
                 break
-            patience_s = SILENCE_S
+            patience_s = SILENCE_S if message.get("beats") is True else OLD_SILENCE_S
             match reply_of(message):
                 case Have(at):
                     if content is None or at > (content.size or 0):
@@ -115,6 +116,17 @@ def deliver(
     except (BrokenPipeError, ConnectionResetError):
         pass
     raise ConnectionLost("the connection broke")
+
+
+def _line(channel: Channel, within_s: float) -> Message | None:
+    """The board's next line. Raises NothingReceived with the remedy."""
+    try:
+        return channel.line(within_s)
+    except NothingReceived:
+        raise NothingReceived(
+            f"the board has sent nothing for {within_s:.0f} s: it hangs, or the connection is "
+            "lost; push again, the upload resumes"
+        ) from None
 
 
 def _send(channel: Channel, content: Content, at: int, report: Report) -> None:
@@ -145,7 +157,7 @@ def board() -> Iterator[Channel | None]:
         return
     with connection:
         number = connection.fileno()
-        yield Channel(number, number, lambda: connection.shutdown(socket.SHUT_WR), REPLY_S)
+        yield Channel(number, number, lambda: connection.shutdown(socket.SHUT_WR))
 
 
 def relay(connection: socket.socket) -> None:

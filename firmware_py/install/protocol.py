@@ -16,13 +16,15 @@ pedal running on this machine.
 | board  | {"have": n}                                              | the desk sends the file from |
 |        |                                                          | byte n on, and closes its    |
 |        |                                                          | side if size is null         |
-| board  | {"stage": "verifying"}, {"note": "..."}                  | any number, once the file    |
-|        |                                                          | has arrived                  |
+| board  | {"stage": "verifying"}, {"note": "..."}                  | any number, but none while   |
+|        |                                                          | the file arrives; a stage at |
+|        |                                                          | least every BEAT_S           |
 | board  | {"ok": true, "text": "...", "rows": [...] for a list}    | end                          |
 | board  | {"ok": false, "error": "..."}                            | end, at any time             |
 
-A line has at most link.lines.MAX_LINE bytes. Neither side trusts the other: `request_of` and
-`reply_of` check every line and clean its texts, and all waits end:
+A line has at most link.lines.MAX_LINE bytes. The lines of a board that sends a stage at least every
+BEAT_S have "beats": true; older boards are silent while they work. Neither side trusts the other:
+`request_of` and `reply_of` check every line and clean its texts, and all waits end:
 
 | who   | waits for                                | at most                                  |
 |-------|------------------------------------------|------------------------------------------|
@@ -30,8 +32,9 @@ A line has at most link.lines.MAX_LINE bytes. Neither side trusts the other: `re
 | board | the file                                 | IDLE_S without a byte, SLOWEST_BYTES_S   |
 |       |                                          | in each IDLE_S, TRANSFER_S in total      |
 | desk  | the board's first line                   | REPLY_S: ssh may ask for a password      |
-| desk  | the next one                             | SILENCE_S: the board reads its disk      |
-| desk  | the board to read                        | REPLY_S                                  |
+| desk  | the next one                             | SILENCE_S, or of a board without beats   |
+|       |                                          | OLD_SILENCE_S                            |
+| desk  | the board to read                        | IDLE_S                                   |
 | desk  | the end, once the file is sent           | FINISH_S and MAX_REPLIES lines           |
 """
 
@@ -51,7 +54,8 @@ IDLE_S = 60.0
 REQUEST_S = 15.0
 SLOWEST_BYTES_S = 200
 TRANSFER_S = 7200.0
-REPLY_S, SILENCE_S, FINISH_S = 300.0, 120.0, 900.0
+REPLY_S, FINISH_S = 300.0, 900.0
+BEAT_S, SILENCE_S, OLD_SILENCE_S = 5.0, 30.0, 120.0
 MAX_REPLIES, MAX_NOTES = 1000, 50
 MAX_SIZE = 1 << 40
 KINDS = ("bank", "model", "preset", "profile")

@@ -31,7 +31,7 @@ from firmware_py.base.log import logger
 from firmware_py.base.progress import Report
 from firmware_py.install.desk_end import ConnectionLost, Content, deliver
 from firmware_py.install.inventory import PushTarget
-from firmware_py.install.protocol import REPLY_S, Channel, printable
+from firmware_py.install.protocol import Channel, printable
 from firmware_py.link.lines import MAX_LINE
 
 log = logger("push")
@@ -109,9 +109,7 @@ def _once(
     listener = threading.Thread(target=_listen, args=(process.stderr, lines), daemon=True)
     listener.start()
     try:
-        channel = Channel(
-            process.stdout.fileno(), process.stdin.fileno(), process.stdin.close, REPLY_S
-        )
+        channel = Channel(process.stdout.fileno(), process.stdin.fileno(), process.stdin.close)
         return str(deliver(channel, request, progress, content)["text"])
     except ConnectionLost:
         status = process.wait(10)

@@ -40,7 +40,8 @@ def decode(line: bytes) -> Message:
 class LineChannel:
     """Reads and writes lines on two descriptors, which may be the same socket.
 
-    idle_s: how long to wait for the other side, in seconds; None: without limit.
+    idle_s: how long to wait for the other side to read, or to send anything while no other time is
+    given; in seconds; None: without limit.
     """
 
     def __init__(self, reader: int, writer: int, idle_s: float | None) -> None:
@@ -52,7 +53,7 @@ class LineChannel:
 
         within_s: the time for the complete line, so that single bytes do not extend it. Raises
         UserError if the line is too long, incomplete or not a JSON object, and NothingReceived
-        after `idle_s` or `within_s`.
+        after `within_s`, else after `idle_s`.
         """
         deadline = None if within_s is None else time.monotonic() + within_s
         while b"\n" not in self._buffer:
@@ -87,14 +88,11 @@ class LineChannel:
     def _read(self, size: int, deadline: float | None = None) -> bytes:
         """Up to `size` bytes; none at the end of the input or when the connection is reset.
 
-        Raises NothingReceived after `idle_s`, or at `deadline` (time.monotonic).
+        Raises NothingReceived at `deadline` (time.monotonic), else after `idle_s`.
         """
-        wait_s = self._idle_s
-        if deadline is not None:
-            left_s = max(deadline - time.monotonic(), 0)
-            wait_s = left_s if wait_s is None else min(wait_s, left_s)
+        wait_s = self._idle_s if deadline is None else max(deadline - time.monotonic(), 0)
         if not select.select([self._reader], [], [], wait_s)[0]:
-            if wait_s == self._idle_s:
+            if deadline is None:
                 raise NothingReceived(f"the other side sent nothing for {self._idle_s:g} s")
             raise NothingReceived("the other side takes too long to send a line")
         try:

@@ -9,11 +9,12 @@ import socket
 import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from waiting import HANG_S
+from waiting import HANG_S, wait_until
 
 from dsp.errors import UserError
 from firmware_py.base.progress import Report
@@ -190,6 +191,58 @@ def test_board_that_sends_without_end_is_given_up(
     for lines in ([line(have=0)], [line(have=0), b'{"note'], []):
         with board(lines, then_closes=False) as channel, pytest.raises(NothingReceived):
             deliver(channel, {"do": "install"}, Shown(), content)
+
+
+def test_board_that_falls_silent_is_given_up_with_a_remedy(
+    content: Content, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Sooner if it has promised beats."""
+    monkeypatch.setattr(desk_end, "SILENCE_S", 0.2)
+    lines = [line(have=0, beats=True)]
+    with (
+        board(lines, then_closes=False) as channel,
+        pytest.raises(NothingReceived, match=r"sent nothing for 0 s.*push again"),
+    ):
+        deliver(channel, {"do": "install"}, Shown(), content)
+    monkeypatch.setattr(desk_end, "SILENCE_S", HANG_S)
+    monkeypatch.setattr(desk_end, "OLD_SILENCE_S", 0.2)
+    with (
+        board([line(have=0)], then_closes=False) as channel,
+        pytest.raises(NothingReceived, match="push again"),
+    ):
+        deliver(channel, {"do": "install"}, Shown(), content)
+
+
+def test_board_that_works_long_is_not_given_up(
+    tmp_path: Path, content: Content, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It says what it does, but nothing while the file arrives."""
+    monkeypatch.setattr(board_end, "BEAT_S", 0.01)
+    said: list[str] = []
+
+    class Heard(Report):
+        def progress(self, stage: str, done: int, total: int) -> None:
+            said.append(stage)
+
+    def perform(_request: object, receive: Callable[[int], Iterator[bytes]], **_: object) -> Any:
+        wait_until(lambda: said.count("preparing") > 3)
+        arrived = sum(map(len, receive(0)))
+        before = said.count("preparing")
+        wait_until(lambda: said.count("preparing") > before + 3)
+        return {"text": f"{arrived} bytes"}
+
+    monkeypatch.setattr(board_end, "perform", perform)
+    ours, theirs = socket.socketpair()
+    with ours, theirs:
+        channel = Channel(theirs.fileno(), theirs.fileno(), idle_s=HANG_S)
+        thread = threading.Thread(target=board_end.serve, args=(channel, tmp_path))
+        thread.start()
+        request = {"do": "install", "name": "a", "size": content.size}
+        desk = Channel(ours.fileno(), ours.fileno(), idle_s=HANG_S)
+        assert deliver(desk, request, Heard(), content)["text"] == f"{content.size} bytes"
+        thread.join()
+    first, count = said.index("sending"), said.count("sending")
+    assert said[first : first + count] == ["sending"] * count
 
 
 def test_board_that_reads_nothing_is_given_up() -> None:
