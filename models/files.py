@@ -47,9 +47,11 @@ def write_atomically(
             error.filename, error.filename2 = os.fspath(path), None
         raise
     finally:
-        with contextlib.suppress(FileNotFoundError):
-            os.unlink(temporary, dir_fd=folder)
-        os.close(folder)
+        try:
+            with contextlib.suppress(FileNotFoundError):
+                os.unlink(temporary, dir_fd=folder)
+        finally:
+            os.close(folder)
 
 
 def temporary_name(path: Path) -> str:

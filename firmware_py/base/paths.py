@@ -33,7 +33,15 @@ import models
 from dsp.errors import UserError
 from models.files import write_atomically
 
-__all__ = ["Lock", "data_dir", "model_path", "running_dir", "runtime_dir", "write_atomically"]
+__all__ = [
+    "Lock",
+    "data_dir",
+    "data_path",
+    "model_path",
+    "running_dir",
+    "runtime_dir",
+    "write_atomically",
+]
 
 SERVICE_RUNTIME = Path("/run/nverb")
 SERVICE_DATA = Path("/var/lib/nverb")
@@ -99,7 +107,10 @@ def data_dir() -> Path:
 
 
 def data_path() -> Path:
-    """Where the data folder is, whoever owns it; it may be missing."""
+    """Where the data folder is; it may be missing, unreadable or another user's. Raises nothing.
+
+    The processes of the pedal use this one, because they must play without it.
+    """
     named = _named_data()
     if named is not None:
         return named
@@ -114,7 +125,12 @@ def _named_data() -> Path | None:
 
 
 def _is_there(folder: Path) -> bool:
-    return folder.is_dir() and not folder.is_symlink()
+    try:
+        return stat.S_ISDIR(folder.lstat().st_mode)
+    except (FileNotFoundError, NotADirectoryError):
+        return False
+    except OSError:  # the disk fails: it is there
+        return True
 
 
 def how_to_join() -> str:

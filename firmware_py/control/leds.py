@@ -6,7 +6,7 @@ import os
 import time
 from typing import TYPE_CHECKING
 
-from firmware_py.base.paths import data_dir
+from firmware_py.base.paths import data_path
 
 if TYPE_CHECKING:
     from device.board import Board
@@ -73,7 +73,7 @@ class Leds:
         if now >= self._next_storage:
             self._next_storage = now + STORAGE_S
             try:
-                folder = data_dir()
+                folder = data_path()
                 space = os.statvfs(folder)
                 self._storage_fault = (
                     not os.access(folder, os.W_OK) or space.f_bavail * space.f_frsize < SPARE_BYTES

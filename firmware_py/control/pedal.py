@@ -16,8 +16,9 @@ from device.events import Action, Change, Notice
 from dsp.errors import UserError, reason
 from firmware_py.base import boot, crashguard
 from firmware_py.base.log import logger
-from firmware_py.base.paths import data_dir
+from firmware_py.base.paths import data_path
 from firmware_py.control.bank_watch import BankWatch
+from firmware_py.control.data_folder import DataFolder
 from firmware_py.control.inputs import (
     Event,
     Flip,
@@ -63,7 +64,7 @@ class Pedal:
         self.values = values
         self.rooms = RoomFeed(source, bank, values)
         self.bank_watch = BankWatch(bank)
-        presets = Presets(data_dir(), warn=log.warning, factory=factory_presets())
+        presets = Presets(data_path(), warn=log.warning, factory=factory_presets())
         self.presets = PresetPlayer(presets, self)
         self.board: Board | None = None
         self.inputs: list[Input] = []
@@ -74,9 +75,10 @@ class Pedal:
         self.connections = ConnectionsReader()
         self.load = Load()
         self.parts = LoopParts()
+        self.data_folder = DataFolder(self._follow_store)
         self.leds = Leds()
         self.started = time.monotonic()
-        self._generation = Store(data_dir()).number()
+        self._generation = Store(data_path()).number()
         self._parameters_stale = self._session_stale = True
         self._next_housekeeping = self._next_session = 0.0
         self._first_room_noted = False
@@ -109,7 +111,7 @@ class Pedal:
         An input that cannot be opened is logged, and the pedal runs without it.
         """
         if midi != "off":
-            self.midi = Midi(midi, data_dir())
+            self.midi = Midi(midi, data_path())
             self.inputs.append(self.midi)
         if osc != "off":
             from firmware_py.control.osc import Osc
@@ -233,13 +235,24 @@ class Pedal:
 
         Raises ValueError or OSError; the old rooms then stay.
         """
-        store = Store(data_dir())
+        store = Store(data_path())
         generation, slot = store.number(), store.current().playing
         reference = slot.reference if slot else ""
         log.debug("reload: generation %d of the store", generation)
         self.rooms.use_tested(rooms_named(reference), reference, self.values)
         self._generation = generation
         self._rooms_chosen()
+
+    def _follow_store(self) -> None:
+        """Play the active rooms of the store if they are others than at the last look, as after a
+        start without the data folder. Raises OSError."""
+        if Store(data_path()).number() == self._generation:
+            return
+        try:
+            self.reload()
+            log.info(f"the store can be read again: playing {self.rooms.source.name}")
+        except ValueError as error:
+            log.warning(f"{reason(error)}; the rooms stay as they are")
 
     def _try_changed_bank(self) -> None:
         """Play the file of the chosen rooms as it is now, if a room of it can be made."""
@@ -271,7 +284,7 @@ class Pedal:
         source, reference = installed_rooms(log.warning)
         if reference != self.bank:
             self.rooms.use(source, reference)
-            self._generation = Store(data_dir()).number()
+            self._generation = Store(data_path()).number()
             self._rooms_chosen()
 
     def start_safe(self) -> None:
@@ -286,6 +299,7 @@ class Pedal:
         now = time.monotonic()
         if now >= self._next_housekeeping:
             self._next_housekeeping = now + HOUSEKEEPING_S
+            self.parts.run("data folder", self.data_folder.look)
             self.parts.run("housekeeping", lambda: self._housekeep(now))
             if self.parts.failed and self.board is not None:
                 self.board.set_fault("storage", True)

@@ -18,7 +18,7 @@ from firmware_py.base import crashguard
 from firmware_py.base.log import logger
 from firmware_py.base.memory import keep_freed_memory
 from firmware_py.base.notify import Notifier
-from firmware_py.base.paths import Lock, data_dir
+from firmware_py.base.paths import Lock, data_path
 from firmware_py.base.signals import stop_signals
 from firmware_py.control.live_board import LiveBoard
 from firmware_py.control.pedal import Pedal, log_notice
@@ -98,7 +98,7 @@ def _run(
     requests = Requests(pedal)
     server = Server(requests.answer, requests.is_repeatable)
     files = RuntimeFiles(lock, server, pedal.save_session)
-    live, parts = LiveBoard(profile, data_dir()), pedal.parts
+    live, parts = LiveBoard(profile, data_path()), pedal.parts
     try:
         pedal.open_inputs(midi, osc)
         with Keyboard() as keyboard:
@@ -153,7 +153,7 @@ def _open_pedal(bank: Path | None) -> tuple[Pedal, settings.Session]:
     if crashguard.safe_start_reason():
         session = settings.Session(defaults(), defaults())
         return Pedal(session.values, BuiltInRooms(), ""), session
-    session = settings.load_session(Store(data_dir()).number())
+    session = settings.load_session(Store(data_path()).number())
     wanted = os.path.abspath(bank) if bank is not None else session.bank
     pedal = Pedal(session.values, *_open_rooms(wanted))
     pedal.resume(session)

@@ -14,10 +14,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from dsp.errors import UserError
-from firmware_py.base.paths import data_dir, write_atomically
+from firmware_py.base.paths import data_path, write_atomically
 from firmware_py.state import card_name
 from firmware_py.state.card_name import CardName
 from firmware_py.state.settings import Settings
+from models.reading import read_file
 
 ASOUND = Path("/proc/asound")
 WAYS = {"capture": "record", "playback": "play"}
@@ -212,13 +213,13 @@ def _automatic(settings: Settings, waited: bool) -> dict[str, str]:
 
 
 def _memory() -> Path:
-    return data_dir() / "sound-card"
+    return data_path() / "sound-card"
 
 
 def _remembered() -> dict[str, str] | None:
     """The cards that were used last, by direction."""
     try:
-        words = _memory().read_text()[:200].split()
+        words = read_file(_memory(), 200).decode().split()
     except (OSError, ValueError, UserError):
         return None
     names = [card_name.parse(word) for word in words]

@@ -16,9 +16,9 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import NamedTuple
 
-from dsp.errors import UserError
+from dsp.errors import UserError, reason
 from firmware_py.base.log import logger
-from firmware_py.base.paths import data_dir, write_atomically
+from firmware_py.base.paths import data_dir, data_path, write_atomically
 from firmware_py.jack.mixer_controls import MixerControl, Value, parse
 from firmware_py.jack.starting_points import starting_point
 from firmware_py.state.store import make_folder
@@ -112,12 +112,13 @@ def _word(control: MixerControl, raw: int) -> str:
 
 
 def state_file(identifier: str) -> Path:
-    """Where the card's mixer is kept. Raises UserError if there is no state folder."""
-    return data_dir() / "mixers" / f"{re.sub(r'[^A-Za-z0-9_.-]', '_', identifier)}.state"
+    """Where the card's mixer is kept."""
+    return data_path() / "mixers" / f"{re.sub(r'[^A-Za-z0-9_.-]', '_', identifier)}.state"
 
 
 def save(identifier: str) -> Path:
     """Keep the card's mixer as it is now. Raises UserError, OSError."""
+    data_dir()  # made if it is missing
     file = state_file(identifier)
     state = _run("alsactl", "-f", "-", "store", identifier).stdout
     if "control." not in state:
@@ -155,9 +156,12 @@ def set_up(card: MixerCard) -> tuple[str, str]:
     """
     _wait_for_udev()
     kept = state_file(card.identifier)
-    misfit = _restored(card, kept) if kept.exists() else ""
-    if kept.exists() and not misfit:
-        return "restored", ""
+    try:
+        misfit = _restored(card, kept) if kept.exists() else ""
+        if kept.exists() and not misfit:
+            return "restored", ""
+    except OSError as error:  # the disk fails, or the folder is another user's
+        misfit = reason(error)
     found = controls(card.identifier)
     point = starting_point(*card)
     values = point.values if point else unmuted(found)

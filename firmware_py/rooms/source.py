@@ -15,7 +15,7 @@ from bank.format import Bank
 from device.controls import CONTROLS
 from dsp.energymap import EnergyMap
 from dsp.errors import reason
-from firmware_py.base.paths import data_dir
+from firmware_py.base.paths import data_dir, data_path
 
 Floats = NDArray[np.float32]
 
@@ -106,7 +106,7 @@ def path_of(reference: str) -> Path | None:
 def _path_named(reference: str) -> Path:
     from firmware_py.state.store import Store
 
-    return path_of(reference) or Store(data_dir()).nearest(reference).path
+    return path_of(reference) or Store(data_path()).nearest(reference).path
 
 
 def installed_rooms(say: Callable[[str], None]) -> tuple[RoomSource, str]:
@@ -118,7 +118,7 @@ def installed_rooms(say: Callable[[str], None]) -> tuple[RoomSource, str]:
     from firmware_py.state.store import Store
 
     tried = set()
-    for state in Store(data_dir()).states():
+    for state in Store(data_path()).states():
         slot = state.playing
         if slot is None:
             break

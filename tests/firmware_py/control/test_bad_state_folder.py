@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import shutil
 import subprocess
@@ -62,17 +63,10 @@ def folders(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     shutil.rmtree(runtime)
 
 
-@pytest.mark.parametrize("harm", [os.mkfifo, folder, loop, endless, deep, numbers])
-def test_control_process_starts_with_every_file_of_its_folders_bad(
-    folders: Path, tmp_path_factory: pytest.TempPathFactory, harm: Callable[[Path], None]
-) -> None:
-    for name in FILES:
-        (folders / name).parent.mkdir(parents=True, exist_ok=True)
-        harm(folders / name)
-    runtime = Path(os.environ["NVERB_RUNTIME_DIR"])
-    for name in ("session.json", "control.deaths", "safe"):
-        harm(runtime / name)
-    log = tmp_path_factory.mktemp("log") / "log"
+@contextlib.contextmanager
+def started(log: Path) -> Iterator[Callable[[dict[str, object]], dict[str, object]]]:
+    """A control process that answers; yields the function that asks it. It must end well, and say
+    each thing once."""
     command = [sys.executable, "-m", "firmware_py.cli", "control", "--midi", "jack"]
     with log.open("wb") as file:
         process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stderr=file)
@@ -86,16 +80,59 @@ def test_control_process_starts_with_every_file_of_its_folders_bad(
 
     try:
         wait_until(lambda: ask({"do": "get"}), told=log.read_text)
-        status = (ask({"do": "status"}) or {})["status"]
-        assert status["room"]["bank"]
-        assert ask({"do": "set", "values": {"mix": 12}})
-        with pytest.raises(UserError):
-            client.ask({"do": "preset", "step": 1}, timeout_s=HANG_S)
+        yield lambda request: client.ask(request, timeout_s=HANG_S)
         assert process.poll() is None
     finally:
         process.terminate()
         assert process.wait(HANG_S) == 0
     said = log.read_text()
     assert "Traceback" not in said
-    assert "sim.toml" in said  # the board's profile: reported, and the pedal plays without knobs
-    assert len(said.splitlines()) < 20  # once each
+    assert len(said.splitlines()) < 20
+
+
+@pytest.mark.parametrize("harm", [os.mkfifo, folder, loop, endless, deep, numbers])
+def test_control_process_starts_with_every_file_of_its_folders_bad(
+    folders: Path, tmp_path_factory: pytest.TempPathFactory, harm: Callable[[Path], None]
+) -> None:
+    for name in FILES:
+        (folders / name).parent.mkdir(parents=True, exist_ok=True)
+        harm(folders / name)
+    runtime = Path(os.environ["NVERB_RUNTIME_DIR"])
+    for name in ("session.json", "control.deaths", "safe"):
+        harm(runtime / name)
+    log = tmp_path_factory.mktemp("log") / "log"
+    with started(log) as ask:
+        status = ask({"do": "status"})["status"]
+        assert isinstance(status, dict) and status["room"]["bank"]
+        assert ask({"do": "set", "values": {"mix": 12}})
+        with pytest.raises(UserError):
+            ask({"do": "preset", "step": 1})
+    assert "sim.toml" in log.read_text()  # the profile: reported, and the pedal plays without knobs
+
+
+@pytest.mark.parametrize("harm", [os.mkfifo, loop, Path.touch])
+def test_control_process_plays_without_its_data_folder_until_it_is_back(
+    folders: Path,
+    tmp_path_factory: pytest.TempPathFactory,
+    monkeypatch: pytest.MonkeyPatch,
+    harm: Callable[[Path], None],
+) -> None:
+    """As on a disk that failed: the folder cannot be read."""
+    data = folders / "data"
+    monkeypatch.setenv("NVERB_DATA_DIR", str(data))
+    harm(data)
+    log = tmp_path_factory.mktemp("log") / "log"
+    with started(log) as ask:
+        status = ask({"do": "status"})["status"]
+        assert isinstance(status, dict) and status["room"]["bank"]
+        assert ask({"do": "set", "values": {"mix": 12}})
+        with pytest.raises(UserError):
+            ask({"do": "preset", "step": 1})
+        with pytest.raises(UserError):
+            ask({"do": "midi", "assign": "mix", "source": "cc 20"})
+        wait_until(lambda: f"settings in {data}; check the disk" in log.read_text())
+        data.unlink()
+        data.mkdir()
+        wait_until(lambda: "data folder: works again" in log.read_text())
+        assert ask({"do": "midi", "assign": "mix", "source": "cc 20"})
+        assert (data / "midi.json").is_file()
