@@ -51,6 +51,7 @@ unexport $(filter-out PYTHON,$(filter PYTHON%,$(.VARIABLES)))
 
 .PHONY: run studio test test-studio test-clean test-arm acceptance acceptance-all board-wheels \
 	acceptance-kernel acceptance-models acceptance-readers acceptance-service acceptance-push \
+	acceptance-soak \
 	lint bench wheel install uninstall clean help
 .DEFAULT_GOAL := help
 
@@ -90,7 +91,7 @@ acceptance: $(VENV)/.apt-arm $(VENV)/.test
 
 acceptance-all: ## run all tests that are too long for `make test`
 acceptance-all: acceptance acceptance-kernel acceptance-models acceptance-readers \
-	acceptance-service acceptance-push
+	acceptance-service acceptance-push acceptance-soak
 
 board-wheels: ## put all wheels of a board into dist/BOARD (BOARD=trixie-armhf, bookworm-arm64, ...)
 board-wheels: $(VENV)/.apt-arm $(VENV)/.run
@@ -117,6 +118,11 @@ acceptance-readers: $(VENV)/.test
 # The installer: every fault at every call, power cuts, and a start of the pedal after kills.
 acceptance-push: $(VENV)/.test
 	@$(BIN)/python tests/firmware_py/install/faults/sweep.py --all
+
+# A complete pedal under 10 000 things in any order: presets, pushes, kills, power cuts, full disks.
+acceptance-soak: $(VENV)/.test
+	@NVERB_ANY_ORDER_STEPS=10000 $(BIN)/python -m pytest \
+	tests/firmware_py/control/test_any_order.py $(ARGS)
 
 lint: $(VENV)/.test ## check style and types
 	@$(BIN)/ruff check --quiet . && $(BIN)/ruff format --check --quiet .
