@@ -6,13 +6,17 @@
 | STATUS=text | its state, one line                                     |
 | WATCHDOG=1  | a ping; the parent kills the process when pings stop    |
 | STOPPING=1  | the process is about to exit                            |
+| FDSTORE=1   | a descriptor for the next start, see `keep`             |
 """
 
 from __future__ import annotations
 
 import os
 import socket
+import struct
 import time
+
+_FIRST_DESCRIPTOR = 3
 
 
 class Notifier:
@@ -59,10 +63,36 @@ class Notifier:
                 self._next_ping = now + self.ping_s
                 self._send("WATCHDOG=1")
 
-    def _send(self, message: str) -> None:
+    def keep(self, name: str, descriptor: int) -> None:
+        """Give systemd a descriptor to keep, in the place of the last one of that name.
+
+        The next start of this service finds it with `kept_descriptor`. The supervisor of `nverb
+        run` keeps none.
+        """
+        self._send(f"FDSTOREREMOVE=1\nFDNAME={name}")
+        self._send(f"FDSTORE=1\nFDNAME={name}", descriptor)
+
+    def close(self) -> None:
+        if self._socket is not None:
+            self._socket.close()
+
+    def _send(self, message: str, *descriptors: int) -> None:
         if self._socket is not None and self.address is not None:
             address = "\0" + self.address[1:] if self.address.startswith("@") else self.address
+            fds = struct.pack(f"{len(descriptors)}i", *descriptors)
+            about = [(socket.SOL_SOCKET, socket.SCM_RIGHTS, fds)] if descriptors else []
             try:
-                self._socket.sendto(message.encode(), socket.MSG_DONTWAIT, address)
+                self._socket.sendmsg([message.encode()], about, socket.MSG_DONTWAIT, address)
             except OSError:
                 pass  # the parent is busy or has exited
+
+
+def kept_descriptor(name: str) -> int | None:
+    """The descriptor of that name that an earlier start of this service gave to systemd.
+
+    See sd_listen_fds(3).
+    """
+    if os.environ.get("LISTEN_PID") != str(os.getpid()):
+        return None
+    names = os.environ.get("LISTEN_FDNAMES", "").split(":")
+    return _FIRST_DESCRIPTOR + names.index(name) if name in names else None

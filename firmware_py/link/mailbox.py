@@ -8,12 +8,14 @@ continue with the same room and parameters.
 
 from __future__ import annotations
 
+import contextlib
 import mmap
 import os
 import time
 from pathlib import Path
 
 from dsp import _engine
+from firmware_py.base.notify import Notifier, kept_descriptor
 from firmware_py.base.paths import runtime_dir
 
 IR_CHANNELS = {1: 2, 2: 4}
@@ -21,6 +23,8 @@ IR_CHANNELS = {1: 2, 2: 4}
 
 
 SEARCH_S = 1.0
+KEPT_NAME = "mailbox"
+"""Of the descriptor that systemd keeps."""
 
 
 def mailbox_path() -> Path:
@@ -33,10 +37,15 @@ def forget() -> None:
     mailbox_path().unlink(missing_ok=True)
 
 
-def _map(path: Path) -> tuple[mmap.mmap, os.stat_result]:
+def _map(path: Path, *, keep: bool = False) -> tuple[mmap.mmap, os.stat_result]:
+    """Map a mailbox. keep: let systemd keep its descriptor for the next control process."""
     descriptor = os.open(path, os.O_RDWR | os.O_CLOEXEC)
     try:
-        return mmap.mmap(descriptor, 0), os.fstat(descriptor)
+        memory = mmap.mmap(descriptor, 0)
+        if keep:
+            with contextlib.closing(Notifier()) as notifier:
+                notifier.keep(KEPT_NAME, descriptor)
+        return memory, os.fstat(descriptor)
     finally:
         os.close(descriptor)
 
@@ -81,8 +90,12 @@ def create(*, block_frames: int, rate_hz: int, max_taps: int, inputs: int) -> _e
 def _removed(path: Path) -> Path:
     """The mailbox that an audio process still plays from, after somebody removed its file.
 
-    Python's mmap keeps the file open, so /proc has it. Raises FileNotFoundError.
+    systemd kept it for a service, whose processes do not see each other's files. Else Python's mmap
+    keeps the file open, so /proc has it. Raises FileNotFoundError.
     """
+    kept = kept_descriptor(KEPT_NAME)
+    if kept is not None:
+        return Path(f"/proc/self/fd/{kept}")
     for link in Path("/proc").glob("[0-9]*/fd/[0-9]*"):
         try:
             if os.readlink(link) == f"{path} (deleted)" and link.parts[2] != str(os.getpid()):
@@ -109,7 +122,7 @@ class Mailbox:
             info = os.stat(path)
             if (info.st_dev, info.st_ino) == self._identity:
                 return False
-            memory, info = _map(path)
+            memory, info = _map(path, keep=True)
             port = _engine.Port(memory)
         except (OSError, ValueError):
             return False

@@ -17,6 +17,7 @@ machines of acceptance.py have both. Nothing outside the container and the cache
 |           | replaces it, removes a bank, takes a preset back; `nverb run` is refused             |
 | hostile   | a member of the group plants links and ALSA's configuration, a stranger takes JACK's |
 |           | names: root overwrites nothing, the pedal runs no foreign code and plays             |
+| removed   | somebody empties /run/nverb and the control process dies: the sound goes on          |
 | rights    | owner and mode of each file are as the table in docs/service.md says                 |
 | recovery  | nverb bench recovery --service: kill and stop every process                          |
 | loop      | a crash loop leads to a safe start, power cuts do not                                |
@@ -547,6 +548,11 @@ def hostile(box: Container) -> None:
     box.wait_for_room()
     expect(f"jack_default_{uid}_0" in box.sh("ls /dev/shm"), "a drop-in shares it with others")
     box.sh(f"rm {drop_in}; systemctl daemon-reload; systemctl restart nverb.target")
+
+
+def removed(box: Container) -> None:
+    box.on()
+    print("\n== removed: somebody empties /run/nverb", flush=True)
     before = box.wait_for_room()
     box.sh("find /run/nverb -maxdepth 1 -type f -delete")
     box.sh("rm /run/nverb/control.sock")
@@ -555,6 +561,13 @@ def hostile(box: Container) -> None:
         after["control"]["pid"] == before["control"]["pid"], "files in /run/nverb are made again"
     )
     expect(after["audio"]["pid"] == before["audio"]["pid"], "while the sound goes on")
+    box.sh("systemctl kill -s KILL nverb-control")
+    after = box.wait_for_room()
+    expect(
+        after["control"]["pid"] != before["control"]["pid"]
+        and after["audio"]["pid"] == before["audio"]["pid"],
+        "a new control process finds the mailbox that somebody removed",
+    )
     box.sh("systemctl restart nverb.target")
     box.wait_for_room()
 
@@ -739,6 +752,7 @@ STEPS: tuple[Callable[[Container], None], ...] = (
     push,
     member,
     hostile,
+    removed,
     rights,
     recovery,
     loop,
