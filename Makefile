@@ -49,10 +49,9 @@ with_cache = $(SUDO) env NVERB_ACCEPTANCE_CACHE="$(NVERB_ACCEPTANCE_CACHE)"
 # Ignore PYTHONPATH, PYTHONUNBUFFERED and the like of the caller.
 unexport $(filter-out PYTHON,$(filter PYTHON%,$(.VARIABLES)))
 
-.PHONY: run studio test test-studio test-clean test-arm acceptance acceptance-all board-wheels \
-	acceptance-kernel acceptance-models acceptance-readers acceptance-service acceptance-push \
-	acceptance-soak \
-	lint bench wheel install uninstall clean help
+.PHONY: run shell studio test test-studio test-clean test-arm acceptance acceptance-all \
+	board-wheels acceptance-kernel acceptance-models acceptance-readers acceptance-service \
+	acceptance-push acceptance-soak lint bench wheel install uninstall clean help
 .DEFAULT_GOAL := help
 
 help: ## show this list
@@ -60,6 +59,9 @@ help: ## show this list
 
 run: $(VENV)/.run ## install what is missing and run the pedal (without a sound card: a demo)
 	@$(BIN)/nverb run --or-demo $(ARGS)
+
+shell: $(VENV)/.run ## a shell in which `nverb` is on the PATH
+	@PATH=$(abspath $(BIN)):$$PATH $${SHELL:-/bin/bash}
 
 studio: ## install Keras, TensorFlow and librosa (1.8 GB), for training and importing models
 studio: $(VENV)/.studio
@@ -137,9 +139,16 @@ wheel: $(VENV)/.apt-run ## build the wheel for the system's Python into dist/
 
 # Each installation is a separate virtual environment and is complete before a link points to it, so
 # a failed installation changes nothing.
-install: ## as root: install the pedal as a service (from a file: WHEEL=FILE, a folder: WHEELS=DIR)
-	@[ "$$(id -u)" = 0 ] || \
-	{ echo "make: install needs root: sudo make install" >&2; exit 1; }
+install: ## as root: install the service (from WHEEL=FILE or WHEELS=DIR); else: nverb for this user
+ifneq ($(shell id -u),0)
+install: $(VENV)/.run
+	@mkdir -p $(HOME)/.local/bin && ln -sfn $(abspath $(BIN))/nverb $(HOME)/.local/bin/nverb
+	@$(BIN)/nverb completion --into $(HOME)/.local/share
+	@echo "nverb is in ~/.local/bin, for this user; the service of a board: sudo make install"
+	@case ":$$PATH:" in *":$(HOME)/.local/bin:"*) ;; \
+	*) echo "~/.local/bin is not on your PATH yet: log in again" ;; esac
+else
+install:
 	@[ -z "$(WHEELS)" ] || [ "$(words $(WHEEL))" = 1 ] || \
 	{ echo "make: $(WHEELS) must contain one nverb-*.whl: make board-wheels" >&2; exit 1; }
 	$(call apt,$(if $(WHEELS),$(APT_PEDAL),$(APT_RUN) $(APT_PYO)))
@@ -155,14 +164,21 @@ install: ## as root: install the pedal as a service (from a file: WHEEL=FILE, a 
 	PYPI=1 $$to/bin/pip install -q --disable-pip-version-check --prefer-binary $(PYO_OPTIONS) \
 	$$wheel || { rm -rf $$to; exit 1; }; touch $$to/complete; }; \
 	$$to/bin/nverb service install $(INSTALL_ARGS)
+endif
 
 uninstall: ## as root: remove the service, keep banks and presets (PURGE=1: remove them, too)
+ifneq ($(shell id -u),0)
+	@cd $(HOME)/.local && rm -f bin/nverb share/man/man1/nverb.1 share/man/man1/nverb-*.1 \
+	share/*/*/nverb share/*/*/_nverb share/*/*/nverb.fish
+	@echo "removed: nverb of this user; the service of a board: sudo make uninstall"
+else
 	@if [ -x $(PREFIX)/current/bin/nverb ]; then \
 	$(PREFIX)/current/bin/nverb service uninstall $(if $(PURGE),--purge); \
 	elif [ -n "$(PURGE)" ] && [ -d /var/lib/nverb ]; then \
-	rm -rf /var/lib/nverb && { ! getent passwd nverb >/dev/null || userdel nverb; } && \
+	rm -rf /var/lib/nverb; userdel nverb 2>/dev/null; groupdel nverb 2>/dev/null; \
 	echo "removed: all banks and presets in /var/lib/nverb, and user nverb"; \
 	else echo "make: nverb is not installed in $(PREFIX)" >&2; exit 1; fi
+endif
 
 clean: ## remove what was built (not out/)
 	rm -rf $(VENV) build dist *.egg-info dsp/*.so

@@ -168,6 +168,16 @@ def _read_places(path: Path) -> dict[str, Point]:
     return places
 
 
+def _free_name(name: str, taken: set[str]) -> str:
+    """The file of a recording: its own name, or with a number if another has it already."""
+    stem = Path(name).stem.replace("/", "_") or "recording"
+    free, number = f"{stem}.wav", 1
+    while free.casefold() in taken:
+        number += 1
+        free = f"{stem} {number}.wav"
+    return free
+
+
 def export_folder(
     bank: Bank, folder: Path, *, rate_hz: int, progress: Callable[[int, int], None] | None = None
 ) -> int:
@@ -184,8 +194,8 @@ def export_folder(
     folder.mkdir(parents=True, exist_ok=True)
     rows: list[tuple[str, float, float, float]] = []
     total = len(bank.waveforms) + bank.steps**3
-    for number, waveform in enumerate(bank.waveforms):
-        name = f"{number:04d} {Path(waveform.name).stem}.wav".replace("/", "_")
+    for waveform in bank.waveforms:
+        name = _free_name(waveform.name, {row[0].casefold() for row in rows})
         write_wav(name, waveform.samples, waveform.rate_hz)
         rows.append((name, *waveform.at))
         if progress:

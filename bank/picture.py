@@ -23,6 +23,7 @@ from numpy.typing import NDArray
 from bank.format import Bank
 from dsp.analysis import analyse
 from dsp.energymap import EnergyMap
+from dsp.errors import UserError
 from models import measures, reference
 from models.container import Description
 from models.files import require_space, write_atomically
@@ -104,9 +105,11 @@ def draw_cube(
     """Write a PNG of the cube: T30, brightness and level over X and Y at SLICES values of Z.
 
     Of a bank of own recordings: a map of where they are. Returns the values drawn, each
-    (slices, y, x) or (recordings,). Raises BankError, ModelError, OSError, ImportError.
+    (slices, y, x) or (recordings,). Raises UserError, BankError, ModelError, OSError, ImportError.
     """
     require_space(path, 0)
+    if path.suffix.lower() != ".png":
+        raise UserError(f"{path}: choose a name that ends in .png")
     recordings = isinstance(source, Bank) and not source.steps and not source.interleaved
     if recordings:
         points = [waveform.at for waveform in source.waveforms]
@@ -202,7 +205,7 @@ def draw_walk(
     for number, point in enumerate(points):
         maps.append(room(*point))
         if progress:
-            progress(number + 1, 2 * len(points))
+            progress((number + 1) // 2, len(points))
     pages = []
     figure = _figure((7.2, 3.6))
     left, middle, right = figure.subplots(1, 3, width_ratios=(3, 2.4, 0.8))
@@ -212,7 +215,7 @@ def draw_walk(
         figure.canvas.draw()
         pages.append(np.asarray(figure.canvas.buffer_rgba())[..., :3].copy())
         if progress:
-            progress(len(points) + number + 1, 2 * len(points))
+            progress((len(points) + number + 1) // 2, len(points))
     _write_gif(path, pages, per_second)
 
 

@@ -25,7 +25,7 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Literal
 
@@ -269,20 +269,63 @@ def at_rest() -> dict[str, float]:
     return {name: find(name).default for name in NOT_KEPT}
 
 
-def parse_assignments(words: Iterable[str]) -> dict[str, float]:
-    """`["x=3", "lowpass=on"]` -> `{"x": 3.0, "lowpass": 1.0}`.
+def resolve(control: Control, text: str, now: float) -> float:
+    """The value of a text that may refer to the value `now`; else as `parse`.
 
-    Raises UserError if a word has no `=`, UnknownControl or OutOfRange (both InvalidValue) if its
-    name or value is invalid.
+    `toggle`: the other state of a switch. `+=1`, `-=1`: a step, clamped to the range. `+1`, `-1`:
+    the same for a control without negative values; for the others the sign belongs to the value.
     """
-    values = {}
+    text = text.strip()[:64]
+    if text.lower() == "toggle" and control.is_switch:
+        return 1.0 - now
+    sign, number = text[:1], text[1:]
+    if sign and sign in "+-" and not control.is_switch:
+        if number.startswith("="):
+            return _stepped(control, sign, number[1:], now)
+        if control.minimum >= 0:
+            return _stepped(control, sign, number, now)
+    return parse(control, text)
+
+
+def _stepped(control: Control, sign: str, number: str, now: float) -> float:
+    match = _NUMBER.fullmatch(number)
+    scales = _SCALES[control.unit]
+    unit = match[2].lower() if match else ""
+    if match is None or (unit and unit not in scales) or number[:1] in ("+", "-"):
+        raise OutOfRange(f"{control.name} {sign}= {number!r}: write a step such as {sign}1")
+    step = float(match[1]) * scales.get(unit, 1.0)
+    value = min(max(now + (step if sign == "+" else -step), control.minimum), control.maximum)
+    return check(control, value)
+
+
+def split_assignments(words: Iterable[str]) -> dict[str, str]:
+    """`["x=3", "mix+=5", "bypass=toggle"]` -> `{"x": "3", "mix": "+=5", "bypass": "toggle"}`.
+
+    The texts are for `resolve`, and are checked here. Raises UserError if a word has no `=`,
+    UnknownControl or OutOfRange (both InvalidValue) if its name or value is invalid.
+    """
+    texts = {}
     for word in words:
         name, equals, text = word.partition("=")
         if not equals:
             raise UserError(f"{word!r}: write NAME=VALUE, such as mix=40")
-        control = find(name.strip())
-        values[control.name] = parse(control, text)
-    return values
+        if name[-1:] in ("+", "-"):
+            name, text = name[:-1], f"{name[-1]}={text}"
+        control = find(name)
+        resolve(control, text, control.default)
+        texts[control.name] = text
+    return texts
+
+
+def parse_assignments(words: Iterable[str], now: Mapping[str, float]) -> dict[str, float]:
+    """`["x=3", "lowpass=toggle"]` -> `{"x": 3.0, "lowpass": 1.0}`; `now`: the values before.
+
+    Raises as `split_assignments`.
+    """
+    return {
+        name: resolve(find(name), text, now[name])
+        for name, text in split_assignments(words).items()
+    }
 
 
 def format(control: Control, value: float) -> str:

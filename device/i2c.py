@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import NamedTuple, Protocol
 
 from device.adc import AdcError, SimulatedChip
+from device.boot_config import how_to_enable
 from models.packages import how_to_install
 
 
@@ -56,8 +57,7 @@ def open_i2c(port: int, address: int, root: Path = Path("/")) -> I2cDevice:
     if not node.exists():
         raise AdcError(
             f"{node} does not exist, the I2C bus is off",
-            "switch it on (raspi-config, or dtparam=i2c_arm=on in /boot/firmware/config.txt) "
-            "and reboot",
+            how_to_enable("i2c_arm=on", root),
         )
     try:
         from smbus2 import SMBus

@@ -1,52 +1,7 @@
 """Board profiles: where each pot, switch and LED is connected, and its function. TOML files.
 
-    title = "Raspberry Pi, MCP3008 on SPI 0"
-    scan_hz = 200                     # scans a second, 50..1000
-    gpiochip = 0                      # optional: lines of this Linux gpiochip, else BCM numbers
-
-    adc = [                           # converters; knobs refer to them by index, from 0
-      { chip = "mcp3008", spi = [0, 0] },             # mcp3008, mcp3208: spi = [port, device], or
-      { chip = "mcp3008", pins = [21, 20, 19, 16] },  #   [clock, mosi, miso, select], software SPI
-      { chip = "ads1115", i2c = [1, 0x48] },          # i2c = [bus, address]
-      { chip = "iio", name = "mcp3008", bits = 10 },  # a Linux IIO driver, by its name
-      { chip = "mcp3008", sim = "transfers" },        # simulated
-    ]
-    knob = [                          # pots
-      { channel = 0, control = "gain" },
-      { channel = 1, control = "x", adc = 0, inverted = true, takeover = "scale", low = 0.02 },
-      { channel = 7, control = "mix", minimum = 20, maximum = 80, pedal = true },
-    ]
-    switch = [                        # footswitches, to ground
-      { line = 17, action = "bypass" },
-      { line = 27, action = "freeze", inverted = true },
-    ]
-    led = [
-      { line = 22, shows = "on" },
-    ]
-
-| key of a knob | meaning                                                         | default       |
-|---------------|-----------------------------------------------------------------|---------------|
-| channel, adc  | input of the converter, index of the converter                  | -, 0          |
-| control       | name of the control, see device.controls                        | -             |
-| law, minimum, | instead of the control's own                                    | the control's |
-| maximum       |                                                                 |               |
-| takeover      | jump, pickup or scale, when something else has moved the        | pickup        |
-|               | control                                                         |               |
-| inverted      | ends are swapped                                                | false         |
-| low, high     | ends, fractions of the range; see `nverb board calibrate`       | 0.015, 0.985  |
-| hysteresis    | smallest move of a resting knob, fraction of the range          | 0.0017        |
-| motion_ms     | smoothing of a moving knob                                      | 15            |
-| pedal         | an expression pedal: it may be unplugged without a fault, does  | false         |
-|               | not set its control at power-on, and its takeover is jump       |               |
-
-An action is the name of a switch control (each press toggles it), `NAME hold` (on while pressed),
-`preset next`, `preset previous` or `tap` (pre-delay by tapping). `long = "preset previous"` gives a
-switch a second action, when it is held. `inverted = true`: its contacts are normally closed and
-open when pressed. `latching = true`: it stays where it was stepped to, and each step counts as a
-press. `nverb board check` finds both. An LED shows `on` (lit when not bypassed), `clip`, `fault` or
-`activity`.
-
-A profile in the folder `profiles` of the data folder overrides the package's of the same name.
+The keys are explained in profiles/REFERENCE.md, which `nverb board help` prints. A profile in the
+folder `profiles` of the data folder overrides the package's of the same name.
 """
 
 from __future__ import annotations
@@ -71,6 +26,7 @@ from dsp.names import name_key, shown
 from models.reading import MalformedFile, read_file, toml_table
 
 PACKAGED = Path(__file__).parent / "profiles"
+REFERENCE = PACKAGED / "REFERENCE.md"
 LED_SHOWS = ("on", "clip", "fault", "activity")
 ACTIONS = ("preset next", "preset previous", "tap")
 HIGHEST_PI_LINE = 27

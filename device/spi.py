@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any, NamedTuple, Protocol
 
 from device.adc import AdcError, SimulatedChip
+from device.boot_config import how_to_enable
 from device.lines import LineError, pin_factory
 
 RATE_HZ = 1_000_000
@@ -46,8 +47,7 @@ def open_spi(port: int, device: int, root: Path = Path("/")) -> Spi:
     if not node.exists():
         raise AdcError(
             f"{node} does not exist, the SPI bus is off",
-            "switch it on (raspi-config, or dtparam=spi=on in /boot/firmware/config.txt) "
-            "and reboot",
+            how_to_enable("spi=on", root),
         )
     if not os.access(node, os.R_OK | os.W_OK):
         raise AdcError(

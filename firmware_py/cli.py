@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import argparse
 import atexit
-import importlib
+import contextlib
 import os
 import signal
 import sys
@@ -15,82 +14,11 @@ from types import FrameType
 from dsp.errors import UserError, reason
 from dsp.names import shown
 from firmware_py.base.stderr import keep_stderr_harmless
-from firmware_py.base.version import version
 from firmware_py.commands.completers import complete
-
-COMMANDS = (
-    "run",
-    "demo",
-    "jack",
-    "audio",
-    "control",
-    "set",
-    "get",
-    "status",
-    "controls",
-    "panel",
-    "logs",
-    "completion",
-    "render",
-    "encode",
-    "bank",
-    "model",
-    "board",
-    "preset",
-    "reset",
-    "install",
-    "push",
-    "list",
-    "use",
-    "rollback",
-    "remove",
-    "store",
-    "midi",
-    "service",
-    "settings",
-    "card",
-    "image",
-    "doctor",
-    "bench",
-)
-"""The commands, in the order of `nverb --help`; each is a module of firmware_py.commands.
-
-A command is loaded alone when its word is the first argument: on a small board, loading the others
-takes most of the time of a short command, and 2 MB of each process that stays.
-"""
-
+from firmware_py.commands.table import COMMANDS, build_parser
 
 RETRY_S = 0.02
 """After this time a stop signal that could not be obeyed at once is tried again."""
-
-
-class _Version(argparse.Action):
-    def __call__(self, parser: argparse.ArgumentParser, *_: object) -> None:
-        print(f"nverb {version()}")
-        parser.exit()
-
-
-class _Parser(argparse.ArgumentParser):
-    """Print errors in one line, without the usage text."""
-
-    def error(self, message: str) -> None:  # type: ignore[override]
-        print(f"{self.prog}: {shown(message)} (see {self.prog} --help)", file=sys.stderr)
-        raise SystemExit(2)
-
-
-def build_parser(commands: Sequence[str] = COMMANDS) -> argparse.ArgumentParser:
-    parser = _Parser(
-        prog="nverb",
-        description="A neural reverb pedal: run it, control it, render files through it, and make "
-        "rooms for it.",
-        epilog="Each command has its own --help.",
-    )
-    parser.add_argument("--version", action=_Version, nargs=0, help="print the version and exit")
-    subparsers = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
-    for name in commands:
-        module = importlib.import_module(f"firmware_py.commands.{name}")
-        module.add_parser(subparsers)
-    return parser
 
 
 class _Stop:
@@ -203,11 +131,24 @@ def _status_of(error: BaseException) -> int:
             f"nverb: {what}: a bug in nverb; please report it with the lines above", file=sys.stderr
         )
         return 1
-    print(f"nverb: {shown(reason(error))}", file=sys.stderr)
+    print(f"nverb: {shown(_what(error))}", file=sys.stderr)
     return getattr(error, "status", 1)
 
 
+def _what(error: Exception) -> str:
+    """The error in one line; for a package that is not installed, with the command that does."""
+    if isinstance(error, ModuleNotFoundError) and error.name:
+        from models.packages import NAMES, how_to_install
+
+        module = error.name.partition(".")[0]
+        package = NAMES.get(module, module)
+        return f"this needs {package}, which is not installed: {how_to_install(package)}"
+    return reason(error)
+
+
 def _command(arguments: Sequence[str]) -> int:
+    if arguments[:1] == ["help"] and "_ARGCOMPLETE" not in os.environ:
+        arguments = [*arguments[1:], "--help"]
     parser = build_parser(arguments[:1] if arguments and arguments[0] in COMMANDS else COMMANDS)
     complete(parser)
     try:
@@ -218,7 +159,13 @@ def _command(arguments: Sequence[str]) -> int:
         from firmware_py.base.ownership import become_owner_of_data
 
         become_owner_of_data()
-    return int(args.handler(args) or 0)
+    if not getattr(args, "quiet", False):
+        return int(args.handler(args) or 0)
+    from firmware_py.base import progress
+
+    progress.is_quiet = True
+    with open(os.devnull, "w") as nowhere, contextlib.redirect_stdout(nowhere):
+        return int(args.handler(args) or 0)
 
 
 if __name__ == "__main__":

@@ -17,6 +17,7 @@ from __future__ import annotations
 import codecs
 import math
 import os
+import re
 import stat
 from collections.abc import Callable
 from pathlib import Path
@@ -84,10 +85,27 @@ def json_table(data: bytes, where: str, *, text_errors: str = "strict") -> Table
 
 
 def toml_table(data: bytes, where: str) -> Table:
-    """The table of a TOML text, see `json_table`. Raises MalformedFile."""
+    """The table of a TOML text, see `json_table`. Raises MalformedFile; with the faulty line."""
     import tomllib
 
-    return _table(data, where, tomllib.loads, "strict")
+    def parse(text: str) -> object:
+        try:
+            return tomllib.loads(text)
+        except tomllib.TOMLDecodeError as error:
+            raise ValueError(_with_line(str(error), text)) from None
+
+    return _table(data, where, parse, "strict")
+
+
+def _with_line(message: str, text: str) -> str:
+    """`Invalid value (at line 8, column 8)` with the text of line 8 and what TOML wants."""
+    match = re.search(r" \(at line (\d+), column \d+\)$", message)
+    lines = text.splitlines()
+    if match is None or not 0 < int(match[1]) <= len(lines):
+        return message
+    what = f"{message[0].lower()}{message[1 : match.start()]}"
+    line = shown(lines[int(match[1]) - 1].strip()[:80])
+    return f"line {match[1]}: {what}: `{line}`; write NAME = VALUE, texts in quotes"
 
 
 def _table(data: bytes, where: str, parse: Callable[[str], object], text_errors: str) -> Table:

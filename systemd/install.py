@@ -15,7 +15,7 @@ import os
 import shutil
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 from dsp.errors import UserError
@@ -47,6 +47,10 @@ HOME = "/nonexistent"
 """Of the pedal's user: see sysusers.conf."""
 PREFIX = Path("opt/nverb")
 COMMAND = Path("usr/local/bin/nverb")
+SHARE = Path("usr/local/share")
+"""For manual pages and the completion of shells."""
+SHARED = ("man/man1/nverb.1", "man/man1/nverb-*.1", "*/*/nverb", "*/*/_nverb", "*/*/nverb.fish")
+"""The patterns of what is placed there."""
 KEPT_VERSIONS = 2
 SOURCE = Path(__file__).parent
 
@@ -68,11 +72,40 @@ def place_files(root: Path) -> None:
         os.replace(new, path)
 
 
-def install(root: Path, *, start: bool, missing_tool: MissingTool, prepare: str, say: Say) -> None:
+def place_shared(root: Path, files: Mapping[str, str]) -> None:
+    """Replace what is in SHARE below `root` by these files. Raises OSError."""
+    remove_shared(root)
+    for name, text in files.items():
+        path = root / SHARE / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(text)
+        path.chmod(0o644)
+
+
+def remove_shared(root: Path) -> None:
+    """Remove the files of SHARED, and folders that are empty without them."""
+    for pattern in SHARED:
+        for path in (root / SHARE).glob(pattern):
+            path.unlink()
+            with contextlib.suppress(OSError):
+                path.parent.rmdir()
+                if path.parent.parent.name != "man":
+                    path.parent.parent.rmdir()
+
+
+def install(
+    root: Path,
+    *,
+    start: bool,
+    missing_tool: MissingTool,
+    prepare: str,
+    shared: Mapping[str, str],
+    say: Say,
+) -> None:
     """Install; start the pedal if `start` is set and systemd runs here.
 
     `root`: "/", or the tree of an image. `prepare`: a Python program that the pedal's user runs
-    once after the installation.
+    once after the installation. `shared`: contents of files by their names below SHARE.
 
     Raises UserError, OSError.
     """
@@ -96,6 +129,7 @@ def install(root: Path, *, start: bool, missing_tool: MissingTool, prepare: str,
     _link(root / PREFIX / "current", Path(environment.name))
     (root / COMMAND).parent.mkdir(parents=True, exist_ok=True)
     _link(root / COMMAND, Path("/") / PREFIX / "current/bin/nverb")
+    place_shared(root, shared)
     where = [] if root == Path("/") else [f"--root={root}"]
     _run("systemd-sysusers", *where, f"/{FILES['sysusers.conf']}" if where else "nverb.conf")
     _run(
@@ -152,6 +186,7 @@ def uninstall(*, purge: bool, say: Say) -> None:
         _run("systemctl", "daemon-reload", needed=False)
     if (Path("/") / COMMAND).is_symlink():
         (Path("/") / COMMAND).unlink()
+    remove_shared(Path("/"))
     shutil.rmtree("/run/nverb", ignore_errors=True)
     if purge:
         shutil.rmtree("/var/lib/nverb", ignore_errors=True)

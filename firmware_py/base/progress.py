@@ -9,6 +9,8 @@ from dsp.names import shown
 
 WIDTH = 30
 LINE_EVERY_S = 30.0
+is_quiet = False
+"""Whether bars stay hidden: `nverb --quiet`."""
 
 
 class Bar:
@@ -22,6 +24,8 @@ class Bar:
         self._terminal = sys.stderr.isatty()
 
     def __call__(self, what: str, done: int, of: int, remark: str = "") -> None:
+        if is_quiet:
+            return
         now_s = time.monotonic()
         if what != self._what:
             self.close()

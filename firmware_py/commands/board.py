@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import argparse
+import json
 import os
 import re
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from dsp.names import shown
+from firmware_py.commands.parsers import add_json
 
 if TYPE_CHECKING:
     from device.board import Board
@@ -23,7 +26,13 @@ def add_parser(subparsers: Subparsers) -> None:
     )
     verbs = parser.add_subparsers(title="what to do", metavar="VERB", required=True)
 
-    verbs.add_parser("list", help="all profiles").set_defaults(handler=_list)
+    lister = verbs.add_parser("list", help="all profiles")
+    add_json(lister)
+    lister.set_defaults(handler=_list)
+
+    verbs.add_parser(
+        "help", help="the reference of profiles: each key, and an example"
+    ).set_defaults(handler=_help)
 
     def verb(name: str, handler: Handler, text: str, more: str = "") -> argparse.ArgumentParser:
         added: argparse.ArgumentParser = verbs.add_parser(name, help=text, description=more or None)
@@ -62,6 +71,10 @@ def add_parser(subparsers: Subparsers) -> None:
     check.add_argument(
         "--hands-off", action="store_true", help="only the checks that need no turning"
     )
+    _add_calibrate(verb)
+
+
+def _add_calibrate(verb: Callable[..., argparse.ArgumentParser]) -> None:
     calibrate = verb(
         "calibrate",
         _calibrate,
@@ -71,7 +84,15 @@ def add_parser(subparsers: Subparsers) -> None:
         "it locks the board, unless it is simulated.",
     )
     calibrate.set_defaults(as_owner=True)
-    calibrate.add_argument("--forget", action="store_true", help="go back to the profile's ends")
+    calibrate.add_argument("--remove", action="store_true", help="go back to the profile's ends")
+    calibrate.add_argument("--forget", dest="remove", action="store_true", help=argparse.SUPPRESS)
+
+
+def _help(_: argparse.Namespace) -> int:
+    from device.profile import REFERENCE
+
+    print(REFERENCE.read_text(), end="")
+    return 0
 
 
 def _picture(args: argparse.Namespace) -> int:
@@ -92,18 +113,29 @@ def _picture(args: argparse.Namespace) -> int:
     return 0
 
 
-def _list(_: argparse.Namespace) -> int:
+def _list(args: argparse.Namespace) -> int:
     from device import profile
     from dsp.errors import UserError, reason
     from firmware_py.base.paths import data_dir
 
+    rows = []
     for name, path in profile.paths(data_dir()).items():
+        title = fault = ""
         try:
             title = profile.load(str(path)).title
         except (UserError, OSError) as error:
-            title = f"cannot be used: {reason(error)}"
-        own = "" if path.parent == profile.PACKAGED else f" ({path})"
-        print(shown(f"{name:16} {title}{own}"))
+            fault = reason(error)
+        is_own = path.parent != profile.PACKAGED
+        rows.append(
+            {"name": name, "title": title, "path": str(path), "own": is_own, "fault": fault}
+        )
+    if args.json:
+        print(json.dumps(rows))
+        return 0
+    for row in rows:
+        title = str(row["title"] or f"cannot be used: {row['fault']}")
+        own = f" ({row['path']})" if row["own"] else ""
+        print(shown(f"{row['name']:16} {title}{own}"))
     return 0
 
 
@@ -219,7 +251,7 @@ def _calibrate(args: argparse.Namespace) -> int:
 
     profile = load(_named(args), data_dir())
     kept = read_calibrations(data_dir())
-    if args.forget:
+    if args.remove:
         kept.pop(profile.name, None)
         _keep(kept)
         print(f"{profile.name}: the profile's ends are active")
@@ -240,8 +272,6 @@ def _calibrate(args: argparse.Namespace) -> int:
 
 
 def _keep(calibrations: dict[str, dict[str, list[float]]]) -> None:
-    import json
-
     from device.calibration import CALIBRATION
     from firmware_py.base.paths import data_dir
     from models.files import write_atomically

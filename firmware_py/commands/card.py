@@ -6,6 +6,8 @@ import argparse
 import sys
 from typing import TYPE_CHECKING
 
+from firmware_py.commands.parsers import add_old_name
+
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
@@ -37,7 +39,8 @@ def add_parser(subparsers: Subparsers) -> None:
     part("level", _level, "set the input gain: play as loud as you will")
     part("save", _save, "keep the mixer as it is now")
     part("restore", _restore, "set the mixer as at the start of the pedal")
-    part("forget", _forget, "keep the mixer no longer: starting points count again")
+    remover = part("remove", _remove, "remove what is kept: starting points count again")
+    add_old_name(parts, "forget", remover)
 
 
 def _card(args: argparse.Namespace) -> MixerCard:
@@ -130,7 +133,7 @@ def _restore(args: argparse.Namespace) -> int:
     return 1 if trouble else 0
 
 
-def _forget(args: argparse.Namespace) -> int:
+def _remove(args: argparse.Namespace) -> int:
     from firmware_py.jack import mixer
 
     card = _card(args)

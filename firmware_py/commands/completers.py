@@ -8,6 +8,9 @@ from __future__ import annotations
 import argparse
 import os
 
+from firmware_py.commands.parsers import visible
+from firmware_py.commands.table import COMMANDS, INTERNAL
+
 
 def complete(parser: argparse.ArgumentParser) -> None:
     """If the shell asks for completions: answer and exit; else do nothing."""
@@ -16,6 +19,7 @@ def complete(parser: argparse.ArgumentParser) -> None:
     import argcomplete
 
     _set_completers(parser, "")
+    _hide_other_words(parser)
     argcomplete.autocomplete(parser)
 
 
@@ -34,8 +38,28 @@ def _set_completers(parser: argparse.ArgumentParser, command: str) -> None:
             action.completer = sound_cards  # type: ignore[attr-defined]
         elif action.metavar == "NAME" and command == "get":
             action.completer = controls  # type: ignore[attr-defined]
+        elif "--preset" in action.option_strings and command == "render":
+            action.completer = presets  # type: ignore[attr-defined]
+        elif action.metavar == "NAME" and command in ("use", "remove"):
+            action.completer = installed  # type: ignore[attr-defined]
+        elif action.metavar == "COMMAND" and command == "help":
+            action.completer = commands  # type: ignore[attr-defined]
         elif action.metavar == "NAME" and command.startswith("preset") and command != "preset save":
             action.completer = presets  # type: ignore[attr-defined]
+
+
+def _hide_other_words(parser: argparse.ArgumentParser) -> None:
+    """Offer no internal commands and no words of earlier versions."""
+    for action in parser._actions:
+        if isinstance(action, argparse._SubParsersAction):
+            shown = set(visible(action)) - set(INTERNAL)
+            for name, child in list(action.choices.items()):
+                if name in shown:
+                    _hide_other_words(child)
+                elif name not in os.environ.get("COMP_LINE", "").split()[:-1]:
+                    del action.choices[name]
+            kept = [choice for choice in action._choices_actions if choice.dest in action.choices]
+            action._choices_actions[:] = kept
 
 
 def controls(**_: object) -> list[str]:
@@ -76,6 +100,17 @@ def presets(**_: object) -> list[str]:
 
     kept = Presets(data_dir(), factory=factory_presets())
     return [preset.name for preset in (*kept.all(), *kept.factory())]
+
+
+def installed(**_: object) -> list[str]:
+    from firmware_py.base.paths import data_dir
+    from firmware_py.state.store import Store
+
+    return [*dict.fromkeys(slot.name for slot in Store(data_dir()).slots()), "built-in"]
+
+
+def commands(**_: object) -> list[str]:
+    return [name for name in COMMANDS if name not in INTERNAL]
 
 
 def sound_cards(**_: object) -> list[str]:

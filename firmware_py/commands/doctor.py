@@ -29,7 +29,7 @@ def add_parser(subparsers: Subparsers) -> None:
 def _doctor(args: argparse.Namespace) -> int:
     from firmware_py.desk import doctor
 
-    results = doctor.boot_report() if args.boot else [check() for check in doctor.CHECKS]
+    results = doctor.boot_report() if args.boot else doctor.results()
     if args.json:
         print(json.dumps([result._asdict() for result in results], indent=2))
     else:

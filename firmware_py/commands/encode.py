@@ -6,6 +6,7 @@ import argparse
 import json
 import math
 import os
+import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -87,6 +88,8 @@ def _encode(args: argparse.Namespace) -> int:
 
         bank = os.fspath(args.decoder.resolve()) if args.decoder else ""
         saved = Presets(data_dir()).save(args.preset, defaults() | found.values, bank)
+    if found.note:
+        print(f"nverb: {args.ir}: {found.note}", file=sys.stderr)
     print(json.dumps(found.as_json()) if args.json else _text(found))
     if not args.json and args.preset:
         print(f"preset {saved.name} saved")

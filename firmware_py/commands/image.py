@@ -9,6 +9,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from firmware_py.commands.parsers import add_dry_run
+
 if TYPE_CHECKING:
     from firmware_py.commands.parsers import Subparsers
 
@@ -94,6 +96,7 @@ def _add_options(parser: argparse.ArgumentParser) -> None:
         metavar="MIB",
         help="free space in the system, for later updates; default: %(default)s",
     )
+    add_dry_run(parser, "check the order, and say what would be made; needs no root")
     parser.add_argument("-v", "--verbose", action="store_true", help="show the output of the tools")
 
 
@@ -114,7 +117,7 @@ def _read_key(path: Path) -> str:
 
 
 def _image(args: argparse.Namespace) -> int:
-    from systemd.tree import Order, make
+    from systemd.tree import Order, check, make
 
     def say(text: str) -> None:
         print(text, file=sys.stderr, flush=True)
@@ -134,6 +137,16 @@ def _image(args: argparse.Namespace) -> int:
         verbose=args.verbose,
         say=say,
     )
+    if args.dry_run:
+        check(order, check_settings)
+        settings = ", ".join(order.settings) or "the defaults"
+        print(
+            f"would make {args.output} from {args.system} and {args.wheels}: "
+            f"host {order.hostname}, "
+            f"user {order.user}, settings {settings}, "
+            f"{order.data_mib} MiB for the pedal"
+        )
+        return 0
     made = make(order, args.output.absolute(), check_settings)
     if "SUDO_UID" in os.environ:
         os.chown(args.output, int(os.environ["SUDO_UID"]), int(os.environ["SUDO_GID"]))

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 from dsp.names import shown
 from firmware_py.commands.installed import KINDS, carry_out, offer, progress_shown, read_signature
+from firmware_py.commands.parsers import add_dry_run
 
 if TYPE_CHECKING:
     from firmware_py.commands.parsers import Subparsers
@@ -33,6 +34,7 @@ def add_parser(subparsers: Subparsers) -> None:
         metavar="FILE.sig",
         help="its signature (default: FILE.sig, if it exists)",
     )
+    add_dry_run(installer, "check the file, and say what it is; change nothing")
     installer.set_defaults(handler=_install)
 
 
@@ -41,10 +43,22 @@ def _install(args: argparse.Namespace) -> int:
     from firmware_py.install.receive import STDIN, open_input
 
     is_stdin = args.file == "-"
+    if args.dry_run:
+        return _preview(args)
     file = sys.stdin.fileno() if is_stdin else open_input(Path(args.file))
     with progress_shown() as report:
         content = Content(file, None, "") if is_stdin else Content.of(file, report.progress)
         name = args.name or (STDIN if is_stdin else os.path.basename(args.file))
         signature = read_signature(args.signature, None if is_stdin else Path(args.file))
         print(shown(carry_out(offer(name, args.kind, content, signature), report, content)["text"]))
+    return 0
+
+
+def _preview(args: argparse.Namespace) -> int:
+    from dsp.errors import UserError
+    from firmware_py.install.preview import preview
+
+    if args.file == "-":
+        raise UserError("--dry-run needs a file")
+    print(shown(preview(Path(args.file), args.kind, args.name)))
     return 0

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import argparse
+import json
 import sys
 import time
 from typing import TYPE_CHECKING, Any
 
 from dsp.names import shown
+from firmware_py.commands.parsers import add_json, add_old_name
 
 if TYPE_CHECKING:
     from firmware_py.commands.parsers import Subparsers
@@ -22,13 +24,15 @@ LAWS = ("linear", "log", "cubic", "steps")
 def add_parser(subparsers: Subparsers) -> None:
     parser = subparsers.add_parser(
         "midi",
-        help="list, learn and forget MIDI controllers",
+        help="list, learn and remove MIDI controllers",
         description="Which MIDI controller moves what. The running pedal does it and saves it; a "
         "program change plays the preset of that number. NAME is a control (`nverb controls`), "
         "'preset next', 'preset previous' or 'tap'.",
     )
     verbs = parser.add_subparsers(title="what to do", metavar="VERB", required=True)
-    verbs.add_parser("list", help="ports, channel, controllers").set_defaults(handler=_list)
+    lister = verbs.add_parser("list", help="ports, channel, controllers")
+    add_json(lister)
+    lister.set_defaults(handler=_list)
     learn = verbs.add_parser(
         "learn",
         help="assign what is moved most to NAME",
@@ -46,9 +50,12 @@ def add_parser(subparsers: Subparsers) -> None:
     )
     calibrate.add_argument("name", metavar="NAME")
     calibrate.set_defaults(handler=_calibrate)
-    forget = verbs.add_parser("forget", help="go back to the usual controller")
-    forget.add_argument("name", nargs="?", metavar="NAME", help="without it: all of them")
-    forget.set_defaults(handler=_forget)
+    remover = verbs.add_parser(
+        "remove", help="remove what was learnt: the usual controller counts again"
+    )
+    add_old_name(verbs, "forget", remover)
+    remover.add_argument("name", nargs="?", metavar="NAME", help="without it: all of them")
+    remover.set_defaults(handler=_remove)
     channel = verbs.add_parser("channel", help="listen to one channel, or to all")
     channel.add_argument("channel", metavar="CHANNEL", help="1 to 16, or all")
     channel.set_defaults(handler=_channel)
@@ -94,8 +101,11 @@ def _ask(**request: object) -> dict[str, Any]:
     return answer
 
 
-def _list(_: argparse.Namespace) -> int:
+def _list(args: argparse.Namespace) -> int:
     midi = _ask()
+    if args.json:
+        print(json.dumps(midi))
+        return 0
     print(
         f"with {midi['api']}, channel {midi['channel'] or 'all'}"
         + (f": {shown(midi['fault'])}" if midi["fault"] else "")
@@ -202,7 +212,7 @@ def _calibrate(args: argparse.Namespace) -> int:
     )
 
 
-def _forget(args: argparse.Namespace) -> int:
+def _remove(args: argparse.Namespace) -> int:
     _ask(forget=args.name)
     print(
         "the usual controllers are active"

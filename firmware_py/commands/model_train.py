@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import shlex
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -173,4 +174,6 @@ def _import(args: argparse.Namespace) -> int:
     )
     write(path, made.file)
     print(f"{path}: {made.file.description.kind}, {made.summary}")
+    if made.file.description.kind == "plug-in":
+        print(f"to play it: nverb install {shlex.quote(str(path))}")
     return 0

@@ -3,15 +3,78 @@
 from __future__ import annotations
 
 import argparse
-from collections.abc import Callable
-from typing import TypeAlias
+import re
+import sys
+from collections.abc import Callable, Sequence
+from typing import Any, TypeAlias
+
+from dsp.errors import did_you_mean
+from dsp.names import shown
 
 Subparsers: TypeAlias = "argparse._SubParsersAction[argparse.ArgumentParser]"
 Handler: TypeAlias = Callable[[argparse.Namespace], int]
+_ASSIGNMENT = re.compile(r"[a-z]\w*[+-]?=.*", re.IGNORECASE | re.DOTALL)
+
+
+class CommandParser(argparse.ArgumentParser):
+    """The parser of a command: an error is one line that names the command.
+
+    Each takes --quiet. `--set A=1 B=2` is `--set A=1 --set B=2`.
+    """
+
+    def __init__(self, *args: Any, **options: Any) -> None:
+        super().__init__(*args, **options)
+        self.add_argument(
+            "-q",
+            "--quiet",
+            action="store_true",
+            default=argparse.SUPPRESS,
+            help="print errors only",
+        )
+
+    def error(self, message: str) -> None:  # type: ignore[override]
+        print(f"{self.prog}: {shown(message)} (see {self.prog} --help)", file=sys.stderr)
+        raise SystemExit(2)
+
+    def parse_known_args(  # type: ignore[override]
+        self, args: Sequence[str] | None = None, namespace: argparse.Namespace | None = None
+    ) -> tuple[argparse.Namespace, list[str]]:
+        words = list(sys.argv[1:] if args is None else args)
+        if "--set" in self._option_string_actions:
+            words = _with_each_set(words)
+        found, extras = super().parse_known_args(words, namespace)
+        if extras:  # argparse leaves it to the top parser, which knows no command
+            self.error(f"unrecognized arguments: {' '.join(extras)}")
+        return found, extras
+
+    def _check_value(self, action: argparse.Action, value: object) -> None:
+        if isinstance(action, argparse._SubParsersAction) and value not in action.choices:
+            what = "command" if action.metavar in (None, "COMMAND") else "such word"
+            hint = did_you_mean(str(value), visible(action))
+            raise argparse.ArgumentError(None, f"no {what} {value!r}: {hint}")
+        super()._check_value(action, value)
+
+
+def _with_each_set(words: list[str]) -> list[str]:
+    """Put --set before each further assignment that follows one."""
+    given: list[str] = []
+    is_value = False
+    for place, word in enumerate(words):
+        if word == "--":
+            return given + words[place:]
+        if is_value and words[place - 1] != "--set" and _ASSIGNMENT.fullmatch(word):
+            given.append("--set")
+        given.append(word)
+        is_value = word == "--set" or (is_value and _ASSIGNMENT.fullmatch(word) is not None)
+    return given
 
 
 def add_json(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--json", action="store_true", help="for programs")
+
+
+def add_dry_run(parser: argparse.ArgumentParser, text: str) -> None:
+    parser.add_argument("-n", "--dry-run", action="store_true", help=text)
 
 
 def add_old_name(subparsers: Subparsers, old: str, parser: argparse.ArgumentParser) -> None:

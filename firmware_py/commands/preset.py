@@ -32,7 +32,7 @@ def add_parser(subparsers: Subparsers) -> None:
     verbs = parser.add_subparsers(title="what to do", metavar="VERB", required=True)
 
     def verb(name: str, handler: Handler, text: str, *arguments: str) -> argparse.ArgumentParser:
-        added: argparse.ArgumentParser = verbs.add_parser(name, help=text, description=text)
+        added: argparse.ArgumentParser = verbs.add_parser(name, help=text)
         for argument in arguments:
             added.add_argument(argument.lower(), metavar=argument)
         added.set_defaults(handler=handler)

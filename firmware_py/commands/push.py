@@ -9,9 +9,11 @@ from typing import TYPE_CHECKING
 
 from dsp.names import shown
 from firmware_py.commands.installed import KINDS, offer, progress_shown, read_signature
+from firmware_py.commands.parsers import add_dry_run
 
 if TYPE_CHECKING:
     from firmware_py.commands.parsers import Subparsers
+    from firmware_py.install.inventory import PushTarget
 
 
 def add_parser(subparsers: Subparsers) -> None:
@@ -44,6 +46,7 @@ def add_parser(subparsers: Subparsers) -> None:
         help="its signature (default: FILE.sig, if it exists)",
     )
     push.add_argument("--sign", type=Path, metavar="KEY", help="sign it now with this ssh key")
+    add_dry_run(push, "check the file and name the boards; connect to none")
     push.set_defaults(handler=_push)
 
 
@@ -79,6 +82,8 @@ def _push(args: argparse.Namespace) -> int:
         raise UserError(f"--port {args.port}: from 1 to 65535")
     given = Ssh(args.port, args.identity, args.ssh_config, tuple(args.option), args.command)
     targets = boards(args.host, args.inventory, given)
+    if args.dry_run:
+        return _preview(args, targets)
     file = open_input(args.file)
     kind = kind_of(os.pread(file, HEAD, 0), args.file.name)
     if kind != args.kind:
@@ -98,3 +103,12 @@ def _push(args: argparse.Namespace) -> int:
         result = "ok    " if outcome.ok else "FAILED"
         print(f"{outcome.board:{width}}  {result}  {shown(outcome.text)}")
     return 0 if all(outcome.ok for outcome in outcomes) else 1
+
+
+def _preview(args: argparse.Namespace, targets: list[PushTarget]) -> int:
+    from firmware_py.install.preview import preview
+
+    what = preview(args.file, args.kind, args.name)
+    for target in targets:
+        print(f"{target.name}: {shown(what)}, over {' '.join(target.words(ask=False))}")
+    return 0

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 def add_parser(subparsers: Subparsers) -> None:
     remover = subparsers.add_parser(
-        "remove", help="delete an installed bank or model that is not in use"
+        "remove", help="remove an installed bank or model that does not play"
     )
     remover.add_argument("name", metavar="NAME", help=REFERENCE)
     remover.set_defaults(handler=_remove)

@@ -14,9 +14,10 @@ def add_parser(subparsers: Subparsers) -> None:
     parser = subparsers.add_parser(
         "render",
         help="put a sound file through the pedal, offline",
-        description="Put a sound file through the pedal's own graph. The output is as long as the "
-        "input plus the room's tail, and starts at the same sample. The output's name chooses the "
-        "sample format: 32-bit float for .wav.",
+        description="Put a sound file through the pedal's own graph, as the running pedal plays "
+        "(without its bypass); if none runs, as the startup preset, else as the defaults and the "
+        "rooms of `nverb use`. The output is as long as the input plus the room's tail, and starts "
+        "at the same sample. The output's name chooses the sample format: 32-bit float for .wav.",
     )
     parser.add_argument(
         "input",
@@ -31,7 +32,7 @@ def add_parser(subparsers: Subparsers) -> None:
         default=[],
         metavar="NAME=VALUE",
         dest="values",
-        help="any control; see `nverb controls`; may be repeated",
+        help="any controls, as for `nverb set`: --set x=8 mix=100; see `nverb controls`",
     )
     parser.add_argument(
         "--ir",
@@ -44,7 +45,16 @@ def add_parser(subparsers: Subparsers) -> None:
         action="store_true",
         help="the IR at the level it has in its file, not normalised",
     )
-    parser.add_argument("--bank", type=Path, help="bank with the rooms (default: the starter bank)")
+    parser.add_argument(
+        "--bank", type=Path, help="bank or model with the rooms (default: what the pedal plays)"
+    )
+    source = parser.add_mutually_exclusive_group()
+    source.add_argument("--preset", metavar="NAME", help="the controls and rooms of this preset")
+    source.add_argument(
+        "--built-in",
+        action="store_true",
+        help="the rooms that come with nverb (or --bank) and the defaults of all controls",
+    )
     parser.add_argument(
         "--block",
         type=int,
@@ -58,28 +68,30 @@ def add_parser(subparsers: Subparsers) -> None:
 
 
 def _render(args: argparse.Namespace) -> int:
-    from device.controls import defaults, parse_assignments
+    from device.controls import parse_assignments
     from dsp.errors import UserError
     from firmware_py.commands.engine_options import check_block, check_rate
     from firmware_py.desk.render import render
+    from firmware_py.desk.what_plays import built_in, of_pedal, of_preset
 
     check_block(args.block, aligned=True)
     if args.rate is not None:
         check_rate(args.rate)
     if args.raw_ir and not args.ir:
         raise UserError("--raw-ir goes with --ir FILE")
-    values = (
-        defaults() | {"limiter": 0.0} | parse_assignments(args.values)
-    )  # a float file can hold peaks above full scale
+    if args.built_in:
+        playing = built_in()
+    else:
+        playing = of_preset(args.preset) if args.preset else of_pedal()
     report = render(
         args.input,
         args.output,
-        values,
+        playing.values | parse_assignments(args.values, playing.values),
         ir_path=args.ir,
         raw_ir=args.raw_ir,
-        bank_path=args.bank,
+        bank=str(args.bank.absolute()) if args.bank else playing.bank,
         block_frames=args.block,
         rate_hz=args.rate,
     )
-    print(report)
+    print(f"{report}; {playing.whose}")
     return 0

@@ -10,8 +10,10 @@ if TYPE_CHECKING:
 
 
 def add_parser(subparsers: Subparsers) -> None:
-    text = "play as after power-on: the startup preset, else the defaults of all controls"
-    reset = subparsers.add_parser("reset", help=text, description=f"{text[0].upper()}{text[1:]}.")
+    reset = subparsers.add_parser(
+        "reset",
+        help="play as after power-on: the startup preset, else the defaults of all controls",
+    )
     reset.set_defaults(handler=_reset)
 
 

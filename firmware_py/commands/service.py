@@ -6,6 +6,8 @@ import argparse
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from firmware_py.commands.parsers import add_old_name
+
 if TYPE_CHECKING:
     from firmware_py.commands.parsers import Subparsers
 
@@ -18,8 +20,9 @@ def add_parser(subparsers: Subparsers) -> None:
     )
     parts = service.add_subparsers(title="what to do", metavar="WHAT", required=True)
     install = parts.add_parser(
-        "install", help="user, units and device rules; the pedal starts now and at each boot"
+        "add", help="user, units, device rules, manual pages; the pedal starts now and at each boot"
     )
+    add_old_name(parts, "install", install)
     install.add_argument(
         "--root", type=Path, default=Path("/"), help="the tree of an image instead of this system"
     )
@@ -27,20 +30,29 @@ def add_parser(subparsers: Subparsers) -> None:
         "--no-start", action="store_true", help="start it at the next boot, not now"
     )
     install.set_defaults(handler=_install)
-    uninstall = parts.add_parser("uninstall", help="remove all of it; banks and presets stay")
+    uninstall = parts.add_parser("remove", help="remove all of it; banks and presets stay")
+    add_old_name(parts, "uninstall", uninstall)
     uninstall.add_argument(
-        "--purge", action="store_true", help="delete the banks, presets and settings, too"
+        "--purge", action="store_true", help="remove the banks, presets and settings, too"
     )
     uninstall.set_defaults(handler=_uninstall)
 
 
 def _install(args: argparse.Namespace) -> int:
+    from firmware_py.commands.manual import shared_files
     from firmware_py.jack.server import missing_tool
     from systemd.install import install
 
     opens_rooms = "from firmware_py.rooms.source import find_source; find_source()"
     root, start = args.root.absolute(), not args.no_start
-    install(root, start=start, missing_tool=missing_tool, prepare=opens_rooms, say=print)
+    install(
+        root,
+        start=start,
+        missing_tool=missing_tool,
+        prepare=opens_rooms,
+        shared=shared_files(),
+        say=print,
+    )
     return 0
 
 

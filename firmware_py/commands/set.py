@@ -14,7 +14,8 @@ def add_parser(subparsers: Subparsers) -> None:
         "set",
         help="set controls of the running pedal",
         description="Set controls of the running pedal: `nverb set x=3 mix=40 lowpass=on`. "
-        "All of them or, on an error, none.",
+        "All of them or, on an error, none. `bypass=toggle` switches; `x+=0.5 mix-=10%` are steps, "
+        "clamped to the range; for a control without negative values `x=+0.5 mix=-10%` are, too.",
         epilog=_epilog(),
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
@@ -35,7 +36,7 @@ def _set(args: argparse.Namespace) -> int:
     from device import controls
     from firmware_py.link.client import ask
 
-    answer = ask({"do": "set", "values": controls.parse_assignments(args.values)})
+    answer = ask({"do": "set", "values": controls.split_assignments(args.values)})
     for name, value in answer["values"].items():
         print(f"{name} = {controls.format(controls.find(name), value)}")
     return 0

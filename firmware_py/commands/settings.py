@@ -7,6 +7,8 @@ import dataclasses
 import json
 from typing import TYPE_CHECKING
 
+from firmware_py.commands.parsers import add_json, add_old_name
+
 if TYPE_CHECKING:
     from firmware_py.commands.parsers import Subparsers
 
@@ -18,11 +20,14 @@ def add_parser(subparsers: Subparsers) -> None:
         description="What a builder sets once: sound card, block size, board. Kept in "
         "settings.toml of the data folder.",
     )
+    add_json(settings)
     parts = settings.add_subparsers(title="what to do (default: show them)", metavar="WHAT")
-    settings.set_defaults(handler=_show, json=False, as_owner=True)
-    show = parts.add_parser("show", help="print all settings")
-    show.add_argument("--json", action="store_true", help="for programs")
+    settings.set_defaults(handler=_show, names=[], as_owner=True)
+    show = parts.add_parser("show", help="print settings")
+    show.add_argument("names", nargs="*", metavar="NAME", help="default: all")
+    add_json(show)
     show.set_defaults(handler=_show)
+    add_old_name(parts, "get", show)
     change = parts.add_parser(
         "set", help="change settings: all that are named or, on an error, none"
     )
@@ -33,13 +38,20 @@ def add_parser(subparsers: Subparsers) -> None:
 
 
 def _show(args: argparse.Namespace) -> int:
+    from dsp.errors import UserError, did_you_mean
     from firmware_py.state import settings as settings_file
 
     values = dataclasses.asdict(settings_file.load())
+    if args.names:
+        for name in args.names:
+            if name not in values:
+                raise UserError(f"no setting {name!r}: {did_you_mean(name, values)}")
+        values = {name: values[name] for name in args.names}
     if args.json:
         print(json.dumps(values))
         return 0
-    print(f"# {settings_file.path()}")
+    if not args.names:
+        print(f"# {settings_file.path()}")
     for name, value in values.items():
         print(f"{name + ' = ' + json.dumps(value):34} # {settings_file.HELP[name]}")
     return 0

@@ -9,6 +9,7 @@ from typing import NamedTuple, Protocol
 from device.controls import Control, to_position, to_value
 from device.events import Action, Change, Notice
 from firmware_py.control.budget import Budget
+from firmware_py.link.status import InputStatus
 
 
 class Program(NamedTuple):
@@ -66,6 +67,9 @@ class Input(Protocol):
     def describe(self) -> str:
         """One line for `nverb status`."""
 
+    def status(self) -> InputStatus:
+        """The same for programs."""
+
     def close(self) -> None: ...
 
 
@@ -118,6 +122,9 @@ class UnavailableInput:
 
     def describe(self) -> str:
         return f"{self._name} cannot start: {self._reason}"
+
+    def status(self) -> InputStatus:
+        return {"name": self._name, "where": "", "ports": [], "fault": self._reason}
 
     def close(self) -> None:
         pass

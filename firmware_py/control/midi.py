@@ -42,6 +42,7 @@ from firmware_py.control.midi_learn import Calibration, Learner
 from firmware_py.control.midi_map import MidiMap, Table, target
 from firmware_py.control.midi_messages import BANK_LOW, ControllerDecoder, Halves, Presses, Touch
 from firmware_py.control.midi_process import MidiProcess
+from firmware_py.link.status import InputStatus
 
 APIS = ("alsa", "jack")
 SHARE = 0.5
@@ -352,6 +353,10 @@ class Midi:
         channel = "all channels" if self._map.channel is None else f"channel {self._map.channel}"
         last = f"; last: {self._last}" if self._last else ""
         return f"MIDI via {self._api}, {channel}: {self._fault or ports}{last}"
+
+    def status(self) -> InputStatus:
+        ports = list(self._ports.values())
+        return {"name": "MIDI", "where": self._api, "ports": ports, "fault": self._fault}
 
     def close(self) -> None:
         self._process.close()

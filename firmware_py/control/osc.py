@@ -25,6 +25,7 @@ from device.events import Action, Change, Notice
 from dsp.errors import UserError
 from firmware_py.control.budget import LOOK_S
 from firmware_py.control.inputs import Event, PresetName, Program
+from firmware_py.link.status import InputStatus
 from models.packages import how_to_install
 
 MAX_BYTES = 4096
@@ -123,6 +124,9 @@ class Osc:
 
     def describe(self) -> str:
         return f"OSC at {self._host} port {self._port}: {self._received} received"
+
+    def status(self) -> InputStatus:
+        return {"name": "OSC", "where": f"{self._host}:{self._port}", "ports": [], "fault": ""}
 
     def close(self) -> None:
         self._socket.close()

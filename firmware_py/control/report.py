@@ -8,13 +8,20 @@ import time
 
 from device import health
 from device.board import Board
+from device.faults import grouped
 from dsp._engine import Meters, Port, simd
 from firmware_py.base import crashguard
 from firmware_py.base.paths import runtime_dir
 from firmware_py.control.pedal import Pedal
 from firmware_py.jack import report as jack_report
 from firmware_py.link.connections import AudioConnections
-from firmware_py.link.status import AudioStatus, BoardStatus, PedalStatus, PortsStatus
+from firmware_py.link.status import (
+    AudioStatus,
+    BoardStatus,
+    PedalStatus,
+    PortsStatus,
+    PresetStatus,
+)
 
 FLOOR_DB = -120.0
 ALIVE_MS = 500
@@ -42,8 +49,10 @@ def status(pedal: Pedal) -> PedalStatus:
         safe_start=crashguard.safe_start_reason(),
         control={"pid": os.getpid(), "up_s": round(time.monotonic() - pedal.started, 1)},
         preset=pedal.presets.describe(),
+        plays=_plays(pedal),
         board=_board(pedal.board) if pedal.board is not None else None,
         doors=[each.describe() for each in pedal.inputs],
+        inputs=[each.status() for each in pedal.inputs],
         ports=_ports(pedal.connections.now, port),
         audio=_audio(port, pedal.leds.peaks(port.meters(take=True)), pedal.load.mean)
         if port is not None
@@ -52,10 +61,18 @@ def status(pedal: Pedal) -> PedalStatus:
     )
 
 
+def _plays(pedal: Pedal) -> PresetStatus | None:
+    name = pedal.presets.current
+    return None if name is None else {"name": name, "changed": pedal.presets.changed}
+
+
 def _board(board: Board) -> BoardStatus:
+    faults = board.faults()
     return BoardStatus(
         profile=board.profile.name,
-        faults={part: fault.text for part, fault in board.faults().items()},
+        simulated=board.profile.is_simulated,
+        faults={part: fault.text for part, fault in faults.items()},
+        fault_groups=grouped(faults.values()),
         apart=board.distances(),
     )
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable
 
-from device.controls import Control, check, find, parse
+from device.controls import Control, check, find, resolve
 from dsp.errors import InvalidValue
 from firmware_py.control import report
 from firmware_py.control.install_processes import InstallProcesses
@@ -60,7 +60,7 @@ class Requests:
         values = {}
         for name, value in wanted.items():
             control = find(name)
-            values[control.name] = _value(control, value)
+            values[control.name] = _value(control, value, self._pedal.values[control.name])
         self._pedal.set(values)
         return {"values": values}
 
@@ -102,10 +102,10 @@ class Requests:
         return {"midi": self._pedal.midi.answer(request)}
 
 
-def _value(control: Control, value: object) -> float:
-    """The value of a control from JSON: a number, or text such as "2 kHz"."""
+def _value(control: Control, value: object, now: float) -> float:
+    """The value of a control from JSON: a number, or text such as "2 kHz", "toggle" or "+=1"."""
     if isinstance(value, str):
-        return parse(control, value)
+        return resolve(control, value, now)
     if not isinstance(value, int | float):
         raise InvalidValue(f"{control.name}: write a number or text, not {repr(value)[:40]}")
     try:

@@ -13,11 +13,12 @@ from pathlib import Path
 from typing import Literal, NamedTuple
 
 from device import health
+from device.boot_config import boot_file
 from dsp.errors import UserError
 from dsp.names import shown
 from firmware_py.base import boot, crashguard
 from firmware_py.base.paths import SERVICE_DATA, data_dir, running_dir
-from firmware_py.base.service import how_to_start, where_the_log_is
+from firmware_py.base.service import how_to_start, is_used, where_the_log_is
 from firmware_py.state import settings as settings_file
 from models.packages import how_to_install
 
@@ -110,7 +111,7 @@ def card_check() -> Result:
         choice = cards.choose(settings)
     except cards.NoCard as error:
         remedy = (
-            "connect one, or enable its overlay in /boot/firmware/config.txt"
+            "connect one" + (f", or enable its overlay in {file}" if (file := boot_file()) else "")
             if not cards.sound_cards()
             else "connect it, or choose another with `nverb settings set card=NAME`"
         )
@@ -296,12 +297,13 @@ def ports_check() -> Result:
     return Result("ports", "ok", found or "left to other programs to connect")
 
 
-def wiring_check() -> Result:
+def wiring_check() -> list[Result]:
     """The board's converters and lines, from the running pedal, or opened and read here.
 
-    `nverb board check` tests more.
+    One result for each cause. `nverb board check` tests more.
     """
     from device.board import Board
+    from device.faults import grouped
     from device.profile import ProfileError
     from firmware_py.link.client import ask
 
@@ -310,7 +312,8 @@ def wiring_check() -> Result:
     except UserError:
         board = None
     if board is not None:
-        name, faults = board["profile"], dict(board["faults"])
+        name, simulated = board["profile"], board["simulated"]
+        groups = board["fault_groups"]
     else:
         name = settings_file.load_for_service()[0].profile
         try:
@@ -318,23 +321,24 @@ def wiring_check() -> Result:
                 for _ in range(10):
                     opened.scan()
                     time.sleep(opened.scan_s)
-                faults = {part: fault.text for part, fault in opened.faults().items()}
+                groups = grouped(opened.faults().values())
+                simulated = opened.profile.is_simulated
         except (ProfileError, UserError, OSError) as error:
-            return Result(
-                "board",
-                "bad",
-                str(error),
+            remedy = (
                 "`nverb board list` lists the profiles, "
-                "`nverb settings set profile=NAME` selects one",
+                "`nverb settings set profile=NAME` selects one"
             )
-    if faults:
-        return Result(
-            "board",
-            "bad",
-            "; ".join(faults.values()),
-            f"`nverb board check {name}` tests each input",
-        )
-    return Result("board", "ok", f"{name}: all converters and lines respond")
+            return [Result("board", "bad", str(error), remedy)]
+    if groups:
+        more = f"`nverb board check {name}` tests each input"
+        return [
+            Result("board", "bad", f"{group['parts']}: {group['reason']}", group["remedy"] or more)
+            for group in groups
+        ]
+    if simulated and is_used():
+        remedy = "`nverb settings set profile=NAME`; `nverb board list` names them"
+        return [Result("board", "hint", f"{name} is simulated: no pot is read", remedy)]
+    return [Result("board", "ok", f"{name}: all converters and lines respond")]
 
 
 def supply_check() -> Result:
@@ -407,7 +411,7 @@ def runtime_check() -> Result:
     return Result("decoder", state, f"{no_runtime()}: rooms come from a bank, not the decoder")
 
 
-CHECKS: list[Callable[[], Result]] = [
+CHECKS: list[Callable[[], Result | list[Result]]] = [
     pedal_check,
     ports_check,
     wiring_check,
@@ -424,6 +428,15 @@ CHECKS: list[Callable[[], Result]] = [
     state_check,
     safe_start_check,
 ]
+
+
+def results() -> list[Result]:
+    """Of all checks."""
+    found: list[Result] = []
+    for check in CHECKS:
+        result = check()
+        found += [result] if isinstance(result, Result) else result
+    return found
 
 
 def boot_report() -> list[Result]:

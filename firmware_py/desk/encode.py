@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import os
 import tempfile
 import time
 from dataclasses import dataclass
@@ -26,6 +27,9 @@ from models.evaluate import differences
 from models.latent import KNOBS, LATENT_HIGH, LATENTS, knob_of
 
 """Rate of the analysis of both rooms."""
+LATE_SHARE = 0.25
+"""An impulse response has less of its energy in its second half, also one that is cut after a fifth
+of its T60."""
 PAUSE_S = 0.5
 """Between the two rooms."""
 
@@ -44,6 +48,8 @@ class Found:
     octave_error_db: NDArray[np.float64]
     t30_s: NDArray[np.float64]
     found_t30_s: NDArray[np.float64]
+    note: str = ""
+    """What is odd about the recording; "" if nothing is."""
 
     @property
     def t30_error_percent(self) -> NDArray[np.float64]:
@@ -55,6 +61,7 @@ class Found:
 
         return {
             "values": self.values,
+            "note": self.note,
             "decay_error_db": round(self.decay_error_db, 3),
             "octaves_hz": list(OCTAVES_HZ),
             "decay_error_db_per_octave": numbers(self.octave_error_db),
@@ -98,7 +105,16 @@ def locate(
     copy = Synthesiser(RATE_HZ, decoded.grid)(decoded, 0.0)[0]
     true, heard = measure(ir, RATE_HZ), measure(copy, RATE_HZ, start=0)
     per_octave = np.asarray(differences(heard, true)[0], np.float64)
-    return Found(values, float(np.nanmean(per_octave)), per_octave, true.t30_s, heard.t30_s)
+    error_db = float(np.nanmean(per_octave))
+    return Found(values, error_db, per_octave, true.t30_s, heard.t30_s, _oddity(ir))
+
+
+def _oddity(ir: NDArray[np.float32]) -> str:
+    """Whether the sound does not decay as a room does: music instead of an impulse response."""
+    energy = np.square(ir, dtype=np.float64)
+    if energy[len(energy) // 2 :].sum() < LATE_SHARE * energy.sum():
+        return ""
+    return "it does not decay as a room does: is it an impulse response? The values mean little"
 
 
 def side_by_side(
@@ -127,7 +143,7 @@ def side_by_side(
                 controls,
                 ir_path=ir,
                 raw_ir=False,
-                bank_path=decoder_path or SHIPPED / "decoder.nvmodel",
+                bank=os.path.abspath(decoder_path or SHIPPED / "decoder.nvmodel"),
                 block_frames=BLOCK_FRAMES,
                 rate_hz=None,
             )

@@ -21,7 +21,7 @@ from dsp.shaping import Shape
 from firmware_py.link.params import engine_params
 from firmware_py.rooms.maker import RoomMaker
 from firmware_py.rooms.renderer import shape_of
-from firmware_py.rooms.source import find_source
+from firmware_py.rooms.source import rooms_named
 
 Floats = NDArray[np.float32]
 MAX_IR_S = 10.0
@@ -59,11 +59,13 @@ def render(
     *,
     ir_path: Path | None,
     raw_ir: bool,
-    bank_path: Path | None,
+    bank: str,
     block_frames: int,
     rate_hz: int | None,
 ) -> str:
-    """Render a file and return a one-line report. `values`: all controls, checked.
+    """Render a file and return a one-line report.
+
+    `values`: all controls, checked. `bank`: see `rooms_named`.
 
     Raises UserError, BankError, ValueError, OSError; the output file is then unchanged.
     """
@@ -82,7 +84,7 @@ def render(
             notes += ir_notes
             ir = _shaped_recording(ir, values, rate_hz, raw_ir)
         else:
-            ir = RoomMaker(find_source(bank_path), rate_hz, round(MAX_IR_S * rate_hz)).ir(values)
+            ir = RoomMaker(rooms_named(bank), rate_hz, round(MAX_IR_S * rate_hz)).ir(values)
         meter = _Meter(source, rate_hz)
         _write(output_path, source, ir, values, meter, rate_hz=rate_hz, block_frames=block_frames)
     meter.close()

@@ -6,7 +6,7 @@ import contextlib
 from typing import TypedDict
 
 from dsp.names import shown
-from firmware_py.base.service import where_the_log_is
+from firmware_py.base.service import is_used, where_the_log_is
 from firmware_py.jack.report import describe
 from firmware_py.link.status import AudioStatus, PedalStatus, RoomStatus
 
@@ -45,8 +45,14 @@ def hands(status: PedalStatus) -> list[str]:
     lines = [f"preset   {status['preset'].removeprefix('preset ')}"] if status["preset"] else []
     board = status["board"]
     if board is not None:
-        lines.append(f"knobs    {board['profile']}" + ("" if board["faults"] else ", no fault"))
-        lines += [f"         FAULT {text}" for text in board["faults"].values()]
+        state = "" if board["faults"] else ", no fault"
+        if board["simulated"] and is_used():
+            state = ", simulated, no pot is read: `nverb settings set profile=NAME`"
+        lines.append(f"knobs    {board['profile']}{state}")
+        for group in board["fault_groups"]:
+            effect = f" ({group['effect']})" if group["effect"] else ""
+            lines.append(f"         FAULT {group['parts']}: {group['reason']}{effect}")
+            lines += [f"               -> {group['remedy']}"] if group["remedy"] else []
         for name, distance in board["apart"].items():
             way = "right" if distance > 0 else "left"
             lines.append(

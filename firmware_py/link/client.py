@@ -6,7 +6,7 @@ user and group only. Each message is one line of JSON (link.lines), answered by 
 | request                              | answer, with "ok": true       | error, "ok": false        |
 |--------------------------------------|-------------------------------|---------------------------|
 | {"do": "set", "values": {name: ...}} | "values": {name: number},     | nothing was set           |
-|                                      | as set                        |                           |
+|  numbers, or text as for `nverb set` | as set                        |                           |
 | {"do": "get", "names": [name, ...]}  | "values"; an empty list: all  | unknown name              |
 | {"do": "status"}                     | "status": see link.status     |                           |
 | {"do": "bank", "path": "..."}        | "bank": its name; path: as in | bad file: old bank plays  |

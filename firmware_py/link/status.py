@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from typing import TypedDict
 
+from device.faults import FaultGroup
 from device.health import MachineStatus
 
 
@@ -26,10 +27,32 @@ class ProcessStatus(TypedDict):
     up_s: float
 
 
+class PresetStatus(TypedDict):
+    """The last preset played."""
+
+    name: str
+    changed: bool
+    """A control has moved since."""
+
+
+class InputStatus(TypedDict):
+    """MIDI or OSC."""
+
+    name: str
+    where: str
+    """ALSA or JACK, or the address."""
+    ports: list[str]
+    fault: str
+    """Why it does not work; "" if it does."""
+
+
 class BoardStatus(TypedDict):
     profile: str
+    simulated: bool
     faults: dict[str, str]
     """Texts by part, see `Board.faults`."""
+    fault_groups: list[FaultGroup]
+    """The same, with one row for each cause."""
     apart: dict[str, float]
     """By control, the travel from its knob to its value, -1..1; see `Board.distances`."""
 
@@ -101,9 +124,12 @@ class PedalStatus(TypedDict):
     """Why the pedal started safe; "" if it did not."""
     control: ProcessStatus
     preset: str
+    """A line for people; `plays` is for programs."""
+    plays: PresetStatus | None
     board: BoardStatus | None
     doors: list[str]
-    """One line for each input: MIDI, OSC."""
+    """One line for each input: MIDI, OSC. `inputs` is for programs."""
+    inputs: list[InputStatus]
     ports: PortsStatus
     audio: AudioStatus | None
     """None without an audio process."""

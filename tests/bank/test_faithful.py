@@ -130,7 +130,7 @@ def test_render_plays_faithful_bank(faithful: Path, tmp_path: Path) -> None:
     pulse = np.zeros(2000, np.float32)
     pulse[0] = 1
     soundfile.write(tmp_path / "in.wav", pulse, 16_000, subtype="FLOAT")
-    settings = ["x=0", "y=9", "z=9", "width=1", "mix=100", "gain=0", "predelay=0"]
+    settings = ["x=0", "y=9", "z=9", "width=1", "mix=100", "gain=0", "limiter=off"]
     arguments = [word for setting in settings for word in ("--set", setting)]
     assert (
         main(

@@ -515,8 +515,8 @@ def hostile(box: Container) -> None:
         "preset save Hall",
         "preset remove Hall",
         "board copy sim mine",
-        "board calibrate sim --forget",
-        "midi forget",
+        "board calibrate sim --remove",
+        "midi remove",
     ):
         box.sh(f"cd / && nverb {command}", show=True, check=False)
     kept = box.sh("cd /root/etc; cat $(ls -A); ls -A | wc -l").split()
@@ -578,7 +578,7 @@ def rights(box: Container) -> None:
     player = "cd /tmp && runuser -u player -- "
     box.sh("usermod -aG nverb player")
     box.sh(f"{player}nverb preset save mine; nverb preset save root; nverb board copy sim mine")
-    box.sh(f"{player}nverb settings set midi=auto; nverb midi forget", check=False)
+    box.sh(f"{player}nverb settings set midi=auto; nverb midi remove", check=False)
     listed = box.sh(f"find {' '.join(service_table.FOLDERS)} -printf '%p %u:%g %m\\n'")
     document = (REPOSITORY / "docs/service.md").read_text()
     rows = service_table.rows(document)

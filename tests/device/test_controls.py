@@ -11,13 +11,18 @@ from device.controls import (
     OutOfRange,
     UnknownControl,
     check,
+    defaults,
     find,
     format,
     parse,
+    parse_assignments,
+    resolve,
+    split_assignments,
     to_position,
     to_value,
 )
 from dsp._engine import PARAMS
+from dsp.errors import UserError
 
 TABLE = [  # control, position, value by the law's closed form
     ("gain", 0.5, -140 + 152 * 0.5 ** (1 / 3)),
@@ -138,3 +143,45 @@ def test_every_engine_parameter_has_one_control_within_its_range(name: str) -> N
 
 def test_engine_controls_name_parameters_of_the_engine() -> None:
     assert {control.param for control in CONTROLS if control.target == "engine"} == set(PARAMS)
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "now", "expected"),
+    [
+        ("bypass", "toggle", 0, 1),
+        ("bypass", "Toggle", 1, 0),
+        ("x", "+0.5", 3, 3.5),
+        ("x", "-=0.5", 3, 2.5),
+        ("x", "+20", 3, 9),  # clamped
+        ("mix", "-10%", 40, 30),
+        ("predelay", "+=0.01 s", 20, 30),
+        ("lowpass_hz", "+1kHz", 2000, 3000),
+        ("tails", "+1", 0, 1),
+        ("gain", "-3", 6, -3),  # its values have signs, so this is no step
+        ("gain", "+3 dB", 6, 3),
+        ("gain", "-=3 dB", 6, 3),
+        ("width", "+=1", -1, 0),
+        ("mix", "40%", 10, 40),
+    ],
+)
+def test_value_may_refer_to_the_one_before(
+    name: str, text: str, now: float, expected: float
+) -> None:
+    assert resolve(find(name), text, now) == pytest.approx(expected)
+
+
+@pytest.mark.parametrize(
+    "word", ["x=toggle", "x=++1", "x+=+1", "tails=+0.5", "bypass=+1", "mix=-", "mix=-10 Hz", "y+"]
+)
+def test_wrong_steps_are_refused(word: str) -> None:
+    with pytest.raises(UserError):
+        split_assignments([word])
+
+
+def test_assignments_keep_their_steps() -> None:
+    assert split_assignments(["x+=1", "mix=-5", "bypass=toggle"]) == {
+        "x": "+=1",
+        "mix": "-5",
+        "bypass": "toggle",
+    }
+    assert parse_assignments(["x+=1", "mix=-5"], defaults() | {"mix": 3.0}) == {"x": 5.5, "mix": 0}

@@ -9,7 +9,7 @@ from clock import Clock
 from device.adc import AdcError
 from device.board import Board
 from device.events import Notice
-from device.faults import Fault, Kind, PartName
+from device.faults import Fault, Kind, PartName, grouped
 from device.lines import FAULTS, LED_FAULTS, LineError
 
 
@@ -78,3 +78,23 @@ def test_lines_that_fail_for_same_cause_give_one_notice(clock: Clock) -> None:
         assert len(events) == 1
         assert events[0].fault is not None and events[0].fault.part.kind == "switch"
         assert len(board.faults()) == len(board.simulation.switches)
+
+
+def test_parts_with_one_cause_are_one_line() -> None:
+    def fault(kind: Kind, name: str, reason: str) -> Fault:
+        return Fault(PartName(kind, name, f"mine.toml, {kind} {name}"), reason, "mend it")
+
+    groups = grouped(
+        [
+            *(fault("switch", str(number), "no lines") for number in range(1, 5)),
+            *(fault("led", name, "no lines") for name in ("1", "3", "4")),
+            fault("adc", "1", "no bus"),
+            *(fault("knob", name, "floats") for name in ("x", "mix")),
+        ]
+    )
+    assert [(group["parts"], group["reason"], group["effect"]) for group in groups] == [
+        ("mine.toml: switches 1 to 4, leds 1, 3, 4", "no lines", ""),
+        ("mine.toml, adc 1", "no bus", "its knobs keep their values"),
+        ("mine.toml: knobs x, mix", "floats", "they keep their values"),
+    ]
+    assert {group["remedy"] for group in groups} == {"mend it"}

@@ -1,12 +1,13 @@
 """Packaged profiles, and errors of invalid ones."""
 
+import re
 from pathlib import Path
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from device.profile import PACKAGED, ProfileError, leds_of, load, parse, paths
+from device.profile import PACKAGED, REFERENCE, ProfileError, leds_of, load, parse, paths
 
 GOOD = """
 adc = [{ chip = "mcp3008", spi = [0, 0] }]
@@ -174,3 +175,30 @@ def test_leds_of_invalid_profile_are_usable(tmp_path) -> None:
         written(tmp_path, GOOD.replace('"on"', '"off"')),
     ):
         assert not leds_of(nothing).leds
+
+
+@pytest.mark.parametrize("kind", ["knob", "switch", "led", "adc"])
+def test_reference_names_every_key(tmp_path: Path, kind: str) -> None:
+    """The error of an unknown key lists all keys."""
+    text = re.sub(rf"({kind} = \[\s*{{)", r"\1 qqq = 1,", GOOD)
+    with pytest.raises(ProfileError, match="unknown key 'qqq': there are ") as error:
+        load(written(tmp_path, text))
+    keys = str(error.value).partition("there are ")[2].split(", ")
+    reference = REFERENCE.read_text()
+    assert len(keys) >= 2
+    for key in keys:
+        assert re.search(rf"`{key}`|\b{key} = ", reference), key
+
+
+def test_example_of_the_reference_is_a_profile(tmp_path: Path) -> None:
+    example = re.search(r"```toml\n(.*?)```", REFERENCE.read_text(), re.DOTALL)
+    assert example is not None
+    assert len(load(written(tmp_path, example[1])).knobs) == 3
+
+
+def test_error_of_syntax_has_file_line_and_remedy(tmp_path: Path) -> None:
+    with pytest.raises(ProfileError) as error:
+        load(written(tmp_path, GOOD.replace('"gain"', "gain")))
+    told = str(error.value)
+    assert "mine.toml" in told and "line 4: invalid value" in told and "control = gain" in told
+    assert "texts in quotes" in told

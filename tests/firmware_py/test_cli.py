@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import argparse
 import os
+import re
 import resource
 import signal
 import subprocess
@@ -19,6 +21,8 @@ from waiting import HANG_S, wait_until
 
 from dsp.errors import InvalidValue, UserError
 from firmware_py import cli
+from firmware_py.base import progress
+from firmware_py.commands import table
 
 SHIPPED_MODEL = str(Path(__file__).parents[2] / "models/shipped/decoder.nvmodel")
 
@@ -244,7 +248,7 @@ def test_bank_keeps_names_that_are_not_utf_8(tmp_path: Path) -> None:
         ["import", out, "-o", bank],
     ):
         assert start("bank", *arguments, stderr=None).wait(HANG_S) == 0
-    assert os.listdir(os.fsencode(out)).count(b"0000 K\xfcche.wav") == 1
+    assert os.listdir(os.fsencode(out)).count(b"K\xfcche.wav") == 1
 
 
 @pytest.mark.parametrize(
@@ -339,3 +343,92 @@ def test_training_is_not_replaced_without_force(
     assert cli.main(["model", "train", "-o", str(tmp_path / "new"), "--rooms", "200"]) == 1
     assert "256" in capsys.readouterr().err
     assert checkpoint.read_text() == "precious"
+
+
+@pytest.mark.parametrize(
+    ("words", "told"),
+    [
+        (["preset", "list", "--foo"], "nverb preset list: unrecognized arguments: --foo"),
+        (["--foo", "status"], "nverb: unrecognized arguments: --foo"),
+        (["preset", "lits"], "nverb preset: no such word 'lits': did you mean list?"),
+        (["presets"], "nverb: no command 'presets': did you mean preset?"),
+        (["qqq"], "nverb: no command 'qqq': there are run,"),
+        (["help", "qqq"], "nverb: no command 'qqq'"),
+    ],
+)
+def test_wrong_words_name_their_command(words: list[str], told: str, capsys) -> None:
+    assert cli.main(words) == 2
+    found = capsys.readouterr().err
+    assert found.startswith(told) and found.count("\n") == 1
+    assert "store" not in found.replace("restore", "")  # internal
+
+
+def test_help_is_grouped_and_help_of_a_command_is_its_help(capsys) -> None:
+    assert cli.main(["help"]) == 0
+    text = capsys.readouterr().out
+    assert [line for line in text.splitlines() if line.endswith(":")] == [
+        *(f"{group}:" for group in table.GROUPS),
+        "options:",
+    ]
+    shown = [line.split()[0] for line in text.splitlines() if re.match("  [a-z]", line)]
+    assert shown == [name for name in cli.COMMANDS if name not in table.INTERNAL]
+    assert cli.main(["help", "preset", "save"]) == 0
+    helped = capsys.readouterr().out
+    assert cli.main(["preset", "save", "--help"]) == 0
+    assert capsys.readouterr().out == helped
+
+
+def test_quiet_prints_errors_only(capsys) -> None:
+    assert cli.main(["controls", "--quiet"]) == 0
+    assert cli.main(["--quiet", "controls"]) == 0
+    assert capsys.readouterr().out == ""
+    assert cli.main(["-q", "preset", "show", "nothing"]) == 1
+    assert "no preset" in capsys.readouterr().err
+    progress.is_quiet = False
+
+
+@pytest.mark.parametrize(
+    ("words", "values"),
+    [
+        (["--set", "x=1", "mix=2", "in", "out"], ["x=1", "mix=2"]),
+        (["in", "out", "--set", "x=1", "--set", "y+=2", "z=3"], ["x=1", "y+=2", "z=3"]),
+        (["--set=x=1", "in", "out"], ["x=1"]),
+    ],
+)
+def test_set_takes_several_assignments(words: list[str], values: list[str]) -> None:
+    args = cli.build_parser().parse_args(["render", *words])
+    assert args.values == values and (str(args.input), str(args.output)) == ("in", "out")
+
+
+def test_every_command_has_a_description() -> None:
+    def leaves(parser, words: str):
+        groups = [a for a in parser._actions if isinstance(a, argparse._SubParsersAction)]
+        for action in groups:
+            for word, child in action.choices.items():
+                yield from leaves(child, f"{words} {word}")
+        if not groups:
+            yield words, parser.description
+
+    missing = [
+        words
+        for words, text in leaves(cli.build_parser(), "nverb")
+        if not text and words.split()[1] not in table.INTERNAL
+    ]
+    assert not missing, missing
+
+
+def test_missing_package_is_reported_with_the_command_that_installs_it(
+    monkeypatch: pytest.MonkeyPatch, capsys
+) -> None:
+    """As `nverb demo` of an installed service, which has no JACK client for Python."""
+    monkeypatch.setitem(sys.modules, "jack", None)
+
+    def handler(_: object) -> int:
+        import jack  # noqa: F401
+
+        return 0
+
+    monkeypatch.setattr("firmware_py.commands.controls._controls", handler)
+    assert cli.main(["controls"]) == 1
+    told = capsys.readouterr().err
+    assert "needs JACK-Client" in told and "install JACK-Client" in told and told.count("\n") == 1

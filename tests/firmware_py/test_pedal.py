@@ -24,6 +24,7 @@ from device.controls import find, to_position
 from dsp.errors import UserError
 from firmware_py.desk.private_pedal import private_pedal, wait_for_room
 from firmware_py.desk.supervisor import Supervisor
+from firmware_py.desk.what_plays import of_pedal
 from firmware_py.jack import server
 from firmware_py.rooms.maker import RoomMaker
 from firmware_py.rooms.source import find_source
@@ -149,7 +150,17 @@ def test_commands_steer_the_running_pedal(pedal: Supervisor) -> None:
     screen = nverb("status").stdout
     assert "playing" in screen and "mix" in screen
     assert json.loads(nverb("status", "--json").stdout)["audio"]["block_frames"] == 128
-    nverb("set", "lowpass=off")
+    nverb("set", "lowpass=toggle", "bypass=toggle", "mix=-15%")
+    assert json.loads(nverb("get", "lowpass", "bypass", "mix", "--json").stdout) == {
+        "lowpass": 0,
+        "bypass": 1,
+        "mix": 25,
+    }
+    assert "BYPASS" in nverb("status").stdout
+    rendered = of_pedal()  # in bypass nobody wants to render
+    assert (rendered.values["mix"], rendered.values["bypass"]) == (25, 0)
+    assert "running pedal" in rendered.whose
+    nverb("set", "bypass=toggle")
 
 
 @pytest.mark.parametrize(

@@ -36,6 +36,10 @@ def completions(line: str) -> list[str]:
     ("line", "offered"),
     [
         ("nverb pan", {"panel"}),
+        ("nverb aud", set()),  # internal
+        ("nverb preset de", set()),  # a word of an earlier version
+        ("nverb help rend", {"render"}),
+        ("nverb use buil", {"built-in"}),
         ("nverb bank ver", {"verify"}),
         ("nverb set lowp", {"lowpass=", "lowpass_hz="}),
         ("nverb get highpass_", {"highpass_hz"}),

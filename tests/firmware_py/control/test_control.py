@@ -27,6 +27,7 @@ from firmware_py.control.live_board import LiveBoard
 from firmware_py.control.pedal import Pedal
 from firmware_py.control.requests import Requests
 from firmware_py.link import mailbox
+from firmware_py.link.status import InputStatus
 from firmware_py.rooms.maker import RoomMaker
 from firmware_py.rooms.source import BuiltInRooms, rooms_fault
 from firmware_py.state import session as settings
@@ -57,6 +58,9 @@ class FakeInput:
 
     def describe(self) -> str:
         return "an input"
+
+    def status(self) -> InputStatus:
+        return {"name": "input", "where": "", "ports": [], "fault": ""}
 
     def close(self) -> None: ...
 

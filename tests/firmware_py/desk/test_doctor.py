@@ -144,7 +144,9 @@ def pi_cards(folders: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return asound
 
 
-def test_card_check_looks_at_the_card_of_the_settings(folders: Path, pi_cards: Path) -> None:
+def test_card_check_looks_at_the_card_of_the_settings(
+    folders: Path, pi_cards: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     assert doctor.card_check().found == "hw:USB, not in use now"
     (folders / "DATA" / "settings.toml").write_text('version = 1\ncard = "hw:MODDUO"\n')
     row = doctor.card_check()
@@ -153,8 +155,10 @@ def test_card_check_looks_at_the_card_of_the_settings(folders: Path, pi_cards: P
     row = doctor.card_check()
     assert row.state == "bad" and "hw:0 cannot record: hw:vc4hdmi0" in row.found
     write_cards(pi_cards)
-    row = doctor.card_check()
-    assert row.state == "bad" and "config.txt" in row.remedy
+    for file, remedy in ((None, "connect one"), ("/boot/config.txt", "in /boot/config.txt")):
+        monkeypatch.setattr(doctor, "boot_file", lambda file=file: file)
+        row = doctor.card_check()
+        assert row.state == "bad" and row.remedy.endswith(remedy)
 
 
 def test_card_check_names_process_that_has_the_card(folders: Path, pi_cards: Path) -> None:

@@ -52,6 +52,19 @@ def test_encode_finds_room_of_decoder(room: Path, capsys: pytest.CaptureFixture[
     assert set(found["values"]) == {"x", "y", "z", *(f"colour{n}" for n in range(1, 6))}
 
 
+def test_encode_warns_of_music(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """A phrase of plucked notes is no impulse response; the cut room of 10 s is one."""
+    rate = 22050
+    note = np.geomspace(1, 1e-2, rate // 2) * np.sin(np.arange(rate // 2) * 0.06)
+    room = np.random.default_rng(1).standard_normal(2 * rate) * np.geomspace(1, 10**-0.6, 2 * rate)
+    for name, sound, told in (("phrase", np.tile(note, 4), "is it an impulse"), ("room", room, "")):
+        soundfile.write(tmp_path / f"{name}.wav", 0.2 * sound, rate, subtype="FLOAT")
+        assert main(["encode", str(tmp_path / f"{name}.wav"), "--json"]) == 0
+        found = capsys.readouterr()
+        assert told in found.err and (not told) == (found.err == "")
+        assert bool(json.loads(found.out)["note"]) == bool(told)
+
+
 def test_encode_saves_preset_and_sound(
     room: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -9,10 +9,13 @@ import pytest
 import soundfile
 from scipy.signal import fftconvolve
 
+from device.controls import defaults
+from firmware_py.base.paths import data_dir
 from firmware_py.cli import main
+from firmware_py.state.presets import Presets
 
 RATE_HZ = 48000
-EXACT = ("--raw-ir", "--set", "gain=0", "--set", "mix=100")
+EXACT = ("--raw-ir", "--set", "gain=0", "mix=100", "limiter=off")
 
 
 def noise(frames: int, channels: int, seed: int) -> np.ndarray:
@@ -133,7 +136,7 @@ def test_a_filter_that_is_only_switched_on_is_heard(
     energy = []
     for state in ("off", "on"):
         words = ["render", str(guitar), str(tmp_path / "out.wav")]
-        assert main([*words, "--set", "mix=100", "--set", f"{switch}={state}"]) == 0
+        assert main([*words, "--set", "mix=100", f"{switch}={state}"]) == 0
         energy.append(float((soundfile.read(tmp_path / "out.wav")[0] ** 2).sum()))
     assert energy[1] < 0.9 * energy[0]
 
@@ -157,6 +160,34 @@ def test_render_tail_grows_with_x(tmp_path: Path, guitar: Path) -> None:
         )
         lengths.append(soundfile.info(tmp_path / "out.wav").frames)
     assert lengths[1] > lengths[0] > 20000
+
+
+def test_render_plays_what_the_pedal_plays(
+    tmp_path: Path,
+    guitar: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    """No pedal runs: the startup preset, with --preset another one, with --built-in none."""
+    monkeypatch.setenv("NVERB_DATA_DIR", str(tmp_path / "data"))
+    presets = Presets(data_dir())
+    presets.save("Dry", defaults() | {"mix": 0.0, "gain": 0.0})
+    presets.save("Wet", defaults() | {"mix": 100.0, "gain": 0.0})
+
+    def rendered(*words: str) -> tuple[np.ndarray, str]:
+        assert main(["render", str(guitar), str(tmp_path / "out.wav"), *words]) == 0
+        return soundfile.read(tmp_path / "out.wav")[0], capsys.readouterr().out
+
+    plain, told = rendered()
+    assert "default controls" in told
+    presets.set_startup("Dry")
+    dry, told = rendered()
+    assert "preset Dry" in told
+    np.testing.assert_allclose(dry[:20000], soundfile.read(guitar)[0], atol=1e-6)
+    np.testing.assert_array_equal(rendered("--built-in")[0], plain)
+    wet = rendered("--preset", "wet")[0]
+    np.testing.assert_array_equal(rendered("--set", "mix+=100", "x=4.5")[0], wet)
+    assert np.abs(wet[:20000] - dry[:20000]).max() > 0.01
 
 
 BAD_IRS = {

@@ -1,0 +1,62 @@
+"""What the pedal plays, for commands that render without it: its controls and its rooms."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, NamedTuple
+
+from device.controls import at_rest, defaults
+from dsp.errors import UserError
+from firmware_py.base.paths import data_dir
+
+if TYPE_CHECKING:
+    from firmware_py.state.presets import Presets
+
+
+class Playing(NamedTuple):
+    """values: of all controls. bank: a reference, see `rooms_named`. whose: in words."""
+
+    values: dict[str, float]
+    bank: str
+    whose: str
+
+
+def of_pedal() -> Playing:
+    """As the running pedal plays, but not in bypass; if none runs, as the next one starts.
+
+    A pedal or presets that this user may not see count as none.
+    """
+    from firmware_py.link.client import ask
+    from firmware_py.state.store import Store
+
+    try:
+        status = ask({"do": "status"})["status"]
+        values = defaults() | status["controls"] | at_rest()
+        return Playing(values, status["room"]["path"], "as the running pedal plays")
+    except UserError:
+        pass
+    try:
+        if startup := _presets().startup:
+            return of_preset(startup.name)
+        slot = Store(data_dir()).current().playing
+    except (UserError, OSError):
+        return built_in()
+    if slot is None:
+        return built_in()
+    return Playing(defaults(), slot.reference, f"default controls, {slot.kind} {slot.reference}")
+
+
+def of_preset(name: str) -> Playing:
+    """Raises PresetError."""
+    preset = _presets().load(name)
+    return Playing(defaults() | preset.values, preset.bank, f"preset {preset.name}")
+
+
+def _presets() -> Presets:
+    from firmware_py.state.factory_presets import factory_presets
+    from firmware_py.state.presets import Presets
+
+    return Presets(data_dir(), factory=factory_presets())
+
+
+def built_in() -> Playing:
+    return Playing(defaults(), "", "default controls, the rooms of nverb")
