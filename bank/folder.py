@@ -2,31 +2,25 @@
 
 from __future__ import annotations
 
-import csv
-import io
-import math
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
-from typing import TextIO
 
 import numpy as np
 from numpy.typing import NDArray
 
 from bank.format import Bank, BankError, Point, Waveform, axis_points, write
+from bank.places import COORDINATES, read_places, to_csv
 from bank.recording import RecordingError, mono, read_recording
 from bank.sound import write_sound
 from dsp.analysis import analyse
 from dsp.synthesis import Synthesiser
 from models.files import require_space, write_atomically
 from models.latent import LATENT_HIGH, LATENT_LOW
-from models.reading import read_file
 
 Finder = Callable[[NDArray[np.float32], int], Point]
 
 SOUND_FILES = (".wav", ".flac", ".aif", ".aiff", ".ogg")
-COORDINATES = "coordinates.csv"
-MAX_CSV_BYTES = 16 << 20
 
 
 def import_folder(
@@ -37,13 +31,13 @@ def import_folder(
     encoder: Path | None = None,
     report: Callable[[str], None],
     progress: Callable[[int, int], None] | None = None,
-) -> int:
-    """Write a bank of the recordings in the folder and in folders of it. Returns how many.
+) -> list[tuple[str, Point]]:
+    """Write a bank of the recordings in the folder and in folders of it. Returns their places.
 
     `report` gets a line for each file that is left out. The recordings are placed by the first of
     these that is available:
 
-    1. `coordinates`, a CSV file of name,x,y,z; or coordinates.csv in the folder
+    1. `coordinates`, a CSV file as `bank.places` reads it; or coordinates.csv in the folder
     2. `encoder`, an imported plug-in encoder
     3. nverb's own encoder
     4. decay time, spread along x; this is reported
@@ -58,7 +52,7 @@ def import_folder(
     files = _recordings(folder, report)
     if not files:
         raise BankError(f"{folder}: contains no usable recording")
-    places = _read_places(coordinates) if coordinates else {}
+    places = read_places(coordinates, report) if coordinates else {}
     find = None if places else _finder(encoder, report)
     taken = []
     for number, file in enumerate(files, 1):
@@ -86,7 +80,7 @@ def import_folder(
             for w, x in zip(taken, spread, strict=True)
         ]
     write(path, name=folder.resolve().name, waveforms=taken)
-    return len(taken)
+    return [(waveform.name, waveform.at) for waveform in taken]
 
 
 def _recordings(folder: Path, report: Callable[[str], None]) -> list[Path]:
@@ -140,37 +134,9 @@ def _decay_s(waveform: Waveform) -> float:
     return float(np.searchsorted(energy, 0.999 * energy[-1]) / waveform.rate_hz)
 
 
-def _rows(file: TextIO, path: Path) -> Iterator[list[str]]:
-    try:
-        yield from csv.reader(file)
-    except csv.Error as error:
-        raise BankError(f"{path}: is not a CSV file ({error}); write lines of name,x,y,z") from None
-
-
-def _read_places(path: Path) -> dict[str, Point]:
-    places = {}
-    # Spreadsheets begin UTF-8 with a byte order mark. Names that are not UTF-8 keep their bytes.
-    text = read_file(path, MAX_CSV_BYTES).decode("utf-8-sig", "surrogateescape")
-    with io.StringIO(text, newline="") as file:
-        for number, row in enumerate(_rows(file, path), 1):
-            if not row or row[:1] == ["name"]:
-                continue
-            try:
-                name, x, y, z = row
-                place = (float(x), float(y), float(z))
-            except ValueError as error:
-                raise BankError(f"{path}, line {number}: {error}; write name,x,y,z") from None
-            if not all(math.isfinite(v) and abs(v) <= 1e6 for v in place):
-                raise BankError(
-                    f"{path}, line {number}: a coordinate is out of range; write name,x,y,z"
-                )
-            places[name] = place
-    return places
-
-
 def _free_name(name: str, taken: set[str]) -> str:
     """The file of a recording: its own name, or with a number if another has it already."""
-    stem = Path(name).stem.replace("/", "_") or "recording"
+    stem = os.path.splitext(name)[0].replace("/", " ").strip() or "recording"
     free, number = f"{stem}.wav", 1
     while free.casefold() in taken:
         number += 1
@@ -183,7 +149,8 @@ def export_folder(
 ) -> int:
     """Write recordings unchanged and rooms synthesised at `rate_hz`, with a coordinates.csv.
 
-    The files are WAV, 32-bit float. Returns how many. Raises OSError.
+    The files are WAV, 32-bit float. Recordings keep their names; the second of equal ones gets a
+    number. Returns how many. Raises OSError.
     """
 
     def write_wav(name: str, samples: NDArray[np.float32], at_hz: int) -> None:
@@ -192,12 +159,12 @@ def export_folder(
         )
 
     folder.mkdir(parents=True, exist_ok=True)
-    rows: list[tuple[str, float, float, float]] = []
+    rows: dict[str, Point] = {}
     total = len(bank.waveforms) + bank.steps**3
     for waveform in bank.waveforms:
-        name = _free_name(waveform.name, {row[0].casefold() for row in rows})
+        name = _free_name(waveform.name, {name.casefold() for name in rows})
         write_wav(name, waveform.samples, waveform.rate_hz)
-        rows.append((name, *waveform.at))
+        rows[name] = waveform.at
         if progress:
             progress(len(rows), total)
     if bank.steps:
@@ -208,13 +175,9 @@ def export_folder(
                 for k, z in enumerate(axis):
                     name = f"room {i:02d} {j:02d} {k:02d}.wav"
                     write_wav(name, synthesise(bank.energy_map(x, y, z)), rate_hz)
-                    rows.append((name, x, y, z))
+                    rows[name] = (x, y, z)
                     if progress:
                         progress(len(rows), total)
-    table = io.StringIO(newline="")
-    csv.writer(table).writerows([("name", "x", "y", "z"), *rows])
-    write_atomically(
-        folder / COORDINATES,
-        lambda file: file.write(table.getvalue().encode(errors="surrogateescape")),
-    )
+    table = to_csv(rows.items())
+    write_atomically(folder / COORDINATES, lambda file: file.write(table))
     return len(rows)

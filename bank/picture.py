@@ -1,4 +1,4 @@
-"""Pictures of a bank or a model: the latent cube in slices, and a walk through it.
+"""Pictures of a bank or a model: the rooms that the knobs reach, in slices; a walk through them.
 
 Desktop only: matplotlib.
 
@@ -21,19 +21,25 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bank.format import Bank
+from bank.places import knobs_of, text_of
 from dsp.analysis import analyse
 from dsp.energymap import EnergyMap
 from dsp.errors import UserError
 from models import measures, reference
 from models.container import Description
 from models.files import require_space, write_atomically
-from models.latent import LATENT_HIGH, LATENT_LOW
+from models.latent import KNOB_STEPS, LATENT_HIGH, LATENT_LOW, knob_of
 from models.packages import studio_import
 
 Progress = Callable[[int, int], None]
 Room = Callable[[float, float, float], EnergyMap]
 
 LOW, HIGH = LATENT_LOW, LATENT_HIGH
+KNOB_TICKS = (0, 3, 6, 9)
+LABELLED = 60
+"""Recordings whose numbers and names a picture shows."""
+APART = 0.35
+"""Numbers of recordings nearer than this, in knobs, share a label: else they overprint."""
 SLICES, POINTS = 5, 13
 """Slices along Z, and points along X and Y in each slice."""
 STOPS = (
@@ -148,42 +154,87 @@ def _slices(name: str, table: dict[str, NDArray[np.float64]]) -> Any:
             drawn = axis.imshow(
                 picture,
                 origin="lower",
-                extent=(LOW, HIGH, LOW, HIGH),
+                extent=(0, KNOB_STEPS, 0, KNOB_STEPS),
                 vmin=low,
                 vmax=high,
                 cmap="viridis",
                 aspect="equal",
             )
             axis.set_facecolor("0.85")  # shows where there is no value
+            axis.set(xticks=KNOB_TICKS, yticks=KNOB_TICKS)
             if number == 0:
-                axis.set_title(f"z = {z:g}", fontsize=9)
+                axis.set_title(f"z = {knob_of(z):g}", fontsize=9)
             if number == len(table) - 1:
                 axis.set_xlabel("x")
         row[0].set_ylabel(f"{what}\ny")
         figure.colorbar(drawn, ax=list(row), shrink=0.85)
-    figure.suptitle(f"{name}: the latent cube")
+    figure.suptitle(f"{name}: the rooms that the knobs reach")
     return figure
 
 
 def _scatter(bank: Bank, table: dict[str, NDArray[np.float64]]) -> Any:
-    figure = _figure((12.0, 4.4))
-    axes = figure.subplots(1, len(table), sharex=True, sharey=True)
-    at = np.array([waveform.at for waveform in bank.waveforms])
-    for axis, (what, values) in zip(axes, table.items(), strict=True):
+    """Where the recordings are, seen along z (y over x) and along y (z over x)."""
+    knobs = np.array([knobs_of(waveform.at) for waveform in bank.waveforms])
+    named = len(knobs) <= LABELLED
+    figure = _figure((16.0 if named else 12.0, 7.2))
+    grid = figure.add_gridspec(
+        2, len(table) + named, width_ratios=[1.0] * len(table) + [1.3] * named
+    )
+    for column, (what, values) in enumerate(table.items()):
         low, high = _range(values)
-        drawn = axis.scatter(
-            at[:, 0], at[:, 1], c=values, vmin=low, vmax=high, cmap="viridis", plotnonfinite=True
-        )
-        axis.set(title=what, xlabel="x", xlim=(1.1 * LOW, 1.1 * HIGH), ylim=(1.1 * LOW, 1.1 * HIGH))
-        figure.colorbar(drawn, ax=axis, shrink=0.85)
-    axes[0].set_ylabel("y")
-    if len(at) <= 20:
-        for place, waveform in zip(at, bank.waveforms, strict=True):
-            axes[0].annotate(
-                waveform.name[:20], place[:2], fontsize=6, xytext=(3, 3), textcoords="offset points"
+        pair = [figure.add_subplot(grid[row, column]) for row in range(2)]
+        for axis, (up, name) in zip(pair, ((1, "y"), (2, "z")), strict=True):
+            drawn = axis.scatter(
+                knobs[:, 0],
+                knobs[:, up],
+                c=values,
+                vmin=low,
+                vmax=high,
+                cmap="viridis",
+                plotnonfinite=True,
             )
-    figure.suptitle(f"{bank.name}: places of its recordings")
+            ends = (-0.5, KNOB_STEPS + 0.5)
+            axis.set(xlabel="x", ylabel=name, xlim=ends, ylim=ends)
+            axis.set(xticks=KNOB_TICKS, yticks=KNOB_TICKS)
+            if named:
+                _number(axis, knobs[:, [0, up]])
+        pair[0].set_title(what)
+        figure.colorbar(drawn, ax=pair, shrink=0.85)
+    if named:
+        side = figure.add_subplot(grid[:, len(table)])
+        side.set_axis_off()
+        lines = [
+            f"{number:2}  {text_of(waveform.at)}  {waveform.name[:28]}"
+            for number, waveform in enumerate(bank.waveforms, 1)
+        ]
+        size = min(9.0, 7.2 * 72 / (1.35 * (len(lines) + 2)))
+        side.text(0, 1, "\n".join(lines), va="top", family="monospace", fontsize=size)
+    figure.suptitle(f"{bank.name}: places of its recordings, in values of the knobs")
     return figure
+
+
+def _number(axis: Any, places: NDArray[np.float64]) -> None:
+    """Write the recordings' numbers, from 1, beside their places: once for those that touch."""
+    groups: list[list[int]] = []
+    for number, place in enumerate(places):
+        near = [g for g in groups if np.abs(places[g[0]] - place).max() < APART]
+        if not near:
+            near = [[]]
+            groups += near
+        near[0].append(number)
+    for group in groups:
+        text = ", ".join(str(number + 1) for number in group[:6]) + (
+            "" if len(group) < 7 else " ..."
+        )
+        side = "right" if places[group[0], 0] > KNOB_STEPS / 2 else "left"
+        axis.annotate(
+            text,
+            places[group[0]],
+            fontsize=7,
+            ha=side,
+            xytext=(-4 if side == "right" else 4, 3),
+            textcoords="offset points",
+        )
 
 
 def draw_walk(
@@ -272,9 +323,9 @@ def _page(left: Any, middle: Any, right: Any, point: NDArray[np.float64], room: 
     middle.set(xlabel="s", ylabel="decay, dB", xlim=(0, min(2.0, grid.duration_s)), ylim=(-60, 0))
     middle.legend(fontsize=7, loc="upper right")
     right.clear()
-    right.bar(("x", "y", "z"), point, color=("tab:blue", "tab:orange", "tab:green"))
-    right.axhline(0, color="black", linewidth=0.5)
-    right.set(ylim=(LOW, HIGH))
+    knobs = [knob_of(float(value)) for value in point]
+    right.bar(("x", "y", "z"), knobs, color=("tab:blue", "tab:orange", "tab:green"))
+    right.set(ylim=(0, KNOB_STEPS), yticks=KNOB_TICKS, title="knobs")
     right.tick_params(labelsize=7)
 
 

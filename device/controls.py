@@ -30,7 +30,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from dsp.errors import InvalidValue, UserError, did_you_mean
-from models.latent import KNOB_STEPS, LATENT_HIGH, LATENT_LIMIT
+from models.latent import KNOB_STEPS, LATENT_LIMIT
 
 Law = Literal["linear", "log", "cubic", "steps", "switch"]
 LAWS: tuple[Law, ...] = ("linear", "log", "cubic", "steps", "switch")
@@ -92,7 +92,9 @@ class Control:
         return self.law == "switch"
 
 
-X_HELP = f"first axis of rooms; latent = {-LATENT_HIGH:g} + {2 * LATENT_HIGH:g} x / {KNOB_STEPS:g}"
+X_HELP = "the room: decay time, in nverb's rooms; else the first axis of the bank or model"
+Y_HELP = "the room: brightness, in nverb's rooms; else the second axis"
+Z_HELP = "the room: early character, in nverb's rooms; else the third axis"
 COLOUR_HELP = "latent axis 4 to 8 of a decoder: the colour of a preset, set by `nverb encode`"
 
 # Chosen defaults. x, y, z: the centre of the latent space (0, 0, 0), where a trained decoder has
@@ -104,8 +106,8 @@ CONTROLS: tuple[Control, ...] = (
     #       name           title           unit  minimum  maximum     law       default         ms  target    cc  param          help
     Control("gain",        "Gain",         "dB", -140,    12,         "cubic",  -3,             20, "engine", 7,  "gain_db",     "input gain; the lowest value is silence"),
     Control("x",           "X",            "",   0,       KNOB_STEPS, "linear", KNOB_STEPS / 2, 0,  "room",   16, "",            X_HELP),
-    Control("y",           "Y",            "",   0,       KNOB_STEPS, "linear", KNOB_STEPS / 2, 0,  "room",   17, "",            "second axis of rooms"),
-    Control("z",           "Z",            "",   0,       KNOB_STEPS, "linear", KNOB_STEPS / 2, 0,  "room",   18, "",            "third axis of rooms"),
+    Control("y",           "Y",            "",   0,       KNOB_STEPS, "linear", KNOB_STEPS / 2, 0,  "room",   17, "",            Y_HELP),
+    Control("z",           "Z",            "",   0,       KNOB_STEPS, "linear", KNOB_STEPS / 2, 0,  "room",   18, "",            Z_HELP),
     Control("width",       "Width",        "",   -4,      4,          "linear", 1,              0,  "room",   19, "",            "0 mono, 1 natural stereo, above 1 wider, below 0 sides swapped"),
     Control("predelay",    "Pre-delay",    "ms", 0,       100,        "linear", 0,              20, "engine", 12, "predelay_ms", "delay before the room starts"),
     Control("lowpass",     "Low-pass",     "",   0,       1,          "switch", 0,              20, "engine", 80, "lowpass_on",  "low-pass filter of the wet sound"),

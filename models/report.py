@@ -117,12 +117,21 @@ def _losses(history: dict[str, list[float]]) -> Any:
                     style,
                     label="held-out" if "val" in key else "training",
                 )
+        _plain_numbers(plot.yaxis)
         plot.set_title(label, fontsize=9)
         plot.set_xlabel("epoch", fontsize=8)
         plot.tick_params(labelsize=7)
         plot.grid(alpha=0.3)
     plot.legend(fontsize=7)
     return figure
+
+
+def _plain_numbers(axis: Any) -> None:
+    """Ticks of a log axis as 0.5 and 2, not as 5 x 10^-1; few enough to be read."""
+    ticker = studio_import("matplotlib.ticker")
+    axis.set_major_locator(ticker.LogLocator(subs=(1.0, 2.0, 5.0), numticks=6))
+    axis.set_major_formatter(ticker.FuncFormatter(lambda value, _: f"{value:g}"))
+    axis.set_minor_formatter(ticker.NullFormatter())
 
 
 def _table(result: evaluate.CodecResult) -> str:
@@ -142,7 +151,7 @@ def _table(result: evaluate.CodecResult) -> str:
 
 def _reconstructions(codec: evaluate.OwnCodec) -> Any:
     kinds = [kind for kind, (_, share) in KINDS.items() if share]
-    figure = _figure(12, 2.1 * len(kinds))
+    figure = _figure(13, 2.3 * len(kinds))
     plots = figure.subplots(len(kinds), 3)
     grid = DEFAULT_GRID
     times = np.concatenate([[0.0], grid.frame_edge_s[:-1]])
@@ -153,29 +162,34 @@ def _reconstructions(codec: evaluate.OwnCodec) -> Any:
         top = float(measures.unpack(measures.pack_map(room))[0].max())
         for plot, shown, what in ((row[0], room, "drawn"), (row[1], again, "decoded")):
             packed = measures.unpack(measures.pack_map(shown))[0][0]
-            plot.pcolormesh(
+            drawn = plot.pcolormesh(
                 grid.frame_centre_s,
                 grid.centre_hz,
-                packed,
-                vmin=top - 80,
-                vmax=top,
+                packed - top,
+                vmin=-80,
+                vmax=0,
                 cmap="magma",
                 shading="nearest",
             )
             plot.set(xscale="log", yscale="log", xlim=(0.002, 4.0))
+            for axis in (plot.xaxis, plot.yaxis):
+                _plain_numbers(axis)
+            plot.set_xlabel("time, s", fontsize=7)
             plot.set_title(f"{kind}, {what}", fontsize=8)
             plot.tick_params(labelsize=7)
+        figure.colorbar(drawn, ax=list(row[:2]), pad=0.01).set_label("dB", fontsize=7)
         for shown, style in ((room, "--"), (again, "-")):
             curves = measures.decay_curves_db(
                 *measures.octave_energy(*measures.unpack(measures.pack_map(shown)))
             )[0]
             for octave, colour in ((1, "tab:blue"), (4, "tab:green"), (6, "tab:red")):
-                row[2].plot(times, curves[octave], style, color=colour, lw=1)
+                label = f"{OCTAVES_HZ[octave]:g} Hz" if style == "-" else None
+                row[2].plot(times, curves[octave], style, color=colour, lw=1, label=label)
         row[2].set(ylim=(-65, 2), xlim=(0, 4.0))
         row[2].tick_params(labelsize=7)
         row[2].grid(alpha=0.3)
-    for plot in plots[-1]:
-        plot.set_xlabel("time, s", fontsize=8)
+        row[2].set_xlabel("time, s", fontsize=7)
+        row[2].legend(fontsize=7, loc="center left", bbox_to_anchor=(1.0, 0.5), frameon=False)
     for row in plots:
         row[0].set_ylabel("frequency, Hz", fontsize=7)
         row[2].set_ylabel("decay, dB", fontsize=7)

@@ -10,9 +10,10 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from dsp.names import shown
+from dsp.names import name_key, shown
 
 if TYPE_CHECKING:
+    from bank.format import Point
     from firmware_py.commands.parsers import Subparsers
 
 
@@ -87,13 +88,19 @@ def _add_import(parts: Subparsers) -> None:
     importer.add_argument(
         "--csv",
         type=Path,
-        help="places: lines of name,x,y,z, each axis -2 to 2 (default: the folder's "
+        help="places: lines of name,x,y,z with the knobs' values, 0 to 9 (default: the folder's "
         "coordinates.csv, else the encoder finds them)",
     )
     importer.add_argument(
         "--encoder",
         metavar="NAME",
         help="an imported encoder.hdf5 that finds the places (default: nverb's own encoder)",
+    )
+    importer.add_argument(
+        "--presets",
+        action="store_true",
+        help="also write a preset for each recording into OUTPUT.presets.json, to install with the "
+        "bank",
     )
     importer.set_defaults(handler=_import)
 
@@ -116,8 +123,8 @@ def _add_export(parts: Subparsers) -> None:
 def _add_map(parts: Subparsers) -> None:
     cube = parts.add_parser(
         "map",
-        help="picture of the latent cube: T30, brightness and level over X and Y, in slices along "
-        "Z",
+        help="picture of the rooms: T30, brightness and level over the knobs X and Y, in slices "
+        "along Z",
     )
     cube.add_argument("picture", type=Path, metavar="FILE.png")
     cube.add_argument(
@@ -190,51 +197,61 @@ def _build(args: argparse.Namespace) -> int:
 
 def _info(args: argparse.Namespace) -> int:
     from bank.format import Bank
+    from bank.places import knobs_of, text_of
 
     bank = Bank.open(args.bank)
-    facts = {
-        "name": bank.name,
-        "bytes": args.bank.stat().st_size,
-        "rooms": bank.steps**3,
-        "axis": [bank.low, bank.high],
-        "bands": bank.grid.bands,
-        "frames": bank.grid.frames,
-        "seconds": bank.grid.duration_s,
-        "interleaved": bank.interleaved,
-        "recordings": [
-            {
-                "name": w.name,
-                "rate_hz": w.rate_hz,
-                "channels": w.channels,
-                "taps": w.taps,
-                "at": w.at,
-            }
-            for w in bank.waveforms
-        ],
-    }
+    size = args.bank.stat().st_size
     if args.json:
+        facts = {
+            "name": bank.name,
+            "bytes": size,
+            "rooms": bank.steps**3,
+            "axis": [knobs_of((end, 0.0, 0.0))[0] for end in (bank.low, bank.high)],
+            "bands": bank.grid.bands,
+            "frames": bank.grid.frames,
+            "seconds": bank.grid.duration_s,
+            "interleaved": bank.interleaved,
+            "recordings": [
+                {
+                    "name": w.name,
+                    "rate_hz": w.rate_hz,
+                    "channels": w.channels,
+                    "taps": w.taps,
+                    "at": [round(value, 4) for value in knobs_of(w.at)],
+                }
+                for w in bank.waveforms
+            ],
+        }
         print(json.dumps(facts))
         return 0
-    print(
-        f"{bank.name}: {facts['rooms']} rooms on a grid of {bank.steps} steps an axis, "
-        f"{bank.low:g} to {bank.high:g}"
-    )
-    print(
-        f"maps of {bank.grid.bands} bands and {bank.grid.frames} frames, "
-        f"{bank.grid.duration_s:g} s; {facts['bytes']} bytes"
-    )
+    if bank.steps:
+        low, high = (knobs_of((end, 0.0, 0.0))[0] for end in (bank.low, bank.high))
+        print(
+            f"{bank.name}: {bank.steps**3} rooms at {bank.steps} positions of each knob, "
+            f"{low:g} to {high:g}; {size} bytes"
+        )
+        print(
+            f"maps of {bank.grid.bands} bands and {bank.grid.frames} frames, "
+            f"{bank.grid.duration_s:g} s"
+        )
     if bank.interleaved:
         taps, rate_hz = bank.waveforms[0].taps, bank.waveforms[0].rate_hz
         print(
-            f"the plug-in's grid: {len(bank.waveforms)} waveforms, left and right at "
-            f"{bank.interleaved} steps an axis, {taps} samples at {rate_hz} Hz; {bank.comment}"
+            f"{bank.name}: the plug-in's grid: {len(bank.waveforms)} waveforms, left and right at "
+            f"{bank.interleaved} positions of each knob, {taps} samples at {rate_hz} Hz; "
+            f"{bank.comment}"
         )
         return 0
-    for w in bank.waveforms:
-        place = ", ".join(f"{v:g}" for v in w.at)
+    if bank.waveforms:
         print(
-            f"recording {shown(w.name)}: {w.channels} channels, "
-            f"{w.taps / w.rate_hz:.2f} s, {w.rate_hz} Hz, at {place}"
+            f"{bank.name}: {len(bank.waveforms)} recordings"
+            + ("" if bank.steps else f"; {size} bytes")
+        )
+    for w in bank.waveforms:
+        channels = "1 channel" if w.channels == 1 else f"{w.channels} channels"
+        print(
+            f"  {text_of(w.at)}  {shown(w.name)}: {channels}, {w.taps / w.rate_hz:.2f} s, "
+            f"{w.rate_hz} Hz"
         )
     return 0
 
@@ -249,19 +266,57 @@ def _verify(args: argparse.Namespace) -> int:
 
 def _import(args: argparse.Namespace) -> int:
     from bank.folder import import_folder
+    from bank.places import neighbours, text_of
     from firmware_py.base.paths import model_path
 
+    def report(line: str) -> None:
+        print(f"nverb: {shown(line)}", file=sys.stderr)
+
     with _bar("recordings") as progress:
-        taken = import_folder(
+        places = import_folder(
             args.folder,
             args.output,
             coordinates=args.csv,
             encoder=model_path(args.encoder) if args.encoder else None,
-            report=lambda line: print(f"nverb: {line}", file=sys.stderr),
+            report=report,
             progress=progress,
         )
-    print(f"{args.output}: {taken} recordings")
+    for name, at in places:
+        print(f"  {text_of(at)}  {shown(name)}")
+    for line in neighbours(places):
+        report(line)
+    print(f"{args.output}: {len(places)} recording{'' if len(places) == 1 else 's'}")
+    if args.presets:
+        path = _write_presets(args.output, places)
+        print(
+            f"{path}: {len(places)} presets; `nverb install {args.output}`, then "
+            f"`nverb install {path}`"
+        )
     return 0
+
+
+def _write_presets(bank: Path, places: list[tuple[str, Point]]) -> Path:
+    """Write a preset for each recording of a bank, for the bank as it will be installed."""
+    from bank.places import knobs_of
+    from firmware_py.state.factory_presets import sound_defaults
+    from firmware_py.state.presets import Preset, free_name, to_bytes
+    from firmware_py.state.store import hash_of, reference_of
+    from models.files import write_atomically
+    from models.latent import KNOB_STEPS
+    from models.reading import open_regular
+
+    with open(open_regular(bank), "rb", buffering=0) as file:
+        reference = reference_of(bank.name, hash_of(file.fileno()))
+    presets: list[Preset] = []
+    for name, at in places:
+        unique = free_name(Path(name).stem, {name_key(preset.name) for preset in presets})
+        knobs = (min(max(value, 0.0), KNOB_STEPS) for value in knobs_of(at))
+        values = sound_defaults() | dict(zip("xyz", knobs, strict=True))
+        presets.append(Preset(unique, values, reference))
+    path = bank.with_suffix(".presets.json")
+    data = to_bytes(presets)
+    write_atomically(path, lambda file: file.write(data))
+    return path
 
 
 def _export(args: argparse.Namespace) -> int:
@@ -278,9 +333,14 @@ def _export(args: argparse.Namespace) -> int:
 
 def _map(args: argparse.Namespace) -> int:
     from bank.picture import draw_cube
+    from dsp.errors import UserError
     from firmware_py.base.paths import model_path
     from firmware_py.rooms.source import find_source
+    from models.files import require_space
 
+    require_space(args.picture, 0)
+    if args.picture.suffix.lower() != ".png":
+        raise UserError(f"{args.picture}: the picture is a PNG: give it a name that ends in .png")
     source = find_source(model_path(args.bank) if args.bank else None)
     with _bar("rooms") as progress:
         draw_cube(source, args.picture, progress)

@@ -22,16 +22,19 @@ def add_info(parts: Subparsers) -> None:
 def add_decode(parts: Subparsers) -> None:
     decode = parts.add_parser(
         "decode",
-        help="the network's own output at a point of the latent space, as .npy, or as a picture",
+        help="the network's own output at a place of the knobs, as .npy, or as a picture",
     )
     decode.add_argument("model", metavar="NAME")
-    decode.add_argument(
+    place = decode.add_mutually_exclusive_group(required=True)
+    place.add_argument(
+        "--knobs", type=float, nargs=3, metavar=("X", "Y", "Z"), help="the knobs' values, 0 to 9"
+    )
+    place.add_argument(
         "--z",
         type=float,
         nargs="+",
-        required=True,
         metavar="A",
-        help="the latent: three values (own models: up to eight)",
+        help="the latent itself: three values (own models: up to eight)",
     )
     decode.add_argument(
         "-o",
@@ -46,7 +49,7 @@ def add_decode(parts: Subparsers) -> None:
 
 def add_encode(parts: Subparsers) -> None:
     encode = parts.add_parser(
-        "encode", help="the latent of a recorded IR, by the plug-in's encoder"
+        "encode", help="the place of a recorded IR on the knobs, by the plug-in's encoder"
     )
     encode.add_argument(
         "model", metavar="NAME", help="an imported encoder.hdf5; for own models see `nverb encode`"
@@ -57,7 +60,7 @@ def add_encode(parts: Subparsers) -> None:
 
 def add_traverse(parts: Subparsers) -> None:
     traverse = parts.add_parser(
-        "traverse", help="a walk through the latent space along X, Y and Z, as an animated GIF"
+        "traverse", help="a walk through the rooms along the knobs X, Y and Z, as an animated GIF"
     )
     traverse.add_argument("output", type=Path, metavar="OUT.gif")
     traverse.add_argument(
@@ -114,11 +117,12 @@ def _info(args: argparse.Namespace) -> int:
 def _decode(args: argparse.Namespace) -> int:
     import numpy as np
 
+    from bank.places import point_of
     from firmware_py.base.paths import model_path, write_atomically
     from models.decoder import Decoder
 
     decoder = Decoder.open(model_path(args.model))
-    values = decoder.picture(args.z)
+    values = decoder.picture(args.z or list(point_of(args.knobs)))
     if args.output.suffix.lower() == ".png":
         from bank.picture import draw_spectrogram
 
@@ -131,6 +135,7 @@ def _decode(args: argparse.Namespace) -> int:
 
 
 def _encode(args: argparse.Namespace) -> int:
+    from bank.places import text_of
     from bank.recording import mono, read_recording
     from firmware_py.base.paths import model_path
     from models.decoder import PluginEncoder
@@ -138,7 +143,11 @@ def _encode(args: argparse.Namespace) -> int:
 
     encoder = PluginEncoder.open(model_path(args.model))
     latent = encoder.encode(mono(*read_recording(args.recording), RATE_HZ))
-    print(f"{args.recording}: z = ({', '.join(f'{value:.4f}' for value in latent)})")
+    x, y, z = (float(value) for value in latent[:3])
+    print(
+        f"{args.recording}: {text_of((x, y, z))}  "
+        f"latent ({', '.join(f'{value:.4f}' for value in latent)})"
+    )
     return 0
 
 

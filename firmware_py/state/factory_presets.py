@@ -15,6 +15,11 @@ LEFT_ALONE = ("gain", "fade", "tails", "trails", "limiter", "resampling")
 """Controls that a factory preset does not move: they belong to the player's set-up."""
 
 
+def sound_defaults() -> dict[str, float]:
+    """The defaults of the controls that make the sound: a preset of these alone is neutral."""
+    return {name: defaults()[name] for name in KEPT if name not in LEFT_ALONE}
+
+
 @lru_cache
 def factory_presets() -> tuple[Preset, ...]:
     """Our presets. The file has the controls that differ from their defaults.
@@ -25,8 +30,5 @@ def factory_presets() -> tuple[Preset, ...]:
     def refuse(line: str) -> None:
         raise ValueError(line)
 
-    plain = {name: value for name, value in defaults().items() if name in KEPT}
-    for name in LEFT_ALONE:
-        del plain[name]
     rows = parse_presets(read_file(PATH, MAX_BYTES), str(PATH), warn=refuse)
-    return tuple(replace(row, values=plain | row.values) for row in rows)
+    return tuple(replace(row, values=sound_defaults() | row.values) for row in rows)

@@ -413,7 +413,7 @@ def _content(table: Mapping[str, Any], where: str, warn: Callable[[str], None]) 
     for row in table["presets"][:MAX_PRESETS]:
         values = {}
         written = str(row["name"])
-        name = _free_name(written, {name_key(preset.name) for preset in presets})
+        name = free_name(written, {name_key(preset.name) for preset in presets})
         if name != composed(written):
             what = "its name is invalid or taken"
             warn(f"{where}, preset {written[: 2 * MAX_NAME]!r}: {what}; it is now {name!r}")
@@ -429,7 +429,7 @@ def _content(table: Mapping[str, Any], where: str, warn: Callable[[str], None]) 
     return _Content(presets, renamed.get(startup, startup) if isinstance(startup, str) else None)
 
 
-def _free_name(written: str, taken: set[str]) -> str:
+def free_name(written: str, taken: set[str]) -> str:
     """A valid name like `written` whose key is not taken: NAME, else "NAME 2", "NAME 3" ..."""
     name = shown(composed(" ".join(written.split())))[:MAX_NAME].strip() or "unnamed"
     free, number = name, 1

@@ -110,6 +110,11 @@ def slot_name(name: str) -> str:
     return plain or "unnamed"
 
 
+def reference_of(file_name: str, sha256: str) -> str:
+    """The reference that a file will have once it is installed."""
+    return f"{slot_name(file_name)}@{sha256[:SHORT_HASH]}"
+
+
 def make_folder(folder: Path) -> None:
     """Create `folder`, inherit the group of its parent, fsync the parent. Raises OSError."""
     if not folder.is_dir():

@@ -121,10 +121,16 @@ def test_import_takes_recordings_in_subfolders(tmp_path: Path, capsys) -> None:
     assert "loop: a link to a folder; left out" in capsys.readouterr().err
     names = ["Halls/Big/three.flac", "Halls/two.wav", "Plates/two.wav", "one.wav"]
     assert [waveform.name for waveform in Bank.open(bank).waveforms] == names
-    (source / "coordinates.csv").write_text("one.wav,0,0,0\nHalls/two.wav,1,0,0\nthree.flac,2,0,0")
+    (source / "coordinates.csv").write_text(
+        "one.wav,0,9,4.5\nHalls/two.wav,1,9,4.5\nthree.flac,9,9,4.5"
+    )
     assert main(["bank", "import", str(source), "-o", str(bank)]) == 0
-    places = {waveform.name: waveform.at[0] for waveform in Bank.open(bank).waveforms}
-    assert places == {"one.wav": 0, "Halls/two.wav": 1, "Halls/Big/three.flac": 2}
+    places = {waveform.name: waveform.at for waveform in Bank.open(bank).waveforms}
+    assert places == {
+        "one.wav": (-2, 2, 0),
+        "Halls/two.wav": (pytest.approx(-2 + 4 / 9), 2, 0),
+        "Halls/Big/three.flac": (2, 2, 0),
+    }
     assert "Plates/two.wav: not in" in capsys.readouterr().err
 
 
