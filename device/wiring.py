@@ -30,6 +30,16 @@ class Wire:
     pin: int = 0
 
 
+AUDIO = (
+    Wire("guitar jack", "tip", "buffer or preamp (1 MOhm), to the card's input left"),
+    Wire("guitar jack", "sleeve", "the card's ground"),
+    Wire("output jack", "tip", "the card's output left, by 10 kOhm"),
+    Wire("output jack", "tip to sleeve", "2.2 kOhm: line level to guitar level"),
+    Wire("output jack", "sleeve", "the card's ground"),
+)
+"""The audio side, which no profile describes: docs/electrics.md."""
+
+
 def pin_of(name: str, nth: int = 0) -> int:
     """The nth pin of the header with this name, 0 if there is none."""
     pins = [
@@ -53,6 +63,14 @@ def wires(profile: Profile) -> list[Wire]:
         adc = profile.adcs[knob.adc]
         ends = ("GND", "its supply") if not knob.inverted else ("its supply", "GND")
         leg = CHIPS[adc.chip].input_pin.format(knob.channel)
+        if knob.pedal:
+            part = f"expression pedal {knob.control.name}"
+            found += [
+                Wire(part, "tip", f"converter {knob.adc + 1} {leg}, by 1 kOhm"),
+                Wire(part, "ring", f"{max(ends)}, by 1 kOhm"),
+                Wire(part, "sleeve", min(ends)),
+            ]
+            continue
         found += [
             Wire(f"pot {knob.control.name}", "wiper", f"converter {knob.adc + 1} {leg}"),
             Wire(f"pot {knob.control.name}", "left, right", f"{ends[0]}, {ends[1]}"),
@@ -61,7 +79,7 @@ def wires(profile: Profile) -> list[Wire]:
         found.append(_line(f"switch {switch.action}", "one side (other: GND)", switch.line, pi))
     for led in profile.leds:
         found.append(_line(f"LED {led.shows}", "anode, by 1 kOhm (cathode: GND)", led.line, pi))
-    return found
+    return [*found, *AUDIO]
 
 
 def _line(part: str, leg: str, line: int, pi: bool) -> Wire:
@@ -89,7 +107,7 @@ def table(profile: Profile) -> str:
 
 _COLOURS = {"3V3": "#d33", "5V": "#d33", "GND": "#333"}
 _WIRES = ("#1668b8", "#c66a12", "#188a4b", "#8b3fa8", "#a8831b", "#117f86", "#b0305c", "#5b6470")
-_ROW, _TOP, _HEADER_X, _PARTS_X, _WIDTH = 26, 90, 150, 430, 1040
+_ROW, _TOP, _HEADER_X, _PARTS_X, _WIDTH = 26, 90, 150, 430, 1080
 _STYLE = (
     "<style>text{font:13px sans-serif;fill:#222}.name{font-weight:bold}"
     ".pin{font-size:11px;paint-order:stroke;stroke:white;stroke-width:4px}"
@@ -99,7 +117,7 @@ _STYLE = (
 )
 _NOTE = (
     "Pots 10 kOhm linear between ground and the converter's supply, 100 nF from wiper to ground."
-    " Made by nverb board picture."
+    " Audio: docs/electrics.md. Made by nverb board picture."
 )
 
 

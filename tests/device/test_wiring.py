@@ -44,6 +44,36 @@ def test_svg_and_table_have_every_row(name: str) -> None:
     assert len(wiring.table(board).splitlines()) == 2 + len(wiring.wires(board))
 
 
+def test_audio_side_and_its_page_are_in_every_picture() -> None:
+    text = wiring.svg(profile.load("pi-mcp3008"))
+    for part in ("guitar jack", "output jack", "buffer or preamp", "docs/electrics.md"):
+        assert part in text
+    page = (Path(__file__).parents[2] / "docs/electrics.md").read_text()
+    assert "1 MOhm" in page and "10 kOhm" in page and "2.2 kOhm" in page
+
+
+@pytest.mark.parametrize("inverted", [False, True])
+def test_an_expression_pedal_is_a_jack_whose_supply_cannot_be_shorted(
+    tmp_path: Path, inverted: bool
+) -> None:
+    """The plug connects ring and sleeve for a moment, a mono plug for as long as it is in."""
+    text = profile.paths()["pi-mcp3008"].read_text()
+    row = '{ channel = 7, control = "mix", minimum = 20, maximum = 80, pedal = true'
+    row += f", inverted = {str(inverted).lower()} }},\n"
+    (tmp_path / "profiles").mkdir()
+    (tmp_path / "profiles/mine.toml").write_text(text.replace("knob = [\n", f"knob = [\n  {row}"))
+    found = {
+        wire.leg: wire.to
+        for wire in wiring.wires(profile.load("mine", tmp_path))
+        if wire.part == "expression pedal mix"
+    }
+    assert found == {
+        "tip": "converter 1 CH7, by 1 kOhm",
+        "ring": "its supply, by 1 kOhm",
+        "sleeve": "GND",
+    }
+
+
 def test_mcp3008_is_wired_to_spi0() -> None:
     found = {
         wire.leg: (wire.to, wire.pin)
