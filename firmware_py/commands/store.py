@@ -14,7 +14,9 @@ if TYPE_CHECKING:
 
 
 def add_parser(subparsers: Subparsers) -> None:
-    store = subparsers.add_parser("store")
+    store = subparsers.add_parser(
+        "store", description="The board's end of `nverb push`. For programs."
+    )
     store.add_argument("--here", action="store_true")
     store.set_defaults(handler=_store)
 

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from bank.recording import why_unreadable
 from dsp import _engine
 from dsp.errors import UserError
+from models.packages import studio_import
 
 Floats = NDArray[np.float32]
 
@@ -74,8 +75,9 @@ class Player:
     """
 
     def __init__(self, server: str, sound: Floats) -> None:
-        """`sound`: float32 (frames, 2). Raises UserError if the server does not answer."""
-        import jack as client_library
+        """`sound`: float32 (frames, 2). Raises UserError if the server does not answer, and
+        ImportError with the command that installs the package of JACK clients."""
+        client_library = studio_import("jack")
 
         # JACK names the socket of a client after the client only, not its server, so two clients
         # of the same name on two servers would conflict.
