@@ -131,6 +131,8 @@ def load(path: Path) -> Any:
     with open(open_regular(path), "rb") as file:
         if file.seek(0, 2) > MAX_FILE:
             raise ModelError(f"{path}: too large for the plug-in's network")
+        file.seek(0)
+        _require_hdf5(path, file.read(40))
     h5py = studio_import("h5py")
     try:
         with h5py.File(path, "r") as file:
@@ -146,7 +148,9 @@ def load(path: Path) -> Any:
     keras = studio_import("keras")
     try:
         with suppress_output():
-            network = keras.models.load_model(path, compile=False, safe_mode=True)
+            network = keras.models.load_model(
+                path, compile=False, safe_mode=True, custom_objects=_legacy_layers(keras)
+            )
     except Exception as error:  # Keras raises all kinds of exceptions on a bad file
         raise ModelError(f"{path}: Keras cannot read it ({first_line(error)})") from None
     shapes = getattr(network, "input_shape", None), getattr(network, "output_shape", None)
@@ -159,6 +163,31 @@ def load(path: Path) -> Any:
     if not all(np.isfinite(weight).all() for weight in network.get_weights()):
         raise ModelError(f"{path}: has weights that are not finite")
     return network
+
+
+def _require_hdf5(path: Path, start: bytes) -> None:
+    """Raises ModelError, with a remedy, for what people have instead of the file."""
+    if start.startswith(b"version https://git-lfs"):
+        raise ModelError(f"{path}: a pointer to a file of Git LFS; run `git lfs pull`")
+    if start.startswith(b"PK"):
+        raise ModelError(
+            f"{path}: a .keras archive; save the network as HDF5: model.save('decoder.hdf5')"
+        )
+
+
+def _legacy_layers(keras: Any) -> dict[str, Any]:
+    """Layers of older Keras versions, which wrote `groups` where Keras 3 has none."""
+    made: dict[str, Any] = {}
+    for name in ("Conv2DTranspose", "DepthwiseConv2D"):
+        layer = getattr(keras.layers, name)
+
+        def begin(self: Any, *args: Any, groups: int = 1, _of: Any = layer, **others: Any) -> None:
+            if groups != 1:
+                raise ValueError(f"groups of {groups}")
+            _of.__init__(self, *args, **others)
+
+        made[name] = type(name, (layer,), {"__init__": begin})
+    return made
 
 
 def _check_description(path: Path, text: Any) -> None:

@@ -166,6 +166,8 @@ def _no_layers(config: dict[str, object]) -> None:
         (_lambda, "Lambda"),
         (_huge, "at most 16384"),
         (_no_layers, "damaged"),
+        ("lfs", "git lfs pull"),
+        ("keras", "save the network as HDF5"),
         ("absent", "No such file"),
         ("folder", "a folder"),
     ],
@@ -185,6 +187,8 @@ def test_import_rejects_unsuitable_file_in_one_line(
         path.write_text("no network" * 100)
     elif spoil == "short":
         path.write_bytes(path.read_bytes()[:3000])
+    elif spoil in ("lfs", "keras"):
+        path.write_bytes(b"version https://git-lfs" if spoil == "lfs" else b"PK\3\4")
     elif spoil in ("absent", "folder"):
         path.unlink()
         if spoil == "folder":
