@@ -132,6 +132,7 @@ OPENERS = {
     "models/files.py": "writes files",
     "models/suppress.py": "/dev/null",
     "models/train.py": "on a desk only",
+    "bank/resume.py": "on a desk only",
     "device/iio.py": "the kernel's files",
     "device/health.py": "the kernel's files",
     "firmware_py/base/boot.py": "the kernel's files, and a new one",

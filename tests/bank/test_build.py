@@ -2,21 +2,26 @@
 
 from __future__ import annotations
 
+import math
 import os
 import re
 import resource
 import signal
+import socket
 import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+from typing import NamedTuple
 
 import dense_model
 import numpy as np
 import pytest
 from waiting import HANG_S, wait_until
 
+from bank.cluster import distribute
 from bank.format import Bank, BankError, Waveform, write
+from bank.resume import FinishedParts, completed, parts_path
 from bank.stepped import SteppedBank
 from device.controls import defaults
 from firmware_py.cli import main
@@ -46,8 +51,13 @@ def test_build_from_model_matches_decoder(model: Path, tmp_path: Path) -> None:
         )
 
 
+class Cluster(NamedTuple):
+    address: str
+    scheduler: subprocess.Popen[bytes]
+
+
 @pytest.fixture
-def cluster(tmp_path: Path) -> Iterator[str]:
+def cluster(tmp_path: Path) -> Iterator[Cluster]:
     """A Dask scheduler and a worker, each in its own process."""
     address_file = tmp_path / "scheduler.json"
     quiet = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL, "start_new_session": True}
@@ -87,7 +97,7 @@ def cluster(tmp_path: Path) -> Iterator[str]:
         found = re.search(r'"address": "(tcp://[^"]+)"', address_file.read_text())
         assert found
         _await_worker(found[1])
-        yield found[1]
+        yield Cluster(found[1], scheduler)
     finally:
         for process in (worker, scheduler):
             os.killpg(process.pid, signal.SIGKILL)
@@ -102,7 +112,7 @@ def _await_worker(address: str) -> None:
 
 
 @pytest.mark.filterwarnings("default")
-def test_cluster_builds_identical_bank(model: Path, cluster: str, tmp_path: Path) -> None:
+def test_cluster_builds_identical_bank(model: Path, cluster: Cluster, tmp_path: Path) -> None:
     here, there = tmp_path / "here.nvbank", tmp_path / "there.nvbank"
     assert main(["bank", "build", "--model", str(model), "--grid", "3", "-o", str(here)]) == 0
     assert (
@@ -117,7 +127,7 @@ def test_cluster_builds_identical_bank(model: Path, cluster: str, tmp_path: Path
                 "-o",
                 str(there),
                 "--scheduler",
-                cluster,
+                cluster.address,
             ]
         )
         == 0
@@ -149,6 +159,64 @@ def test_missing_scheduler_is_reported(
         r"nverb: no Dask scheduler answers at tcp://127\.0\.0\.1:9 .*\n", capsys.readouterr().err
     )
     assert path.read_bytes() == b"the bank that was there"
+
+
+@pytest.mark.filterwarnings("default")
+def test_lost_scheduler_is_one_error_and_other_versions_are_refused(
+    cluster: Cluster, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("bank.cluster.WORKERS_S", 1.0)
+    monkeypatch.setattr("bank.cluster.POLL_S", 0.2)
+    with monkeypatch.context() as older:
+        older.setattr("bank.cluster.PROTOCOL", 99)
+        with pytest.raises(BankError, match="install the same version"):
+            next(distribute(math.pow, 2.0, [3.0], cluster.address))
+    results = distribute(math.pow, 2.0, [1.0] * 200, cluster.address)
+    assert next(results) == 2.0
+    os.killpg(cluster.scheduler.pid, signal.SIGKILL)
+    with pytest.raises(BankError, match=r"went away after .* run the same command again"):
+        list(results)
+
+
+def test_other_servers_and_bad_addresses_are_no_schedulers(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """A web server waits for a request; a scheduler speaks first."""
+    monkeypatch.setattr("bank.cluster.GREETING_S", 0.2)
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        address = f"tcp://127.0.0.1:{silent.getsockname()[1]}"
+        with pytest.raises(BankError, match="is no Dask scheduler"):
+            next(distribute(math.pow, 2.0, [3.0], address))
+    for address in ("localhost", "tcp://localhost", "tcp://localhost:port", ""):
+        with pytest.raises(BankError, match="write tcp://HOST:8786"):
+            next(distribute(math.pow, 2.0, [3.0], address))
+
+
+def test_interrupted_build_goes_on_with_finished_parts(tmp_path: Path) -> None:
+    """FinishedParts are made once; a torn one, and those of other work, are made again."""
+    path, made = tmp_path / "out.nvbank", []
+
+    def make(first: int) -> Iterator[bytes]:
+        for number in range(first, 6):
+            made.append(number)
+            yield bytes([number]) * 1000
+
+    parts = FinishedParts(path, b"k" * 32)
+    for number, _ in completed(parts, 6, make):
+        if number == 3:
+            break
+    parts.close(finished=False)
+    with parts_path(path).open("ab") as file:
+        file.truncate(parts_path(path).stat().st_size - 10)
+    parts = FinishedParts(path, b"k" * 32)
+    assert len(parts) == 3
+    assert dict(completed(parts, 6, make)) == {n: bytes([n]) * 1000 for n in range(6)}
+    assert made == [0, 1, 2, 3, 3, 4, 5]
+    parts.close(finished=False)
+    other = FinishedParts(path, b"j" * 32)
+    assert len(other) == 0
+    other.close(finished=True)
+    assert not parts_path(path).exists()
 
 
 @pytest.fixture
