@@ -41,8 +41,9 @@ for number, usual in ((signal.SIGINT, signal.default_int_handler), (signal.SIGHU
 signal.signal(signal.SIGTERM, signal.default_int_handler)
 
 
-@pytest.fixture(autouse=True, scope="session")
+@pytest.fixture(autouse=True, scope="module")
 def own_folders() -> Iterator[None]:
+    """Of each module: the order of the modules, which differs, has no effect."""
     runtime = Path(tempfile.mkdtemp(prefix="nverb-test-", dir="/dev/shm"))
     data = Path(tempfile.mkdtemp(prefix="nverb-test-"))
     with pytest.MonkeyPatch.context() as patch:
