@@ -118,13 +118,7 @@ def install(
             f"a service needs it in /{PREFIX}/VERSION, readable by the pedal's user; "
             "`sudo make install` does that, docs/service.md says how without make"
         )
-    for tool in ("systemctl", "systemd-sysusers", "systemd-tmpfiles"):
-        if shutil.which(tool) is None:
-            raise UserError(
-                f"{tool} is missing: the service needs systemd (`nverb run` works without)"
-            )
-    if missing := missing_tool():
-        raise UserError(f"{missing[0]} is missing: {missing[1]}")
+    _require_tools(missing_tool)
     place_files(root)
     _link(root / PREFIX / "current", Path(environment.name))
     (root / COMMAND).parent.mkdir(parents=True, exist_ok=True)
@@ -154,6 +148,16 @@ def install(
         else:
             say("systemd does not run here: the pedal starts when the system boots")
     _forget_old_versions(root, environment.name, say)
+
+
+def _require_tools(missing_tool: MissingTool) -> None:
+    for tool in ("systemctl", "systemd-sysusers", "systemd-tmpfiles"):
+        if shutil.which(tool) is None:
+            raise UserError(
+                f"{tool} is missing: the service needs systemd (`nverb run` works without)"
+            )
+    if missing := missing_tool():
+        raise UserError(f"{missing[0]} is missing: {missing[1]}")
 
 
 def _take_home(root: Path) -> None:
