@@ -7,8 +7,8 @@ rate.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from functools import cached_property
+from dataclasses import dataclass, replace
+from functools import cached_property, lru_cache
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -90,6 +90,21 @@ class Grid:
 
 
 DEFAULT_GRID = Grid()
+
+
+@lru_cache(maxsize=8)
+def longer(grid: Grid, seconds: float) -> Grid:
+    """The grid with more frames of the same growth, until it lasts `seconds` or a little more."""
+    if seconds <= grid.duration_s:
+        return grid
+    edges = grid.frame_edge_s
+    growth = float(np.log((edges[2] - edges[1]) / (edges[1] - edges[0])))
+    if growth < 1e-6:
+        frames = int(np.ceil(seconds / edges[1] - 1e-6))
+        return replace(grid, frames=frames, duration_s=float(frames * edges[1]))
+    first = edges[1] / np.expm1(growth)
+    frames = int(np.ceil(np.log1p(seconds / first) / growth - 1e-6))
+    return replace(grid, frames=frames, duration_s=float(first * np.expm1(growth * frames)))
 
 
 @dataclass(frozen=True)

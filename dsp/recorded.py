@@ -22,7 +22,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dsp.acoustics import onset
+from dsp.bands import Curves, amplitude, band_windows, grouped, smooth_number, spectra
 from dsp.ending import Ending, ending_of, offset_of
+from dsp.endless import SILENCE_DB
 from dsp.energymap import FLOOR_DB, EnergyMap, Grid
 from dsp.shaping import (
     Shape,
@@ -32,17 +34,7 @@ from dsp.shaping import (
     shape_level,
     without_floor,
 )
-from dsp.synthesis import (
-    SILENCE_DB,
-    Curves,
-    Synthesiser,
-    amplitude,
-    band_windows,
-    grouped,
-    normalise,
-    smooth_number,
-    spectra,
-)
+from dsp.synthesis import Synthesiser, normalise
 
 Floats = NDArray[np.float32]
 
@@ -321,10 +313,10 @@ def _going_on(
 
 
 def _fill(room: EnergyMap, channels: int, noise: Callable[[Grid, int], Synthesiser]) -> Floats:
-    ir = noise(room.grid, 1).unscaled(room, 0.0 if channels == 1 else 1.0)
+    ir = noise(room.grid, 1).unscaled(room, 0.0 if channels == 1 else 1.0, goes_on=False)
     if channels < 4:
         return ir[:channels]
-    across = noise(room.grid, 2).unscaled(room, 1.0)
+    across = noise(room.grid, 2).unscaled(room, 1.0, goes_on=False)
     return np.stack([ir[0], across[0], across[1], ir[1]])
 
 

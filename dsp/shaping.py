@@ -18,7 +18,7 @@ from functools import lru_cache
 import numpy as np
 from numpy.typing import NDArray
 
-from dsp.energymap import FLOOR_DB, EnergyMap, Grid
+from dsp.energymap import FLOOR_DB, EnergyMap, Grid, longer
 
 Floats = NDArray[np.float32]
 Doubles = NDArray[np.float64]
@@ -27,8 +27,6 @@ EARLY_S = 0.05
 """Reflections before this time are early (ISO 3382-1, C50)."""
 NODES = 6
 """Points in each frame at which the levels of the other grid are sampled."""
-LONGER = (1.0, 1.5, 2.0, 2.5)
-"""Factors on the grid's duration for a longer room."""
 DETAIL_RATE = 1.2
 """A band's smooth decay is at most this factor steeper than its decay curve from -5 to -35 dB."""
 HEARD_DB, BAND_HEARD_DB = 85.0, 60.0
@@ -187,8 +185,8 @@ def _tilt(grid: Grid) -> Floats:
 
 
 def longer_grid(level: Floats, grid: Grid, shape: Shape, longest_s: float) -> Grid:
-    """The grid of the result: the same first frame length, over a duration in which the room falls
-    by about 90 dB."""
+    """The grid of the result: that of the room, or if the room will not have fallen by 90 dB at its
+    end, one that lasts `longest_s`."""
     stretch = shape.size * shape.decay
     if stretch <= 1 and shape.attack_s <= 0:
         return grid
@@ -196,12 +194,7 @@ def longer_grid(level: Floats, grid: Grid, shape: Shape, longest_s: float) -> Gr
     left = np.cumsum(energy[::-1])[::-1]
     fallen = np.flatnonzero(left < left[0] * 1e-6)
     need_s = shape.attack_s + 1.5 * stretch * grid.frame_edge_s[fallen[0] if len(fallen) else -1]
-    duration_s = grid.duration_s
-    for factor in LONGER:
-        duration_s = min(factor * grid.duration_s, max(longest_s, grid.duration_s))
-        if duration_s >= need_s:
-            break
-    return replace(grid, duration_s=duration_s)
+    return grid if need_s <= grid.duration_s else longer(grid, longest_s)
 
 
 def _stretched(level: Floats, grid: Grid, target: Grid, size: float) -> Floats:
@@ -254,17 +247,25 @@ def without_floor(level: Floats, grid: Grid, end_s: float = np.inf) -> Floats:
     after `end_s`) is replaced by the extrapolated decay."""
     ended = max(int(np.count_nonzero(grid.frame_edge_s[1:] <= end_s)) - 1, 0)
     last = np.minimum(last_reliable(level, grid), ended)
+    start, rate = _lines(level, grid, last)
     centre = grid.frame_centre_s
-    past_s = np.maximum(centre - centre[last][:, None], 0)
+    line = np.maximum(start[:, None] - rate[:, None] * centre, level.max() - DEPTH_DB)
+    return np.asarray(np.where(centre > centre[last][:, None], line, level), np.float32)
+
+
+def decay_lines(level: Floats, grid: Grid) -> tuple[Floats, Floats]:
+    """The straight lines on which the bands decay at the end of the map: their levels at t = 0, and
+    their rates in dB/s, (bands,) each. A floor is not part of them."""
+    return _lines(level, grid, last_reliable(level, grid))
+
+
+def _lines(level: Floats, grid: Grid, last: NDArray[np.intp]) -> tuple[Floats, Floats]:
+    centre = grid.frame_centre_s
     rate = _slope_db_s(level, grid, last)
     # The line starts from the mean of the last frames: a single one may be a dip.
     frames = np.clip(last[:, None] - np.arange(4), 0, None)
-    start = (
-        np.take_along_axis(level, frames, 1)
-        - rate[:, None] * (centre[last][:, None] - centre[frames])
-    ).mean(axis=1)
-    line = np.maximum(start[:, None] - rate[:, None] * past_s, level.max() - DEPTH_DB)
-    return np.asarray(np.where(past_s > 0, line, level), np.float32)
+    start = np.take_along_axis(level, frames, 1) + rate[:, None] * centre[frames]
+    return start.mean(axis=1), rate
 
 
 def last_reliable(level: Floats, grid: Grid) -> NDArray[np.intp]:

@@ -20,7 +20,7 @@ from dsp import acoustics
 from dsp.acoustics import OCTAVES_HZ, RoomAcoustics
 from dsp.analysis import analyse
 from dsp.energymap import DEFAULT_GRID, EnergyMap, Grid
-from dsp.synthesis import Synthesiser
+from dsp.synthesis import LONGEST_S, Synthesiser
 from models import generator, measures
 from models.axes import QUANTITIES, Axes
 from models.decoder import Decoder, Encoder
@@ -144,12 +144,12 @@ def curves_db(room: EnergyMap) -> Table:
 
 
 def original(name: str, ir: Floats, rate_hz: int) -> Original:
-    """A recorded mono IR as an original: from its onset, at most as long as a map.
+    """A recorded mono IR as an original: from its onset, at most as long as an IR.
 
     Raises InvalidValue for silence.
     """
     begin = acoustics.onset(ir)
-    sound = np.ascontiguousarray(ir[begin : begin + int(DEFAULT_GRID.duration_s * rate_hz)])
+    sound = np.ascontiguousarray(ir[begin : begin + int(LONGEST_S * rate_hz)])
     return Original(name, sound, rate_hz, analyse(sound, rate_hz, start=0))
 
 
@@ -263,9 +263,9 @@ def evaluate(
     ]
 
 
-BLOCK_S = 0.1
-"""The synthesis' energies are compared in blocks of this length and pairs of bands: a narrow band
-cannot resolve finer cells.
+BLOCK_S = 0.3
+"""The synthesis' energies are compared in blocks of this length and pairs of bands: single cells
+vary as in a real room.
 """
 CELL_BOTTOM_DB = -60.0
 STEEPEST_DB = 20.0

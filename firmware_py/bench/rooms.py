@@ -13,7 +13,7 @@ from pathlib import Path
 
 from firmware_py.base.process import nverb_command
 from firmware_py.bench.parts import Parts
-from firmware_py.jack.defaults import BLOCK_FRAMES, RATE_HZ
+from firmware_py.jack.defaults import BLOCK_FRAMES, LONGEST_S, RATE_HZ
 
 STEPS = ("decode", "shape", "synthesise", "spectra")
 
@@ -23,8 +23,8 @@ def add_parser(parts: Parts) -> None:
         "rooms",
         help="a new room, from position to spectra: time of each step, memory",
         description="Random positions of x, y and z, one core. Measures processor time, so the "
-        "load of other programs counts only through the caches. The longest rooms last 4 s, the "
-        "length of the energy map.",
+        "load of other programs counts only through the caches. The longest rooms last as long as "
+        "the setting max_ir_s allows.",
     )
     parser.add_argument(
         "--model",
@@ -90,10 +90,11 @@ def measure(path: Path | None, rate_hz: int, block_frames: int, rooms: int) -> d
     keep_freed_memory()
     source = find_source(path)
     shape = Shape(decay=0.999, tilt_db=0.01)  # all steps of shaping, nearly the same length
-    layout = _engine.plan(block_frames, 4 * rate_hz + rate_hz // 4, 1)
+    layout = _engine.plan(block_frames, int(LONGEST_S * rate_hz), 1)
     kernel = _engine.Kernel(layout)
     random = np.random.default_rng(0)
-    synthesise = Synthesiser(rate_hz, source.energy_map(0.0, 0.0, 0.0).grid)
+    grid = source.energy_map(0.0, 0.0, 0.0).grid
+    synthesise = Synthesiser(rate_hz, grid, longest_s=LONGEST_S)
     while synthesise.prepare():  # the control process does this when idle
         pass
     times, seconds = [], []
@@ -101,7 +102,7 @@ def measure(path: Path | None, rate_hz: int, block_frames: int, rooms: int) -> d
         marks = [time.process_time()]
         room = source.energy_map(*(float(v) for v in point))
         marks.append(time.process_time())
-        room = shape_map(room, shape)
+        room = shape_map(room, shape, LONGEST_S)
         marks.append(time.process_time())
         ir = synthesise(room)
         marks.append(time.process_time())

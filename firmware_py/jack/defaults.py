@@ -1,4 +1,4 @@
-"""The pedal's default rate and block size, from the settings: for demo, desk tools and benches."""
+"""The pedal's defaults from the settings: for demo, desk tools and benches."""
 
 from __future__ import annotations
 
@@ -6,3 +6,4 @@ from firmware_py.state.settings import Settings
 
 RATE_HZ = Settings.rate_hz
 BLOCK_FRAMES = Settings.block_frames
+LONGEST_S = Settings.max_ir_s

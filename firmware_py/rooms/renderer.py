@@ -43,8 +43,8 @@ class Renderer:
 
     def from_map(self, room: EnergyMap, values: dict[str, float]) -> Floats:
         """The IR of an energy map."""
-        room = shape_map(room, shape_of(values), self._longest_s)
-        return self._finish(self._synthesiser(room.grid)(room, values["width"]), values)
+        shaped = shape_map(room, shape_of(values), self._longest_s)
+        return self._finish(self._synthesiser(room.grid)(shaped, values["width"]), values)
 
     def from_recordings(
         self, parts: list[tuple[float, RecordedRoom]], values: dict[str, float]
@@ -87,7 +87,9 @@ class Renderer:
     def _synthesiser(self, grid: Grid, seed: int = 1) -> Synthesiser:
         """The synthesiser of a grid. Plug-in rooms and long rooms have grids of their own."""
         key = (grid, seed)
-        synthesiser = self._synthesisers.pop(key, None) or Synthesiser(self.rate_hz, grid, seed)
+        synthesiser = self._synthesisers.pop(key, None) or Synthesiser(
+            self.rate_hz, grid, seed, self._longest_s
+        )
         self._synthesisers[key] = synthesiser
         while len(self._synthesisers) > SYNTHESISERS:
             del self._synthesisers[next(iter(self._synthesisers))]

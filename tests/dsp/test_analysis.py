@@ -33,13 +33,12 @@ def test_analysis_restores_synthesised_room(direct: bool) -> None:
     ir = Synthesiser(RATE_HZ)(room, width=0.0)[0]
     again = analyse(ir, RATE_HZ, start=0, clean=False)
     assert (again.direct_db is not None) == direct
-    # Means over eight bands of an ERB or less and sixteen frames: the random error is well below
-    # 1.5 dB.
+    # Means over eight bands of an ERB or less and sixteen frames: the random error is below 2 dB.
     coarse = [energy(each).reshape(8, 8, 8, 16).sum(axis=(1, 3)) for each in (room, again)]
     level = [10 * np.log10(np.maximum(each / each.sum(), 1e-12)) for each in coarse]
     heard = level[0] > -50
     heard[:2] = False  # the lowest bands are as long as their filters
-    assert np.abs(level[1] - level[0])[heard].max() < 1.5
+    assert np.abs(level[1] - level[0])[heard].max() < 2.0
 
 
 def test_analysis_conserves_energy() -> None:

@@ -112,9 +112,9 @@ def test_decay_continues_after_end_and_below_noise() -> None:
         assert t30_s(got, hz, 3200) == pytest.approx(1.5, rel=0.15)
     around = [
         10 * np.log10((got[:, at : at + 2400].astype(float) ** 2).mean())
-        for at in (ir.shape[1] - 2600, ir.shape[1] + 200)
+        for at in (ir.shape[1] - 4000, ir.shape[1] + 1600)
     ]
-    assert around[0] - around[1] == pytest.approx(60 * 0.058 / 1.5, abs=1.5)
+    assert around[0] - around[1] == pytest.approx(60 * 0.117 / 1.5, abs=2.0)
 
 
 def test_size_scales_echo_times_of_recording() -> None:
@@ -128,11 +128,11 @@ def test_size_scales_echo_times_of_recording() -> None:
 
 def test_interpolation_between_recordings_has_mean_decay() -> None:
     """T60 0.5 and 1.5 s: the mean of two straight lines in dB has 2 / (1 / 0.5 + 1 / 1.5) = 0.75 s,
-    within 8 %. At weight 1, the recording itself."""
+    within 10 %. At weight 1, the recording itself."""
     rooms = [RecordedRoom(recording(t, lead=lead), RATE_HZ) for t, lead in ((0.5, 100), (1.5, 900))]
     got = render([(0.5, rooms[0]), (0.5, rooms[1])], Shape(), 1.0, noise)
     for hz in (500, 1000, 4000):
-        assert t30_s(got, hz, 3500) == pytest.approx(0.75, rel=0.08)
+        assert t30_s(got, hz, 3500) == pytest.approx(0.75, rel=0.1)
     assert int(np.abs(got).max(axis=0).argmax()) == pytest.approx(
         500, abs=24
     )  # half-way between the two delays
