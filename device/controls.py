@@ -119,6 +119,7 @@ CONTROLS: tuple[Control, ...] = (
     Control("size",        "Size",         "x",  0.5,     2,          "log",    1,              0,  "room",   76, "",            "factor on the room's dimensions"),
     Control("tilt",        "Tilt",         "dB", -12,     12,         "linear", 0,              0,  "room",   77, "",            "spectral tilt: + brighter, - darker, end to end"),
     Control("early_late",  "Early/late",   "dB", -12,     12,         "linear", 0,              0,  "room",   78, "",            "+ louder late part, - louder early reflections"),
+    Control("direct",      "Direct",       "",   0,       1,          "switch", 0,              0,  "room",   89, "",            "on: the wet sound has the room's direct sound, too, and pre-delay moves it"),
     Control("attack",      "Attack",       "ms", 0,       500,        "linear", 0,              0,  "room",   73, "",            "fade-in time of the room"),
     Control("reverse",     "Reverse",      "",   0,       1,          "switch", 0,              0,  "room",   82, "",            "plays the room backwards"),
     Control("resampling",  "Resampling",   "",   0,       1,          "switch", 1,              0,  "room",   87, "",            "on: resamples 16 kHz plug-in rooms; off: sample for sample"),

@@ -128,7 +128,7 @@ def side_by_side(
     from device.controls import defaults
     from firmware_py.desk.render import render
 
-    values = defaults() | {"mix": 100.0, "gain": 0.0, "limiter": 0.0}
+    values = defaults() | {"mix": 100.0, "gain": 0.0, "limiter": 0.0, "direct": 1.0}
     rooms: list[tuple[dict[str, float], Path | None]] = [
         (values, ir_path),
         (values | found.values, None),

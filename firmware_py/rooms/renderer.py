@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 
 import numpy as np
 
@@ -44,6 +45,8 @@ class Renderer:
     def from_map(self, room: EnergyMap, values: dict[str, float]) -> Floats:
         """The IR of an energy map."""
         shaped = shape_map(room, shape_of(values), self._longest_s)
+        if values["direct"] < 0.5:  # the dry path has it: a copy would be a slap after a pre-delay
+            shaped = replace(shaped, direct_db=None)
         return self._finish(self._synthesiser(room.grid)(shaped, values["width"]), values)
 
     def from_recordings(
