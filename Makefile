@@ -113,9 +113,10 @@ acceptance-service: $(VENV)/.apt-run
 	$(call apt,mmdebstrap systemd-container)
 	@$(with_cache) $(SYSTEM_PYTHON) tests/board/container.py
 
-# The readers of banks and models: forty times as many damaged files.
+# The readers: forty times as many damaged banks and models, 2000 recordings.
 acceptance-readers: $(VENV)/.test
-	@NVERB_FUZZ_READERS=40 $(BIN)/python -m pytest tests/bank/test_fuzz.py $(ARGS)
+	@NVERB_FUZZ_READERS=40 $(BIN)/python -m pytest -n auto tests/bank/test_fuzz.py \
+		tests/bank/test_fuzz_recordings.py $(ARGS)
 
 # The installer: every fault at every call, power cuts, and a start of the pedal after kills.
 acceptance-push: $(VENV)/.test

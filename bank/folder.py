@@ -3,24 +3,46 @@
 from __future__ import annotations
 
 import os
+import re
+import tempfile
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
+from typing import BinaryIO, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
-from bank.format import Bank, BankError, Point, Waveform, axis_points, write
+from bank.format import (
+    MAX_WAVEFORMS,
+    Bank,
+    BankError,
+    Point,
+    StoredWaveform,
+    axis_points,
+    write,
+)
+from bank.found import recordings_in
 from bank.places import COORDINATES, read_places, to_csv
-from bank.recording import RecordingError, mono, read_recording
+from bank.placing import apart, decay_s, finder
+from bank.recording import ReadingOptions, Recording
 from bank.sound import write_sound
-from dsp.analysis import analyse
 from dsp.synthesis import Synthesiser
 from models.files import require_space, write_atomically
 from models.latent import LATENT_HIGH, LATENT_LOW
 
-Finder = Callable[[NDArray[np.float32], int], Point]
+MAX_NAME_BYTES = 255
+"""Of a file, on the file systems of Linux."""
 
-SOUND_FILES = (".wav", ".flac", ".aif", ".aiff", ".ogg")
+
+class FolderImport(NamedTuple):
+    """What an import did: names and places of the recordings taken, files left out, recordings
+    moved apart and the largest move in latent units."""
+
+    places: list[tuple[str, Point]]
+    left_out: int
+    moved: int
+    furthest: float
 
 
 def import_folder(
@@ -29,142 +51,148 @@ def import_folder(
     *,
     coordinates: Path | None,
     encoder: Path | None = None,
+    reading: ReadingOptions | None = None,
     report: Callable[[str], None],
     progress: Callable[[int, int], None] | None = None,
-) -> list[tuple[str, Point]]:
-    """Write a bank of the recordings in the folder and in folders of it. Returns their places.
+) -> FolderImport:
+    """Write a bank of the recordings in the folder and in folders of it.
 
-    `report` gets a line for each file that is left out. The recordings are placed by the first of
-    these that is available:
+    `report` gets a line for each file that is left out, or is not taken as it is. The recordings
+    are placed by the first of these that is available:
 
     1. `coordinates`, a CSV file as `bank.places` reads it; or coordinates.csv in the folder
     2. `encoder`, an imported plug-in encoder
     3. nverb's own encoder
     4. decay time, spread along x; this is reported
 
-    Raises BankError if no file can be used, ModelError for a bad `encoder`, OSError.
+    Those that an encoder puts at one point are moved apart. Memory: that of one recording at a
+    time. Raises BankError if no file can be used, ModelError for a bad `encoder`, OSError.
     """
     if not folder.is_dir():
         raise BankError(f"{folder}: no such folder")
+    require_space(path, 0)
     if coordinates is None and encoder is None and (folder / COORDINATES).exists():
         coordinates = folder / COORDINATES
-    require_space(path, 0)
-    files = _recordings(folder, report)
-    if not files:
-        raise BankError(f"{folder}: contains no usable recording")
     places = read_places(coordinates, report) if coordinates else {}
-    find = None if places else _finder(encoder, report)
-    taken = []
-    for number, file in enumerate(files, 1):
-        try:
-            samples, rate_hz = read_recording(file)
-        except RecordingError as error:
-            report(str(error))
-            continue
-        name = file.relative_to(folder).as_posix()
-        known = name if name in places else file.name
-        if places and known not in places:
-            report(f"{file}: not in {coordinates}; left out")
-            continue
-        place = find(samples, rate_hz) if find else places.get(known, (0.0, 0.0, 0.0))
-        taken.append(Waveform(name, rate_hz, place, samples))
-        if progress:
-            progress(number, len(files))
-    if not taken:
-        raise BankError(f"{folder}: contains no usable recording")
-    if not places and not find:
-        taken.sort(key=_decay_s)
-        spread = axis_points(len(taken), LATENT_LOW, LATENT_HIGH)
-        taken = [
-            Waveform(w.name, w.rate_hz, (x, 0.0, 0.0), w.samples)
-            for w, x in zip(taken, spread, strict=True)
-        ]
-    write(path, name=folder.resolve().name, waveforms=taken)
-    return [(waveform.name, waveform.at) for waveform in taken]
+    find = None if places else finder(encoder, report)
+    stems = {Path(name).with_suffix("").as_posix(): name for name in places}
+    left_out, decays = 0, []
+    with tempfile.TemporaryFile(dir=path.parent) as spool:
+        taken: list[StoredWaveform] = []
+        for found in recordings_in(folder, reading, report=report, progress=progress):
+            if found.recording is None:
+                left_out += 1
+                continue
+            known = _row_of(found.name, places, stems) if places else found.name
+            if known is None:
+                report(f"{found.path}: not in {coordinates}; left out")
+                left_out += 1
+                continue
+            if len(taken) == MAX_WAVEFORMS:
+                report(f"{found.path}: a bank has at most {MAX_WAVEFORMS} recordings; left out")
+                left_out += 1
+                continue
+            samples, rate_hz, _ = found.recording
+            place = find(samples, rate_hz) if find else places.get(known, (0.0, 0.0, 0.0))
+            decays.append(decay_s(samples, rate_hz))
+            # An export writes WAV: the table keeps the names of other formats.
+            name = known if known.count("/") == found.name.count("/") else found.name
+            taken.append(_kept(spool, name, place, found.recording))
+        if not taken:
+            raise BankError(f"{folder}: contains no usable recording")
+        taken, moves = _placed(taken, [] if places else decays, find is not None, report)
+        require_space(path, spool.tell())
+        write(path, name=folder.resolve().name, waveforms=taken)
+    at = [(waveform.name, waveform.at) for waveform in taken]
+    return FolderImport(at, left_out, sum(move > 0 for move in moves), max(moves))
 
 
-def _recordings(folder: Path, report: Callable[[str], None]) -> list[Path]:
-    """The sound files of a folder and of the folders in it, in the order of their names."""
-    found = []
-    for place, folders, names in os.walk(folder):
-        for name in sorted(folders):
-            if os.path.islink(os.path.join(place, name)):
-                report(f"{os.path.join(place, name)}: a link to a folder; left out")
-        found += [
-            Path(place, name)
-            for name in names
-            if Path(name).suffix.lower() in SOUND_FILES and not name.startswith("._")
-        ]
-    return sorted(found)
+def _placed(
+    taken: list[StoredWaveform],
+    decays: list[float],
+    found: bool,
+    report: Callable[[str], None],
+) -> tuple[list[StoredWaveform], list[float]]:
+    """The recordings at their places, and how far each moved.
+
+    Those that an encoder `found` are moved apart; without it they are spread along x by their
+    `decays`. Without `decays` they are in a table and stay there, also at equal places.
+    """
+    if not decays:
+        equal = len(taken) - len({waveform.at for waveform in taken})
+        if equal:
+            report(
+                f"{equal} recordings have the place of another; "
+                "`nverb use BANK --recording NAME` plays each"
+            )
+        return taken, [0.0]
+    if found:
+        moved, moves = apart([waveform.at for waveform in taken])
+        return [_at(w, at) for w, at in zip(taken, moved, strict=True)], moves
+    order = np.argsort(decays, kind="stable")
+    spread = axis_points(len(taken), LATENT_LOW, LATENT_HIGH)
+    return [_at(taken[i], (x, 0.0, 0.0)) for i, x in zip(order, spread, strict=True)], [0.0]
 
 
-def _finder(encoder: Path | None, report: Callable[[str], None]) -> Finder | None:
-    """A function that places a recording with an encoder. None, reported, if ours cannot run."""
-    from models.decoder import Decoder, Encoder, ModelError, PluginEncoder
-    from models.reference import RATE_HZ
-
-    def bounded(latent: NDArray[np.float32]) -> Point:
-        x, y, z = (float(value) for value in np.clip(latent[:3], LATENT_LOW, LATENT_HIGH))
-        return x, y, z
-
-    if encoder is not None:
-        plugin = PluginEncoder.open(encoder)
-        return lambda samples, rate_hz: bounded(plugin.encode(mono(samples, rate_hz, RATE_HZ)))
-    try:
-        own, decoder = Encoder.open(), Decoder.open()
-    except (ModelError, OSError) as error:
-        reason = "none is installed" if isinstance(error, OSError) else str(error)
-        report(
-            f"no encoder to place the recordings ({reason}): "
-            "they are spread along x by their decay; give their places in a CSV file"
-        )
-        return None
-
-    def find(samples: NDArray[np.float32], rate_hz: int) -> Point:
-        # Use the loudest channel: the sum of two microphones is comb-filtered.
-        loudest = samples[int(np.argmax((samples**2).sum(axis=1)))]
-        return bounded(own.encode(analyse(loudest, rate_hz), decoder, limit=LATENT_HIGH)[0])
-
-    return find
+def _row_of(name: str, places: dict[str, Point], stems: dict[str, str]) -> str | None:
+    """The name under which the table has a file: its path, its path with another ending, its name
+    alone."""
+    if name in places:
+        return name
+    stem = Path(name).with_suffix("").as_posix()
+    return stems.get(stem) or (Path(name).name if Path(name).name in places else None)
 
 
-def _decay_s(waveform: Waveform) -> float:
-    """The time by which 99.9 % of the energy has arrived."""
-    energy = np.cumsum((waveform.samples.astype(np.float64) ** 2).sum(axis=0))
-    return float(np.searchsorted(energy, 0.999 * energy[-1]) / waveform.rate_hz)
+def _at(waveform: StoredWaveform, place: Point) -> StoredWaveform:
+    return StoredWaveform(
+        waveform.name, waveform.rate_hz, place, waveform.channels, waveform.taps, waveform.read
+    )
 
 
-def _free_name(name: str, taken: set[str]) -> str:
-    """The file of a recording: its own name, or with a number if another has it already."""
-    stem = os.path.splitext(name)[0].replace("/", " ").strip() or "recording"
-    free, number = f"{stem}.wav", 1
-    while free.casefold() in taken:
-        number += 1
-        free = f"{stem} {number}.wav"
-    return free
+def _kept(spool: BinaryIO, name: str, place: Point, recording: Recording) -> StoredWaveform:
+    """The recording in a temporary file, so that a folder of any size needs little memory."""
+    samples = recording.samples
+    data = np.ascontiguousarray(samples, "<f4").tobytes()
+    begin = spool.tell()
+    spool.write(data)
+    spool.flush()
+    read = partial(os.pread, spool.fileno(), len(data), begin)
+    return StoredWaveform(name, recording.rate_hz, place, len(samples), int(samples.shape[1]), read)
 
 
 def export_folder(
-    bank: Bank, folder: Path, *, rate_hz: int, progress: Callable[[int, int], None] | None = None
+    bank: Bank,
+    folder: Path,
+    *,
+    rate_hz: int,
+    report: Callable[[str], None] = lambda line: None,
+    progress: Callable[[int, int], None] | None = None,
 ) -> int:
     """Write recordings unchanged and rooms synthesised at `rate_hz`, with a coordinates.csv.
 
-    The files are WAV, 32-bit float. Recordings keep their names; the second of equal ones gets a
-    number. Returns how many. Raises OSError.
+    The files are WAV, 32-bit float, under the recordings' own names, so that an import of the
+    folder gives the same bank; `report` gets a line for each name that cannot be kept. Returns how
+    many. Raises OSError.
     """
 
     def write_wav(name: str, samples: NDArray[np.float32], at_hz: int) -> None:
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
         write_sound(
             folder / name, at_hz, len(samples), lambda file: file.write(samples.T), durable=False
         )
 
     folder.mkdir(parents=True, exist_ok=True)
-    rows: dict[str, Point] = {}
+    rows: list[tuple[str, Point]] = []
     total = len(bank.waveforms) + bank.steps**3
+    used: set[str] = set()
     for waveform in bank.waveforms:
-        name = _free_name(waveform.name, {name.casefold() for name in rows})
+        name = file_name(waveform.name, used)
+        if name != Path(waveform.name).with_suffix(".wav").as_posix():
+            report(f"{waveform.name[:80]}: written as {name[:80]}, because of the file system")
+        used.add(name.casefold())
         write_wav(name, waveform.samples, waveform.rate_hz)
-        rows[name] = waveform.at
+        same = Path(name).with_suffix("") == Path(waveform.name).with_suffix("")
+        rows.append((waveform.name if same else name, waveform.at))
         if progress:
             progress(len(rows), total)
     if bank.steps:
@@ -175,9 +203,36 @@ def export_folder(
                 for k, z in enumerate(axis):
                     name = f"room {i:02d} {j:02d} {k:02d}.wav"
                     write_wav(name, synthesise(bank.energy_map(x, y, z)), rate_hz)
-                    rows[name] = (x, y, z)
+                    rows.append((name, (x, y, z)))
                     if progress:
                         progress(len(rows), total)
-    table = to_csv(rows.items())
+    table = to_csv(rows)
     write_atomically(folder / COORDINATES, lambda file: file.write(table))
     return len(rows)
+
+
+def file_name(name: str, used: set[str]) -> str:
+    """A path below a folder for a recording of this name: ends in .wav, every part at most
+    MAX_NAME_BYTES long and legal, and not in `used` (lower case)."""
+    parts = [part for part in name.split("/") if part not in ("", ".", "..")] or ["recording"]
+    parts[-1] = re.sub(r"\.[A-Za-z0-9]{1,5}$", "", parts[-1]) + ".wav"
+    # A dot in front would hide the file from the next import.
+    parts = [re.sub(r"[\0\r\n]", "_", part) for part in parts]
+    parts = ["_" + part[1:] if part.startswith(".") else part for part in parts]
+    parts = [_shortened(part, "") for part in parts[:-1]] + [_shortened(parts[-1], ".wav")]
+    whole = "/".join(parts)
+    number = 2
+    while whole.casefold() in used:
+        whole = "/".join([*parts[:-1], _shortened(parts[-1], f" {number}.wav")])
+        number += 1
+    return whole
+
+
+def _shortened(part: str, ending: str) -> str:
+    """A name with this ending, cut in front of it if it is too long."""
+    stem = part.removesuffix(".wav") if ending else part
+    # Room for the hidden name under which a file is written first.
+    most = MAX_NAME_BYTES - len(ending)
+    while len((stem).encode(errors="surrogateescape")) > most:
+        stem = stem[:-1]
+    return stem + ending

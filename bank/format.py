@@ -7,7 +7,7 @@ size before it is used.
     offset  bytes  field
          0      8  magic "nverbank"
          8      4  version, 1
-        12      4  size of the description in bytes, at most 1 MiB
+        12      4  size of the description in bytes, at most 8 MiB
         16      8  size of the file in bytes
         24      8  offset of the rooms, a multiple of 64
         32      8  offset of the waveforms, a multiple of 64
@@ -60,7 +60,8 @@ HEADER = np.dtype(
     ]
 )
 HEADER_BYTES, ALIGN, DIGEST_BYTES = 64, 64, 32
-MAX_DESCRIPTION, MAX_STEPS, MAX_WAVEFORMS, MAX_TAPS = 1 << 20, 64, 10_000, 10 * 192_000
+MAX_DESCRIPTION, MAX_STEPS, MAX_WAVEFORMS, MAX_TAPS = 8 << 20, 64, 10_000, 10 * 192_000
+MAX_NAME = 1000
 STEP_DB = 0.5
 PIECE = 1 << 20
 NOT_A_BANK = "is not an nverb bank; `nverb bank build` or `nverb bank import` makes one"
@@ -136,7 +137,7 @@ def write(
     low: float = LATENT_LOW,
     high: float = LATENT_HIGH,
     grid: Grid | None = None,
-    waveforms: Sequence[Waveform] = (),
+    waveforms: Sequence[Waveform | StoredWaveform] = (),
     interleaved: int = 0,
     comment: str = "",
 ) -> None:
@@ -156,7 +157,7 @@ def write(
     text = json.dumps(description, sort_keys=True).encode()
     rooms_at = _aligned(HEADER_BYTES + len(text))
     waveforms_at = _aligned(rooms_at + sum(len(room) for room in rooms))
-    end = waveforms_at + sum(_aligned(4 * w.samples.size) for w in waveforms)
+    end = waveforms_at + sum(_aligned(4 * w.channels * w.taps) for w in waveforms)
     header = np.zeros(1, HEADER)
     header[0] = (MAGIC, VERSION, len(text), end + DIGEST_BYTES, rooms_at, waveforms_at)
 
@@ -179,7 +180,7 @@ def write(
     write_atomically(path, write_parts)
 
 
-def _about(waveform: Waveform) -> dict[str, Any]:
+def _about(waveform: Waveform | StoredWaveform) -> dict[str, Any]:
     """A waveform's entry in the description."""
     return {
         "name": waveform.name,
@@ -303,7 +304,7 @@ class Bank:
             if channels == 3 or end > data_end or len(self.waveforms) == MAX_WAVEFORMS:
                 self._fail("has waveforms of an invalid size: copy it again")
             x, y, z = (_real(v, -1e6, 1e6) for v in entry["at"])
-            name, rate_hz = str(entry["name"])[:200], _whole(entry["rate_hz"], 1000, 400_000)
+            name, rate_hz = str(entry["name"])[:MAX_NAME], _whole(entry["rate_hz"], 1000, 400_000)
             read = partial(self._file.read, at, end - at)
             self.waveforms.append(StoredWaveform(name, rate_hz, (x, y, z), channels, taps, read))
             at = _aligned(end)

@@ -15,8 +15,8 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from bank.folder import SOUND_FILES
-from bank.recording import RecordingError, read_recording
+from bank.found import recordings_in
+from bank.recording import RecordingError
 from dsp.acoustics import onset
 from dsp.analysis import analyse
 from dsp.energymap import DEFAULT_GRID, FLOOR_DB, EnergyMap, hz_to_erb
@@ -49,43 +49,36 @@ def prepare(
 
     Raises RecordingError if no recording can be used, OSError.
     """
-    if not folder.is_dir():
-        raise RecordingError(f"{folder}: no such folder")
-    paths = sorted(path for path in folder.rglob("*") if path.suffix.lower() in SOUND_FILES)
     rooms: list[EnergyMap] = []
     names: list[str] = []
     files: list[tuple[Path, str, bool]] = []
-    for number, path in enumerate(paths, 1):
-        try:
-            samples, rate_hz = read_recording(path, any_channels=True)
-            length_s = (samples.shape[1] - min(onset(channel) for channel in samples)) / rate_hz
-            if length_s < SHORTEST_S:
-                raise RecordingError(
-                    f"{path}: {length_s:.2f} s, shorter than {SHORTEST_S:g} s; left out"
-                )
-        except RecordingError as error:
-            files.append((path, str(error), False))
-        else:
-            remark = ""
-            if length_s > LONGEST_S:
-                remark = f"{path}: {length_s:.1f} s, shortened to {LONGEST_S:g} s"
-            for channel, sound in enumerate(samples):
-                if not np.abs(sound).max() > 0:
-                    remark = f"{path}: channel {channel + 1} is silent; left out"
-                    continue
-                begin = onset(sound)
-                room = analyse(sound[begin : begin + int(LONGEST_S * rate_hz)], rate_hz, start=0)
-                rooms.append(room)
-                names.append(
-                    str(path.relative_to(folder))
-                    + (f" channel {channel + 1}" if len(samples) > 1 else "")
-                )
-                if augment:
-                    rooms += [stretched(room, speed) for speed in STRETCHES]
-                    rooms += [shifted(room, semitones) for semitones in SEMITONES]
-            files.append((path, remark, True))
-        if progress:
-            progress(number, len(paths))
+    for found in recordings_in(
+        folder, any_channels=True, report=lambda line: None, progress=progress
+    ):
+        if found.recording is None:
+            files.append((found.path, found.problem, False))
+            continue
+        samples, rate_hz, notes = found.recording
+        length_s = (samples.shape[1] - min(onset(channel) for channel in samples)) / rate_hz
+        if length_s < SHORTEST_S:
+            problem = f"{found.path}: {length_s:.2f} s, shorter than {SHORTEST_S:g} s; left out"
+            files.append((found.path, problem, False))
+            continue
+        remark = "; ".join(notes)
+        if length_s > LONGEST_S:
+            remark = f"{found.path}: {length_s:.1f} s, shortened to {LONGEST_S:g} s"
+        for channel, sound in enumerate(samples):
+            if not np.abs(sound).max() > 0:
+                remark = f"{found.path}: channel {channel + 1} is silent; left out"
+                continue
+            begin = onset(sound)
+            room = analyse(sound[begin : begin + int(LONGEST_S * rate_hz)], rate_hz, start=0)
+            rooms.append(room)
+            names.append(found.name + (f" channel {channel + 1}" if len(samples) > 1 else ""))
+            if augment:
+                rooms += [stretched(room, speed) for speed in STRETCHES]
+                rooms += [shifted(room, semitones) for semitones in SEMITONES]
+        files.append((found.path, remark, True))
     if not rooms:
         first = f"; the first of {len(files)}: {files[0][1]}" if files else ""
         raise RecordingError(f"{folder}: contains no usable recording{first}")

@@ -27,7 +27,7 @@ class FinishedParts:
     """The finished parts of a build, on the disk."""
 
     def __init__(self, path: Path, key: bytes) -> None:
-        """`key`: 32 bytes that are equal for equal work. Parts of other work are dropped."""
+        """`key`: 32 bytes that are equal for equal work. Those of other work are dropped."""
         self.path = parts_path(path)
         self._file: BinaryIO = os.fdopen(
             os.open(self.path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600), "r+b"

@@ -17,7 +17,7 @@ from dsp.errors import InvalidValue
 from models import container, measures, probe, reference
 from models.container import Description, ModelError, ModelFile, Network, NoRuntime
 from models.files import SHIPPED
-from models.latent import KNOBS, LATENT_LIMIT, LATENTS
+from models.latent import KNOBS, LATENT_HIGH, LATENT_LIMIT, LATENTS
 
 __all__ = ["SHIPPED", "Decoder", "Encoder", "ModelError", "NoRuntime", "PluginEncoder"]
 
@@ -209,6 +209,9 @@ class Encoder:
         """
         level, direct = measures.unpack(packed)
         measured = measures.squash(measures.knobs(level, direct)[0])
+        if measures.arrival_s(level, direct)[0] < measures.SHORTEST_S / 4:
+            # So short that no line can be fitted to its decay, which looks endless then.
+            measured[0] = -LATENT_HIGH
         heard = LATENT_LIMIT * np.tanh(
             self._network(measures.pooled_db(level, direct)[0]) / LATENT_LIMIT
         )

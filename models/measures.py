@@ -34,6 +34,8 @@ below -90 dB to reach FLOOR_DB again.
 
 DECAY_BASE = 5.0
 """X = 2 log(T60) / log(DECAY_BASE): -2 .. 2 are 0.2 .. 5 s in the octaves 500, 1000 and 2000 Hz."""
+SHORTEST_S, LONGEST_S = 1 / DECAY_BASE, DECAY_BASE
+"""Decay times at the ends of X."""
 
 BRIGHTNESS_CENTRE, BRIGHTNESS_STEP = 0.5, 0.45
 """Y = log(r / BRIGHTNESS_CENTRE) / BRIGHTNESS_STEP; r is the T60 at 4000 and 8000 Hz (geometric
@@ -109,6 +111,15 @@ def octave_energy(
     return power(direct_db) @ octaves.T, octaves @ (
         power(level_db) * grid.frame_s.astype(np.float32)
     )
+
+
+def arrival_s(level_db: Floats, direct_db: Floats, grid: Grid = DEFAULT_GRID) -> Floats:
+    """The time at which all but a thousandth of the energy has arrived, (maps,)."""
+    frames = octave_energy(level_db, direct_db, grid)[1].sum(axis=1)
+    direct = power(direct_db).sum(axis=1)
+    arrived = direct[:, None] + np.cumsum(frames, axis=1)
+    share = arrived / np.maximum(arrived[:, -1:], 1e-30)
+    return np.asarray(grid.frame_edge_s[1:][np.argmax(share > 0.999, axis=1)], np.float32)
 
 
 def decay_curves_db(direct: Floats, frames: Floats) -> Floats:

@@ -1,4 +1,4 @@
-"""`nverb bank build|info|verify|import|export|map`."""
+"""`nverb bank build|info|verify|import|export|map|browse`."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from dsp.names import name_key, shown
+from firmware_py.commands.reading_options import add_reading_options, reading_of
 
 if TYPE_CHECKING:
     from bank.format import Point
@@ -26,6 +27,7 @@ def add_parser(subparsers: Subparsers) -> None:
     _add_import(parts)
     _add_export(parts)
     _add_map(parts)
+    _add_browse(parts)
 
 
 def _add_build(parts: Subparsers) -> None:
@@ -81,7 +83,8 @@ def _add_verify(parts: Subparsers) -> None:
 def _add_import(parts: Subparsers) -> None:
     importer = parts.add_parser(
         "import",
-        help="make a bank of your own recordings (WAV, FLAC, AIFF) in a folder and its subfolders",
+        help="make a bank of your own recordings in a folder and its subfolders: whatever "
+        "libsndfile opens, by content",
     )
     importer.add_argument("folder", type=Path)
     importer.add_argument("-o", "--output", type=Path, required=True, metavar="FILE")
@@ -102,6 +105,7 @@ def _add_import(parts: Subparsers) -> None:
         help="also write a preset for each recording into OUTPUT.presets.json, to install with the "
         "bank",
     )
+    add_reading_options(importer)
     importer.set_defaults(handler=_import)
 
 
@@ -135,6 +139,26 @@ def _add_map(parts: Subparsers) -> None:
     cube.set_defaults(handler=_map)
 
 
+def _add_browse(parts: Subparsers) -> None:
+    browse = parts.add_parser(
+        "browse",
+        help="a page of recordings for any browser: pictures, T30 per octave, places, players",
+    )
+    browse.add_argument("source", type=Path, metavar="FOLDER|BANK")
+    browse.add_argument(
+        "-o",
+        "--output",
+        type=Path,
+        metavar="FOLDER",
+        help="for index.html and the sounds (default: the source's name with -page)",
+    )
+    browse.add_argument(
+        "--clip", type=Path, metavar="FILE", help="the dry sound (default: a clip of pyo's)"
+    )
+    add_reading_options(browse)
+    browse.set_defaults(handler=_browse)
+
+
 @contextmanager
 def _bar(what: str) -> Iterator[Callable[[int, int], None]]:
     from firmware_py.base.progress import Bar
@@ -144,6 +168,10 @@ def _bar(what: str) -> Iterator[Callable[[int, int], None]]:
         yield lambda done, total: bar(what, done, total)
     finally:
         bar.close()
+
+
+def _report(line: str) -> None:
+    print(f"nverb: {shown(line)}", file=sys.stderr)
 
 
 def _build(args: argparse.Namespace) -> int:
@@ -268,24 +296,30 @@ def _import(args: argparse.Namespace) -> int:
     from bank.folder import import_folder
     from bank.places import neighbours, text_of
     from firmware_py.base.paths import model_path
-
-    def report(line: str) -> None:
-        print(f"nverb: {shown(line)}", file=sys.stderr)
+    from models.latent import KNOB_STEPS, LATENT_HIGH, LATENT_LOW
 
     with _bar("recordings") as progress:
-        places = import_folder(
+        made = import_folder(
             args.folder,
             args.output,
             coordinates=args.csv,
             encoder=model_path(args.encoder) if args.encoder else None,
-            report=report,
+            reading=reading_of(args),
+            report=_report,
             progress=progress,
         )
+    places = made.places
     for name, at in places:
         print(f"  {text_of(at)}  {shown(name)}")
     for line in neighbours(places):
-        report(line)
-    print(f"{args.output}: {len(places)} recording{'' if len(places) == 1 else 's'}")
+        _report(line)
+    left = f", {made.left_out} files left out" if made.left_out else ""
+    print(f"{args.output}: {len(places)} recording{'' if len(places) == 1 else 's'}{left}")
+    if made.moved:
+        print(
+            f"{made.moved} of them were at the place of another and were moved, by at most "
+            f"{made.furthest / (LATENT_HIGH - LATENT_LOW) * KNOB_STEPS:.2f} of a knob"
+        )
     if args.presets:
         path = _write_presets(args.output, places)
         print(
@@ -326,7 +360,9 @@ def _export(args: argparse.Namespace) -> int:
     bank = Bank.open(args.bank)
     bank.verify()
     with _bar("files") as progress:
-        files = export_folder(bank, args.folder, rate_hz=args.rate, progress=progress)
+        files = export_folder(
+            bank, args.folder, rate_hz=args.rate, report=_report, progress=progress
+        )
     print(f"{args.folder}: {files} files")
     return 0
 
@@ -345,4 +381,32 @@ def _map(args: argparse.Namespace) -> int:
     with _bar("rooms") as progress:
         draw_cube(source, args.picture, progress)
     print(f"{args.picture}: {source.name}")
+    return 0
+
+
+def _browse(args: argparse.Namespace) -> int:
+    from bank.browse import CLIP_HZ, Shown, write_page
+    from bank.format import Bank
+    from bank.found import recordings_in
+    from bank.placing import finder
+    from firmware_py.desk.player import clip_path, read_clip
+
+    clip = read_clip(args.clip or clip_path(), CLIP_HZ, 4.0)
+    source = args.source
+
+    def recordings() -> Iterator[Shown]:
+        if not source.is_dir():
+            for w in Bank.open(source).waveforms:
+                yield Shown(shown(w.name), w.samples, w.rate_hz, w.at)
+            return
+        find = finder(None, _report)
+        for found in recordings_in(source, reading_of(args), report=_report):
+            if found.recording is not None:
+                samples, rate_hz, _ = found.recording
+                place = find(samples, rate_hz) if find else None
+                yield Shown(shown(found.name), samples, rate_hz, place)
+
+    out = args.output or Path(f"{source.resolve().with_suffix('').name}-page")
+    written = write_page(out, source.resolve().name, recordings(), clip)
+    print(f"{out / 'index.html'}: {written} recordings")
     return 0

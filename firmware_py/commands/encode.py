@@ -10,6 +10,8 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from firmware_py.commands.reading_options import add_reading_options, reading_of
+
 if TYPE_CHECKING:
     from firmware_py.commands.parsers import Subparsers
     from firmware_py.desk.encode import Found
@@ -59,13 +61,14 @@ def add_parser(subparsers: Subparsers) -> None:
         metavar="FILE",
         help="and its encoder (default: in the folder of the decoder)",
     )
+    add_reading_options(parser)
     parser.add_argument("--json", action="store_true", help="for programs")
     parser.set_defaults(handler=_encode)
 
 
 def _encode(args: argparse.Namespace) -> int:
     from dsp.errors import UserError
-    from firmware_py.desk.encode import keep, locate, play, side_by_side
+    from firmware_py.desk.encode import check_play, keep, locate, play, side_by_side
 
     if args.output and not args.play:
         raise UserError("-o goes with --play IN.wav")
@@ -74,11 +77,21 @@ def _encode(args: argparse.Namespace) -> int:
     encoder = args.encoder
     if encoder is None and args.decoder is not None:
         encoder = args.decoder.with_name("encoder.nvmodel")
-    found = locate(
-        args.ir, decoder_path=args.decoder, encoder_path=encoder, colours=not args.knobs_only
-    )
+    reading = reading_of(args)
+    server = os.environ.get("JACK_DEFAULT_SERVER")
     if args.play:
-        sound, rate_hz = side_by_side(args.play, args.ir, found, args.decoder)
+        check_play(args.play, args.output, server)
+    found = locate(
+        args.ir,
+        decoder_path=args.decoder,
+        encoder_path=encoder,
+        colours=not args.knobs_only,
+        reading=reading,
+    )
+    for note in found.notes:
+        print(f"nverb encode: {note}", file=sys.stderr)
+    if args.play:
+        sound, rate_hz = side_by_side(args.play, args.ir, found, args.decoder, reading)
         if args.output:
             keep(args.output, sound, rate_hz)
     if args.preset:
@@ -88,15 +101,13 @@ def _encode(args: argparse.Namespace) -> int:
 
         bank = os.fspath(args.decoder.resolve()) if args.decoder else ""
         saved = Presets(data_dir()).save(args.preset, defaults() | found.values, bank)
-    if found.note:
-        print(f"nverb: {args.ir}: {found.note}", file=sys.stderr)
     print(json.dumps(found.as_json()) if args.json else _text(found))
     if not args.json and args.preset:
         print(f"preset {saved.name} saved")
     if not args.json and args.output:
         print(f"{args.output}: the sound in the recorded room, then in the found one")
     if args.play and not args.output:
-        play(sound, rate_hz, os.environ.get("JACK_DEFAULT_SERVER"))
+        play(sound, rate_hz, server)
     return 0
 
 
@@ -109,7 +120,9 @@ def _text(found: Found) -> str:
     )
     lines = [
         f"{knobs}  colours {colours}",
-        f"decay curves differ by {found.decay_error_db:.2f} dB on average",
+        f"decay curves differ by {found.decay_error_db:.2f} dB on average"
+        if math.isfinite(found.decay_error_db)
+        else "no octave has a decay that can be compared",
     ]
     lines.append(f"{'octave':>8} {'T30':>8} {'found':>8} {'off':>7} {'decay curve':>12}")
 

@@ -99,22 +99,21 @@ def _eval(args: argparse.Namespace) -> int:
 
 def _recordings(folder: Path) -> list[Original]:
     """The first channel of each recording in a folder; unusable ones are reported."""
-    from bank.folder import SOUND_FILES
-    from bank.recording import RecordingError, read_recording
+    from bank.found import recordings_in
     from models.evaluate import original
 
-    if not folder.is_dir():
-        raise UserError(f"{folder}: no such folder")
     found = []
-    files = (path for path in folder.rglob("*") if path.suffix.lower() in SOUND_FILES)
-    for path in sorted(files):
+
+    def report(line: str) -> None:
+        print(f"nverb: {line}", file=sys.stderr)
+
+    for one in recordings_in(folder, any_channels=True, report=report):
+        if one.recording is None:
+            continue
         try:
-            samples, rate_hz = read_recording(path, any_channels=True)
-            found.append(original(str(path.relative_to(folder)), samples[0], rate_hz))
-        except RecordingError as error:
-            print(f"nverb: {error}", file=sys.stderr)
+            found.append(original(one.name, one.recording.samples[0], one.recording.rate_hz))
         except InvalidValue:
-            print(f"nverb: {path}: its first channel is silent", file=sys.stderr)
+            report(f"{one.path}: its first channel is silent")
     if not found:
         raise UserError(f"{folder}: contains no usable recording")
     return found

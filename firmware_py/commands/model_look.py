@@ -136,13 +136,16 @@ def _decode(args: argparse.Namespace) -> int:
 
 def _encode(args: argparse.Namespace) -> int:
     from bank.places import text_of
-    from bank.recording import mono, read_recording
+    from bank.placing import plugin_input
+    from bank.recording import read_recording
     from firmware_py.base.paths import model_path
     from models.decoder import PluginEncoder
-    from models.reference import RATE_HZ
 
     encoder = PluginEncoder.open(model_path(args.model))
-    latent = encoder.encode(mono(*read_recording(args.recording), RATE_HZ))
+    samples, rate_hz, notes = read_recording(args.recording)
+    for note in notes:
+        print(f"nverb: {note}", file=sys.stderr)
+    latent = encoder.encode(plugin_input(samples, rate_hz))
     x, y, z = (float(value) for value in latent[:3])
     print(
         f"{args.recording}: {text_of((x, y, z))}  "

@@ -6,6 +6,8 @@ import argparse
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from firmware_py.commands.reading_options import add_reading_options, reading_of
+
 if TYPE_CHECKING:
     from firmware_py.commands.parsers import Subparsers
 
@@ -43,8 +45,9 @@ def add_parser(subparsers: Subparsers) -> None:
     parser.add_argument(
         "--raw-ir",
         action="store_true",
-        help="the IR at the level it has in its file, not normalised",
+        help="the IR as it is in its file: not normalised, with its DC offset and all silence",
     )
+    add_reading_options(parser)
     parser.add_argument(
         "--bank", type=Path, help="bank or model with the rooms (default: what the pedal plays)"
     )
@@ -68,6 +71,8 @@ def add_parser(subparsers: Subparsers) -> None:
 
 
 def _render(args: argparse.Namespace) -> int:
+    from dataclasses import replace
+
     from device.controls import parse_assignments
     from dsp.errors import UserError
     from firmware_py.commands.engine_options import check_block, check_rate
@@ -89,6 +94,9 @@ def _render(args: argparse.Namespace) -> int:
         playing.values | parse_assignments(args.values, playing.values),
         ir_path=args.ir,
         raw_ir=args.raw_ir,
+        reading=replace(
+            reading_of(args), keep_lead=args.raw_ir or args.keep_lead, keep_dc=args.raw_ir
+        ),
         bank=str(args.bank.absolute()) if args.bank else playing.bank,
         block_frames=args.block,
         rate_hz=args.rate,

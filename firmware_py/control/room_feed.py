@@ -78,6 +78,8 @@ class RoomFeed:
         try:
             if self._maker is None:
                 self._maker = RoomMaker(self.source, port.rate_hz, port.max_taps, port.inputs)
+                if self._maker.remark:
+                    log.info(f"{self.source.name}: {self._maker.remark}")
                 begun = time.perf_counter()
             fingerprint = self._maker.fingerprint(wanted)
             if fingerprint != port.newest_room():  # else the previous control process wrote it

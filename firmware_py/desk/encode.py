@@ -13,23 +13,28 @@ import numpy as np
 import soundfile
 from numpy.typing import NDArray
 
-from bank.recording import at_rate, read_recording
+from bank.found import read_one
+from bank.recording import ReadingOptions, at_rate
 from bank.sound import sound_format, write_sound
 from device.controls import check, find
 from dsp.acoustics import OCTAVES_HZ, measure
 from dsp.analysis import analyse
+from dsp.energymap import EnergyMap
 from dsp.errors import UserError
 from dsp.synthesis import Synthesiser
 from firmware_py.jack.defaults import BLOCK_FRAMES, RATE_HZ
 from firmware_py.rooms.source import COLOURS
+from models import measures
 from models.decoder import SHIPPED, Decoder, Encoder
 from models.evaluate import differences
 from models.latent import KNOBS, LATENT_HIGH, LATENTS, knob_of
 
-"""Rate of the analysis of both rooms."""
 LATE_SHARE = 0.25
 """An impulse response has less of its energy in its second half, also one that is cut after a fifth
 of its T60."""
+NO_JACK = "no JACK server is running; start one, or write a file with -o OUT.wav"
+FAR_DB = 3.0
+"""Decay curves that differ by more than this are of another room."""
 PAUSE_S = 0.5
 """Between the two rooms."""
 
@@ -48,8 +53,8 @@ class Found:
     octave_error_db: NDArray[np.float64]
     t30_s: NDArray[np.float64]
     found_t30_s: NDArray[np.float64]
-    note: str = ""
-    """What is odd about the recording; "" if nothing is."""
+    notes: tuple[str, ...] = ()
+    """How the file was read, and what is beyond the model."""
 
     @property
     def t30_error_percent(self) -> NDArray[np.float64]:
@@ -61,25 +66,30 @@ class Found:
 
         return {
             "values": self.values,
-            "note": self.note,
-            "decay_error_db": round(self.decay_error_db, 3),
+            "decay_error_db": numbers(np.array([self.decay_error_db]))[0],
             "octaves_hz": list(OCTAVES_HZ),
             "decay_error_db_per_octave": numbers(self.octave_error_db),
             "t30_s": numbers(self.t30_s),
             "found_t30_s": numbers(self.found_t30_s),
             "t30_error_percent": numbers(self.t30_error_percent),
+            "note": "; ".join(self.notes),
         }
 
 
 def locate(
-    ir_path: Path, *, decoder_path: Path | None, encoder_path: Path | None, colours: bool = True
+    ir_path: Path,
+    *,
+    decoder_path: Path | None,
+    encoder_path: Path | None,
+    colours: bool = True,
+    reading: ReadingOptions | None = None,
 ) -> Found:
     """Find the controls for the loudest channel of a recording.
 
     A sum of the channels would have comb-filter artefacts from the microphone spacing. Raises
     RecordingError, ModelError (NoRuntime if no TFLite runtime is installed), UserError, OSError.
     """
-    samples, rate_hz = read_recording(ir_path)
+    samples, rate_hz, notes = read_one(ir_path, reading or ReadingOptions())
     loudest = samples[int(np.argmax((samples.astype(np.float64) ** 2).sum(axis=1)))]
     ir = at_rate(loudest[None], rate_hz, RATE_HZ)[0]
     decoder = Decoder.open(decoder_path or SHIPPED / "decoder.nvmodel")
@@ -105,20 +115,45 @@ def locate(
     copy = Synthesiser(RATE_HZ, decoded.grid)(decoded, 0.0)[0]
     true, heard = measure(ir, RATE_HZ), measure(copy, RATE_HZ, start=0)
     per_octave = np.asarray(differences(heard, true)[0], np.float64)
-    error_db = float(np.nanmean(per_octave))
-    return Found(values, error_db, per_octave, true.t30_s, heard.t30_s, _oddity(ir))
+    error_db = float(np.nanmean(per_octave)) if np.isfinite(per_octave).any() else math.nan
+    beyond = _oddity(ir_path, ir) or _beyond(ir_path, room, error_db)
+    return Found(values, error_db, per_octave, true.t30_s, heard.t30_s, (*notes, *beyond))
 
 
-def _oddity(ir: NDArray[np.float32]) -> str:
+def _oddity(path: Path, ir: NDArray[np.float32]) -> tuple[str, ...]:
     """Whether the sound does not decay as a room does: music instead of an impulse response."""
     energy = np.square(ir, dtype=np.float64)
     if energy[len(energy) // 2 :].sum() < LATE_SHARE * energy.sum():
-        return ""
-    return "it does not decay as a room does: is it an impulse response? The values mean little"
+        return ()
+    return (
+        f"{path}: it does not decay as a room does: is it an impulse response? "
+        "The values mean little",
+    )
+
+
+def _beyond(path: Path, room: EnergyMap, error_db: float) -> tuple[str, ...]:
+    """What the model does not know of a room, in words."""
+    level, direct = measures.unpack(measures.pack_map(room))
+    arrival_s = float(measures.arrival_s(level, direct)[0])
+    decay_s = measures.DECAY_BASE ** (float(measures.knobs(level, direct)[0][0]) / 2)
+    if arrival_s < measures.SHORTEST_S / 4:
+        decay_s = min(decay_s, arrival_s)
+    if not 0.9 * measures.SHORTEST_S < decay_s < 1.1 * measures.LONGEST_S:
+        return (
+            f"{path}: decays in {decay_s:.2g} s, beyond the model's "
+            f"{measures.SHORTEST_S:g} to {measures.LONGEST_S:g} s: the nearest room differs",
+        )
+    if not error_db < FAR_DB:
+        return (f"{path}: no room of the model is near, the nearest differs by {error_db:.1f} dB",)
+    return ()
 
 
 def side_by_side(
-    play_path: Path, ir_path: Path, found: Found, decoder_path: Path | None
+    play_path: Path,
+    ir_path: Path,
+    found: Found,
+    decoder_path: Path | None,
+    reading: ReadingOptions | None = None,
 ) -> tuple[NDArray[np.float32], int]:
     """The sound in the recorded room, a pause, the sound in the found room.
 
@@ -143,6 +178,7 @@ def side_by_side(
                 controls,
                 ir_path=ir,
                 raw_ir=False,
+                reading=reading,
                 bank=os.path.abspath(decoder_path or SHIPPED / "decoder.nvmodel"),
                 block_frames=BLOCK_FRAMES,
                 rate_hz=None,
@@ -150,6 +186,23 @@ def side_by_side(
             sound, rate_hz = soundfile.read(out, dtype="float32")
             parts += [sound, np.zeros((int(PAUSE_S * rate_hz), 2), np.float32)]
     return np.concatenate(parts[:-1]), rate_hz
+
+
+def check_play(play_path: Path, output_path: Path | None, server: str | None) -> None:
+    """What can be known before the search: the sound to play, and where it goes.
+
+    Raises UserError, ValueError, OSError.
+    """
+    from firmware_py.desk.render import opened
+    from firmware_py.jack import server as jack
+    from models.files import require_file
+
+    opened(play_path).close()
+    if output_path is not None:
+        sound_format(output_path)
+        require_file(output_path)
+    elif not jack.is_running(server):
+        raise UserError(NO_JACK)
 
 
 def keep(path: Path, sound: NDArray[np.float32], rate_hz: int) -> None:
@@ -170,7 +223,7 @@ def play(sound: NDArray[np.float32], rate_hz: int, server: str | None) -> None:
     from firmware_py.jack import server as jack
 
     if not jack.is_running(server):
-        raise UserError("no JACK server is running; start one, or write a file with -o OUT.wav")
+        raise UserError(NO_JACK)
     from firmware_py.desk.player import Player
 
     player = Player(server or "default", sound)

@@ -13,7 +13,8 @@ import soundfile
 import soxr
 from numpy.typing import NDArray
 
-from bank.recording import at_rate, read_recording, why_unreadable
+from bank.found import read_one
+from bank.recording import MAX_ROOM_S, ReadingOptions, at_rate, why_unreadable
 from bank.sound import sound_format, write_sound
 from dsp.errors import UserError
 from dsp.graph import OfflineGraph
@@ -24,7 +25,6 @@ from firmware_py.rooms.renderer import shape_of
 from firmware_py.rooms.source import rooms_named
 
 Floats = NDArray[np.float32]
-MAX_IR_S = 10.0
 CHUNK_FRAMES = 65536
 """Frames read from the file at once."""
 
@@ -60,6 +60,7 @@ def render(
     ir_path: Path | None,
     raw_ir: bool,
     bank: str,
+    reading: ReadingOptions | None = None,
     block_frames: int,
     rate_hz: int | None,
 ) -> str:
@@ -74,17 +75,17 @@ def render(
     _, subtype = sound_format(output_path)
     if output_path.exists() and input_path.exists() and output_path.samefile(input_path):
         raise UserError(f"{output_path} is the input file; choose another name")
-    with _opened(input_path) as source:
+    with opened(input_path) as source:
         rate_hz = rate_hz or source.samplerate
         notes = []
         if source.samplerate != rate_hz:
             notes.append(f"{input_path.name} resampled from {source.samplerate} to {rate_hz} Hz")
         if ir_path is not None:
-            ir, ir_notes = _recorded_ir(ir_path, rate_hz)
+            ir, ir_notes = _recorded_ir(ir_path, rate_hz, reading or ReadingOptions())
             notes += ir_notes
             ir = _shaped_recording(ir, values, rate_hz, raw_ir)
         else:
-            ir = RoomMaker(rooms_named(bank), rate_hz, round(MAX_IR_S * rate_hz)).ir(values)
+            ir = RoomMaker(rooms_named(bank), rate_hz, round(MAX_ROOM_S * rate_hz)).ir(values)
         meter = _Meter(source, rate_hz)
         _write(output_path, source, ir, values, meter, rate_hz=rate_hz, block_frames=block_frames)
     meter.close()
@@ -102,7 +103,7 @@ def render(
     )
 
 
-def _opened(path: Path) -> soundfile.SoundFile:
+def opened(path: Path) -> soundfile.SoundFile:
     """Open an input file. Raises UserError if the pedal cannot process it."""
     try:
         source = soundfile.SoundFile(os.fsencode(path))
@@ -172,17 +173,12 @@ def _through(
         block[:] = 0
 
 
-def _recorded_ir(path: Path, rate_hz: int) -> tuple[Floats, list[str]]:
-    ir, ir_rate_hz = read_recording(path)
-    notes = []
+def _recorded_ir(path: Path, rate_hz: int, reading: ReadingOptions) -> tuple[Floats, list[str]]:
+    samples, ir_rate_hz, told = read_one(path, reading)
+    notes = list(told)
     if ir_rate_hz != rate_hz:
         notes.append(f"{path.name} resampled from {ir_rate_hz} to {rate_hz} Hz")
-    ir = at_rate(ir, ir_rate_hz, rate_hz)
-    if ir.shape[1] > MAX_IR_S * rate_hz:
-        raise UserError(
-            f"{path}: {ir.shape[1] / rate_hz:.1f} s long; the maximum is {MAX_IR_S:g} s, shorten it"
-        )
-    return ir, notes
+    return at_rate(samples, ir_rate_hz, rate_hz)[:, : round(MAX_ROOM_S * rate_hz)], notes
 
 
 def _shaped_recording(ir: Floats, values: dict[str, float], rate_hz: int, raw: bool) -> Floats:
@@ -192,7 +188,7 @@ def _shaped_recording(ir: Floats, values: dict[str, float], rate_hz: int, raw: b
     """
     if raw and shape_of(values) == Shape() and values["width"] == 1:
         return ir
-    shaped = RoomMaker(None, rate_hz, round(MAX_IR_S * rate_hz)).recorded(ir, values)
+    shaped = RoomMaker(None, rate_hz, round(MAX_ROOM_S * rate_hz)).recorded(ir, values)
     if not raw:
         return shaped
     energy = [float(np.einsum("ct,ct->", x, x, dtype=np.float64)) for x in (ir, shaped)]

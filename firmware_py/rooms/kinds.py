@@ -6,11 +6,14 @@ import math
 from abc import ABC, abstractmethod
 from typing import Protocol, runtime_checkable
 
+import numpy as np
+
 from bank.format import Bank, Point
 from bank.recording import at_rate, weights_at
 from bank.stepped import SteppedBank
 from dsp.energymap import EnergyMap
 from dsp.recorded import RecordedRoom, recording_grid
+from dsp.shaping import cut
 from dsp.synthesis import normalise
 from firmware_py.rooms.renderer import Renderer
 from firmware_py.rooms.source import COLOURS, Floats, RoomSource
@@ -35,9 +38,14 @@ class Rooms(ABC):
         Raises what reading the source raises.
         """
 
+    @property
+    def remark(self) -> str:
+        """What the engine changes of the source, for the log; "" if nothing."""
+        return ""
+
     def distinct(self, values: dict[str, float]) -> dict[str, float]:
         """The values, changed to be equal for equal rooms."""
-        return values
+        return values | {"recording": 0.0}
 
 
 class MappedRooms(Rooms):
@@ -74,15 +82,36 @@ class ColouredRooms(Rooms):
 class Recordings:
     """The recordings of a bank, split into bands when they are first needed."""
 
-    def __init__(self, bank: Bank, rate_hz: int) -> None:
-        self._waveforms, self._rate_hz = bank.waveforms, rate_hz
+    def __init__(self, bank: Bank, rate_hz: int, max_taps: int) -> None:
+        self._waveforms, self._rate_hz, self._max_taps = bank.waveforms, rate_hz, max_taps
         # One grid for all, so that maps can be interpolated cell by cell.
         self._grid = recording_grid(max(w.taps / w.rate_hz for w in self._waveforms))
+        self._places = np.array([w.at for w in self._waveforms], np.float64)
         self._rooms: dict[int, RecordedRoom] = {}
+
+    @property
+    def remark(self) -> str:
+        """Which recordings are cut; see `Rooms.remark`."""
+        longest_s = self._max_taps / self._rate_hz
+        cut_short = sum(w.taps / w.rate_hz > longest_s + 0.001 for w in self._waveforms)
+        if not cut_short:
+            return ""
+        return (
+            f"{cut_short} of {len(self._waveforms)} recordings are longer than {longest_s:g} s "
+            "and cut there: `nverb settings set max_ir_s=10` plays up to 10 s"
+        )
+
+    def chosen(self, values: dict[str, float]) -> int | None:
+        """The number of the recording that the control asks for; None if x, y and z choose.
+
+        It counts from 1, and after the last one from the first again: a knob always finds one.
+        """
+        number = round(values["recording"])
+        return (number - 1) % len(self._waveforms) if number else None
 
     def weights(self, point: Point) -> list[tuple[float, int]]:
         """Weights and numbers of the recordings at a point, greatest weight first."""
-        return weights_at([w.at for w in self._waveforms], point)
+        return weights_at(self._places, point)
 
     def distance(self, number: int, point: Point) -> float:
         return math.dist(self._waveforms[number].at, point)
@@ -98,7 +127,9 @@ class Recordings:
     def _room(self, number: int) -> RecordedRoom:
         if number not in self._rooms:
             waveform = self._waveforms[number]
-            samples = normalise(at_rate(waveform.samples, waveform.rate_hz, self._rate_hz))
+            samples = at_rate(waveform.samples, waveform.rate_hz, self._rate_hz)
+            # First cut, then brought to the level of every room: what is cut has no part in it.
+            samples = normalise(cut(samples, self._max_taps, self._rate_hz))
             self._rooms[number] = RecordedRoom(samples, self._rate_hz, grid=self._grid)
         return self._rooms[number]
 
@@ -107,10 +138,24 @@ class RecordedRooms(Rooms):
     """A bank of recordings: at every point an interpolation between the nearest two."""
 
     def __init__(self, bank: Bank, renderer: Renderer) -> None:
-        self._recordings, self._renderer = Recordings(bank, renderer.rate_hz), renderer
+        self._renderer = renderer
+        self._recordings = Recordings(bank, renderer.rate_hz, renderer.max_taps)
+
+    @property
+    def remark(self) -> str:
+        """What is cut."""
+        return self._recordings.remark
+
+    def distinct(self, values: dict[str, float]) -> dict[str, float]:
+        """All controls count; of x, y and z only if they choose the recording."""
+        if self._recordings.chosen(values) is None:
+            return values
+        return values | {"x": 0.0, "y": 0.0, "z": 0.0}
 
     def render(self, values: dict[str, float]) -> Floats:
-        parts = self._recordings.load(self._recordings.weights(_point(values)))
+        chosen = self._recordings.chosen(values)
+        weights = self._recordings.weights(_point(values)) if chosen is None else [(1.0, chosen)]
+        parts = self._recordings.load(weights)
         return self._renderer.from_recordings(parts, values)
 
 
@@ -119,12 +164,25 @@ class MixedRooms(Rooms):
 
     def __init__(self, bank: Bank, renderer: Renderer) -> None:
         self._mapped = MappedRooms(bank, renderer)
-        self._recordings, self._renderer = Recordings(bank, renderer.rate_hz), renderer
+        self._renderer = renderer
+        self._recordings = Recordings(bank, renderer.rate_hz, renderer.max_taps)
+
+    @property
+    def remark(self) -> str:
+        """What is cut."""
+        return self._recordings.remark
+
+    def distinct(self, values: dict[str, float]) -> dict[str, float]:
+        """All controls count; of x, y and z only if they choose the recording."""
+        if self._recordings.chosen(values) is None:
+            return values
+        return values | {"x": 0.0, "y": 0.0, "z": 0.0}
 
     def render(self, values: dict[str, float]) -> Floats:
         point = _point(values)
-        _, nearest = self._recordings.weights(point)[0]
-        near = self._recordings.distance(nearest, point) <= PLACE_RADIUS
+        chosen = self._recordings.chosen(values)
+        nearest = self._recordings.weights(point)[0][1] if chosen is None else chosen
+        near = chosen is not None or self._recordings.distance(nearest, point) <= PLACE_RADIUS
         parts = self._recordings.load([(1.0, nearest)] if near else [])
         return (
             self._renderer.from_recordings(parts, values) if near else self._mapped.render(values)
@@ -145,7 +203,7 @@ class SteppedRooms(Rooms):
     def distinct(self, values: dict[str, float]) -> dict[str, float]:
         """Between two steps the room is the same."""
         left, right = self._bank.pair(values["x"], values["y"], values["z"], values["width"])
-        return values | {"x": left, "y": right, "z": 0, "width": 0}
+        return super().distinct(values) | {"x": left, "y": right, "z": 0, "width": 0}
 
 
 def rooms_of(source: RoomSource, renderer: Renderer) -> Rooms:

@@ -38,6 +38,11 @@ class RoomMaker:
         """Do a part of the work that later rooms need. Call it in idle time."""
         self._renderer.prepare()
 
+    @property
+    def remark(self) -> str:
+        """What the engine changes of the source, for the log; "" if nothing."""
+        return self._rooms.remark if self._rooms else ""
+
     def fingerprint(self, values: dict[str, float]) -> int:
         """64 bits that identify the room: equal for equal IRs. Never 0, which means unknown."""
         assert self._source is not None and self._rooms is not None

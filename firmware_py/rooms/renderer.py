@@ -53,7 +53,8 @@ class Renderer:
         self, parts: list[tuple[float, RecordedRoom]], values: dict[str, float]
     ) -> Floats:
         """The IR of recordings, interpolated by their weights, at the level of every room."""
-        return self._finish(self._interpolate(parts, values), values)
+        ir = self._interpolate(parts, values)
+        return self._finish(normalise(cut(ir, self.max_taps, self.rate_hz)), values)
 
     def from_samples(self, samples: Floats, values: dict[str, float]) -> Floats:
         """The IR of samples at the engine's rate, with the energy of the samples.

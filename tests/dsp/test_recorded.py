@@ -171,6 +171,8 @@ def test_width_scales_the_side_signal() -> None:
     np.testing.assert_allclose(mono[0], mono[1], atol=1e-7)
     np.testing.assert_allclose(wide[0] - wide[1], 2 * (ir[0] - ir[1]), atol=1e-5)
     np.testing.assert_allclose(wide.sum(axis=0), ir.sum(axis=0), atol=1e-5)
+    opposite = np.stack([ir[0], -ir[0]])
+    np.testing.assert_array_equal(with_width(opposite, 0.0), opposite)
     one = ir[:1]
     assert with_width(one, 3.0) is one
 

@@ -17,7 +17,9 @@ from bank.format import write as write_bank
 from bank.recording import weights_at
 from device.controls import defaults
 from dsp.energymap import EnergyMap
+from dsp.errors import UserError
 from firmware_py.cli import main
+from firmware_py.commands.use import recording_values
 from firmware_py.rooms.maker import RoomMaker
 from firmware_py.rooms.source import BuiltInRooms, RoomSource
 from models.decoder import Decoder
@@ -77,6 +79,34 @@ def test_recording_plays_unchanged_at_its_place(bank: Bank) -> None:
     middle = maker.ir(values())
     assert middle.shape == (1, pytest.approx(0.96 * RATE_HZ, abs=2))
     assert t30_s(middle) == pytest.approx(0.8, rel=0.05)
+
+
+def test_recording_control_plays_each_wherever_the_knobs_are(bank: Bank) -> None:
+    """1 to 3 in the order of the bank, then from the first again; 0 is x, y and z."""
+    maker = RoomMaker(bank, RATE_HZ, 10 * RATE_HZ)
+    for number, index in ((1, 0), (3, 2), (4, 0)):
+        got = maker.ir(values(x=4.5, recording=number))
+        assert same(got, bank.waveforms[index].samples) < -100
+    away, there = (maker.fingerprint(values(x=x, recording=1)) for x in (0, 9))
+    assert away == there != maker.fingerprint(values(x=0))
+    built_in = RoomMaker(BuiltInRooms(), RATE_HZ, RATE_HZ)
+    assert built_in.fingerprint(values(recording=5)) == built_in.fingerprint(values())
+
+
+def test_recording_longer_than_the_engine_is_cut_at_full_level(bank: Bank) -> None:
+    """The level is that of what is left: within 0.1 dB of every room. The cut is told."""
+    maker = RoomMaker(bank, RATE_HZ, RATE_HZ // 10)
+    ir = maker.ir(values(x=9))
+    energy = float((ir.astype(float) ** 2).sum()) / 2
+    assert ir.shape[1] == RATE_HZ // 10
+    assert 10 * np.log10(energy / 0.5) == pytest.approx(0, abs=0.1) or np.abs(ir).max() > 0.89
+    assert "3 of 3 recordings are longer than 0.1 s" in maker.remark
+
+
+def test_use_finds_the_knobs_of_a_recording(bank: Bank) -> None:
+    assert recording_values(bank.path, "middle") == {"x": 4.5, "y": 4.5, "z": 4.5, "recording": 0}
+    with pytest.raises(UserError, match=r"no recording 'midle'.*middle"):
+        recording_values(bank.path, "midle")
 
 
 def test_four_channels_are_mixed_to_two_for_one_input(bank: Bank) -> None:
