@@ -1,4 +1,5 @@
-"""Facts of a recording that are not its room: where it ends, and its DC offset. NumPy only."""
+"""Facts of a recording that are not its room: where it ends, its DC offset and its rumble. NumPy
+only."""
 
 from __future__ import annotations
 
@@ -6,6 +7,8 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
+
+from dsp.bands import smooth_number
 
 Floats = NDArray[np.float32]
 
@@ -19,6 +22,10 @@ while it falls was cut."""
 FALL_DB = 1.5
 """Over a fifth of the recording. What falls less at the end is a noise floor."""
 OFFSET_PARTS = 8
+RUMBLE_HZ = (12.0, 20.0)
+"""Below the first it is inaudible rumble, above the second it is sound."""
+RUMBLE_S = 0.5
+"""A shorter recording shows no rumble."""
 
 
 @dataclass(frozen=True)
@@ -59,3 +66,28 @@ def offset_of(samples: Floats) -> Floats:
     mean = half.mean(axis=1, keepdims=True)
     steady = (np.abs(means - mean) <= 0.25 * np.abs(mean)).all(axis=1, keepdims=True)
     return np.where(steady, mean, 0).astype(np.float32)
+
+
+def subsonic_of(samples: Floats, rate_hz: int) -> Floats:
+    """The part of each channel that is no sound: its offset and what is below RUMBLE_HZ, float32
+    (channels, taps), or (channels, 1) for a short recording.
+
+    Ventilation, wind and drift do not decay, and would be taken for a room that never ends.
+    """
+    offset = offset_of(samples)
+    taps = samples.shape[1]
+    if taps < RUMBLE_S * rate_hz:
+        return offset
+    pad = int(RUMBLE_S / 2 * rate_hz)
+    # Mirrored ends: a sudden end of a low tone is not low.
+    mirrored = np.pad(samples - offset, ((0, 0), (pad, pad)), mode="reflect")
+    size = smooth_number(mirrored.shape[1], even=True)
+    hz = np.fft.rfftfreq(size, 1 / rate_hz)
+    low, high = RUMBLE_HZ
+    used = int(np.searchsorted(hz, high))
+    spectrum = np.fft.rfft(mirrored, size)
+    spectrum[:, used:] = 0
+    share = np.clip((high - hz[:used]) / (high - low), 0, 1)
+    spectrum[:, :used] *= np.sin(np.pi / 2 * share) ** 2
+    rumble = np.fft.irfft(spectrum, size)[:, pad : pad + taps]
+    return (offset + rumble).astype(np.float32)

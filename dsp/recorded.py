@@ -23,7 +23,7 @@ from numpy.typing import NDArray
 
 from dsp.acoustics import onset
 from dsp.bands import Curves, amplitude, band_windows, grouped, smooth_number, spectra
-from dsp.ending import Ending, ending_of, offset_of
+from dsp.ending import Ending, ending_of, subsonic_of
 from dsp.endless import SILENCE_DB
 from dsp.energymap import FLOOR_DB, EnergyMap, Grid
 from dsp.shaping import (
@@ -71,16 +71,16 @@ class RecordedRoom:
         *,
         grid: Grid | None = None,
         onset_at: int | None = None,
-        offset: Floats | None = None,
+        subsonic: Floats | None = None,
     ) -> None:
         """`samples`: float32 (1, 2 or 4 channels, taps). `grid`: defines the bands of all maps used
-        with this room. `onset_at`, `offset`: detected if None."""
+        with this room. `onset_at`, `subsonic`: detected if None."""
         self.samples, self.rate_hz = np.ascontiguousarray(samples, np.float32), rate_hz
-        self.offset = offset_of(self.samples) if offset is None else offset
+        self.subsonic = subsonic_of(self.samples, rate_hz) if subsonic is None else subsonic
         self.grid = grid or Grid()
-        flat = self.samples - self.offset
-        if not flat.any():  # nothing but an offset
-            flat, self.offset = self.samples, np.zeros_like(self.offset)
+        flat = self.samples - self.subsonic
+        if not np.abs(flat).max() > 1e-4 * np.abs(self.samples).max():  # nothing but rumble
+            flat, self.subsonic = self.samples, np.zeros((len(samples), 1), np.float32)
         self.onset = onset(np.abs(flat).max(axis=0)) if onset_at is None else onset_at
         self.ending: Ending = ending_of(flat, rate_hz, self.onset)
         self._margin = int(MARGIN_S * rate_hz)
@@ -136,7 +136,7 @@ class RecordedRoom:
             return self
         if self._resized is None or self._resized[0] != size:
             # Pad with silence: the transform is circular, and an abrupt start rings.
-            flat = self.samples - self.offset
+            flat = self.samples - self.subsonic
             padded = np.pad(flat, ((0, 0), (self._margin, self._margin)))
             taps = round(padded.shape[1] * size)
             scaled = np.fft.irfft(np.fft.rfft(padded)[:, : taps // 2 + 1], taps).astype(np.float32)
@@ -148,19 +148,21 @@ class RecordedRoom:
             self._resized = (
                 size,
                 RecordedRoom(
-                    scaled[:, begin : max(end, begin + 1)] + self.offset,
+                    scaled[:, begin : max(end, begin + 1)],
                     self.rate_hz,
                     grid=self.grid,
                     onset_at=max(at, 0),
-                    offset=self.offset,
+                    subsonic=np.zeros((len(scaled), 1), np.float32),
                 ),
             )
         return self._resized[1]
 
-    def played(self, room: EnergyMap, weight: float) -> tuple[Floats, Floats]:
+    def played(
+        self, room: EnergyMap, weight: float, subsonic: float = 1.0
+    ) -> tuple[Floats, Floats]:
         """The part of a room that this recording provides, float32 (channels, taps), as long as the
         recording; and its share of each cell's energy (bands, frames): `weight`, less where the
-        recording is too weak."""
+        recording is too weak. `subsonic`: the share of its offset and rumble that stays."""
         own = self.measured(room.grid).level_db
         gain = room.level_db - own
         reliable = np.arange(room.grid.frames) <= last_reliable(own, room.grid)[:, None]
@@ -174,14 +176,26 @@ class RecordedRoom:
         silent = (own < own.max() + FLOOR_DB + 1) | (whole_db[0] < whole_db[1] - WEAK_DB)[:, None]
         excess = np.where(silent & (gain > NOISE_REACH_DB), 200.0, excess)
         share_db = 10 * np.log10(weight) - np.maximum(excess, 0)
+        last = max(int(np.count_nonzero(room.grid.frame_centre_s < _end_s(self))) - 1, 0)
+        level_db = gain + share_db
+        if last + 1 < room.grid.frames:
+            # Half of the last frame is noise where the decay goes on, and the recording is not
+            # faded out before its end: else there is a gap between them.
+            goes_on = room.level_db[:, last + 1] > room.level_db.max() + FLOOR_DB + 1
+            most_db = 10 * np.log10(weight / 2)
+            share_db[goes_on, last] = np.minimum(share_db[goes_on, last], most_db)
+            level_db = gain + share_db
+            level_db[:, last + 1 :] = level_db[:, last : last + 1]
         curves = Curves(room.grid)
         groups = grouped(
             self._windows, self._carriers, lambda n: curves.place(n, self._seconds, self._start_s)
         )
-        gains = amplitude(curves.join((gain + share_db).astype(np.float32)))
+        gains = amplitude(curves.join(level_db.astype(np.float32)))
         spectrum = spectra(groups, gains, self._frames // 2 + 1)
         taps = self.samples.shape[1]
         ir = np.fft.irfft(spectrum, self._frames)[:, self._margin : self._margin + taps]
+        if subsonic:
+            ir = ir + self.subsonic * np.float32(weight * subsonic)
         return ir.astype(np.float32), 10 ** (share_db / 10)
 
 
@@ -212,9 +226,8 @@ def render(
     missing = np.ones((target.grid.bands, target.grid.frames))
     played = []
     for weight, room in rooms:
-        ir, share = room.played(target, weight)
+        ir, share = room.played(target, weight, 1 - released)
         missing -= share
-        ir += room.offset * np.float32(weight * (1 - released))
         played.append((lead - room.onset, _as_channels(ir, channels)))
     energy = (
         10 ** ((target.level_db.astype(np.float64) - target.level_db.max()) / 10)

@@ -153,7 +153,7 @@ def _add_browse(parts: Subparsers) -> None:
         help="for index.html and the sounds (default: the source's name with -page)",
     )
     browse.add_argument(
-        "--clip", type=Path, metavar="FILE", help="the dry sound (default: a clip of pyo's)"
+        "--clip", type=Path, metavar="FILE", help="the dry sound (default: a plucked phrase)"
     )
     add_reading_options(browse)
     browse.set_defaults(handler=_browse)
@@ -389,9 +389,10 @@ def _browse(args: argparse.Namespace) -> int:
     from bank.format import Bank
     from bank.found import recordings_in
     from bank.placing import finder
-    from firmware_py.desk.player import clip_path, read_clip
+    from firmware_py.desk.phrase import phrase
+    from firmware_py.desk.player import read_clip
 
-    clip = read_clip(args.clip or clip_path(), CLIP_HZ, 4.0)
+    clip = read_clip(args.clip, CLIP_HZ, 4.0) if args.clip else phrase(CLIP_HZ, 4.0)
     source = args.source
 
     def recordings() -> Iterator[Shown]:
