@@ -153,7 +153,7 @@ def _add_browse(parts: Subparsers) -> None:
         help="for index.html and the sounds (default: the source's name with -page)",
     )
     browse.add_argument(
-        "--clip", type=Path, metavar="FILE", help="the dry sound (default: a plucked phrase)"
+        "--clip", type=Path, metavar="FILE", help="the dry sound (default: a guitar phrase)"
     )
     add_reading_options(browse)
     browse.set_defaults(handler=_browse)
