@@ -33,8 +33,8 @@ def write_cards(folder: Path, *cards: str) -> Path:
 def nverb(asound: Path, *words: str) -> list[str]:
     """The command line of an nverb command that sees the cards of `asound`."""
     code = (
-        "import sys, pathlib; from firmware_py.jack import cards, mixer; "
-        "cards.ASOUND = mixer.ASOUND = pathlib.Path(sys.argv.pop(1)); "
+        "import sys, pathlib; from firmware_py.jack import cards; "
+        "cards.ASOUND = pathlib.Path(sys.argv.pop(1)); "
         "from firmware_py.cli import main; sys.exit(main(sys.argv[1:]))"
     )
     return [sys.executable, "-c", code, os.fspath(asound), *words]

@@ -14,7 +14,7 @@ from pathlib import Path
 
 import pytest
 
-from firmware_py.jack import mixer
+from firmware_py.jack import cards
 
 Row = tuple[str, str, Sequence[int], Mapping[str, object]]
 """Name, kind, values after power-on, and what else `amixer contents` prints."""
@@ -128,10 +128,10 @@ class MadeUpCard:
             f" 0 [vc4hdmi0       ]: vc4-hdmi - vc4-hdmi-0\n                      vc4-hdmi-0\n"
             f" 1 [{identifier:15}]: {title[:16]} - {title}\n                      {title}\n"
         )
-        for device in ("card0/pcm0p", "card1/pcm0p", "card1/pcm0c"):
-            (folder / device / "sub0").mkdir(parents=True)
-            (folder / device / "sub0/status").write_text("closed\n")
-        patch.setattr(mixer, "ASOUND", folder)
+        (folder / "pcm").write_text(
+            "00-00: vc4-hdmi : : playback 1\n01-00: codec : : playback 1 : capture 1\n"
+        )
+        patch.setattr(cards, "ASOUND", folder)
         patch.setenv("PATH", str(programs), prepend=":")
 
     def power_on(self) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import dataclasses
 import sys
 from typing import TYPE_CHECKING
 
@@ -12,7 +13,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from firmware_py.commands.parsers import Handler, Subparsers
-    from firmware_py.jack.mixer import MixerCard
+    from firmware_py.jack.cards import Card
 
 
 def add_parser(subparsers: Subparsers) -> None:
@@ -30,7 +31,7 @@ def add_parser(subparsers: Subparsers) -> None:
             "card",
             nargs="?",
             metavar="CARD",
-            help="such as hw:USB (default: as `nverb settings` says)",
+            help="such as hw:USB (default: the one that the pedal records from)",
         )
         parser.set_defaults(handler=handler, as_owner=True)
         return parser
@@ -43,18 +44,26 @@ def add_parser(subparsers: Subparsers) -> None:
     add_old_name(parts, "forget", remover)
 
 
-def _card(args: argparse.Namespace) -> MixerCard:
-    """The card that was named, else the one of the settings. Raises UserError."""
+def _card(args: argparse.Namespace) -> Card:
+    """The card that was named, else the pedal's: the one with the input. Raises UserError."""
     from dsp.errors import UserError
-    from firmware_py.jack import mixer
+    from firmware_py.jack import cards, mixer
     from firmware_py.state import settings as settings_file
 
-    name = args.card or settings_file.load().card
-    card = mixer.default() if name == "auto" else mixer.find(name)
+    name = args.card
+    if not name:
+        settings = settings_file.load()
+        if settings.card == "dummy":
+            settings = dataclasses.replace(settings, card="auto")
+        try:
+            name = str(cards.choose(settings).capture)
+        except cards.NoCard:
+            if settings.card != "auto" or not cards.sound_cards():
+                raise
+            return cards.sound_cards()[0]  # an output only has a mixer, too
+    card = mixer.find(name)
     if card is None:
-        there = ", ".join(f"hw:{c.identifier} ({c.title})" for c in mixer.cards()) or "none"
-        wanted = "" if name in ("auto", "dummy") else f" {name}"
-        raise UserError(f"no sound card{wanted}; there are: {there}")
+        raise UserError(f"there is no sound card {name}; here: {cards.there_are()}")
     return card
 
 

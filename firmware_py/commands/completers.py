@@ -114,9 +114,9 @@ def commands(**_: object) -> list[str]:
 
 
 def sound_cards(**_: object) -> list[str]:
-    from firmware_py.jack.mixer import cards
+    from firmware_py.jack import cards
 
-    return [card.identifier for card in cards()]
+    return [card.identifier for card in cards.sound_cards()]
 
 
 def profiles(**_: object) -> list[str]:

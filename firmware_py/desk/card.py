@@ -9,7 +9,7 @@ from typing import Literal
 
 from dsp.errors import UserError
 from firmware_py.jack import mixer
-from firmware_py.jack.mixer import MixerCard
+from firmware_py.jack.cards import Card
 from firmware_py.jack.mixer_controls import MixerControl, Value
 from firmware_py.jack.starting_points import starting_point
 
@@ -28,9 +28,9 @@ TRIES = 6
 Verdict = Literal["silent", "too quiet", "right", "too hot"]
 
 
-def text(card: MixerCard, found: Sequence[MixerControl], kept: str) -> str:
+def text(card: Card, found: Sequence[MixerControl], kept: str) -> str:
     """The text of `nverb card show`. `kept`: where and when the mixer was kept, "" if never."""
-    point = starting_point(*card)
+    point = starting_point(card.identifier, card.title)
     lines = [f"{card.identifier}: {card.title}"]
     if point:
         lines += [f"known as {point.title}: {point.note}", f"         {point.source}"]
@@ -60,7 +60,7 @@ def _row(control: MixerControl) -> str:
     return f"  {control.name:40} {control.words()}{choice}"
 
 
-def _remedy(card: MixerCard, control: MixerControl, value: Value) -> str:
+def _remedy(card: Card, control: MixerControl, value: Value) -> str:
     word = "on" if value is True else f"{value}"
     return f"amixer -c {card.identifier} cset numid={control.numid} {word}"
 
@@ -109,7 +109,7 @@ def listen(peaks: Callable[[], Sequence[float]], show: Callable[[float, float], 
 
 
 def changed(
-    card: MixerCard, controls: Sequence[MixerControl], change_db: float
+    card: Card, controls: Sequence[MixerControl], change_db: float
 ) -> tuple[dict[str, Value], str]:
     """Values for a gain that is changed by about `change_db`, and what changes, in words.
 
@@ -133,7 +133,7 @@ def changed(
 
 
 def guide(
-    card: MixerCard,
+    card: Card,
     peaks: Callable[[], Sequence[float]],
     say: Callable[[str], None],
     show: Callable[[float, float], None],
@@ -163,7 +163,7 @@ def guide(
     return False
 
 
-def _by_hand(card: MixerCard, found: Sequence[MixerControl], louder: bool) -> str:
+def _by_hand(card: Card, found: Sequence[MixerControl], louder: bool) -> str:
     what = "up" if louder else "down"
     if mixer.gains(card, found):
         return f"the card's input gain cannot go further {what}: turn the guitar {what}"

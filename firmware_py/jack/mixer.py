@@ -14,17 +14,18 @@ import subprocess
 import time
 from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import NamedTuple
 
 from dsp.errors import UserError, reason
 from firmware_py.base.log import logger
 from firmware_py.base.paths import data_dir, data_path, write_atomically
+from firmware_py.jack import cards
+from firmware_py.jack.cards import Card
 from firmware_py.jack.mixer_controls import MixerControl, Value, parse
 from firmware_py.jack.starting_points import starting_point
+from firmware_py.state import card_name
 from firmware_py.state.store import make_folder
 
 log = logger("jack")
-ASOUND = Path("/proc/asound")
 SBIN = ":/usr/sbin:/sbin"
 """Where alsactl is; not in every user's PATH."""
 TOOL_S = 5.0
@@ -45,45 +46,10 @@ INPUTS = ("", "Line", "Line In", "Input", "ADC", "Mic", "Front Mic")
 """Sources of capture switches, in the order of choice."""
 
 
-class MixerCard(NamedTuple):
-    """A card that ALSA has: its identifier, which stays when its number changes, and its title."""
-
-    identifier: str
-    title: str
-
-
-def find(name: str) -> MixerCard | None:
+def find(name: str) -> Card | None:
     """The card that `name` means: "USB", "hw:USB,0", "hw:CARD=USB,DEV=0", "hw:1"; None if gone."""
-    word = name.rpartition(":")[2].partition(",")[0].removeprefix("CARD=")
-    return next((card for number, card in _numbered() if word in (number, card.identifier)), None)
-
-
-def cards() -> list[MixerCard]:
-    """All cards, in ALSA's order."""
-    return [card for _, card in _numbered()]
-
-
-def default() -> MixerCard | None:
-    """The card that is open for recording; else the first that records, else the first."""
-
-    def rank(number: str) -> int:
-        inputs = sorted((ASOUND / f"card{number}").glob("pcm*c"))
-        states = [file.read_text().strip() for pcm in inputs for file in pcm.glob("sub*/status")]
-        return 0 if any(state != "closed" for state in states) else 1 if inputs else 2
-
-    try:
-        return min(_numbered(), key=lambda row: rank(row[0]), default=("", None))[1]
-    except OSError:  # a card was pulled meanwhile
-        return None
-
-
-def _numbered() -> list[tuple[str, MixerCard]]:
-    try:
-        text = (ASOUND / "cards").read_text(errors="replace")
-    except OSError:
-        return []
-    rows = re.findall(r"^ *(\d+) \[(\S+) *\]:(?:.*? - )?(.*)$", text, re.MULTILINE)
-    return [(number, MixerCard(identifier, title.strip())) for number, identifier, title in rows]
+    parsed = card_name.parse(name, bare=True)
+    return cards.find(parsed) if parsed else None
 
 
 def controls(identifier: str) -> list[MixerControl]:
@@ -149,7 +115,7 @@ def restore(*names: str) -> None:
             log.warning("mixer of %s: left as it is: %s", card.identifier, error)
 
 
-def set_up(card: MixerCard) -> tuple[str, str]:
+def set_up(card: Card) -> tuple[str, str]:
     """The kept mixer, else the starting point, else what is muted is opened.
 
     Returns what was done and what could not be done. Raises UserError, OSError.
@@ -163,7 +129,7 @@ def set_up(card: MixerCard) -> tuple[str, str]:
     except OSError as error:  # the disk fails, or the folder is another user's
         misfit = reason(error)
     found = controls(card.identifier)
-    point = starting_point(*card)
+    point = starting_point(card.identifier, card.title)
     values = point.values if point else unmuted(found)
     trouble = set_controls(card.identifier, values, found)
     if misfit:  # another driver has other controls, or the file is damaged
@@ -174,7 +140,7 @@ def set_up(card: MixerCard) -> tuple[str, str]:
     return f"starting point for {point.title}" if point else f"opened {', '.join(values)}", trouble
 
 
-def _restored(card: MixerCard, file: Path) -> str:
+def _restored(card: Card, file: Path) -> str:
     """Restore what of a kept mixer fits; why not all of it did, "" if all is well."""
     # -I: not alsactl's own defaults where a control does not fit.
     words = ("-I", "-U", "-f", os.fspath(file), "restore", card.identifier)
@@ -230,9 +196,9 @@ def direction(control: MixerControl) -> str:
     return ""
 
 
-def gains(card: MixerCard, found: Iterable[MixerControl]) -> list[MixerControl]:
+def gains(card: Card, found: Iterable[MixerControl]) -> list[MixerControl]:
     """The controls that set the level of the input, in decibels or in steps."""
-    point = starting_point(*card)
+    point = starting_point(card.identifier, card.title)
     if point and point.gains:
         return [c for c in found if c.name in point.gains and c.writable]
     return [

@@ -13,7 +13,7 @@ from made_up_card import WM8731, MadeUpCard, choice, switch, volume
 from dsp.errors import UserError
 from firmware_py.cli import main
 from firmware_py.desk import card as guide_module
-from firmware_py.jack import cards, mixer
+from firmware_py.jack import mixer
 from firmware_py.jack.mixer_controls import parse
 from firmware_py.jack.start import Starter
 from firmware_py.jack.starting_points import STARTING_POINTS
@@ -79,21 +79,38 @@ def test_find_understands_each_spelling(
     name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     MadeUpCard(tmp_path, monkeypatch)
-    assert mixer.find(name) == ("audioinjectorpi", "audioinjector-pi-soundcard")
+    found = mixer.find(name)
+    assert found is not None
+    assert (found.identifier, found.title) == ("audioinjectorpi", "audioinjector-pi-soundcard")
     assert mixer.find("hw:7") is None
 
 
-def test_default_is_the_card_that_is_open_for_recording(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize(
+    ("there", "text", "wanted"),
+    [
+        (["0:vc4hdmi0:play", "1:USB:both"], 'card = "auto"', "USB"),
+        (["0:HAT:play", "1:Mic:rec"], 'card = "auto"', "Mic"),
+        (["0:One:both", "1:Two:both"], 'card = "hw:One"\ncapture_card = "hw:Two"', "Two"),
+        (["0:HAT:play"], 'card = "auto"', "HAT"),
+        (["0:One:both"], 'card = "dummy"', "One"),
+        (["0:One:both"], 'card = "hw:Gone"', "there is no sound card hw:Gone; here: hw:One"),
+    ],
+)
+def test_card_command_takes_the_card_with_the_pedals_input(
+    there: list[str],
+    text: str,
+    wanted: str,
+    data: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
-    MadeUpCard(tmp_path, monkeypatch)
-    assert mixer.default() == mixer.find("hw:1")  # the other cannot record
-    (tmp_path / "card0/pcm0c/sub0").mkdir(parents=True)
-    status = tmp_path / "card0/pcm0c/sub0/status"
-    status.write_text("closed\n")
-    assert mixer.default() == mixer.find("hw:0")
-    (tmp_path / "card1/pcm0c/sub0/status").write_text("state: RUNNING\nowner_pid   : 1\n")
-    assert mixer.default() == mixer.find("hw:1")
+    MadeUpCard(tmp_path, monkeypatch, (), identifier=wanted)
+    write_cards(tmp_path, *there)
+    (data / "settings.toml").write_text(f"version = 1\n{text}\n")
+    main(["card", "show"])
+    said = capsys.readouterr()
+    assert said.out.startswith(f"{wanted}: ") or wanted in said.err
 
 
 def test_restore_sets_the_starting_point_until_a_mixer_is_kept(
@@ -210,8 +227,6 @@ def test_mixer_is_set_before_jackd_opens_the_card(
     jackd = tmp_path / "bin/jackd"
     jackd.write_text(f"#!/bin/sh\necho jackd >> {card.log}\nexit 1\n")
     jackd.chmod(0o755)
-    asound = write_cards(tmp_path / "pcm", "1:audioinjectorpi:both")
-    monkeypatch.setattr(cards, "ASOUND", asound)
     monkeypatch.setenv("JACK_DEFAULT_SERVER", f"nverb-mixer-{os.getpid()}")
     start = Starter(Settings(card="hw:audioinjectorpi"))
     with pytest.raises(UserError, match="jackd did not start"):
@@ -329,7 +344,7 @@ def test_card_command_shows_keeps_and_restores(
     shown = capsys.readouterr().out
     assert "kept:        since" in shown and "MUTED" not in shown
     assert main(["card", "show", "hw:Other"]) == 1
-    assert "hw:audioinjectorpi (audioinjector-pi-soundcard)" in capsys.readouterr().err
+    assert "hw:audioinjectorpi (audioinjector-pi-soundcard, card 1" in capsys.readouterr().err
 
 
 def test_card_level_needs_a_pedal(
