@@ -18,6 +18,7 @@ pytestmark = pytest.mark.live
 def test_server_starts_after_more_dead_ones_than_places() -> None:
     """Other tests may free places meanwhile, so how many are taken is not asserted."""
     killed: list[subprocess.Popen[bytes]] = []
+    shared = Path("/dev/shm")
     living = dummy(f"nverb-living-{os.getpid()}")
     try:
         for i in range(places.PLACES):
@@ -45,6 +46,8 @@ def test_server_starts_after_more_dead_ones_than_places() -> None:
         living.close()
         for dead in killed:
             dead.wait()
+        for left in shared.glob(f"jack*nverb-dead?-{os.getpid()}_*"):
+            left.unlink()
 
 
 @pytest.mark.parametrize("content", [b"", b"garbage", b"KCAJ" + bytes(100), bytes(70744)])
