@@ -19,6 +19,8 @@ from dsp.names import shown
 from firmware_py.base import boot, crashguard
 from firmware_py.base.paths import SERVICE_DATA, data_dir, running_dir
 from firmware_py.base.service import how_to_start, is_used, where_the_log_is
+from firmware_py.link.status import JackStatus
+from firmware_py.state import card_name
 from firmware_py.state import settings as settings_file
 from models.packages import how_to_install
 
@@ -87,21 +89,8 @@ def card_check() -> Result:
 
     name = "sound card"
     settings = settings_file.load_for_service()[0]
-    running = report.read(running_dir())
-    if running is not None and running["trouble"]:
-        return Result(name, "bad", running["trouble"], "docs/debugging.md, No sound")
-    if running is not None and running["changed"] and running["server"] == "PipeWire":
-        remedy = (
-            "choose a profile of the card in the desktop's sound settings and restart `nverb run`, "
-            "or `nverb run --card NAME`"
-        )
-        return Result(name, "hint", report.describe(running), remedy)
-    if running is not None and running["changed"]:
-        can = " ".join(f"{key}={running[key]}" for key in ("block_frames", "rate_hz", "periods"))
-        remedy = f"`nverb settings set {can}` keeps what it can"
-        return Result(name, "hint", report.describe(running), remedy)
-    if running is not None:
-        return Result(name, "ok", report.describe(running))
+    if running := report.read(running_dir()):
+        return _running_card(name, running)
     if settings.card == "dummy":
         return Result(name, "ok", "none (card = dummy in the settings)")
     on_desktop = settings_file.path().parent != SERVICE_DATA and pipewire.is_running()
@@ -120,6 +109,28 @@ def card_check() -> Result:
         if holder := cards.holder(choice.name(way), way):
             return Result(name, "hint", f"{choice}: {holder} uses it", remedy_for(holder))
     return Result(name, "ok", f"{choice}, not in use now")
+
+
+def _running_card(name: str, running: JackStatus) -> Result:
+    from firmware_py.jack import report
+
+    if running["trouble"]:
+        return Result(name, "bad", running["trouble"], "docs/debugging.md, No sound")
+    text, on_desktop = report.describe(running), running["server"] == "PipeWire"
+    if running["changed"] and on_desktop:
+        remedy = (
+            "choose a profile of the card in the desktop's sound settings and restart `nverb run`, "
+            "or `nverb run --card NAME`"
+        )
+        return Result(name, "hint", text, remedy)
+    if running["changed"]:
+        can = " ".join(f"{key}={running[key]}" for key in ("block_frames", "rate_hz", "periods"))
+        return Result(name, "hint", text, f"`nverb settings set {can}` keeps what it can")
+    names = map(card_name.parse, (running["capture"], running["playback"]))
+    if len({each.card for each in names if each}) > 1 and not on_desktop:
+        why = "two cards have two clocks, so JACK restarts them now and then: a click"
+        return Result(name, "hint", f"{text}; {why}", "docs/sound-cards.md, Two cards, two clocks")
+    return Result(name, "ok", text)
 
 
 def realtime_check() -> Result:

@@ -27,6 +27,7 @@ from firmware_py.desk import doctor
 from firmware_py.jack import cards, report
 from firmware_py.link.status import JackStatus
 from firmware_py.rooms.source import find_source
+from firmware_py.state.card_name import CardName
 from firmware_py.state.settings import Settings
 
 
@@ -179,6 +180,18 @@ def test_card_check_looks_at_what_runs(folders: Path, pi_cards: Path) -> None:
     report.write(report.new("jackd", choice=choice, changed="not 48000 Hz, it refused", **plays))
     row = doctor.card_check()
     assert row.state == "hint" and "not 48000 Hz" in row.found and "rate_hz=44100" in row.remedy
+    two = cards.Choice(CardName("Device"), CardName("HAT"))
+    report.write(report.new("jackd", choice=two, **plays))
+    row = doctor.card_check()
+    assert row.state == "hint" and "two clocks" in row.found
+    devices = cards.Choice(CardName("USB"), CardName("USB", 1))  # of one card
+    report.write(report.new("jackd", choice=devices, **plays))
+    assert doctor.card_check().state == "ok"
+    report.write(report.new("PipeWire", choice=two))  # it converts between them
+    assert doctor.card_check().state == "ok"
+    report.write(report.new("PipeWire", changed="hw:USB does not play in PipeWire"))
+    row = doctor.card_check()
+    assert row.state == "hint" and "hw:USB does not play" in row.found and "profile" in row.remedy
     report.write(report.new("jackd", trouble="waiting for a sound card: none"))
     assert doctor.card_check().state == "bad"
     report.write(report.new("PipeWire") | {"pid": 2**22 + 1})  # of a process that is gone
