@@ -1,11 +1,10 @@
-"""The messages of a jackd: in a file without a name, read as they come."""
+"""The messages of a jackd: in memory, so that no disk must be writable; read as they come."""
 
 from __future__ import annotations
 
 import fcntl
 import os
 import sys
-import tempfile
 
 MAX_BYTES = 2**20
 
@@ -14,7 +13,7 @@ class Messages:
     """jackd writes them to `file`, also while this process is busy or gone."""
 
     def __init__(self) -> None:
-        self.file = tempfile.TemporaryFile()
+        self.file = open(os.memfd_create("nverb-jackd", os.MFD_CLOEXEC), "w+b")
         flags = fcntl.fcntl(self.file, fcntl.F_GETFL)
         fcntl.fcntl(self.file, fcntl.F_SETFL, flags | os.O_APPEND)  # so it can be truncated
         self._forwarded = 0
