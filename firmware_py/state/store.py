@@ -258,6 +258,22 @@ class Store:
                     folders.append(number)
         return folders
 
+    def _never_active(self) -> list[int]:
+        """Generations of a killed installer, made and not switched to: no rollback may reach them.
+
+        A `current` that is missing or leads elsewhere may be damage, so generations then stay, but
+        for that of a first switch.
+        """
+        folders = self._folders()
+        try:
+            target = Path(os.readlink(self._current))
+        except FileNotFoundError:
+            return folders if len(folders) == 1 else []
+        except OSError:  # not a link
+            return []
+        here = target.parent == Path("generations") and _NUMBER.fullmatch(target.name)
+        return [number for number in folders if here and number > int(target.name)]
+
     def _generation(self, number: int) -> Path:
         return self._generations / f"{number:06d}"
 
@@ -282,6 +298,8 @@ class Store:
                     _remove_generation(self._generations / name)
             with contextlib.suppress(FileNotFoundError):
                 os.unlink(self.root / ".current.new")
+            for number in self._never_active():
+                _remove_generation(self._generation(number))
             yield
         finally:
             os.close(lock)

@@ -39,6 +39,26 @@ def test_slots_are_found_by_names_that_read_alike(store: Store) -> None:
         store.find("Cafe")
 
 
+@pytest.mark.parametrize("first", [True, False])
+def test_rollback_does_not_reach_a_bank_whose_installer_was_killed_before_the_switch(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, first: bool
+) -> None:
+    store = Store(tmp_path)
+    if not first:
+        add(store, "halls", "a")
+
+    def killed(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        patch.setattr(store, "_point", killed)
+        add(store, "never", "b")
+    add(store, "plates", "c")
+    assert "never" in {slot.name for slot in store.slots()}
+    names = [state.playing.name if state.playing else "" for state in store.states()]
+    assert names == ["plates", *([] if first else ["halls"]), ""]
+
+
 @pytest.mark.parametrize("name", ["\x1b[31mX", "a\nb", "\u202ea", "..", "", "a/b", "\udc80"])
 def test_name_from_outside_becomes_a_printable_slot_name(name: str) -> None:
     plain = slot_name(name)
