@@ -45,6 +45,7 @@ from firmware_py.control.pedal import SESSION_S
 from firmware_py.install import installer, trial
 from firmware_py.install.receive import Offer
 from firmware_py.state import settings as settings_file
+from firmware_py.state.factory_presets import factory_presets
 from firmware_py.state.presets import Presets
 from firmware_py.state.store import Store
 from models.generator import room_at
@@ -56,11 +57,14 @@ TRAVEL = 0.02
 """Of a knob's travel: its filter, noise and ends."""
 REFUSED = (UserError, ValueError, OSError)
 BANKS = ("one", "two", "three")
-NAMES = ("Hall", "hall", "Plate", "Ébène", "x" * 40)
+NAMES = ("Mine", "mine", "Bright", "Ébène", "x" * 40)
+"""None is that of a factory preset."""
 BAD_NAMES = ("", "a\x07b", "y" * 41)
 CCS = range(102, 106)
 """Assigned to nothing in the table of controls."""
 LEARNERS = ("mix", "x", "bypass", "tap")
+
+FACTORY = [(row.name, row.bank, tuple(row.values.items())) for row in factory_presets()]
 
 names = st.sampled_from(NAMES)
 banks = st.sampled_from(BANKS)
@@ -308,7 +312,7 @@ class AnyOrder(RuleBasedStateMachine):
         )
 
     @rule(how=hows, moment=moments, fault=faults, name=names)
-    def delete_preset(self, how: str, moment: int, fault: str, name: str) -> None:
+    def remove_preset(self, how: str, moment: int, fault: str, name: str) -> None:
         def apply(state: State) -> bool:
             place = state.place(name)
             if place is None:
@@ -318,7 +322,7 @@ class AnyOrder(RuleBasedStateMachine):
                 state.startup = None
             return True
 
-        self.change(how, moment, fault, lambda _: Presets(self.pedal.data).delete(name), apply)
+        self.change(how, moment, fault, lambda _: Presets(self.pedal.data).remove(name), apply)
 
     @rule(how=hows, moment=moments, fault=faults, name=names, to=names | st.sampled_from(BAD_NAMES))
     def rename_preset(self, how: str, moment: int, fault: str, name: str, to: str) -> None:
@@ -552,7 +556,7 @@ class AnyOrder(RuleBasedStateMachine):
             except UserError:
                 refused = True
         self.pedal.turns(0.2)
-        rows = {row[0]: row for row in self.state.presets}
+        rows = {row[0]: row for row in self.state.presets or FACTORY}
         current = self.pedal.pedal.presets.current
         if refused:
             assert self.are_at(before.items()) and current == current_before
