@@ -71,6 +71,18 @@ def test_render_equals_scipy(tmp_path: Path, block: int, inputs: int, channels: 
     assert 20 * np.log10(np.abs(got - expected).max() / np.abs(expected).max()) < -110
 
 
+@pytest.mark.parametrize("rate_hz", [44100, 48000, 96000, 192000])
+def test_render_is_exact_at_every_rate(tmp_path: Path, rate_hz: int) -> None:
+    """-120 dB of rms: the gain of pyo's server is taken out."""
+    sound, ir, out = noise(20011, 2, 1), noise(7001, 2, 2), tmp_path / "out.wav"
+    files = [
+        str(write(tmp_path / name, x, rate_hz)) for name, x in (("in.wav", sound), ("ir.wav", ir))
+    ]
+    assert main(["render", files[0], str(out), "--ir", files[1], *EXACT]) == 0
+    expected, error = reference(sound, ir), soundfile.read(out)[0] - reference(sound, ir)
+    assert 10 * np.log10(np.mean(error**2) / np.mean(expected**2)) < -120
+
+
 def test_render_accepts_shortest_and_longest_ir(tmp_path: Path, guitar: Path) -> None:
     sound = soundfile.read(guitar)[0]
     for frames in (1, 10 * RATE_HZ):
