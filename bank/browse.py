@@ -20,7 +20,7 @@ from bank.recording import at_rate
 from bank.sound import write_sound
 from dsp.acoustics import OCTAVES_HZ, measure
 from dsp.energymap import erb_to_hz, hz_to_erb
-from dsp.synthesis import normalise
+from dsp.loudness import normalise
 from models.files import write_atomically
 from models.latent import knob_of
 
@@ -81,7 +81,7 @@ def write_page(
 
 def through(clip: Floats, recording: Shown) -> Floats:
     """The clip in the room at the level of every room, float32 (frames, 2), at most full scale."""
-    ir = normalise(at_rate(recording.samples, recording.rate_hz, CLIP_HZ))
+    ir = normalise(at_rate(recording.samples, recording.rate_hz, CLIP_HZ), CLIP_HZ)
     size = 1 << (len(clip) + ir.shape[1] - 2).bit_length()
     spectra, dry = np.fft.rfft(ir, size), np.fft.rfft(clip.T, size)
     if len(ir) == 4:

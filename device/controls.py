@@ -100,11 +100,11 @@ COLOUR_HELP = "latent axis 4 to 8 of a decoder: the colour of a preset, set by `
 # Chosen defaults. x, y, z: the centre of the latent space (0, 0, 0), where a trained decoder has
 # seen most rooms and every direction has the same range; 0, 0, 0 of the plug-in is a corner.
 # mix: the pedal is in series with the instrument, so the default keeps the dry signal; the plug-in
-# is on a send and defaults to 100.
+# is on a send and defaults to 100. gain, mix_law: the pedal is as loud as without it, within 1 LU.
 # fmt: off
 CONTROLS: tuple[Control, ...] = (
     #       name           title           unit  minimum  maximum     law       default         ms  target    cc  param          help
-    Control("gain",        "Gain",         "dB", -140,    12,         "cubic",  -3,             20, "engine", 7,  "gain_db",     "input gain; the lowest value is silence"),
+    Control("gain",        "Gain",         "dB", -140,    12,         "cubic",  0,              20, "engine", 7,  "gain_db",     "input gain; the lowest value is silence"),
     Control("x",           "X",            "",   0,       KNOB_STEPS, "linear", KNOB_STEPS / 2, 0,  "room",   16, "",            X_HELP),
     Control("y",           "Y",            "",   0,       KNOB_STEPS, "linear", KNOB_STEPS / 2, 0,  "room",   17, "",            Y_HELP),
     Control("z",           "Z",            "",   0,       KNOB_STEPS, "linear", KNOB_STEPS / 2, 0,  "room",   18, "",            Z_HELP),
@@ -115,6 +115,7 @@ CONTROLS: tuple[Control, ...] = (
     Control("highpass",    "High-pass",    "",   0,       1,          "switch", 0,              20, "engine", 81, "highpass_on", "high-pass filter of the wet sound"),
     Control("highpass_hz", "High-pass Fc", "Hz", 20,      5000,       "log",    200,            20, "engine", 75, "highpass_hz", "high-pass cutoff (second order, Q 0.71)"),
     Control("mix",         "Mix",          "%",  0,       100,        "linear", 35,             20, "engine", 91, "mix",         "0 dry only, 100 wet only"),
+    Control("mix_law",     "Mix law",      "",   0,       2,          "steps",  0,              20, "engine", 90, "mix_law",     "unity: the dry sound stays up to 50 %; power: equal power; linear: the plug-in's", ("unity", "power", "linear")),
     Control("decay",       "Decay",        "x",  0.25,    4,          "log",    1,              0,  "room",   72, "",            "factor on every decay time of the room"),
     Control("size",        "Size",         "x",  0.5,     2,          "log",    1,              0,  "room",   76, "",            "factor on the room's dimensions"),
     Control("tilt",        "Tilt",         "dB", -12,     12,         "linear", 0,              0,  "room",   77, "",            "spectral tilt: + brighter, - darker, end to end"),

@@ -78,14 +78,26 @@ static int read_params(nv_engine *e) {
     return 1;
 }
 
+/* The gains of the dry and the wet signal. */
+static void mix_gains(const float *p, double *dry, double *wet) {
+    double mix = p[NV_MIX];
+    switch ((int)lrintf(p[NV_MIX_LAW])) {
+    case 0: *dry = fmin(1, 2 * (1 - mix)), *wet = fmin(1, 2 * mix); break;
+    case 1: *dry = cos(M_PI / 2 * mix), *wet = sin(M_PI / 2 * mix); break;
+    default: *dry = 1 - mix, *wet = mix;
+    }
+    if (mix >= 1) *dry = 0; /* not the rounding of a cosine */
+}
+
 /* Sets the ramps' targets from the parameters. `ramp_frames` 0 jumps to them (before the first
  * block). */
 static void apply(nv_engine *e, int ramp_frames) {
     const float *p = e->params;
-    double gain = amplitude(p[NV_GAIN_DB]), mix = p[NV_MIX];
+    double gain = amplitude(p[NV_GAIN_DB]), dry_gain, wet_gain;
+    mix_gains(p, &dry_gain, &wet_gain);
     int bypass = p[NV_BYPASS] >= 0.5f, trails = p[NV_TRAILS] >= 0.5f;
-    double send = bypass ? 0 : gain, wet = bypass && !trails ? 0 : mix,
-           dry = bypass ? 1 : (1 - mix) * gain;
+    double send = bypass ? 0 : gain, wet = bypass && !trails ? 0 : wet_gain,
+           dry = bypass ? 1 : dry_gain * gain;
     double low_hz = p[NV_LOWPASS_HZ], high_hz = p[NV_HIGHPASS_HZ];
     if (ramp_frames == 0) {
         ramp_jump(&e->send, send), ramp_jump(&e->wet, wet), ramp_jump(&e->dry, dry);

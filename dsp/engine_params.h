@@ -17,6 +17,8 @@ enum { NV_MAX_PREDELAY_MS = 100 };
 #define NV_ENGINE_PARAMS(X) \
     X(NV_GAIN_DB,      gain_db,     -3,    -140,   24)     /* input gain; -140 is silence */ \
     X(NV_MIX,          mix,         0,     0,      1)      /* 0 dry, 1 wet */ \
+    X(NV_MIX_LAW,      mix_law,     2,     0,      2)      /* 0 dry at unity up to the middle, 1
+                                                            * equal power, 2 linear */ \
     X(NV_PREDELAY_MS,  predelay_ms, 0,     0,      NV_MAX_PREDELAY_MS) /* of the wet signal */ \
     X(NV_LOWPASS_ON,   lowpass_on,  0,     0,      1) \
     X(NV_LOWPASS_HZ,   lowpass_hz,  20000, 10,     24000) \

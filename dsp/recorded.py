@@ -26,6 +26,7 @@ from dsp.bands import Curves, amplitude, band_windows, grouped, smooth_number, s
 from dsp.ending import Ending, ending_of, subsonic_of
 from dsp.endless import SILENCE_DB
 from dsp.energymap import FLOOR_DB, EnergyMap, Grid
+from dsp.loudness import normalise
 from dsp.shaping import (
     Shape,
     last_reliable,
@@ -34,7 +35,7 @@ from dsp.shaping import (
     shape_level,
     without_floor,
 )
-from dsp.synthesis import Synthesiser, normalise
+from dsp.synthesis import Synthesiser
 
 Floats = NDArray[np.float32]
 
@@ -215,7 +216,7 @@ def render(
     for a grid and a seed, for cells that no recording fills.
     """
     if len(parts) == 1 and shape.leaves_map:
-        return normalise(with_width(parts[0][1].samples, width))
+        return normalise(with_width(parts[0][1].samples, width), parts[0][1].rate_hz)
     rate_hz = parts[0][1].rate_hz
     released = _released(shape, parts)
     target = _target(parts, shape, released, longest_s)
@@ -254,7 +255,7 @@ def render(
         left = np.cumsum(np.einsum("ct,ct->t", result, result)[::-1].astype(np.float64))[::-1]
         taps = int(np.count_nonzero(left > left[0] * 10 ** (SILENCE_DB / 10)))
     taps = min(taps, round(longest_s * rate_hz))
-    return normalise(with_width(result[:, :taps], width))
+    return normalise(with_width(result[:, :taps], width), rate_hz)
 
 
 def _released(shape: Shape, parts: Sequence[tuple[float, RecordedRoom]]) -> float:

@@ -39,14 +39,11 @@ from dsp.endless import endless, length_s
 from dsp.energymap import DEFAULT_GRID, EnergyMap, Grid, hz_to_erb, longer
 from dsp.errors import InvalidValue
 from dsp.flat import EVEN_S, Span, flatten
+from dsp.loudness import normalise, of_map
 from dsp.recent import Recent
 
 Floats = NDArray[np.float32]
 
-IR_ENERGY = 0.5
-"""Energy (sum of squares) of an IR, mean of both channels: it makes white noise 3 dB softer."""
-PEAK_BOUND = 0.9
-"""Largest sample of an IR."""
 FAITHFUL_PEAK = 10 ** (-12 / 20)
 """The reference plug-in's rule: each IR is scaled to this peak."""
 FIRST_SEED = 290
@@ -212,14 +209,14 @@ class Synthesiser:
         also beyond the map's end (see `dsp.endless`).
 
         `width` -4 .. 4: 0 is mono, 1 the correlation of a diffuse field at two ears, larger values
-        lower and then negative correlation; negative values exchange the sides. Level: IR_ENERGY
-        (or, if that would pass it, PEAK_BOUND); `faithful_level` for the plug-in's -12 dB peak.
+        lower and then negative correlation; negative values exchange the sides. Level: see
+        `dsp.loudness`; `faithful_level` for the plug-in's -12 dB peak.
         Raises ValueError for a map on another grid.
         """
         ir = self.unscaled(room, width)
         if faithful_level:
             return np.asarray(ir * np.float32(FAITHFUL_PEAK / max(float(np.abs(ir).max()), 1e-20)))
-        return normalise(ir)
+        return normalise(ir, self.rate_hz, of_map(room, self.rate_hz))
 
     def unscaled(self, room: EnergyMap, width: float = 1.0, *, goes_on: bool = True) -> Floats:
         """The IR at the map's own level. `goes_on`: beyond the end of the map."""
@@ -340,17 +337,3 @@ def correlation(hz: NDArray[np.float64], width: float) -> NDArray[np.float64]:
     if w <= 1:
         return np.asarray(1 + w * (natural - 1))
     return np.asarray(natural - (min(w, 4) - 1) / 3 * (natural + 0.6))
-
-
-def normalise(ir: Floats) -> Floats:
-    """The IR (channels, taps) at the common level: IR_ENERGY in the mean of its outputs, no sample
-    above PEAK_BOUND.
-
-    A four-channel IR has two paths to each output. Raises InvalidValue for an IR without energy.
-    """
-    energy = float(np.einsum("ct,ct->", ir, ir, dtype=np.float64)) / min(len(ir), 2)
-    if not energy > 0:
-        raise InvalidValue("the IR is silent: it has no energy to normalise")
-    peak = float(np.abs(ir).max())
-    gain = min(np.sqrt(IR_ENERGY / energy), PEAK_BOUND / peak)
-    return np.ascontiguousarray(ir * np.float32(gain), np.float32)

@@ -12,9 +12,9 @@ from bank.format import Bank, Point
 from bank.recording import at_rate, weights_at
 from bank.stepped import SteppedBank
 from dsp.energymap import EnergyMap
+from dsp.loudness import normalise
 from dsp.recorded import RecordedRoom, recording_grid
 from dsp.shaping import cut
-from dsp.synthesis import normalise
 from firmware_py.rooms.renderer import Renderer
 from firmware_py.rooms.source import COLOURS, Floats, RoomSource
 from models.latent import latent_of
@@ -129,7 +129,7 @@ class Recordings:
             waveform = self._waveforms[number]
             samples = at_rate(waveform.samples, waveform.rate_hz, self._rate_hz)
             # First cut, then brought to the level of every room: what is cut has no part in it.
-            samples = normalise(cut(samples, self._max_taps, self._rate_hz))
+            samples = normalise(cut(samples, self._max_taps, self._rate_hz), self._rate_hz)
             self._rooms[number] = RecordedRoom(samples, self._rate_hz, grid=self._grid)
         return self._rooms[number]
 

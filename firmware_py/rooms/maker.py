@@ -6,7 +6,7 @@ import copy
 import hashlib
 import struct
 
-from dsp.synthesis import normalise
+from dsp.loudness import normalise
 from firmware_py.rooms.kinds import rooms_of
 from firmware_py.rooms.renderer import Renderer
 from firmware_py.rooms.source import ROOM_CONTROLS, Floats, RoomSource
@@ -69,4 +69,4 @@ class RoomMaker:
 
         At the defaults of the controls: its samples at the level of every room.
         """
-        return normalise(self._renderer.from_samples(samples, values))
+        return normalise(self._renderer.from_samples(samples, values), self._renderer.rate_hz)

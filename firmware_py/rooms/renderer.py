@@ -8,10 +8,11 @@ from dataclasses import replace
 import numpy as np
 
 from dsp.energymap import EnergyMap, Grid
+from dsp.loudness import normalise
 from dsp.recorded import RecordedRoom, recording_grid
 from dsp.recorded import render as render_recorded
 from dsp.shaping import Shape, backwards, cut, shape_map
-from dsp.synthesis import Synthesiser, normalise
+from dsp.synthesis import Synthesiser
 from firmware_py.rooms.source import Floats
 
 SYNTHESISERS = 2
@@ -53,8 +54,8 @@ class Renderer:
         self, parts: list[tuple[float, RecordedRoom]], values: dict[str, float]
     ) -> Floats:
         """The IR of recordings, interpolated by their weights, at the level of every room."""
-        ir = self._interpolate(parts, values)
-        return self._finish(normalise(cut(ir, self.max_taps, self.rate_hz)), values)
+        ir = cut(self._interpolate(parts, values), self.max_taps, self.rate_hz)
+        return self._finish(normalise(ir, self.rate_hz), values)
 
     def from_samples(self, samples: Floats, values: dict[str, float]) -> Floats:
         """The IR of samples at the engine's rate, with the energy of the samples.
@@ -79,7 +80,7 @@ class Renderer:
         shape = shape_of(values)
         ir = render_recorded(parts, shape, values["width"], self._synthesiser, self._longest_s)
         if len(ir) == 4 and self.inputs == 1:  # the one input feeds both sides
-            ir = normalise(ir[:2] + ir[2:])
+            ir = normalise(ir[:2] + ir[2:], self.rate_hz)
         return ir
 
     def _finish(self, ir: Floats, values: dict[str, float]) -> Floats:

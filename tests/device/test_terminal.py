@@ -93,7 +93,7 @@ def test_front_shows_keys_values_leds_and_takeover_distance(board: Board, clock:
     values = defaults() | {"x": 9.0}
     front = Front(board, Hands(board))
     text = "\n".join(front.lines(values))
-    for word in ("q/a", "gain", "-3.0 dB", "n: preset next", "space: tap", "● on", "○ fault"):
+    for word in ("q/a", "gain", "0.0 dB", "n: preset next", "space: tap", "● on", "○ fault"):
         assert word in text
     assert "turn" not in text
     board.control_moved("x", 9.0)

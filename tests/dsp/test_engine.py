@@ -3,6 +3,7 @@ SciPy."""
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 
 import numpy as np
@@ -120,18 +121,29 @@ def test_four_channel_ir_is_true_stereo() -> None:
     assert error_db(out, expected) < -110
 
 
-@pytest.mark.parametrize(("gain_db", "mix"), [(0, 0), (-6, 0.25), (12, 1), (-140, 0.5)])
-def test_gain_and_mix(gain_db: float, mix: float) -> None:
-    """dry = gain * in; out = (1 - mix) * dry + mix * wet, the reference plug-in's chain; -140 dB is
-    silence."""
+MIX_LAWS: list[Callable[[float], tuple[float, float]]] = [
+    lambda mix: (min(1, 2 - 2 * mix), min(1, 2 * mix)),
+    lambda mix: (math.cos(math.pi / 2 * mix), math.sin(math.pi / 2 * mix)),
+    lambda mix: (1 - mix, mix),
+]
+
+
+@pytest.mark.parametrize("law", range(3))
+@pytest.mark.parametrize(
+    ("gain_db", "mix"), [(0, 0), (-6, 0.25), (0, 0.5), (3, 0.8), (12, 1), (-140, 0.5)]
+)
+def test_gain_and_mix(gain_db: float, mix: float, law: int) -> None:
+    """dry = gain * in; out = dry and wet with the gains of the law: dry at unity up to the middle,
+    equal power, and the reference plug-in's linear one. -140 dB is silence."""
     sound, ir = noise(4096), noise(500, 2, seed=2).T.copy()
     gain = 0.0 if gain_db <= -140 else 10 ** (gain_db / 20)
     dry = gain * sound.astype(float)
     wet = np.stack(
         [fftconvolve(dry[:, c], ir[c].astype(float))[: len(sound)] for c in range(2)], axis=1
     )
-    expected = (1 - mix) * dry + mix * wet
-    out = play(sound, ir, gain_db=gain_db, mix=mix)
+    dry_gain, wet_gain = MIX_LAWS[law](mix)
+    out = play(sound, ir, gain_db=gain_db, mix=mix, mix_law=law)
+    expected = dry_gain * dry + wet_gain * wet
     if gain == 0:
         assert not out.any()
     else:
@@ -215,6 +227,7 @@ def test_trails_select_ringing_or_cut_tail(trails: float) -> None:
 MOVES = {
     "gain": ({}, {"gain_db": -140.0}),
     "mix": ({"mix": 1.0}, {"mix": 0.0}),
+    "mix law": ({"mix": 0.5, "mix_law": 0.0}, {"mix": 0.5, "mix_law": 2.0}),
     "lowpass switch": ({"lowpass_hz": 500.0}, {"lowpass_on": 1.0, "lowpass_hz": 500.0}),
     "lowpass sweep": ({"lowpass_on": 1.0}, {"lowpass_on": 1.0, "lowpass_hz": 500.0}),
     "highpass sweep": ({"highpass_on": 1.0}, {"highpass_on": 1.0, "highpass_hz": 5000.0}),
@@ -298,6 +311,7 @@ def test_ir_change_crossfades_and_latest_wins() -> None:
 ROUGH = {  # each parameter matters here: filters on, into the limiter, a change of IR and a bypass
     "gain_db": 20.0,
     "mix": 0.6,
+    "mix_law": 2.0,
     "predelay_ms": 3.0,
     "lowpass_on": 1.0,
     "lowpass_hz": 3000.0,

@@ -59,7 +59,7 @@ def test_live_output_is_the_convolution_without_offset(pedal: Supervisor) -> Non
 
 def test_turning_every_room_knob_while_it_plays_does_not_click(pedal: Supervisor) -> None:
     """The roughness of a steady 1 kHz sine stays below that of a 50 ms crossfade of any levels."""
-    set_controls(pedal, gain=0, mix=50, fade=50, x=2, y=2, z=2, width=1)
+    set_controls(pedal, gain=0, mix=50, mix_law=2, fade=50, x=2, y=2, z=2, width=1)
 
     turns = [{"x": x, "y": 9 - x, "width": x / 3} for x in range(9)]
     acts = [lambda values=values: ask({"do": "set", "values": values}) for values in turns]
@@ -70,7 +70,7 @@ def test_turning_every_room_knob_while_it_plays_does_not_click(pedal: Supervisor
 def test_a_late_client_costs_time_and_no_sound_and_jackd_tells_where_it_gave_up(
     pedal: Supervisor,
 ) -> None:
-    set_controls(pedal, gain=0, mix=30)
+    set_controls(pedal, gain=0, mix=30, mix_law=2)
     assert pedal.jack is not None
 
     def hold_up() -> None:
@@ -91,7 +91,7 @@ def test_a_late_client_costs_time_and_no_sound_and_jackd_tells_where_it_gave_up(
 def test_killing_the_control_process_leaves_the_sound_and_its_successor_takes_over(
     pedal: Supervisor,
 ) -> None:
-    set_controls(pedal, gain=0, mix=30, x=6, y=3, z=5, width=2)
+    set_controls(pedal, gain=0, mix=30, mix_law=2, x=6, y=3, z=5, width=2)
     wait_until(lambda: load_session(0).values == ask({"do": "get"})["values"])
     before = ask({"do": "get"})["values"]
     control = pedal.children[1]

@@ -503,7 +503,16 @@ def test_install_on_running_pedal_crossfades_without_click(
     ask(
         {
             "do": "set",
-            "values": {"gain": 0, "mix": 50, "fade": 50, "x": 2, "y": 6, "z": 3, "width": 1},
+            "values": {
+                "gain": 0,
+                "mix": 50,
+                "mix_law": 2,
+                "fade": 50,
+                "x": 2,
+                "y": 6,
+                "z": 3,
+                "width": 1,
+            },
         }
     )
     (tmp_path / "a.nvbank").write_bytes(files["a"])
