@@ -47,7 +47,7 @@ def finder(encoder: Path | None, report: Callable[[str], None]) -> Finder | None
     def find(samples: Floats, rate_hz: int) -> Point:
         # Use the loudest channel: the sum of two microphones is comb-filtered.
         loudest = samples[int(np.argmax((samples**2).sum(axis=1)))]
-        return bounded(own.encode(analyse(loudest, rate_hz), decoder, limit=LATENT_HIGH)[0])
+        return bounded(own.encode(analyse(loudest, rate_hz), decoder)[0])
 
     return find
 

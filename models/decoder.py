@@ -17,7 +17,7 @@ from dsp.errors import InvalidValue
 from models import container, measures, probe, reference
 from models.container import Description, ModelError, ModelFile, Network, NoRuntime
 from models.files import SHIPPED
-from models.latent import KNOBS, LATENT_HIGH, LATENT_LIMIT, LATENTS
+from models.latent import KNOBS, LATENT_HIGH, LATENT_LIMIT, LATENTS, REACH
 
 __all__ = ["SHIPPED", "Decoder", "Encoder", "ModelError", "NoRuntime", "PluginEncoder"]
 
@@ -221,11 +221,12 @@ class Encoder:
         self,
         room: EnergyMap,
         decoder: Decoder,
-        limit: float = LATENT_LIMIT,
+        limit: float | Sequence[float] = REACH,
         rounds: int = 20,
         latents: int = LATENTS,
     ) -> tuple[NDArray[np.float32], float]:
-        """Latents (8,) within +-`limit` whose room is nearest to `room`, and the remaining error.
+        """Latents (8,) within +-`limit` (of all, or of each) whose room is nearest to `room`, and
+        the remaining error.
 
         The error is the mean over the decay curves, in dB. `latents`: the number of latents to use,
         3 for the knobs alone; the others stay 0.
@@ -235,10 +236,11 @@ class Encoder:
         the estimate without colours.
         """
         packed = measures.pack_map(room)
-        guess = np.clip(self.guess(packed), -limit, limit)
+        most = np.broadcast_to(np.asarray(limit, np.float32), LATENTS)
+        guess = np.clip(self.guess(packed), -most, most)
         plain = guess * (np.arange(len(guess)) < KNOBS)
         starts = (guess, plain) if latents > KNOBS else (plain,)
-        fits = [_fit(_Target(packed), decoder, start, limit, rounds, latents) for start in starts]
+        fits = [_fit(_Target(packed), decoder, start, most, rounds, latents) for start in starts]
         return min(fits, key=lambda fit: fit[1])
 
 
@@ -287,7 +289,7 @@ def _fit(
     target: _Target,
     decoder: Decoder,
     start: NDArray[np.float32],
-    limit: float,
+    limit: NDArray[np.float32],
     rounds: int,
     latents: int,
 ) -> tuple[NDArray[np.float32], float]:

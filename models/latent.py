@@ -7,10 +7,13 @@ LATENTS = KNOBS + COLOURS
 """An own model's latents: X, Y and Z, then the colours."""
 
 LATENT_LOW, LATENT_HIGH = -2.0, 2.0
-"""Ends of the axes X, Y and Z: the cube. Presets keep colours within them too."""
+"""Ends of the axes X, Y and Z: the cube."""
 
 LATENT_LIMIT = 3.0
 """Latents are limited to +- this. Rooms beyond the cube exist, but no knob reaches them."""
+
+REACH = (LATENT_HIGH,) * KNOBS + (LATENT_LIMIT,) * COLOURS
+"""What the controls reach of each latent: +- this. Recordings are encoded within it."""
 
 KNOB_STEPS = 9.0
 """The knobs X, Y and Z run from 0 (LATENT_LOW) to this (LATENT_HIGH)."""

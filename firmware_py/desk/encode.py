@@ -27,7 +27,7 @@ from firmware_py.rooms.source import COLOURS
 from models import measures
 from models.decoder import SHIPPED, Decoder, Encoder
 from models.evaluate import differences
-from models.latent import KNOBS, LATENT_HIGH, LATENTS, knob_of
+from models.latent import KNOBS, LATENTS, knob_of
 
 LATE_SHARE = 0.25
 """An impulse response has less of its energy in its second half, also one that is cut after a fifth
@@ -100,10 +100,7 @@ def locate(
         )
     encoder = Encoder.open(encoder_path or SHIPPED / "encoder.nvmodel")
     room = analyse(ir, RATE_HZ)
-    # Knobs and colours cover the range that the models were trained on.
-    latent, _ = encoder.encode(
-        room, decoder, limit=LATENT_HIGH, latents=LATENTS if colours else KNOBS
-    )
+    latent, _ = encoder.encode(room, decoder, latents=LATENTS if colours else KNOBS)
     values = {}
     for name, place in zip(("x", "y", "z"), latent, strict=False):
         values[name] = check(find(name), round(knob_of(float(place)), 3))
