@@ -53,12 +53,11 @@ def _logs(args: argparse.Namespace) -> int:
     import shutil
 
     from dsp.errors import UserError
+    from firmware_py.base.service import SYSTEMD, UNIT
 
     journalctl = shutil.which("journalctl")
-    if journalctl is None or not os.path.isdir("/run/systemd/system"):
-        raise UserError(
-            "systemd does not run here: the pedal's log is in the terminal of `nverb run`"
-        )
+    if journalctl is None or not (SYSTEMD.is_dir() and UNIT.exists()):
+        raise UserError("no service here: the pedal's log is in the terminal of `nverb run`")
     require_readable(JOURNALS)
     words = ["-u", "nverb-*", "-o", "short", "--no-pager", *(["-f"] if args.follow else [])]
     words += ["-b"] if args.boot else ["-n", str(args.lines)]

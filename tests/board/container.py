@@ -25,6 +25,7 @@ machines of acceptance.py have both. Nothing outside the container and the cache
 | plug      | read-only system, power cuts while playing and writing: it boots and plays with the  |
 |           | saved state; the same without an overlay in memory and with a read-only /tmp         |
 | uninstall | removes everything but the state folder, and that, too, when asked later             |
+| desk      | after `uninstall`: a user without root runs nverb, stops it, runs it again           |
 """
 
 from __future__ import annotations
@@ -456,7 +457,7 @@ def member(box: Container) -> None:
     box.wait_for_room()
     expect("off" in box.sh(f"{player}nverb get bypass"), "bypass does not survive a restart")
     expect("restart nverb.target" in box.sh(f"{player}nverb settings set periods=2"), "systemctl")
-    box.sh(f"{player}nverb preset remove Hall")
+    box.sh(f"{player}nverb preset remove Hall; rm /var/lib/nverb/profiles/mine.toml")
 
 
 EVIL = """
@@ -740,6 +741,40 @@ def uninstall(box: Container) -> None:
     box.shut_down()
 
 
+def desk(box: Container) -> None:
+    """A user without root and without the service: nverb in an environment of their own."""
+    print("\n== desk", flush=True)
+    box.boot()
+    expect(not box.sh("ls -d /opt/nverb 2>/dev/null", check=False), "the service is not installed")
+
+    def user(script: str, *, check: bool = True, show: bool = True) -> str:
+        words = f"cd && PATH=$HOME/v/bin:$PATH; {script}"
+        return box.sh(f"runuser -l stranger -c {shlex.quote(words)}", check=check, show=show)
+
+    user("python3 -m venv v && PIP_NO_INDEX=1 PIP_FIND_LINKS=/wheels v/bin/pip install -q nverb")
+    for turn in range(2):
+        user("nohup nverb run --dummy > log 2>&1 & echo $! > pid")
+        deadline = time.monotonic() + 120
+        while "playing" not in user("nverb status", check=False, show=False):
+            if time.monotonic() > deadline:
+                raise Wrong(f"it does not play: {user('cat log')}")
+            time.sleep(0.5)
+        if turn == 0:
+            user("nverb set mix=70 bypass=toggle; nverb preset save Mine; nverb preset save Mine")
+            expect("terminal of `nverb run`" in user("nverb logs", check=False), "where the log is")
+        else:
+            kept = user("nverb get mix bypass; nverb preset list; cat log")
+            expect("mix = 70" in kept and "Mine" in kept, "mix and presets survive a new start")
+            expect(
+                "bypass = off" in kept and "nverb reset" in kept, "bypass does not, and it says so"
+            )
+            expect("defaults" in user("nverb reset"), "nverb reset sets the defaults")
+            expect("mix = 35" in user("nverb get mix"), "all of them")
+        user("kill $(cat pid); while kill -0 $(cat pid) 2>/dev/null; do sleep 0.1; done")
+    expect(not user("pgrep -u stranger jackd", check=False), "nothing is left running")
+    box.shut_down()
+
+
 def select(names: list[str]) -> list[Callable[[Container], None]]:
     """The steps of these names, after `install`, which all others need."""
     return [step for step in STEPS if not names or step is install or step.__name__ in names]
@@ -759,6 +794,7 @@ STEPS: tuple[Callable[[Container], None], ...] = (
     settings,
     plug,
     uninstall,
+    desk,
 )
 
 

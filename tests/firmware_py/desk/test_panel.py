@@ -12,6 +12,7 @@ import subprocess
 import sys
 import termios
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any, cast
 
 import pytest
@@ -182,7 +183,9 @@ def nverb(*words: str) -> list[str]:
 
 
 @pytest.fixture
-def control_process() -> Iterator[None]:
+def control_process(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """Without presets of other tests."""
+    monkeypatch.setenv("NVERB_DATA_DIR", str(tmp_path))
     process = subprocess.Popen(nverb("control"), stdin=subprocess.DEVNULL)
 
     def answers() -> bool:
