@@ -114,7 +114,7 @@ def test_import_and_info_print_places_on_the_knobs(
     assert facts["recordings"][0]["at"] == [7.25, 8, 9]
     assert main(["bank", "export", str(bank), str(bank.with_name("back"))]) == 0
     rows = (bank.with_name("back") / "coordinates.csv").read_text().splitlines()
-    assert "Halls one.wav,7.2500,8.0000,9.0000" in rows
+    assert "Halls/one.wav,7.2500,8.0000,9.0000" in rows
 
 
 def test_presets_of_an_import_play_each_recording_once_both_are_installed(
