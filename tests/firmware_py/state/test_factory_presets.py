@@ -25,12 +25,18 @@ def presets(tmp_path: Path) -> Presets:
 
 def test_factory_presets_hold_every_control_of_the_sound_within_its_range() -> None:
     ours = factory_presets()
-    assert len({preset.name for preset in ours}) == 12
+    assert len({preset.name for preset in ours}) == len(ours)
     for preset in ours:
         assert set(preset.values) == set(KEPT) - set(LEFT_ALONE)
         assert preset.bank == ""
         for name, value in preset.values.items():
             check(find(name), value)
+
+
+def test_the_page_names_the_factory_presets() -> None:
+    page = " ".join((Path(__file__).parents[3] / "docs/hands.md").read_text().split())
+    names = [preset.name for preset in factory_presets()]
+    assert f"A dozen presets come with nverb: {', '.join(names)}." in page and len(names) == 12
 
 
 def test_no_call_changes_a_factory_preset(presets: Presets) -> None:
