@@ -13,7 +13,7 @@ The messages, on one channel or on all:
 |                            | list`; bank select (CC 0 or 32) adds 128 for each bank         |
 
 The table of controls has the default CCs (column `cc`). Others can be learnt, also for the actions
-"preset next", "preset previous" and "tap"; firmware_py.control.midi_map saves them.
+"preset next", "recording next" and "tap"; firmware_py.control.midi_map saves them.
 """
 
 from __future__ import annotations

@@ -10,8 +10,9 @@ from __future__ import annotations
 import logging
 import time
 
+from bank.format import Bank
 from device.board import Board
-from device.controls import at_rest, defaults
+from device.controls import at_rest, defaults, find
 from device.events import Action, Change, Notice
 from dsp.errors import UserError, reason
 from firmware_py.base import boot, crashguard
@@ -177,6 +178,8 @@ class Pedal:
                     self.set({control.name: event.value_after(self.values[control.name])})
                 case Action("tap"):
                     self.tap()
+                case Action("recording next" | "recording previous" as name):
+                    self._step_recording(1 if name == "recording next" else -1)
                 case Action(name):
                     self.presets.step(1 if name == "preset next" else -1)
                 case PresetSteps(by):
@@ -194,6 +197,17 @@ class Pedal:
         else:
             if not isinstance(event, Change | Notice):
                 self._complaint = ""
+
+    def _step_recording(self, by: int) -> None:
+        """Play the next or previous recording of the bank, after the last one the first."""
+        source = self.rooms.source
+        count = len(source.waveforms) if isinstance(source, Bank) else 0
+        if not count:
+            raise UserError(f"{source.name} has no recordings to step through")
+        count = min(count, round(find("recording").maximum))
+        number = round(self.values["recording"])
+        after = (number - 1 + by) % count + 1 if number else 1 if by > 0 else count
+        self.set({"recording": float(after)})
 
     def tap(self) -> None:
         """Take a tap for the pre-delay."""

@@ -33,7 +33,7 @@ LATE_SHARE = 0.25
 """An impulse response has less of its energy in its second half, also one that is cut after a fifth
 of its T60."""
 NO_JACK = "no JACK server is running; start one, or write a file with -o OUT.wav"
-FAR_DB = 3.0
+FAR_DB = 6.0
 """Decay curves that differ by more than this are of another room."""
 PAUSE_S = 0.5
 """Between the two rooms."""

@@ -10,11 +10,13 @@ import shutil
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+import numpy as np
 import pytest
 from clock import Clock
 from waiting import wait_until
 
 from bank.build import build
+from bank.format import Waveform, write
 from device.board import Board
 from device.controls import CONTROLS, NOT_KEPT, defaults, find
 from device.events import Action, Change
@@ -150,6 +152,26 @@ def test_commands_presets_and_inputs_set_every_control(rig: Rig, folders: Path, 
         assert (
             name in report.status(rig.pedal)["board"]["apart"]
         )  # the knob must first be turned to the value
+
+
+def test_footswitch_steps_through_the_recordings_of_a_bank(
+    rig: Rig, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    rig.send(Action("recording next"))
+    assert "has no recordings" in capsys.readouterr().err
+    click = np.eye(1, 100, dtype=np.float32)
+    path = tmp_path / "three.nvbank"
+    write(
+        path,
+        name="three",
+        waveforms=[Waveform(n, 48000, (0, 0, 0), click) for n in ("a", "b", "c")],
+    )
+    rig.pedal.use_bank(str(path))
+    played = []
+    for name in ("next", "next", "next", "next", "previous"):
+        rig.send(Action(f"recording {name}"))
+        played.append(rig.values["recording"])
+    assert played == [1, 2, 3, 1, 3]
 
 
 def test_presets_play_by_step_name_and_number(
