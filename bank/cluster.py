@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import importlib
 import socket
 import threading
 import time
@@ -43,8 +44,13 @@ def distribute(
         yield from _on_cluster(work, common, tasks, scheduler)
 
 
-def protocol(_: Any) -> int:
-    """What the workers run: another version of nverb has another number, or none."""
+def can_run(function: tuple[str, str]) -> int:
+    """What the workers run: another version of nverb has another number, or lacks the function.
+
+    Looked up by name: a worker that cannot unpickle a function ends, and says nothing.
+    """
+    module, name = function
+    getattr(importlib.import_module(module), name)
     return PROTOCOL
 
 
@@ -66,7 +72,7 @@ def _on_cluster(
                 f"the Dask scheduler at {scheduler} has no workers: "
                 f"start some with `dask worker {scheduler}`"
             )
-        _require_version(client, scheduler)
+        _require_version(client, scheduler, (work.__module__, work.__name__))
         shared = client.submit(identity, common, pure=False)
         futures = [client.submit(work, shared, task, pure=False) for task in tasks]
         for future in futures:
@@ -135,10 +141,10 @@ def _connected(distributed: Any, scheduler: str) -> Any:
     return made[0]
 
 
-def _require_version(client: Any, scheduler: str) -> None:
+def _require_version(client: Any, scheduler: str, function: tuple[str, str]) -> None:
     """Raises BankError unless a worker can run this version's functions."""
     try:
-        theirs = client.submit(protocol, None, pure=False).result(timeout=WORKERS_S)
+        theirs = client.submit(can_run, function, pure=False).result(timeout=WORKERS_S)
     except TimeoutError:
         raise BankError(f"no worker at {scheduler} answers; look at their logs") from None
     except Exception as error:
@@ -147,7 +153,7 @@ def _require_version(client: Any, scheduler: str) -> None:
         theirs = first_line(error)
     if theirs != PROTOCOL:
         raise BankError(
-            f"the workers at {scheduler} cannot run this nverb's work ({theirs}): "
+            f"the workers at {scheduler} cannot run this nverb's work (their answer: {theirs}): "
             "install the same version of nverb there"
         )
 
