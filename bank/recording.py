@@ -345,10 +345,11 @@ def weights_at(places: NDArray[np.float64], point: Point) -> list[tuple[float, i
     the third nearest place (Franke and Little's weights, as in modified Shepard interpolation), so
     the sound does not jump where the second and the third nearest change places.
     """
-    away = np.sqrt(((np.asarray(places) - np.asarray(point)) ** 2).sum(axis=1))
+    off = np.asarray(places) - np.asarray(point)
+    away = np.einsum("ij,ij->i", off, off)  # squared
     nearest = np.argpartition(away, 2)[:3] if len(away) > 3 else np.arange(len(away))
     nearest = nearest[np.lexsort((nearest, away[nearest]))]
-    order, distances = nearest.tolist(), away[nearest].tolist()
+    order, distances = nearest.tolist(), np.sqrt(away[nearest]).tolist()
     if len(order) == 1 or distances[0] < 1e-9:
         return [(1.0, order[0])]
     reach = (distances[2] if len(order) > 2 else math.inf) * (1 + 1e-6)
