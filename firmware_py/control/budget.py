@@ -37,8 +37,10 @@ class Budget:
         """Whether the turn starts no further request."""
         return self._clock() - self._begun >= LOOK_S
 
-    def end(self) -> None:
-        """End a turn."""
+    def end(self) -> bool:
+        """End a turn. True if it took longer than LOOK_S."""
         now = self._clock()
-        if now - self._begun > LOOK_S:
+        is_over = now - self._begun > LOOK_S
+        if is_over:
             self._rest_until = now + min(now - self._begun, LONGEST_REST_S)
+        return is_over

@@ -136,7 +136,17 @@ class Pedal:
             return False
 
     def scan(self) -> None:
-        """Read the board and the other inputs once, and apply what they report."""
+        """Read the board and the other inputs once, and apply what they report.
+
+        After an input that took long the knobs are read and heard again: they never wait for two.
+        """
+        self._scan_board()
+        for each in self.inputs:
+            if self._take(each):
+                self._scan_board()
+                self.work()
+
+    def _scan_board(self) -> None:
         assert self.board is not None
         moved = {}
         for event in self.board.scan():
@@ -145,27 +155,26 @@ class Pedal:
             else:
                 self._apply(event)
         self.change(moved)
-        for each in self.inputs:
-            self._take(each)
 
     @property
     def is_behind(self) -> bool:
         """Whether events of an input wait for their turn."""
         return any(waiting.events for waiting in self._waiting.values())
 
-    def _take(self, source: Input) -> None:
-        """Apply the events of an input, within its budget; the rest in the next turns."""
+    def _take(self, source: Input) -> bool:
+        """Apply the events of an input, within its budget; the rest in the next turns. True if it
+        took longer than its budget."""
         if (waiting := self._waiting.get(source)) is None:
             waiting = self._waiting[source] = Waiting()
         if waiting.budget.rest_s:
-            return
+            return False
         waiting.budget.begin()
         if not waiting.events:
             waiting.events += self.parts.run(type(source).__name__, source.poll) or []
             waiting.skip_presets()
         while waiting.events and not waiting.budget.is_spent:
             self._apply(waiting.events.popleft())
-        waiting.budget.end()
+        return waiting.budget.end()
 
     def _apply(self, event: Event) -> None:
         """Apply an event of any input. An invalid one changes nothing and is logged: once, if it

@@ -23,6 +23,7 @@ from device.events import Action, Change
 from device.profile import PACKAGED
 from dsp._engine import Meters
 from firmware_py.control import process, report
+from firmware_py.control.budget import Budget
 from firmware_py.control.inputs import Event, PresetName, Program
 from firmware_py.control.leds import Leds
 from firmware_py.control.live_board import LiveBoard
@@ -452,6 +453,28 @@ def test_frozen_room_survives_presets_and_restarts(rig: Rig, folders: Path) -> N
     successor.rooms.published_at = 0  # do not wait for a crossfade: nothing plays here
     successor.work()
     assert port.newest_room() == fingerprint(x=9.0, y=4.5)
+
+
+def test_knobs_are_heard_between_two_inputs_that_take_long(
+    rig: Rig, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A preset of each of three inputs in one turn, 0.08 s each: no gap is longer than one."""
+    monkeypatch.setattr(Budget.__init__, "__defaults__", (rig.clock.monotonic,))
+    port = port_of(rig.pedal)
+    rig.pedal.inputs += [FakeInput(), FakeInput()]
+    for each in rig.pedal.inputs:
+        each.waiting += [Program(0)]
+    heard: list[tuple[float, float]] = []
+
+    def play(_: int) -> None:
+        heard.append((rig.clock.now, port.params()["gain_db"]))
+        rig.clock.sleep(0.08)
+        rig.board.simulation.turn("gain", rig.board.simulation.pots["gain"].position + 0.1)
+
+    monkeypatch.setattr(rig.pedal.presets, "play_number", play)
+    rig.scan_for(0.1)
+    assert len(heard) == 3
+    assert heard[0][1] < heard[1][1] < heard[2][1]
 
 
 class FakePort:
