@@ -27,6 +27,8 @@ Floats = NDArray[np.float32]
 DIRECT_S = 0.001
 COINCIDENT = 0.9
 """Correlation of the direct sound between coincident microphones, at least."""
+ALIKE = 0.7
+"""Correlation of channels of which one is a copy, such as cross paths that were made up."""
 WORDS: tuple[tuple[str, Meaning], ...] = (
     ("ambix", "ambix"),
     ("fuma", "fuma"),
@@ -81,21 +83,37 @@ def meaning_of(
 
 
 def _by_sound(samples: Floats, rate_hz: int) -> Meaning | None:
-    """B-format by its direct sound: the same wave in all channels, the figures of eight together
-    as strong as W (SN3D), or twice as strong (Furse-Malham)."""
+    """B-format by its sound: the direct sound is the same wave in all channels; in the room that
+    follows no two are alike; in both the figures of eight together are as strong as W (SN3D), or
+    twice as strong (Furse-Malham)."""
     begin = max(onset(samples[0]) - 2, 0)
-    direct = samples[:, begin : begin + max(8, int(DIRECT_S * rate_hz))].astype(np.float64)
+    end = begin + max(8, int(DIRECT_S * rate_hz))
+    direct, late = (part.astype(np.float64) for part in (samples[:, begin:end], samples[:, end:]))
     energy = (direct**2).sum(axis=1)
     heard = [c for c in (1, 2, 3) if energy[c] > 0.01 * energy[0]]
-    if not energy[0] > 0 or len(heard) < 2:
+    if not energy[0] > 0 or not heard:
         return None
-    for c in heard:
-        if abs(direct[0] @ direct[c]) < COINCIDENT * np.sqrt(energy[0] * energy[c]):
-            return None
-    ratio = energy[1:].sum() / energy[0]
-    if 0.7 < ratio < 1.4:
+    if any(_likeness(direct[0], direct[c]) < COINCIDENT for c in heard):
+        return None
+    if any(_likeness(late[a], late[b]) > ALIKE for a in range(4) for b in range(a)):
+        return None
+    after = (late**2).sum(axis=1)
+    if not after[0] > 0.01 * energy[0]:  # no room: only a wave from aside tells
+        after = energy if len(heard) > 1 else np.ones(4)
+    shares = after[1:] / after[0]
+    ratio, room_ratio = energy[1:].sum() / energy[0], shares.sum()
+    # In true stereo the last channel is as strong as the first, here it is no stronger than others.
+    if min(ratio, room_ratio) > 0.5 and max(ratio, room_ratio) < 1.4 and shares.max() < 0.75:
         return "ambix"
-    return "fuma" if 1.4 <= ratio < 2.8 else None
+    if min(ratio, room_ratio) > 1.4 and max(ratio, room_ratio) < 2.6:
+        return "fuma" if shares[2] <= max(shares[0], shares[1]) else None
+    return None
+
+
+def _likeness(one: NDArray[np.float64], other: NDArray[np.float64]) -> float:
+    """Their correlation, 0 .. 1 whatever its sign; 0 for silence."""
+    strength = float(np.sqrt((one @ one) * (other @ other)))
+    return abs(float(one @ other)) / max(strength, 1e-30)
 
 
 def with_meaning(samples: Floats, chosen: Chosen, angle_deg: float) -> tuple[Floats, str]:

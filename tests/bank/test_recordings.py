@@ -196,12 +196,20 @@ def b_format(azimuth: float, *, fuma: bool) -> Floats:
     direct[100:130] = np.hanning(30)
     diffuse = 0.02 * draw.standard_normal((4, 8000)) * np.exp(-np.arange(8000) / 2000)
     diffuse[:, :200] = 0
+    diffuse[1:] /= np.sqrt(3)  # a figure of eight hears a third of what comes from all sides
     omni, front, left, up = (
         direct * gain + noise
         for gain, noise in zip((1, np.cos(azimuth), np.sin(azimuth), 0), diffuse, strict=True)
     )
     rows = [omni / np.sqrt(2), front, left, up] if fuma else [omni, left, up, front]
     return np.stack(rows).astype(np.float32)
+
+
+@pytest.mark.parametrize("fuma", [False, True])
+def test_b_format_of_a_source_in_front_is_known(tmp_path: Path, fuma: bool) -> None:
+    """Only X hears the direct sound beside W; the room tells the rest."""
+    got = read_recording(write(tmp_path / "hall.wav", b_format(0.0, fuma=fuma)))
+    assert len(got.samples) == 2 and ("fuma" if fuma else "ambix") in got.notes[0]
 
 
 @pytest.mark.parametrize("fuma", [False, True])
@@ -227,6 +235,8 @@ def test_true_stereo_stays_true_stereo(tmp_path: Path) -> None:
             room(4, seed=9),
             np.stack([left, 0.3 * np.roll(left, 20), 0.3 * np.roll(right, 20), right]),
             np.stack([left, 0 * left, 0 * right, right]),
+            np.stack([left, 0.5 * right, 0.5 * left, right]),
+            room(4, seed=9) * np.array([[1], [0.7], [0.7], [1]], np.float32),
         )
     ):
         got = read_recording(write(tmp_path / f"{number}.wav", rows))
