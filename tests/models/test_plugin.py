@@ -132,7 +132,7 @@ def test_imported_encoder_encodes(
     assert main(["model", "encode", str(path), str(tmp_path / "ir.wav")]) == 0
     printed = [
         float(value)
-        for value in re.findall(r"-?\d+\.\d+", capsys.readouterr().out.rpartition("z =")[2])
+        for value in re.findall(r"-?\d+\.\d+", capsys.readouterr().out.rpartition("latent")[2])
     ]
     latent = PluginEncoder.open(path).encode(
         librosa.resample(0.1 * tone, orig_sr=48_000, target_sr=16_000).astype(np.float32)
