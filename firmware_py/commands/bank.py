@@ -234,7 +234,7 @@ def _info(args: argparse.Namespace) -> int:
             "name": bank.name,
             "bytes": size,
             "rooms": bank.steps**3,
-            "axis": [knobs_of((end, 0.0, 0.0))[0] for end in (bank.low, bank.high)],
+            "axis": [bank.low, bank.high],
             "bands": bank.grid.bands,
             "frames": bank.grid.frames,
             "seconds": bank.grid.duration_s,
@@ -245,7 +245,8 @@ def _info(args: argparse.Namespace) -> int:
                     "rate_hz": w.rate_hz,
                     "channels": w.channels,
                     "taps": w.taps,
-                    "at": [round(value, 4) for value in knobs_of(w.at)],
+                    "at": list(w.at),
+                    "knobs": [round(value, 4) for value in knobs_of(w.at)],
                 }
                 for w in bank.waveforms
             ],

@@ -110,8 +110,10 @@ def test_import_and_info_print_places_on_the_knobs(
     assert "x 1.10  y 2.00  z 3.00  two.wav: 2 channels" in lines
     assert main(["bank", "info", str(bank), "--json"]) == 0
     facts = json.loads(capsys.readouterr().out)
-    assert facts["axis"] == [0, 9]
-    assert facts["recordings"][0]["at"] == [7.25, 8, 9]
+    assert facts["axis"] == [-2, 2], "latent space, as in the file"
+    first = facts["recordings"][0]
+    assert first["knobs"] == [7.25, 8, 9]
+    assert first["at"] == pytest.approx([4 / 9 * knob - 2 for knob in first["knobs"]], abs=1e-6)
     assert main(["bank", "export", str(bank), str(bank.with_name("back"))]) == 0
     rows = (bank.with_name("back") / "coordinates.csv").read_text().splitlines()
     assert "Halls/one.wav,7.2500,8.0000,9.0000" in rows

@@ -68,6 +68,8 @@ def test_mcp_driver_detects_missing_chip_by_null_bit(driver) -> None:
 
 
 def test_disabled_bus_error_contains_remedy(tmp_path) -> None:
+    (tmp_path / "boot").mkdir()
+    (tmp_path / "boot/config.txt").touch()
     with pytest.raises(AdcError, match=r"spidev0\.0.*dtparam=spi=on"):
         open_spi(0, 0, tmp_path)
     with pytest.raises(AdcError, match=r"i2c-1.*dtparam=i2c_arm=on"):

@@ -292,6 +292,8 @@ def test_missing_chip_is_reported_once_and_recovers(
 
 
 def test_disabled_bus_is_reported_as_fault_of_its_converter(pins, tmp_path, clock: Clock) -> None:
+    (tmp_path / "boot").mkdir()
+    (tmp_path / "boot/config.txt").touch()
     with Board.open("pi-mcp3008", clock=clock, root=tmp_path) as board:
         (notice,) = notices(scan_for(board, clock, 3))
         assert "pi-mcp3008.toml, adc 1" in notice

@@ -15,6 +15,7 @@ RATE_HZ = 48000
 DRY = {
     "gain_db": 0.0,
     "mix": 0.0,
+    "mix_law": 0.0,
     "predelay_ms": 0.0,
     "lowpass_on": 0.0,
     "lowpass_hz": 20000.0,
