@@ -110,13 +110,15 @@ static void fade(const nv_kernel *k, const nv_kernel_stage *s, float *const *old
                            k->block / NV_FADE_PIECE);
 }
 
-static void work_first(const nv_kernel *k, nv_kernel_stage *s, float *const *out) {
+static float work_first(const nv_kernel *k, nv_kernel_stage *s, float *const *out) {
     nv_work_input(k, s);
     nv_work_answer(k, s, s->side, out);
-    if (!s->changing || k->blocks < s->fade_from) return;
+    float extra = nv_extra_of_first(k, s);
+    if (!s->changing || k->blocks < s->fade_from) return extra;
     float **fresh = s->output[!s->side][0];
     nv_work_answer(k, s, !s->side, fresh);
     fade(k, s, out, fresh, 0, out);
+    return extra;
 }
 
 static void add_output(const nv_kernel *k, nv_kernel_stage *s, float *const *out) {
@@ -138,9 +140,9 @@ void nv_kernel_process(nv_kernel *k, const float *const *in, float *const *out) 
         memcpy(k->input[c] + at, in[c], (size_t)k->block * sizeof(float));
     k->blocks++;
     nv_weigh_input(k);
-    work_first(k, &k->stage[0], out);
+    float extra = work_first(k, &k->stage[0], out);
     for (int i = 1; i < k->stages; i++) {
-        nv_work_block(k, &k->stage[i]);
+        extra = nv_work_block(k, &k->stage[i], extra);
         add_output(k, &k->stage[i], out);
     }
     if (k->passages > 1 || k->crossfading) nv_tend_passages(k);

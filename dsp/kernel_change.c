@@ -98,6 +98,7 @@ static void begin_crossfade(nv_kernel *k) {
 static void free_spare(nv_kernel_stage *s, int i) { s->spare[i].passage = -1, s->spares_used--; }
 
 static void remove_passage(nv_kernel *k, int index) {
+    for (int i = 0; i < k->stages; i++) k->stage[i].steady = 0; /* products may be together now */
     k->passages--;
     for (int i = index; i < k->passages; i++) k->order[i] = k->order[i + 1];
 }

@@ -17,7 +17,7 @@ enum {
     SILENCE
 };
 
-static const float BUILDING_COST = 100; /* of a step */
+static const float BUILDING_COST = 120; /* of a step */
 
 /* ---- lists of steps -------------------------------------------------------------------------- */
 
@@ -57,10 +57,11 @@ static void add_transforms(const nv_kernel *k, const nv_kernel_stage *s, nv_work
 /* 0 if there are no products; `always`: then the step clears the sums. */
 static int add_products(const nv_kernel *k, const nv_kernel_stage *s, nv_work_list *list, int side,
                         int which, int sums, int64_t job, int always) {
-    nv_find_runs(k, s, side, which, job <= s->job ? job : s->job + 1, &list->runs);
+    nv_find_runs(k, s, side, which, job <= s->job ? job : s->job + 1, 1, &list->runs);
     float cost = nv_cost_of_runs(s, &list->runs);
     if (cost == 0 && !always) return 0;
-    nv_step *t = add_step(list, MULTIPLY, 0, s->size / s->simd->lanes / 2, 2, cost + 1);
+    int units = s->size / s->simd->lanes / 2, grain = list->runs.together ? 2 : 1;
+    nv_step *t = add_step(list, MULTIPLY, 0, units, grain, cost + 1);
     t->side = (signed char)side, t->which = (signed char)which, t->sums = (signed char)sums,
     t->job = job;
     return 1;
@@ -155,9 +156,9 @@ static void keep_list(nv_work_list *list) {
 
 /* 1 if one passage fills the ring, so that the next job has the same steps. */
 static int is_steady(const nv_kernel *k, const nv_kernel_stage *s) {
-    const nv_opening *o = &s->opened[0];
-    return k->passages == 1 && !s->changing && s->openings == 1 && o->weight == NV_COMPLETE &&
-           s->ring_of[k->order[0]].from <= s->job - s->inputs_kept;
+    int newest = k->order[k->passages - 1];
+    return !s->changing && !s->spares_used && s->openings == 1 && s->hop_passage == newest &&
+           s->opened[0].weight == NV_COMPLETE && s->ring_of[newest].from <= s->job - s->inputs_kept;
 }
 
 static void begin_job(const nv_kernel *k, nv_kernel_stage *s) {
@@ -172,6 +173,7 @@ static void begin_job(const nv_kernel *k, nv_kernel_stage *s) {
         keep_list(list);
     else
         build_list(k, s);
+    if (s->steady || !s->steady_cost) s->steady_cost = list->cost;
     list->at_step = list->at_unit = 0, list->done = list->building;
 }
 
@@ -214,7 +216,8 @@ static void transform_step(const nv_kernel *k, nv_kernel_stage *s, const nv_step
 static void multiply_step(const nv_kernel *k, nv_kernel_stage *s, nv_work_list *list,
                           const nv_step *t, int from, int to) {
     int more = t->which == NV_NEWEST && s->summed[(int)t->sums] == t->job;
-    if (!from || list->runs_changed) nv_find_runs(k, s, t->side, t->which, t->job, &list->runs);
+    if (!from || list->runs_changed)
+        nv_find_runs(k, s, t->side, t->which, t->job, t->grain == 2, &list->runs);
     list->runs_changed = 0;
     nv_multiply(s, &list->runs, s->sums[(int)t->sums], more, from, to);
     if (t->which == NV_OLDER && to == t->units) s->summed[(int)t->sums] = t->job;
@@ -279,17 +282,40 @@ static void catch_up(const nv_kernel *k, nv_kernel_stage *s) {
     s->catching_up = list->at_step < list->count;
 }
 
-void nv_work_block(const nv_kernel *k, nv_kernel_stage *s) {
+/* This block's share of what is left to do in `blocks` blocks, so that it and `extra`, which other
+ * stages have in addition for the next `busy` blocks, make an even load. */
+static float even_share(float left, int blocks, float extra, int64_t busy) {
+    if (busy > blocks) busy = blocks;
+    float share =
+        busy > 0 ? (left + extra * (float)busy) / (float)blocks - extra : left / (float)blocks;
+    return share > 0 ? share : 0;
+}
+
+/* Blocks in which a fade adds to the work of the stages before: those in which it is, and two jobs
+ * of the stage before. */
+static int64_t busy_for(const nv_kernel *k, const nv_kernel_stage *s) {
+    const nv_passage *newest = nv_newest_passage(k);
+    return (newest->from + newest->fade_in) / k->block + 2 * s[-1].blocks - k->blocks + 1;
+}
+
+float nv_work_block(const nv_kernel *k, nv_kernel_stage *s, float extra) {
     int phase = (int)(k->blocks & (s->blocks - 1));
     nv_work_list *list = &s->main;
     if (phase == 0) {
         work(k, s, list, NV_MAX_STEPS, 0);
         begin_job(k, s);
     }
-    float even = list->cost * (float)(phase + 1) / (float)s->blocks, urgent = list->urgent;
-    if (phase < s->delay) urgent *= (float)(phase + 1) / (float)(s->delay + 1);
-    work(k, s, list, phase < s->delay ? 0 : list->urgent_steps, even > urgent ? even : urgent);
+    int64_t busy = extra > 0 ? busy_for(k, s) : 0;
+    float done = phase ? list->done : 0; /* building the list counts as work of this block */
+    float share = even_share(list->cost - done, s->blocks - phase, extra, busy);
+    if (phase <= s->delay) {
+        float urgent = even_share(list->urgent - done, s->delay + 1 - phase, extra, busy);
+        if (urgent > share) share = urgent;
+    }
+    work(k, s, list, phase < s->delay ? 0 : list->urgent_steps, done + share);
     if (s->catching_up) catch_up(k, s);
+    float more = list->cost - s->steady_cost;
+    return more > 0 && k->passages > 1 ? extra + more / (float)s->blocks : extra;
 }
 
 /* The next two do the same as the lists would, without their overhead. */
@@ -305,12 +331,34 @@ void nv_work_input(const nv_kernel *k, nv_kernel_stage *s) {
         }
 }
 
+/* From the runs of the job before to those of this one: a ring that holds each window twice has no
+ * end between them. */
+static void shift_runs(const nv_kernel_stage *s, const nv_runs *runs) {
+    ptrdiff_t shift = s->newest == s->inputs_kept - 1 ? s->newest : -1;
+    for (int o = 0; o < NV_OUTPUTS; o++)
+        for (int i = 0; i < runs->count[o]; i++)
+            runs->run[o][i].input += shift * 4 * s->simd->lanes;
+}
+
+float nv_extra_of_first(const nv_kernel *k, const nv_kernel_stage *s) {
+    if (k->passages == 1 || s->steady) return 0;
+    float units = (float)(s->size / s->simd->lanes / 2),
+          products = (nv_cost_of_runs(s, &s->main.runs) - s->steady_cost) * units;
+    float shares = (float)((s->openings - 1) * k->inputs) * (float)nv_cost_of_transform(s->size);
+    return shares + (products > 0 ? products : 0);
+}
+
 void nv_work_answer(const nv_kernel *k, nv_kernel_stage *s, int side, float *const *out) {
     const nv_simd *simd = s->simd;
     const nv_fft *fft = &s->fft;
     nv_runs *runs = &s->main.runs;
-    int vectors = s->size / simd->lanes;
-    nv_find_runs(k, s, side, NV_ALL, s->job, runs);
+    int vectors = s->size / simd->lanes, was_steady = s->steady;
+    s->steady = s->again && is_steady(k, s);
+    if (s->steady && was_steady)
+        shift_runs(s, runs);
+    else
+        nv_find_runs(k, s, side, NV_ALL, s->job, 1, runs);
+    if (s->steady && !was_steady) s->steady_cost = nv_cost_of_runs(s, runs);
     nv_multiply(s, runs, s->sums[0], 0, 0, vectors / 2);
     int any = runs->count[0] + runs->count[1];
     for (int o = 0; o < NV_OUTPUTS; o++) {

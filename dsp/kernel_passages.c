@@ -6,10 +6,17 @@
 
 void nv_fade_gains(const nv_kernel *k, int64_t block, int fade_frames, float *gain) {
     int64_t at = block * k->block;
-    for (int i = 0; i <= k->block / NV_FADE_PIECE; i++, at += NV_FADE_PIECE)
-        gain[i] = at >= fade_frames
-                      ? 1.0f
-                      : 0.5f - 0.5f * cosf((float)M_PI * (float)at / (float)fade_frames);
+    int pieces = k->block / NV_FADE_PIECE, i = 0;
+    if (at < fade_frames) {
+        double angle = M_PI / fade_frames, x = cos(angle * (double)at), y = sin(angle * (double)at),
+               dx = cos(angle * NV_FADE_PIECE), dy = sin(angle * NV_FADE_PIECE);
+        for (; i <= pieces && at < fade_frames; i++, at += NV_FADE_PIECE) {
+            gain[i] = (float)(0.5 - 0.5 * x);
+            double turned = x * dx - y * dy;
+            y = x * dy + y * dx, x = turned;
+        }
+    }
+    for (; i <= pieces; i++) gain[i] = 1.0f;
 }
 
 void nv_weigh_input(nv_kernel *k) {
@@ -20,9 +27,8 @@ void nv_weigh_input(nv_kernel *k) {
     float gain[NV_MAX_BLOCK / NV_FADE_PIECE + 1];
     nv_fade_gains(k, (now - p->from) / k->block, k->rise_frames, gain);
     for (int c = 0; c < k->inputs; c++) {
-        float *rising = k->rising[c] + at, *x = k->input[c] + at;
-        simd->scale(rising, x, gain, k->block / NV_FADE_PIECE);
-        simd->subtract(k->falling[c] + at, x, rising, k->block);
+        simd->share(k->rising[c] + at, k->falling[c] + at, k->input[c] + at, gain,
+                    k->block / NV_FADE_PIECE);
     }
 }
 

@@ -53,7 +53,7 @@ static const nv_costs AVX2 = {
     .shared_pair = 67,
     .shared_product = 22.5f,
     .run = 18.5f,
-    .gather = 4,
+    .gather = 5,
     .byte = 0.12f,
     .slice = 70,
     .stage = 560,
@@ -73,7 +73,7 @@ static const nv_costs NEON64 = {
     .shared_pair = 49,
     .shared_product = 24.5f,
     .run = 13,
-    .gather = 4,
+    .gather = 5,
     .byte = 0.5f,
     .slice = 70,
     .stage = 700,
@@ -93,7 +93,7 @@ static const nv_costs NEON32 = {
     .shared_pair = 56,
     .shared_product = 29.5f,
     .run = 13,
-    .gather = 4,
+    .gather = 5,
     .byte = 1,
     .slice = 90,
     .stage = 900,
@@ -105,18 +105,28 @@ const nv_costs *nv_costs_for(const nv_simd *simd) {
     return simd->lanes == 8 ? &AVX2 : sizeof(void *) == 8 ? &NEON64 : &NEON32;
 }
 
-nv_job_cost nv_cost_of_job(int partition, int partitions, int inputs, int early) {
-    const nv_simd *simd = nv_simd_for(partition);
-    const nv_costs *c = nv_costs_for(simd);
-    int vectors = partition / simd->lanes, doublings = nv_doublings(partition, simd->lanes),
+/* `first2` or `first4` for the first pass, or the last one of the inverse. */
+static double transform_cost(int partition, double first2, double first4, double pass4,
+                             double last) {
+    int lanes = nv_simd_for(partition)->lanes, doublings = nv_doublings(partition, lanes),
         odd = doublings % 2;
     int passes = odd ? doublings / 2 - 1
                      : doublings / 2 - 2; /* of radix 4, without the first and the last */
     if (passes < 0) passes = 0;
-    double forward = vectors * ((odd ? c->first2 / 2 : c->first4 / 4) + passes * c->pass4 / 4 +
-                                c->to_spectrum / 4);
-    double inverse = vectors * ((odd ? c->last2 / 2 : c->last4 / 4) + passes * c->inverse4 / 4 +
-                                c->from_spectrum / 4);
+    return partition / lanes * ((odd ? first2 / 2 : first4 / 4) + passes * pass4 / 4 + last / 4);
+}
+
+double nv_cost_of_transform(int partition) {
+    const nv_costs *c = nv_costs_for(nv_simd_for(partition));
+    return transform_cost(partition, c->first2, c->first4, c->pass4, c->to_spectrum);
+}
+
+nv_job_cost nv_cost_of_job(int partition, int partitions, int inputs, int early) {
+    const nv_simd *simd = nv_simd_for(partition);
+    const nv_costs *c = nv_costs_for(simd);
+    int vectors = partition / simd->lanes;
+    double forward = nv_cost_of_transform(partition);
+    double inverse = transform_cost(partition, c->last2, c->last4, c->inverse4, c->from_spectrum);
     int together =
         inputs == 1 && c->shared_product < 2 * c->product; /* as together() in kernel_products.c */
     double pair = together ? c->shared_pair / 2 : c->pair,

@@ -38,6 +38,7 @@ typedef struct nv_job_cost {
     double all, urgent;
     double bytes; /* of spectra that its products read */
 } nv_job_cost;
+double nv_cost_of_transform(int partition);
 nv_job_cost nv_cost_of_job(int partition, int partitions, int inputs, int early);
 /* Instructions of one block. `waiting`: and those that it could have done while it waits for
  * memory. */

@@ -49,30 +49,27 @@ static void add_ring(const nv_kernel_stage *s, nv_runs *runs, int passage,
 
 static void add_spares(const nv_kernel *k, const nv_kernel_stage *s, nv_runs *runs, int side,
                        int64_t job, int first, int last) {
-    int start = 0, count = 0, partition = 0, passage = -1; /* of the run that grows */
     for (int at = -1, seen = 0; nv_next_spare(s, &at, &seen);) {
         nv_spare spare = s->spare[at];
         int room = room_of(k, s, spare.passage, side), p = (int)(job - spare.window);
         int most = room < 0 ? 0 : s->parts[room].partitions;
         if (p < first || p >= (most < last ? most : last)) continue;
-        if (count && spare.passage == passage && at == start + count && p == partition + count) {
+        int start = at, count = 1, longest = (most < last ? most : last) - p;
+        /* Those that follow in memory and are of windows that follow. */
+        for (const nv_spare *next = &s->spare[at + 1];
+             count < longest && start + count < s->spares && next->passage == spare.passage &&
+             next->window == spare.window - count;
+             next++)
             count++;
-            continue;
-        }
-        if (count)
-            add_run(s, runs, &s->parts[room_of(k, s, passage, side)], s->spare_ring, s->spares,
-                    start, partition, count);
-        start = at, count = 1, partition = p, passage = spare.passage;
+        at += count - 1, seen += count - 1;
+        add_run(s, runs, &s->parts[room], s->spare_ring, s->spares, start, p, count);
     }
-    if (count)
-        add_run(s, runs, &s->parts[room_of(k, s, passage, side)], s->spare_ring, s->spares, start,
-                partition, count);
 }
 
 void nv_find_runs(const nv_kernel *k, const nv_kernel_stage *s, int side, int which, int64_t job,
-                  nv_runs *runs) {
+                  int together, nv_runs *runs) {
     int first = which == NV_OLDER, most = which == NV_NEWEST ? 1 : s->inputs_kept;
-    runs->together = s->costs->shared_product < 2 * s->costs->product;
+    runs->together = together && s->costs->shared_product < 2 * s->costs->product;
     for (int o = 0; o < NV_OUTPUTS; o++) runs->count[o] = runs->products[o] = 0;
     for (int i = 0; i < k->passages; i++) {
         int room = room_of(k, s, k->order[i], side);
@@ -89,15 +86,16 @@ void nv_find_runs(const nv_kernel *k, const nv_kernel_stage *s, int side, int wh
 
 void nv_multiply(const nv_kernel_stage *s, const nv_runs *runs, float *const *sums, int more,
                  int from, int to) {
-    size_t at = (size_t)from * 4 * (size_t)s->simd->lanes,
-           floats = (size_t)(to - from) * 4 * (size_t)s->simd->lanes;
+    size_t floats = 4 * (size_t)s->simd->lanes;
     for (int o = 0; o < NV_OUTPUTS; o++) {
-        int list = runs->together ? 0 : o;
+        int list = runs->together ? 0 : o, first = (from + 1 - o) / 2 * 2,
+            end = (to + 1 - o) / 2 * 2;
         if (!runs->count[list]) {
-            if (!more) memset(sums[o] + at, 0, floats * sizeof(float));
-        } else if (list == o) {
+            size_t bytes = (size_t)(end - first) * floats * sizeof(float);
+            if (!more) memset(sums[o] + (size_t)first * floats, 0, bytes);
+        } else if (list == o && first < end) {
             s->simd->multiply(runs->run[o], runs->count[o], runs->together ? NV_OUTPUTS : 1,
-                              sums + o, more, from, to);
+                              sums + o, more, first, end);
         }
     }
 }

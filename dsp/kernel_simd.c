@@ -339,14 +339,18 @@ static void add_faded(float *out, const float *old, const float *fresh, const fl
     }
 }
 
-static void scale(float *out, const float *block, const float *gain, int pieces) {
+static void share(float *rising, float *falling, const float *block, const float *gain,
+                  int pieces) {
     vec ramp;
     for (int k = 0; k < V; k++) ramp[k] = (float)k / NV_FADE_PIECE;
     for (; pieces > 0; pieces--, gain++) {
         float rise = gain[1] - gain[0];
         vec g = all(gain[0]) + ramp * all(rise), step = all(rise * V / NV_FADE_PIECE);
-        for (int i = 0; i < NV_FADE_PIECE; i += V, g += step, out += V, block += V)
-            put_any(out, g * get_any(block));
+        for (int i = 0; i < NV_FADE_PIECE; i += V, g += step) {
+            vec x = get_any(block), y = g * x;
+            put_any(rising, y), put_any(falling, x - y);
+            block += V, rising += V, falling += V;
+        }
     }
 }
 
@@ -390,7 +394,7 @@ const nv_simd NV_SIMD_TABLE = {
     .inverse_last = inverse_last,
     .add = add_block,
     .add_faded = add_faded,
-    .scale = scale,
+    .share = share,
     .subtract = subtract,
     .scale_finite = scale_finite,
 };

@@ -69,8 +69,8 @@ typedef struct nv_simd {
      * NV_FADE_PIECE frames g is a line from gain[piece] to gain[piece + 1]. */
     void (*add_faded)(float *out, const float *old, const float *fresh, const float *gain,
                       int pieces);
-    /* out = block * g, with the same g. */
-    void (*scale)(float *out, const float *block, const float *gain, int pieces);
+    /* rising = block * g, with the same g; falling = block - rising. */
+    void (*share)(float *rising, float *falling, const float *block, const float *gain, int pieces);
     /* out = a - b, or a if b is NULL; a multiple of `lanes` frames. */
     void (*subtract)(float *out, const float *a, const float *b, int frames);
     /* out = in * factor; 0 if a sample of `in` is NaN or infinite. Any number of frames. */

@@ -126,8 +126,9 @@ typedef struct {
     int openings;
     nv_job_plan plan;
     nv_work_list main;
-    int steady;                                   /* the list is the same in the next job */
-    int transforms;                               /* steps before the ring holds the job's input */
+    int steady;        /* the list is the same in the next job; of the first stage, the runs */
+    float steady_cost; /* of the list then; of the first stage, of its products */
+    int transforms;    /* steps before the ring holds the job's input */
     int side_sums[NV_SIDES], next_sums[NV_SIDES]; /* the set of sums of this job, and of the next */
     int64_t summed[NV_SIDES]; /* the job for which the set has sums of older partitions */
     /* a crossfade */
@@ -209,22 +210,27 @@ nv_target nv_target_of(const nv_kernel_stage *s, const nv_opening *o, int input)
 
 enum { NV_ALL, NV_NEWEST, NV_OLDER }; /* partitions of a job's sums */
 
-/* Finds the products of a job on one side. They stay valid until the next job. */
+/* Finds the products of a job on one side. They stay valid until the next job. `together`: those of
+ * both outputs may be. */
 void nv_find_runs(const nv_kernel *k, const nv_kernel_stage *s, int side, int which, int64_t job,
-                  nv_runs *runs);
-/* sums = (more ? sums : 0) + the products, pairs from .. to of vectors. */
+                  int together, nv_runs *runs);
+/* sums = (more ? sums : 0) + the products. Unit: two pairs of vectors of one output, the outputs in
+ * turn; from and to are even if the runs are together. */
 void nv_multiply(const nv_kernel_stage *s, const nv_runs *runs, float *const *sums, int more,
                  int from, int to);
-/* Instructions of one pair; 0 if there is no product. */
+/* Instructions of one pair of both outputs, or of one unit; 0 if there is no product. */
 float nv_cost_of_runs(const nv_kernel_stage *s, const nv_runs *runs);
 
 /* In kernel_jobs.c: */
 
-/* Does this block's share of the stage's work. */
-void nv_work_block(const nv_kernel *k, nv_kernel_stage *s);
+/* Does this block's share of the stage's work. `extra`: what a fade adds in this block to the cost
+ * of the stages before; returns that and what it adds to this one. */
+float nv_work_block(const nv_kernel *k, nv_kernel_stage *s, float extra);
 /* The first stage's job in one block: transforms the inputs; computes the output of `side`. */
 void nv_work_input(const nv_kernel *k, nv_kernel_stage *s);
 void nv_work_answer(const nv_kernel *k, nv_kernel_stage *s, int side, float *const *out);
+/* After the output of the first stage: what a fade adds to its cost. */
+float nv_extra_of_first(const nv_kernel *k, const nv_kernel_stage *s);
 /* After the begin of a crossfade: builds the catch-up's list. */
 void nv_plan_catch_up(const nv_kernel *k, nv_kernel_stage *s);
 /* Cost of the products and inverse transforms of a job, without an early part. */
