@@ -63,6 +63,8 @@ memory."""
 LEAD_S, LEAD_FADE_S, GUARD_S = 0.06, 0.04, 0.11
 """Carriers begin LEAD_S before the onset, and fade in; that wraps around into the space
 of GUARD_S after the end."""
+END_S = 4 * EVEN_S
+"""At the end of noise `flatten` has one side only, and filters wrap around: that is made again."""
 FOLD_S = 0.015
 """See `Synthesiser._fold`."""
 
@@ -89,23 +91,29 @@ class _Carriers:
     def samples(self, steps: int) -> list[NDArray[np.complex64]]:
         """The beginnings of all carriers: Gaussian noise, flattened (see `flatten`).
 
-        They grow through the same lengths whatever was requested before, so that a room is the same
-        in each process.
+        They grow through the same lengths whatever was requested before, and what was handed out
+        never changes: a room is the same in each process, with each limit of length.
         """
-        while steps > self._steps:
+        while steps > self._kept_steps(self._steps):
             longer = self._steps + self._first_steps
             self._samples, self._steps = self._longer(longer), longer
         return [whole[:, : whole.shape[1] // self._steps * steps] for whole in self._samples]
+
+    def _kept_steps(self, steps: int) -> int:
+        """How much of this length longer carriers keep: the end is not even, and wraps around."""
+        return max(0, steps - int(np.ceil(END_S * self._rate_hz / self.step_frames)))
 
     def _longer(self, steps: int) -> list[NDArray[np.complex64]]:
         frames = steps * self.step_frames
         spectrum = np.fft.rfft(self._noise(frames))
         samples = []
-        for w in self.windows(steps):
+        for i, w in enumerate(self.windows(steps)):
             part = spectrum[:, w.first : w.first + w.size] * w.own.astype(np.float32)
-            samples.append(
-                (np.fft.ifft(part) * np.float32(np.sqrt(w.size / frames))).astype(np.complex64)
-            )
+            longer = (np.fft.ifft(part) * np.float32(np.sqrt(w.size / frames))).astype(np.complex64)
+            kept = w.size // steps * self._kept_steps(self._steps)
+            if kept:
+                longer[:, :kept] = self._samples[i][:, :kept]
+            samples.append(longer)
         return samples
 
 
