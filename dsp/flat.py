@@ -9,7 +9,7 @@ its intensity in ERB bands, which evening lowers, is raised again.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -57,22 +57,28 @@ class _Band:
     is_lively: bool
 
 
-def flatten(noise: NDArray[np.float32], span: Span) -> NDArray[np.float32]:
-    """White noise (2, samples) with even energy, whose channels do not correlate. Takes about 0.2 s
-    for 4 s."""
+def flatten(noise: NDArray[np.float32], span: Span) -> Generator[None, None, NDArray[np.float32]]:
+    """White noise (2, samples) with even energy, whose channels do not correlate.
+
+    It takes about 0.3 s for 4 s, so it is a generator that yields after each band and returns the
+    noise.
+    """
     size = noise.shape[1]
-    result = _evened(noise, [*_erbs(span), *_octaves(LOW_OCTAVES_HZ, span)], span)
+    low = [*_erbs(span), *_octaves(LOW_OCTAVES_HZ, span)]
+    result = yield from _evened(noise, low, span)
     early = smooth_number(int((span.lead_s + HIGH_UNTIL_S) / span.seconds * size), even=True)
     early = min(early, size)
     short = Span(span.seconds * early / size, span.lead_s)
     bands = list(_octaves(HIGH_OCTAVES_HZ, short, 0.5 * size / span.seconds))
-    result[:, :early] = _evened(result[:, :early], bands, short)
+    result[:, :early] = yield from _evened(result[:, :early], bands, short)
     kept = int(span.kept_s / span.seconds * size)
     result[:, :kept] = noise[:, :kept]
     return result
 
 
-def _evened(noise: NDArray[np.float32], bands: list[_Band], span: Span) -> NDArray[np.float32]:
+def _evened(
+    noise: NDArray[np.float32], bands: list[_Band], span: Span
+) -> Generator[None, None, NDArray[np.float32]]:
     spectrum = np.fft.rfft(noise)
     for _ in range(ROUNDS):
         for band in bands:
@@ -81,6 +87,7 @@ def _evened(noise: NDArray[np.float32], bands: list[_Band], span: Span) -> NDArr
             part += (
                 np.fft.fft(_corrected(samples, band, noise.shape[1], span) - samples) * band.window
             )
+            yield
     return np.fft.irfft(spectrum, noise.shape[1]).astype(np.float32)
 
 

@@ -18,6 +18,7 @@ control process and the renderer call it.
 
 from __future__ import annotations
 
+from collections.abc import Generator
 from dataclasses import dataclass
 from functools import lru_cache
 
@@ -63,6 +64,8 @@ memory."""
 LEAD_S, LEAD_FADE_S, GUARD_S = 0.06, 0.04, 0.11
 """Carriers begin LEAD_S before the onset, and fade in; that wraps around into the space
 of GUARD_S after the end."""
+BANDS_AT_ONCE = 5
+"""How much of the noise is made in idle time at once: some 5 ms here, 50 ms on a small board."""
 END_S = 4 * EVEN_S
 """At the end of noise `flatten` has one side only, and filters wrap around: that is made again."""
 FOLD_S = 0.015
@@ -94,10 +97,18 @@ class _Carriers:
         They grow through the same lengths whatever was requested before, and what was handed out
         never changes: a room is the same in each process, with each limit of length.
         """
-        while steps > self._kept_steps(self._steps):
-            longer = self._steps + self._first_steps
-            self._samples, self._steps = self._longer(longer), longer
+        while self.grow(steps):
+            pass
         return [whole[:, : whole.shape[1] // self._steps * steps] for whole in self._samples]
+
+    def grow(self, steps: int) -> bool:
+        """Do a small part of the work for this length. False when all is done."""
+        if steps <= self._kept_steps(self._steps):
+            return False
+        longer = self._steps + self._first_steps
+        if not self._noise.grow(longer * self.step_frames):
+            self._samples, self._steps = self._longer(longer), longer
+        return True
 
     def _kept_steps(self, steps: int) -> int:
         """How much of this length longer carriers keep: the end is not even, and wraps around."""
@@ -124,24 +135,36 @@ class _Noise:
     def __init__(self, rate_hz: int, seed: int) -> None:
         self._rate_hz, self._seed = rate_hz, seed
         self._samples = np.zeros((2, 0), np.float32)
+        self._growth: Generator[None, None, NDArray[np.float32]] | None = None
+        fade = np.arange(int(LEAD_FADE_S * rate_hz)) / (LEAD_FADE_S * rate_hz)
+        self._fade = (np.sin(np.pi / 2 * fade) ** 2).astype(np.float32)
 
     def __call__(self, frames: int) -> Floats:
         """Its first `frames` samples, from LEAD_S before the onset on."""
-        if frames > self._samples.shape[1]:
-            longer = (
-                np.random.default_rng(FIRST_SEED + self._seed)
-                .standard_normal((frames, 2), np.float32)
-                .T
-            )
-            kept = max(0, self._samples.shape[1] - int(2 * EVEN_S * self._rate_hz))
-            longer[:, :kept] = self._samples[:, :kept]
-            rate = self._rate_hz
-            self._samples = flatten(longer, Span(frames / rate, LEAD_S, kept / rate))
-            fade = np.arange(int(LEAD_FADE_S * rate)) / (LEAD_FADE_S * rate)
-            self._faded = np.sin(np.pi / 2 * fade) ** 2
+        while self.grow(frames):
+            pass
         result = self._samples[:, :frames].copy()
-        result[:, : len(self._faded)] *= self._faded.astype(np.float32)
+        result[:, : len(self._fade)] *= self._fade
         return result
+
+    def grow(self, frames: int) -> bool:
+        """Do a small part of the work for this length. False when all is done."""
+        if frames <= self._samples.shape[1]:
+            return False
+        self._growth = self._growth or self._longer(frames)
+        try:
+            for _ in range(BANDS_AT_ONCE):
+                next(self._growth)
+        except StopIteration as end:
+            self._samples, self._growth = end.value, None
+        return True
+
+    def _longer(self, frames: int) -> Generator[None, None, NDArray[np.float32]]:
+        noise = np.random.default_rng(FIRST_SEED + self._seed)
+        longer = noise.standard_normal((frames, 2), np.float32).T
+        kept = max(0, self._samples.shape[1] - int(2 * EVEN_S * self._rate_hz))
+        longer[:, :kept] = self._samples[:, :kept]
+        return flatten(longer, Span(frames / self._rate_hz, LEAD_S, kept / self._rate_hz))
 
 
 @lru_cache(maxsize=3)
@@ -200,8 +223,10 @@ class Synthesiser:
         )[::-1]
 
     def prepare(self) -> bool:
-        """Makes the carriers, or the windows of one more length, in advance (up to 0.2 s of work).
-        False when all are made."""
+        """Makes a part of the carriers, or the windows of one more length, in advance. False when
+        all are made."""
+        if self._carriers.grow(self._longest):
+            return True
         if not self._unprepared:
             return False
         self._workspace(self._unprepared.pop(0))
@@ -270,7 +295,7 @@ class Synthesiser:
         the longest)."""
         longest = max(steps, self._longest)
         windows = self._carriers.windows(steps)
-        samples = self._carriers.samples(longest)
+        samples = self._carriers.samples(steps)
         frames = steps * self._carriers.step_frames
         seconds = longest * self._carriers.step_frames / self.rate_hz
 
