@@ -28,7 +28,7 @@ from firmware_py.jack.server import JackServer
 
 log = logger()
 _CREDENTIALS = struct.Struct("iII")  # pid, uid, gid: unix(7)
-WATCHDOG_S = {"audio": 1.5, "control": 5.0, "connections": 30.0}
+WATCHDOG_S = {"audio": 1.5, "control": 15.0, "connections": 30.0}
 """As in the units. control: loading a model takes long, and a hang is not audible. connections: it
 waits for a jackd that hangs."""
 START_S = 60.0
