@@ -14,10 +14,10 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from build_c import build
 from scipy.signal import oaconvolve
 
 from dsp.simd_builds import ENGINE_SOURCES
-from tests.dsp.build_c import build
 
 # machine, compiler, emulator, processor, expected build, further flags
 TARGETS = {

@@ -219,7 +219,7 @@ def test_restarted_audio_process_locks_memory_of_its_room(file_in_memory: int) -
 
 KILLED = """
 import os, signal, sys
-from tests.dsp.test_port import LONGEST, Played, noise
+from test_port import LONGEST, Played, noise
 played = Played(int(sys.argv[1]))
 for number in range(5):  # each rings for 0.7 s; within 0.4 s
     assert played.play(60) == number

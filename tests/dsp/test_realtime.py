@@ -12,10 +12,10 @@ from typing import Any
 
 import numpy as np
 import pytest
+from test_engine import IMPULSE, set_params
 
 from dsp import _engine
 from dsp.graph import OfflineGraph
-from tests.dsp.test_engine import IMPULSE, set_params
 
 HERE = Path(__file__).parent
 BLOCKS = 100_000

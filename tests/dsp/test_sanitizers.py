@@ -13,9 +13,9 @@ import subprocess
 from pathlib import Path
 
 import pytest
+from build_c import build
 
 from dsp.simd_builds import ENGINE_SOURCES
-from tests.dsp.build_c import build
 
 INPUTS = int(os.environ.get("NVERB_FUZZ_INPUTS", "1500"))
 SANITIZE = (
