@@ -156,12 +156,23 @@ def _play_to(frame: int, player: Player, this: Take, tend: Callable[[], object] 
     )
 
 
+def open_client(name: str) -> jack.Client:
+    """A client of the test's JACK server, as soon as that is not too busy to answer."""
+
+    def opened() -> jack.Client | None:
+        try:
+            server = os.environ["JACK_DEFAULT_SERVER"]
+            return jack.Client(name, servername=server, no_start_server=True)
+        except jack.JackOpenError:
+            return None
+
+    return wait_until(opened)
+
+
 def send_midi(*messages: str) -> None:
     """Send MIDI messages (hexadecimal digits) to the pedal, one per block, from a JACK client."""
     left = [bytes.fromhex(message) for message in messages]
-    client = jack.Client(
-        f"keys-{os.getpid()}", servername=os.environ["JACK_DEFAULT_SERVER"], no_start_server=True
-    )
+    client = open_client(f"keys-{os.getpid()}")
     out = client.midi_outports.register("out")
 
     def play(_frames: int) -> None:

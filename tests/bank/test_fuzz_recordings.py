@@ -23,7 +23,7 @@ from dsp.loudness import PEAK_BOUND, ROOM_LOUDNESS, of_samples
 from firmware_py.rooms.maker import RoomMaker
 
 LONGER = int(os.environ.get("NVERB_FUZZ_READERS", "1"))
-GROUPS, EACH = 5, 2 if LONGER == 1 else 10 * LONGER
+GROUPS, EACH = 4, 4 if LONGER == 1 else 10 * LONGER
 FAILED: list[int] = []
 LONGEST_S = 3.0
 SHAPES = ("decay", "size", "tilt", "early_late", "attack", "reverse", "width")

@@ -14,6 +14,7 @@ import jack
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from playing import open_client
 from waiting import HANG_S, wait_until
 
 from device.controls import find
@@ -230,8 +231,7 @@ class Device:
     What it receives is in `received`."""
 
     def __init__(self, name: str = "device") -> None:
-        server = os.environ["JACK_DEFAULT_SERVER"]
-        self.client = jack.Client(name, servername=server, no_start_server=True)
+        self.client = open_client(name)
         self.out: jack.OwnMidiPort | None = self.client.midi_outports.register("out")
         self._in = self.client.midi_inports.register("in")
         self._waiting: list[bytes] = []
