@@ -235,8 +235,9 @@ def test_statement_is_on_its_page_and_is_tested(statement: Statement) -> None:
 def make(*words: str) -> list[str]:
     """The commands that make would run."""
     done = subprocess.run(
-        ["make", "-n", *words],
+        ["make", "--no-print-directory", "-n", *words],
         cwd=ROOT,
+        env={name: value for name, value in os.environ.items() if not name.startswith("MAKE")},
         capture_output=True,
         text=True,
         timeout=HANG_S,

@@ -16,6 +16,7 @@ import struct
 import subprocess
 import threading
 import time
+from functools import partial
 from pathlib import Path
 from typing import NoReturn
 
@@ -299,8 +300,12 @@ def dummy(
     synchronous: bool = False,
     realtime: bool = False,
 ) -> JackServer:
-    """Start a JACK server without a sound card, paced by a timer. Raises UserError."""
-    return JackServer(
+    """Start a JACK server without a sound card, paced by a timer. Raises UserError.
+
+    Tries twice: right after another server has ended, jackd may end without a word.
+    """
+    start = partial(
+        JackServer,
         name,
         ["dummy"],
         block_frames=block_frames,
@@ -308,6 +313,10 @@ def dummy(
         realtime=realtime,
         synchronous=synchronous,
     )
+    try:
+        return start()
+    except JackFailed:
+        return start()
 
 
 def take_limits() -> bool:

@@ -88,6 +88,8 @@ def test_copied_profile_of_a_member_can_be_replaced_by_a_push(
             offer, lambda _: iter([content]), data=shared, report=Report(), live=lambda: ""
         )
 
+    if not all(folder.stat().st_mode & 0o005 == 0o005 for folder in Path(__file__).parents):
+        pytest.skip("other users cannot read this checkout")
     for user, act in ((member, copy), (owner, push)):
         child = os.fork()
         if child == 0:
