@@ -21,8 +21,12 @@ OWNER, GROUP = 12345, 12346
 pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="needs root, to give files to others")
 
 
-def others_can_read(path: Path) -> bool:
-    return all(part.stat().st_mode & 0o005 == 0o005 for part in (path, *path.parents))
+def others_can_run() -> bool:
+    """Whether other users can read this checkout and its Python."""
+    folders = [Path(sys.prefix), Path(sys.base_prefix), ROOT]
+    return all(
+        part.stat().st_mode & 0o005 == 0o005 for each in folders for part in (each, *each.parents)
+    )
 
 
 @pytest.fixture
@@ -82,7 +86,7 @@ COMMANDS = (
 def test_root_follows_no_link_out_of_the_data_folder(
     state: Path, command: str, tmp_path: Path
 ) -> None:
-    if not others_can_read(Path(sys.prefix)) or not others_can_read(ROOT):
+    if not others_can_run():
         pytest.skip("the owner of the data folder may not read this checkout")
     victim = state.parent / "victim"
     before = contents(victim)
@@ -105,7 +109,7 @@ def test_root_follows_no_link_out_of_the_data_folder(
 
 
 def test_file_that_root_changes_belongs_to_the_owner_of_the_folder(state: Path) -> None:
-    if not others_can_read(Path(sys.prefix)) or not others_can_read(ROOT):
+    if not others_can_run():
         pytest.skip("the owner of the data folder may not read this checkout")
     (state / "settings.toml").unlink()
     done = subprocess.run(
