@@ -563,6 +563,9 @@ def test_commands_use_store_of_running_pedal(pedal: Supervisor, files: dict[str,
 def test_group_member_installs_and_other_user_is_rejected(
     pedal: Supervisor, files: dict[str, bytes]
 ) -> None:
+    python = Path(sys.base_prefix)
+    if any(folder.stat().st_mode & 0o005 != 0o005 for folder in (python, *python.parents)):
+        pytest.skip("other users cannot read this Python")
     group = 12345
     code = (
         "import os, sys; import argparse, json, select, socket; from firmware_py import cli;"
