@@ -159,24 +159,12 @@ class RecordedRooms(Rooms):
         return self._renderer.from_recordings(parts, values)
 
 
-class MixedRooms(Rooms):
+class MixedRooms(RecordedRooms):
     """A bank of rooms and recordings: a recording near its place, elsewhere an energy map."""
 
     def __init__(self, bank: Bank, renderer: Renderer) -> None:
+        super().__init__(bank, renderer)
         self._mapped = MappedRooms(bank, renderer)
-        self._renderer = renderer
-        self._recordings = Recordings(bank, renderer.rate_hz, renderer.max_taps)
-
-    @property
-    def remark(self) -> str:
-        """What is cut."""
-        return self._recordings.remark
-
-    def distinct(self, values: dict[str, float]) -> dict[str, float]:
-        """All controls count; of x, y and z only if they choose the recording."""
-        if self._recordings.chosen(values) is None:
-            return values
-        return values | {"x": 0.0, "y": 0.0, "z": 0.0}
 
     def render(self, values: dict[str, float]) -> Floats:
         point = _point(values)

@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from other_users import can_run_this
 from waiting import HANG_S
 
 from models.files import write_atomically
@@ -19,14 +20,6 @@ ROOT = Path(__file__).parents[3]
 OWNER, GROUP = 12345, 12346
 
 pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="needs root, to give files to others")
-
-
-def others_can_run() -> bool:
-    """Whether other users can read this checkout and its Python."""
-    folders = [Path(sys.prefix), Path(sys.base_prefix), ROOT]
-    return all(
-        part.stat().st_mode & 0o005 == 0o005 for each in folders for part in (each, *each.parents)
-    )
 
 
 @pytest.fixture
@@ -86,7 +79,7 @@ COMMANDS = (
 def test_root_follows_no_link_out_of_the_data_folder(
     state: Path, command: str, tmp_path: Path
 ) -> None:
-    if not others_can_run():
+    if not can_run_this():
         pytest.skip("the owner of the data folder may not read this checkout")
     victim = state.parent / "victim"
     before = contents(victim)
@@ -109,7 +102,7 @@ def test_root_follows_no_link_out_of_the_data_folder(
 
 
 def test_file_that_root_changes_belongs_to_the_owner_of_the_folder(state: Path) -> None:
-    if not others_can_run():
+    if not can_run_this():
         pytest.skip("the owner of the data folder may not read this checkout")
     (state / "settings.toml").unlink()
     done = subprocess.run(

@@ -90,6 +90,14 @@ def started(log: Path) -> Iterator[Callable[[dict[str, object]], dict[str, objec
     assert len(said.splitlines()) < 20
 
 
+def plays_without_presets(ask: Callable[[dict[str, object]], dict[str, object]]) -> None:
+    status = ask({"do": "status"})["status"]
+    assert isinstance(status, dict) and status["room"]["bank"]
+    assert ask({"do": "set", "values": {"mix": 12}})
+    with pytest.raises(UserError):
+        ask({"do": "preset", "step": 1})
+
+
 @pytest.mark.parametrize("harm", [os.mkfifo, folder, loop, endless, deep, numbers])
 def test_control_process_starts_with_every_file_of_its_folders_bad(
     folders: Path, tmp_path_factory: pytest.TempPathFactory, harm: Callable[[Path], None]
@@ -102,11 +110,7 @@ def test_control_process_starts_with_every_file_of_its_folders_bad(
         harm(runtime / name)
     log = tmp_path_factory.mktemp("log") / "log"
     with started(log) as ask:
-        status = ask({"do": "status"})["status"]
-        assert isinstance(status, dict) and status["room"]["bank"]
-        assert ask({"do": "set", "values": {"mix": 12}})
-        with pytest.raises(UserError):
-            ask({"do": "preset", "step": 1})
+        plays_without_presets(ask)
     assert "sim.toml" in log.read_text()  # the profile: reported, and the pedal plays without knobs
 
 
@@ -123,11 +127,7 @@ def test_control_process_plays_without_its_data_folder_until_it_is_back(
     harm(data)
     log = tmp_path_factory.mktemp("log") / "log"
     with started(log) as ask:
-        status = ask({"do": "status"})["status"]
-        assert isinstance(status, dict) and status["room"]["bank"]
-        assert ask({"do": "set", "values": {"mix": 12}})
-        with pytest.raises(UserError):
-            ask({"do": "preset", "step": 1})
+        plays_without_presets(ask)
         with pytest.raises(UserError):
             ask({"do": "midi", "assign": "mix", "source": "cc 20"})
         wait_until(lambda: f"settings in {data}; check the disk" in log.read_text())

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from clock import Clock
+from clock import ClockModule
 from waiting import wait_until
 
 from bank.build import build
@@ -66,18 +66,6 @@ class FakeInput:
         return {"name": "input", "where": "", "ports": [], "fault": ""}
 
     def close(self) -> None: ...
-
-
-class ClockModule(Clock):
-    """Replaces the module `time`: a sleep returns at once and advances the clock."""
-
-    monotonic = perf_counter = Clock.__call__
-
-    def monotonic_ns(self) -> int:
-        return round(1e9 * self.now)
-
-    def sleep(self, seconds: float) -> None:
-        self.now += seconds
 
 
 @pytest.fixture

@@ -17,7 +17,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from clock import Clock
+from clock import ClockModule
 from faulty_disk import FaultyDisk
 
 from device.board import Board
@@ -51,18 +51,6 @@ PATIENCE = 400
 
 synthesiser = functools.cache(Synthesiser)
 """What all lives of the control process make again: some tens of MB, the same each time."""
-
-
-class ClockModule(Clock):
-    """Replaces the module `time`: a sleep returns at once and advances the clock."""
-
-    monotonic = perf_counter = Clock.__call__
-
-    def monotonic_ns(self) -> int:
-        return round(1e9 * self.now)
-
-    def sleep(self, seconds: float) -> None:
-        self.now += seconds
 
 
 class FakeMidiProcess:
