@@ -95,16 +95,20 @@ def apart(places: Sequence[Point]) -> tuple[list[Point], list[float]]:
     return found, [math.dist(a, b) for a, b in zip(places, found, strict=True)]
 
 
+_REACHES = (8, 24, 64)
 _OFFSETS: list[tuple[int, int, int]] = []
 
 
 def _offset(index: int) -> tuple[int, int, int]:
     """Whole steps of the axes in the order of their distance; index 0 is no move."""
-    if index >= len(_OFFSETS):
-        reach = 8 if not _OFFSETS else 64
-        shell = np.stack(np.meshgrid(*[np.arange(-reach, reach + 1)] * 3), axis=-1).reshape(-1, 3)
-        order = np.argsort((shell**2).sum(axis=1), kind="stable")
-        _OFFSETS[:] = [tuple(row) for row in shell[order].tolist()]
+    for reach in _REACHES:
+        if index < len(_OFFSETS):
+            break
+        cube = np.stack(np.meshgrid(*[np.arange(-reach, reach + 1)] * 3), axis=-1).reshape(-1, 3)
+        squared = (cube**2).sum(axis=1)
+        # Those of a ball: a larger one begins with the same offsets.
+        order = np.argsort(squared, kind="stable")[: int((squared <= reach**2).sum())]
+        _OFFSETS[:] = [tuple(row) for row in cube[order].tolist()]
     return _OFFSETS[min(index, len(_OFFSETS) - 1)]
 
 

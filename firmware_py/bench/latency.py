@@ -185,11 +185,11 @@ class _Loop:
             self._recorded += len(part)
         self._at = (self._at + frames) % PERIOD_FRAMES
 
-    def record(self) -> tuple[Floats, int]:
-        """PERIODS periods, (PERIODS, PERIOD_FRAMES), and the place of the sound at their start."""
+    def record(self, periods: int = PERIODS) -> tuple[Floats, int]:
+        """Periods, (periods, PERIOD_FRAMES), and the place of the sound at their start."""
         import numpy as np
 
-        frames = PERIODS * PERIOD_FRAMES
+        frames = periods * PERIOD_FRAMES
         recording = np.zeros(frames, np.float32)
         self._recorded = 0
         self._recording = recording
@@ -199,7 +199,7 @@ class _Loop:
                 raise UserError("JACK plays no blocks: `nverb logs` shows why")
             time.sleep(0.02)
         self._recording = np.zeros(0, np.float32)
-        return recording.reshape(PERIODS, PERIOD_FRAMES).astype(float), self._start
+        return recording.reshape(periods, PERIOD_FRAMES).astype(float), self._start
 
 
 @contextlib.contextmanager
@@ -221,7 +221,7 @@ def _alone(client: Any, to: str, source: str) -> Iterator[None]:
 
 def _delay(loop: _Loop, to: str, source: str) -> tuple[float, float, bool]:
     """The delay in frames, the gain in dB, and whether the polarity is inverted."""
-    loop.record()  # until the connections are in force and the loop is filled
+    loop.record(1)  # until the connections are in force and the loop is filled
     reason = ""
     for _attempt in range(ATTEMPTS):
         periods, start = loop.record()
@@ -230,7 +230,8 @@ def _delay(loop: _Loop, to: str, source: str) -> tuple[float, float, bool]:
         delays = [answer.frames for answer in answers]
         if gain_db < QUIET_DB:
             reason = "nothing comes back: is there a cable, are the levels up?"
-        elif noise_db > NOISY_DB:
+            break
+        if noise_db > NOISY_DB:
             reason = f"too much noise, {noise_db:.0f} dB: is anything else connected?"
         elif max(delays) - min(delays) > AGREEMENT_FRAMES:
             reason = "JACK loses blocks: close other programs"
