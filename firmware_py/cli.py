@@ -14,11 +14,16 @@ from types import FrameType
 from dsp.errors import UserError, reason
 from dsp.names import shown
 from firmware_py.base.stderr import keep_stderr_harmless
-from firmware_py.commands.completers import complete
-from firmware_py.commands.table import COMMANDS, build_parser
 
+LASTING = ("run", "jack", "audio", "control")
+"""Commands that run until they are stopped: a stop signal is their orderly end, status 0."""
 RETRY_S = 0.02
 """After this time a stop signal that could not be obeyed at once is tried again."""
+
+
+class _Stopped(KeyboardInterrupt):
+    """Not KeyboardInterrupt itself: where that leaves an exec(), Python exits by SIGINT later, also
+    when it was caught since."""
 
 
 class _Stop:
@@ -30,9 +35,14 @@ class _Stop:
 
     def __init__(self) -> None:
         self.number, self._at_s = 0, 0.0
+        self._is_orderly = False
 
-    def install(self) -> None:
-        """Handle the signals, except those that are ignored (nohup, a shell's background job)."""
+    def install(self, *, is_orderly: bool) -> None:
+        """Handle the signals, except those that are ignored (nohup, a shell's background job).
+
+        is_orderly: they end the command with status 0, not by the signal.
+        """
+        self._is_orderly = is_orderly
         atexit.register(self._die)  # registered first, so it runs last
         for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
             if signal.getsignal(number) in (signal.SIG_DFL, signal.default_int_handler):
@@ -48,7 +58,7 @@ class _Stop:
         signal.signal(signal.SIGALRM, self._raise)
         if is_first:
             self._raise(number, frame)
-        raise KeyboardInterrupt
+        raise _Stopped
 
     def _raise(self, _number: int, frame: FrameType | None) -> None:
         """Raise KeyboardInterrupt, but not inside an import: later then.
@@ -61,19 +71,29 @@ class _Stop:
                 self._raise_soon()
                 return
             frame = frame.f_back
-        raise KeyboardInterrupt
+        raise _Stopped
 
     def _raise_soon(self) -> None:
         signal.setitimer(signal.ITIMER_REAL, RETRY_S)
+
+    def obeyed(self) -> None:
+        """The command has ended: try no more. Later Python no longer handles the timer's signal."""
+        if self.number:
+            signal.setitimer(signal.ITIMER_REAL, 0)
 
     def _dropped(self, what: sys.UnraisableHookArgs) -> None:
         """Python drops exceptions of finalisers and of C callbacks: raise ours again."""
         if isinstance(what.exc_value, KeyboardInterrupt):
             self._raise_soon()
 
+    @property
+    def status(self) -> int:
+        """The exit status of a command that was stopped."""
+        return 0 if self._is_orderly else 128 + (self.number or signal.SIGINT)
+
     def _die(self) -> None:
         """End by the signal itself: after an exit status a shell would continue its loop."""
-        if self.number:
+        if self.number and not self._is_orderly:
             signal.signal(self.number, signal.SIG_DFL)
             os.kill(os.getpid(), self.number)
 
@@ -89,9 +109,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     bug: its traceback goes to stderr, and so to the service's log.
     """
     if arguments is None:
+        _stop.install(is_orderly=sys.argv[1:2] in [[name] for name in LASTING])
         keep_stderr_harmless()
         os.environ["PYTHONSAFEPATH"] = "1"  # for child processes: see firmware_py.base.process
-        _stop.install()
         if sys.stdout is not None:
             # File names need not be UTF-8.
             sys.stdout.reconfigure(errors="surrogateescape")  # type: ignore[union-attr]
@@ -113,8 +133,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def _status_of(error: BaseException) -> int:
     """Report what ended the command; the exit status."""
+    _stop.obeyed()
     if _stop.number or isinstance(error, KeyboardInterrupt):
-        return 128 + (_stop.number or signal.SIGINT)
+        return _stop.status
     if isinstance(error, BrokenPipeError):  # the reader (`| head`) has closed the pipe
         return 0
     if not isinstance(error, Exception):  # SystemExit
@@ -147,6 +168,10 @@ def _what(error: Exception) -> str:
 
 
 def _command(arguments: Sequence[str]) -> int:
+    # Not at the top: they take most of the time until stop signals are handled.
+    from firmware_py.commands.completers import complete
+    from firmware_py.commands.table import COMMANDS, build_parser
+
     if arguments[:1] == ["help"] and "_ARGCOMPLETE" not in os.environ:
         arguments = [*arguments[1:], "--help"]
     parser = build_parser(arguments[:1] if arguments and arguments[0] in COMMANDS else COMMANDS)

@@ -9,7 +9,7 @@ import pytest
 from device.controls import CONTROLS, markdown
 from device.lines import FAULTS
 from device.profile import ACTIONS, LED_SHOWS, paths
-from firmware_py.cli import COMMANDS, build_parser
+from firmware_py.commands.table import COMMANDS, build_parser
 
 DOCS = Path(__file__).parents[1] / "docs"
 

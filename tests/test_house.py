@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 from waiting import HANG_S
 
-from firmware_py import cli
+from firmware_py.commands import table
 
 ROOT = Path(__file__).parents[1]
 MAY_IMPORT = {
@@ -230,7 +230,7 @@ def test_the_audio_process_loads_pyo_and_the_kernel_only() -> None:
     "statement",
     [
         "import firmware_py.control.process",
-        "from firmware_py.cli import build_parser\nbuild_parser()",
+        "from firmware_py.commands.table import build_parser\nbuild_parser()",
     ],
     ids=["control process", "command line"],
 )
@@ -241,7 +241,7 @@ def test_desk_packages_stay_off_the_board(statement: str) -> None:
 @pytest.mark.parametrize(
     "statement",
     [
-        "from firmware_py.cli import build_parser\nbuild_parser()",
+        "from firmware_py.commands.table import build_parser\nbuild_parser()",
         "from firmware_py.desk.screen import complete\ncomplete({'version': ''})",
     ],
     ids=["--help", "status"],
@@ -253,13 +253,13 @@ def test_the_command_line_loads_nothing_heavy(statement: str) -> None:
 
 def test_commands_loaded_alone_are_what_they_are_among_all() -> None:
     def helps(modules: list[str]) -> dict[str, str]:
-        parser = cli.build_parser(modules)
+        parser = table.build_parser(modules)
         action = next(a for a in parser._actions if isinstance(a, argparse._SubParsersAction))
         return {word: child.format_help() for word, child in action.choices.items()}
 
-    among_all = helps(list(cli.COMMANDS))
-    assert list(among_all) == list(cli.COMMANDS)
-    for word in cli.COMMANDS:
+    among_all = helps(list(table.COMMANDS))
+    assert list(among_all) == list(table.COMMANDS)
+    for word in table.COMMANDS:
         assert helps([word]) == {word: among_all[word]}
 
 

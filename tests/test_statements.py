@@ -21,8 +21,8 @@ from waiting import HANG_S
 
 from device.controls import to_value
 from device.profile import load, paths
-from firmware_py.cli import build_parser
 from firmware_py.commands import completers, demo
+from firmware_py.commands.table import build_parser
 from firmware_py.state.factory_presets import factory_presets
 from firmware_py.state.presets import Presets
 

@@ -17,7 +17,8 @@ from waiting import HANG_S
 
 from bank.build import build
 from device.controls import defaults
-from firmware_py.cli import build_parser, main
+from firmware_py.cli import main
+from firmware_py.commands.table import build_parser
 from firmware_py.state.presets import Presets
 from firmware_py.state.store import Store
 from models.generator import room_at

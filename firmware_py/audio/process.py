@@ -87,8 +87,7 @@ def run(
     second_client = SecondClient(f"{client}-size")
     patchbay = Patchbay(second_client, client, inputs, outputs, connect=connect)
     if not _boot(server, second_client, patchbay, stop, notifier):
-        log.error(f"no JACK server answers: start one (jackd -d alsa ...), or use {how_to_start()}")
-        return NO_JACK
+        return _no_jack(stop)
     block_frames, rate_hz = int(server.getBufferSize()), round(server.getSamplingRate())
     guard = _open_guard(block_frames)
     has_buffers = block_frames <= _buffer_frames(server, engine_inputs(inputs))
@@ -125,6 +124,14 @@ def run(
         guard.blameless()
     assert graph is not None  # pyo holds no reference to it: it must live until here
     return status
+
+
+def _no_jack(stop: set[signal.Signals]) -> int:
+    """Report it, but not if a stop signal has ended the wait. Returns the exit status."""
+    if stop & signal.sigpending():
+        return 0
+    log.error(f"no JACK server answers: start one (jackd -d alsa ...), or use {how_to_start()}")
+    return NO_JACK
 
 
 def _open_guard(block_frames: int) -> crashguard.CrashGuard:
@@ -271,7 +278,8 @@ def _jack_identity() -> str:
 
 
 def _wait_for_jack(stop: set[signal.Signals], notifier: Notifier) -> bool:
-    """Wait at most JACK_WAIT_S for jackd. True when it answers, False also at a stop signal.
+    """Wait at most JACK_WAIT_S for jackd. True when it answers. At a stop signal it returns False
+    and leaves the signal pending.
 
     Everything that a start needs is loaded by now, so sound starts at once. It connects to jackd's
     own socket, because each failed boot() logs six lines.
@@ -279,7 +287,7 @@ def _wait_for_jack(stop: set[signal.Signals], notifier: Notifier) -> bool:
     log.info("waiting for JACK")
     notifier.status("waiting for JACK")
     deadline = time.monotonic() + JACK_WAIT_S
-    while time.monotonic() < deadline:
+    while time.monotonic() < deadline and not stop & signal.sigpending():
         with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as knock:
             knock.settimeout(0.5)
             try:
@@ -287,8 +295,7 @@ def _wait_for_jack(stop: set[signal.Signals], notifier: Notifier) -> bool:
                 return True
             except OSError:
                 pass
-        if signal.sigtimedwait(stop, 0.05) is not None:
-            return False
+        time.sleep(0.05)
     return False
 
 

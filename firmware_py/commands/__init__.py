@@ -2,8 +2,8 @@
 
 Each has `add_parser(subparsers)`: it describes the arguments and sets `handler`, a function that
 takes the parsed arguments and returns an exit status. These modules are cheap to import; heavy
-imports are inside the handlers. `firmware_py.cli.COMMANDS` lists them. A command that writes to the
-data folder also sets `as_owner`: as root it becomes the folder's owner before its handler is
+imports are inside the handlers. `firmware_py.commands.table` lists them. A command that writes to
+the data folder also sets `as_owner`: as root it becomes the folder's owner before its handler is
 called.
 
 Long commands have further modules with the same prefix (model_train.py). Shared by several

@@ -167,6 +167,26 @@ def test_signal_in_a_finaliser_ends_the_command() -> None:
     assert done.stderr == b"" and done.returncode == -signal.SIGTERM
 
 
+@pytest.mark.parametrize("word", [*sorted(cli.LASTING), "render"])
+def test_stop_signal_ends_what_runs_until_stopped_with_status_0(word: str) -> None:
+    """Also in an exec(), after which Python itself would end by SIGINT, and when a second try is
+    due."""
+    program = """if True:
+        import os, signal
+        from firmware_py import cli
+        def work(arguments):
+            try:
+                exec("os.kill(os.getpid(), signal.SIGTERM)", globals())
+            finally:
+                signal.setitimer(signal.ITIMER_REAL, cli.RETRY_S)
+        cli._command = work
+        raise SystemExit(cli.main())"""
+    done = subprocess.run(
+        [sys.executable, "-c", program, word], capture_output=True, check=False, timeout=HANG_S
+    )
+    assert done.stderr == b"" and done.returncode == (-signal.SIGTERM if word == "render" else 0)
+
+
 def test_ignored_signal_stays_ignored(tmp_path: Path) -> None:
     """As under nohup."""
     path = tmp_path / "rooms.nvbank"
@@ -328,7 +348,7 @@ def test_wrong_values_are_not_reported_as_bugs(
 def test_every_command_module_is_in_the_table() -> None:
     folder = Path(cli.__file__).parent / "commands"
     modules = {path.stem for path in folder.glob("*.py") if "def add_parser(" in path.read_text()}
-    assert modules == set(cli.COMMANDS)
+    assert modules == set(table.COMMANDS)
 
 
 def test_training_is_not_replaced_without_force(
@@ -371,7 +391,7 @@ def test_help_is_grouped_and_help_of_a_command_is_its_help(capsys) -> None:
         "options:",
     ]
     shown = [line.split()[0] for line in text.splitlines() if re.match("  [a-z]", line)]
-    assert shown == [name for name in cli.COMMANDS if name not in table.INTERNAL]
+    assert shown == [name for name in table.COMMANDS if name not in table.INTERNAL]
     assert cli.main(["help", "preset", "save"]) == 0
     helped = capsys.readouterr().out
     assert cli.main(["preset", "save", "--help"]) == 0
@@ -396,7 +416,7 @@ def test_quiet_prints_errors_only(capsys) -> None:
     ],
 )
 def test_set_takes_several_assignments(words: list[str], values: list[str]) -> None:
-    args = cli.build_parser().parse_args(["render", *words])
+    args = table.build_parser().parse_args(["render", *words])
     assert args.values == values and (str(args.input), str(args.output)) == ("in", "out")
 
 
@@ -411,7 +431,7 @@ def test_every_command_has_a_description() -> None:
 
     missing = [
         words
-        for words, text in leaves(cli.build_parser(), "nverb")
+        for words, text in leaves(table.build_parser(), "nverb")
         if not text and words.split()[1] not in table.INTERNAL
     ]
     assert not missing, missing

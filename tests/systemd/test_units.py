@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 
+from firmware_py.desk import supervisor
 from systemd.install import FILES, place_files
 
 pytestmark = pytest.mark.skipif(
@@ -85,6 +86,18 @@ def test_exposure_of_services_is_below_limit(units: Path, name: str) -> None:
     found = re.search(r"exposure level for \S+: ([\d.]+)", report.stdout)
     assert found is not None, report.stdout
     assert float(found[1]) <= LIMIT, exposed
+
+
+@pytest.mark.parametrize("name", SERVICES)
+def test_silence_before_a_kill_is_that_of_the_page_and_of_nverb_run(units: Path, name: str) -> None:
+    unit = re.search(r"^WatchdogSec=([\d.]+)(ms)?$", (units / f"{name}.service").read_text(), re.M)
+    assert unit
+    limit_s = float(unit[1]) * (0.001 if unit[2] else 1)
+    page = (Path(__file__).parents[2] / "docs/service.md").read_text()
+    row = re.search(rf"^\| {name}\.service +\|[^|]*\| ([\d.]+) s ", page, re.M)
+    assert row and float(row[1]) == limit_s
+    child = name.removeprefix("nverb-")
+    assert supervisor.WATCHDOG_S.get(child, limit_s) == limit_s
 
 
 def test_every_unit_file_is_installed() -> None:

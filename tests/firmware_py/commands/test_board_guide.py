@@ -10,7 +10,7 @@ from types import ModuleType
 
 import pytest
 
-from firmware_py.cli import build_parser
+from firmware_py.commands.table import build_parser
 
 ROOT = Path(__file__).parents[3]
 

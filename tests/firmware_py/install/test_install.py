@@ -569,10 +569,11 @@ def test_group_member_installs_and_other_user_is_rejected(
     group = 12345
     code = (
         "import os, sys; import argparse, json, select, socket; from firmware_py import cli;"
+        "from firmware_py.commands import completers, table;"
         "from firmware_py.install import board_end, desk_end, installer, signatures;"
         "from firmware_py.base import ownership, paths, progress;"
         "from firmware_py.link import client as s; import firmware_py.state.store;"
-        "cli.build_parser();"
+        "table.build_parser();"
         "g = int(sys.argv[1]);"
         "os.geteuid() or (os.setgroups([g] if g else []),"
         " os.setresgid(65534, 65534, 65534), os.setresuid(65534, 65534, 65534));"
