@@ -6,8 +6,8 @@
  * First runs to the steady state, in which the room has the input of its complete length; then
  * calls mark() before each measured block and after the last.
  * Prints a line for each stage: partition, partitions, first tap, delay in blocks, 1 if it works
- * ahead; then the model's instructions of a block; then bytes: kernel, spectra, touched in a block;
- * last the blocks that the change took.
+ * ahead; then the model's instructions of a block; then bytes: kernel, spectra, touched in a block,
+ * of these by rings and filters; last the blocks that the change took.
  */
 #include "common.h"
 #include "kernel_fft.h"
@@ -27,19 +27,26 @@ static void *make_spectra(const nv_layout *layout, int channels, int taps, size_
     return spectra;
 }
 
-/* Spectra and rings read by products, the passes of transforms (each reads and writes all points),
- * blocks in and out. */
-static double bytes_touched(const nv_layout *layout, int channels) {
-    double sum = 0, block = layout->block_frames;
+typedef struct {
+    double all, products;
+} touched;
+
+/* Bytes of a block. `products`: rings and filters, which they read. `all`: also the passes of
+ * transforms (each reads and writes all points), blocks in and out. */
+static touched bytes_touched(const nv_layout *layout, int channels) {
+    touched sum = {0, 0};
+    double block = layout->block_frames;
     int paths = channels == 4 ? 4 : NV_OUTPUTS;
     for (uint32_t i = 0; i < layout->stages; i++) {
         const nv_stage *s = &layout->stage[i];
         double complex_bytes = 8.0 * s->partition_frames,
                passes = 2 + nv_doublings((int)s->partition_frames, (int)layout->lanes) / 2;
         double rings = channels == 4 || layout->inputs == 1 ? layout->inputs : NV_OUTPUTS;
-        double job = complex_bytes *
-                     (s->partitions * (paths + rings) + 2 * passes * (layout->inputs + NV_OUTPUTS));
-        sum += job * block / s->partition_frames + 3 * 4 * block * NV_OUTPUTS;
+        double products = complex_bytes * s->partitions * (paths + rings),
+               transforms = complex_bytes * 2 * passes * (layout->inputs + NV_OUTPUTS);
+        sum.products += products * block / s->partition_frames;
+        sum.all +=
+            (products + transforms) * block / s->partition_frames + 3 * 4 * block * NV_OUTPUTS;
     }
     return sum;
 }
@@ -87,7 +94,8 @@ int main(int argc, char **argv) {
         printf("%u %u %u %d %d\n", stage->partition_frames, stage->partitions, stage->offset_taps,
                delay, nv_stage_early(delay, (int)stage->partition_frames / block));
     }
-    printf("%.0f\n%zu %zu %.0f\n%d\n", nv_cost_of_block(&layout, 0), nv_kernel_bytes(kernel), bytes,
-           bytes_touched(&layout, channels), took + 1);
+    touched moved = bytes_touched(&layout, channels);
+    printf("%.0f\n%zu %zu %.0f %.0f\n%d\n", nv_cost_of_block(&layout, 0), nv_kernel_bytes(kernel),
+           bytes, moved.all, moved.products, took + 1);
     return 0;
 }

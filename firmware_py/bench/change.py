@@ -11,6 +11,7 @@ import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal, TypedDict
 
+from firmware_py.bench import change_sweep
 from firmware_py.bench.parts import Parts
 from firmware_py.jack.defaults import RATE_HZ
 
@@ -52,7 +53,7 @@ def add_parser(parts: Parts) -> None:
         "change",
         help="a change of room: the level of what rings, for each value of the control tails",
         description="Noise stops at 0.5 s and x jumps at 0.7 s; a pluck at 0.5 s and x moves one "
-        "step at 0.7 s. Exact: the same in each run.",
+        "step at 0.7 s. Then rooms swept at 50 changes a second. Exact: the same in each run.",
     )
     parser.add_argument(
         "--model", type=Path, metavar="FILE", help="bank or model (default: the shipped one)"
@@ -66,7 +67,11 @@ def _change(args: argparse.Namespace) -> int:
     changes = measure(args.model)
     if args.picture:
         args.picture.write_text(picture(changes))
-    print(json.dumps(changes, indent=2) if args.json else table(changes))
+    sweeps = change_sweep.measure()
+    if args.json:
+        print(json.dumps({"changes": changes, "sweeps": sweeps}, indent=2))
+    else:
+        print(table(changes), change_sweep.table(sweeps), sep="\n\n")
     return 0
 
 

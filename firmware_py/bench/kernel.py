@@ -10,6 +10,7 @@ into the user's cache folder; nothing is installed.
 from __future__ import annotations
 
 import tempfile
+from collections.abc import Sequence
 from pathlib import Path
 
 from dsp.errors import UserError
@@ -22,17 +23,25 @@ from firmware_py.bench.kernel_counts import (
 )
 from firmware_py.bench.kernel_figures import KernelFigures, PlanRow, say
 from firmware_py.bench.kernel_tables import plan_table, table
-from firmware_py.bench.kernel_times import measure_denormals, measure_error, measure_times
+from firmware_py.bench.kernel_times import (
+    measure_denormals,
+    measure_error,
+    measure_paired,
+    measure_times,
+)
 from firmware_py.jack.defaults import RATE_HZ
 from firmware_py.state.settings import Settings
 
 __all__ = ["measure", "plan", "plan_table", "table"]
 
 
-def measure(*, times: bool = True) -> KernelFigures:
-    """All figures, for `--json` and `table`. `times`: False leaves out what is timed."""
+def measure(*, times: bool = True, platforms: Sequence[str] = ()) -> KernelFigures:
+    """All figures, for `--json` and `table`. `times`: False leaves out what is timed.
+
+    `platforms`: of these only.
+    """
     with tempfile.TemporaryDirectory() as name:
-        able, needs = counters(Path(name))
+        able, needs = counters(Path(name), platforms)
         figures: KernelFigures = {
             "counts": {},
             "shapes": {},
@@ -50,6 +59,7 @@ def measure(*, times: bool = True) -> KernelFigures:
             taps = round(Settings().max_ir_s * RATE_HZ)
             figures["longest_change"] = measure_change(native[0], taps)
         if native and times:
+            figures["paired"] = measure_paired(native[0])
             figures["times"] = measure_times(native[0])
             figures["denormals"] = measure_denormals(native[0])
     say("")

@@ -139,6 +139,8 @@ class Counted:
     kernel_bytes: int
     spectra_bytes: int
     touched_bytes: float
+    product_bytes: float
+    """Of these by rings and filters."""
     change_blocks: int
 
     @property
@@ -162,6 +164,7 @@ def counted(counter: InstructionCounter, **arguments: int) -> Counted:
         int(sizes[0]),
         int(sizes[1]),
         float(sizes[2]),
+        float(sizes[3]),
         int(lines[-1][0]),
     )
 

@@ -33,6 +33,7 @@ def measure_counts(counter: InstructionCounter) -> Counts:
             "worst_over_mean": max(ours.ir) / ours.mean,
             "partitions": ours.partitions,
             "touched_mb_s": ours.touched_bytes * RATE_HZ / block / 1e6,
+            "product_bytes": ours.product_bytes,
             "work_bytes": ours.kernel_bytes + ours.spectra_bytes - 2 * 32 * TAPS,
         }
         if isinstance(zita, Path):

@@ -8,7 +8,9 @@ from typing import NotRequired, TypedDict
 TAPS = 97536
 """2.03 s at 48 kHz, the length of the reference plug-in's IRs."""
 BLOCKS = (64, 128, 256)
-"""Frames. Times are measured for the first two only."""
+"""Frames. The distribution of times is measured for the first two only."""
+PAIRS = 7
+"""How often the processor times of two engines are compared."""
 FADE_FRAMES = 720
 """Crossfade of a change of IR: 15 ms at 48 kHz."""
 
@@ -23,6 +25,8 @@ class CountRow(TypedDict):
     partitions: str
     touched_mb_s: float
     """Memory traffic in MB/s at the default rate."""
+    product_bytes: float
+    """Bytes of rings and filters that a block reads."""
     work_bytes: int
     """Memory in addition to 32 bytes per tap and channel."""
     zita_ir: NotRequired[float]
@@ -68,7 +72,21 @@ class TimeRow(TypedDict):
     p999_us: NotRequired[float]
     worst_us: NotRequired[float]
     cpu_us: NotRequired[float]
-    """Processor time of all threads per block; C programs only."""
+    """Processor time of all threads per block."""
+    needs: NotRequired[str]
+
+
+class PairedRow(TypedDict):
+    """Processor time of a peer over ours, per block; `needs` instead if it is not available.
+
+    Both run one after the other, PAIRS times: the load of the machine changes both alike."""
+
+    engine: str
+    block: int
+    ratio: NotRequired[float]
+    """The median of the ratios; then the smallest and the largest."""
+    least: NotRequired[float]
+    most: NotRequired[float]
     needs: NotRequired[str]
 
 
@@ -84,6 +102,7 @@ class KernelFigures(TypedDict):
     error: Error
     longest_change: NotRequired[ChangeCost]
     times: NotRequired[list[TimeRow]]
+    paired: NotRequired[list[PairedRow]]
     denormals: NotRequired[float]
 
 

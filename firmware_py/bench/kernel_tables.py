@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from firmware_py.bench.kernel_figures import (
     FADE_FRAMES,
+    PAIRS,
     TAPS,
     ChangeCost,
     Counts,
     Error,
     KernelFigures,
+    PairedRow,
     PlanRow,
     TimeRow,
 )
@@ -27,7 +29,7 @@ def table(figures: KernelFigures) -> str:
         f"Instructions, counted: stereo room of {TAPS / RATE_HZ:.2f} s, {RATE_HZ} Hz, float32",
         "",
         f"{'':9}{'frames':>6}{'Ir / block':>12}{'zita':>10}{'ratio':>8}{'worst / mean':>14}"
-        f"{'memory':>10}  partitions",
+        f"{'memory':>11}{'products read':>15}  partitions",
     ]
     for name, counts in figures["counts"].items():
         lines += _counts(name, counts)
@@ -52,6 +54,8 @@ def table(figures: KernelFigures) -> str:
         f"Memory beyond 32 bytes per tap and channel: {mib:.2f} MiB ({verdict(mib, 1)})",
     ]
     lines.append(_error(figures["error"]))
+    if "paired" in figures:
+        lines += _paired(figures["paired"])
     if "times" in figures:
         lines += _times(figures["times"])
         lines += [
@@ -97,7 +101,8 @@ def _counts(name: str, counts: Counts) -> list[str]:
             peer = f"{row['zita_ir']:10.0f}{row['over_zita']:8.3f}"
         lines.append(
             f"{name:9}{row['block']:6}{row['ir']:12.0f}{peer}{row['worst_over_mean']:14.3f}"
-            f"{row['touched_mb_s']:6.0f} MB/s  {row['partitions']}"
+            f"{row['touched_mb_s']:6.0f} MB/s{row['product_bytes'] / 1000:9.1f} kB/bl"
+            f"  {row['partitions']}"
         )
     if counts["zita_needs"]:
         lines.append(f"{'':9}zita is not available: {counts['zita_needs']}")
@@ -132,6 +137,23 @@ def _error(error: Error) -> str:
         f"Error against float64: rms {rms:.1f} dB ({verdict(-130 / rms * 130, 130)} dB below), "
         f"peak {error['peak_db']:.1f} dB; added latency {error['latency_frames']} frames"
     )
+
+
+def _paired(rows: list[PairedRow]) -> list[str]:
+    lines = [
+        "",
+        f"Processor time of each peer over ours, the median of {PAIRS} pairs (and the range): C "
+        "and C++ over our kernel in C, Python over our kernel called by Python",
+        "",
+    ]
+    for row in rows:
+        start = f"{row['engine']:20}{row['block']:6}"
+        if "needs" in row:
+            lines.append(f"{start}   not available: {row['needs']}")
+        else:
+            ratio, least, most = row["ratio"], row["least"], row["most"]
+            lines.append(f"{start}{ratio:10.2f}   ({least:.2f} to {most:.2f})")
+    return lines
 
 
 def _times(rows: list[TimeRow]) -> list[str]:

@@ -6,6 +6,7 @@ Times depend on this machine and on its load.
 from __future__ import annotations
 
 import re
+import statistics
 from pathlib import Path
 
 import numpy as np
@@ -13,7 +14,16 @@ import numpy as np
 from dsp.errors import UserError
 from firmware_py.base.process import module_command
 from firmware_py.bench.kernel_counter import InstructionCounter
-from firmware_py.bench.kernel_figures import BLOCKS, FADE_FRAMES, TAPS, Error, TimeRow, say
+from firmware_py.bench.kernel_figures import (
+    BLOCKS,
+    FADE_FRAMES,
+    PAIRS,
+    TAPS,
+    Error,
+    PairedRow,
+    TimeRow,
+    say,
+)
 from firmware_py.bench.kernel_platforms import run
 from firmware_py.jack.defaults import RATE_HZ
 from models.packages import how_to_install
@@ -61,22 +71,60 @@ def measure_times(counter: InstructionCounter) -> list[TimeRow]:
 
     Each engine runs free (block after block) and paced (at the rate of audio).
     """
-    ours, zita = counter.build("time"), counter.build_zita()
     rows = []
     for block in BLOCKS[:2]:
-        for paced in (0, 1):
-            named: list[tuple[str, list[str | Path]]] = [
-                ("nverb, C", [ours, f"block={block}", f"paced={paced}"])
-            ]
-            if isinstance(zita, Path):
-                named.append(("zita, C++", [zita, f"block={block}", f"paced={paced}"]))
-            for peer in ("nverb", "pyo", "pedalboard", "numpy"):
-                words = module_command("firmware_py.bench.peers", peer, str(block), str(paced))
-                named.append((f"{peer}, Python", [*words]))
-            for name, command in named:
+        for paced in (False, True):
+            for name, command in _engines(counter, block, paced):
                 say(f"time of {name}, {block} frames")
-                rows.append(_time(name, command, block, bool(paced)))
+                rows.append(_time(name, command, block, paced))
     return rows
+
+
+def measure_paired(counter: InstructionCounter) -> list[PairedRow]:
+    """The processor time of each peer over ours, of engines in C and of those called by Python."""
+    rows = []
+    for block in BLOCKS:
+        engines = _engines(counter, block, False, seconds=1)
+        ours = {kind: command for name, command in engines if (kind := _ours(name))}
+        for name, command in engines:
+            if not _ours(name):
+                say(f"processor time of {name}, {block} frames")
+                rows.append(_paired(name, block, ours[name.split(", ")[1][0]], command))
+    return rows
+
+
+def _ours(name: str) -> str:
+    """C or P (Python) for our kernel, empty for a peer."""
+    return name.split(", ")[1][0] if name.startswith("nverb, ") else ""
+
+
+def _engines(
+    counter: InstructionCounter, block: int, paced: bool, seconds: int = 4
+) -> list[tuple[str, list[str | Path]]]:
+    """Name and command of our kernel and of each peer."""
+    words = (f"block={block}", f"paced={paced:d}", f"seconds={seconds}")
+    zita = counter.build_zita()
+    named: list[tuple[str, list[str | Path]]] = [("nverb, C", [counter.build("time"), *words])]
+    if isinstance(zita, Path):
+        named.append(("zita, C++", [zita, *words]))
+    for peer in ("nverb", "pyo", "pedalboard", "numpy"):
+        python = module_command("firmware_py.bench.peers", peer, str(block), f"{paced:d}")
+        named.append((f"{peer}, Python", [*python]))
+    return named
+
+
+def _paired(name: str, block: int, ours: list[str | Path], peer: list[str | Path]) -> PairedRow:
+    row: PairedRow = {"engine": name, "block": block}
+    ratios = []
+    for _ in range(PAIRS):
+        times = [_time(name, command, block, False) for command in (ours, peer)]
+        for time in times:
+            if "needs" in time:
+                row["needs"] = time["needs"]
+                return row
+        ratios.append(times[1]["cpu_us"] / times[0]["cpu_us"])
+    row["ratio"], row["least"], row["most"] = statistics.median(ratios), min(ratios), max(ratios)
+    return row
 
 
 def _time(name: str, command: list[str | Path], block: int, paced: bool) -> TimeRow:
@@ -87,9 +135,7 @@ def _time(name: str, command: list[str | Path], block: int, paced: bool) -> Time
         needs = re.search(r"No module named '(\w+)'", str(error))
         row["needs"] = how_to_install(needs[1]) if needs else str(error)
         return row
-    row["median_us"], row["p999_us"], row["worst_us"] = figures[:3]
-    if len(figures) > 3:
-        row["cpu_us"] = figures[3]
+    row["median_us"], row["p999_us"], row["worst_us"], row["cpu_us"] = figures
     return row
 
 

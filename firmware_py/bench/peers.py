@@ -1,7 +1,8 @@
 """Block times of our kernel and its peers in Python.
 
 `python -m firmware_py.bench.peers NAME BLOCK PACED` prints median, 99.9th percentile
-and maximum in us. `nverb bench kernel` runs one process for each peer.
+and maximum of the time of a block, and its processor time, in us. `nverb bench kernel` runs one
+process for each peer.
 """
 
 from __future__ import annotations
@@ -102,7 +103,7 @@ def main(name: str, block: int, paced: bool) -> None:
     for _ in range(50):
         process()
     blocks, taken = int(SECONDS * RATE_HZ / block), []
-    start = time.perf_counter()
+    start, cpu = time.perf_counter(), time.process_time()
     for i in range(blocks):
         if paced:
             time.sleep(max(0.0, start + i * block / RATE_HZ - time.perf_counter()))
@@ -111,7 +112,9 @@ def main(name: str, block: int, paced: bool) -> None:
         began = time.perf_counter()
         process()
         taken.append(1e6 * (time.perf_counter() - began))
-    print(f"{np.median(taken):.3f} {np.quantile(taken, 0.999):.3f} {max(taken):.3f}", flush=True)
+    figures = (np.median(taken), np.quantile(taken, 0.999), max(taken))
+    cpu_us = 1e6 * (time.process_time() - cpu) / len(taken)
+    print(*(f"{figure:.3f}" for figure in (*figures, cpu_us)), flush=True)
     os._exit(0)  # do not wait for pyo's threads
 
 

@@ -66,6 +66,12 @@ def _add_kernel(parts: Subparsers) -> None:
     kernel.add_argument("--json", action="store_true", help="for programs")
     kernel.add_argument("--counts-only", action="store_true", help="leave out the times")
     kernel.add_argument(
+        "--platform",
+        action="append",
+        choices=("x86-64", "aarch64", "armhf"),
+        help="count for this one only; may be given again (default: all)",
+    )
+    kernel.add_argument(
         "--plan",
         action="store_true",
         help="how an IR is cut into partitions, with estimated and counted cost",
@@ -141,7 +147,7 @@ def _kernel(args: argparse.Namespace) -> int:
         rows = bench_kernel.plan(args.block, round(48 * args.ir_ms), args.inputs)
         print(json.dumps(rows, indent=2) if args.json else bench_kernel.plan_table(rows))
         return 0
-    figures = bench_kernel.measure(times=not args.counts_only)
+    figures = bench_kernel.measure(times=not args.counts_only, platforms=args.platform or ())
     print(json.dumps(figures, indent=2) if args.json else bench_kernel.table(figures))
     return 0
 
