@@ -141,19 +141,18 @@ class RecordedRoom:
             padded = np.pad(flat, ((0, 0), (self._margin, self._margin)))
             taps = round(padded.shape[1] * size)
             scaled = np.fft.irfft(np.fft.rfft(padded)[:, : taps // 2 + 1], taps).astype(np.float32)
-            begin, end = (
-                round(self._margin * size),
-                round((self._margin + self.samples.shape[1]) * size),
-            )
+            begin = round(self._margin * size)
+            end = max(round((self._margin + self.samples.shape[1]) * size), begin + 1)
             at = min(round(self.onset * size), end - begin - 1)
+            subsonic = _lasting(self.subsonic, end - begin)
             self._resized = (
                 size,
                 RecordedRoom(
-                    scaled[:, begin : max(end, begin + 1)],
+                    scaled[:, begin:end] + subsonic,
                     self.rate_hz,
                     grid=self.grid,
                     onset_at=max(at, 0),
-                    subsonic=np.zeros((len(scaled), 1), np.float32),
+                    subsonic=subsonic,
                 ),
             )
         return self._resized[1]
@@ -198,6 +197,14 @@ class RecordedRoom:
         if subsonic:
             ir = ir + self.subsonic * np.float32(weight * subsonic)
         return ir.astype(np.float32), 10 ** (share_db / 10)
+
+
+def _lasting(subsonic: Floats, taps: int) -> Floats:
+    """Offset and rumble over another time: they are not of the room, and keep their pitch."""
+    own = subsonic.shape[1]
+    if own == 1:
+        return subsonic
+    return np.pad(subsonic[:, :taps], ((0, 0), (0, max(taps - own, 0))), mode="symmetric")
 
 
 def render(

@@ -12,6 +12,7 @@ NumPy only; the control process and the renderer call it.
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, replace
 from functools import lru_cache
 
@@ -34,6 +35,10 @@ HEARD_DB, BAND_HEARD_DB = 85.0, 60.0
 decay."""
 WHOLE_ATTACK_S = 0.02
 """An attack of this length or more begins in silence."""
+HEARD_OCTAVES, HEARD_DB_LATER = 0.12, 0.6
+"""A change of the decay time by less than 9 %, and of the early level by less than 0.6 dB, is
+hardly heard, and is made smaller still: else bands that fall unevenly, or are all late, change more
+than a hair."""
 DEPTH_DB = 300.0
 """Extrapolated decays end this far below the loudest cell."""
 STEADY_DB = 1.0
@@ -95,18 +100,21 @@ def shape_level(
     depth = _attack_depth(shape.attack_s)
     if shape.decay != 1 or shape.attack_s > 0:
         fallen = _smooth_fall(level, grid)
-        share = _rate_share(level, direct, fallen, shape.decay, grid)
+        share = _rate_share(
+            level, direct, fallen, 2 ** _eased(math.log2(shape.decay), HEARD_OCTAVES), grid
+        )
         level = (
             level
             + _at(fallen, grid, centre)
             - share * _at(fallen, grid, np.maximum(centre - depth * shape.attack_s, 0))
         )
     tilt = shape.tilt_db * _tilt(grid)
+    later_db = _eased(shape.early_late_db, HEARD_DB_LATER)
     level = (
         level
         + tilt[:, None]
         + _decibels(1 - depth + depth * _swell(centre, shape.attack_s))
-        + _decibels(1 + (10 ** (shape.early_late_db / 10) - 1) * _lateness(grid))
+        + _decibels(1 + (10 ** (later_db / 10) - 1) * _lateness(grid))
     )
     if direct is not None:
         # A direct sound has a short duration: an attack of a fraction of a millisecond does not
@@ -169,6 +177,11 @@ def _attack_depth(attack_s: float) -> float:
     """How far the room is silent when it begins to rise, 0 .. 1: a short attack softens the direct
     sound before it removes it, so that a hair of the control is a hair of a change."""
     return min(attack_s / WHOLE_ATTACK_S, 1.0) ** 3
+
+
+def _eased(change: float, heard: float) -> float:
+    """The change, made smaller below `heard`: it goes to nothing as the square of the control."""
+    return change * min(abs(change) / heard, 1.0)
 
 
 @lru_cache(maxsize=8)
