@@ -156,7 +156,8 @@ def test_missing_scheduler_is_reported(
     ]
     assert main(arguments) == 1
     assert re.fullmatch(
-        r"nverb: no Dask scheduler answers at tcp://127\.0\.0\.1:9 .*\n", capsys.readouterr().err
+        r"nverb bank build: no Dask scheduler answers at tcp://127\.0\.0\.1:9 .*\n",
+        capsys.readouterr().err,
     )
     assert path.read_bytes() == b"the bank that was there"
 
@@ -332,7 +333,7 @@ def test_failed_write_keeps_old_bank_and_no_other_file(
     old = path.read_bytes()
     done = _limited(size, ["bank", "build", "--model", str(model), "--grid", "2", "-o", str(path)])
     assert done.returncode == 1
-    assert done.stderr.splitlines()[-1] == f"nverb: {path}: File too large"
+    assert done.stderr.splitlines()[-1] == f"nverb bank build: {path}: File too large"
     assert path.read_bytes() == old and Bank.open(path).name == "rooms"
     assert [one.name for one in tmp_path.iterdir()] == [path.name]
 
@@ -355,9 +356,9 @@ def test_full_disk_is_reported_before_the_build(
         for more in ([], ["--model", str(model)], ["--model", str(model), "--faithful"]):
             assert main(["bank", "build", *more, "--grid", "6", "-o", str(path)]) == 1
             error = capsys.readouterr().err
-            assert re.fullmatch(rf"nverb: {path}: needs \d+ MB and 0 MB are free: .*\n", error), (
-                error
-            )
+            assert re.fullmatch(
+                rf"nverb bank build: {path}: needs \d+ MB and 0 MB are free: .*\n", error
+            ), error
         assert path.read_bytes() == old and [one.name for one in tmp_path.iterdir()] == [path.name]
     finally:
         subprocess.run(["umount", tmp_path], check=True)
