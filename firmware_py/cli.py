@@ -13,6 +13,7 @@ from types import FrameType
 
 from dsp.errors import UserError, reason
 from dsp.names import shown
+from firmware_py.base.say import say, speak_as
 from firmware_py.base.stderr import keep_stderr_harmless
 
 LASTING = ("run", "jack", "audio", "control")
@@ -108,6 +109,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     are printed as one line; NVERB_TRACEBACK=1 prints their traceback, too. Any other exception is a
     bug: its traceback goes to stderr, and so to the service's log.
     """
+    speak_as()
     if arguments is None:
         _stop.install(is_orderly=sys.argv[1:2] in [[name] for name in LASTING])
         keep_stderr_harmless()
@@ -147,12 +149,9 @@ def _status_of(error: BaseException) -> int:
         for line in "".join(traceback.format_exception(error)).splitlines():
             print(shown(line), file=sys.stderr)
     if is_bug:
-        what = type(error).__name__
-        print(
-            f"nverb: {what}: a bug in nverb; please report it with the lines above", file=sys.stderr
-        )
+        say(f"{type(error).__name__}: a bug in nverb; please report it with the lines above")
         return 1
-    print(f"nverb: {shown(_what(error))}", file=sys.stderr)
+    say(_what(error))
     return getattr(error, "status", 1)
 
 
@@ -180,6 +179,7 @@ def _command(arguments: Sequence[str]) -> int:
         args = parser.parse_args(arguments)
     except SystemExit as end:  # --help, or invalid arguments
         return int(end.code or 0)
+    speak_as(args.command_name)
     if getattr(args, "as_owner", False) and os.geteuid() == 0:
         from firmware_py.base.ownership import become_owner_of_data
 

@@ -14,6 +14,7 @@ import logging
 import sys
 
 from dsp.names import shown
+from firmware_py.base.say import command
 
 
 class _LineFormatter(logging.Formatter):
@@ -23,9 +24,10 @@ class _LineFormatter(logging.Formatter):
     """
 
     def format(self, record: logging.LogRecord) -> str:
+        name = command() if record.name == "nverb" else record.name.replace(".", " ")
         clear = "\r\x1b[K" if sys.stderr.isatty() else ""
         text = "\n    ".join(map(shown, super().format(record).split("\n")))
-        return f"{clear}{record.name.replace('.', ' ')}: {text}"
+        return f"{clear}{name}: {text}"
 
 
 class _StderrHandler(logging.Handler):

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 
 def add_parser(subparsers: Subparsers) -> None:
-    audio = subparsers.add_parser("audio", help="the audio process alone (a service)")
+    audio = subparsers.add_parser("audio", description="The audio process alone: a service.")
     audio.add_argument(
         "--client", default="nverb", help="name among JACK's clients (default: %(default)s)"
     )

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import argparse
 import json
-import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from dsp.names import name_key, shown
+from firmware_py.base.say import say
 from firmware_py.commands.reading_options import add_reading_options, reading_of
 
 if TYPE_CHECKING:
@@ -170,10 +170,6 @@ def _bar(what: str) -> Iterator[Callable[[int, int], None]]:
         bar.close()
 
 
-def _report(line: str) -> None:
-    print(f"nverb: {shown(line)}", file=sys.stderr)
-
-
 def _build(args: argparse.Namespace) -> int:
     from bank.build import build, build_from_model
     from dsp.errors import UserError
@@ -306,14 +302,14 @@ def _import(args: argparse.Namespace) -> int:
             coordinates=args.csv,
             encoder=model_path(args.encoder) if args.encoder else None,
             reading=reading_of(args),
-            report=_report,
+            report=say,
             progress=progress,
         )
     places = made.places
     for name, at in places:
         print(f"  {text_of(at)}  {shown(name)}")
     for line in neighbours(places):
-        _report(line)
+        say(line)
     left = f", {made.left_out} files left out" if made.left_out else ""
     print(f"{args.output}: {len(places)} recording{'' if len(places) == 1 else 's'}{left}")
     if made.moved:
@@ -361,9 +357,7 @@ def _export(args: argparse.Namespace) -> int:
     bank = Bank.open(args.bank)
     bank.verify()
     with _bar("files") as progress:
-        files = export_folder(
-            bank, args.folder, rate_hz=args.rate, report=_report, progress=progress
-        )
+        files = export_folder(bank, args.folder, rate_hz=args.rate, report=say, progress=progress)
     print(f"{args.folder}: {files} files")
     return 0
 
@@ -401,8 +395,8 @@ def _browse(args: argparse.Namespace) -> int:
             for w in Bank.open(source).waveforms:
                 yield Shown(shown(w.name), w.samples, w.rate_hz, w.at)
             return
-        find = finder(None, _report)
-        for found in recordings_in(source, reading_of(args), report=_report):
+        find = finder(None, say)
+        for found in recordings_in(source, reading_of(args), report=say):
             if found.recording is not None:
                 samples, rate_hz, _ = found.recording
                 place = find(samples, rate_hz) if find else None

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from dsp.names import shown
+from firmware_py.base.say import say
 from firmware_py.commands.parsers import add_json
 
 if TYPE_CHECKING:
@@ -148,7 +149,7 @@ def _show(args: argparse.Namespace) -> int:
     profile = load(_named(args), data_dir())
     ends, complaint = load_calibration(data_dir(), profile.name)
     if complaint:
-        print(f"nverb: {shown(complaint)}", file=sys.stderr)
+        say(complaint)
     print(f"{profile.title}\n{shown(str(profile.path))}\n{profile.scan_hz:g} scans a second")
     for number, adc in enumerate(profile.adcs, 1):
         print(f"adc {number}    {adc}")

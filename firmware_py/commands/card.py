@@ -7,6 +7,7 @@ import dataclasses
 import sys
 from typing import TYPE_CHECKING
 
+from firmware_py.base.say import say
 from firmware_py.commands.parsers import add_old_name
 
 if TYPE_CHECKING:
@@ -138,7 +139,7 @@ def _restore(args: argparse.Namespace) -> int:
     done, trouble = mixer.set_up(card)
     print(f"{card.identifier}: {done or 'nothing to restore, and nothing is muted'}")
     if trouble:
-        print(f"{card.identifier}: {trouble}", file=sys.stderr)
+        say(f"{card.identifier}: {trouble}")
     return 1 if trouble else 0
 
 

@@ -52,7 +52,7 @@ def _hide_other_words(parser: argparse.ArgumentParser) -> None:
     """Offer no internal commands and no words of earlier versions."""
     for action in parser._actions:
         if isinstance(action, argparse._SubParsersAction):
-            shown = set(visible(action)) - set(INTERNAL)
+            shown = set(visible(action))
             for name, child in list(action.choices.items()):
                 if name in shown:
                     _hide_other_words(child)

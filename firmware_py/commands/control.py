@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 
 def add_parser(subparsers: Subparsers) -> None:
-    control = subparsers.add_parser("control", help="the control process alone (a service)")
+    control = subparsers.add_parser("control", description="The control process alone: a service.")
     control.add_argument(
         "--profile", help="the board: a profile's name (default: as `nverb settings` says)"
     )

@@ -6,10 +6,10 @@ import argparse
 import json
 import math
 import os
-import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from firmware_py.base.say import say
 from firmware_py.commands.reading_options import add_reading_options, reading_of
 
 if TYPE_CHECKING:
@@ -89,7 +89,7 @@ def _encode(args: argparse.Namespace) -> int:
         reading=reading,
     )
     for note in found.notes:
-        print(f"nverb encode: {note}", file=sys.stderr)
+        say(note)
     if args.play:
         sound, rate_hz = side_by_side(args.play, args.ir, found, args.decoder, reading)
         if args.output:

@@ -8,6 +8,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from firmware_py.base.say import say
+
 if TYPE_CHECKING:
     from firmware_py.base.progress import Report
     from firmware_py.install.desk_end import Content
@@ -62,7 +64,6 @@ def carry_out(
 @contextlib.contextmanager
 def progress_shown() -> Iterator[Report]:
     """Print progress as a bar on stderr, and notes as lines there."""
-    from dsp.names import shown
     from firmware_py.base.progress import Bar, Report
 
     class Shown(Report):
@@ -76,7 +77,7 @@ def progress_shown() -> Iterator[Report]:
         def note(self, text: str) -> None:
             if self.bar is not None:
                 self.bar.close()
-            print(f"nverb: {shown(text)}", file=sys.stderr)
+            say(text)
 
     report = Shown()
     try:

@@ -12,9 +12,8 @@ if TYPE_CHECKING:
 def add_parser(subparsers: Subparsers) -> None:
     jack = subparsers.add_parser(
         "jack",
-        help="jackd alone, kept running (a service)",
-        description="Run jackd as `nverb settings` says; restart it when it dies or hangs, or when "
-        "its sound card comes back.",
+        description="jackd alone, a service: run it as `nverb settings` says; restart it when it "
+        "dies or hangs, or when its sound card comes back.",
     )
     jack.set_defaults(handler=_jack)
 

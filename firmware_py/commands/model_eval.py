@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import argparse
 import json
-import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from dsp.errors import InvalidValue, UserError
+from firmware_py.base.say import say
 
 if TYPE_CHECKING:
     from firmware_py.commands.parsers import Subparsers
@@ -104,16 +104,13 @@ def _recordings(folder: Path) -> list[Original]:
 
     found = []
 
-    def report(line: str) -> None:
-        print(f"nverb: {line}", file=sys.stderr)
-
-    for one in recordings_in(folder, any_channels=True, report=report):
+    for one in recordings_in(folder, any_channels=True, report=say):
         if one.recording is None:
             continue
         try:
             found.append(original(one.name, one.recording.samples[0], one.recording.rate_hz))
         except InvalidValue:
-            report(f"{one.path}: its first channel is silent")
+            say(f"{one.path}: its first channel is silent")
     if not found:
         raise UserError(f"{folder}: contains no usable recording")
     return found

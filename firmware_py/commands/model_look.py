@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import argparse
-import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
+
+from firmware_py.base.say import say
 
 if TYPE_CHECKING:
     from firmware_py.commands.parsers import Subparsers
@@ -110,7 +111,7 @@ def _info(args: argparse.Namespace) -> int:
         Network(model, str(path))
         print("golden vectors met")
     except NoRuntime as error:
-        print(f"golden vectors not checked: {error}", file=sys.stderr)
+        say(f"golden vectors not checked: {error}")
     return 0
 
 
@@ -144,7 +145,7 @@ def _encode(args: argparse.Namespace) -> int:
     encoder = PluginEncoder.open(model_path(args.model))
     samples, rate_hz, notes = read_recording(args.recording)
     for note in notes:
-        print(f"nverb: {note}", file=sys.stderr)
+        say(note)
     latent = encoder.encode(plugin_input(samples, rate_hz))
     x, y, z = (float(value) for value in latent[:3])
     print(

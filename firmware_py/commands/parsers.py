@@ -9,7 +9,7 @@ from collections.abc import Callable, Sequence
 from typing import Any, TypeAlias
 
 from dsp.errors import did_you_mean
-from dsp.names import shown
+from firmware_py.base.say import say, speak_as
 
 Subparsers: TypeAlias = "argparse._SubParsersAction[argparse.ArgumentParser]"
 Handler: TypeAlias = Callable[[argparse.Namespace], int]
@@ -19,7 +19,8 @@ _ASSIGNMENT = re.compile(r"[a-z]\w*[+-]?=.*", re.IGNORECASE | re.DOTALL)
 class CommandParser(argparse.ArgumentParser):
     """The parser of a command: an error is one line that names the command.
 
-    Each takes --quiet. `--set A=1 B=2` is `--set A=1 --set B=2`.
+    Each takes --quiet, and gives its name as `command_name`. `--set A=1 B=2` is `--set A=1 --set
+    B=2`.
     """
 
     def __init__(self, *args: Any, **options: Any) -> None:
@@ -33,7 +34,8 @@ class CommandParser(argparse.ArgumentParser):
         )
 
     def error(self, message: str) -> None:  # type: ignore[override]
-        print(f"{self.prog}: {shown(message)} (see {self.prog} --help)", file=sys.stderr)
+        speak_as(self.prog)
+        say(f"{message} (see {self.prog} --help)")
         raise SystemExit(2)
 
     def parse_known_args(  # type: ignore[override]
@@ -45,6 +47,8 @@ class CommandParser(argparse.ArgumentParser):
         found, extras = super().parse_known_args(words, namespace)
         if extras:  # argparse leaves it to the top parser, which knows no command
             self.error(f"unrecognized arguments: {' '.join(extras)}")
+        if not hasattr(found, "command_name"):  # the innermost parser is the first one here
+            found.command_name = self.prog
         return found, extras
 
     def _check_value(self, action: argparse.Action, value: object) -> None:

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import argparse
 import json
-import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from dsp.names import name_key, shown
+from firmware_py.base.say import say
 from firmware_py.commands.parsers import add_json, add_old_name
 
 if TYPE_CHECKING:
@@ -80,7 +80,7 @@ def _presets() -> Presets:
     from firmware_py.state.factory_presets import factory_presets
     from firmware_py.state.presets import Presets
 
-    return Presets(data_dir(), warn=_warn, factory=factory_presets())
+    return Presets(data_dir(), warn=say, factory=factory_presets())
 
 
 def _list(args: argparse.Namespace) -> int:
@@ -209,7 +209,3 @@ def _startup(args: argparse.Namespace) -> int:
     startup = presets.startup
     print(startup.name if startup else "no startup preset: the pedal starts as it was left")
     return 0
-
-
-def _warn(line: str) -> None:
-    print(f"nverb: {shown(line)}", file=sys.stderr)

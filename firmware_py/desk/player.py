@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import sys
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -15,6 +14,7 @@ from numpy.typing import NDArray
 from bank.recording import why_unreadable
 from dsp import _engine
 from dsp.errors import UserError
+from firmware_py.base.say import say
 from models.packages import studio_import
 
 Floats = NDArray[np.float32]
@@ -92,7 +92,7 @@ class Player:
             client_library.set_error_function()
         for line in said:
             if not line.startswith(NEEDS_NO_LOCK):
-                print(line, file=sys.stderr)
+                say(line)
         self.block_frames = int(self.client.blocksize)
         padding = -len(sound) % self.block_frames
         self._sound = np.concatenate([sound, np.zeros((padding, 2), np.float32)])

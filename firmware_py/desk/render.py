@@ -19,6 +19,7 @@ from bank.sound import sound_format, write_sound
 from dsp.errors import UserError
 from dsp.graph import OfflineGraph
 from dsp.shaping import Shape
+from firmware_py.base.say import say
 from firmware_py.link.params import engine_params
 from firmware_py.rooms.maker import RoomMaker
 from firmware_py.rooms.renderer import shape_of
@@ -96,7 +97,7 @@ def render(
             "lower the gain, or use --set limiter=on"
         )
     for note in notes:
-        print(f"nverb render: {note}", file=sys.stderr)
+        say(note)
     return (
         f"{output_path}: {meter.frames} frames, 2 channels, {rate_hz} Hz, "
         f"room of {ir.shape[1] / rate_hz:.2f} s"

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Protocol
@@ -16,6 +15,7 @@ from device.controls import CONTROLS
 from dsp.energymap import EnergyMap
 from dsp.errors import reason
 from firmware_py.base.paths import data_dir, data_path
+from firmware_py.base.say import say
 
 Floats = NDArray[np.float32]
 
@@ -36,12 +36,8 @@ class RoomSource(Protocol):
         """The room at a point of latent space, each coordinate in -2..2."""
 
 
-def _warn(line: str) -> None:
-    print(f"nverb: {line}", file=sys.stderr)
-
-
 def find_source(
-    path: Path | None = None, say: Callable[[str], None] = _warn, *, trusted: bool = False
+    path: Path | None = None, say: Callable[[str], None] = say, *, trusted: bool = False
 ) -> RoomSource:
     """The bank or model at `path`, else the rooms that come with nverb.
 

@@ -211,7 +211,9 @@ def test_sound_that_does_not_fit_is_reported_in_one_line(tmp_path: Path, name: s
         *("render", sound, out),
         preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (9000, 9000)),
     )
-    assert render.communicate(timeout=HANG_S)[1].decode() == f"nverb: {out}: File too large\n"
+    assert (
+        render.communicate(timeout=HANG_S)[1].decode() == f"nverb render: {out}: File too large\n"
+    )
     assert render.returncode == 1 and list(tmp_path.iterdir()) == [sound]
 
 
@@ -222,7 +224,7 @@ def test_build_does_not_replace_a_pipe(tmp_path: Path) -> None:
     build = start("bank", "build", "--grid", "1", "-o", pipe)
     assert (
         build.communicate(timeout=HANG_S)[1].decode()
-        == f"nverb: {pipe}: is a device or a pipe, not a file\n"
+        == f"nverb bank build: {pipe}: is a device or a pipe, not a file\n"
     )
     assert build.returncode == 1 and pipe.is_fifo()
 
@@ -243,7 +245,9 @@ def test_missing_output_folder_is_reported_before_the_work(
     where = [] if arguments[-1] in ("map", "traverse") else ["-o"]
     process = start(*arguments, *where, "nowhere/out", cwd=tmp_path)
     errors = process.communicate(timeout=HANG_S)[1]
-    assert errors == b"nverb: nowhere: no such folder\n" and process.returncode == 1
+    command = " ".join(arguments[:2])
+    assert errors.decode() == f"nverb {command}: nowhere: no such folder\n"
+    assert process.returncode == 1
 
 
 def test_render_takes_names_that_are_not_utf_8(tmp_path: Path) -> None:
@@ -380,7 +384,25 @@ def test_wrong_words_name_their_command(words: list[str], told: str, capsys) -> 
     assert cli.main(words) == 2
     found = capsys.readouterr().err
     assert found.startswith(told) and found.count("\n") == 1
-    assert "store" not in found.replace("restore", "")  # internal
+    assert "store" not in found.replace("restore", "") and "audio" not in found  # internal
+
+
+@pytest.mark.parametrize(
+    ("words", "told"),
+    [
+        (["get"], "nverb get: no pedal runs here"),
+        (["preset", "show", "Nowhere"], "nverb preset show: "),
+        (["bank", "info", "nowhere.nvbank"], "nverb bank info: "),
+        (["midi", "forget", "mix"], "nverb midi remove: "),  # the old word
+    ],
+)
+def test_error_names_its_command(
+    words: list[str], told: str, capsys, tmp_path, monkeypatch
+) -> None:
+    monkeypatch.setenv("NVERB_DATA_DIR", str(tmp_path))
+    assert cli.main(words) == 1
+    found = capsys.readouterr().err
+    assert found.startswith(told) and found.count("\n") == 1, found
 
 
 def test_help_is_grouped_and_help_of_a_command_is_its_help(capsys) -> None:

@@ -127,7 +127,9 @@ def test_commands_reject_unusable_model_and_change_nothing(
     ):
         assert main(arguments) == 1, arguments
         error = capsys.readouterr().err
-        assert error.startswith("nverb: ") and error.count("\n") == 1, error
+        assert (
+            error.startswith(f"nverb {arguments[0]} {arguments[1]}: ") and error.count("\n") == 1
+        ), error
         assert re.search(message, error), error
     assert sorted(one.name for one in tmp_path.iterdir()) == ["bad.nvmodel", "rooms.nvbank"]
     assert bank.read_bytes() == b"the bank that was there"
@@ -233,7 +235,11 @@ def test_crashing_network_ends_only_the_child(
         == 1
     )
     error = capsys.readouterr().err
-    assert message in error and error.startswith(f"nverb: {good}: ") and error.count("\n") == 1
+    assert (
+        message in error
+        and error.startswith(f"nverb model decode: {good}: ")
+        and error.count("\n") == 1
+    )
     with pytest.raises(container.ModelError):
         find_source(good)
     find_source(good, trusted=True)  # a slot of the store, tested at its installation

@@ -179,5 +179,5 @@ def test_train_rejects_bad_input_and_keeps_the_model(
     for arguments, reason in refusals.items():
         assert main(["model", "train", *arguments]) == 1
         output = capsys.readouterr().err.strip().splitlines()
-        assert reason in output[-1] and output[-1].startswith("nverb: ")
+        assert reason in output[-1] and output[-1].startswith("nverb model train: ")
     assert (folder / "decoder.nvmodel").read_bytes() == before

@@ -16,6 +16,7 @@ from waiting import HANG_S
 
 from dsp.errors import UserError
 from firmware_py.base.log import logger, set_level
+from firmware_py.base.say import speak_as
 from firmware_py.commands.engine_options import fill_from_settings
 from firmware_py.state.settings import Settings, checked, write
 
@@ -23,13 +24,15 @@ from firmware_py.state.settings import Settings, checked, write
 @pytest.fixture(autouse=True)
 def usual_level() -> Iterator[None]:
     yield
+    speak_as()
     set_level(Settings().log_level)
 
 
 def test_line_names_its_part(capsys: pytest.CaptureFixture[str]) -> None:
     logger("control").info("100 %s of it")
+    speak_as("nverb run")
     logger().warning("no part")
-    assert capsys.readouterr().err == "nverb control: 100 %s of it\nnverb: no part\n"
+    assert capsys.readouterr().err == "nverb control: 100 %s of it\nnverb run: no part\n"
 
 
 def test_exception_is_logged_with_its_traceback(capsys: pytest.CaptureFixture[str]) -> None:
