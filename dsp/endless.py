@@ -44,7 +44,7 @@ def endless(room: EnergyMap, longest_s: float) -> tuple[EnergyMap, float]:
         start, rate = decay_lines(room.level_db, room.grid)
         beyond = start[:, None] - rate[:, None] * grid.frame_centre_s[room.grid.frames :]
         level = np.concatenate([room.level_db, beyond], axis=1).astype(np.float32)
-        room = EnergyMap(level, grid, room.direct_db)
+        room = EnergyMap(level, grid, room.direct_db, room.taps)
         left = energy_left(room)
     grid = room.grid
     limit = min(int(np.searchsorted(grid.frame_edge_s, longest_s - 1e-6)), grid.frames) - 1

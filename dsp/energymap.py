@@ -13,6 +13,8 @@ from functools import cached_property, lru_cache
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from dsp.taps import Taps
+
 BANDS = 64
 FRAMES = 128
 FLOOR_DB = -120.0
@@ -114,12 +116,14 @@ class EnergyMap:
     `level_db`: float32 (bands, frames), 10 log10 of the energy per second of the IR in each cell;
     absolute level is free (the synthesiser normalises loudness). `direct_db`: energy of the direct
     sound, an impulse at t = 0 not contained in `level_db`, float32 (bands,), 10 log10 of energy,
-    with the same reference; None if the room has none (plates, swells).
+    with the same reference; None if the room has none (plates, swells). `taps`: the reflections in
+    which a part of the energy in `level_db` arrives; None: none.
     """
 
     level_db: NDArray[np.float32]
     grid: Grid = DEFAULT_GRID
     direct_db: NDArray[np.float32] | None = None
+    taps: Taps | None = None
 
     def __post_init__(self) -> None:
         if self.level_db.shape != (self.grid.bands, self.grid.frames):

@@ -89,7 +89,9 @@ def shape_map(room: EnergyMap, shape: Shape, longest_s: float = 10.0) -> EnergyM
     grid = longer_grid(level, room.grid, shape, longest_s)
     level = on_grid(level, room.grid, grid, shape.size)
     level, direct = shape_level(level, room.direct_db, grid, shape)
-    return EnergyMap(np.maximum(level, level.max() + 2 * FLOOR_DB).astype(np.float32), grid, direct)
+    level = np.maximum(level, level.max() + 2 * FLOOR_DB).astype(np.float32)
+    taps = room.taps.stretched(shape.size) if room.taps else None
+    return EnergyMap(level, grid, direct, taps)
 
 
 def shape_level(

@@ -19,7 +19,7 @@ control process and the renderer call it.
 from __future__ import annotations
 
 from collections.abc import Generator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 
 import numpy as np
@@ -37,10 +37,11 @@ from dsp.bands import (
     spectra,
 )
 from dsp.endless import endless, length_s
-from dsp.energymap import DEFAULT_GRID, EnergyMap, Grid, hz_to_erb, longer
+from dsp.energymap import DEFAULT_GRID, EnergyMap, Grid, longer
 from dsp.errors import InvalidValue
 from dsp.flat import EVEN_S, Span, flatten
 from dsp.loudness import normalise, of_map
+from dsp.pulses import add, pulses, split
 from dsp.recent import Recent
 
 Floats = NDArray[np.float32]
@@ -256,6 +257,10 @@ class Synthesiser:
         if room.grid not in (self.grid, self._longest_grid):
             raise ValueError("the map has another grid than the synthesiser")
         room, seconds = endless(room, self._longest_s) if goes_on else (room, length_s(room))
+        taps_db = None
+        if room.taps:
+            level_db, taps_db = split(room.level_db, room.grid, room.taps)
+            room = replace(room, level_db=level_db)
         curves = self._amplitudes(room)
         steps = self._steps(seconds)
         workspace = self._workspace(steps)
@@ -275,8 +280,10 @@ class Synthesiser:
             ir[:, -fade:] *= 0.5 + 0.5 * np.cos(
                 np.pi * (np.arange(fade) + 1) / (fade + 1), dtype=np.float32
             )
+        if room.taps and taps_db is not None:
+            add(ir, room, taps_db, width, self.rate_hz)
         if room.direct_db is not None:
-            direct = self._direct(room.direct_db)
+            direct = pulses(room.direct_db[None], self.grid, self.rate_hz)[0]
             ir[:, : len(direct)] += direct[:taps]
         return np.ascontiguousarray(ir[::-1]) if width < 0 else ir
 
@@ -329,20 +336,6 @@ class Synthesiser:
                 points, level_db - 20, level_db + 20, out=points
             )  # steep edges are not exact: do not oscillate
         return amplitude(curves.join(points))
-
-    def _direct(self, direct_db: Floats) -> Floats:
-        """The direct sound: a minimum-phase pulse (Oppenheim & Schafer, cepstral method) with the
-        bands' energies."""
-        size = smooth_number(int(0.02 * self.rate_hz), even=True)
-        hz = np.fft.rfftfreq(size, 1 / self.rate_hz)
-        density_db = direct_db - 10 * np.log10(np.diff(self.grid.edge_hz) * 2 / self.rate_hz)
-        erb = hz_to_erb(np.minimum(hz, self.grid.highest_hz))
-        level_db = np.interp(erb, hz_to_erb(self.grid.centre_hz), density_db)
-        cepstrum = np.fft.irfft(level_db * (np.log(10) / 20), size)
-        cepstrum[1 : size // 2] *= 2
-        cepstrum[size // 2 + 1 :] = 0
-        pulse = np.fft.irfft(np.exp(np.fft.rfft(cepstrum)), size)[: size // 2]
-        return np.asarray(pulse * np.hanning(size)[size // 2 :], np.float32)
 
 
 @lru_cache(maxsize=4)
