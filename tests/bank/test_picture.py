@@ -78,9 +78,9 @@ def test_map_decode_and_traverse_write_pictures(
     with Image.open(tmp_path / "map.png") as image:
         assert image.format == "PNG"
     for source in (["--model", str(model)], []):
-        assert main(["model", "traverse", str(gif), *source, "--frames", "3", "--fps", "10"]) == 0
+        assert main(["model", "traverse", str(gif), *source, "--frames", "5", "--fps", "10"]) == 0
         with Image.open(gif) as moving:
-            assert (moving.format, moving.n_frames, moving.info["duration"]) == ("GIF", 3, 100)
+            assert (moving.format, moving.n_frames, moving.info["duration"]) == ("GIF", 5, 100)
     assert main(["model", "traverse", str(gif), "--frames", "1"]) == 1
     assert main(["bank", "map", str(tmp_path / "nowhere" / "cube.png")]) == 1
     assert "nowhere" in capsys.readouterr().err
