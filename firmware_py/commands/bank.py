@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 from dsp.names import name_key, shown
 from firmware_py.base.say import say
+from firmware_py.commands.parsers import add_json
 from firmware_py.commands.reading_options import add_reading_options, reading_of
 
 if TYPE_CHECKING:
@@ -70,7 +71,7 @@ def _add_build(parts: Subparsers) -> None:
 def _add_info(parts: Subparsers) -> None:
     info = parts.add_parser("info", help="what a bank holds")
     info.add_argument("bank", type=Path, metavar="FILE")
-    info.add_argument("--json", action="store_true", help="for programs")
+    add_json(info)
     info.set_defaults(handler=_info)
 
 

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 from dsp.errors import UserError
 from firmware_py.commands.engine_options import check_block
+from firmware_py.commands.parsers import add_json
 
 if TYPE_CHECKING:
     from firmware_py.commands.parsers import Subparsers
@@ -50,7 +51,7 @@ def _add_pedal(parts: Subparsers) -> None:
         default=60.0,
         help="length of the knob storm (default: %(default)s; 300 for a report)",
     )
-    pedal.add_argument("--json", action="store_true", help="for programs")
+    add_json(pedal)
     pedal.set_defaults(handler=_pedal)
 
 
@@ -63,7 +64,7 @@ def _add_kernel(parts: Subparsers) -> None:
         "peers; takes some minutes. For a missing peer or tool it prints the command that installs "
         "it.",
     )
-    kernel.add_argument("--json", action="store_true", help="for programs")
+    add_json(kernel)
     kernel.add_argument("--counts-only", action="store_true", help="leave out the times")
     kernel.add_argument(
         "--platform",
@@ -104,7 +105,7 @@ def _add_recovery(parts: Subparsers) -> None:
     recovery.add_argument(
         "--service", action="store_true", help="do it to the pedal that systemd runs here (as root)"
     )
-    recovery.add_argument("--json", action="store_true", help="for programs")
+    add_json(recovery)
     recovery.set_defaults(handler=_recovery)
 
 
@@ -121,7 +122,7 @@ def _add_midi(parts: Subparsers) -> None:
     midi.add_argument(
         "--rate", type=int, default=10_000, help="controllers a second (default: %(default)s)"
     )
-    midi.add_argument("--json", action="store_true", help="for programs")
+    add_json(midi)
     midi.set_defaults(handler=_midi)
 
 
@@ -133,7 +134,7 @@ def _add_soak(parts: Subparsers) -> None:
         "MIDI, twenty times a second, to a pedal of its own, and looks at it once a minute.",
     )
     soak.add_argument("--hours", type=float, default=0.1, help="(default: %(default)s)")
-    soak.add_argument("--json", action="store_true", help="for programs")
+    add_json(soak)
     soak.set_defaults(handler=_soak)
 
 

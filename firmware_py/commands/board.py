@@ -7,7 +7,7 @@ import json
 import os
 import re
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -18,6 +18,7 @@ from firmware_py.commands.parsers import add_json
 if TYPE_CHECKING:
     from device.board import Board
     from device.check import Finding, Reading
+    from device.profile import Profile
     from firmware_py.commands.parsers import Handler, Subparsers
 
 
@@ -43,7 +44,7 @@ def add_parser(subparsers: Subparsers) -> None:
         added.set_defaults(handler=handler)
         return added
 
-    verb("show", _show, "the wiring of a profile")
+    add_json(verb("show", _show, "the wiring of a profile"))
     picture = verb(
         "picture",
         _picture,
@@ -150,6 +151,9 @@ def _show(args: argparse.Namespace) -> int:
     ends, complaint = load_calibration(data_dir(), profile.name)
     if complaint:
         say(complaint)
+    if args.json:
+        print(json.dumps(_facts(profile, ends), indent=2))
+        return 0
     print(f"{profile.title}\n{shown(str(profile.path))}\n{profile.scan_hz:g} scans a second")
     for number, adc in enumerate(profile.adcs, 1):
         print(f"adc {number}    {adc}")
@@ -173,6 +177,34 @@ def _show(args: argparse.Namespace) -> int:
     for led in profile.leds:
         print(f"{led.line:4}  led     {led.shows}")
     return 0
+
+
+def _facts(profile: Profile, ends: Mapping[str, tuple[float, float]]) -> dict[str, object]:
+    """What `show` prints, for programs."""
+    from dataclasses import asdict, replace
+
+    return {
+        "name": profile.name,
+        "title": profile.title,
+        "path": str(profile.path),
+        "scan_hz": profile.scan_hz,
+        "gpiochip": profile.gpiochip,
+        "adcs": [asdict(adc) for adc in profile.adcs],
+        "knobs": [
+            asdict(replace(knob, low=low, high=high))
+            | {
+                "control": knob.control.name,
+                "minimum": knob.control.minimum,
+                "maximum": knob.control.maximum,
+                "law": knob.control.law,
+                "calibrated": knob.control.name in ends,
+            }
+            for knob in profile.knobs
+            for low, high in [ends.get(knob.control.name, (knob.low, knob.high))]
+        ],
+        "switches": [asdict(switch) for switch in profile.switches],
+        "leds": [asdict(led) for led in profile.leds],
+    }
 
 
 def _named(args: argparse.Namespace) -> str:

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import argparse
 import dataclasses
+import json
 import sys
 from typing import TYPE_CHECKING
 
 from firmware_py.base.say import say
-from firmware_py.commands.parsers import add_old_name
+from firmware_py.commands.parsers import add_json, add_old_name
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -37,7 +38,7 @@ def add_parser(subparsers: Subparsers) -> None:
         parser.set_defaults(handler=handler, as_owner=True)
         return parser
 
-    part("show", _show, "what the card is, and its controls")
+    add_json(part("show", _show, "what the card is, and its controls"))
     part("level", _level, "set the input gain: play as loud as you will")
     part("save", _save, "keep the mixer as it is now")
     part("restore", _restore, "set the mixer as at the start of the pedal")
@@ -71,7 +72,7 @@ def _card(args: argparse.Namespace) -> Card:
 def _show(args: argparse.Namespace) -> int:
     import time
 
-    from firmware_py.desk.card import text
+    from firmware_py.desk.card import facts, text
     from firmware_py.jack import mixer
 
     card = _card(args)
@@ -80,7 +81,11 @@ def _show(args: argparse.Namespace) -> int:
     if file.exists():
         stamp = time.strftime("%Y-%m-%d %H:%M", time.localtime(file.stat().st_mtime))
         kept = f"since {stamp} in {file}"
-    print(text(card, mixer.controls(card.identifier), kept))
+    found = mixer.controls(card.identifier)
+    if args.json:
+        print(json.dumps(facts(card, found, kept), indent=2))
+    else:
+        print(text(card, found, kept))
     return 0
 
 

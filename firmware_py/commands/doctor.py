@@ -6,6 +6,8 @@ import argparse
 import json
 from typing import TYPE_CHECKING
 
+from firmware_py.commands.parsers import add_json
+
 if TYPE_CHECKING:
     from firmware_py.commands.parsers import Subparsers
 
@@ -22,7 +24,7 @@ def add_parser(subparsers: Subparsers) -> None:
         action="store_true",
         help="how long power-on to sound took, and how much of it is nverb's",
     )
-    doctor.add_argument("--json", action="store_true", help="for programs")
+    add_json(doctor)
     doctor.set_defaults(handler=_doctor)
 
 

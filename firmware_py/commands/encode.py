@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from firmware_py.base.say import say
+from firmware_py.commands.parsers import add_json
 from firmware_py.commands.reading_options import add_reading_options, reading_of
 
 if TYPE_CHECKING:
@@ -62,7 +63,7 @@ def add_parser(subparsers: Subparsers) -> None:
         help="and its encoder (default: in the folder of the decoder)",
     )
     add_reading_options(parser)
-    parser.add_argument("--json", action="store_true", help="for programs")
+    add_json(parser)
     parser.set_defaults(handler=_encode)
 
 

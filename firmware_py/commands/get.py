@@ -6,6 +6,8 @@ import argparse
 import json
 from typing import TYPE_CHECKING
 
+from firmware_py.commands.parsers import add_json
+
 if TYPE_CHECKING:
     from firmware_py.commands.parsers import Subparsers
 
@@ -13,7 +15,7 @@ if TYPE_CHECKING:
 def add_parser(subparsers: Subparsers) -> None:
     getter = subparsers.add_parser("get", help="print controls of the running pedal")
     getter.add_argument("names", nargs="*", metavar="NAME", help="default: all")
-    getter.add_argument("--json", action="store_true", help="for programs")
+    add_json(getter)
     getter.set_defaults(handler=_get)
 
 

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from dsp.names import shown
 from firmware_py.commands.installed import carry_out, progress_shown
+from firmware_py.commands.parsers import add_json
 
 if TYPE_CHECKING:
     from firmware_py.commands.parsers import Subparsers
@@ -17,7 +18,7 @@ def add_parser(subparsers: Subparsers) -> None:
     lister = subparsers.add_parser(
         "list", help="the banks and models that are installed; * marks what plays"
     )
-    lister.add_argument("--json", action="store_true", help="for programs")
+    add_json(lister)
     lister.set_defaults(handler=_list)
 
 

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 from dsp.errors import InvalidValue, UserError
 from firmware_py.base.say import say
+from firmware_py.commands.parsers import add_json
 
 if TYPE_CHECKING:
     from firmware_py.commands.parsers import Subparsers
@@ -46,7 +47,7 @@ def add_eval(parts: Subparsers) -> None:
         metavar="FILE",
         help="a decoder to compare with, such as the imported plug-in's",
     )
-    measure.add_argument("--json", action="store_true", help="for programs")
+    add_json(measure)
     measure.set_defaults(handler=_eval)
 
 

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import argparse
+import json
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from firmware_py.base.say import say
+from firmware_py.commands.parsers import add_json
 
 if TYPE_CHECKING:
     from firmware_py.commands.parsers import Subparsers
+    from models.container import ModelFile
 
 
 def add_info(parts: Subparsers) -> None:
@@ -17,6 +20,7 @@ def add_info(parts: Subparsers) -> None:
         "info", help="what is in a model file; checks its network against its golden vectors"
     )
     info.add_argument("model", metavar="NAME")
+    add_json(info)
     info.set_defaults(handler=_info)
 
 
@@ -87,13 +91,17 @@ def add_traverse(parts: Subparsers) -> None:
 
 
 def _info(args: argparse.Namespace) -> int:
+    from dataclasses import asdict
+
     from firmware_py.base.paths import model_path
-    from models.container import Network, NoRuntime, read
-    from models.probe import prove
+    from models.container import read
 
     path = model_path(args.model)
     model = read(path)
     about = model.description
+    if args.json:
+        print(json.dumps(asdict(about) | {"golden_vectors_met": _golden(path, model)}, indent=2))
+        return 0
     print(
         f"{about.name}: {about.kind}, {about.inputs} to {about.outputs} values, "
         f"{about.quantisation}, {about.network_bytes} bytes"
@@ -106,13 +114,26 @@ def _info(args: argparse.Namespace) -> int:
     )
     for name, value in sorted(about.figures.items()):
         print(f"{name} {value:.4g}")
+    if _golden(path, model):
+        print("golden vectors met")
+    return 0
+
+
+def _golden(path: Path, model: ModelFile) -> bool | None:
+    """True if the network answers as it did when it was made; None, and a note, without a runtime.
+
+    Raises ModelError.
+    """
+    from models.container import Network, NoRuntime
+    from models.probe import prove
+
     try:
         prove(path)
         Network(model, str(path))
-        print("golden vectors met")
     except NoRuntime as error:
         say(f"golden vectors not checked: {error}")
-    return 0
+        return None
+    return True
 
 
 def _decode(args: argparse.Namespace) -> int:

@@ -6,13 +6,15 @@ import argparse
 import json
 from typing import TYPE_CHECKING
 
+from firmware_py.commands.parsers import add_json
+
 if TYPE_CHECKING:
     from firmware_py.commands.parsers import Subparsers
 
 
 def add_parser(subparsers: Subparsers) -> None:
     status = subparsers.add_parser("status", help="the running pedal on one screen")
-    status.add_argument("--json", action="store_true", help="for programs")
+    add_json(status)
     status.set_defaults(handler=_status)
 
 

@@ -55,6 +55,37 @@ def text(card: Card, found: Sequence[MixerControl], kept: str) -> str:
     return "\n".join(lines)
 
 
+def facts(card: Card, found: Sequence[MixerControl], kept: str) -> dict[str, object]:
+    """The same for programs."""
+    point = starting_point(card.identifier, card.title)
+    muted = mixer.unmuted(found)
+    return {
+        "card": card.identifier,
+        "title": card.title,
+        "known_as": point.title if point else None,
+        "kept": kept or None,
+        "input_level": [control.name for control in mixer.gains(card, found)],
+        "controls": [
+            {
+                "name": control.name,
+                "direction": mixer.direction(control) or None,
+                "kind": control.kind.lower(),
+                "values": [
+                    control.items[value] if value < len(control.items) else value
+                    for value in control.values
+                ],
+                "decibels": [control.db(value) for value in control.values],
+                "minimum": control.low,
+                "maximum": control.high,
+                "items": list(control.items),
+                "writable": control.writable,
+                "muted": control.name in muted,
+            }
+            for control in found
+        ],
+    }
+
+
 def _row(control: MixerControl) -> str:
     choice = f"   of {', '.join(control.items)}" if 1 < len(control.items) <= 5 else ""
     return f"  {control.name:40} {control.words()}{choice}"

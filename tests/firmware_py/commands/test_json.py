@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import json
 from pathlib import Path
 from typing import Any
@@ -12,6 +13,7 @@ from bank.build import build
 from device.controls import CONTROLS
 from device.profile import PACKAGED
 from firmware_py.cli import main
+from firmware_py.commands.table import build_parser
 from firmware_py.state.presets import Preset, to_bytes
 from models.generator import room_at
 
@@ -49,6 +51,31 @@ def test_settings_are_shown_for_programs_at_each_level(capsys: pytest.CaptureFix
     assert answer(capsys, "settings", "get", "card", "--json") == {"card": values["card"]}
     assert main(["settings", "show", "crad"]) == 1
     assert "did you mean card?" in capsys.readouterr().err
+
+
+def test_each_list_is_there_for_programs() -> None:
+    """Commands and words that only print take --json; a menu such as `nverb bank` has none."""
+    listing = {"list", "show", "info", "status", "get", "controls", "doctor", "eval"}
+    without = []
+
+    def walk(parser: argparse.ArgumentParser) -> None:
+        words = [a for a in parser._actions if isinstance(a, argparse._SubParsersAction)]
+        for action in words:
+            for name, child in action.choices.items():
+                if name in listing and "--json" not in child._option_string_actions:
+                    without.append(child.prog)
+                walk(child)
+
+    walk(build_parser())
+    assert not without
+
+
+def test_wiring_is_shown_for_programs(capsys: pytest.CaptureFixture[str]) -> None:
+    shown = answer(capsys, "board", "show", "pi-mcp3008", "--json")
+    assert [knob["control"] for knob in shown["knobs"]] == ["gain", "x", "y", "z", "width"]
+    assert shown["adcs"][0]["chip"] == "mcp3008" and not shown["knobs"][0]["calibrated"]
+    assert {switch["action"] for switch in shown["switches"]} >= {"bypass", "freeze"}
+    assert shown["leds"] and shown["path"].endswith("pi-mcp3008.toml")
 
 
 @pytest.mark.parametrize(

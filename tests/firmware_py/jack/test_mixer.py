@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 from collections.abc import Sequence
 from pathlib import Path
@@ -335,6 +336,15 @@ def test_card_command_shows_keeps_and_restores(
     assert "MUTED:       Output Mixer HiFi Playback Switch is off" in shown
     assert "kept:        no" in shown and "input level: Capture Volume" in shown
     assert shown.index("Capture Volume  ") < shown.index("output (playback)")
+
+    assert main(["card", "show", "--json"]) == 0
+    facts = json.loads(capsys.readouterr().out)
+    assert facts["card"] == "audioinjectorpi" and facts["kept"] is None
+    assert facts["input_level"] == ["Capture Volume"]
+    controls = {control["name"]: control for control in facts["controls"]}
+    assert controls["Capture Volume"]["decibels"] == [-34.5, -34.5]
+    assert controls["Input Mux"]["values"] == ["Mic"] and controls["Input Mux"]["maximum"] == 1
+    assert controls["Output Mixer HiFi Playback Switch"]["muted"]
 
     assert main(["card", "restore", "hw:audioinjectorpi"]) == 0
     assert "starting point for Audio Injector" in capsys.readouterr().out
