@@ -27,6 +27,7 @@ from report import Report
 BOARD = Platform("amd64", "bookworm")
 PICTURE = guide_doc.DOCUMENT.with_name("wiring-pi-mcp3008.svg")
 SPACE_MIB = 1500
+MOST_COMMANDS = 8
 NAMES = {"bookworm-arm64": BOARD.name}
 """The emulated board is an x86-64 and needs other wheels."""
 CARD = {
@@ -69,6 +70,13 @@ def check(report: Report) -> None:
         report.add("guide", BOARD.arch, what, figure, bar, ok=ok)
 
     blocks = guide_doc.blocks()
+    to_sound = guide_doc.commands_to_sound(blocks)
+    add(
+        "commands from a blank card to sound",
+        to_sound,
+        f"<= {MOST_COMMANDS}",
+        ok=to_sound <= MOST_COMMANDS,
+    )
     with Guest(BOARD, name="guide", base=disk(), writable_root=True) as guest:
         guest.boot(timeout_s=1800)
         with desk(guest) as environment:
@@ -79,6 +87,8 @@ def check(report: Report) -> None:
                     _follow(guest, block.script)
                 else:
                     continue
+                if guide_doc.CHOOSES in block.script:
+                    guest.wait_for_sound()
                 add(
                     f"line {block.line}: {block.script.splitlines()[0][:34]}",
                     f"done [{block.mark}]",

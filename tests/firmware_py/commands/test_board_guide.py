@@ -31,6 +31,12 @@ def test_every_block_of_the_guide_has_a_mark(guide: ModuleType) -> None:
     assert marks.count("not run") <= 5, "let tests/board/guide.py run new commands"
 
 
+def test_blank_card_sounds_after_the_commands_that_the_guide_promises(guide: ModuleType) -> None:
+    """make acceptance ARGS="--only guide" runs them and hears the sound."""
+    assert guide.commands_to_sound(guide.blocks()) == 6
+    assert "after six\ncommands" in guide.DOCUMENT.read_text()
+
+
 @pytest.mark.parametrize(
     "text",
     [
