@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Callable, Iterable, Iterator
 from functools import lru_cache
 from itertools import product
 from pathlib import Path
 
-from bank.cluster import distribute
+from bank.cluster import PROTOCOL, distribute
 from bank.format import MAX_STEPS, BankError, Point, axis_points, encode_room, room_bytes, write
+from bank.resume import FinishedParts, completed
 from dsp.energymap import EnergyMap, Grid
 from dsp.errors import InvalidValue
 from models.container import parse
@@ -56,15 +58,33 @@ def build_from_model(
     """Write a bank of the rooms that a model file's decoder makes.
 
     `model`: the bytes of the file. The work runs on all cores, or on the workers of the Dask
-    scheduler at `scheduler`. Raises ModelError, BankError, InvalidValue, OSError; an existing bank
-    stays unchanged then.
+    scheduler at `scheduler`. If that goes away, what is finished is kept beside `path`, and the
+    same build goes on from there. Raises ModelError, BankError, InvalidValue, OSError; an existing
+    bank stays unchanged then.
     """
-    decoder_of(model)  # a bad model is rejected before the workers start
+    decoder = decoder_of(model)  # a bad model is rejected before the workers start
     points = list(grid_points(steps))
     require_space(path, steps**3 * room_bytes(Grid()))
     slices = [points[at : at + SLICE] for at in range(0, len(points), SLICE)]
-    drawn = (room for some in distribute(_draw, model, slices, scheduler) for room in some)
-    _write(path, drawn, steps, name, LATENT_LOW, LATENT_HIGH, progress)
+    if scheduler is None:
+        drawn = (room for some in distribute(_draw, model, slices) for room in some)
+        _write(path, drawn, steps, name, LATENT_LOW, LATENT_HIGH, progress)
+        return
+    grid = decoder.energy_map(*points[0]).grid
+    size = room_bytes(grid)
+
+    def rest(first: int) -> Iterator[bytes]:
+        for some in distribute(_draw, model, slices[first:], scheduler):
+            yield b"".join(room for room, _ in some)
+
+    key = hashlib.sha256(repr((PROTOCOL, steps, SLICE)).encode() + model).digest()
+    with FinishedParts(path, key) as parts:
+        drawn = (
+            (part[at : at + size], grid)
+            for _, part in completed(parts, len(slices), rest)
+            for at in range(0, len(part), size)
+        )
+        _write(path, drawn, steps, name, LATENT_LOW, LATENT_HIGH, progress)
 
 
 def grid_points(steps: int, low: float = LATENT_LOW, high: float = LATENT_HIGH) -> Iterator[Point]:

@@ -85,7 +85,8 @@ def _on_cluster(
         ) from None
     except _Gone as gone:
         raise BankError(
-            f"{gone} after {done} of {len(tasks)} tasks; start it and run the same command again"
+            f"{gone} after {done} of {len(tasks)} tasks; start it and run the same command again: "
+            "it goes on from there"
         ) from None
     finally:
         _close(client)

@@ -69,9 +69,7 @@ def build_faithful(
     decoder_of(model)
     tasks = [(number, point, iterations) for number, point in enumerate(points)]
     key = hashlib.sha256(repr((VERSION, steps, iterations)).encode() + model).digest()
-    parts = FinishedParts(path, key)
-    finished = False
-    try:
+    with FinishedParts(path, key) as parts:
         for number, _ in completed(
             parts, len(tasks), lambda first: distribute(_pair, model, tasks[first:], scheduler)
         ):
@@ -84,9 +82,6 @@ def build_faithful(
             interleaved=steps,
             comment=f"Griffin-Lim, {iterations} iterations",
         )
-        finished = True
-    finally:
-        parts.close(finished=finished)
 
 
 def _waveforms(parts: FinishedParts, points: list[Point]) -> list[StoredWaveform]:

@@ -65,10 +65,13 @@ class FinishedParts:
         begin = self._ends[number] + HEAD.size
         return os.pread(self._file.fileno(), self._ends[number + 1] - begin, begin)
 
-    def close(self, *, finished: bool) -> None:
-        """Close the file; remove it if the build is finished."""
+    def __enter__(self) -> FinishedParts:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
+        """Close the file; remove it, unless an exception broke the build."""
         self._file.close()
-        if finished:
+        if kind is None:
             self.path.unlink(missing_ok=True)
 
 

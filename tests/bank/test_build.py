@@ -11,14 +11,16 @@ import socket
 import subprocess
 import sys
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import dense_model
 import numpy as np
 import pytest
 from waiting import HANG_S, wait_until
 
+from bank.build import build_from_model
 from bank.cluster import distribute
 from bank.format import Bank, BankError, Waveform, write
 from bank.resume import FinishedParts, completed, parts_path
@@ -58,8 +60,15 @@ class Cluster(NamedTuple):
 
 @pytest.fixture
 def cluster(tmp_path: Path) -> Iterator[Cluster]:
+    with running_cluster(tmp_path) as started:
+        yield started
+
+
+@contextmanager
+def running_cluster(tmp_path: Path) -> Iterator[Cluster]:
     """A Dask scheduler and a worker, each in its own process."""
     address_file = tmp_path / "scheduler.json"
+    address_file.unlink(missing_ok=True)
     quiet = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL, "start_new_session": True}
     where = ["--host", "127.0.0.1"]
     dask = [sys.executable, "-m", "distributed.cli"]
@@ -179,6 +188,42 @@ def test_lost_scheduler_is_one_error_and_other_versions_are_refused(
         list(results)
 
 
+@pytest.mark.filterwarnings("default")
+def test_build_goes_on_after_the_loss_of_its_scheduler(
+    model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The rooms that are finished are not made again, and the bank is that of one build."""
+    monkeypatch.setattr("bank.cluster.WORKERS_S", 1.0)
+    monkeypatch.setattr("bank.cluster.POLL_S", 0.2)
+    monkeypatch.setattr("bank.build.SLICE", 4)
+    here, there = tmp_path / "here.nvbank", tmp_path / "there.nvbank"
+    data = model.read_bytes()
+    build_from_model(here, data, steps=5, name="rooms")
+    kept = 0
+
+    def lose(done: int, of: int) -> None:
+        nonlocal kept
+        if done == 4:
+            os.killpg(first.scheduler.pid, signal.SIGKILL)
+        kept = done
+
+    with running_cluster(tmp_path) as first, pytest.raises(BankError, match="goes on from there"):
+        build_from_model(there, data, steps=5, name="rooms", scheduler=first.address, progress=lose)
+    assert 4 <= kept < 125 and not there.exists()
+    asked = []
+
+    def counted(work: Any, common: Any, tasks: Any, scheduler: str | None = None) -> Iterator[Any]:
+        asked.extend(tasks)
+        return distribute(work, common, tasks, scheduler)
+
+    monkeypatch.setattr("bank.build.distribute", counted)
+    with running_cluster(tmp_path) as second:
+        build_from_model(there, data, steps=5, name="rooms", scheduler=second.address)
+    assert sum(map(len, asked)) == 125 - kept
+    assert there.read_bytes() == here.read_bytes()
+    assert not parts_path(there).exists()
+
+
 def test_other_servers_and_bad_addresses_are_no_schedulers(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
@@ -202,21 +247,19 @@ def test_interrupted_build_goes_on_with_finished_parts(tmp_path: Path) -> None:
             made.append(number)
             yield bytes([number]) * 1000
 
-    parts = FinishedParts(path, b"k" * 32)
-    for number, _ in completed(parts, 6, make):
-        if number == 3:
-            break
-    parts.close(finished=False)
+    with pytest.raises(KeyboardInterrupt), FinishedParts(path, b"k" * 32) as parts:
+        for number, _ in completed(parts, 6, make):
+            if number == 3:
+                raise KeyboardInterrupt
     with parts_path(path).open("ab") as file:
         file.truncate(parts_path(path).stat().st_size - 10)
-    parts = FinishedParts(path, b"k" * 32)
-    assert len(parts) == 3
-    assert dict(completed(parts, 6, make)) == {n: bytes([n]) * 1000 for n in range(6)}
+    with pytest.raises(KeyboardInterrupt), FinishedParts(path, b"k" * 32) as parts:
+        assert len(parts) == 3
+        assert dict(completed(parts, 6, make)) == {n: bytes([n]) * 1000 for n in range(6)}
+        raise KeyboardInterrupt
     assert made == [0, 1, 2, 3, 3, 4, 5]
-    parts.close(finished=False)
-    other = FinishedParts(path, b"j" * 32)
-    assert len(other) == 0
-    other.close(finished=True)
+    with FinishedParts(path, b"j" * 32) as other:
+        assert len(other) == 0
     assert not parts_path(path).exists()
 
 
