@@ -170,8 +170,8 @@ class RecordedRoom:
         # A band with hardly any energy (after a low-pass or a larger size) has no usable carrier
         # either.
         whole_db = [
-            10 * np.log10((10 ** (level / 10)) @ room.grid.frame_s)
-            for level in (own, room.level_db)
+            level.max() + 10 * np.log10(10 ** ((level - level.max()) / 10) @ room.grid.frame_s)
+            for level in (own.astype(np.float64), room.level_db.astype(np.float64))
         ]
         silent = (own < own.max() + FLOOR_DB + 1) | (whole_db[0] < whole_db[1] - WEAK_DB)[:, None]
         excess = np.where(silent & (gain > NOISE_REACH_DB), 200.0, excess)
@@ -310,6 +310,9 @@ def _target(
         goes_on = after & (target.frame_centre_s < end_s * max(shape.decay, 1) + shape.attack_s)
         if not last.ending.hard and goes_on.any():
             level[:, goes_on] = _going_on(shaped, decay, target, goes_on, released)
+    # An attack of half a second lifts what a short recording falls by then: hundreds of dB, which
+    # float32 cannot hold as powers. All rooms are as loud in the end.
+    level -= max(float(level.max() - own.max()) - REACH_DB, 0.0)
     level = np.maximum(level, level.max() + 2 * FLOOR_DB)
     return EnergyMap(level.astype(np.float32), target)
 
