@@ -64,6 +64,9 @@ MAX_DESCRIPTION, MAX_STEPS, MAX_WAVEFORMS, MAX_TAPS = 8 << 20, 64, 10_000, 10 * 
 MAX_NAME = 1000
 STEP_DB = 0.5
 PIECE = 1 << 20
+FLOOR_LIMIT_DB = 300.0
+LOUDEST = 1e9
+"""Bounds of rooms and samples: their energies are float32."""
 NOT_A_BANK = "is not an nverb bank; `nverb bank build` or `nverb bank import` makes one"
 
 
@@ -324,23 +327,36 @@ class Bank:
         raise BankError(f"{self.path}: {what}")
 
     def verify(self) -> None:
-        """Check every byte against the hash. Raises BankError."""
+        """Check every byte against the hash, and that every room and recording can be played: a
+        hash proves only what the maker has written. Raises BankError."""
         digest, end = hashlib.sha256(), self._file.size - DIGEST_BYTES
         for at in range(0, end, PIECE):
             digest.update(self._file.read(at, min(PIECE, end - at)))
         if digest.digest() != self._file.read(end, DIGEST_BYTES):
             self._fail("does not match its SHA-256: it is damaged, copy it again")
+        for index in range(self.steps**3):
+            self._head(index)
+        for waveform in self.waveforms:
+            peak = float(np.abs(waveform.samples).max())
+            if not 0 < peak < LOUDEST:
+                kind = "is silent" if peak == 0 else "has samples that are no sound"
+                self._fail(f"recording {shown(waveform.name)} {kind}: make the bank again")
+
+    def _head(self, index: int) -> tuple[float, float]:
+        """The floor of a room in dB, and 1 if it has a direct sound, else 0."""
+        data = self._file.read(self._rooms_at + index * room_bytes(self.grid), 8)
+        floor, direct = (float(value) for value in np.frombuffer(data, "<f4"))
+        if not abs(floor) < FLOOR_LIMIT_DB:
+            self._fail(f"room {index + 1} of {self.steps**3} is damaged: copy the bank again")
+        return floor, float(direct > 0.5)
 
     def _room(self, index: int) -> tuple[Floats, float]:
         """Levels (bands, 1 + frames) in dB, direct sound first, and 1 if there is one, else 0."""
+        floor, direct = self._head(index)
         size = room_bytes(self.grid)
-        data = self._file.read(self._rooms_at + index * size, size)
-        floor, direct = np.frombuffer(data[:8], "<f4")
-        if not (math.isfinite(floor) and abs(floor) < 1000):
-            self._fail("has a damaged room: copy it again")
-        cells = np.frombuffer(data, np.uint8, offset=8)
-        cells = cells.reshape(self.grid.bands, 1 + self.grid.frames)
-        return cells.astype(np.float32) * np.float32(STEP_DB) + floor, float(direct > 0.5)
+        data = self._file.read(self._rooms_at + index * size + 8, size - 8)
+        cells = np.frombuffer(data, np.uint8).reshape(self.grid.bands, 1 + self.grid.frames)
+        return cells.astype(np.float32) * np.float32(STEP_DB) + np.float32(floor), direct
 
     def energy_map(self, x: float, y: float, z: float) -> EnergyMap:
         """The room at a point of the axes: trilinear in dB between the eight rooms around it.

@@ -13,6 +13,7 @@ import select
 import signal
 import time
 from collections.abc import Callable
+from itertools import product
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -36,8 +37,9 @@ PEAK = 8.0
 """IRs are loudness-normalised with a peak bound far below this."""
 Place = tuple[float, float, float]
 MIDDLE: Place = (KNOB_STEPS / 2,) * 3
-PLACES: tuple[Place, ...] = (MIDDLE, (0.0, 0.0, KNOB_STEPS), (KNOB_STEPS, KNOB_STEPS, 0.0))
-"""Knob positions x, y, z: each knob at its middle and at both ends."""
+ENDS: tuple[Place, ...] = ((0.0, 0.0, KNOB_STEPS), (KNOB_STEPS, KNOB_STEPS, 0.0))
+PLACES: tuple[Place, ...] = tuple(product((KNOB_STEPS / 2, 0.0, KNOB_STEPS), repeat=3))
+"""Knob positions x, y, z: each knob at its middle and at both ends, in all combinations."""
 
 
 class TrialError(InvalidValue):
@@ -55,14 +57,15 @@ def prepare() -> None:
 
     if not _warm:
         _warm.append(RoomMaker(BuiltInRooms(), RATE_HZ, 10 * RATE_HZ))
-        for x, y, z in PLACES:
+        for x, y, z in (MIDDLE, *ENDS):
             _warm[0].ir(defaults() | {"x": x, "y": y, "z": z})
 
 
 def check(path: Path, *, rooms: tuple[Place, ...] = PLACES, check_hash: bool = True) -> None:
     """Open a bank or model and make its rooms at these knob positions.
 
-    Opening a model runs its golden vectors. check_hash: also check the hash of a bank.
+    Opening a model runs its golden vectors. check_hash: also check the hash of a bank, and the
+    values of all its rooms and recordings.
     Raises ValueError, OSError.
     """
     from bank.format import Bank

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 import random
+from itertools import product
 from pathlib import Path
 
 import numpy as np
@@ -16,6 +17,8 @@ from bank.build import build
 from bank.format import Bank, BankError, Waveform, encode_room, write
 from dsp.energymap import DEFAULT_GRID, EnergyMap
 from firmware_py.cli import main
+from firmware_py.install import trial
+from models.latent import LATENT_HIGH, LATENT_LOW
 
 RNG = np.random.default_rng(1)
 LEVELS = RNG.uniform(-60, 0, (3, 3, 3, 64, 129)).astype(np.float32)
@@ -63,6 +66,41 @@ def test_verify_detects_one_flipped_bit(path: Path) -> None:
         path.write_bytes(good[:at] + bytes([good[at] ^ 1 << chance.randrange(8)]) + good[at + 1 :])
         with pytest.raises(BankError, match=r"rooms\.nvbank"):
             Bank.open(path).verify()
+
+
+@pytest.mark.parametrize("floor", [np.nan, np.inf, -np.inf, 400.0, -1e30])
+def test_verify_finds_any_room_that_cannot_be_played(tmp_path: Path, floor: float) -> None:
+    """Its hash is right: somebody has written it so."""
+    path, level = tmp_path / "rooms.nvbank", np.zeros((64, 128), np.float32)
+    rooms = [encode_room(EnergyMap(level, DEFAULT_GRID))] * 27
+    for bad in (1, 13, 26):
+        written = [*rooms]
+        written[bad] = np.float32(floor).tobytes() + rooms[bad][4:]
+        write(path, name="rooms", rooms=written, steps=3)
+        with pytest.raises(BankError, match=rf"rooms\.nvbank: room {bad + 1} of 27"):
+            Bank.open(path).verify()
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf, 0.0, 1e30])
+def test_trial_finds_any_recording_that_cannot_be_played(tmp_path: Path, value: float) -> None:
+    path, good = tmp_path / "recordings.nvbank", np.ones((1, 480), np.float32)
+    bad = np.zeros((2, 480), np.float32)
+    bad[1, 479] = value
+    written = [Waveform(f"no {n}", 48_000, (n / 10, 0.0, 0.0), good) for n in range(20)]
+    written[17] = Waveform("the\x1b[31mbad one", 48_000, (1.7, 0.0, 0.0), bad)
+    write(path, name="recordings", waveforms=written)
+    with pytest.raises(BankError, match=r"recordings\.nvbank: recording the.*bad one") as caught:
+        trial.check(path)
+    assert "\x1b" not in str(caught.value)
+
+
+def test_trial_turns_each_knob_to_its_ends_in_all_combinations(
+    path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made: set[tuple[float, float, float]] = set()
+    monkeypatch.setattr(Bank, "energy_map", lambda self, *at: made.add(at) or room(0, 0, 0))
+    trial.check(path)
+    assert made == set(product((LATENT_LOW, 0.0, LATENT_HIGH), repeat=3))
 
 
 def test_open_rejects_truncated_bank(path: Path) -> None:
