@@ -4,8 +4,12 @@ from __future__ import annotations
 
 import argparse
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from dsp.errors import UserError
+
+if TYPE_CHECKING:
+    from firmware_py.state.settings import Settings
 
 DEFAULT = "(default: as `nverb settings` says)"
 
@@ -51,8 +55,9 @@ def engine_arguments(args: argparse.Namespace) -> list[str]:
     ]
 
 
-def fill_from_settings(args: argparse.Namespace, *, service: bool = False) -> None:
-    """Fill options that were not given from the settings file, and check them.
+def fill_from_settings(args: argparse.Namespace, *, service: bool = False) -> Settings:
+    """Fill options that were not given from the settings file, and check them. Returns the
+    settings.
 
     A bad settings file stops a command, but not a service: see load_for_service. One that cannot
     be read stops neither: the pedal plays.
@@ -83,6 +88,7 @@ def fill_from_settings(args: argparse.Namespace, *, service: bool = False) -> No
             setattr(args, argument, getattr(settings, key))
     if "block" in args:
         _check(args)
+    return settings
 
 
 def _check(args: argparse.Namespace) -> None:

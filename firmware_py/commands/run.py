@@ -53,8 +53,7 @@ def add_parser(subparsers: Subparsers) -> None:
 
 
 def _run(args: argparse.Namespace) -> int:
-    from device.profile import load
-    from firmware_py.base.paths import Lock, data_dir
+    from firmware_py.base.paths import Lock
     from firmware_py.base.service import require_stopped
     from firmware_py.desk.orphans import end_orphans, mark_children
     from firmware_py.desk.supervisor import Supervisor
@@ -62,8 +61,8 @@ def _run(args: argparse.Namespace) -> int:
     from firmware_py.rooms.source import find_source
     from firmware_py.state.session import forget_session
 
-    fill_from_settings(args)
-    profile = load(args.profile, data_dir())  # report a bad profile or bank before the start
+    settings = fill_from_settings(args)
+    is_simulated = _is_simulated(args.profile)  # report a bad profile or bank before the start
     require_stopped()
     lock_file = Lock("run", "nverb run")
     end_orphans()
@@ -71,9 +70,9 @@ def _run(args: argparse.Namespace) -> int:
         forget_session()
     mark_children()
     find_source(args.bank)
-    settings = _settings(args)
+    settings = _changed(settings, args)
     start, environment = _sound(settings, named=bool(args.card))
-    keys = profile.is_simulated and sys.stdin.isatty()
+    keys = is_simulated and sys.stdin.isatty()
     try:
         supervisor = Supervisor(_children(args, keys, environment), start, lock_file)
     except NoCard as error:
@@ -86,12 +85,25 @@ def _run(args: argparse.Namespace) -> int:
     return 0
 
 
-def _settings(args: argparse.Namespace) -> Settings:
-    """The settings file with what the command line says."""
+def _is_simulated(profile: str) -> bool:
+    """Whether the board of the profile is simulated. Raises UserError.
+
+    A profile that cannot be read stops no start: the control process plays without the board.
+    """
+    from device.profile import load
+    from firmware_py.base.paths import data_path
+
+    try:
+        return load(profile, data_path()).is_simulated
+    except OSError:
+        return False
+
+
+def _changed(settings: Settings, args: argparse.Namespace) -> Settings:
+    """The settings with what the command line says."""
     from firmware_py.jack.cards import normal_name
     from firmware_py.state import settings as settings_file
 
-    settings = settings_file.load()
     if card := "dummy" if args.dummy else args.card:
         name = normal_name(card, f"--card {card}")
         settings = settings_file.checked(

@@ -125,6 +125,7 @@ def _try(path: Path, name: str, report: Report) -> None:
     from firmware_py.install import trial
 
     report.progress("trying", 0, 0)
+    trial.prepare()
     try:
         trial.run(lambda: trial.check(path))
     except ValueError as error:

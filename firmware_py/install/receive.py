@@ -16,7 +16,7 @@ from dsp.errors import UserError
 from firmware_py.base.progress import Report
 from firmware_py.link.lines import NothingReceived
 from firmware_py.state.presets import PresetError, Presets
-from firmware_py.state.store import KINDS, MAX_SLOT_BYTES, Store
+from firmware_py.state.store import MAX_SLOT_BYTES, Store
 from models.reading import open_regular
 
 CHUNK = 1 << 17
@@ -189,10 +189,6 @@ def _until_silence(offer: Offer, pieces: Chunks) -> Chunks:
 def _identify(offer: Offer, head: bytes, received: int, store: Store) -> tuple[str, int | None]:
     """Kind and size, from the first bytes. Raises UserError if the file cannot be installed."""
     kind = kind_of(head, offer.name)
-    if kind in KINDS:
-        from firmware_py.install import trial
-
-        trial.prepare()
     if offer.kind not in ("", kind):
         raise UserError(f"{offer.name}: is a {kind}, not a {offer.kind}")
     size = offer.size

@@ -13,7 +13,6 @@ import select
 import signal
 import time
 from collections.abc import Callable
-from itertools import product
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -38,7 +37,8 @@ PEAK = 8.0
 Place = tuple[float, float, float]
 MIDDLE: Place = (KNOB_STEPS / 2,) * 3
 ENDS: tuple[Place, ...] = ((0.0, 0.0, KNOB_STEPS), (KNOB_STEPS, KNOB_STEPS, 0.0))
-PLACES: tuple[Place, ...] = tuple(product((KNOB_STEPS / 2, 0.0, KNOB_STEPS), repeat=3))
+_TURNS = (KNOB_STEPS / 2, 0.0, KNOB_STEPS)
+PLACES: tuple[Place, ...] = tuple((x, y, z) for x in _TURNS for y in _TURNS for z in _TURNS)
 """Knob positions x, y, z: each knob at its middle and at both ends, in all combinations."""
 
 
@@ -50,7 +50,10 @@ _warm: list[RoomMaker] = []
 
 
 def prepare() -> None:
-    """Make what all trials share; called while the file is still being received."""
+    """Make what all trials share.
+
+    Not while a file arrives: the board sends no beats then, and beside other work this takes long.
+    """
     from device.controls import defaults
     from firmware_py.rooms.maker import RoomMaker
     from firmware_py.rooms.source import BuiltInRooms

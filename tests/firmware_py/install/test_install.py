@@ -26,7 +26,7 @@ from dsp.errors import UserError
 from firmware_py.base.progress import Report
 from firmware_py.desk.private_pedal import private_pedal, wait_for_room
 from firmware_py.desk.supervisor import Supervisor
-from firmware_py.install import desk_end, receive
+from firmware_py.install import desk_end, receive, trial
 from firmware_py.install import installer as install
 from firmware_py.install.receive import MAX_BYTES, Offer, kind_of
 from firmware_py.rooms import source as rooms
@@ -236,8 +236,6 @@ def test_install_rejects_damaged_bank(tmp_path: Path, files: dict[str, bytes]) -
 
 
 def test_trial_reports_crash_hang_and_memory_limit() -> None:
-    from firmware_py.install import trial
-
     def crash() -> None:
         faulthandler.disable()
         os.kill(os.getpid(), 11)
@@ -711,6 +709,23 @@ def test_pedal_starts_with_damaged_slot(pedal: Supervisor, files: dict[str, byte
     (Path(os.environ["NVERB_RUNTIME_DIR"]) / "session.json").unlink(missing_ok=True)
     wait_until(lambda: wait_for_room(pedal, HANG_S)["control"]["pid"] != old)
     assert str(room()["path"]).startswith(("good@", "a@"))
+
+
+def test_nothing_slow_is_made_while_a_file_arrives(
+    tmp_path: Path, files: dict[str, bytes], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The board sends no beats during a transfer, so the desk would give it up."""
+    order: list[str] = []
+    prepare = trial.prepare
+    monkeypatch.setattr(trial, "prepare", lambda: (order.append("prepare"), prepare()))
+
+    def receive(at: int) -> Iterator[bytes]:
+        yield files["a"][at:]
+        order.append("received")
+
+    offer = Offer("a.nvbank")
+    install.install(offer, receive, data=tmp_path, report=Report(), live=lambda: "plays")
+    assert order[:2] == ["received", "prepare"]
 
 
 @pytest.mark.parametrize("start", [b"NVMODEL\0", b"nverbank", b"title = 'x'\n", b'{"version": 1}'])
