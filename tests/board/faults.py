@@ -8,6 +8,8 @@ import farend
 from guest import Guest
 from report import Report
 
+from firmware_py.desk.supervisor import WATCHDOG_S
+
 SOUND_AGAIN_S = 3.0
 
 
@@ -37,7 +39,12 @@ def check(guest: Guest, report: Report) -> None:
     under_tone("control process killed", main(9, "control"), silence_s=0)
     under_tone("audio process killed", main(9, "audio"), silence_s=SOUND_AGAIN_S)
     under_tone("jackd killed", "kill -9 $(pidof jackd)", silence_s=SOUND_AGAIN_S)
-    under_tone("control process hangs (watchdog)", main("STOP", "control"), silence_s=0, settle_s=9)
+    under_tone(
+        "control process hangs (watchdog)",
+        main("STOP", "control"),
+        silence_s=0,
+        settle_s=WATCHDOG_S["control"] + 4,
+    )
     under_tone(
         "audio process hangs (watchdog)", main("STOP", "audio"), silence_s=SOUND_AGAIN_S, settle_s=6
     )

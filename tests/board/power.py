@@ -46,7 +46,9 @@ WRITING = {
     "calibration": "/opt/nverb/current/bin/python /run/calibrate.py",
 }
 CALIBRATE = """
+from firmware_py.base.ownership import become_owner_of_data
 from firmware_py.commands.board import _keep
+become_owner_of_data()
 number = 0
 while True:
     number += 1
