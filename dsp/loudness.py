@@ -28,6 +28,8 @@ octave."""
 CENTRE_S, SPREAD = 0.1, 0.15
 """A long room spreads its energy over pauses, where BS.1770 counts it less: 1.5 dB for ten times
 the centre time (ISO 3382-1)."""
+EARLY_S = 0.15
+"""Reflections come before."""
 
 
 def k_weighting_db(hz: Doubles) -> Doubles:
@@ -56,16 +58,25 @@ def _band_weights(grid: Grid, rate_hz: int) -> Doubles:
     return np.asarray(share / share.sum() * rate_hz / (2 * width))
 
 
-def of_map(room: EnergyMap, rate_hz: int) -> float:
-    """The loudness of a map's IR at the map's own level."""
+def of_map(room: EnergyMap, rate_hz: int, ir: Floats | None = None) -> float:
+    """The loudness of a map's IR at the map's own level. `ir`: the IR (channels, taps), if the room
+    has reflections: few of them interfere, and what is heard is not what the map says."""
     top = float(room.level_db.max())
     weights = _band_weights(room.grid, rate_hz)
     power = np.exp2((room.level_db - top) * np.float32(np.log2(10) / 10))
     frames = np.einsum("b,bf->f", weights.astype(np.float32), power) * room.grid.frame_s
-    total = float(frames.sum())
+    direct = 0.0
     if room.direct_db is not None:
-        total += float(weights @ 10 ** ((room.direct_db.astype(np.float64) - top) / 10))
-    return total * _spread(float(frames @ room.grid.frame_centre_s) / total) * 10 ** (top / 10)
+        direct = float(weights @ 10 ** ((room.direct_db.astype(np.float64) - top) / 10))
+    total = float(frames.sum()) + direct
+    spread = _spread(float(frames @ room.grid.frame_centre_s) / total)
+    if ir is not None:
+        early = int(np.count_nonzero(room.grid.frame_edge_s[1:] < EARLY_S))
+        begin = ir[:, : round(float(room.grid.frame_edge_s[early]) * rate_hz)]
+        total += (
+            _weighted(begin, rate_hz) * 10 ** (-top / 10) - float(frames[:early].sum()) - direct
+        )
+    return total * spread * 10 ** (top / 10)
 
 
 def _spread(centre_s: float) -> float:
@@ -82,13 +93,17 @@ def _bin_weights(frames: int, rate_hz: int) -> Floats:
 def of_samples(ir: Floats, rate_hz: int) -> float:
     """The loudness of an IR (channels, taps), mean of its outputs. A four-channel IR has two paths
     to each output."""
+    energy = np.einsum("ct,ct->t", ir, ir, dtype=np.float64)
+    at_s = np.arange(len(energy)) / rate_hz
+    return _weighted(ir, rate_hz) * _spread(float(energy @ at_s) / max(float(energy.sum()), 1e-30))
+
+
+def _weighted(ir: Floats, rate_hz: int) -> float:
+    """The energy of a guitar in an IR, K-weighted."""
     frames = 1 << max(ir.shape[1] - 1, 1023).bit_length()
     spectrum = np.fft.rfft(ir, frames)
     power = spectrum.real**2 + spectrum.imag**2
-    total = float(np.einsum("cf,f->", power, _bin_weights(frames, rate_hz))) / min(len(ir), 2)
-    energy = np.einsum("ct,ct->t", ir, ir, dtype=np.float64)
-    at_s = np.arange(len(energy)) / rate_hz
-    return total * _spread(float(energy @ at_s) / max(float(energy.sum()), 1e-30))
+    return float(np.einsum("cf,f->", power, _bin_weights(frames, rate_hz))) / min(len(ir), 2)
 
 
 def normalise(ir: Floats, rate_hz: int, loudness: float | None = None) -> Floats:

@@ -20,9 +20,8 @@ REACH_S = 0.003
 """A tap takes energy from this far to both sides."""
 MOST = 0.95
 """Of a cell's energy, by all taps."""
-PULSE_S, DEEPEST_DB = 0.02, 80.0
-"""Size of the transform that makes pulses, and how far below its highest level a pulse's spectrum
-may be: a pulse lasts half of the transform."""
+PULSE_S, DEEPEST_DB = 0.01, 80.0
+"""A pulse lasts so long; how far below its highest level its spectrum may be."""
 WINDOW_S = 0.001
 """An ear hears the energy of about this time as one."""
 LARGEST_GAIN = 2.0
@@ -33,8 +32,7 @@ def split(level_db: Floats, grid: Grid, taps: Taps) -> tuple[Floats, Floats]:
     """The levels (bands, frames) without what the taps take, and the energy of each tap (taps,
     bands) in dB as that of a direct sound. Together they have the energy of the map, if no share is
     above 1."""
-    frames = int(np.searchsorted(grid.frame_centre_s, float(taps.time_s.max()) + REACH_S)) + 1
-    frames = min(max(frames, 2), grid.frames)
+    frames = _frames(grid, taps)
     near = nearness(taps, grid)[:, :frames]
     octaves = np.log2(grid.centre_hz / 1000).astype(np.float32)
     tilt = np.exp2(taps.tilt_db[:, None] * octaves * np.float32(np.log2(10) / 10))
@@ -49,6 +47,12 @@ def split(level_db: Floats, grid: Grid, taps: Taps) -> tuple[Floats, Floats]:
     left = level_db.astype(np.float32, copy=True)
     left[:, :frames] += 10 * np.log10(1 - wanted * taken)
     return left, 10 * np.log10(np.maximum(energy, 1e-30)) + top
+
+
+def _frames(grid: Grid, taps: Taps) -> int:
+    """Number of frames up to the last tap."""
+    last = int(np.searchsorted(grid.frame_centre_s, float(taps.time_s.max()) + REACH_S)) + 1
+    return min(max(last, 2), grid.frames)
 
 
 def nearness(taps: Taps, grid: Grid) -> Floats:
@@ -67,7 +71,7 @@ def reflected(grid: Grid) -> Floats:
 def pulses(energy_db: Floats, grid: Grid, rate_hz: int) -> Floats:
     """Minimum-phase pulses (pulses, samples) with these energies (pulses, bands): Oppenheim &
     Schafer, cepstral method."""
-    size, node, share, density_db = _spectrum(grid, rate_hz)
+    size, node, share, density_db, fade = _spectrum(grid, rate_hz)
     level = energy_db - density_db
     level = level[:, node] + share * (level[:, node + 1] - level[:, node])
     level = np.maximum(level, level.max(axis=1, keepdims=True) - DEEPEST_DB)
@@ -75,20 +79,24 @@ def pulses(energy_db: Floats, grid: Grid, rate_hz: int) -> Floats:
     cepstrum[:, 1 : size // 2] *= 2
     cepstrum[:, size // 2 + 1 :] = 0
     pulse = np.fft.irfft(np.exp(np.fft.rfft(cepstrum)), size)[:, : size // 2]
-    return np.asarray(pulse * np.hanning(size)[size // 2 :], np.float32)
+    return np.asarray(pulse * fade, np.float32)
 
 
 @lru_cache(maxsize=4)
-def _spectrum(grid: Grid, rate_hz: int) -> tuple[int, NDArray[np.intp], Floats, Floats]:
+def _spectrum(grid: Grid, rate_hz: int) -> tuple[int, NDArray[np.intp], Floats, Floats, Floats]:
     """Of pulses: the size of the transform; for each bin the band below and the way to the next;
-    what a unit of energy in each band is as a density."""
-    size = smooth_number(int(PULSE_S * rate_hz), even=True)
+    what a unit of energy in each band is as a density; the end of a pulse."""
+    size = smooth_number(int(2 * PULSE_S * rate_hz), even=True)
     hz = np.fft.rfftfreq(size, 1 / rate_hz)
     centre = hz_to_erb(grid.centre_hz)
     at = np.interp(hz_to_erb(hz), centre, np.arange(grid.bands))
     node = np.minimum(at.astype(np.intp), grid.bands - 2)
     density_db = 10 * np.log10(np.diff(grid.edge_hz) * 2 / rate_hz)
-    return size, node, (at - node).astype(np.float32), density_db.astype(np.float32)
+    fade = np.minimum(2 * np.hanning(size)[size // 2 :], 1)
+    share, density_db, fade = (
+        np.asarray(values, np.float32) for values in (at - node, density_db, fade)
+    )
+    return size, node, share, density_db, fade
 
 
 def add(ir: Floats, noise: EnergyMap, energy_db: Floats, width: float, rate_hz: int) -> None:
@@ -113,9 +121,13 @@ def add(ir: Floats, noise: EnergyMap, energy_db: Floats, width: float, rate_hz: 
 def _mean_square(noise: EnergyMap, rate_hz: int) -> Doubles:
     """Of the noise at each tap, (taps,)."""
     assert noise.taps is not None
-    heard = noise.level_db[noise.grid.centre_hz <= 0.49 * rate_hz].astype(np.float64)
-    power = (10 ** (heard / 10)).sum(axis=0) / rate_hz
-    return np.asarray(np.interp(noise.taps.time_s, noise.grid.frame_centre_s, power))
+    frames = _frames(noise.grid, noise.taps)
+    bands = int(np.count_nonzero(noise.grid.centre_hz <= 0.49 * rate_hz))
+    heard = noise.level_db[:bands, :frames]
+    top = float(heard.max())
+    power = np.exp2((heard - top) * np.float32(np.log2(10) / 10)).sum(axis=0)
+    at = noise.grid.frame_centre_s[:frames]
+    return np.asarray(np.interp(noise.taps.time_s, at, power) * (10 ** (top / 10) / rate_hz))
 
 
 def _gains(

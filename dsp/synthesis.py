@@ -250,7 +250,8 @@ class Synthesiser:
         ir = self.unscaled(room, width)
         if faithful_level:
             return np.asarray(ir * np.float32(FAITHFUL_PEAK / max(float(np.abs(ir).max()), 1e-20)))
-        return normalise(ir, self.rate_hz, of_map(room, self.rate_hz))
+        own = of_map(room, self.rate_hz, ir if room.taps else None)
+        return normalise(ir, self.rate_hz, own)
 
     def unscaled(self, room: EnergyMap, width: float = 1.0, *, goes_on: bool = True) -> Floats:
         """The IR at the map's own level. `goes_on`: beyond the end of the map."""

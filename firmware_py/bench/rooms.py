@@ -86,6 +86,7 @@ def measure(path: Path | None, rate_hz: int, block_frames: int, rooms: int) -> d
     from firmware_py.base.memory import keep_freed_memory
     from firmware_py.rooms.source import find_source
     from models.latent import KNOBS, LATENT_HIGH, LATENT_LOW
+    from models.reflections import with_reflections
 
     keep_freed_memory()
     source = find_source(path)
@@ -100,7 +101,8 @@ def measure(path: Path | None, rate_hz: int, block_frames: int, rooms: int) -> d
     times, seconds = [], []
     for point in random.uniform(LATENT_LOW, LATENT_HIGH, (rooms, KNOBS)):
         marks = [time.process_time()]
-        room = source.energy_map(*(float(v) for v in point))
+        x, y, z = (float(v) for v in point)
+        room = with_reflections(source.energy_map(x, y, z), x, z)
         marks.append(time.process_time())
         room = shape_map(room, shape, LONGEST_S)
         marks.append(time.process_time())

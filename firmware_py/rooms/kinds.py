@@ -18,6 +18,7 @@ from dsp.shaping import cut
 from firmware_py.rooms.renderer import Renderer
 from firmware_py.rooms.source import COLOURS, Floats, RoomSource
 from models.latent import latent_of
+from models.reflections import with_reflections
 
 PLACE_RADIUS = 0.25
 """In a bank of rooms and recordings a recording plays within this distance of its place, in latent
@@ -55,7 +56,9 @@ class MappedRooms(Rooms):
         self._source, self._renderer = source, renderer
 
     def render(self, values: dict[str, float]) -> Floats:
-        return self._renderer.from_map(self._source.energy_map(*_point(values)), values)
+        x, y, z = _point(values)
+        room = with_reflections(self._source.energy_map(x, y, z), x, z)
+        return self._renderer.from_map(room, values)
 
 
 @runtime_checkable
@@ -76,7 +79,9 @@ class ColouredRooms(Rooms):
 
     def render(self, values: dict[str, float]) -> Floats:
         colour = [values[name] for name in COLOURS]
-        return self._renderer.from_map(self._source.energy_map(*_point(values), colour), values)
+        x, y, z = _point(values)
+        room = with_reflections(self._source.energy_map(x, y, z, colour), x, z)
+        return self._renderer.from_map(room, values)
 
 
 class Recordings:
