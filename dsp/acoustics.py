@@ -38,6 +38,7 @@ class RoomAcoustics:
     small.
 
     `curve_db` (octaves, points): the backward-integrated decay, 0 dB at t = 0, every CURVE_STEP_S.
+    `energy`: the energy that the decay begins with.
     """
 
     curve_db: Floats
@@ -45,6 +46,7 @@ class RoomAcoustics:
     edt_s: Floats
     c50_db: Floats
     drr_db: Floats
+    energy: Floats
 
 
 def octave_response(hz: Floats, centre_hz: float, rate_hz: float) -> NDArray[np.complex128]:
@@ -90,7 +92,7 @@ def measure(ir: NDArray[np.float32], rate_hz: int, *, start: int | None = None) 
     step = max(1, int(CURVE_STEP_S * rate_hz))
     points = -(-len(sound) // step) + 1
     curves = np.full((len(OCTAVES_HZ), points), np.nan)
-    figures = np.full((4, len(OCTAVES_HZ)), np.nan)
+    figures = np.full((5, len(OCTAVES_HZ)), np.nan)
     time = np.arange(points) * step / rate_hz
     for row, centre in enumerate(OCTAVES_HZ):
         if centre * np.sqrt(2.0) > 0.49 * rate_hz:
@@ -112,6 +114,7 @@ def measure(ir: NDArray[np.float32], rate_hz: int, *, start: int | None = None) 
             decay_time_s(curves[row], time, 0.0, -10.0),
             _ratio_db(energies[0], energies[1]),
             _ratio_db(energies[2], energies[3]),
+            total,
         )
     return RoomAcoustics(curves, *figures)
 

@@ -39,12 +39,8 @@ def endless(room: EnergyMap, longest_s: float) -> tuple[EnergyMap, float]:
     """The room, continued if it is still heard at the end of its map, and closed if it is still
     heard at `longest_s`; and its length in seconds, at most `longest_s`."""
     left = energy_left(room)
-    grid = longer(room.grid, longest_s)
-    if left[-1] > 10 ** (SILENCE_DB / 10) and grid != room.grid:
-        start, rate = decay_lines(room.level_db, room.grid)
-        beyond = start[:, None] - rate[:, None] * grid.frame_centre_s[room.grid.frames :]
-        level = np.concatenate([room.level_db, beyond], axis=1).astype(np.float32)
-        room = EnergyMap(level, grid, room.direct_db, room.taps)
+    if left[-1] > 10 ** (SILENCE_DB / 10):
+        room = continued(room, longer(room.grid, longest_s))
         left = energy_left(room)
     grid = room.grid
     limit = min(int(np.searchsorted(grid.frame_edge_s, longest_s - 1e-6)), grid.frames) - 1
@@ -55,6 +51,16 @@ def endless(room: EnergyMap, longest_s: float) -> tuple[EnergyMap, float]:
         room = replace(room, level_db=(room.level_db - excess_db * share).astype(np.float32))
         left = energy_left(room)
     return room, min(_length_s(left, grid), max(longest_s, LEAST_S))
+
+
+def continued(room: EnergyMap, grid: Grid) -> EnergyMap:
+    """The room on a longer grid (`longer`): each band goes on along its own slope."""
+    if grid == room.grid:
+        return room
+    start, rate = decay_lines(room.level_db, room.grid)
+    beyond = start[:, None] - rate[:, None] * grid.frame_centre_s[room.grid.frames :]
+    level = np.concatenate([room.level_db, beyond], axis=1).astype(np.float32)
+    return EnergyMap(level, grid, room.direct_db, room.taps)
 
 
 def length_s(room: EnergyMap) -> float:
