@@ -13,7 +13,7 @@ size before it is used.
         32      8  offset of the waveforms, a multiple of 64
         40     24  0
         64     ..  description, UTF-8 JSON: name, comment, axes, grid, list of waveforms,
-                   interleaved (see `write`)
+                   interleaved, list of residuals (see `write`)
         ..     ..  rooms, x slowest, z fastest; each a float32 floor in dB, a float32 1 or 0 (with
                    or without direct sound), and (bands, 1 + frames) bytes, the direct sound first,
                    then the frames: byte b is b / 2 dB above the floor
@@ -23,6 +23,7 @@ size before it is used.
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
 import math
@@ -43,6 +44,7 @@ from dsp.names import shown
 from models.files import write_atomically
 from models.latent import LATENT_HIGH, LATENT_LOW
 from models.reading import json_table, open_regular
+from models.residual import Residual, ResidualError, from_text
 
 Floats = NDArray[np.float32]
 Point = tuple[float, float, float]
@@ -62,6 +64,7 @@ HEADER = np.dtype(
 HEADER_BYTES, ALIGN, DIGEST_BYTES = 64, 64, 32
 MAX_DESCRIPTION, MAX_STEPS, MAX_WAVEFORMS, MAX_TAPS = 8 << 20, 64, 10_000, 10 * 192_000
 MAX_NAME = 1000
+MAX_RESIDUALS = 1000
 STEP_DB = 0.5
 PIECE = 1 << 20
 FLOOR_LIMIT_DB = 300.0
@@ -143,11 +146,12 @@ def write(
     waveforms: Sequence[Waveform | StoredWaveform] = (),
     interleaved: int = 0,
     comment: str = "",
+    residuals: Sequence[tuple[str, Residual]] = (),
 ) -> None:
     """Write a bank atomically. Raises OSError; an existing file stays unchanged then.
 
     `rooms`: steps ** 3 rooms from `encode_room`. `interleaved`: the waveforms are the plug-in's
-    grid with this many steps per axis, see `bank.stepped`.
+    grid with this many steps per axis, see `bank.stepped`. `residuals`: encoded rooms by name.
     """
     description = {
         "name": name,
@@ -157,6 +161,10 @@ def write(
         "grid": asdict(grid or Grid()),
         "waveforms": [_about(waveform) for waveform in waveforms],
     }
+    if residuals:
+        description["residuals"] = [
+            {"name": name, "residual": each.to_text()} for name, each in residuals
+        ]
     text = json.dumps(description, sort_keys=True).encode()
     rooms_at = _aligned(HEADER_BYTES + len(text))
     waveforms_at = _aligned(rooms_at + sum(len(room) for room in rooms))
@@ -289,6 +297,7 @@ class Bank:
         self._rooms_at = rooms_at
         self.waveforms: list[StoredWaveform] = []
         self._read_waveforms(description["waveforms"], waveforms_at, data_end)
+        self._read_residuals(description.get("residuals", []))
         self.interleaved = _whole(description.get("interleaved", 0), 0, MAX_STEPS)
         if self.interleaved and (
             len(self.waveforms) != 2 * self.interleaved**3
@@ -311,6 +320,19 @@ class Bank:
             read = partial(self._file.read, at, end - at)
             self.waveforms.append(StoredWaveform(name, rate_hz, (x, y, z), channels, taps, read))
             at = _aligned(end)
+
+    def _read_residuals(self, entries: list[Any]) -> None:
+        """The encoded rooms, and their names; those of a newer nverb are left out."""
+        self.encoded: list[tuple[str, Residual]] = []
+        for entry in entries[:MAX_RESIDUALS]:
+            with contextlib.suppress(ResidualError):
+                self.encoded.append(
+                    (str(entry["name"])[:MAX_NAME], from_text(str(entry["residual"])))
+                )
+
+    @property
+    def residuals(self) -> list[Residual]:
+        return [residual for _, residual in self.encoded]
 
     @classmethod
     def open(cls, path: Path | str) -> Bank:

@@ -124,6 +124,7 @@ CONTROLS: tuple[Control, ...] = (
     Control("attack",      "Attack",       "ms", 0,       500,        "linear", 0,              0,  "room",   73, "",            "fade-in time of the room"),
     Control("reverse",     "Reverse",      "",   0,       1,          "switch", 0,              0,  "room",   82, "",            "plays the room backwards"),
     Control("recording",   "Recording",    "",   0,       127,       "steps",  0,              0,  "room",   70, "",            "of a bank of recordings: 1, 2 ... plays that one, wherever x, y and z are; 0 those around them"),
+    Control("residual",    "Residual",     "",   0,       KNOB_STEPS, "linear", 3,              0,  "room",   None, "",          "how far around an encoded room x, y and z keep a part of what it was measured to be; 0: nothing"),
     Control("resampling",  "Resampling",   "",   0,       1,          "switch", 1,              0,  "room",   87, "",            "on: resamples 16 kHz plug-in rooms; off: sample for sample"),
     Control("fade",        "Fade",         "ms", 5,       500,        "log",    15,             0,  "engine", 79, "fade_ms",     "crossfade time when the room changes"),
     Control("tails",       "Tails",        "",   0,       2,          "steps",  0,              0,  "engine", 88, "tails",       "what rings when the room changes: keeps its room, follows the new one, or is cut", ("keep", "follow", "cut")),

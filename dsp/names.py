@@ -28,6 +28,18 @@ def shown(text: str) -> str:
     return "".join(c if c.isprintable() else _escape(c) for c in text)
 
 
+def free_name(written: str, taken: set[str], longest: int) -> str:
+    """A name like `written`, of at most `longest` characters, whose key is not taken: NAME, else
+    "NAME 2", "NAME 3" ..."""
+    name = shown(composed(" ".join(written.split())))[:longest].strip() or "unnamed"
+    free, number = name, 1
+    while name_key(free) in taken:
+        number += 1
+        ending = f" {number}"
+        free = name[: longest - len(ending)].rstrip() + ending
+    return free
+
+
 def _escape(character: str) -> str:
     code = ord(character)
     if character.isspace() and code >= 0xA0 and code not in (0x2028, 0x2029):

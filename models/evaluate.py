@@ -2,7 +2,10 @@
 
 A room is encoded, decoded, synthesised, and compared with the original after ISO 3382-1:
 
-    original (a recording, or a drawn room synthesised) -> map -> latents -> decoded map -> IR
+    original (a recording, or a drawn room synthesised) -> map -> latents, residual -> map -> IR
+
+The fit is that of `nverb encode` (models.encoding), and both sides of the IR that the pedal plays
+are measured.
 
 NumPy and a TFLite runtime. Called by `nverb model eval` and by the training's report.
 """
@@ -17,29 +20,29 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dsp import acoustics
-from dsp.acoustics import OCTAVES_HZ, RoomAcoustics
 from dsp.analysis import analyse
 from dsp.energymap import DEFAULT_GRID, EnergyMap, Grid
 from dsp.synthesis import LONGEST_S, Synthesiser
 from models import generator, measures
-from models.axes import QUANTITIES, Axes
 from models.decoder import Decoder, Encoder
+from models.differences import (
+    CURVE_BOTTOM_DB,
+    FIGURES,
+    JND,
+    JND_FIGURES,
+    JND_OCTAVES,
+    differences,
+)
+from models.encoding import encode
 from models.latent import KNOBS, LATENT_HIGH, LATENT_LOW, LATENTS
 from models.measures import RATE_HZ
 
 Floats = NDArray[np.float32]
 Table = NDArray[np.float64]
 
-CURVE_BOTTOM_DB = -60.0
-"""Decay curves are compared down to this level."""
-RATIO_LIMIT_DB = 25.0
-"""C50 and the direct-to-reverberant ratio are limited to +- this before they are compared: beyond
-it the weaker side is inaudible.
-"""
-NO_DRR_DB = -24.0
-"""If the original's direct sound is below this, it is not compared."""
 
-FIGURES = ("EDC dB", "T30 %", "EDT %", "C50 dB", "DRR dB")
+WIDTH = 1.0
+"""At which rooms are played."""
 
 
 @dataclass(frozen=True)
@@ -57,8 +60,21 @@ class Codec(Protocol):
 
     name: str
 
-    def __call__(self, room: EnergyMap) -> EnergyMap:
+    def __call__(self, original: Original) -> EnergyMap:
         """The nearest room that the codec can make."""
+
+
+class EncodedCodec:
+    """What `nverb encode` keeps of a room: latents and residual."""
+
+    def __init__(self, decoder: Decoder, encoder: Encoder) -> None:
+        self._decoder, self._encoder = decoder, encoder
+        self.name = f"{decoder.name}, encoded"
+
+    def __call__(self, original: Original) -> EnergyMap:
+        if original.rate_hz != RATE_HZ:
+            raise ValueError(f"{original.name} at {original.rate_hz} Hz instead of {RATE_HZ}")
+        return encode(original.ir, self._decoder, self._encoder, width=WIDTH).room
 
 
 class OwnCodec:
@@ -69,7 +85,11 @@ class OwnCodec:
         self.name = f"{decoder.name}, {latents} latents"
         self.found: list[Floats] = []
 
-    def __call__(self, room: EnergyMap) -> EnergyMap:
+    def __call__(self, original: Original) -> EnergyMap:
+        return self.nearest(original.room)
+
+    def nearest(self, room: EnergyMap) -> EnergyMap:
+        """The decoder's room that is nearest to a map."""
         latent, _ = self._encoder.encode(room, self._decoder, latents=self._latents)
         self.found.append(latent)
         return decode(self._decoder, latent)
@@ -102,8 +122,8 @@ class SearchCodec:
                 progress(number, len(self._points))
         self._table = np.stack(table)
 
-    def __call__(self, room: EnergyMap) -> EnergyMap:
-        wanted = curves_db(room)
+    def __call__(self, original: Original) -> EnergyMap:
+        wanted = curves_db(original.room)
         heard = wanted > CURVE_BOTTOM_DB
         errors = np.abs(self._table - wanted)[:, heard].mean(axis=1)
         best, error = self._points[errors.argmin()], float(errors.min())
@@ -167,35 +187,6 @@ def room_has_direct(direct_db: Floats) -> bool:
     return bool(10 * np.log10(measures.power(direct_db).sum()) > -60.0)
 
 
-def differences(measured: RoomAcoustics, wanted: RoomAcoustics) -> Table:
-    """|difference| of the FIGURES in each octave, float64 (figures, octaves).
-
-    In dB, or in percent of the original's; NaN if they cannot be compared.
-    """
-    points = min(measured.curve_db.shape[1], wanted.curve_db.shape[1])
-    result = np.full((len(FIGURES), len(OCTAVES_HZ)), np.nan)
-    for row in range(len(OCTAVES_HZ)):
-        curve = wanted.curve_db[row]
-        heard = curve > CURVE_BOTTOM_DB
-        if not heard.any() or np.isnan(curve).any():
-            continue
-        other = np.full(len(curve), measured.curve_db[row, -1])
-        other[:points] = measured.curve_db[row, :points]
-        # Beyond its end the decoded room counts as 20 dB below the range, not as minus infinity.
-        result[0, row] = np.abs(np.maximum(other, CURVE_BOTTOM_DB - 20.0) - curve)[heard].mean()
-    with np.errstate(invalid="ignore"):
-        result[1] = 100.0 * np.abs(measured.t30_s / wanted.t30_s - 1.0)
-        result[2] = 100.0 * np.abs(measured.edt_s / wanted.edt_s - 1.0)
-        result[3] = np.abs(_limited(measured.c50_db) - _limited(wanted.c50_db))
-        result[4] = np.abs(_limited(measured.drr_db) - _limited(wanted.drr_db))
-    result[4, ~(wanted.drr_db > NO_DRR_DB)] = np.nan
-    return result
-
-
-def _limited(db: Table) -> Table:
-    return np.clip(db, -RATIO_LIMIT_DB, RATIO_LIMIT_DB)
-
-
 @dataclass(frozen=True)
 class CodecResult:
     """A codec's results for a set of originals.
@@ -224,6 +215,28 @@ class CodecResult:
             ]
         )
 
+    def room_medians(self) -> Table:
+        """(rooms, figures): medians over the octaves of JND_OCTAVES."""
+        return _medians(self.table[:, :, JND_OCTAVES], axis=2)
+
+    def judged(self) -> dict[str, float]:
+        """Medians over rooms and octaves, and what a listener cannot tell apart, in percent of all
+        octaves; rooms count if their medians of T30, EDT and C50 are all within the JND."""
+        octaves = self.table[:, JND_FIGURES, JND_OCTAVES]
+        with np.errstate(invalid="ignore"):
+            within = octaves <= JND[:, None]
+            rooms = (self.room_medians()[:, JND_FIGURES] <= JND).all(axis=1)
+        shares = 100.0 * within.sum(axis=(0, 2)) / np.maximum((~np.isnan(octaves)).sum((0, 2)), 1)
+        middle = _medians(np.moveaxis(self.table[:, :4, JND_OCTAVES], 1, 2).reshape(-1, 4), axis=0)
+        return {
+            **{name: float(value) for name, value in zip(FIGURES[:4], middle, strict=True)},
+            **{
+                f"{name.split()[0]} within JND %": float(share)
+                for name, share in zip(FIGURES[JND_FIGURES], shares, strict=True)
+            },
+            "rooms within JND": float(rooms.sum()),
+        }
+
     @staticmethod
     def _middle(values: Table, figure: int) -> Table:
         import warnings
@@ -233,6 +246,15 @@ class CodecResult:
             return np.asarray(
                 (np.nanmedian if "%" in FIGURES[figure] else np.nanmean)(values, axis=0)
             )
+
+
+def _medians(values: Table, axis: int) -> Table:
+    """Medians of what can be compared."""
+    import warnings
+
+    with warnings.catch_warnings():  # NumPy warns where nothing can
+        warnings.simplefilter("ignore", RuntimeWarning)
+        return np.asarray(np.nanmedian(values, axis=axis))
 
 
 def evaluate(
@@ -248,13 +270,13 @@ def evaluate(
     for each in originals:
         wanted = acoustics.measure(each.ir, each.rate_hz, start=0)
         for codec, table in zip(codecs, tables, strict=True):
-            room = codec(each.room)
+            room = codec(each)
             synthesise = synthesisers.setdefault(room.grid, Synthesiser(RATE_HZ, room.grid))
-            table.append(
-                differences(
-                    acoustics.measure(synthesise(room, width=0.0)[0], RATE_HZ, start=0), wanted
-                )
-            )
+            sides = [
+                differences(acoustics.measure(side, RATE_HZ, start=0), wanted)
+                for side in synthesise(room, WIDTH)
+            ]
+            table.append(np.asarray(np.mean(sides, axis=0)))
         names.append(each.name)
         progress(len(names))
     return [
@@ -396,70 +418,3 @@ def onset_rise_ms(ir: Floats, rate_hz: int) -> float:
     level = np.abs(ir)
     peak = int(level.argmax())
     return float((peak - np.argmax(level >= 0.1 * level[peak])) * 1000.0 / rate_hz)
-
-
-def as_json(
-    results: Sequence[CodecResult], alone: Table | None, axes: Axes | None = None
-) -> dict[str, object]:
-    """All figures, as JSON."""
-
-    def plain(values: Table) -> list[float | None]:
-        return [None if np.isnan(value) else round(float(value), 4) for value in values]
-
-    return {
-        "octaves_hz": list(OCTAVES_HZ),
-        "models": [
-            {
-                "model": result.codec,
-                "rooms": result.what,
-                "count": len(result.names),
-                "overall": dict(zip(FIGURES, plain(result.overall()), strict=True)),
-                "per_octave": {
-                    name: plain(row) for name, row in zip(FIGURES, result.per_octave(), strict=True)
-                },
-            }
-            for result in results
-        ],
-        "synthesis": None
-        if alone is None
-        else dict(zip(SYNTHESIS_FIGURES, plain(alone), strict=True)),
-        "axes_spearman": None
-        if axes is None
-        else {"mean": plain(axes.mean), "worst": plain(axes.worst)},
-    }
-
-
-def as_text(
-    results: Sequence[CodecResult], alone: Table | None, axes: Axes | None = None
-) -> list[str]:
-    """Tables of text: all models side by side, for each set of rooms."""
-    lines = []
-    for what in dict.fromkeys(result.what for result in results):
-        rows = [result for result in results if result.what == what]
-        lines.append(f"{what}: {len(rows[0].names)} (dB: mean error, %: median error)")
-        lines.append(
-            f"  {'':32} {'all':>8}" + "".join(f"{_hertz(centre):>8}" for centre in OCTAVES_HZ)
-        )
-        for figure, name in enumerate(FIGURES):
-            for result in rows:
-                values = [result.overall()[figure], *result.per_octave()[figure]]
-                cells = "".join(
-                    f"{'-' if np.isnan(value) else f'{value:.2f}':>8}" for value in values
-                )
-                lines.append(f"  {name:8}{result.codec[-24:]:>24} {cells}")
-    if alone is not None:
-        lines.append(
-            "synthesis alone: "
-            + ", ".join(f"{n} {v:.2f}" for n, v in zip(SYNTHESIS_FIGURES, alone, strict=True))
-        )
-    if axes is not None:
-        marks = [
-            f"{q} {m:.3f} ({w:.3f})"
-            for q, m, w in zip(QUANTITIES, axes.mean, axes.worst, strict=True)
-        ]
-        lines.append("rank correlation along random lines, mean (worst line): " + ", ".join(marks))
-    return lines
-
-
-def _hertz(hz: float) -> str:
-    return f"{hz / 1000:g}k" if hz >= 1000 else f"{hz:g}"

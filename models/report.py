@@ -15,6 +15,7 @@ from dsp.acoustics import OCTAVES_HZ
 from dsp.energymap import DEFAULT_GRID, EnergyMap
 from models import axes, evaluate, generator, measures
 from models.decoder import Decoder, Encoder
+from models.differences import FIGURES
 from models.files import write_atomically
 from models.kinds import KINDS
 from models.packages import studio_import
@@ -137,7 +138,7 @@ def _plain_numbers(axis: Any) -> None:
 def _table(result: evaluate.CodecResult) -> str:
     heads = "".join(f"<th>{centre:g} Hz</th>" for centre in OCTAVES_HZ)
     rows = []
-    for figure, name in enumerate(evaluate.FIGURES):
+    for figure, name in enumerate(FIGURES):
         values = [result.overall()[figure], *result.per_octave()[figure]]
         cells = "".join(
             f"<td>{'&ndash;' if np.isnan(value) else f'{value:.2f}'}</td>" for value in values
@@ -158,7 +159,7 @@ def _reconstructions(codec: evaluate.OwnCodec) -> Any:
     for row, kind in zip(plots, kinds, strict=True):
         level, direct = generator.energy_maps(generator.draw(1, generator.HELD_OUT_SEED + 7, kind))
         room = EnergyMap(level[0], grid, direct[0] if evaluate.room_has_direct(direct[0]) else None)
-        again = codec(room)
+        again = codec.nearest(room)
         top = float(measures.unpack(measures.pack_map(room))[0].max())
         for plot, shown, what in ((row[0], room, "drawn"), (row[1], again, "decoded")):
             packed = measures.unpack(measures.pack_map(shown))[0][0]

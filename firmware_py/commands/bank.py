@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from dsp.names import name_key, shown
+from dsp.names import free_name, name_key, shown
 from firmware_py.base.say import say
 from firmware_py.commands.parsers import add_json
 from firmware_py.commands.reading_options import add_reading_options, reading_of
@@ -331,7 +331,7 @@ def _write_presets(bank: Path, places: list[tuple[str, Point]]) -> Path:
     """Write a preset for each recording of a bank, for the bank as it will be installed."""
     from bank.places import knobs_of
     from firmware_py.state.factory_presets import sound_defaults
-    from firmware_py.state.presets import Preset, free_name, to_bytes
+    from firmware_py.state.presets import MAX_NAME, Preset, to_bytes
     from firmware_py.state.store import hash_of, reference_of
     from models.files import write_atomically
     from models.latent import KNOB_STEPS
@@ -341,7 +341,8 @@ def _write_presets(bank: Path, places: list[tuple[str, Point]]) -> Path:
         reference = reference_of(bank.name, hash_of(file.fileno()))
     presets: list[Preset] = []
     for name, at in places:
-        unique = free_name(Path(name).stem, {name_key(preset.name) for preset in presets})
+        taken = {name_key(preset.name) for preset in presets}
+        unique = free_name(Path(name).stem, taken, MAX_NAME)
         knobs = (min(max(value, 0.0), KNOB_STEPS) for value in knobs_of(at))
         values = sound_defaults() | dict(zip("xyz", knobs, strict=True))
         presets.append(Preset(unique, values, reference))

@@ -23,8 +23,10 @@ def add_parser(subparsers: Subparsers) -> None:
         "encode",
         help="find the knob position of a recorded room, and play both",
         description="Prints the knob position (x, y, z, and colours, which presets hold) whose "
-        "room is nearest to a recording, and how far off it is: the distance of the decay curves "
-        "and the error of T30 in each octave (ISO 3382-1), recording against the room as played.",
+        "room is nearest to a recording, and finds the residual, which a preset keeps as well: "
+        "what the room was measured to be beyond that. Then how far off the room is: the distance "
+        "of the decay curves and the error of T30 in each octave (ISO 3382-1), recording against "
+        "the room as played.",
     )
     parser.add_argument(
         "ir", type=Path, metavar="IR.wav", help="the recording: 1, 2 or 4 channels, any rate"
@@ -51,6 +53,11 @@ def add_parser(subparsers: Subparsers) -> None:
         "--knobs-only", action="store_true", help="use x, y and z only: what a hand can set"
     )
     parser.add_argument(
+        "--no-residual",
+        action="store_true",
+        help="the room of the controls alone, without a residual",
+    )
+    parser.add_argument(
         "--decoder",
         type=Path,
         metavar="FILE",
@@ -69,6 +76,7 @@ def add_parser(subparsers: Subparsers) -> None:
 
 def _encode(args: argparse.Namespace) -> int:
     from dsp.errors import UserError
+    from firmware_py.base.progress import Bar
     from firmware_py.desk.encode import check_play, keep, locate, play, side_by_side
 
     if args.output and not args.play:
@@ -82,13 +90,20 @@ def _encode(args: argparse.Namespace) -> int:
     server = os.environ.get("JACK_DEFAULT_SERVER")
     if args.play:
         check_play(args.play, args.output, server)
-    found = locate(
-        args.ir,
-        decoder_path=args.decoder,
-        encoder_path=encoder,
-        colours=not args.knobs_only,
-        reading=reading,
-    )
+    bar = Bar()
+    shows = sys.stderr.isatty()  # some seconds: a log needs no progress
+    try:
+        found = locate(
+            args.ir,
+            decoder_path=args.decoder,
+            encoder_path=encoder,
+            colours=not args.knobs_only,
+            residual=not (args.no_residual or args.knobs_only),
+            report=lambda done, of: bar(args.ir.name, done, of) if shows else None,
+            reading=reading,
+        )
+    finally:
+        bar.close()
     for note in found.notes:
         say(note)
     if args.play:
@@ -101,7 +116,8 @@ def _encode(args: argparse.Namespace) -> int:
         from firmware_py.state.presets import Presets
 
         bank = os.fspath(args.decoder.resolve()) if args.decoder else ""
-        saved = Presets(data_dir()).save(args.preset, defaults() | found.values, bank)
+        values = defaults() | found.values
+        saved = Presets(data_dir()).save(args.preset, values, bank, found.residual)
     print(json.dumps(found.as_json()) if args.json else _text(found))
     if not args.json and args.preset:
         print(f"preset {saved.name} saved")
@@ -119,8 +135,10 @@ def _text(found: Found) -> str:
     colours = " ".join(
         f"{value:+.2f}" for name, value in found.values.items() if name.startswith("colour")
     )
+    width = f"  width {found.values['width']:.2f}" if "width" in found.values else ""
+    kept = f"; a residual of {len(found.residual)} characters" if found.residual else ""
     lines = [
-        f"{knobs}  colours {colours}",
+        f"{knobs}{width}  colours {colours}{kept}",
         f"decay curves differ by {found.decay_error_db:.2f} dB on average"
         if math.isfinite(found.decay_error_db)
         else "no octave has a decay that can be compared",

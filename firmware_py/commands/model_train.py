@@ -115,7 +115,7 @@ def _own_rooms(folders: list[Path]) -> list[EnergyMap]:
 def _train(args: argparse.Namespace) -> int:
     from bank.prepare import packed
     from firmware_py.base.progress import Bar
-    from models import evaluate, report, train
+    from models import report, tables, train
     from models.packages import studio_import
 
     asked = {
@@ -149,7 +149,7 @@ def _train(args: argparse.Namespace) -> int:
     rooms = report.ROOMS if settings.rooms >= 4000 else 4
     results = report.write(args.output / "report.html", trained, bar, rooms)
     bar.close()
-    print("\n".join(evaluate.as_text(results, None)))
+    print("\n".join(tables.as_text(results, None)))
     print(f"{args.output / 'report.html'}: losses, reconstructions, acoustics per octave")
     return 0
 

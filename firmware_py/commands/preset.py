@@ -121,7 +121,10 @@ def _save(args: argparse.Namespace) -> int:
     status = ask({"do": "status"})["status"]
     presets = _presets()
     before = {name_key(name) for name in presets.names()}
-    preset = presets.save(args.name, status["controls"], status["room"]["path"])
+    room = status["room"]
+    preset = presets.save(
+        args.name, status["controls"], room["path"], str(room.get("residual", ""))
+    )
     ask({"do": "preset", "kept": preset.name})
     if name_key(preset.name) in before:
         print(f"{preset.name} replaced; {UNDO}")
@@ -152,6 +155,8 @@ def _show(args: argparse.Namespace) -> int:
         print(json.dumps(vars(preset)))
         return 0
     print(f"bank: {preset.bank or '(the starter bank)'}")
+    if preset.residual:
+        print(f"an encoded room: {len(preset.residual)} characters of residual")
     for name, value in preset.values.items():
         print(f"{name} = {format(find(name), value)}")
     return 0

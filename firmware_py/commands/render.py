@@ -98,6 +98,7 @@ def _render(args: argparse.Namespace) -> int:
             reading_of(args), keep_lead=args.raw_ir or args.keep_lead, keep_dc=args.raw_ir
         ),
         bank=str(args.bank.absolute()) if args.bank else playing.bank,
+        residual="" if args.bank else playing.residual,
         block_frames=args.block,
         rate_hz=args.rate,
     )

@@ -7,6 +7,7 @@ process smooths every change.
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import time
 
@@ -51,6 +52,7 @@ from firmware_py.state import session as settings
 from firmware_py.state.factory_presets import factory_presets
 from firmware_py.state.presets import Presets
 from firmware_py.state.store import Store
+from models.residual import ResidualError
 
 log = logger("control")
 HOUSEKEEPING_S = 0.05
@@ -93,6 +95,8 @@ class Pedal:
     def resume(self, session: settings.Session) -> None:
         """Continue where the previous control process ended. The caller has restored `values`."""
         self.rooms.sounding = session.sounding
+        with contextlib.suppress(ResidualError):
+            self.rooms.use_residual(session.residual)
         self.presets.resume(session.preset)
 
     def attach(self, board: Board, *, knobs_rule: bool = False) -> None:
@@ -253,6 +257,16 @@ class Pedal:
         self.rooms.use(rooms_named(reference), reference)
         self._rooms_chosen()
 
+    @property
+    def residual(self) -> str:
+        """The residual of the encoded room that plays, as text; "" if it is none."""
+        return self.rooms.residual
+
+    def use_residual(self, residual: str) -> None:
+        """Play an encoded room; "": none. Raises ResidualError; nothing changes then."""
+        self.rooms.use_residual(residual)
+        self._session_stale = True
+
     def reload(self) -> None:
         """Play the active rooms of the store after a test that a room of them can be made.
 
@@ -279,9 +293,10 @@ class Pedal:
 
     def _try_changed_bank(self) -> None:
         """Play the file of the chosen rooms as it is now, if a room of it can be made."""
-        reference = self.bank_watch.reference
+        reference, residual = self.bank_watch.reference, self.residual
         try:
             self.rooms.use_tested(rooms_named(reference), reference, self.values)
+            self.rooms.use_residual(residual)
         except (ValueError, OSError) as error:
             log.warning(f"{reason(error)}; trying it again when it changes")
             return
@@ -303,6 +318,7 @@ class Pedal:
         if self.play_startup():
             return
         self.set(defaults())
+        self.use_residual("")
         self.presets.current = None
         source, reference = installed_rooms(log.warning)
         if reference != self.bank:
@@ -378,6 +394,7 @@ class Pedal:
             self._generation,
             self.presets.current,
             ended=ended,
+            residual=self.residual,
         )
         settings.save_session(session)
         self._session_stale = False

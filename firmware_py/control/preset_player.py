@@ -25,6 +25,8 @@ class PresetTarget(Protocol):
 
     def use_bank(self, reference: str) -> None: ...
 
+    def use_residual(self, residual: str) -> None: ...
+
 
 class PresetPlayer:
     """Plays the presets in the running pedal. Control process."""
@@ -54,6 +56,7 @@ class PresetPlayer:
         log.debug("preset %s, bank %s", preset.name, preset.bank or "of nverb")
         if preset.bank != self._pedal.bank:
             self._pedal.use_bank(preset.bank)
+        self._pedal.use_residual(preset.residual)
         self._passed_over.pop(preset.name, None)
         self._pedal.set(dict(preset.values))
         self.current, self._played = preset.name, dict(preset.values)

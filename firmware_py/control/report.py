@@ -43,6 +43,7 @@ def status(pedal: Pedal) -> PedalStatus:
         room={
             "bank": pedal.rooms.source.name,
             "path": pedal.bank,
+            "residual": pedal.residual,
             "made_in_ms": round(pedal.rooms.made_in_ms, 2),
             "fault": pedal.rooms.fault,
         },

@@ -10,6 +10,7 @@ from firmware_py.base.log import logger
 from firmware_py.jack.defaults import RATE_HZ
 from firmware_py.rooms.maker import RoomMaker
 from firmware_py.rooms.source import RoomSource
+from models.residual import from_text
 
 log = logger("control")
 TRIAL_TAPS = RATE_HZ
@@ -24,6 +25,8 @@ class RoomFeed:
 
     def __init__(self, source: RoomSource, reference: str, values: dict[str, float]) -> None:
         self.source, self.reference = source, reference
+        self.residual = ""
+        """Of the encoded room that plays, as text; "" if it is none."""
         self.sounding = dict(values)
         """The values of the room that plays: while `freeze` is on, those from before."""
         self.stale = True
@@ -38,8 +41,19 @@ class RoomFeed:
 
     def use(self, source: RoomSource, reference: str, maker: RoomMaker | None = None) -> None:
         self.source, self.reference, self._maker = source, reference, maker
-        self.stale = True
+        self.residual, self.stale = "", True
         log.debug("rooms: %s (%s)", source.name, reference or "those of nverb")
+
+    def use_residual(self, residual: str) -> None:
+        """Play an encoded room in these rooms; "": none. Raises ResidualError; nothing changes
+        then."""
+        if residual == self.residual:
+            return
+        if residual:
+            from_text(residual)
+        if self._maker is not None:
+            self._maker = self._maker.of(self.source, residual)
+        self.residual, self.stale = residual, True
 
     def use_tested(self, source: RoomSource, reference: str, values: dict[str, float]) -> None:
         """Use other rooms if the room of `values` can be made. Raises ValueError or OSError."""
@@ -77,7 +91,9 @@ class RoomFeed:
         wanted = self.sounding if frozen else values
         try:
             if self._maker is None:
-                self._maker = RoomMaker(self.source, port.rate_hz, port.max_taps, port.inputs)
+                self._maker = RoomMaker(
+                    self.source, port.rate_hz, port.max_taps, port.inputs, self.residual
+                )
                 if self._maker.remark:
                     log.info(f"{self.source.name}: {self._maker.remark}")
                 begun = time.perf_counter()

@@ -17,17 +17,17 @@ from bank.found import read_one
 from bank.recording import ReadingOptions, at_rate
 from bank.sound import sound_format, write_sound
 from device.controls import check, find
-from dsp.acoustics import OCTAVES_HZ, measure
+from dsp.acoustics import OCTAVES_HZ
 from dsp.analysis import analyse
 from dsp.energymap import EnergyMap
 from dsp.errors import UserError
-from dsp.synthesis import Synthesiser
 from firmware_py.jack.defaults import BLOCK_FRAMES, RATE_HZ
 from firmware_py.rooms.source import COLOURS
 from models import measures
 from models.decoder import SHIPPED, Decoder, Encoder
-from models.evaluate import differences
+from models.encoding import Report, encode
 from models.latent import KNOBS, LATENTS, knob_of
+from models.width import width_of
 
 LATE_SHARE = 0.25
 """An impulse response has less of its energy in its second half, also one that is cut after a fifth
@@ -47,12 +47,14 @@ class Found:
     """
 
     values: dict[str, float]
-    """x, y, z and the colours, as control values."""
+    """x, y, z, the colours, and width if the recording has two channels, as control values."""
     decay_error_db: float
     """Mean distance of the decay curves down to -60 dB, over all octaves."""
     octave_error_db: NDArray[np.float64]
     t30_s: NDArray[np.float64]
     found_t30_s: NDArray[np.float64]
+    residual: str = ""
+    """What the room is beyond these values, as text (models.residual); "" if not asked for."""
     notes: tuple[str, ...] = ()
     """How the file was read, and what is beyond the model."""
 
@@ -72,6 +74,7 @@ class Found:
             "t30_s": numbers(self.t30_s),
             "found_t30_s": numbers(self.found_t30_s),
             "t30_error_percent": numbers(self.t30_error_percent),
+            "residual": self.residual,
             "note": "; ".join(self.notes),
         }
 
@@ -82,11 +85,14 @@ def locate(
     decoder_path: Path | None,
     encoder_path: Path | None,
     colours: bool = True,
+    residual: bool = True,
+    report: Report = lambda done, of: None,
     reading: ReadingOptions | None = None,
 ) -> Found:
     """Find the controls for the loudest channel of a recording.
 
-    A sum of the channels would have comb-filter artefacts from the microphone spacing. Raises
+    A sum of the channels would have comb-filter artefacts from the microphone spacing. `colours`
+    and `residual`: whether to use them. `report(done, of)`: progress. Raises
     RecordingError, ModelError (NoRuntime if no TFLite runtime is installed), UserError, OSError.
     """
     samples, rate_hz, notes = read_one(ir_path, reading or ReadingOptions())
@@ -99,22 +105,39 @@ def locate(
             "`nverb encode` works with nverb's models only"
         )
     encoder = Encoder.open(encoder_path or SHIPPED / "encoder.nvmodel")
-    room = analyse(ir, RATE_HZ)
-    latent, _ = encoder.encode(room, decoder, latents=LATENTS if colours else KNOBS)
-    values = {}
-    for name, place in zip(("x", "y", "z"), latent, strict=False):
-        values[name] = check(find(name), round(knob_of(float(place)), 3))
-    for name, place in zip(COLOURS, latent[KNOBS:], strict=False):
-        values[name] = check(find(name), round(float(place), 3))
-    decoded = decoder.energy_map(
-        float(latent[0]), float(latent[1]), float(latent[2]), latent[KNOBS:].tolist()
+    width = width_of(samples[0], samples[1], rate_hz) if len(samples) > 1 else None
+    room = encode(
+        ir,
+        decoder,
+        encoder,
+        latents=LATENTS if colours else KNOBS,
+        keeps_residual=residual,
+        width=find("width").default if width is None else width,
+        report=report,
     )
-    copy = Synthesiser(RATE_HZ, decoded.grid)(decoded, 0.0)[0]
-    true, heard = measure(ir, RATE_HZ), measure(copy, RATE_HZ, start=0)
-    per_octave = np.asarray(differences(heard, true)[0], np.float64)
+    per_octave = room.differences[0]
     error_db = float(np.nanmean(per_octave)) if np.isfinite(per_octave).any() else math.nan
-    beyond = _oddity(ir_path, ir) or _beyond(ir_path, room, error_db)
-    return Found(values, error_db, per_octave, true.t30_s, heard.t30_s, (*notes, *beyond))
+    beyond = _oddity(ir_path, ir) or _beyond(ir_path, analyse(ir, RATE_HZ), error_db)
+    return Found(
+        _controls(room.latent, width),
+        error_db,
+        per_octave,
+        room.wanted.t30_s,
+        np.asarray(np.mean([each.t30_s for each in room.measured], axis=0)),
+        room.residual.to_text() if room.residual else "",
+        (*notes, *beyond),
+    )
+
+
+def _controls(latent: NDArray[np.float32], width: float | None) -> dict[str, float]:
+    """The values of the controls."""
+    values = {
+        name: knob_of(float(place)) for name, place in zip(("x", "y", "z"), latent, strict=False)
+    }
+    values |= {name: float(place) for name, place in zip(COLOURS, latent[KNOBS:], strict=False)}
+    if width is not None:
+        values["width"] = width
+    return {name: check(find(name), round(value, 3)) for name, value in values.items()}
 
 
 def _oddity(path: Path, ir: NDArray[np.float32]) -> tuple[str, ...]:
@@ -177,6 +200,7 @@ def side_by_side(
                 raw_ir=False,
                 reading=reading,
                 bank=os.path.abspath(decoder_path or SHIPPED / "decoder.nvmodel"),
+                residual=found.residual if ir is None else "",
                 block_frames=BLOCK_FRAMES,
                 rate_hz=None,
             )

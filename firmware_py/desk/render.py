@@ -61,13 +61,14 @@ def render(
     ir_path: Path | None,
     raw_ir: bool,
     bank: str,
+    residual: str = "",
     reading: ReadingOptions | None = None,
     block_frames: int,
     rate_hz: int | None,
 ) -> str:
     """Render a file and return a one-line report.
 
-    `values`: all controls, checked. `bank`: see `rooms_named`.
+    `values`: all controls, checked. `bank`: see `rooms_named`. `residual`: of an encoded room.
 
     Raises UserError, BankError, ValueError, OSError; the output file is then unchanged.
     """
@@ -86,7 +87,9 @@ def render(
             notes += ir_notes
             ir = _shaped_recording(ir, values, rate_hz, raw_ir)
         else:
-            ir = RoomMaker(rooms_named(bank), rate_hz, round(MAX_ROOM_S * rate_hz)).ir(values)
+            most = round(MAX_ROOM_S * rate_hz)
+            maker = RoomMaker(rooms_named(bank), rate_hz, most, residual=residual)
+            ir = maker.ir(values)
         meter = _Meter(source, rate_hz)
         _write(output_path, source, ir, values, meter, rate_hz=rate_hz, block_frames=block_frames)
     meter.close()

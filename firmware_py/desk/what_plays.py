@@ -13,11 +13,13 @@ if TYPE_CHECKING:
 
 
 class Playing(NamedTuple):
-    """values: of all controls. bank: a reference, see `rooms_named`. whose: in words."""
+    """values: of all controls. bank: a reference, see `rooms_named`. whose: in words. residual: of
+    an encoded room, or ""."""
 
     values: dict[str, float]
     bank: str
     whose: str
+    residual: str = ""
 
 
 def of_pedal() -> Playing:
@@ -31,7 +33,10 @@ def of_pedal() -> Playing:
     try:
         status = ask({"do": "status"})["status"]
         values = defaults() | status["controls"] | at_rest()
-        return Playing(values, status["room"]["path"], "as the running pedal plays")
+        room = status["room"]
+        return Playing(
+            values, room["path"], "as the running pedal plays", str(room.get("residual", ""))
+        )
     except UserError:
         pass
     try:
@@ -48,7 +53,8 @@ def of_pedal() -> Playing:
 def of_preset(name: str) -> Playing:
     """Raises PresetError."""
     preset = _presets().load(name)
-    return Playing(defaults() | preset.values, preset.bank, f"preset {preset.name}")
+    values = defaults() | preset.values
+    return Playing(values, preset.bank, f"preset {preset.name}", preset.residual)
 
 
 def _presets() -> Presets:

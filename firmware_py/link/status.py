@@ -17,6 +17,8 @@ class RoomStatus(TypedDict):
     bank: str
     path: str
     """As given to `nverb use`, see `rooms_named` in firmware_py.rooms.source."""
+    residual: str
+    """Of the encoded room that plays, see models.residual; "" if it is none."""
     made_in_ms: float
     fault: str
     """Why the last room could not be made; "" if it could."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from abc import ABC, abstractmethod
+from collections.abc import Sequence
 from typing import Protocol, runtime_checkable
 
 import numpy as np
@@ -15,10 +16,12 @@ from dsp.energymap import EnergyMap
 from dsp.loudness import normalise
 from dsp.recorded import RecordedRoom, recording_grid
 from dsp.shaping import cut
+from firmware_py.rooms.encoded import EncodedRooms, place_of
 from firmware_py.rooms.renderer import Renderer
 from firmware_py.rooms.source import COLOURS, Floats, RoomSource
-from models.latent import latent_of
+from models.latent import KNOBS, latent_of
 from models.reflections import with_reflections
+from models.residual import Residual
 
 PLACE_RADIUS = 0.25
 """In a bank of rooms and recordings a recording plays within this distance of its place, in latent
@@ -46,19 +49,52 @@ class Rooms(ABC):
 
     def distinct(self, values: dict[str, float]) -> dict[str, float]:
         """The values, changed to be equal for equal rooms."""
-        return values | {"recording": 0.0}
+        return values | {"recording": 0.0, "residual": 0.0}
 
 
-class MappedRooms(Rooms):
-    """An energy map at every point: a bank of rooms, the built-in rooms."""
+class EnergyRooms(Rooms):
+    """An energy map at every point, changed by the residuals of encoded rooms."""
 
-    def __init__(self, source: RoomSource, renderer: Renderer) -> None:
-        self._source, self._renderer = source, renderer
+    def __init__(self, renderer: Renderer, residuals: Sequence[Residual]) -> None:
+        self._renderer = renderer
+        self._encoded = EncodedRooms(residuals, renderer.longest_s)
+
+    @abstractmethod
+    def _map(self, values: dict[str, float]) -> EnergyMap:
+        """The source's room for the values of the controls."""
+
+    @abstractmethod
+    def _place(self, residual: Residual) -> EnergyMap:
+        """The source's room at the place of a residual."""
+
+    def distinct(self, values: dict[str, float]) -> dict[str, float]:
+        """How far residuals reach matters if there are any."""
+        own = super().distinct(values)
+        return own | {"residual": values["residual"]} if self._encoded else own
 
     def render(self, values: dict[str, float]) -> Floats:
+        room = self._map(values)
+        changed = self._encoded.change(room, values, self._place)
+        return self._renderer.from_map(changed, values, room.grid)
+
+
+class MappedRooms(EnergyRooms):
+    """A bank of rooms, the built-in rooms. `residual`: of the encoded room that plays; None: those
+    of the bank, if it has some."""
+
+    def __init__(
+        self, source: RoomSource, renderer: Renderer, residual: Residual | None = None
+    ) -> None:
+        self._source = source
+        own = source.residuals if isinstance(source, Bank) else ()
+        super().__init__(renderer, own if residual is None else (residual,))
+
+    def _map(self, values: dict[str, float]) -> EnergyMap:
         x, y, z = _point(values)
-        room = with_reflections(self._source.energy_map(x, y, z), x, z)
-        return self._renderer.from_map(room, values)
+        return with_reflections(self._source.energy_map(x, y, z), x, z)
+
+    def _place(self, residual: Residual) -> EnergyMap:
+        return self._source.energy_map(*place_of(residual))
 
 
 @runtime_checkable
@@ -71,17 +107,22 @@ class ColouredSource(Protocol):
     def energy_map(self, x: float, y: float, z: float, colour: list[float]) -> EnergyMap: ...
 
 
-class ColouredRooms(Rooms):
-    """An energy map at every point and for all colours: a decoder."""
+class ColouredRooms(EnergyRooms):
+    """A decoder's rooms, for all colours."""
 
-    def __init__(self, source: ColouredSource, renderer: Renderer) -> None:
-        self._source, self._renderer = source, renderer
+    def __init__(
+        self, source: ColouredSource, renderer: Renderer, residual: Residual | None = None
+    ) -> None:
+        self._source = source
+        super().__init__(renderer, () if residual is None else (residual,))
 
-    def render(self, values: dict[str, float]) -> Floats:
+    def _map(self, values: dict[str, float]) -> EnergyMap:
         colour = [values[name] for name in COLOURS]
         x, y, z = _point(values)
-        room = with_reflections(self._source.energy_map(x, y, z, colour), x, z)
-        return self._renderer.from_map(room, values)
+        return with_reflections(self._source.energy_map(x, y, z, colour), x, z)
+
+    def _place(self, residual: Residual) -> EnergyMap:
+        return self._source.energy_map(*place_of(residual), residual.latent[KNOBS:].tolist())
 
 
 class Recordings:
@@ -167,9 +208,9 @@ class RecordedRooms(Rooms):
 class MixedRooms(RecordedRooms):
     """A bank of rooms and recordings: a recording near its place, elsewhere an energy map."""
 
-    def __init__(self, bank: Bank, renderer: Renderer) -> None:
+    def __init__(self, bank: Bank, renderer: Renderer, residual: Residual | None = None) -> None:
         super().__init__(bank, renderer)
-        self._mapped = MappedRooms(bank, renderer)
+        self._mapped = MappedRooms(bank, renderer, residual)
 
     def render(self, values: dict[str, float]) -> Floats:
         point = _point(values)
@@ -199,13 +240,18 @@ class SteppedRooms(Rooms):
         return super().distinct(values) | {"x": left, "y": right, "z": 0, "width": 0}
 
 
-def rooms_of(source: RoomSource, renderer: Renderer) -> Rooms:
-    """The rooms of a source. A new kind of source is a new class and a line here."""
+def rooms_of(source: RoomSource, renderer: Renderer, residual: Residual | None = None) -> Rooms:
+    """The rooms of a source. A new kind of source is a new class and a line here.
+
+    `residual`: of an encoded room (recordings have none).
+    """
     if isinstance(source, Bank):
         if source.interleaved:
             return SteppedRooms(source, renderer)
+        if source.waveforms and source.steps:
+            return MixedRooms(source, renderer, residual)
         if source.waveforms:
-            return (MixedRooms if source.steps else RecordedRooms)(source, renderer)
+            return RecordedRooms(source, renderer)
     elif isinstance(source, ColouredSource):
-        return ColouredRooms(source, renderer)
-    return MappedRooms(source, renderer)
+        return ColouredRooms(source, renderer, residual)
+    return MappedRooms(source, renderer, residual)

@@ -10,6 +10,7 @@ from dsp.loudness import normalise
 from firmware_py.rooms.kinds import rooms_of
 from firmware_py.rooms.renderer import Renderer
 from firmware_py.rooms.source import ROOM_CONTROLS, Floats, RoomSource
+from models.residual import from_text
 
 
 class RoomMaker:
@@ -19,19 +20,26 @@ class RoomMaker:
     """
 
     def __init__(
-        self, source: RoomSource | None, rate_hz: int, max_taps: int, inputs: int = 2
+        self,
+        source: RoomSource | None,
+        rate_hz: int,
+        max_taps: int,
+        inputs: int = 2,
+        residual: str = "",
     ) -> None:
-        """`source`: None for `recorded` only. `inputs`: see `Renderer`."""
-        self._use(source, Renderer(rate_hz, max_taps, inputs))
+        """`source`: None for `recorded` only. `inputs`: see `Renderer`. `residual`: of an encoded
+        room, as text. Raises ResidualError."""
+        self._use(source, Renderer(rate_hz, max_taps, inputs), residual)
 
-    def _use(self, source: RoomSource | None, renderer: Renderer) -> None:
-        self._source, self._renderer = source, renderer
-        self._rooms = rooms_of(source, renderer) if source is not None else None
+    def _use(self, source: RoomSource | None, renderer: Renderer, residual: str) -> None:
+        self._source, self._renderer, self._residual = source, renderer, residual
+        decoded = from_text(residual) if residual else None
+        self._rooms = rooms_of(source, renderer, decoded) if source is not None else None
 
-    def of(self, source: RoomSource) -> RoomMaker:
+    def of(self, source: RoomSource, residual: str = "") -> RoomMaker:
         """A RoomMaker for another source that shares the carriers, which are slow to make."""
         other = copy.copy(self)
-        other._use(source, self._renderer)
+        other._use(source, self._renderer, residual)
         return other
 
     def prepare(self) -> None:
@@ -53,7 +61,8 @@ class RoomMaker:
             self._renderer.rate_hz,
             self._renderer.inputs,
         )
-        digest = hashlib.blake2b(self._source.digest + room, digest_size=8).digest()
+        rooms = self._source.digest + self._residual.encode()
+        digest = hashlib.blake2b(rooms + room, digest_size=8).digest()
         return int.from_bytes(digest, "little") or 1
 
     def ir(self, values: dict[str, float]) -> Floats:

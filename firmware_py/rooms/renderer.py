@@ -43,12 +43,14 @@ class Renderer:
         """Do a part of the work that later rooms need. Call it in idle time."""
         any(synthesiser.prepare() for synthesiser in self._synthesisers.values())
 
-    def from_map(self, room: EnergyMap, values: dict[str, float]) -> Floats:
-        """The IR of an energy map."""
-        shaped = shape_map(room, shape_of(values), self._longest_s)
+    def from_map(
+        self, room: EnergyMap, values: dict[str, float], grid: Grid | None = None
+    ) -> Floats:
+        """The IR of an energy map. `grid`: that of its source, where the map's is longer."""
+        shaped = shape_map(room, shape_of(values), self.longest_s)
         if values["direct"] < 0.5:  # the dry path has it: a copy would be a slap after a pre-delay
             shaped = replace(shaped, direct_db=None)
-        return self._finish(self._synthesiser(room.grid)(shaped, values["width"]), values)
+        return self._finish(self._synthesiser(grid or room.grid)(shaped, values["width"]), values)
 
     def from_recordings(
         self, parts: list[tuple[float, RecordedRoom]], values: dict[str, float]
@@ -71,14 +73,15 @@ class Renderer:
         return np.asarray(ir * np.float32(gain))
 
     @property
-    def _longest_s(self) -> float:
+    def longest_s(self) -> float:
+        """Of an IR."""
         return self.max_taps / self.rate_hz
 
     def _interpolate(
         self, parts: list[tuple[float, RecordedRoom]], values: dict[str, float]
     ) -> Floats:
         shape = shape_of(values)
-        ir = render_recorded(parts, shape, values["width"], self._synthesiser, self._longest_s)
+        ir = render_recorded(parts, shape, values["width"], self._synthesiser, self.longest_s)
         if len(ir) == 4 and self.inputs == 1:  # the one input feeds both sides
             ir = normalise(ir[:2] + ir[2:], self.rate_hz)
         return ir
@@ -93,7 +96,7 @@ class Renderer:
         """The synthesiser of a grid. Plug-in rooms and long rooms have grids of their own."""
         key = (grid, seed)
         synthesiser = self._synthesisers.pop(key, None) or Synthesiser(
-            self.rate_hz, grid, seed, self._longest_s
+            self.rate_hz, grid, seed, self.longest_s
         )
         self._synthesisers[key] = synthesiser
         while len(self._synthesisers) > SYNTHESISERS:

@@ -5,7 +5,8 @@
       "startup": "Hall" or null      the preset after power-on
       "presets": [                   in the order of the footswitch and of MIDI program numbers,
                                      at most MAX_PRESETS
-        {"name": "Hall", "bank": "", NAME@HASH or a path, "values": {"x": 3.5, "mix": 40.0, ...}}
+        {"name": "Hall", "bank": "", NAME@HASH or a path, "values": {"x": 3.5, "mix": 40.0, ...},
+         "residual": of an encoded room (models.residual), base64}
       ]
       "sha256": of the rest, as canonical JSON
 
@@ -38,11 +39,12 @@ from typing import Any
 
 from device.controls import CONTROLS, NOT_KEPT, check, find
 from dsp.errors import UserError, did_you_mean, reason
-from dsp.names import composed, name_key, shown
+from dsp.names import composed, free_name, name_key
 from firmware_py.base.paths import write_atomically
 from firmware_py.state.versions import Versions
 from models.files import refuse_as_root, temporary_name
 from models.reading import MalformedFile, json_table, read_file, require_regular
+from models.residual import ResidualError, from_text
 
 MAX_PRESETS = 512
 """Four MIDI banks of 128 programs."""
@@ -62,11 +64,13 @@ class Preset:
 
     values: the controls in their units, all but `freeze` and `bypass`. bank: "" for the built-in
     rooms, NAME@HASH for an installed bank or model (see firmware_py.state.store), or a path.
+    residual: of an encoded room, see models.residual; "" if it is none.
     """
 
     name: str
     values: dict[str, float]
     bank: str = ""
+    residual: str = ""
 
 
 KEPT = tuple(control.name for control in CONTROLS if control.name not in NOT_KEPT)
@@ -156,7 +160,9 @@ class Presets:
         presets = content.presets + self._factory
         return next((preset for preset in presets if name_key(preset.name) == key), None)
 
-    def save(self, name: str, values: Mapping[str, float], bank: str = "") -> Preset:
+    def save(
+        self, name: str, values: Mapping[str, float], bank: str = "", residual: str = ""
+    ) -> Preset:
         """Save values under a name, and return the preset.
 
         A preset of that name is replaced and keeps its spelling, else one is appended. Raises
@@ -166,6 +172,7 @@ class Presets:
             _checked_name(name),
             {key: check(find(key), values[key]) for key in KEPT if key in values},
             bank,
+            residual,
         )
         with self._changing() as content:
             (preset,) = _put(content, [preset])
@@ -187,7 +194,7 @@ class Presets:
                 raise PresetError(
                     f"preset {new!r} exists already: remove it first, or choose another name"
                 )
-            content.presets[place] = Preset(new, old.values, old.bank)
+            content.presets[place] = replace(old, name=new)
             if content.startup == old.name:
                 content.startup = new
         return old.name, new
@@ -386,7 +393,7 @@ def parse_presets(data: bytes, where: str, warn: Callable[[str], None]) -> list[
 def to_bytes(presets: list[Preset]) -> bytes:
     """The content of a file of these presets, as `parse_presets` reads it."""
     return json.dumps(
-        {"version": 1, "presets": [vars(p) for p in presets]}, indent=1, ensure_ascii=False
+        {"version": 1, "presets": [_row(p) for p in presets]}, indent=1, ensure_ascii=False
     ).encode()
 
 
@@ -395,9 +402,26 @@ def _to_bytes(content: _Content) -> bytes:
     body = {
         "version": 1,
         "startup": content.startup,
-        "presets": [vars(preset) for preset in content.presets],
+        "presets": [_row(preset) for preset in content.presets],
     }
     return json.dumps(body | {"sha256": digest_of(body)}, indent=1, ensure_ascii=False).encode()
+
+
+def _row(preset: Preset) -> dict[str, object]:
+    """A preset in a file; without a residual as before there were any."""
+    row = dict(vars(preset))
+    if not preset.residual:
+        del row["residual"]
+    return row
+
+
+def _residual(text: object, warn: Callable[[str], None], where: str) -> str:
+    """A valid residual; "" for another, which is reported."""
+    try:
+        return from_text(str(text)).to_text() if text else ""
+    except ResidualError as error:
+        warn(f"{where}: {error}; its room is that of the latents alone")
+        return ""
 
 
 def _require_version(table: Mapping[str, Any], where: str) -> None:
@@ -413,7 +437,7 @@ def _content(table: Mapping[str, Any], where: str, warn: Callable[[str], None]) 
     for row in table["presets"][:MAX_PRESETS]:
         values = {}
         written = str(row["name"])
-        name = free_name(written, {name_key(preset.name) for preset in presets})
+        name = free_name(written, {name_key(preset.name) for preset in presets}, MAX_NAME)
         if name != composed(written):
             what = "its name is invalid or taken"
             warn(f"{where}, preset {written[: 2 * MAX_NAME]!r}: {what}; it is now {name!r}")
@@ -423,21 +447,11 @@ def _content(table: Mapping[str, Any], where: str, warn: Callable[[str], None]) 
                 values[find(control).name] = check(find(control), value)
             except ValueError as error:  # of another version: the other values are valid
                 warn(f"{where}, preset {name!r}: {error}; left out")
-        presets.append(Preset(name, values, str(row["bank"])[:MAX_BANK]))
+        residual = _residual(row.get("residual"), warn, f"{where}, preset {name!r}")
+        presets.append(Preset(name, values, str(row["bank"])[:MAX_BANK], residual))
     startup = table.get("startup")
     # A name that the file does not have is that of a factory preset.
     return _Content(presets, renamed.get(startup, startup) if isinstance(startup, str) else None)
-
-
-def free_name(written: str, taken: set[str]) -> str:
-    """A valid name like `written` whose key is not taken: NAME, else "NAME 2", "NAME 3" ..."""
-    name = shown(composed(" ".join(written.split())))[:MAX_NAME].strip() or "unnamed"
-    free, number = name, 1
-    while name_key(free) in taken:
-        number += 1
-        ending = f" {number}"
-        free = name[: MAX_NAME - len(ending)].rstrip() + ending
-    return free
 
 
 def _put(content: _Content, presets: Iterable[Preset]) -> list[Preset]:

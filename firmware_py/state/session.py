@@ -38,6 +38,8 @@ class Session(NamedTuple):
     """False: no session was found, because the pedal has just been switched on."""
     ended: bool = False
     """The control process was stopped in order: it did not die."""
+    residual: str = ""
+    """Of the encoded room that plays, see models.residual."""
 
     @property
     def is_start(self) -> bool:
@@ -63,7 +65,7 @@ def load_session(generation: int | None) -> Session:
         path = _session_path()
         data = json_table(read_file(path, 65536, follow=False), str(path))
         values, sounding = _valid_values(data["values"]), _valid_values(data.get("sounding", {}))
-        bank, preset = data["bank"], data.get("preset")
+        bank, preset, residual = data["bank"], data.get("preset"), data.get("residual")
         return Session(
             values,
             sounding,
@@ -71,6 +73,7 @@ def load_session(generation: int | None) -> Session:
             generation,
             preset if isinstance(preset, str) else None,
             ended=data.get("ended") is True,
+            residual=residual if isinstance(residual, str) else "",
         )
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         if not isinstance(error, FileNotFoundError):

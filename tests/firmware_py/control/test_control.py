@@ -37,6 +37,7 @@ from firmware_py.state import session as settings
 from firmware_py.state.presets import PresetError, Presets
 from firmware_py.state.store import Store
 from models.generator import room_at
+from models.residual import OCTAVES, STEPS, Residual
 
 
 @pytest.fixture(autouse=True)
@@ -321,6 +322,33 @@ def test_preset_stays_unchanged_over_a_restart(folders: Path, clock: ClockModule
         assert rig.pedal.presets.describe() == "preset a"
         assert rig.values == session[0]
     rig.board.close()
+
+
+def test_residual_of_a_preset_plays_until_another_preset_or_bank(rig: Rig, folders: Path) -> None:
+    """It survives the control process; `nverb preset save` keeps it."""
+    residual = Residual(
+        np.zeros(8), np.ones(OCTAVES), np.zeros((OCTAVES, STEPS)), np.zeros(OCTAVES)
+    ).to_text()
+    presets = Presets(folders)
+    presets.save("plain", defaults())
+    presets.save("crypt", defaults(), "", residual)
+    rig.ask({"do": "preset", "load": "crypt"})
+    rig.pedal.change({"x": 5.0})
+    answer = rig.ask({"do": "status"})
+    assert isinstance(answer, dict) and answer["status"]["room"]["residual"] == residual
+    rig.pedal.save_session()
+    session = settings.load_session(None)
+    assert session.residual == residual
+    pedal = Pedal(session.values, BuiltInRooms(), "")
+    pedal.resume(session)
+    assert pedal.residual == residual and pedal.presets.describe() == "preset crypt (changed)"
+    rig.ask({"do": "preset", "load": "plain"})
+    assert rig.pedal.residual == ""
+    rig.ask({"do": "preset", "load": "crypt"})
+    rig.ask({"do": "bank", "path": ""})
+    assert rig.pedal.residual == ""
+    pedal.resume(session._replace(residual="of a newer version"))
+    assert pedal.residual == residual  # a session that cannot be read changes nothing
 
 
 def test_startup_preset_plays_once_it_is_chosen(rig: Rig, folders: Path) -> None:

@@ -12,6 +12,7 @@ import tempfile
 import time
 from pathlib import Path
 
+import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -30,8 +31,12 @@ from firmware_py.state.presets import (
     to_bytes,
 )
 from firmware_py.state.versions import Versions
+from models.residual import OCTAVES, STEPS, Residual
 
 VALUES = defaults()
+RESIDUAL = Residual(
+    np.zeros(8), np.ones(OCTAVES), np.zeros((OCTAVES, STEPS)), np.full(OCTAVES, -np.inf)
+).to_text()
 
 
 @pytest.fixture
@@ -69,6 +74,23 @@ def test_save_is_loaded_by_another_process(presets: Presets, tmp_path) -> None:
     assert preset["bank"] == "/banks/halls"
     assert preset["values"] == {name: VALUES[name] for name in KEPT} | {"x": 1 / 3}
     assert "freeze" not in preset["values"]
+
+
+def test_residual_is_kept_renamed_exported_and_installed(presets: Presets, tmp_path) -> None:
+    """A file without residuals stays as it was before there were any. A damaged residual is
+    reported and left out; the preset stays."""
+    plain = presets.save("Plain", VALUES)
+    assert "residual" not in presets.path.read_text().replace('"residual": 3.0', "")
+    presets.save("Crypt", VALUES, "", RESIDUAL)
+    presets.rename("Crypt", "Vault")
+    again = Presets(tmp_path)
+    assert again.load("Vault").residual == RESIDUAL and again.load("Plain") == plain
+    installed = parse_presets(to_bytes(again.all()), "file", pytest.fail)
+    assert installed == again.all()
+    told: list[str] = []
+    damaged = to_bytes([Preset("Vault", VALUES, "", RESIDUAL)]).replace(b'"AQ', b'"zQ')
+    (left,) = parse_presets(damaged, "file", told.append)
+    assert left == Preset("Vault", VALUES) and len(told) == 1 and "version 205" in told[0]
 
 
 def test_presets_keep_order_steps_and_numbers(presets: Presets) -> None:
