@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import lru_cache
 from itertools import product
 from pathlib import Path
@@ -17,6 +17,7 @@ from models.container import parse
 from models.decoder import Decoder
 from models.files import require_space
 from models.latent import LATENT_HIGH, LATENT_LOW
+from models.residual import Residual
 
 Progress = Callable[[int, int], None]
 Room = Callable[[float, float, float], EnergyMap]
@@ -53,14 +54,16 @@ def build_from_model(
     steps: int = 10,
     name: str,
     scheduler: str | None = None,
+    encoded: Sequence[tuple[str, Residual]] = (),
     progress: Progress | None = None,
 ) -> None:
     """Write a bank of the rooms that a model file's decoder makes.
 
     `model`: the bytes of the file. The work runs on all cores, or on the workers of the Dask
     scheduler at `scheduler`. If that goes away, what is finished is kept beside `path`, and the
-    same build goes on from there. Raises ModelError, BankError, InvalidValue, OSError; an existing
-    bank stays unchanged then.
+    same build goes on from there. `encoded`: rooms by name, which the bank plays around their
+    places. Raises ModelError, BankError, InvalidValue, OSError; an existing bank stays unchanged
+    then.
     """
     decoder = decoder_of(model)  # a bad model is rejected before the workers start
     points = list(grid_points(steps))
@@ -68,7 +71,7 @@ def build_from_model(
     slices = [points[at : at + SLICE] for at in range(0, len(points), SLICE)]
     if scheduler is None:
         drawn = (room for some in distribute(_draw, model, slices) for room in some)
-        _write(path, drawn, steps, name, LATENT_LOW, LATENT_HIGH, progress)
+        _write(path, drawn, steps, name, LATENT_LOW, LATENT_HIGH, progress, encoded)
         return
     grid = decoder.energy_map(*points[0]).grid
     size = room_bytes(grid)
@@ -84,7 +87,7 @@ def build_from_model(
             for _, part in completed(parts, len(slices), rest)
             for at in range(0, len(part), size)
         )
-        _write(path, drawn, steps, name, LATENT_LOW, LATENT_HIGH, progress)
+        _write(path, drawn, steps, name, LATENT_LOW, LATENT_HIGH, progress, encoded)
 
 
 def grid_points(steps: int, low: float = LATENT_LOW, high: float = LATENT_HIGH) -> Iterator[Point]:
@@ -116,6 +119,7 @@ def _write(
     low: float,
     high: float,
     progress: Progress | None,
+    encoded: Sequence[tuple[str, Residual]] = (),
 ) -> None:
     rooms: list[bytes] = []
     grid: Grid | None = None
@@ -126,4 +130,13 @@ def _write(
         rooms.append(room)
         if progress:
             progress(len(rooms), steps**3)
-    write(path, name=name, rooms=rooms, steps=steps, low=low, high=high, grid=grid)
+    write(
+        path,
+        name=name,
+        rooms=rooms,
+        steps=steps,
+        low=low,
+        high=high,
+        grid=grid,
+        residuals=encoded,
+    )

@@ -20,7 +20,9 @@ from dsp import acoustics
 from dsp.acoustics import CURVE_STEP_S, RoomAcoustics
 from dsp.analysis import analyse
 from dsp.energymap import EnergyMap, Grid
+from dsp.reflections import find_taps
 from dsp.synthesis import LONGEST_S, Synthesiser
+from dsp.taps import Taps
 from models.decoder import Decoder, Encoder
 from models.differences import JND_OCTAVES, differences
 from models.latent import KNOBS, LATENTS
@@ -40,7 +42,8 @@ from models.residual import (
 Floats = NDArray[np.float32]
 Doubles = NDArray[np.float64]
 
-ROUNDS = 8
+ROUNDS, TAPS_AFTER = 16, 3
+"""Of corrections; reflections are found in a room that is nearly right."""
 CORRECTED = 0.7
 """Share of the measured error that a round corrects, by at most MOST_DB in an interval."""
 MOST_DB = 6.0
@@ -90,15 +93,20 @@ def encode(
     latents: int = LATENTS,
     keeps_residual: bool = True,
     width: float = 1.0,
+    keeps_taps: bool = False,
+    stereo: Floats | None = None,
     report: Report = lambda done, of: None,
 ) -> EncodedRoom:
     """Encode a mono IR at RATE_HZ, from its onset on, at most LONGEST_S of it.
 
     `latents`: how many to use, 3 for the knobs alone. `width`: at which the room will be played.
-    `report(done, of)` is called before each round. Raises InvalidValue for silence.
+    `keeps_taps`: whether to keep single reflections, too; EDT is less exact then (20 real rooms:
+    the median error is 3.9 % instead of 2.6 %). `stereo` (2, taps): both sides of the recording,
+    for the sides of its reflections. `report(done, of)` is called before each round. Raises InvalidValue for silence.
     """
     begin = acoustics.onset(ir)
     ir = np.ascontiguousarray(ir[begin : begin + int(LONGEST_S * RATE_HZ)])
+    heard = ir if stereo is None else np.ascontiguousarray(stereo[:, begin : begin + len(ir)])
     report(0, ROUNDS + 1)
     room = analyse(ir, RATE_HZ, start=0)
     latent, _ = encoder.encode(room, decoder, latents=latents)
@@ -109,6 +117,8 @@ def encode(
         return fit.without()
     for number in range(ROUNDS):
         report(1 + number, ROUNDS + 1)
+        if keeps_taps and number == TAPS_AFTER:
+            fit.find_taps(heard)
         fit.correct()
     report(ROUNDS + 1, ROUNDS + 1)
     assert fit.best is not None
@@ -141,6 +151,7 @@ class _Fit:
         self._energy_db = _decibels(target)
         with np.errstate(divide="ignore"):
             self._direct_db = 10 * np.log10(direct)
+        self._taps: Taps | None = None
         self._least = np.inf
         self.best: EncodedRoom | None = None
 
@@ -149,12 +160,22 @@ class _Fit:
         measured = tuple(self._heard(self._base, self._width))
         return EncodedRoom(self._latent, None, self._base, measured, self._wanted)
 
+    def find_taps(self, ir: Floats) -> None:
+        """Find the reflections, of a share of what the room has now; what was best without them
+        counts no more."""
+        self._taps = find_taps(ir, RATE_HZ, self._room(), start=0)
+        self.best = None
+
+    def _residual(self) -> Residual:
+        place = self._latent.astype(float)
+        return rounded(Residual(place, self._ends, self._energy_db, self._direct_db, self._taps))
+
+    def _room(self) -> EnergyMap:
+        return gains(self._residual(), self._base, self._longest_s).apply(self._base, 1.0)
+
     def correct(self) -> None:
         """Make the room of the present residual, keep it if it is the best, and correct it."""
-        residual = rounded(
-            Residual(self._latent.astype(float), self._ends, self._energy_db, self._direct_db)
-        )
-        room = gains(residual, self._base, self._longest_s).apply(self._base, 1.0)
+        residual, room = self._residual(), self._room()
         sides = self._heard(room, self._width)
         # The middle counts as well: a player may listen in mono.
         heard = [*sides, *self._heard(room, 0.0)] if self._width else sides

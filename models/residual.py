@@ -32,7 +32,8 @@ from dsp.endless import continued
 from dsp.energymap import EnergyMap, Grid, longer
 from dsp.errors import InvalidValue
 from dsp.shaping import without_floor
-from models.latent import LATENT_LIMIT, LATENTS
+from dsp.taps import Taps, joined
+from models.latent import KNOBS, LATENT_LIMIT, LATENTS
 from models.measures import octave_matrix, power
 
 Floats = NDArray[np.float32]
@@ -55,7 +56,7 @@ ROUNDS, APPROACH, CLOSE_DB = 30, 0.8, 0.1
 DIRECT_RANGE_DB = 100.0
 VERSION = 1
 MAX_BYTES = 1024
-_PLACE, _ENERGIES, _DIRECT = 1, 2, 3
+_PLACE, _ENERGIES, _DIRECT, _TAPS = 1, 2, 3, 4
 _PART = struct.Struct("<BH")
 _LATENT_SCALE = 10_000
 
@@ -70,13 +71,15 @@ class Residual:
 
     `latent` float64 (8,): its place: X, Y, Z and colours. `end_s` (octaves,): see SHARES.
     `energy_db` (octaves, STEPS) and `direct_db` (octaves,): energies, relative to any level; -inf
-    is silence. `others`: parts that this module does not know, by type.
+    is silence. `taps`: its reflections, of a share of the energies (dsp.taps). `others`: parts that
+    this module does not know, by type.
     """
 
     latent: Doubles
     end_s: Doubles
     energy_db: Doubles
     direct_db: Doubles
+    taps: Taps | None = None
     others: dict[int, bytes] = field(default_factory=dict)
 
     def edges_s(self) -> Doubles:
@@ -99,6 +102,8 @@ class Residual:
             + _steps(self.energy_db, top),
             _DIRECT: _steps(self.direct_db, top),
         } | self.others
+        if self.taps is not None:
+            parts[_TAPS] = self.taps.to_bytes()
         return bytes([VERSION]) + b"".join(
             _PART.pack(kind, len(part)) + part for kind, part in sorted(parts.items())
         )
@@ -165,8 +170,16 @@ def from_bytes(data: bytes) -> Residual:
         SHORTEST_END_S * np.exp(ends * _END_STEP),
         _energies(energies[2 + OCTAVES :]).reshape(OCTAVES, STEPS),
         _energies(parts[_DIRECT]),
+        _taps(parts.pop(_TAPS, None)),
         {kind: part for kind, part in parts.items() if kind not in sizes},
     )
+
+
+def _taps(part: bytes | None) -> Taps | None:
+    try:
+        return None if part is None else Taps.from_bytes(part)
+    except InvalidValue as error:
+        raise ResidualError(f"a damaged residual, {error}: encode the room again") from None
 
 
 def from_text(text: str) -> Residual:
@@ -176,6 +189,12 @@ def from_text(text: str) -> Residual:
     except ValueError:
         raise ResidualError("not an encoded residual: encode the room again") from None
     return from_bytes(data)
+
+
+def place_of(residual: Residual) -> tuple[float, float, float]:
+    """A residual's place as X, Y and Z."""
+    x, y, z = (float(value) for value in residual.latent[:KNOBS])
+    return x, y, z
 
 
 def rounded(residual: Residual) -> Residual:
@@ -209,7 +228,7 @@ class Gains:
     `level_db` (bands, frames) on `grid`, that of the source or a longer one. `deep_db`: levels of
     the room itself where the source's is a floor, elsewhere NaN. `direct_db` (bands,): gains of the
     direct sound; its levels if the source's room has none (`adds_direct`); None if the encoded room
-    has none.
+    has none. `taps`: of the encoded room.
     """
 
     grid: Grid
@@ -217,6 +236,7 @@ class Gains:
     deep_db: Floats
     direct_db: Floats | None
     adds_direct: bool
+    taps: Taps | None = None
 
     def apply(self, room: EnergyMap, strength: float) -> EnergyMap:
         """The room with this share of the gains, 0 .. 1."""
@@ -227,7 +247,13 @@ class Gains:
         level = wide + part * self.level_db
         deep = ~np.isnan(self.deep_db)
         level[deep] = (1 - part) * wide[deep] + part * self.deep_db[deep]
-        return EnergyMap(level, self.grid, self._direct(room.direct_db, strength))
+        direct, taps = self._direct(room.direct_db, strength), self._joined(room.taps, strength)
+        return EnergyMap(level, self.grid, direct, taps)
+
+    def _joined(self, taps: Taps | None, strength: float) -> Taps | None:
+        parts = [(self.taps, strength), (taps, 1 - strength)]
+        faded = [each.faded(part) for each, part in parts if each is not None and part > 0]
+        return joined(faded) if faded else None
 
     def _direct(self, direct: Floats | None, strength: float) -> Floats | None:
         if direct is None:
@@ -274,7 +300,7 @@ def gains(residual: Residual, base: EnergyMap, longest_s: float) -> Gains:
         gain = _spread(found, nodes, grid)
     deep_db = np.where(room.level_db != whole_db, room.level_db + gain, np.float32(np.nan))
     direct, adds = _direct_gains(residual.direct_db + reference_db, room, octaves)
-    return Gains(grid, gain, deep_db, direct, adds)
+    return Gains(grid, gain, deep_db, direct, adds, residual.taps)
 
 
 def _spread(found: Doubles, nodes: Doubles, grid: Grid) -> Floats:

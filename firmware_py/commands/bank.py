@@ -15,8 +15,10 @@ from firmware_py.commands.parsers import add_json
 from firmware_py.commands.reading_options import add_reading_options, reading_of
 
 if TYPE_CHECKING:
-    from bank.format import Point
+    from bank.format import Bank, Point
     from firmware_py.commands.parsers import Subparsers
+    from models.decoder import Decoder
+    from models.residual import Residual
 
 
 def add_parser(subparsers: Subparsers) -> None:
@@ -46,6 +48,13 @@ def _add_build(parts: Subparsers) -> None:
         "--model",
         metavar="NAME",
         help="draw this model's rooms; decoder comes with nverb (default: the generator's)",
+    )
+    build.add_argument(
+        "--encode",
+        type=Path,
+        metavar="FOLDER",
+        help="also encode the recordings of a folder with that model: around its place each plays "
+        "as it was measured, for some hundred bytes",
     )
     build.add_argument(
         "--faithful",
@@ -173,16 +182,17 @@ def _bar(what: str) -> Iterator[Callable[[int, int], None]]:
 
 def _build(args: argparse.Namespace) -> int:
     from bank.build import build, build_from_model
+    from bank.places import text_of
     from dsp.errors import UserError
     from firmware_py.base.paths import model_path
     from models.decoder import Decoder
     from models.generator import room_at
+    from models.residual import place_of
 
     if args.model is None:
-        if args.faithful or args.scheduler:
-            raise UserError(
-                f"{'--faithful' if args.faithful else '--scheduler'} goes with --model NAME"
-            )
+        for option in ("faithful", "scheduler", "encode"):
+            if getattr(args, option):
+                raise UserError(f"--{option} goes with --model NAME")
         with _bar("rooms") as progress:
             build(
                 args.output, room_at, steps=args.grid, name=args.name or "rooms", progress=progress
@@ -192,6 +202,8 @@ def _build(args: argparse.Namespace) -> int:
     path = model_path(args.model)
     model = path.read_bytes()
     decoder = Decoder.open(path)  # first: the error of a bad model names its path
+    if args.faithful and args.encode:
+        raise UserError("--encode does not go with --faithful, a bank of the plug-in's waveforms")
     if args.faithful:
         from bank.faithful import build_faithful
 
@@ -207,6 +219,9 @@ def _build(args: argparse.Namespace) -> int:
             )
         print(f"{args.output}: {2 * args.grid**3} waveforms, {args.output.stat().st_size} bytes")
         return 0
+    encoded = _encoded(args.encode, path, decoder) if args.encode else []
+    for each, residual in encoded:
+        print(f"  {text_of(place_of(residual))}  {shown(each)}")
     with _bar("rooms") as progress:
         build_from_model(
             args.output,
@@ -214,41 +229,66 @@ def _build(args: argparse.Namespace) -> int:
             steps=args.grid,
             name=args.name or decoder.name,
             scheduler=args.scheduler,
+            encoded=encoded,
             progress=progress,
         )
     print(f"{args.output}: {args.grid**3} rooms, {args.output.stat().st_size} bytes")
     return 0
 
 
+def _encoded(folder: Path, model: Path, decoder: Decoder) -> list[tuple[str, Residual]]:
+    from bank.encoded import encode_folder
+    from dsp.errors import UserError
+    from models.decoder import Encoder
+
+    if decoder.description.kind != "rooms":
+        raise UserError(f"{model}: --encode works with nverb's models, not with the plug-in's")
+    encoder = Encoder.open(model.with_name("encoder.nvmodel"))
+    with _bar("recordings") as progress:
+        return encode_folder(folder, decoder, encoder, report=say, progress=progress)
+
+
+def _facts(bank: Bank, size: int) -> dict[str, object]:
+    """What `nverb bank info --json` prints."""
+    from bank.places import knobs_of
+    from models.residual import place_of
+
+    return {
+        "name": bank.name,
+        "bytes": size,
+        "rooms": bank.steps**3,
+        "axis": [bank.low, bank.high],
+        "bands": bank.grid.bands,
+        "frames": bank.grid.frames,
+        "seconds": bank.grid.duration_s,
+        "interleaved": bank.interleaved,
+        "encoded": [
+            {"name": name, "knobs": [round(v, 4) for v in knobs_of(place_of(residual))]}
+            for name, residual in bank.encoded
+        ],
+        "recordings": [
+            {
+                "name": w.name,
+                "rate_hz": w.rate_hz,
+                "channels": w.channels,
+                "taps": w.taps,
+                "at": list(w.at),
+                "knobs": [round(value, 4) for value in knobs_of(w.at)],
+            }
+            for w in bank.waveforms
+        ],
+    }
+
+
 def _info(args: argparse.Namespace) -> int:
     from bank.format import Bank
     from bank.places import knobs_of, text_of
+    from models.residual import place_of
 
     bank = Bank.open(args.bank)
     size = args.bank.stat().st_size
     if args.json:
-        facts = {
-            "name": bank.name,
-            "bytes": size,
-            "rooms": bank.steps**3,
-            "axis": [bank.low, bank.high],
-            "bands": bank.grid.bands,
-            "frames": bank.grid.frames,
-            "seconds": bank.grid.duration_s,
-            "interleaved": bank.interleaved,
-            "recordings": [
-                {
-                    "name": w.name,
-                    "rate_hz": w.rate_hz,
-                    "channels": w.channels,
-                    "taps": w.taps,
-                    "at": list(w.at),
-                    "knobs": [round(value, 4) for value in knobs_of(w.at)],
-                }
-                for w in bank.waveforms
-            ],
-        }
-        print(json.dumps(facts))
+        print(json.dumps(_facts(bank, size)))
         return 0
     if bank.steps:
         low, high = (knobs_of((end, 0.0, 0.0))[0] for end in (bank.low, bank.high))
@@ -268,6 +308,8 @@ def _info(args: argparse.Namespace) -> int:
             f"{bank.comment}"
         )
         return 0
+    for name, residual in bank.encoded:
+        print(f"  {text_of(place_of(residual))}  {shown(name)}: encoded")
     if bank.waveforms:
         print(
             f"{bank.name}: {len(bank.waveforms)} recordings"

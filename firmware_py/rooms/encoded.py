@@ -5,10 +5,9 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Sequence
 
-from bank.format import Point
 from dsp.energymap import EnergyMap
-from models.latent import KNOBS, knob_of
-from models.residual import Gains, Residual, gains, longest_needed_s, strength
+from models.latent import knob_of
+from models.residual import Gains, Residual, gains, longest_needed_s, place_of, strength
 
 KEPT = 4
 """Gains in memory: about 40 kB each."""
@@ -59,9 +58,3 @@ class EncodedRooms:
         while len(self._gains) > KEPT:
             del self._gains[next(iter(self._gains))]
         return found
-
-
-def place_of(residual: Residual) -> Point:
-    """A residual's place as X, Y and Z."""
-    x, y, z = (float(value) for value in residual.latent[:KNOBS])
-    return x, y, z

@@ -16,12 +16,12 @@ from dsp.energymap import EnergyMap
 from dsp.loudness import normalise
 from dsp.recorded import RecordedRoom, recording_grid
 from dsp.shaping import cut
-from firmware_py.rooms.encoded import EncodedRooms, place_of
+from firmware_py.rooms.encoded import EncodedRooms
 from firmware_py.rooms.renderer import Renderer
 from firmware_py.rooms.source import COLOURS, Floats, RoomSource
 from models.latent import KNOBS, latent_of
 from models.reflections import with_reflections
-from models.residual import Residual
+from models.residual import Residual, place_of
 
 PLACE_RADIUS = 0.25
 """In a bank of rooms and recordings a recording plays within this distance of its place, in latent
