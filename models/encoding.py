@@ -102,7 +102,8 @@ def encode(
     `latents`: how many to use, 3 for the knobs alone. `width`: at which the room will be played.
     `keeps_taps`: whether to keep single reflections, too; EDT is less exact then (20 real rooms:
     the median error is 3.9 % instead of 2.6 %). `stereo` (2, taps): both sides of the recording,
-    for the sides of its reflections. `report(done, of)` is called before each round. Raises InvalidValue for silence.
+    for the sides of its reflections. `report(done, of)` is called before each round. Raises
+    InvalidValue for silence.
     """
     begin = acoustics.onset(ir)
     ir = np.ascontiguousarray(ir[begin : begin + int(LONGEST_S * RATE_HZ)])
