@@ -82,6 +82,13 @@ class Midi:
         """Whether the MIDI process has just died or hung."""
         return self._process.is_failing()
 
+    def read_map(self) -> None:
+        """If the assignments could not be read before, read them now. Raises OSError if that fails
+        again."""
+        if self._map.read_again():
+            self._changed()
+            self._order_ports()
+
     def poll(self) -> list[Event]:
         events: list[Event] = []
         if self._map.complaint:

@@ -13,7 +13,6 @@ firmware_py.control.midi_ports. Version 1 had numbers of controllers in "cc"; it
 from __future__ import annotations
 
 import difflib
-import errno
 import json
 import os
 from collections.abc import Mapping
@@ -47,9 +46,10 @@ class MidiMap:
         """Send to ports with these names; []: to all; None: to none."""
         self._changed: Table = {}
         self._damaged = False
-        self._unread = False
+        self._unread = ""
+        """Why the file cannot be read. The table of controls is then active."""
         self.complaint = ""
-        """A line for the log if the file cannot be used. The table of controls is then active."""
+        """A line for the log if the file is damaged. The table of controls is then active."""
         self._load()
 
     def _load(self) -> None:
@@ -58,10 +58,7 @@ class MidiMap:
         except FileNotFoundError:
             return
         except OSError as error:  # it may be readable later: what is in it must not be lost
-            self._unread = True
-            self.complaint = (
-                f"{reason(error)}; the default MIDI controllers are active, and none can be learnt"
-            )
+            self._unread = reason(error)
         except (ValueError, KeyError, TypeError, AttributeError):
             self.channel, self.listen, self.out, self._changed = None, [], None, {}
             self._damaged = True
@@ -107,14 +104,20 @@ class MidiMap:
         for name, value in fields.items():
             setattr(self, name, value)
 
-    def _read_again(self) -> None:
-        """If the file could not be read before, read it now. Raises OSError if that fails again."""
+    def read_again(self) -> bool:
+        """If the file could not be read before, read it now; True if that succeeds. Raises OSError
+        if it fails."""
+        if not self._unread:
+            return False
+        self._unread = ""
+        self._load()
         if self._unread:
-            self._unread = False
-            self._load()
-            if self._unread:
-                text = "cannot be read, so nothing is written to it"
-                raise OSError(errno.EIO, text, str(self.path))
+            text = (
+                f"{self._unread}; the default MIDI controllers are active, and none can be learnt: "
+                "nothing is written to the file"
+            )
+            raise OSError(text)
+        return True
 
     def assignments(self) -> dict[str, Assignment]:
         """The assignments of the controls and actions that have one."""
@@ -139,7 +142,7 @@ class MidiMap:
         Raises OSError, or InvalidValue if no control has the name.
         """
         name = target(name)
-        self._read_again()
+        self.read_again()
         previous = [
             other
             for other, its in self.assignments().items()
@@ -155,7 +158,7 @@ class MidiMap:
         """
         changed: Table = {}
         name = name if name is None else target(name)
-        self._read_again()
+        self.read_again()
         if name is not None:
             changed = {other: its for other, its in self._changed.items() if other != name}
             default = None if name in ACTIONS else find(name).cc
@@ -168,7 +171,7 @@ class MidiMap:
         """Listen to a channel, 1..16, or to all (None). Raises InvalidValue or OSError."""
         if not _is_channel(channel):
             raise InvalidValue(f"MIDI channel {repr(channel)[:40]}: write 1 to 16, or all")
-        self._read_again()
+        self.read_again()
         self._save(channel=channel)
 
     def set_ports(self, which: str, names: object) -> None:
@@ -181,7 +184,7 @@ class MidiMap:
                 f"MIDI ports {repr(names)[:40]}: write at most {MOST_NAMES} names of at most "
                 f"{LONGEST_NAME} characters"
             )
-        self._read_again()
+        self.read_again()
         self._save(None, **{which: names})
 
 

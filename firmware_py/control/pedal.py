@@ -339,6 +339,8 @@ class Pedal:
         if now >= self._next_housekeeping:
             self._next_housekeeping = now + HOUSEKEEPING_S
             self.parts.run("data folder", self.data_folder.look)
+            if self.midi is not None:
+                self.parts.run("MIDI map", self.midi.read_map)
             self.parts.run("housekeeping", lambda: self._housekeep(now))
             if self.parts.failed and self.board is not None:
                 self.board.set_fault("storage", True)

@@ -308,6 +308,20 @@ def test_unreadable_file_is_not_overwritten(tmp_path: Path) -> None:
     assert MidiMap(tmp_path).channel == 3
 
 
+def test_unreadable_file_is_read_when_it_is_there_again(tmp_path: Path) -> None:
+    Midi("jack", tmp_path).answer({"assign": "mix", "cc": 20})
+    saved = (tmp_path / "midi.json").rename(tmp_path / "aside")
+    (tmp_path / "midi.json").mkdir()
+    midi = Midi("jack", tmp_path)
+    with pytest.raises(OSError, match="none can be learnt"):
+        midi.read_map()
+    assert midi.answer({})["cc"]["mix"] == 91
+    (tmp_path / "midi.json").rmdir()
+    saved.rename(tmp_path / "midi.json")
+    midi.read_map()
+    assert midi.answer({})["cc"]["mix"] == 20
+
+
 def test_file_of_version_1_is_read(tmp_path: Path) -> None:
     old = {"version": 1, "channel": 2, "cc": {"sparkle": 3, "mix": 4, "tap": 5, "gain": None}}
     (tmp_path / "midi.json").write_text(json.dumps(old))
