@@ -79,6 +79,7 @@ def _encode(args: argparse.Namespace) -> int:
     from dsp.errors import UserError
     from firmware_py.base.progress import Bar
     from firmware_py.desk.encode import check_play, keep, locate, play, side_by_side
+    from firmware_py.state.presets import Presets, checked_name
 
     if args.output and not args.play:
         raise UserError("-o goes with --play IN.wav")
@@ -91,6 +92,8 @@ def _encode(args: argparse.Namespace) -> int:
     server = os.environ.get("JACK_DEFAULT_SERVER")
     if args.play:
         check_play(args.play, args.output, server)
+    if args.preset:
+        checked_name(args.preset)
     bar = Bar()
     shows = sys.stderr.isatty()  # some seconds: a log needs no progress
     try:
@@ -114,7 +117,6 @@ def _encode(args: argparse.Namespace) -> int:
     if args.preset:
         from device.controls import defaults
         from firmware_py.base.paths import data_dir
-        from firmware_py.state.presets import Presets
 
         bank = os.fspath(args.decoder.resolve()) if args.decoder else ""
         values = defaults() | found.values

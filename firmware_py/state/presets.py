@@ -169,7 +169,7 @@ class Presets:
         PresetError, ValueError for a value out of range, OSError.
         """
         preset = Preset(
-            _checked_name(name),
+            checked_name(name),
             {key: check(find(key), values[key]) for key in KEPT if key in values},
             bank,
             residual,
@@ -185,7 +185,7 @@ class Presets:
 
         Raises PresetError if it is unknown or the new name is taken.
         """
-        new = _checked_name(new)
+        new = checked_name(new)
         with self._changing() as content:
             place = self._own_place(content, name)
             old = content.presets[place]
@@ -473,8 +473,8 @@ def digest_of(body: Mapping[str, object]) -> str:
     return hashlib.sha256(json.dumps(body, sort_keys=True, ensure_ascii=False).encode()).hexdigest()
 
 
-def _checked_name(name: str) -> str:
-    """The name in composed form with single spaces. Raises PresetError if it is invalid."""
+def checked_name(name: str) -> str:
+    """A preset's name in composed form with single spaces. Raises PresetError if it is invalid."""
     name = composed(" ".join(name.split()))
     if not 1 <= len(name) <= MAX_NAME or not name.isprintable():
         raise PresetError(

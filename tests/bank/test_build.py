@@ -69,46 +69,33 @@ def running_cluster(tmp_path: Path) -> Iterator[Cluster]:
     """A Dask scheduler and a worker, each in its own process."""
     address_file = tmp_path / "scheduler.json"
     address_file.unlink(missing_ok=True)
-    quiet = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL, "start_new_session": True}
-    where = ["--host", "127.0.0.1"]
-    dask = [sys.executable, "-m", "distributed.cli"]
-    scheduler = subprocess.Popen(
-        [
-            dask[0],
-            dask[1],
-            f"{dask[2]}.dask_scheduler",
-            *where,
-            "--port",
-            "0",
-            "--no-dashboard",
-            "--scheduler-file",
-            str(address_file),
-        ],
-        **quiet,  # type: ignore[call-overload]
-    )
-    worker = subprocess.Popen(
-        [
-            dask[0],
-            dask[1],
-            f"{dask[2]}.dask_worker",
-            *where,
-            "--nthreads",
-            "1",
-            "--no-nanny",
-            "--no-dashboard",
-            "--scheduler-file",
-            str(address_file),
-        ],
-        **quiet,  # type: ignore[call-overload]
-    )
+    started = []
+
+    def start(role: str, *words: str) -> subprocess.Popen[bytes]:
+        where = ("--host", "127.0.0.1", "--no-dashboard")
+        process = subprocess.Popen(
+            [sys.executable, "-m", f"distributed.cli.dask_{role}", *where, *words],
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+            start_new_session=True,
+        )
+        started.append(process)
+        return process
+
+    def address() -> str | None:
+        """None until the file is complete: Dask writes it in place."""
+        text = address_file.read_text() if address_file.exists() else ""
+        found = re.search(r'"address": "(tcp://[^"]+)"', text)
+        return found and found[1]
+
     try:
-        wait_until(address_file.exists)
-        found = re.search(r'"address": "(tcp://[^"]+)"', address_file.read_text())
-        assert found
-        _await_worker(found[1])
-        yield Cluster(found[1], scheduler)
+        scheduler = start("scheduler", "--port", "0", "--scheduler-file", str(address_file))
+        found = wait_until(address)
+        start("worker", found, "--nthreads", "1", "--no-nanny")
+        _await_worker(found)
+        yield Cluster(found, scheduler)
     finally:
-        for process in (worker, scheduler):
+        for process in reversed(started):
             os.killpg(process.pid, signal.SIGKILL)
             process.wait()
 
