@@ -39,6 +39,7 @@ class RoomAcoustics:
 
     `curve_db` (octaves, points): the backward-integrated decay, 0 dB at t = 0, every CURVE_STEP_S.
     `energy`: the energy that the decay begins with.
+    `range_db`: how far down the curve is measured, not extrapolated; NaN without noise.
     """
 
     curve_db: Floats
@@ -47,6 +48,7 @@ class RoomAcoustics:
     c50_db: Floats
     drr_db: Floats
     energy: Floats
+    range_db: Floats
 
 
 def octave_response(hz: Floats, centre_hz: float, rate_hz: float) -> NDArray[np.complex128]:
@@ -66,8 +68,15 @@ def onset(ir: NDArray[np.float32]) -> int:
     return int(np.argmax(level >= level.max() * 10 ** (ONSET_DB / 20)))
 
 
-def measure(ir: NDArray[np.float32], rate_hz: int, *, start: int | None = None) -> RoomAcoustics:
-    """Figures of a mono IR, (taps,); `start`: its onset, detected if None.
+def measure(
+    ir: NDArray[np.float32],
+    rate_hz: int,
+    *,
+    start: int | None = None,
+    noise: NDArray[np.floating] | None = None,
+) -> RoomAcoustics:
+    """Figures of a mono IR, (taps,); `start`: its onset, detected if None. `noise`: a piece of its
+    noise alone; detected at the end of the IR if None.
 
     Octave filters run backwards in time, so they ring before the onset and not in the decay
     (Jacobsen & Rindel 1987). Early, late and direct parts are cut before filtering, so that filter
@@ -83,16 +92,14 @@ def measure(ir: NDArray[np.float32], rate_hz: int, *, start: int | None = None) 
     pad = int(_PAD_S * rate_hz)
     frames = 1 << (len(sound) + 2 * pad - 1).bit_length()
     hz = np.fft.rfftfreq(frames, 1 / rate_hz).astype(np.float64)
-    early, direct = (min(int(seconds * rate_hz), len(sound)) for seconds in (EARLY_S, DIRECT_S))
+    early = min(int(EARLY_S * rate_hz), len(sound))
     whole_spectrum = np.fft.rfft(sound, frames)
-    parts = [
-        _power(np.fft.rfft(part, frames))
-        for part in (sound[:early], sound[early:], sound[:direct], sound[direct:])
-    ]
+    parts = _parts(sound, early, min(int(DIRECT_S * rate_hz), len(sound)), frames)
     step = max(1, int(CURVE_STEP_S * rate_hz))
     points = -(-len(sound) // step) + 1
     curves = np.full((len(OCTAVES_HZ), points), np.nan)
-    figures = np.full((5, len(OCTAVES_HZ)), np.nan)
+    figures = np.full((6, len(OCTAVES_HZ)), np.nan)
+    floors = _floors(noise, rate_hz)
     time = np.arange(points) * step / rate_hz
     for row, centre in enumerate(OCTAVES_HZ):
         if centre * np.sqrt(2.0) > 0.49 * rate_hz:
@@ -100,23 +107,56 @@ def measure(ir: NDArray[np.float32], rate_hz: int, *, start: int | None = None) 
         response = octave_response(hz, centre, rate_hz)
         filtered = np.fft.irfft(whole_spectrum * response.conj(), frames)
         before = float(np.sum(filtered[-pad:] ** 2))  # ringing before the onset, wrapped to the end
-        energy = filtered[: len(sound)] ** 2
-        blocks = np.add.reduceat(energy, np.arange(0, len(sound), step))
-        blocks = without_noise(blocks, np.full(len(blocks), step / rate_hz), centre * np.sqrt(0.5))
+        blocks = np.add.reduceat(filtered[: len(sound)] ** 2, np.arange(0, len(sound), step))
+        lengths, floor = np.full(len(blocks), step / rate_hz), floors[row]
+        blocks, knee = without_noise(blocks, lengths, centre * np.sqrt(0.5), floor)
         left = np.concatenate([np.cumsum(blocks[::-1])[::-1], [0.0]])
-        total = left[0] + before
-        curves[row] = 10 * np.log10(np.maximum(left / max(total, 1e-300), 1e-20))
+        curves[row] = 10 * np.log10(np.maximum(left / max(left[0] + before, 1e-300), 1e-20))
         curves[row, 0] = 0.0
         weight = _power(response)
         energies = [float(np.sum(part * weight)) for part in parts]
+        if floor is not None:
+            tail = sound[early : max(knee * step, early)]
+            energies[3] -= energies[1]
+            energies[1] = _late(tail, blocks[knee:].sum(), floor / rate_hz, weight, frames)
+            energies[3] += energies[1]
         figures[:, row] = (
             decay_time_s(curves[row], time, -5.0, -35.0),
             decay_time_s(curves[row], time, 0.0, -10.0),
             _ratio_db(energies[0], energies[1]),
             _ratio_db(energies[2], energies[3]),
             total,
+            np.nan if floor is None or knee == len(blocks) else -curves[row, knee],
         )
     return RoomAcoustics(curves, *figures)
+
+
+def _parts(sound: Floats, early: int, direct: int, frames: int) -> list[Floats]:
+    """Power spectra of the early and the late sound, the direct one and what is after it."""
+    cut = (sound[:early], sound[early:], sound[:direct], sound[direct:])
+    return [_power(np.fft.rfft(part, frames)) for part in cut]
+
+
+def _floors(noise: NDArray[np.floating] | None, rate_hz: int) -> list[float | None]:
+    """The noise in each octave, energy per second; None where it is not known."""
+    if noise is None:
+        return [None] * len(OCTAVES_HZ)
+    return [float(power) * rate_hz for power in noise_in_octaves(noise, rate_hz)]
+
+
+def _late(tail: Floats, after: float, floor: float, weight: Floats, frames: int) -> float:
+    """The energy in an octave of the decay down to its noise, `tail` (samples,), without the noise,
+    `floor` per sample, and with the energy `after` it; as a sum over the spectrum."""
+    heard = float((_power(np.fft.rfft(tail, frames)) * weight).sum())
+    return max(heard + (after - floor * len(tail)) * frames / 2, 0.0)
+
+
+def noise_in_octaves(noise: NDArray[np.floating], rate_hz: int) -> Floats:
+    """The power of a noise in each octave, (octaves,)."""
+    spectrum = _power(np.fft.rfft(noise * np.hanning(len(noise))))
+    hz = np.fft.rfftfreq(len(noise), 1 / rate_hz).astype(np.float64)
+    whole = 2 * spectrum / (len(noise) * np.sum(np.hanning(len(noise)) ** 2))
+    return np.array([np.sum(whole * _power(octave_response(hz, c, rate_hz))) for c in OCTAVES_HZ])
 
 
 def _power(spectrum: NDArray[np.complex128]) -> Floats:
@@ -171,16 +211,18 @@ above."""
 FIT_DB = 20.0
 
 
-def without_noise(energy: Floats, length_s: Floats, bandwidth_hz: float) -> Floats:
+def without_noise(
+    energy: Floats, length_s: Floats, bandwidth_hz: float, floor: float | None = None
+) -> tuple[Floats, int]:
     """A decay (blocks,) without its background noise; the end that the noise masks is extrapolated
-    exponentially.
+    exponentially. And the block where that begins, the number of blocks if nowhere.
 
     ISO 3382-1 corrects the integral for the truncated part in the same way. Returned unchanged if
-    there is no noise.
+    there is no noise. `floor`: the noise, energy per second; detected if None.
     """
-    floor = noise_power(energy, length_s, bandwidth_hz)
+    floor = noise_power(energy, length_s, bandwidth_hz) if floor is None else floor
     if floor <= 0:
-        return energy
+        return energy, len(energy)
     # Smoothed over about 30 blocks or a tenth of a second: single blocks are as random as noise.
     edge = np.concatenate([[0.0], np.cumsum(length_s)])
     total = np.concatenate([[0.0], np.cumsum(energy)])
@@ -193,17 +235,17 @@ def without_noise(energy: Floats, length_s: Floats, bandwidth_hz: float) -> Floa
     under = under[under > peak]
     clean = np.maximum(energy - floor * length_s, 0.02 * energy)
     if not len(under):
-        return clean
+        return clean, len(energy)
     knee = int(under[0])
     above = np.flatnonzero(smooth[: knee + 1] > (smooth[knee] - floor) * 10 ** (FIT_DB / 10))
     first = max(int(above[-1]) if len(above) else peak, peak)
     if knee - first < 4:
         clean[knee:] = 1e-12 * clean.max()
-        return clean
+        return clean, knee
     level = 10 * np.log10(np.maximum(smooth[first:knee] - floor, 1e-30))
     at = middle[first:knee] - middle[knee]
     slope, height = np.polyfit(at, level, 1, w=np.sqrt(length_s[first:knee]))
     clean[knee:] = (
         10 ** ((height + min(slope, -3.0) * (middle[knee:] - middle[knee])) / 10) * length_s[knee:]
     )
-    return clean
+    return clean, knee

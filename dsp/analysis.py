@@ -125,7 +125,7 @@ def _clean(energy: NDArray[np.float64], step_s: float, bandwidth_hz: float) -> N
     edges = np.arange(0, len(energy), block)
     blocks = np.add.reduceat(energy, edges)
     lengths = np.diff(np.append(edges, len(energy))) * step_s
-    cleaned = without_noise(blocks, lengths, bandwidth_hz)
+    cleaned, _ = without_noise(blocks, lengths, bandwidth_hz)
     if cleaned is blocks:
         return energy
     return np.asarray(

@@ -29,6 +29,7 @@ from dsp.energymap import FLOOR_DB, EnergyMap, Grid
 from dsp.loudness import normalise
 from dsp.shaping import (
     Shape,
+    above_floor,
     last_reliable,
     longer_grid,
     on_grid,
@@ -224,10 +225,38 @@ def render(
     """
     if len(parts) == 1 and shape.leaves_map:
         return normalise(with_width(parts[0][1].samples, width), parts[0][1].rate_hz)
-    rate_hz = parts[0][1].rate_hz
     released = _released(shape, parts)
     target = _target(parts, shape, released, longest_s)
-    rooms = [(weight, room.resized(shape.size)) for weight, room in parts]
+    result = _joined(parts, target, shape.size, released, noise, longest_s)
+    return normalise(with_width(result, width), parts[0][1].rate_hz)
+
+
+def continued(
+    room: RecordedRoom,
+    floor_db: Floats,
+    noise: Callable[[Grid, int], Synthesiser],
+    longest_s: float = 10.0,
+) -> Floats:
+    """A recording whose decay goes on in each band where its noise floor was, at its own level.
+
+    `floor_db`: the noise in each band of the room's grid, energy per second.
+    """
+    level = above_floor(room.measured(room.grid).level_db, floor_db, room.grid)
+    level = np.maximum(level, level.max() + 2 * FLOOR_DB)
+    return _joined([(1.0, room)], EnergyMap(level, room.grid), 1.0, 1.0, noise, longest_s)
+
+
+def _joined(
+    parts: Sequence[tuple[float, RecordedRoom]],
+    target: EnergyMap,
+    size: float,
+    released: float,
+    noise: Callable[[Grid, int], Synthesiser],
+    longest_s: float,
+) -> Floats:
+    """The rooms and what goes on after them, (channels, taps)."""
+    rate_hz = parts[0][1].rate_hz
+    rooms = [(weight, room.resized(size)) for weight, room in parts]
     lead = round(sum(weight * room.onset for weight, room in rooms))
     channels = max(len(room.samples) for _, room in rooms)
     taps = own_taps = max(lead - room.onset + room.samples.shape[1] for _, room in rooms)
@@ -262,7 +291,7 @@ def render(
         left = np.cumsum(np.einsum("ct,ct->t", result, result)[::-1].astype(np.float64))[::-1]
         taps = int(np.count_nonzero(left > left[0] * 10 ** (SILENCE_DB / 10)))
     taps = min(taps, round(longest_s * rate_hz))
-    return normalise(with_width(result[:, :taps], width), rate_hz)
+    return result[:, :taps]
 
 
 def _released(shape: Shape, parts: Sequence[tuple[float, RecordedRoom]]) -> float:
