@@ -106,9 +106,9 @@ def _row(number: int, one: Shown, sound: str) -> str:
     return (
         f"<tr><td>{number}</td><td><b>{html.escape(one.name)}</b><br>{about}<br>"
         f'<audio controls preload="none" src="{sound}"></audio></td>'
-        f"<td>{_waveform(one.samples)}</td>"
+        f"<td>{waveform(one.samples)}</td>"
         f'<td><img width="{WIDTH}" height="{HEIGHT}" alt="spectrogram" '
-        f'src="{_picture(spectrogram(loudest, one.rate_hz))}"></td>'
+        f'src="{picture(spectrogram(loudest, one.rate_hz))}"></td>'
         f"<td>{place}</td>{cells}</tr>"
     )
 
@@ -117,7 +117,7 @@ def _hz(octave: float) -> str:
     return f"{octave:g}" if octave < 1000 else f"{octave / 1000:g}k"
 
 
-def _waveform(samples: Floats) -> str:
+def waveform(samples: Floats) -> str:
     """Peaks of the first and the last channel, above and below a line, as SVG."""
     columns = min(WIDTH, samples.shape[1])
     edges = np.arange(columns) * samples.shape[1] // columns
@@ -160,7 +160,7 @@ def spectrogram(sound: Floats, rate_hz: int) -> NDArray[np.uint8]:
     return np.asarray(np.rint(255 * share), np.uint8)
 
 
-def _picture(grey: NDArray[np.uint8]) -> str:
+def picture(grey: NDArray[np.uint8]) -> str:
     """A PNG of 256 colours from black over red to yellow, as a data URL."""
 
     def chunk(name: bytes, data: bytes) -> bytes:

@@ -111,7 +111,8 @@ def measure(
         lengths, floor = np.full(len(blocks), step / rate_hz), floors[row]
         blocks, knee = without_noise(blocks, lengths, centre * np.sqrt(0.5), floor)
         left = np.concatenate([np.cumsum(blocks[::-1])[::-1], [0.0]])
-        curves[row] = 10 * np.log10(np.maximum(left / max(left[0] + before, 1e-300), 1e-20))
+        total = max(left[0] + before, 1e-300)
+        curves[row] = 10 * np.log10(np.maximum(left / total, 1e-20))
         curves[row, 0] = 0.0
         weight = _power(response)
         energies = [float(np.sum(part * weight)) for part in parts]

@@ -77,7 +77,7 @@ LAYERS = (
     {"cli"},
     {"commands"},
     {"bench"},
-    {"control"},
+    {"control", "measure"},
     {"install", "desk"},
     {"rooms", "audio", "jack"},
     {"state", "link"},

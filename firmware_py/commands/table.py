@@ -14,7 +14,7 @@ GROUPS = {
         *("run", "demo", "set", "get", "controls", "status", "panel", "preset", "reset", "midi"),
     ),
     "rooms": (
-        *("render", "encode", "bank", "model"),
+        *("render", "encode", "measure", "bank", "model"),
         *("list", "use", "install", "push", "rollback", "remove"),
     ),
     "board": ("board", "card", "settings"),

@@ -1,0 +1,1 @@
+"""`nverb measure`: the impulse response of a room or of gear, by JACK."""

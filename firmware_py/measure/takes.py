@@ -1,0 +1,251 @@
+"""What a recorded take holds besides the answer of the system: noise, hum, clicks, clipping, drift.
+
+The response explains what the sweep did; what is left of the recording is not the system's. A click
+or a gap stands out of that, however much louder the sweep is.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from dsp.bands import smooth_number
+from dsp.sweep import ORDERS, Distortion, Response, SineSweep, deconvolve, distortion
+from firmware_py.measure.programme import Programme
+
+Floats = NDArray[np.float32]
+Doubles = NDArray[np.float64]
+
+CLIPPED = 0.985
+"""Of full scale: converters reach no more than this, or a little more."""
+FLAT_FRAMES = 3
+"""So many equal samples at the largest magnitude are clipped, at whatever level."""
+BLOCK = 256
+LOUD_BLOCK, LOUD_SAMPLE = 10.0, 9.0
+"""A click: energy of a block over the median around it; a sample over the RMS of that median."""
+AROUND_S = 0.5
+EVENT_S = 0.1
+"""Clicks nearer than this are one."""
+MAINS_HZ = (50.0, 60.0)
+HARMONICS = 10
+LINE_DB = 15.0
+"""A line of hum is this far above the frequencies beside it."""
+WORST_THD = 0.005
+"""Above this the answer includes the harmonics."""
+
+
+@dataclass(frozen=True)
+class Hum:
+    """mains_hz: 50 or 60. level_db: against the sweep, all lines together."""
+
+    mains_hz: float
+    level_db: float
+
+
+@dataclass(frozen=True)
+class Take:
+    """One channel of a take, understood. Levels of amplitude 1 are the converter's full scale.
+
+    response: hum removed, drift taken out. noise_power: of the response, per sample. events_s: when
+    something clicked, from the beginning of the sweep on.
+    """
+
+    response: Response
+    arrival: int
+    noise_power: float
+    distortion: Distortion
+    peak: float
+    level_db: float
+    noise_db: float
+    ratio: float
+    clipped: bool
+    hum: Hum | None
+    events_s: tuple[float, ...]
+
+    @property
+    def range_db(self) -> float:
+        """The peak of the response over its noise (INR of ISO 18233)."""
+        peak = float(self.response.circular[self.arrival]) ** 2
+        return 10 * math.log10(max(peak, 1e-30) / max(self.noise_power, 1e-30))
+
+    @property
+    def is_clean(self) -> bool:
+        return not self.events_s and not self.clipped
+
+
+def understand(
+    recorded: Floats, programme: Programme, decay_s: float, ratio: float | None = None
+) -> Take:
+    """One channel of a take, (frames,). `ratio`: the drift, measured if None."""
+    sweep, rate_hz = programme.sweep, programme.sweep.rate_hz
+    if ratio is None:
+        ratio = programme.drift(recorded)
+    heard = programme.swept(recorded)
+    response, arrival, noise, found = _answer(heard, sweep, ratio)
+    rest = _rest(heard, response, arrival, decay_s, ratio, found.thd > WORST_THD)
+    hum, lines = hum_of(rest, rate_hz)
+    level = float(np.sqrt(np.mean(heard[: sweep.frames(ratio)] ** 2)))
+    if hum is not None:
+        hum = Hum(hum.mains_hz, hum.level_db - 20 * math.log10(max(level, 1e-15)))
+        heard -= lines
+        rest -= lines
+        response, arrival, noise, found = _answer(heard, sweep, ratio)
+    quiet = recorded[: programme.quiet].astype(np.float64)
+    noise_rms = float(np.sqrt(np.mean(quiet**2))) if len(quiet) else math.nan
+    peak = float(np.abs(recorded).max(initial=0.0))
+    return Take(
+        response,
+        arrival,
+        noise,
+        found,
+        peak,
+        _decibels(level * programme.level),
+        _decibels(noise_rms),
+        ratio,
+        is_clipped(recorded),
+        hum,
+        events(rest, rate_hz),
+    )
+
+
+def _decibels(amplitude: float) -> float:
+    return 20 * math.log10(max(amplitude, 1e-9)) if math.isfinite(amplitude) else math.nan
+
+
+def _answer(
+    heard: Doubles, sweep: SineSweep, ratio: float
+) -> tuple[Response, int, float, Distortion]:
+    response = deconvolve(heard, sweep, ratio)
+    arrival = response.arrival(len(heard) - sweep.frames(ratio))
+    noise = response.noise_power()
+    return response, arrival, noise, distortion(response, arrival, noise)
+
+
+def is_clipped(recorded: Floats) -> bool:
+    """Whether the recording reaches full scale, or stays at its largest magnitude."""
+    level = np.abs(recorded)
+    peak = float(level.max(initial=0.0))
+    if peak >= CLIPPED:
+        return True
+    flat = level >= peak * (1 - 1e-6)
+    runs = flat[2:] & flat[1:-1] & flat[:-2]
+    return bool(peak > 0.01 and np.count_nonzero(runs) >= FLAT_FRAMES)
+
+
+def _rest(
+    heard: Doubles,
+    response: Response,
+    arrival: int,
+    decay_s: float,
+    ratio: float,
+    with_harmonics: bool,
+) -> Doubles:
+    """The recording without what the response explains."""
+    sweep, frames = response.sweep, len(response.circular)
+    before, length = round(0.02 * sweep.rate_hz), round(decay_s * sweep.rate_hz)
+    explained = np.zeros(frames)
+    places = [0.0, *(sweep.advance(order) for order in ORDERS if with_harmonics)]
+    for place in places:
+        at = np.arange(arrival - math.ceil(place) - before, arrival - math.ceil(place) + length)
+        explained[at % frames] = 1.0
+    explained *= response.circular
+    spectrum = np.fft.rfft(sweep.samples(ratio), frames)
+    spectrum *= -np.fft.rfft(explained)
+    hz = np.fft.rfftfreq(frames, 1 / sweep.rate_hz)
+    spectrum += np.fft.rfft(heard, frames) * sweep.fade(hz)  # as the response has it
+    return np.asarray(np.fft.irfft(spectrum, frames)[: len(heard)])
+
+
+def events(rest: Doubles, rate_hz: int) -> tuple[float, ...]:
+    """When something clicked, slammed or was missing, in s."""
+    # Noise is mostly low: without this a click is lost in it.
+    bright = np.diff(rest, n=2, prepend=rest[:1], append=rest[-1:])[: len(rest) // BLOCK * BLOCK]
+    blocks = bright.reshape(-1, BLOCK)
+    energy = np.einsum("bt,bt->b", blocks, blocks)
+    usual = _median_around(energy, max(3, int(AROUND_S * rate_hz / BLOCK)))
+    loud = energy > LOUD_BLOCK * usual
+    loud |= np.abs(blocks).max(axis=1) > LOUD_SAMPLE * np.sqrt(usual / BLOCK)
+    loud &= energy > 1e-6 * energy.mean()
+    found: list[float] = []
+    for block in np.flatnonzero(loud):
+        at = float(block * BLOCK / rate_hz)
+        if not found or at - found[-1] > EVENT_S:
+            found.append(at)
+    return tuple(found)
+
+
+def _median_around(values: Doubles, width: int) -> Doubles:
+    """A running median, exact at every fourth place."""
+    half = width // 2
+    padded = np.pad(values, half, mode="reflect" if len(values) > half else "edge")
+    views = np.lib.stride_tricks.sliding_window_view(padded, 2 * half + 1)[: len(values)]
+    at = np.arange(0, len(values), 4)
+    return np.asarray(np.interp(np.arange(len(values)), at, np.median(views[at], axis=1)))
+
+
+def hum_of(rest: Doubles, rate_hz: int) -> tuple[Hum | None, Doubles]:
+    """The hum of the mains in a sound: its level in dB, and its waveform."""
+    frames = len(rest)
+    window = np.hanning(frames)
+    size = smooth_number(frames, even=True)
+    spectrum = np.abs(np.fft.rfft(rest * window, size))
+    step_hz = rate_hz / size
+    best: list[float] = []
+    mains_hz = 0.0
+    for nominal in MAINS_HZ:
+        lines = []
+        for order in range(1, HARMONICS + 1):
+            hz = _line(spectrum, nominal * order, step_hz, 4 * rate_hz / frames)
+            if hz is not None:
+                lines.append(hz)
+        if len(lines) > len(best):
+            best, mains_hz = lines, nominal
+    waves = np.zeros(frames)
+    if not best:
+        return None, waves
+    turns = np.arange(frames) / rate_hz
+    for hz in best:
+        turn = np.exp(-2j * np.pi * hz * turns)
+        amplitude = 2 * np.sum((rest - waves) * window * turn) / window.sum()
+        waves += (amplitude * turn.conj()).real
+    level = float(np.sqrt(np.mean(waves**2)))
+    return Hum(mains_hz, _decibels(level)), waves
+
+
+def _line(spectrum: Doubles, near_hz: float, step_hz: float, width_hz: float) -> float | None:
+    """The frequency of a line near a multiple of the mains, None if none stands out."""
+    reach = max(0.004 * near_hz, width_hz)
+    first, last = round((near_hz - reach) / step_hz), round((near_hz + reach) / step_hz)
+    if first < 2 or last > len(spectrum) - 3:
+        return None
+    peak = first + int(np.argmax(spectrum[first:last]))
+    aside = round(2.5 * reach / step_hz)
+    beside = np.concatenate(
+        [spectrum[max(first - aside, 1) : first], spectrum[last : last + aside]]
+    )
+    if not spectrum[peak] > np.sqrt(np.mean(beside**2)) * 10 ** (LINE_DB / 20):
+        return None
+    low, here, high = np.log(spectrum[peak - 1 : peak + 2] + 1e-300)
+    return float((peak + 0.5 * (low - high) / (low - 2 * here + high)) * step_hz)
+
+
+def combined(takes: Sequence[Floats]) -> Floats:
+    """One recording out of three or more of one programme, none of them clean: the median of each
+    cell of time and frequency, real and imaginary parts apart. What clicks in one take is in none.
+    """
+    hop, size = 512, 1024
+    window = np.sqrt(np.hanning(size + 1)[:size])
+    frames = len(takes[0])
+    blocks = -(-frames // hop) + 1
+    result = np.zeros((blocks + 1) * hop)
+    padded = [np.pad(take, (hop, (blocks + 1) * hop - frames)) for take in takes]
+    for block in range(blocks):
+        at = slice(block * hop, block * hop + size)
+        cells = np.array([np.fft.rfft(take[at] * window) for take in padded])
+        middle = np.median(cells.real, axis=0) + 1j * np.median(cells.imag, axis=0)
+        result[at] += (np.fft.irfft(middle) * window)[: len(result[at])]
+    return result[hop : hop + frames].astype(np.float32)

@@ -1,0 +1,91 @@
+"""A killed `nverb measure` on a real jackd: the pedal is connected again."""
+
+from __future__ import annotations
+
+import signal
+import subprocess
+import sys
+import threading
+from collections.abc import Iterator
+from typing import NamedTuple
+
+import jack
+import pytest
+from playing import open_client
+from waiting import HANG_S, wait_until
+
+from firmware_py.base.paths import data_dir
+from firmware_py.desk.player import play_blocks
+from firmware_py.desk.private_pedal import private_pedal, wait_for_room
+from firmware_py.desk.supervisor import Supervisor
+from firmware_py.measure.loop import ends_within
+
+pytestmark = pytest.mark.live
+COMMAND = [sys.executable, "-P", "-m", "firmware_py.cli", "measure"]
+PORTS = ["--outputs", "room:in", "--inputs", "room:out"]
+
+
+class Rig(NamedTuple):
+    pedal: Supervisor
+    room: jack.Client
+
+
+@pytest.fixture(scope="module")
+def rig() -> Iterator[Rig]:
+    """A pedal between the output and the input of a client `room`, which is a wire."""
+    arguments = ("--inputs", "room:out", "--outputs", "room:in")
+    with private_pedal(audio_arguments=arguments, connect=True, block_frames=256) as pedal:
+        client = open_client("room")
+        source, target = client.inports.register("in"), client.outports.register("out")
+
+        def play(_frames: int) -> None:
+            target.get_array()[:] = source.get_array()
+
+        play_blocks(client, play)
+        client.activate()
+        try:
+            wait_for_room(pedal, HANG_S)
+            wait_until(lambda: all(connections(client)), tend=pedal.tend)
+            yield Rig(pedal, client)
+        finally:
+            client.deactivate()
+            client.close()
+
+
+def connections(client: jack.Client) -> tuple[list[str], list[str]]:
+    """What is connected to the room, input and output; nothing while a port is just going."""
+    try:
+        found = [client.get_all_connections(name) for name in ("room:in", "room:out")]
+    except jack.JackError:
+        return [], []
+    first, second = (sorted(port.name for port in ports) for ports in found)
+    return first, second
+
+
+@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM, signal.SIGINT])
+def test_killed_measurement_gives_the_pedal_back(rig: Rig, number: int) -> None:
+    pedal, room = rig
+    before = connections(room)
+    words = ["--level", "-20", "--length", "30", "--file-only", "-o", str(data_dir() / "x.wav")]
+    process = subprocess.Popen(
+        [*COMMAND, *PORTS, *words], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+    )
+
+    def is_aside() -> bool:
+        assert process.poll() is None, "it ended before it was killed"
+        found = connections(room)
+        return all(found) and not any(name.startswith("nverb:") for name in found[0] + found[1])
+
+    wait_until(is_aside, tend=pedal.tend)
+    process.send_signal(number)
+    process.wait(HANG_S)
+    wait_until(lambda: connections(room) == before, tend=pedal.tend)
+
+
+def test_call_that_hangs_is_left_behind() -> None:
+    assert ends_within(lambda: None, HANG_S)
+    never = threading.Event()
+    try:
+        assert not ends_within(never.wait, 0.01)
+    finally:
+        never.set()
