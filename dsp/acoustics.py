@@ -78,7 +78,7 @@ def measure(
     """Figures of a mono IR, (taps,); `start`: its onset, detected if None. `noise`: a piece of its
     noise alone; detected at the end of the IR if None.
 
-    Octave filters run backwards in time, so they ring before the onset and not in the decay
+    Octave filters run backwards in time: they ring before the onset and not in the decay
     (Jacobsen & Rindel 1987). Early, late and direct parts are cut before filtering, so that filter
     delays move no energy across the limits. Background noise is estimated at the end of the IR
     (`noise_power`) and subtracted; the integration ends where the decay reaches it.
@@ -89,13 +89,12 @@ def measure(
     if sound.ndim != 1 or not np.abs(sound).max(initial=0.0) > 0:
         raise InvalidValue("acoustics need one channel that is not silent")
     sound = sound[onset(ir) if start is None else start :]
-    pad = int(_PAD_S * rate_hz)
+    pad, step = int(_PAD_S * rate_hz), max(1, int(CURVE_STEP_S * rate_hz))
     frames = 1 << (len(sound) + 2 * pad - 1).bit_length()
     hz = np.fft.rfftfreq(frames, 1 / rate_hz).astype(np.float64)
     early = min(int(EARLY_S * rate_hz), len(sound))
     whole_spectrum = np.fft.rfft(sound, frames)
     parts = _parts(sound, early, min(int(DIRECT_S * rate_hz), len(sound)), frames)
-    step = max(1, int(CURVE_STEP_S * rate_hz))
     points = -(-len(sound) // step) + 1
     curves = np.full((len(OCTAVES_HZ), points), np.nan)
     figures = np.full((6, len(OCTAVES_HZ)), np.nan)
@@ -117,10 +116,9 @@ def measure(
         weight = _power(response)
         energies = [float(np.sum(part * weight)) for part in parts]
         if floor is not None:
-            tail = sound[early : max(knee * step, early)]
-            energies[3] -= energies[1]
-            energies[1] = _late(tail, blocks[knee:].sum(), floor / rate_hz, weight, frames)
-            energies[3] += energies[1]
+            after, tail = blocks[knee:].sum(), sound[early : max(knee * step, early)]
+            late = _late(tail, after, floor / rate_hz, weight, frames)
+            energies[1], energies[3] = late, energies[3] - energies[1] + late
         figures[:, row] = (
             decay_time_s(curves[row], time, -5.0, -35.0),
             decay_time_s(curves[row], time, 0.0, -10.0),

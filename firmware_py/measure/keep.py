@@ -18,12 +18,12 @@ from bank.placing import apart, finder
 from device.controls import find
 from dsp.errors import UserError
 from dsp.loudness import normalise, of_samples
-from dsp.names import name_key
+from dsp.names import free_name, name_key
 from firmware_py.base.version import version
 from firmware_py.measure.report import summary
 from firmware_py.measure.result import Measured
 from firmware_py.state.factory_presets import sound_defaults
-from firmware_py.state.presets import Presets, free_name
+from firmware_py.state.presets import MAX_NAME, Presets
 from firmware_py.state.store import Slot, Store, StoreError
 from models.latent import KNOB_STEPS
 
@@ -65,7 +65,7 @@ def grown_bank(
     """
     slot = measured_slot(data)
     old: list[StoredWaveform] = Bank.open(slot.path).waveforms if slot else []
-    free = free_name(name, {name_key(waveform.name) for waveform in old})
+    free = free_name(name, {name_key(waveform.name) for waveform in old}, MAX_NAME)
     place = (0.0, 0.0, 0.0)
     find_place = finder(None, report)
     if find_place is not None:
