@@ -69,6 +69,12 @@ def pytest_sessionstart(session: pytest.Session) -> None:
             os.unlink("/dev/shm/jack-shm-registry")
 
 
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_auto_num_workers() -> int:
+    """Processes for `-n auto`: one for each core, and one for the live tests, which mostly wait."""
+    return len(os.sched_getaffinity(0)) + 1
+
+
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Put live tests on one worker of pytest-xdist, where they run one after another."""
     for item in items:

@@ -42,7 +42,11 @@ CASES = [
 ]
 
 
-@pytest.fixture(scope="module", params=TARGETS)
+# One worker of pytest-xdist builds for a target, once.
+GROUPED = [pytest.param(name, marks=pytest.mark.xdist_group(name)) for name in TARGETS]
+
+
+@pytest.fixture(scope="module", params=GROUPED)
 def target(
     request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
 ) -> tuple[str, Path, list[str]]:

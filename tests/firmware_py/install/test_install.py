@@ -34,8 +34,6 @@ from firmware_py.state.presets import Preset, Presets, parse_presets, to_bytes
 from firmware_py.state.store import KEPT_SLOTS, Store, StoreError, slot_name
 from models.generator import room_at
 
-pytestmark = pytest.mark.live
-
 
 @pytest.fixture(scope="module")
 def files(tmp_path_factory: pytest.TempPathFactory) -> dict[str, bytes]:
@@ -496,6 +494,7 @@ def room() -> dict[str, object]:
     return dict(status()["room"])
 
 
+@pytest.mark.live
 def test_install_on_running_pedal_crossfades_without_click(
     pedal: Supervisor, files: dict[str, bytes], tmp_path: Path
 ) -> None:
@@ -536,6 +535,7 @@ def test_install_on_running_pedal_crossfades_without_click(
     assert roughness(heard[RATE_HZ:]).max() < 5e-3  # the bar of a 50 ms crossfade, as in test_pedal
 
 
+@pytest.mark.live
 def test_commands_use_store_of_running_pedal(pedal: Supervisor, files: dict[str, bytes]) -> None:
     """The commands have another data folder, and do not use it."""
     with pytest.MonkeyPatch.context() as patch:
@@ -559,6 +559,7 @@ def test_commands_use_store_of_running_pedal(pedal: Supervisor, files: dict[str,
         assert room()["bank"] == "bank b"
 
 
+@pytest.mark.live
 def test_group_member_installs_and_other_user_is_rejected(
     pedal: Supervisor, files: dict[str, bytes]
 ) -> None:
@@ -615,6 +616,7 @@ def wait_until_another_sounds(pedal: Supervisor, before: tuple[int, int]) -> Non
     assert wait_for_room(pedal, HANG_S)["audio"]["pid"] == before[0]
 
 
+@pytest.mark.live
 def test_model_install_and_rollback_on_running_pedal(
     pedal: Supervisor, files: dict[str, bytes]
 ) -> None:
@@ -634,6 +636,7 @@ def test_model_install_and_rollback_on_running_pedal(
         assert str(room()["path"]).startswith(name) and room()["bank"] == bank
 
 
+@pytest.mark.live
 def test_profile_install_takes_effect_on_running_pedal(pedal: Supervisor) -> None:
     """The knob of width turns the predelay; all other values and the audio process stay."""
     from device.profile import PACKAGED
@@ -673,6 +676,7 @@ def test_profile_install_takes_effect_on_running_pedal(pedal: Supervisor) -> Non
         (Path(os.environ["NVERB_DATA_DIR"]) / "profiles" / "sim.toml").unlink()
 
 
+@pytest.mark.live
 def test_stalled_store_clients_do_not_block_controls(
     pedal: Supervisor, files: dict[str, bytes]
 ) -> None:
@@ -690,6 +694,7 @@ def test_stalled_store_clients_do_not_block_controls(
     assert ask({"do": "get", "names": ["mix"]})["values"]["mix"] == 33
 
 
+@pytest.mark.live
 def test_pedal_starts_with_damaged_slot(pedal: Supervisor, files: dict[str, bytes]) -> None:
     """A complete pedal after a power-on with a damaged bank plays the previous one."""
     data = Path(os.environ["NVERB_DATA_DIR"])
