@@ -4,6 +4,7 @@ packages read them."""
 from __future__ import annotations
 
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import numpy as np
@@ -38,20 +39,29 @@ def read_measured(path: Path) -> tuple[Floats, int, tuple[str, ...]]:
     except (ImportError, InvalidValue):
         raise
     except Exception as error:  # the libraries raise all kinds of exceptions on a bad file
-        raise InvalidValue(f"{path}: cannot be read ({first_line(error)})") from None
+        what = (isinstance(error, OSError) and error.strerror) or first_line(error)
+        raise InvalidValue(
+            f"{path}: cannot be read ({what}); copy it again, or export a WAV file"
+        ) from None
 
 
 def _sofa(path: Path) -> tuple[Floats, int, tuple[str, ...]]:
     sofar = studio_import("sofar")
-    file = sofar.read_sofa(str(path), verify=False, verbose=False)
+    with TemporaryDirectory() as folder:
+        named = Path(folder, "room.sofa")  # the library wants this ending
+        named.symlink_to(path.resolve())
+        file = sofar.read_sofa(str(named), verify=False, verbose=False)
     data = getattr(file, "Data_IR", None)
     if data is None:
         raise InvalidValue(f"{path}: has no impulse responses (Data.IR), only other data")
     data = np.asarray(data, np.float32)
-    measurements = 1
-    if data.ndim > 2:  # measurements, receivers, [emitters,] samples
-        measurements = data.shape[0]
+    measurements = data.shape[0] if data.ndim > 2 else 1
+    if data.ndim > 2:  # measurements, receivers, samples, in FIR-E also emitters at the end
         data = data[0]
+    if data.ndim > 2:
+        # From two loudspeakers to two microphones: true stereo. Otherwise one loudspeaker's room.
+        emitters = data.shape[-1] if data.shape[0] == data.shape[-1] == 2 else 1
+        data = np.moveaxis(data, -1, 0)[:emitters]
     data = data.reshape(-1, data.shape[-1])[:MAX_CHANNELS]
     rate_hz = round(float(np.ravel(file.Data_SamplingRate)[0]))
     notes = (f"{path}: the first of {measurements} measurements",) if measurements > 1 else ()
