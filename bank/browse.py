@@ -8,7 +8,7 @@ import html
 import math
 import struct
 import zlib
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from pathlib import Path
 from typing import NamedTuple
 
@@ -47,7 +47,6 @@ def write_page(
     title: str,
     recordings: Iterable[Shown],
     clip: Floats,
-    progress: Callable[[int], None] | None = None,
 ) -> int:
     """Write index.html and a sound for each recording into `folder`. Returns how many.
 
@@ -66,8 +65,6 @@ def write_page(
             durable=False,
         )
         rows.append(_row(number, one, sound))
-        if progress:
-            progress(number)
     page = _PAGE.format(
         title=html.escape(title),
         octaves="".join(f"<th>{_hz(octave)}</th>" for octave in OCTAVES_HZ),

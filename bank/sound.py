@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import io
 import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO
+
+import numpy as np
 
 from dsp.errors import InvalidValue
 from models.files import write_atomically
@@ -25,6 +28,20 @@ def sound_format(path: Path) -> tuple[str, str]:
     if subtype is None:
         raise InvalidValue(f"{path}: choose a name that ends in .wav or .flac")
     return extension, "FLOAT" if extension == "WAV" else subtype
+
+
+def check_sound(path: Path, rate_hz: int, channels: int) -> None:
+    """Raises InvalidValue unless `write_sound` can write such a sound: before a long task."""
+    import soundfile
+
+    extension, subtype = sound_format(path)
+    try:
+        with soundfile.SoundFile(
+            io.BytesIO(), "w", rate_hz, channels, subtype=subtype, format=extension
+        ) as sink:
+            sink.write(np.zeros((1, channels), np.float32))
+    except soundfile.LibsndfileError as error:
+        raise _unfit(path, error) from None
 
 
 def write_sound(
@@ -60,9 +77,7 @@ def write_sound(
                 write(sink)
         except soundfile.LibsndfileError as error:
             if not lost:
-                raise InvalidValue(
-                    f"{path}: {error.error_string.strip().rstrip('.')}; choose .wav"
-                ) from None
+                raise _unfit(path, error) from None
         except AssertionError:  # soundfile wrote fewer frames than it was given
             if not lost:
                 raise
@@ -72,3 +87,7 @@ def write_sound(
             raise lost[0]
 
     write_atomically(path, through, durable=durable)
+
+
+def _unfit(path: Path, error: soundfile.LibsndfileError) -> InvalidValue:
+    return InvalidValue(f"{path}: {error.error_string.strip().rstrip('.')}; choose .wav")

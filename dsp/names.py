@@ -28,6 +28,11 @@ def shown(text: str) -> str:
     return "".join(c if c.isprintable() else _escape(c) for c in text)
 
 
+def counted(number: int, what: str) -> str:
+    """`1 file`, `2 files`."""
+    return f"{number} {what}" + ("" if number == 1 else "s")
+
+
 def free_name(written: str, taken: set[str], longest: int) -> str:
     """A name like `written`, of at most `longest` characters, whose key is not taken: NAME, else
     "NAME 2", "NAME 3" ..."""

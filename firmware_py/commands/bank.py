@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from dsp.names import free_name, name_key, shown
+from dsp.names import counted, free_name, name_key, shown
 from firmware_py.base.say import say
 from firmware_py.commands.parsers import add_json
 from firmware_py.commands.reading_options import add_reading_options, reading_of
@@ -312,7 +312,7 @@ def _info(args: argparse.Namespace) -> int:
         print(f"  {text_of(place_of(residual))}  {shown(name)}: encoded")
     if bank.waveforms:
         print(
-            f"{bank.name}: {len(bank.waveforms)} recordings"
+            f"{bank.name}: {counted(len(bank.waveforms), 'recording')}"
             + ("" if bank.steps else f"; {size} bytes")
         )
     for w in bank.waveforms:
@@ -336,8 +336,12 @@ def _import(args: argparse.Namespace) -> int:
     from bank.folder import import_folder
     from bank.places import neighbours, text_of
     from firmware_py.base.paths import model_path
+    from models.files import require_space
     from models.latent import KNOB_STEPS, LATENT_HIGH, LATENT_LOW
 
+    presets = args.output.with_suffix(".presets.json")
+    if args.presets:
+        require_space(presets, 0)
     with _bar("recordings") as progress:
         made = import_folder(
             args.folder,
@@ -353,27 +357,28 @@ def _import(args: argparse.Namespace) -> int:
         print(f"  {text_of(at)}  {shown(name)}")
     for line in neighbours(places):
         say(line)
-    left = f", {made.left_out} files left out" if made.left_out else ""
-    print(f"{args.output}: {len(places)} recording{'' if len(places) == 1 else 's'}{left}")
+    left = f", {counted(made.left_out, 'file')} left out" if made.left_out else ""
+    print(f"{args.output}: {counted(len(places), 'recording')}{left}")
     if made.moved:
         print(
             f"{made.moved} of them were at the place of another and were moved, by at most "
             f"{made.furthest / (LATENT_HIGH - LATENT_LOW) * KNOB_STEPS:.2f} of a knob"
         )
     if args.presets:
-        path = _write_presets(args.output, places)
+        written = _write_presets(presets, args.output, places)
         print(
-            f"{path}: {len(places)} presets; `nverb install {args.output}`, then "
-            f"`nverb install {path}`"
+            f"{presets}: {counted(written, 'preset')}; `nverb install {args.output}`, then "
+            f"`nverb install {presets}`"
         )
     return 0
 
 
-def _write_presets(bank: Path, places: list[tuple[str, Point]]) -> Path:
-    """Write a preset for each recording of a bank, for the bank as it will be installed."""
+def _write_presets(path: Path, bank: Path, places: list[tuple[str, Point]]) -> int:
+    """Write a preset for each recording of a bank, for the bank as it will be installed, as many as
+    a pedal may have. Returns how many."""
     from bank.places import knobs_of
     from firmware_py.state.factory_presets import sound_defaults
-    from firmware_py.state.presets import MAX_NAME, Preset, to_bytes
+    from firmware_py.state.presets import MAX_NAME, MAX_PRESETS, Preset, to_bytes
     from firmware_py.state.store import hash_of, reference_of
     from models.files import write_atomically
     from models.latent import KNOB_STEPS
@@ -382,16 +387,21 @@ def _write_presets(bank: Path, places: list[tuple[str, Point]]) -> Path:
     with open(open_regular(bank), "rb", buffering=0) as file:
         reference = reference_of(bank.name, hash_of(file.fileno()))
     presets: list[Preset] = []
-    for name, at in places:
+    if len(places) > MAX_PRESETS:
+        say(
+            f"a pedal has at most {MAX_PRESETS} presets: the other "
+            f"{counted(len(places) - MAX_PRESETS, 'recording')} of the bank get none; "
+            "`nverb use BANK --recording NAME` and the control `recording` play them"
+        )
+    for name, at in places[:MAX_PRESETS]:
         taken = {name_key(preset.name) for preset in presets}
         unique = free_name(Path(name).stem, taken, MAX_NAME)
         knobs = (min(max(value, 0.0), KNOB_STEPS) for value in knobs_of(at))
         values = sound_defaults() | dict(zip("xyz", knobs, strict=True))
         presets.append(Preset(unique, values, reference))
-    path = bank.with_suffix(".presets.json")
     data = to_bytes(presets)
     write_atomically(path, lambda file: file.write(data))
-    return path
+    return len(presets)
 
 
 def _export(args: argparse.Namespace) -> int:
@@ -402,7 +412,7 @@ def _export(args: argparse.Namespace) -> int:
     bank.verify()
     with _bar("files") as progress:
         files = export_folder(bank, args.folder, rate_hz=args.rate, report=say, progress=progress)
-    print(f"{args.folder}: {files} files")
+    print(f"{args.folder}: {counted(files, 'file')}")
     return 0
 
 
@@ -428,25 +438,29 @@ def _browse(args: argparse.Namespace) -> int:
     from bank.format import Bank
     from bank.found import recordings_in
     from bank.placing import finder
+    from firmware_py.desk.browse import count, rooms_of
     from firmware_py.desk.phrase import phrase
     from firmware_py.desk.player import read_clip
 
     clip = read_clip(args.clip, CLIP_HZ, 4.0) if args.clip else phrase(CLIP_HZ, 4.0)
     source = args.source
 
-    def recordings() -> Iterator[Shown]:
+    def rooms(progress: Callable[[int, int], None]) -> Iterator[Shown]:
         if not source.is_dir():
-            for w in Bank.open(source).waveforms:
-                yield Shown(shown(w.name), w.samples, w.rate_hz, w.at)
+            bank = Bank.open(source)
+            for number, room in enumerate(rooms_of(bank), 1):
+                yield room
+                progress(number, count(bank))
             return
         find = finder(None, say)
-        for found in recordings_in(source, reading_of(args), report=say):
+        for found in recordings_in(source, reading_of(args), report=say, progress=progress):
             if found.recording is not None:
                 samples, rate_hz, _ = found.recording
                 place = find(samples, rate_hz) if find else None
                 yield Shown(shown(found.name), samples, rate_hz, place)
 
     out = args.output or Path(f"{source.resolve().with_suffix('').name}-page")
-    written = write_page(out, source.resolve().name, recordings(), clip)
-    print(f"{out / 'index.html'}: {written} recordings")
+    with _bar("rooms") as progress:
+        written = write_page(out, source.resolve().name, rooms(progress), clip)
+    print(f"{out / 'index.html'}: {counted(written, 'room')}")
     return 0

@@ -78,13 +78,18 @@ def add_parser(subparsers: Subparsers) -> None:
 def _encode(args: argparse.Namespace) -> int:
     from dsp.errors import UserError
     from firmware_py.base.progress import Bar
-    from firmware_py.desk.encode import check_play, keep, locate, play, side_by_side
-    from firmware_py.state.presets import Presets, checked_name
+    from firmware_py.desk.encode import (
+        check_play,
+        check_preset,
+        keep,
+        locate,
+        play,
+        side_by_side,
+    )
+    from firmware_py.state.presets import Presets
 
     if args.output and not args.play:
         raise UserError("-o goes with --play IN.wav")
-    if args.output and not args.output.parent.is_dir():
-        raise UserError(f"{args.output.parent}: no such folder")
     encoder = args.encoder
     if encoder is None and args.decoder is not None:
         encoder = args.decoder.with_name("encoder.nvmodel")
@@ -93,7 +98,7 @@ def _encode(args: argparse.Namespace) -> int:
     if args.play:
         check_play(args.play, args.output, server)
     if args.preset:
-        checked_name(args.preset)
+        check_preset(args.preset)
     bar = Bar()
     shows = sys.stderr.isatty()  # some seconds: a log needs no progress
     try:

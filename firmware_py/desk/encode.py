@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from bank.found import read_one
 from bank.recording import ReadingOptions, at_rate
-from bank.sound import sound_format, write_sound
+from bank.sound import check_sound, sound_format, write_sound
 from device.controls import check, find
 from dsp.acoustics import OCTAVES_HZ
 from dsp.analysis import analyse
@@ -36,6 +36,7 @@ NO_JACK = "no JACK server is running; start one, or write a file with -o OUT.wav
 FAR_DB = 6.0
 """Decay curves that differ by more than this are of another room."""
 PAUSE_S = 0.5
+FRAME_BYTES = 8
 """Between the two rooms."""
 
 
@@ -216,14 +217,32 @@ def check_play(play_path: Path, output_path: Path | None, server: str | None) ->
     """
     from firmware_py.desk.render import opened
     from firmware_py.jack import server as jack
-    from models.files import require_file
+    from models.files import require_space
 
-    opened(play_path).close()
+    with opened(play_path) as sound:
+        frames, rate_hz = sound.frames, sound.samplerate
     if output_path is not None:
-        sound_format(output_path)
-        require_file(output_path)
+        check_sound(output_path, rate_hz, 2)
+        if output_path.exists() and output_path.samefile(play_path):
+            raise UserError(f"{output_path} is the sound to play; choose another name")
+        require_space(output_path, 2 * frames * FRAME_BYTES)
     elif not jack.is_running(server):
         raise UserError(NO_JACK)
+
+
+def check_preset(name: str) -> None:
+    """Whether the preset can be saved, before the search. Raises PresetError, OSError."""
+    from dsp.names import name_key
+    from firmware_py.base.paths import data_dir
+    from firmware_py.state.presets import FULL, MAX_PRESETS, PresetError, Presets, checked_name
+    from models.files import require_space
+
+    presets = Presets(data_dir())
+    key = name_key(checked_name(name))
+    names = presets.names()
+    if len(names) >= MAX_PRESETS and key not in map(name_key, names):
+        raise PresetError(FULL)
+    require_space(presets.path, 0)
 
 
 def keep(path: Path, sound: NDArray[np.float32], rate_hz: int) -> None:

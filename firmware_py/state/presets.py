@@ -48,6 +48,7 @@ from models.residual import ResidualError, from_text
 
 MAX_PRESETS = 512
 """Four MIDI banks of 128 programs."""
+FULL = f"there are {MAX_PRESETS} presets already: remove one first"
 KEPT_VERSIONS = 10
 MAX_NAME = 40
 MAX_BYTES = 1 << 20
@@ -177,7 +178,7 @@ class Presets:
         with self._changing() as content:
             (preset,) = _put(content, [preset])
             if len(content.presets) > MAX_PRESETS:
-                raise PresetError(f"there are {MAX_PRESETS} presets already: remove one first")
+                raise PresetError(FULL)
         return preset
 
     def rename(self, name: str, new: str) -> tuple[str, str]:

@@ -135,5 +135,20 @@ def test_presets_of_an_import_play_each_recording_once_both_are_installed(
     assert np.abs(heard - wanted / np.sqrt((wanted**2).sum())).max() < 1e-4
 
 
+def test_an_import_writes_as_many_presets_as_a_pedal_may_have(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("firmware_py.state.presets.MAX_PRESETS", 2)
+    (tmp_path / "irs").mkdir()
+    for name in "abc":
+        soundfile.write(tmp_path / f"irs/{name}.wav", RNG.standard_normal(500) * 0.1, RATE_HZ)
+    bank = tmp_path / "many.nvbank"
+    assert main(["bank", "import", str(tmp_path / "irs"), "-o", str(bank), "--presets"]) == 0
+    said = capsys.readouterr()
+    assert "the other 1 recording of the bank" in said.err and "2 presets" in said.out
+    content = json.loads((tmp_path / "many.presets.json").read_text())
+    assert [preset["name"] for preset in content["presets"]] == ["a", "b"]
+
+
 def test_a_picture_needs_the_name_of_one(tmp_path: Path) -> None:
     assert main(["bank", "map", str(tmp_path / "cube.xyz")]) == 1

@@ -16,10 +16,12 @@ from bank.browse import CLIP_HZ, spectrogram
 from bank.folder import export_folder, file_name, import_folder
 from bank.format import Bank
 from bank.found import read_one, recordings_in
-from bank.places import HAND
+from bank.places import HAND, knobs_of
 from bank.placing import apart, plugin_input
 from bank.recording import ReadingOptions, RecordingError, at_rate, read_recording
+from device.controls import defaults
 from firmware_py.cli import main
+from firmware_py.rooms.maker import RoomMaker
 
 Floats = NDArray[np.float32]
 RATE_HZ, FRAMES = 48000, 24000
@@ -49,7 +51,30 @@ def riff(*chunks: bytes, size: int | None = None) -> bytes:
 
 
 FMT, DATA = chunk(b"fmt ", FORMAT), chunk(b"data", PCM)
+PCM_GUID = bytes.fromhex("0100000000001000800000aa00389b71")
+AMBISONIC_GUID = bytes.fromhex("010000002107d3118644c8c1ca000000")
+
+
+def extensible(channels: int, bits: int, valid: int, guid: bytes) -> bytes:
+    bytes_each = channels * bits // 8
+    about = (0xFFFE, channels, RATE_HZ, RATE_HZ * bytes_each, bytes_each, bits, 22, valid, 0)
+    return chunk(b"fmt ", struct.pack("<HHIIHHHHI", *about) + guid)
+
+
+PCM_32 = ((IR.T * 2.0**23).astype("<i4") << 8).tobytes()
 WHOLE = {
+    "24 bits in 32": riff(extensible(2, 32, 24, PCM_GUID), chunk(b"data", PCM_32)),
+    "a recorder's chunks": riff(
+        chunk(b"JUNK", bytes(28)),
+        chunk(b"bext", bytes(602)),
+        FMT,
+        DATA,
+        chunk(b"smpl", bytes(60)),
+        chunk(b"cue ", bytes(4)),
+        chunk(b"iXML", b"<BWFXML/>"),
+    ),
+    "a fact chunk": riff(FMT, chunk(b"fact", struct.pack("<I", FRAMES)), DATA),
+    "a format of 18 bytes": riff(chunk(b"fmt ", FORMAT + bytes(2)), DATA),
     "lengths of zero": riff(FMT, chunk(b"data", PCM, 0), size=0),
     "a pipe's lengths": riff(FMT, chunk(b"data", PCM, 0xFFFFFFFF), size=0xFFFFFFFF),
     "zeros in LIST": riff(FMT, chunk(b"LIST", bytes(39316)), DATA),
@@ -68,6 +93,40 @@ def test_odd_headers_give_every_sample(tmp_path: Path, name: str) -> None:
     got = read_recording(path)
     assert got.rate_hz == RATE_HZ
     np.testing.assert_allclose(got.samples, IR, atol=1e-4)
+
+
+@pytest.mark.parametrize(
+    "kind, subtype, atol",
+    [
+        ("WAV", "PCM_U8", 0.01),
+        ("WAV", "DOUBLE", 1e-6),
+        ("WAV", "MS_ADPCM", 0.1),
+        ("WAV", "IMA_ADPCM", 0.1),
+        ("WAV", "ULAW", 0.03),
+        ("WAVEX", "PCM_24", 1e-6),
+        ("AIFF", "FLOAT", 1e-6),
+        ("AU", "FLOAT", 1e-6),
+    ],
+)
+def test_every_sample_format_is_read(tmp_path: Path, kind: str, subtype: str, atol: float) -> None:
+    """A tone that decays, within the noise of the format."""
+    time_s = np.arange(FRAMES) / RATE_HZ
+    samples = np.stack([np.sin(2 * np.pi * hz * time_s) * np.exp(-9 * time_s) for hz in (90, 150)])
+    path = tmp_path / "hall"
+    soundfile.write(path, 0.5 * samples.T, RATE_HZ, format=kind, subtype=subtype)
+    got = read_recording(path, ReadingOptions(keep_dc=True))
+    np.testing.assert_allclose(got.samples[:, :FRAMES], 0.5 * samples, atol=atol)
+
+
+def test_ambisonic_header_is_b_format(tmp_path: Path) -> None:
+    four = np.repeat(np.frombuffer(PCM, "<i2").reshape(-1, 2), 2, axis=1)
+    data = chunk(b"data", four.tobytes())
+    path = tmp_path / "hall.wav"
+    path.write_bytes(riff(extensible(4, 16, 16, AMBISONIC_GUID), data))
+    got = read_recording(path)
+    assert len(got.samples) == 2 and "fuma (its header says B-format)" in got.notes[0]
+    path.write_bytes(riff(extensible(4, 16, 16, PCM_GUID), data))
+    assert len(read_recording(path).samples) == 4
 
 
 @pytest.mark.parametrize(
@@ -297,6 +356,24 @@ def test_recordings_at_one_place_are_moved_apart() -> None:
     assert np.abs(moved).max() <= 2
 
 
+def test_cabinets_of_an_import_are_all_heard(tmp_path: Path) -> None:
+    """The encoder puts all at the shortest room: at its place each plays alone, as it is."""
+    folder, bank = tmp_path / "cabs", tmp_path / "cabs.nvbank"
+    folder.mkdir()
+    for number in range(3):
+        cabinet = room(1, 1024, number) * np.exp(-np.arange(1024) / (50 + 20 * number))
+        write(folder / f"cab {number}.wav", cabinet.astype(np.float32))
+    assert main(["bank", "import", str(folder), "-o", str(bank)]) == 0
+    source = Bank.open(bank)
+    maker = RoomMaker(source, RATE_HZ, RATE_HZ)
+    for waveform in source.waveforms:
+        knobs = dict(zip("xyz", knobs_of(waveform.at), strict=True))
+        ir = maker.ir(defaults() | knobs)[0]
+        heard, cabinet = ir / np.linalg.norm(ir), waveform.samples[0]
+        np.testing.assert_allclose(heard[:1024], cabinet / np.linalg.norm(cabinet), atol=1e-5)
+        assert not heard[1024:].any()
+
+
 def test_crowded_place_is_spread() -> None:
     moved, _ = apart([(-2.0, -2.0, -2.0)] * 1000)
     assert len(set(moved)) == 1000
@@ -369,5 +446,5 @@ def test_import_says_what_it_took_and_moved(tmp_path: Path, capsys) -> None:
     (tmp_path / "irs" / "page.html").write_text("no sound")
     assert main(["bank", "import", str(tmp_path / "irs"), "-o", str(tmp_path / "o.nvbank")]) == 0
     out = capsys.readouterr().out
-    assert "2 recordings, 1 files left out" in out
+    assert "2 recordings, 1 file left out" in out
     assert "1 of them were at the place of another" in out

@@ -14,8 +14,9 @@ from numpy.typing import NDArray
 from dsp.synthesis import Synthesiser
 from firmware_py.base.paths import data_dir
 from firmware_py.cli import main
+from firmware_py.desk.encode import check_preset
 from firmware_py.jack import server as jack
-from firmware_py.state.presets import Presets
+from firmware_py.state.presets import Preset, PresetError, Presets
 from models.decoder import Decoder, ModelError
 from models.residual import from_text
 
@@ -111,11 +112,8 @@ def test_encode_saves_preset_and_sound(
         (["nothing.wav"], "no such file"),
         (["TEXT"], "not a sound file"),
         (["ROOM", "-o", "OUT"], "--play"),
-        (["ROOM", "--play", "nothing.wav", "-o", "OUT"], "no such file"),
         (["ROOM", "--decoder", "TEXT"], "text"),
         (["ROOM", "--decoder", "nothing.nvmodel"], "No such file"),
-        (["ROOM", "--preset", "x" * 100], "is not a name"),
-        (["ROOM", "--play", "ROOM", "-o", "/nowhere/x.wav"], "no such folder"),
     ],
 )
 def test_encode_reports_error_in_one_line(
@@ -154,11 +152,59 @@ def test_encode_plays_through_jack_without_output_file(
             server.close()
 
 
-def test_encode_play_without_jack_suggests_output_file(
-    room: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+BEFORE = {
+    "no sound": (["--play", "nothing.wav", "-o", "OUT"], "no such file"),
+    "text for a sound": (["--play", "text.wav", "-o", "OUT"], "not a sound file"),
+    "an empty sound": (["--play", "empty.wav", "-o", "OUT"], "no samples"),
+    "three channels": (["--play", "three.wav", "-o", "OUT"], "3 channels"),
+    "no JACK": (["--play", "click.wav"], "-o OUT.wav"),
+    "an unknown ending": (["--play", "click.wav", "-o", "out.xyz"], "ends in .wav"),
+    "a rate that the format lacks": (["--play", "fast.wav", "-o", "out.flac"], "choose .wav"),
+    "a folder as output": (["--play", "click.wav", "-o", "folder.wav"], "is a folder"),
+    "the sound as output": (["--play", "click.wav", "-o", "click.wav"], "choose another name"),
+    "no folder": (["--play", "click.wav", "-o", "none/out.wav"], "no such folder"),
+    "a preset without a name": (["--preset", " "], "is not a name"),
+    "a preset too many": (["--preset", "New"], "512 presets already"),
+}
+
+
+@pytest.mark.parametrize("case", BEFORE)
+def test_encode_refuses_before_it_searches(
+    room: Path,
+    tmp_path: Path,
+    case: str,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
-    click = tmp_path / "click.wav"
-    soundfile.write(click, np.r_[0.5, np.zeros(999)].astype(np.float32), RATE_HZ, subtype="FLOAT")
+    """What can be known before is checked before: nothing is searched, nothing is written."""
+    arguments, expected = BEFORE[case]
+    monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("JACK_DEFAULT_SERVER", "nobody")
-    assert main(["encode", str(room), "--knobs-only", "--play", str(click)]) == 1
-    assert "-o OUT.wav" in capsys.readouterr().err
+    monkeypatch.setenv("NVERB_DATA_DIR", str(tmp_path / "data"))
+    monkeypatch.setattr("firmware_py.desk.encode.locate", lambda *_, **__: pytest.fail("searches"))
+    Path("text.wav").write_text("no sound")
+    Path("folder.wav").mkdir()
+    for name, channels, frames, rate_hz in (
+        ("click", 1, 100, RATE_HZ),
+        ("empty", 1, 0, RATE_HZ),
+        ("three", 3, 100, RATE_HZ),
+        ("fast", 1, 100, 700_000),
+    ):
+        soundfile.write(f"{name}.wav", np.full((frames, channels), 0.5), rate_hz)
+    if case == "a preset too many":
+        Presets(data_dir()).merge([Preset(f"{number}", {}) for number in range(512)])
+    before = {path: path.stat().st_mtime_ns for path in tmp_path.glob("**/*.*")}
+    assert main(["encode", str(room), *arguments]) == 1
+    error = capsys.readouterr().err
+    assert expected in error and error.count("\n") == 1
+    assert {path: path.stat().st_mtime_ns for path in tmp_path.glob("**/*.*")} == before
+
+
+def test_a_full_list_of_presets_takes_one_of_its_names(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("NVERB_DATA_DIR", str(tmp_path / "data"))
+    Presets(data_dir()).merge([Preset(f"Hall {number}", {}) for number in range(512)])
+    check_preset("hall 7")
+    with pytest.raises(PresetError, match="remove one first"):
+        check_preset("hall 512")
