@@ -31,6 +31,8 @@ MOST_TAPS = 32
 """Of a recording. A room between a recording and others has more."""
 LATEST_S = 0.3
 """No tap is later."""
+OTHER_SHARE = 0.06
+"""Reflections of a source at the other side come earlier or later by up to this share."""
 BYTES = 4
 TIME_STEP_S, SIDES, TILT_STEP_DB, TILTS = 2e-5, 31, 0.5, 15
 MOST_DB, SHARE_STEP_DB, SHARES = 6.0, 0.5, 63
@@ -74,6 +76,15 @@ class Taps:
     def stretched(self, size: float) -> Taps:
         """In a room whose dimensions are `size` times as large."""
         return Taps(self.time_s * np.float32(size), self.share, self.side, self.tilt_db)
+
+    def from_the_other_side(self) -> Taps:
+        """The same reflections for a source at the mirrored place: from the other side, a little
+        earlier or later."""
+        shift = OTHER_SHARE * np.sin(2.4 * np.arange(1, len(self) + 1, dtype=np.float32))
+        time_s = self.time_s * (1 + shift)
+        order = np.argsort(time_s, kind="stable")
+        mirrored = (time_s, self.share, -self.side, self.tilt_db)
+        return Taps(*(field[order] for field in mirrored))
 
     def to_bytes(self) -> bytes:
         """BYTES for each of the strongest MOST_TAPS: see `from_bytes`. Little-endian words."""
