@@ -35,10 +35,12 @@
  * in. A passage that is over and out of reach of its room is dropped, and the room's spectra are
  * free.
  *
- * The kernel reads up to NV_MAX_ROOMS rooms. When the last place is taken, the oldest passage moves
- * to the room of the next: a crossfade of the output between two *sides*, each of which says for
- * each passage in which room it sounds. With NV_TAILS_FOLLOW all passages move to the new room,
- * with NV_TAILS_CUT all old ones to silence. Passages that follow one another in the same room then
+ * The kernel reads up to NV_MAX_ROOMS rooms. When the last place is taken, a passage that rings
+ * below -90 dB is dropped, or else one moves to the room of a neighbour, where that changes least:
+ * a crossfade of the output between two *sides*, each of which says for each passage in which room
+ * it sounds. For this the energy of each passage's input is known, and from the header of the
+ * spectra that of the rest of the IR. With NV_TAILS_FOLLOW all passages move to the new room, with
+ * NV_TAILS_CUT all old ones to silence. Passages that follow one another in the same room then
  * become one, and their spectra of a window are added up.
  *
  * Such a crossfade is a raised cosine in the time domain, for each stage separately. Its times are
@@ -139,6 +141,7 @@ void nv_kernel_process(nv_kernel *k, const float *const *in, float *const *out) 
     for (int c = 0; c < k->inputs; c++)
         memcpy(k->input[c] + at, in[c], (size_t)k->block * sizeof(float));
     k->blocks++;
+    nv_note_energy(k);
     nv_weigh_input(k);
     float extra = work_first(k, &k->stage[0], out);
     for (int i = 1; i < k->stages; i++) {
@@ -229,6 +232,7 @@ nv_kernel *nv_kernel_new(const nv_layout *layout, int fade_frames, int *error) {
     k->passage[0] =
         (nv_passage){.from = INT64_MIN / 2, .to = NV_FOREVER, .room = -1, .next_room = -1};
     k->passages = 1;
+    k->kept = nv_kept_energy(layout);
     int ok = 1;
     for (; ok && k->stages < (int)layout->stages; k->stages++)
         ok = stage_init(k, &k->stage[k->stages], &layout->stage[k->stages]) == NV_OK;

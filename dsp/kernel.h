@@ -101,11 +101,11 @@ void nv_kernel_free(nv_kernel *kernel);
  * With NV_TAILS_KEEP the input fades from the old room to the new one:
  *     y = h_old * (x (1 - w)) + h_new * (x w)
  * where w rises in fade_frames along a raised cosine, in straight pieces of 16 frames, the last of
- * which ends at 1. When NV_MAX_ROOMS rooms sound, the input of the oldest moves to the room of the
- * next by a crossfade of the output; until it has, or for longer if the latest fade is not over, a
- * load returns NV_E_BUSY. With the other two the output is crossfaded. A crossfade of the output
- * takes up to 7680 frames (rooms of up to 147456 taps, fades of up to 960 frames) and makes another
- * one wait.
+ * which ends at 1. When NV_MAX_ROOMS rooms sound, one that is below -90 dB is dropped, or else the
+ * input of one moves to a neighbour's room by a crossfade of the output; until it has, or for
+ * longer if the latest fade is not over, a load returns NV_E_BUSY. With the other two the output
+ * is crossfaded. A crossfade of the output takes up to 7680 frames (rooms of up to 147456 taps,
+ * fades of up to 960 frames) and makes another one wait.
  *
  * The memory must stay unchanged while nv_kernel_reads() it. Audio thread. */
 int nv_kernel_load(nv_kernel *kernel, const void *spectra, nv_tails tails);

@@ -1,5 +1,7 @@
 /* Changes of room: new passages, the schedule of a crossfade in each stage, and what is freed.
  * Explained in kernel.c. */
+#include <math.h>
+
 #include "kernel_spectra.h"
 #include "kernel_stage.h"
 
@@ -106,7 +108,11 @@ static void remove_passage(nv_kernel *k, int index) {
 /* Two passages that follow one another in the same room become one. */
 static void join(nv_kernel *k, int index) {
     int old = k->order[index], id = k->order[index + 1];
-    k->passage[id].from = k->passage[old].from, k->passage[id].fade_in = k->passage[old].fade_in;
+    nv_passage *whole = &k->passage[id], *part = &k->passage[old];
+    whole->from = part->from, whole->fade_in = part->fade_in;
+    whole->energy += part->energy;
+    if (part->energy > 0)
+        whole->middle += part->energy / whole->energy * (part->middle - whole->middle);
     for (int i = 0; i < k->stages; i++) {
         nv_kernel_stage *s = &k->stage[i];
         nv_windows *of = &s->ring_of[id], before = s->ring_of[old];
@@ -215,14 +221,18 @@ int nv_kernel_load(nv_kernel *k, const void *spectra, nv_tails tails) {
 
 /* ---- what is freed --------------------------------------------------------------------------- */
 
-/* 1 if none of the passage's input is within reach of its room any more. */
-static int is_silent(const nv_kernel *k, const nv_passage *p) {
+/* -90 dB of full scale: no sample is louder than the square root of the energy (Cauchy and
+ * Schwarz). */
+static const float SILENT_ENERGY = 1e-9f;
+
+/* 1 if none of the passage's input is within reach of its room any more. `soft`: or in work. */
+static int is_silent(const nv_kernel *k, const nv_passage *p, int soft) {
     for (int i = 0; i < k->stages; i++) {
         const nv_kernel_stage *s = &k->stage[i];
         int reach = 1; /* its last window may still be in work */
-        if (p->room >= 0 && s->parts[(int)p->room].partitions > reach)
+        if (!soft && p->room >= 0 && s->parts[(int)p->room].partitions > reach)
             reach = s->parts[(int)p->room].partitions;
-        if (p->next_room >= 0 && s->parts[(int)p->next_room].partitions > reach)
+        if (!soft && p->next_room >= 0 && s->parts[(int)p->next_room].partitions > reach)
             reach = s->parts[(int)p->next_room].partitions;
         if (nv_last_window(p, s->size) + reach > s->job) return 0;
     }
@@ -235,24 +245,66 @@ static void drop(nv_kernel *k, int index) {
         nv_kernel_stage *s = &k->stage[i];
         for (int j = 0; s->spares_used && j < s->spares; j++)
             if (s->spare[j].passage == id) free_spare(s, j);
+        s->main.runs_changed = s->catch_up.runs_changed = 1;
     }
     remove_passage(k, index);
     free_rooms(k);
 }
 
-/* The input of the oldest passages moves to the room of the next: of one passage, or of up to
- * three, if as many came lately. So places become free as fast as rooms come. */
-static void move_oldest(nv_kernel *k) {
+/* Drops the first passage that is below -90 dB. Only if its place is needed: as long as there are
+ * free ones, each room sounds to its end. */
+static int drop_soft(nv_kernel *k) {
+    for (int i = 0; i + 1 < k->passages; i++)
+        if (nv_most_ringing(k, at(k, i)) < SILENT_ENERGY && is_silent(k, at(k, i), 1))
+            return drop(k, i), 1;
+    return 0;
+}
+
+typedef struct {
+    int passage, target; /* to the room of this passage */
+    float error;
+} nv_move;
+
+enum { MOVES = 1, IS_TARGET = 2 };
+
+/* The room of the passage `target`; silence, if it is the passage's own. */
+static int room_there(const nv_kernel *k, nv_move move) {
+    int room = at(k, move.target)->room;
+    return room == at(k, move.passage)->room ? -1 : room;
+}
+
+/* How much it counts that sound is replaced by other sound of the same level. */
+static const float REPLACED = 0.1f;
+
+/* The move of a passage to the room of the one before or after it that changes the sound least. */
+static nv_move cheapest_move(const nv_kernel *k, const int *taken) {
+    nv_move best = {-1, -1, 0};
+    for (int i = 0; i + 1 < k->passages; i++) {
+        const nv_passage *p = at(k, i);
+        if (p->room < 0 || taken[i]) continue;
+        float now = nv_ringing(k, p, p->room);
+        for (int j = i + 1; j >= i - 1 && j >= 0; j -= 2) {
+            nv_move move = {i, j, 0};
+            float then = nv_ringing(k, p, room_there(k, move));
+            move.error = fabsf(then - now) + REPLACED * (then + now);
+            if (!(taken[j] & MOVES) && (best.passage < 0 || move.error < best.error)) best = move;
+        }
+    }
+    return best;
+}
+
+/* The input of a passage moves to the room of a neighbour: of one, or of up to three passages, if
+ * as many came lately. So places become free as fast as rooms come. */
+static void make_place(nv_kernel *k) {
     int64_t lately = k->blocks * k->block - k->ring_frames; /* four of the largest partitions */
-    int from = 0, to, recent = 0;
-    while (from + 2 < k->passages && at(k, from)->room < 0) from++;
+    int recent = 0, taken[NV_PASSAGES] = {0};
     for (int i = 0; i < k->passages; i++) recent += at(k, i)->from > lately;
-    to = from + (recent < 1 ? 1 : recent > 3 ? 3 : recent);
-    if (to > k->passages - 1) to = k->passages - 1;
-    int room = at(k, to)->room;
-    for (int i = from; i < to; i++)
-        if (at(k, i)->room >= 0)
-            at(k, i)->next_room = (signed char)(room == at(k, from)->room ? -1 : room);
+    for (int moves = recent < 1 ? 1 : recent > 3 ? 3 : recent; moves > 0; moves--) {
+        nv_move move = cheapest_move(k, taken);
+        if (move.passage < 0) break;
+        at(k, move.passage)->next_room = (signed char)room_there(k, move);
+        taken[move.passage] |= MOVES, taken[move.target] |= IS_TARGET;
+    }
     begin_crossfade(k);
 }
 
@@ -268,6 +320,7 @@ void nv_tend_passages(nv_kernel *k) {
         end_crossfade(k);
     }
     int looked_at = (int)(k->blocks % k->passages); /* one in a block; the newest never is silent */
-    if (looked_at + 1 < k->passages && is_silent(k, at(k, looked_at))) drop(k, looked_at);
-    if (!k->crossfading && (k->passages == NV_PASSAGES || k->rooms == NV_MAX_ROOMS)) move_oldest(k);
+    if (looked_at + 1 < k->passages && is_silent(k, at(k, looked_at), 0)) drop(k, looked_at);
+    if (!k->crossfading && (k->passages == NV_PASSAGES || k->rooms == NV_MAX_ROOMS))
+        if (!drop_soft(k)) make_place(k);
 }

@@ -2,6 +2,7 @@
 #include <math.h>
 #include <string.h>
 
+#include "kernel_spectra.h"
 #include "kernel_stage.h"
 
 void nv_fade_gains(const nv_kernel *k, int64_t block, int fade_frames, float *gain) {
@@ -18,6 +19,53 @@ void nv_fade_gains(const nv_kernel *k, int64_t block, int fade_frames, float *ga
     }
     for (; i <= pieces; i++) gain[i] = 1.0f;
 }
+
+/* ---- energy ---------------------------------------------------------------------------------- */
+
+/* A passage's energy is forgotten by a factor of e in half the length of the longest room: what it
+ * was at most one length ago counts at least 1 / e^2. */
+static const float FORGOTTEN = 7.389f;
+
+/* Blocks whose energy is summed at once: less overhead. */
+enum { TOGETHER = 4 };
+
+/* What the energy of blocks counts at most, also if samples are not finite: sums stay finite. */
+static const float MOST_ENERGY = 1e20f;
+
+float nv_kept_energy(const nv_layout *layout) {
+    return expf(-2.0f * TOGETHER * (float)layout->block_frames / (float)layout->max_taps);
+}
+
+void nv_note_energy(nv_kernel *k) {
+    if (k->blocks % TOGETHER) return;
+    int frames = TOGETHER * k->block;
+    int64_t begin = k->blocks * k->block - frames, at = begin & (k->ring_frames - 1);
+    float energy = 0;
+    for (int c = 0; c < k->inputs; c++)
+        energy += k->stage[0].simd->energy(k->input[c] + at, frames);
+    if (!(energy < MOST_ENERGY)) energy = MOST_ENERGY; /* also NaN */
+    for (int i = k->passages - 1; i >= 0; i--) {
+        nv_passage *p = &k->passage[(int)k->order[i]];
+        if (nv_passage_end(p) <= begin) break;
+        p->energy = p->energy * k->kept + energy;
+        if (energy > 0) p->middle += energy / p->energy * ((double)begin - p->middle);
+    }
+}
+
+static float energy_in(const nv_kernel *k, const nv_passage *p, int room, int64_t since) {
+    return room < 0 ? 0 : p->energy * nv_rest_at(k->room[room], k->blocks * k->block - since);
+}
+
+float nv_ringing(const nv_kernel *k, const nv_passage *p, int room) {
+    return energy_in(k, p, room, (int64_t)p->middle);
+}
+
+float nv_most_ringing(const nv_kernel *k, const nv_passage *p) {
+    int64_t end = nv_passage_end(p), noted = (k->blocks - k->blocks % TOGETHER) * k->block;
+    return end > noted ? INFINITY : FORGOTTEN * energy_in(k, p, p->room, end);
+}
+
+/* ---- weights --------------------------------------------------------------------------------- */
 
 void nv_weigh_input(nv_kernel *k) {
     const nv_passage *p = nv_newest_passage(k);

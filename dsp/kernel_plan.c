@@ -155,7 +155,7 @@ double nv_cost_of_block(const nv_layout *layout, int waiting) {
     return sum;
 }
 
-/* A crossfade of the output (tails that follow, or the move of the oldest passage) takes a stage
+/* A crossfade of the output (tails that follow, or the move of a passage) takes a stage
  * after at most P + K B frames and the fade; the next one waits for it. At 48 kHz, with a fade of
  * 15 ms, for all rooms of an engine whose longest room is
  *

@@ -5,7 +5,7 @@
 #include "kernel_simd.h"
 
 enum {
-    NV_LAYOUT_VERSION = 2,
+    NV_LAYOUT_VERSION = 3,
     NV_MAX_TAPS = 10 * 192000, /* 10 s at the highest rate */
     NV_LARGEST_PARTITION = 16384,
 };

@@ -382,6 +382,21 @@ static int scale_finite(float *out, const float *in, float factor, int frames) {
     return !any;
 }
 
+static float energy(const float *in, int frames) {
+    vec squares[2] = {{0}};
+    for (; frames >= NV_ENERGY_PIECE; frames -= NV_ENERGY_PIECE, in += NV_ENERGY_PIECE)
+#pragma GCC unroll 16
+        for (int i = 0; i < NV_ENERGY_PIECE / V; i++) {
+            vec x = get_any(in + i * V);
+            squares[i & 1] += x * x;
+        }
+    vec both = squares[0] + squares[1];
+    float sum = 0;
+    for (int k = 0; k < V; k++) sum += both[k];
+    for (; frames > 0; frames--, in++) sum += *in * *in;
+    return sum;
+}
+
 const nv_simd NV_SIMD_TABLE = {
     .name = NV_SIMD_NAME,
     .lanes = V,
@@ -397,4 +412,5 @@ const nv_simd NV_SIMD_TABLE = {
     .share = share,
     .subtract = subtract,
     .scale_finite = scale_finite,
+    .energy = energy,
 };

@@ -9,7 +9,7 @@
 #define NV_KERNEL_SIMD_H
 #include <stddef.h>
 
-enum { NV_MAX_PASSES = 8, NV_FADE_PIECE = 16 };
+enum { NV_MAX_PASSES = 8, NV_FADE_PIECE = 16, NV_ENERGY_PIECE = 64 };
 
 /* Tables for a right-angle transform of `points` complex points, that is of 2 * points real
  * samples: the tree of roots in kernel_simd.c. */
@@ -75,6 +75,8 @@ typedef struct nv_simd {
     void (*subtract)(float *out, const float *a, const float *b, int frames);
     /* out = in * factor; 0 if a sample of `in` is NaN or infinite. Any number of frames. */
     int (*scale_finite)(float *out, const float *in, float factor, int frames);
+    /* The sum of squares. Any number of frames; fast: multiples of NV_ENERGY_PIECE. */
+    float (*energy)(const float *in, int frames);
 } nv_simd;
 
 /* The builds in this program. */

@@ -33,6 +33,25 @@ size_t nv_spectra_bytes(const nv_layout *layout, int ir_channels, int taps) {
     return NV_SPECTRA_HEADER_BYTES + (size_t)ir_channels * floats * sizeof(float);
 }
 
+float nv_rest_at(const nv_spectra_header *header, int64_t taps) {
+    int64_t step = header->step_taps ? taps / header->step_taps : 0;
+    return taps >= header->taps || step >= NV_RESTS ? 0 : header->rest[step < 0 ? 0 : step];
+}
+
+static void find_rests(nv_spectra_header *header, const float *const *ir) {
+    const nv_simd *simd = nv_best_simd();
+    int taps = (int)header->taps, channels = (int)header->channels,
+        step = (taps / NV_RESTS / NV_ENERGY_PIECE + 1) * NV_ENERGY_PIECE;
+    double rest = 0;
+    for (int n = NV_RESTS - 1; n >= 0; n--) {
+        int from = n * step, frames = taps - from < step ? taps - from : step;
+        for (int c = 0; frames > 0 && c < channels; c++)
+            rest += simd->energy(ir[c] + from, frames);
+        header->rest[n] = (float)(channels == 1 ? NV_OUTPUTS * rest : rest);
+    }
+    header->step_taps = (uint32_t)step;
+}
+
 static int channels_fit(const nv_layout *layout, uint32_t channels) {
     return channels == 1 || channels == 2 || (channels == 4 && layout->inputs == 2);
 }
@@ -76,13 +95,15 @@ int nv_prepare(const nv_layout *layout, const float *const *ir, int ir_channels,
         nv_fft_free(&fft), free(work);
     }
     if (!finite) return NV_E_VALUE;
-    *(nv_spectra_header *)spectra = (nv_spectra_header){
+    nv_spectra_header *header = spectra;
+    *header = (nv_spectra_header){
         .version = layout->version,
         .channels = (uint32_t)ir_channels,
         .taps = (uint32_t)taps,
         .bytes = needed,
         .layout = fingerprint(layout),
     };
+    find_rests(header, ir);
     memcpy(spectra, SPECTRA_MAGIC, sizeof SPECTRA_MAGIC);
     return NV_OK;
 }

@@ -24,6 +24,8 @@ typedef struct {
     int fade_in, fade_out;
     signed char room, next_room; /* the room in which it sounds now, and after the crossfade; an
                                   * index, -1: silence */
+    float energy;  /* of its input, forgotten as time passes: nv_note_energy() */
+    double middle; /* of that energy in time: a frame */
 } nv_passage;
 
 typedef struct {
@@ -150,6 +152,7 @@ struct nv_kernel {
     nv_passage passage[NV_PASSAGES];
     signed char order[NV_PASSAGES]; /* indices of passages, the oldest first */
     int passages;
+    float kept;           /* the part of a passage's energy that is not forgotten in four blocks */
     int rise_frames;      /* of the newest passage's fade */
     int crossfading;      /* passages go from `room` to `next_room` */
     int crossfade_frames; /* its length */
@@ -186,6 +189,15 @@ static inline int nv_next_spare(const nv_kernel_stage *s, int *at, int *seen) {
 /* The gain of a raised cosine at the ends of the pieces of this block; `block` counts from the
  * fade's begin. */
 void nv_fade_gains(const nv_kernel *k, int64_t block, int fade_frames, float *gain);
+/* After a block's input has arrived: every four blocks, adds their energy to that of the passages
+ * that they are in. */
+void nv_note_energy(nv_kernel *k);
+float nv_kept_energy(const nv_layout *layout);
+/* The energy of what a passage would still sound like in a room (an index, -1: silence): an
+ * estimate. */
+float nv_ringing(const nv_kernel *k, const nv_passage *p, int room);
+/* The same in the passage's own room: an upper limit. */
+float nv_most_ringing(const nv_kernel *k, const nv_passage *p);
 /* After a block's input has arrived: weighs it, if a passage fades in. */
 void nv_weigh_input(nv_kernel *k);
 /* Finds the passages that have a share of the job's input, and places for the spectra of each. */
@@ -238,6 +250,6 @@ float nv_job_cost_of(const nv_kernel *k, nv_kernel_stage *s, int side);
 
 /* In kernel_change.c: */
 
-/* After a block: ends crossfades, joins and drops passages, moves the oldest. */
+/* After a block: ends crossfades, joins and drops passages, moves some. */
 void nv_tend_passages(nv_kernel *k);
 #endif

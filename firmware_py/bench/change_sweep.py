@@ -119,7 +119,7 @@ def _exact(sound: Floats, changes: list[int], rooms: list[Floats]) -> Doubles:
     out = np.zeros((2, frames))
     for at, end, room in zip(changes, [*changes[1:], frames], rooms, strict=True):
         now = np.arange(at, min(end + FADE_FRAMES + 16, frames))
-        weight = np.interp(now - at, ends, gain) if at else np.ones(len(now))
+        weight = np.interp(now - at, ends, gain)
         if end < frames:
             weight = weight - np.interp(now - end, ends, gain, left=0)
         size = 1 << (len(now) + TAPS).bit_length()

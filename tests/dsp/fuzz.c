@@ -15,6 +15,7 @@
 #include <string.h>
 
 #include "engine.h"
+#include "kernel_spectra.h"
 
 typedef struct {
     const uint8_t *at, *end;
@@ -104,7 +105,7 @@ static void damaged_spectra(bytes *b) {
     size_t size = nv_spectra_bytes(&layout, 2, taps);
     uint8_t *spectra = room(size);
     if (!an_ir(b, &layout, 2, taps, spectra, size)) {
-        damage(b, spectra, take(b, 1) % 2 ? 64 : size);
+        damage(b, spectra, take(b, 1) % 2 ? NV_SPECTRA_HEADER_BYTES : size);
         size_t shown = take(b, 1) % 4 ? size : take(b, 2) % (size + 1);
         nv_kernel *kernel = nv_kernel_new(&layout, 100, &error);
         if (!nv_spectra_check(&layout, spectra, shown))
@@ -174,7 +175,8 @@ static void session(bytes *b, int damaged) {
             if (damaged) damage(b, (uint8_t *)port->slot, sizeof port->slot);
             break;
         case 3:
-            if (damaged) damage(b, nv_port_spectra(port, (int)take(b, 1) % NV_SLOTS), 64);
+            if (damaged) damage(b, nv_port_spectra(port, (int)take(b, 1) % NV_SLOTS),
+                       NV_SPECTRA_HEADER_BYTES);
             break;
         default: break;
         }
