@@ -131,6 +131,16 @@ CONTROLS: tuple[Control, ...] = (
     Control("bypass",      "Bypass",       "",   0,       1,          "switch", 0,              20, "engine", 83, "bypass",      "on: the input passes unprocessed"),
     Control("trails",      "Trails",       "",   0,       1,          "switch", 1,              20, "engine", 85, "trails",      "on: the tail rings out in bypass; off: it is cut"),
     Control("freeze",      "Freeze",       "",   0,       1,          "switch", 0,              0,  "pedal",  64, "",            "on: the room is kept when knobs move"),
+    Control("duck",        "Duck",         "dB", 0,       24,         "linear", 0,              20, "engine", 108, "duck_db",    "how far the wet sound goes down while you play; 0: not at all"),
+    Control("duck_release_ms", "Duck release", "ms", 50,  1000,       "log",    300,            0,  "engine", 109, "duck_release_ms", "how fast the wet sound comes up in a pause"),
+    Control("gate",        "Gate",         "",   0,       1,          "switch", 0,              5,  "engine", 110, "gate_on",    "on: what is softer than gate_db does not reach the room"),
+    Control("gate_db",     "Gate opens",   "dB", -80,     -10,        "linear", -50,            5,  "engine", 111, "gate_db",    "input level at which the gate opens; it holds down to 6 dB below"),
+    Control("gate_hold_ms", "Gate hold",   "ms", 0,       1000,       "linear", 100,            0,  "engine", 112, "gate_hold_ms", "how long the gate stays open after that"),
+    Control("gate_release_ms", "Gate release", "ms", 5,   1000,       "log",    100,            0,  "engine", 113, "gate_release_ms", "how fast the gate closes then"),
+    Control("tone_low",    "Tone low",     "dB", -12,     12,         "linear", 0,              20, "engine", 116, "tone_low_db", "low shelf of the wet sound, around 250 Hz"),
+    Control("tone_high",   "Tone high",    "dB", -12,     12,         "linear", 0,              20, "engine", 117, "tone_high_db", "high shelf of the wet sound, around 3 kHz"),
+    Control("level",       "Level",        "dB", -40,     12,         "linear", 0,              20, "engine", 115, "level_db",   "output level, of dry and wet sound; not in bypass"),
+    Control("kill_dry",    "Kill dry",     "",   0,       1,          "switch", 0,              20, "engine", 114, "kill_dry",   "on: no dry sound, not even in bypass: for the effect loop of an amplifier that has its own"),
     Control("limiter",     "Limiter",      "",   0,       1,          "switch", 1,              20, "engine", 86, "limiter_on",  "limits output peaks to full scale and removes DC offset"),
     *(
         Control(f"colour{n}", f"Colour {n}", "", -LATENT_LIMIT, LATENT_LIMIT, "linear", 0, 0, "room", None, "", COLOUR_HELP)
@@ -139,8 +149,18 @@ CONTROLS: tuple[Control, ...] = (
 )
 # fmt: on
 
-NOT_KEPT = ("freeze", "bypass")
-"""Controls that are not part of a preset: they are for the foot, not for the sound."""
+FOR_THE_FOOT = ("freeze", "bypass")
+"""Controls that nobody expects as they were left when the pedal is switched on."""
+NOT_KEPT = FOR_THE_FOOT
+"""Controls that are not part of a preset."""
+ADDED_LATER = (
+    "duck",
+    "gate",
+    "tone_low",
+    "tone_high",
+)
+"""Controls of the sound that presets did not always have: one without them plays their defaults, so
+that it sounds as when it was saved."""
 
 LAW_TEXTS: dict[Law, str] = {
     "linear": "minimum + span x p",
@@ -272,7 +292,12 @@ def defaults() -> dict[str, float]:
 
 def at_rest() -> dict[str, float]:
     """The controls that are for the foot, as when nobody has stepped on a switch."""
-    return {name: find(name).default for name in NOT_KEPT}
+    return {name: find(name).default for name in FOR_THE_FOOT}
+
+
+def added_later() -> dict[str, float]:
+    """What a preset plays of the controls that it has from before they existed."""
+    return {name: find(name).default for name in ADDED_LATER}
 
 
 def resolve(control: Control, text: str, now: float) -> float:

@@ -7,9 +7,12 @@
 #include <unistd.h>
 
 #include "denormals.h"
+#include "duck.h"
 #include "engine_filters.h"
+#include "gate.h"
 #include "reblock.h"
 #include "sides.h"
+#include "tone.h"
 
 static const float INPUT_LIMIT = 16.0f; /* 24 dB above full scale: above it an input is broken */
 static const float WET_LIMIT = 1e6f;    /* 120 dB: above any output of a limited input and a valid
@@ -28,6 +31,11 @@ struct nv_engine {
     ramp send, wet, dry;
     filter highpass, lowpass;
     predelay delay;
+    nv_key key;
+    float key_steps[NV_MAX_BLOCK / NV_KEY_STEP]; /* of this block, if duck or gate listen */
+    nv_gate gate;
+    nv_tone tone;
+    nv_duck duck;
     unsigned char reading[NV_SLOTS]; /* 1: the kernel reads the slot's spectra */
     float *gained[2];
     ramp bare; /* 1: no room, the wet path passes its input; fades to 0 with the first room */
@@ -93,12 +101,16 @@ static void mix_gains(const float *p, double *dry, double *wet) {
  * block). */
 static void apply(nv_engine *e, int ramp_frames) {
     const float *p = e->params;
-    double gain = amplitude(p[NV_GAIN_DB]), dry_gain, wet_gain;
+    double gain = amplitude(p[NV_GAIN_DB]), level = amplitude(p[NV_LEVEL_DB]), dry_gain, wet_gain;
     mix_gains(p, &dry_gain, &wet_gain);
     int bypass = p[NV_BYPASS] >= 0.5f, trails = p[NV_TRAILS] >= 0.5f;
-    double send = bypass ? 0 : gain, wet = bypass && !trails ? 0 : wet_gain,
-           dry = bypass ? 1 : dry_gain * gain;
+    double send = bypass ? 0 : gain, wet = bypass && !trails ? 0 : wet_gain * level,
+           dry = p[NV_KILL_DRY] >= 0.5f ? 0 : bypass ? 1 : dry_gain * gain * level;
     double low_hz = p[NV_LOWPASS_HZ], high_hz = p[NV_HIGHPASS_HZ];
+    nv_gate_set(&e->gate, p[NV_GATE_ON] >= 0.5f, p[NV_GATE_DB], p[NV_GATE_HOLD_MS],
+                p[NV_GATE_RELEASE_MS]);
+    nv_tone_set(&e->tone, p[NV_TONE_LOW_DB], p[NV_TONE_HIGH_DB], ramp_frames);
+    nv_duck_set(&e->duck, p[NV_DUCK_DB], p[NV_DUCK_RELEASE_MS], ramp_frames);
     if (ramp_frames == 0) {
         ramp_jump(&e->send, send), ramp_jump(&e->wet, wet), ramp_jump(&e->dry, dry);
         ramp_jump(&e->lowpass.log2_hz, log2(low_hz)),
@@ -178,6 +190,10 @@ nv_engine *nv_engine_new(nv_port *port, int *error) {
     e->highpass = (filter){.highpass = 1, .rate_hz = e->rate_hz};
     e->lowpass = (filter){.highpass = 0, .rate_hz = e->rate_hz};
     nv_sides_init(&e->sides, e->rate_hz);
+    e->key = nv_key_at(e->rate_hz);
+    nv_gate_init(&e->gate, e->rate_hz);
+    nv_tone_init(&e->tone, e->rate_hz);
+    nv_duck_init(&e->duck, e->rate_hz);
     if (e->host_frames != e->frames && !(e->reblock = nv_reblock_new(e->host_frames, e->inputs)))
         return nv_engine_free(e), NULL;
     int line = 1;
@@ -255,6 +271,10 @@ static void take_input(nv_engine *e, const float *const *in, float *const *dry_o
         int feed = nv_sides_in(&e->sides, e->gained, e->frames, automatic);
         atomic_store_explicit(&m->input_feed, (uint32_t)feed, memory_order_relaxed);
     }
+    if (nv_gate_acts(&e->gate) || nv_duck_acts(&e->duck))
+        nv_key_run(&e->key, e->gained, e->inputs, e->frames, e->key_steps);
+    else
+        e->key.level = 0;
     ramp send = e->send, dry = e->dry;
     for (int c = 0; c < e->inputs; c++) {
         float *gained = e->gained[c], *through = dry_out[c];
@@ -266,6 +286,7 @@ static void take_input(nv_engine *e, const float *const *in, float *const *dry_o
     }
     if (e->inputs == 1) memcpy(dry_out[1], dry_out[0], (size_t)e->frames * sizeof(float));
     e->send = send, e->dry = dry;
+    nv_gate_run(&e->gate, e->key_steps, e->gained, e->inputs, e->frames);
 }
 
 /* Without a room the wet path passes its input. It does so too for each block whose convolution is
@@ -304,11 +325,13 @@ static void process_block(void *engine, const float *const *in, float *const *we
     guard_wet(e, wet);
     nv_filter_run(&e->highpass, wet, e->frames);
     nv_filter_run(&e->lowpass, wet, e->frames);
+    nv_tone_run(&e->tone, wet, e->frames);
     nv_predelay_run(&e->delay, wet, e->frames, e->params[NV_PREDELAY_MS] * e->rate_hz / 1000);
     for (int i = 0; i < e->frames; i++) {
         float g = (float)ramp_next(&e->wet);
         wet[0][i] *= g, wet[1][i] *= g;
     }
+    nv_duck_run(&e->duck, e->key_steps, wet, e->frames);
 }
 
 void nv_engine_process(nv_engine *e, const float *const *in, float *const *wet, float *const *dry) {

@@ -1,7 +1,8 @@
 /* The pedal's signal path, one block at a time.
  *
- *   in -> guard -> sides -+-> x gain -> convolution -> filters -> pre-delay -> x mix -> wet
- *                         +-> x (1 - mix) * gain -> dry
+ *   in -> guard -> sides -+-> x gain -> gate -> convolution -> filters, tone -> pre-delay
+ *                         |                                      -> x mix * level -> duck -> wet
+ *                         +-> x (1 - mix) * gain * level -> dry
  *   graph: mixed = dry + wet;   finish(): guard -> mono -> DC offset -> limiter -> out, meters
  *
  * Without a room, or with overwritten spectra, the convolution's input replaces its output: neither

@@ -18,28 +18,28 @@ biquad nv_filter_design(int highpass, double cutoff_hz, double rate_hz) {
     return (biquad){edge / a0, middle / a0, edge / a0, -2 * c / a0, (1 - alpha) / a0};
 }
 
-/* Filters frames while the coefficients move linearly to `to`. */
-static void filter_stretch(filter *f, float *const *x, int start, int frames, biquad to) {
-    biquad from = f->now;
+void nv_biquad_run(biquad *now, biquad to, biquad_state *state, ramp *amount, float *const *x,
+                   int start, int frames) {
+    biquad from = *now;
     double n = 1.0 / frames;
     biquad d = {(to.b0 - from.b0) * n, (to.b1 - from.b1) * n, (to.b2 - from.b2) * n,
                 (to.a1 - from.a1) * n, (to.a2 - from.a2) * n};
-    ramp amount = f->amount;
+    ramp amount_after = *amount;
     for (int c = 0; c < NV_OUTPUTS; c++) {
         biquad q = from;
-        double x1 = f->state[c].x1, x2 = f->state[c].x2, y1 = f->state[c].y1, y2 = f->state[c].y2;
-        amount = f->amount;
+        double x1 = state[c].x1, x2 = state[c].x2, y1 = state[c].y1, y2 = state[c].y2;
+        amount_after = *amount;
         for (int i = start; i < start + frames; i++) {
             q.b0 += d.b0, q.b1 += d.b1, q.b2 += d.b2, q.a1 += d.a1, q.a2 += d.a2;
             double in = x[c][i], y = q.b0 * in + q.b1 * x1 + q.b2 * x2 - q.a1 * y1 - q.a2 * y2;
             x2 = x1, x1 = in, y2 = y1, y1 = y;
-            x[c][i] = (float)(in + ramp_next(&amount) * (y - in));
+            x[c][i] = (float)(in + ramp_next(&amount_after) * (y - in));
         }
         if (fabs(y1) < 1e-30) y1 = y2 = 0; /* no denormals where the processor cannot flush them */
-        f->state[c].x1 = x1, f->state[c].x2 = x2, f->state[c].y1 = y1, f->state[c].y2 = y2;
+        state[c] = (biquad_state){x1, x2, y1, y2};
     }
-    f->amount = amount;
-    f->now = to;
+    *amount = amount_after;
+    *now = to;
 }
 
 void nv_filter_run(filter *f, float *const *x, int frames) {
@@ -55,10 +55,10 @@ void nv_filter_run(filter *f, float *const *x, int frames) {
     for (int start = 0; start < frames;) {
         int moving = f->log2_hz.left > 0,
             n = moving && frames - start > STRETCH ? STRETCH : frames - start;
-        filter_stretch(
-            f, x, start, n,
-            moving ? nv_filter_design(f->highpass, exp2(ramp_skip(&f->log2_hz, n)), f->rate_hz)
-                   : f->now);
+        biquad to = f->now;
+        if (moving)
+            to = nv_filter_design(f->highpass, exp2(ramp_skip(&f->log2_hz, n)), f->rate_hz);
+        nv_biquad_run(&f->now, to, f->state, &f->amount, x, start, n);
         start += n;
     }
 }

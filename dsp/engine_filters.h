@@ -38,13 +38,20 @@ typedef struct {
 } biquad;
 
 typedef struct {
+    double x1, x2, y1, y2;
+} biquad_state;
+
+/* Filters the frames from `start` on while the coefficients move linearly from *now to `to`, which
+ * *now becomes; `amount`: 0 none .. 1 all of the filtered signal. */
+void nv_biquad_run(biquad *now, biquad to, biquad_state *state, ramp *amount, float *const *x,
+                   int start, int frames);
+
+typedef struct {
     int highpass;
     double rate_hz;
     ramp log2_hz, amount; /* amount: 0 off .. 1 on */
     biquad now;
-    struct {
-        double x1, x2, y1, y2;
-    } state[NV_OUTPUTS];
+    biquad_state state[NV_OUTPUTS];
 } filter;
 
 biquad nv_filter_design(int highpass, double cutoff_hz, double rate_hz);

@@ -10,7 +10,7 @@
 #ifndef NV_ENGINE_PARAMS_H
 #define NV_ENGINE_PARAMS_H
 
-enum { NV_MAX_PREDELAY_MS = 100 };
+enum { NV_MAX_PREDELAY_MS = 2000 };
 
 /* clang-format off */
 /* constant         name         default lowest highest */
@@ -31,7 +31,17 @@ enum { NV_MAX_PREDELAY_MS = 100 };
                                                             * DC offset */ \
     X(NV_FADE_MS,      fade_ms,     15,    1,      2000)   /* crossfade of an IR change */ \
     X(NV_TAILS,        tails,       0,     0,      2)      /* at a change, what rings: 0 keeps its
-                                                            * room, 1 follows, 2 is cut */
+                                                            * room, 1 follows, 2 is cut */ \
+    X(NV_DUCK_DB,      duck_db,     0,     0,      24)     /* the wet signal, under the input */ \
+    X(NV_DUCK_RELEASE_MS, duck_release_ms, 300, 50, 1000) \
+    X(NV_GATE_ON,      gate_on,     0,     0,      1)      /* of the room's input */ \
+    X(NV_GATE_DB,      gate_db,     -50,   -80,    -10) \
+    X(NV_GATE_HOLD_MS, gate_hold_ms, 100,  0,      1000) \
+    X(NV_GATE_RELEASE_MS, gate_release_ms, 100, 5, 1000) \
+    X(NV_TONE_LOW_DB,  tone_low_db, 0,     -12,    12)     /* shelves of the wet signal */ \
+    X(NV_TONE_HIGH_DB, tone_high_db, 0,    -12,    12) \
+    X(NV_LEVEL_DB,     level_db,    0,     -40,    12)     /* of the output, but in bypass */ \
+    X(NV_KILL_DRY,     kill_dry,    0,     0,      1)      /* 1: no dry signal, nor in bypass */
 
 typedef enum nv_param {
 #define CONSTANT(constant, name, initial, lowest, highest) constant,

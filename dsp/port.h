@@ -16,9 +16,9 @@
  *      36      4  host_frames      creator      frames that the host (JACK) hands over at a time
  *      64    120  layout           creator      nv_layout: how IRs for this engine are cut
  *      256      4  params_sequence  control      odd while the parameters are being written
- *      260     64  params[16]       control      float32 bits, in the order of engine_params.h
- *      384    8x64 slot[8]          both         see nv_port_slot
- *      896     ..  meters           audio        see nv_meters
+ *      260    252  params[63]       control      float32 bits, in the order of engine_params.h
+ *      512    8x64 slot[8]          both         see nv_port_slot
+ *     1024     ..  meters           audio        see nv_meters
  *     4096     ..  spectra          control      NV_SLOTS times slot_bytes
  *
  * A slot's life:  FREE -> WRITING -> READY        (control)
@@ -46,9 +46,9 @@
 #include "reblock.h"
 
 enum {
-    NV_PORT_VERSION = 5,
+    NV_PORT_VERSION = 6,
     NV_SLOTS = NV_MAX_ROOMS + 1,
-    NV_PARAMS = 16,
+    NV_PARAMS = 63,
     NV_PORT_HEADER_BYTES = 4096,
     NV_LOCK_STEPS = 8,
     NV_LOCK_FIRST = 2
@@ -82,8 +82,8 @@ typedef struct nv_port {
 _Static_assert(offsetof(nv_port, host_frames) == 36, "port layout");
 _Static_assert(offsetof(nv_port, layout) == 64, "port layout");
 _Static_assert(offsetof(nv_port, params_sequence) == 256, "port layout");
-_Static_assert(offsetof(nv_port, slot) == 384, "port layout");
-_Static_assert(offsetof(nv_port, meters) == 896, "port layout");
+_Static_assert(offsetof(nv_port, slot) == 512, "port layout");
+_Static_assert(offsetof(nv_port, meters) == 1024, "port layout");
 _Static_assert((int)NV_PARAMS_USED <= (int)NV_PARAMS, "port layout");
 _Static_assert(sizeof(nv_port) <= NV_PORT_HEADER_BYTES, "port layout");
 

@@ -24,7 +24,16 @@ KERNEL_SOURCES = (
     "kernel_spectra.c",
 )
 """Compiled once, with ordinary flags; kernel_simd.c is compiled once for each build on top."""
-ENGINE_SOURCES = ("engine.c", "engine_filters.c", "port.c", "reblock.c", "sides.c")
+ENGINE_SOURCES = (
+    "duck.c",
+    "engine.c",
+    "engine_filters.c",
+    "gate.c",
+    "port.c",
+    "reblock.c",
+    "sides.c",
+    "tone.c",
+)
 """The engine on top of the kernel, without Python."""
 
 FAST = (

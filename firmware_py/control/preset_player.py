@@ -6,6 +6,7 @@ import contextlib
 from collections.abc import Mapping
 from typing import Protocol
 
+from device.controls import added_later
 from dsp.errors import UserError, reason
 from firmware_py.base.log import logger
 from firmware_py.state.presets import Preset, PresetError, Presets
@@ -58,8 +59,9 @@ class PresetPlayer:
             self._pedal.use_bank(preset.bank)
         self._pedal.use_residual(preset.residual)
         self._passed_over.pop(preset.name, None)
-        self._pedal.set(dict(preset.values))
-        self.current, self._played = preset.name, dict(preset.values)
+        values = added_later() | preset.values
+        self._pedal.set(values)
+        self.current, self._played = preset.name, values
 
     def resume(self, name: str | None) -> None:
         """Make this preset the current one without setting its values: it was just saved, or the
@@ -67,7 +69,7 @@ class PresetPlayer:
         with contextlib.suppress(UserError, OSError):
             if name is not None:
                 preset = self._presets.load(name)
-                self.current, self._played = preset.name, dict(preset.values)
+                self.current, self._played = preset.name, added_later() | preset.values
 
     def play_startup(self) -> bool:
         """Play the startup preset. False if there is none. Raises what `play` raises."""

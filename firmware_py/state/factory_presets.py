@@ -11,7 +11,17 @@ from models.files import SHIPPED
 from models.reading import read_file
 
 PATH = SHIPPED / "presets.json"
-LEFT_ALONE = ("gain", "mix_law", "fade", "tails", "trails", "limiter", "resampling")
+LEFT_ALONE = (
+    "gain",
+    "level",
+    "kill_dry",
+    "mix_law",
+    "fade",
+    "tails",
+    "trails",
+    "limiter",
+    "resampling",
+)
 """Controls that a factory preset does not move: they belong to the player's set-up."""
 
 

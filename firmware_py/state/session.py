@@ -1,7 +1,7 @@
 """The session: what the next control process needs to continue.
 
 After a crash it continues exactly. If the pedal was stopped in order, its next start plays the
-startup preset, or what was left but without NOT_KEPT: nobody expects a bypass from before. After
+startup preset, or what was left but without FOR_THE_FOOT: nobody expects an old bypass. After
 power-off there is no session. docs/hands.md has the table.
 """
 

@@ -234,6 +234,11 @@ MOVES = {
     "pre-delay": ({}, {"predelay_ms": 100.0}),
     "bypass": ({}, {"bypass": 1.0}),
     "hard bypass": ({}, {"bypass": 1.0, "trails": 0.0}),
+    "duck": ({}, {"duck_db": 24.0}),
+    "gate": ({"gate_release_ms": 5.0}, {"gate_on": 1.0, "gate_db": -3.0, "gate_hold_ms": 0.0}),
+    "tone": ({"tone_low_db": -12.0}, {"tone_low_db": 12.0, "tone_high_db": 12.0}),
+    "level": ({}, {"level_db": -40.0}),
+    "kill dry": ({"mix": 0.0}, {"mix": 0.0, "kill_dry": 1.0}),
 }
 
 
@@ -322,12 +327,19 @@ ROUGH = {  # each parameter matters here: filters on, into the limiter, a change
     "limiter_on": 1.0,
     "fade_ms": 20.0,
     "tails": 0.0,
+    "duck_db": 12.0,
+    "duck_release_ms": 100.0,
+    "gate_on": 1.0,
+    "gate_db": -40.0,
+    "gate_hold_ms": 0.0,
+    "gate_release_ms": 5.0,
 }
 
 
 @pytest.mark.parametrize("name", PARAMS)
 def test_every_parameter_changes_the_sound(name: str) -> None:
     sound, irs = noise(16384), [noise(2000, 2, seed=seed).T.copy() for seed in (2, 3)]
+    sound[2048:10240] *= 0.003  # a pause, for the gate and the duck
 
     def played(**changed: float) -> Floats:
         params = ROUGH | changed

@@ -19,7 +19,7 @@ from waiting import wait_until
 from dsp import _engine
 
 RATE_HZ, BLOCK = 48000, 128
-BLOCKS_OFFSET = 896
+BLOCKS_OFFSET = 1024
 """Offset of meters.blocks, see port.h."""
 ENDLESS_S = 60.0
 

@@ -79,11 +79,19 @@ def main(blocks: int) -> None:
             values[name] = {
                 "gain_db": rng.uniform(-140, 12),
                 "mix": rng.uniform(0, 1),
-                "predelay_ms": rng.uniform(0, 100),
+                "predelay_ms": rng.uniform(0, 2000),
                 "lowpass_hz": rng.uniform(500, 20000),
                 "highpass_hz": rng.uniform(20, 5000),
                 "fade_ms": rng.uniform(1, 60),
                 "tails": float(rng.integers(3)),
+                "duck_db": rng.uniform(0, 24),
+                "duck_release_ms": rng.uniform(50, 1000),
+                "gate_db": rng.uniform(-80, -10),
+                "gate_hold_ms": rng.uniform(0, 100),
+                "gate_release_ms": rng.uniform(5, 100),
+                "tone_low_db": rng.uniform(-12, 12),
+                "tone_high_db": rng.uniform(-12, 12),
+                "level_db": rng.uniform(-40, 12),
             }.get(name, float(rng.integers(2)))
         graph.port.set_params(values)
         counts = watch(graph.server.process, 25)

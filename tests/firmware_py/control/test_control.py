@@ -18,7 +18,7 @@ from waiting import wait_until
 from bank.build import build
 from bank.format import Waveform, write
 from device.board import Board
-from device.controls import CONTROLS, NOT_KEPT, defaults, find
+from device.controls import ADDED_LATER, CONTROLS, NOT_KEPT, defaults, find
 from device.events import Action, Change
 from device.profile import PACKAGED
 from dsp._engine import Meters
@@ -34,6 +34,7 @@ from firmware_py.link.status import InputStatus
 from firmware_py.rooms.maker import RoomMaker
 from firmware_py.rooms.source import BuiltInRooms, rooms_fault
 from firmware_py.state import session as settings
+from firmware_py.state.factory_presets import factory_presets
 from firmware_py.state.presets import PresetError, Presets
 from firmware_py.state.store import Store
 from models.generator import room_at
@@ -170,7 +171,7 @@ def test_presets_play_by_step_name_and_number(
     rig.send(Action("preset next"))
     assert rig.pedal.presets.describe() == "preset Room"  # of nverb, while there are no others
     rig.send(Action("preset previous"))
-    assert rig.pedal.presets.describe() == "preset Slap"
+    assert rig.pedal.presets.describe() == f"preset {factory_presets()[-1].name}"
     presets = Presets(folders)
     for number, name in enumerate(("a", "b", "c")):
         presets.save(name, rig.values | {"mix": 10.0 * number})
@@ -303,6 +304,18 @@ def test_switch_closed_at_power_on_changes_nothing(
     assert (rig.values["bypass"], rig.values["freeze"]) == (0, 0)
     assert rig.pedal.presets.current is None
     board.close()
+
+
+def test_preset_of_an_older_version_plays_later_effects_off(rig: Rig, folders: Path) -> None:
+    """Other controls that it does not have stay."""
+    old = {name: value for name, value in defaults().items() if name not in (*ADDED_LATER, "level")}
+    Presets(folders).save("old", old)
+    rig.ask({"do": "preset", "load": "Ducked Plate"})
+    rig.ask({"do": "set", "values": {"gate": "on", "level": -6, "mix": 70}})
+    assert all(rig.values[name] != find(name).default for name in ("duck", "gate", "tone_low"))
+    rig.ask({"do": "preset", "load": "old"})
+    assert rig.values == defaults() | {"level": -6.0}
+    assert rig.pedal.presets.describe() == "preset old"
 
 
 def test_preset_stays_unchanged_over_a_restart(folders: Path, clock: ClockModule) -> None:

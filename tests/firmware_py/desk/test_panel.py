@@ -46,7 +46,7 @@ STATUS: dict[str, Any] = {
 }  # fmt: skip
 
 
-def drawn(chosen: str = "x", columns: int = 120, rows: int = 50, **values: float) -> list[str]:
+def drawn(chosen: str = "x", columns: int = 120, rows: int = 80, **values: float) -> list[str]:
     return panel.draw(STATUS | {"controls": defaults() | values}, chosen, columns, rows)
 
 

@@ -36,7 +36,7 @@ def test_factory_presets_hold_every_control_of_the_sound_within_its_range() -> N
 def test_the_page_names_the_factory_presets() -> None:
     page = " ".join((Path(__file__).parents[3] / "docs/hands.md").read_text().split())
     names = [preset.name for preset in factory_presets()]
-    assert f"A dozen presets come with nverb: {', '.join(names)}." in page and len(names) == 12
+    assert f"{len(names)} presets come with nverb: {', '.join(names)}." in page
 
 
 def test_no_call_changes_a_factory_preset(presets: Presets) -> None:
@@ -85,7 +85,8 @@ def test_the_list_shows_both_kinds_and_the_startup_preset(
     monkeypatch.setenv("NVERB_DATA_DIR", str(tmp_path))
     assert main(["preset", "list"]) == 0
     lines = capsys.readouterr().out.splitlines()
-    assert lines[:2] == ["with nverb:", "  1 Room"] and len(lines) == 13
+    assert lines[:2] == ["with nverb:", "  1 Room"]
+    assert len(lines) == 1 + len(factory_presets())
     Presets(tmp_path).save("Lead", VALUES)
     Presets(tmp_path).save("hall", VALUES)
     assert main(["preset", "startup", "Plate"]) == 0
