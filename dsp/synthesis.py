@@ -18,7 +18,6 @@ control process and the renderer call it.
 
 from __future__ import annotations
 
-from collections.abc import Generator
 from dataclasses import dataclass, replace
 from functools import lru_cache
 
@@ -39,8 +38,9 @@ from dsp.bands import (
 from dsp.endless import endless, length_s
 from dsp.energymap import DEFAULT_GRID, EnergyMap, Grid, longer
 from dsp.errors import InvalidValue
-from dsp.flat import EVEN_S, Span, flatten
+from dsp.flat import EVEN_S
 from dsp.loudness import normalise, of_map
+from dsp.noise import LEAD_S, Noise
 from dsp.pulses import add, pulses, split
 from dsp.recent import Recent
 
@@ -48,8 +48,6 @@ Floats = NDArray[np.float32]
 
 FAITHFUL_PEAK = 10 ** (-12 / 20)
 """The reference plug-in's rule: each IR is scaled to this peak."""
-FIRST_SEED = 290
-"""With this noise, of 300 tried, octaves of short rooms decay most evenly at 48 kHz."""
 LONGEST_S = 10.0
 """No engine plays longer IRs."""
 EAR_DISTANCE_M = 0.17
@@ -62,11 +60,8 @@ WORKSPACES = 18
 LARGEST_FACTOR = 5
 """The largest prime factor of a number of steps: fast to transform, and few lengths, which take
 memory."""
-LEAD_S, LEAD_FADE_S, GUARD_S = 0.06, 0.04, 0.11
-"""Carriers begin LEAD_S before the onset, and fade in; that wraps around into the space
-of GUARD_S after the end."""
-BANDS_AT_ONCE = 5
-"""How much of the noise is made in idle time at once: some 5 ms here, 50 ms on a small board."""
+GUARD_S = 0.11
+"""What windows spread to before the carriers begin wraps around into this space after the end."""
 END_S = 4 * EVEN_S
 """At the end of noise `flatten` has one side only, and filters wrap around: that is made again."""
 FOLD_S = 0.015
@@ -85,7 +80,7 @@ class _Carriers:
         )
         self._steps = 0
         self._samples: list[NDArray[np.complex64]] = []
-        self._noise = _Noise(rate_hz, seed)
+        self._noise = Noise(rate_hz, seed)
 
     def windows(self, steps: int) -> list[BandWindow]:
         return band_windows(
@@ -127,45 +122,6 @@ class _Carriers:
                 longer[:, :kept] = self._samples[i][:, :kept]
             samples.append(longer)
         return samples
-
-
-@lru_cache(maxsize=3)
-class _Noise:
-    """White noise for a rate and a seed, as long as requested so far."""
-
-    def __init__(self, rate_hz: int, seed: int) -> None:
-        self._rate_hz, self._seed = rate_hz, seed
-        self._samples = np.zeros((2, 0), np.float32)
-        self._growth: Generator[None, None, NDArray[np.float32]] | None = None
-        fade = np.arange(int(LEAD_FADE_S * rate_hz)) / (LEAD_FADE_S * rate_hz)
-        self._fade = (np.sin(np.pi / 2 * fade) ** 2).astype(np.float32)
-
-    def __call__(self, frames: int) -> Floats:
-        """Its first `frames` samples, from LEAD_S before the onset on."""
-        while self.grow(frames):
-            pass
-        result = self._samples[:, :frames].copy()
-        result[:, : len(self._fade)] *= self._fade
-        return result
-
-    def grow(self, frames: int) -> bool:
-        """Do a small part of the work for this length. False when all is done."""
-        if frames <= self._samples.shape[1]:
-            return False
-        self._growth = self._growth or self._longer(frames)
-        try:
-            for _ in range(BANDS_AT_ONCE):
-                next(self._growth)
-        except StopIteration as end:
-            self._samples, self._growth = end.value, None
-        return True
-
-    def _longer(self, frames: int) -> Generator[None, None, NDArray[np.float32]]:
-        noise = np.random.default_rng(FIRST_SEED + self._seed)
-        longer = noise.standard_normal((frames, 2), np.float32).T
-        kept = max(0, self._samples.shape[1] - int(2 * EVEN_S * self._rate_hz))
-        longer[:, :kept] = self._samples[:, :kept]
-        return flatten(longer, Span(frames / self._rate_hz, LEAD_S, kept / self._rate_hz))
 
 
 @lru_cache(maxsize=3)

@@ -7,6 +7,7 @@ import signal
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 
 from device.board import Board
@@ -14,11 +15,12 @@ from device.controls import at_rest, defaults, find
 from device.events import Change, Notice
 from device.terminal import Front, Hands, Keyboard
 from dsp.errors import UserError, reason
+from dsp.noise import keep_in
 from firmware_py.base import crashguard
 from firmware_py.base.log import logger
 from firmware_py.base.memory import keep_freed_memory
 from firmware_py.base.notify import Notifier
-from firmware_py.base.paths import Lock, data_path
+from firmware_py.base.paths import Lock, data_path, write_atomically
 from firmware_py.base.signals import stop_signals
 from firmware_py.control.live_board import LiveBoard
 from firmware_py.control.pedal import Pedal, log_notice
@@ -59,6 +61,7 @@ def run(
     board's pots, see `read_script`. midi, osc: see `Pedal.open_inputs`. Returns the exit status.
     """
     keep_freed_memory()
+    keep_in(data_path() / "noise", partial(write_atomically, durable=False))
     with _counted_start() as guard:
         return _run(guard, lock, profile, bank, keys, script, midi, osc)
 

@@ -22,6 +22,7 @@ from waiting import HANG_S, wait_until
 
 from device.controls import find, to_position
 from dsp.errors import UserError
+from firmware_py.base.paths import data_path
 from firmware_py.desk.private_pedal import private_pedal, wait_for_room
 from firmware_py.desk.supervisor import Supervisor
 from firmware_py.desk.what_plays import of_pedal
@@ -38,6 +39,11 @@ def pedal() -> Iterator[Supervisor]:
     with private_pedal(block_frames=128, rate_hz=RATE_HZ) as supervisor:
         wait_for_room(supervisor)
         yield supervisor
+
+
+def test_noise_of_rooms_is_kept_in_the_data_folder(pedal: Supervisor) -> None:
+    kept = data_path() / "noise"
+    wait_until(lambda: any(kept.glob(f"{RATE_HZ}-*")), tend=pedal.tend)
 
 
 def test_live_output_is_the_convolution_without_offset(pedal: Supervisor) -> None:
