@@ -7,7 +7,6 @@ import signal
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from functools import partial
 from pathlib import Path
 
 from device.board import Board
@@ -20,13 +19,14 @@ from firmware_py.base import crashguard
 from firmware_py.base.log import logger
 from firmware_py.base.memory import keep_freed_memory
 from firmware_py.base.notify import Notifier
-from firmware_py.base.paths import Lock, data_path, write_atomically
+from firmware_py.base.paths import Lock, data_path
 from firmware_py.base.signals import stop_signals
 from firmware_py.control.live_board import LiveBoard
 from firmware_py.control.pedal import Pedal, log_notice
 from firmware_py.control.requests import Requests
 from firmware_py.control.runtime_files import RuntimeFiles
 from firmware_py.control.server import Server
+from firmware_py.rooms.noise_files import NoiseFiles
 from firmware_py.rooms.source import (
     BuiltInRooms,
     RoomSource,
@@ -61,7 +61,7 @@ def run(
     board's pots, see `read_script`. midi, osc: see `Pedal.open_inputs`. Returns the exit status.
     """
     keep_freed_memory()
-    keep_in(data_path() / "noise", partial(write_atomically, durable=False))
+    keep_in(NoiseFiles(data_path() / "noise"))
     with _counted_start() as guard:
         return _run(guard, lock, profile, bank, keys, script, midi, osc)
 

@@ -8,7 +8,6 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Generator, Iterator
 from pathlib import Path
-from typing import BinaryIO
 
 import numpy as np
 import pytest
@@ -16,21 +15,11 @@ from numpy.typing import NDArray
 
 from dsp import noise
 from dsp.flat import Span
-from dsp.noise import KEPT_FILES, Noise, keep_in
+from dsp.noise import Noise, keep_in
+from firmware_py.rooms.noise_files import KEPT_FILES, NoiseFiles
 
 Floats = NDArray[np.float32]
 RATE_HZ, LENGTHS = 8000, (4800, 8000)
-
-
-def write(path: Path, content: Callable[[BinaryIO], object]) -> None:
-    with path.open("wb") as file:
-        content(file)
-
-
-def write_anew(path: Path, content: Callable[[BinaryIO], object]) -> None:
-    """Fails if something is there, as for a folder."""
-    with path.open("xb") as file:
-        content(file)
 
 
 def quickly(white: Floats, _span: Span) -> Generator[None, None, Floats]:
@@ -67,7 +56,7 @@ def same(these: list[Floats], those: list[Floats]) -> bool:
 def test_kept_noise_is_read_and_equal(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, fresh: list[Floats]
 ) -> None:
-    keep_in(tmp_path / "noise", write)
+    keep_in(NoiseFiles(tmp_path / "noise"))
     assert same(made(), fresh)
     assert len(list((tmp_path / "noise").iterdir())) == len(LENGTHS)
     monkeypatch.setattr(noise, "flatten", None)  # nothing is made
@@ -90,7 +79,7 @@ def of_other_code(content: bytes) -> bytes:
 def test_damaged_file_is_made_again(
     tmp_path: Path, damage: Callable[[bytes], bytes], fresh: list[Floats]
 ) -> None:
-    keep_in(tmp_path, write)
+    keep_in(NoiseFiles(tmp_path))
     made()
     whole = {path: path.read_bytes() for path in tmp_path.iterdir()}
     for path, content in whole.items():
@@ -107,13 +96,13 @@ def endless(path: Path) -> None:
 def test_anything_in_the_place_of_a_file_is_no_fault(
     tmp_path: Path, make: Callable[[Path], object], fresh: list[Floats]
 ) -> None:
-    keep_in(tmp_path, write_anew)
+    keep_in(NoiseFiles(tmp_path))
     make(tmp_path / f"{RATE_HZ}-1-0-{LENGTHS[0]}")
     assert same(made(), fresh)
 
 
 def test_noise_of_another_name_is_not_used(tmp_path: Path, fresh: list[Floats]) -> None:
-    keep_in(tmp_path, write)
+    keep_in(NoiseFiles(tmp_path))
     made(seed=2)
     for path in tmp_path.iterdir():
         path.rename(path.with_name(path.name.replace("-2-", "-1-", 1)))
@@ -123,12 +112,12 @@ def test_noise_of_another_name_is_not_used(tmp_path: Path, fresh: list[Floats]) 
 def test_folder_that_cannot_be_written_is_no_fault(tmp_path: Path, fresh: list[Floats]) -> None:
     (tmp_path / "file").touch()
     for folder in (tmp_path / "file", tmp_path / "missing" / "noise"):
-        keep_in(folder, write)
+        keep_in(NoiseFiles(folder))
         assert same(made(), fresh)
 
 
 def test_oldest_files_are_removed(tmp_path: Path) -> None:
-    keep_in(tmp_path, write)
+    keep_in(NoiseFiles(tmp_path))
     for number in range(9):
         (tmp_path / f"old{number}").touch()
         os.utime(tmp_path / f"old{number}", (number, number))
