@@ -25,19 +25,19 @@ from collections.abc import Callable
 from pathlib import Path
 
 from device.calibration import load_calibration
-from device.controls import CONTROLS, find
+from device.controls import CONTROLS
 from device.converter import Converter
 from device.events import Action, Change, Event, Notice
 from device.faults import Fault
 from device.knobs import Knob
-from device.lines import CLIP_HOLD_S, FAULTS, LED_FAULTS, TapTempo, fault_light
+from device.lines import CLIP_HOLD_S, FAULTS, LED_FAULTS, fault_light
 from device.parts import Led, Switch
 from device.profile import Profile, SwitchRow, leds_of, load
 from device.simulated import SimulatedBoard
+from device.tempo import TapTempo
 
 LED_S = 0.02
 """Time between updates of the LEDs."""
-MAX_PREDELAY_MS = find("predelay").maximum
 
 
 class Board:
@@ -206,14 +206,12 @@ class Board:
         self.close()
 
     def tap(self) -> Change | None:
-        """Take a tap for the pre-delay, from a switch or a command. Returns the change, if any."""
-        interval_ms = self._taps.tap(self._clock())
-        if interval_ms is None:
+        """Take a tap of the tempo, from a switch or a command. Returns the change, if any."""
+        bpm = self._taps.tap(self._clock())
+        if bpm is None:
             return None
-        while interval_ms > MAX_PREDELAY_MS:  # the longest of 1/2, 1/4, ... of the beat that fits
-            interval_ms /= 2
-        self.control_moved("predelay", interval_ms)
-        return Change("predelay", interval_ms)
+        self.control_moved("tempo", bpm)
+        return Change("tempo", bpm)
 
     def _act(self, row: SwitchRow, pressed: bool) -> list[Event]:
         """Events of a press or release of a switch."""

@@ -11,6 +11,7 @@ of a knob, 0 at one end and 1 at the other. The law relates them:
 | linear | minimum + span * p                    | most                                        |
 | log    | minimum * (maximum / minimum) ** p    | frequencies, ratios: equal turns are equal  |
 |        |                                       | intervals                                   |
+| square | minimum + span * p ** 2               | times from 0: fine steps for short ones     |
 | cubic  | minimum + span * cbrt(p)              | a gain in dB from silence                   |
 | steps  | the linear law to the nearest integer | rotary switches                             |
 | switch | 0 below the middle, 1 from there on   | on and off                                  |
@@ -32,8 +33,8 @@ from typing import Literal
 from dsp.errors import InvalidValue, UserError, did_you_mean
 from models.latent import KNOB_STEPS, LATENT_LIMIT
 
-Law = Literal["linear", "log", "cubic", "steps", "switch"]
-LAWS: tuple[Law, ...] = ("linear", "log", "cubic", "steps", "switch")
+Law = Literal["linear", "log", "square", "cubic", "steps", "switch"]
+LAWS: tuple[Law, ...] = ("linear", "log", "square", "cubic", "steps", "switch")
 Target = Literal["engine", "room", "pedal"]
 
 
@@ -97,6 +98,17 @@ Y_HELP = "the room: brightness, in nverb's rooms; else the second axis"
 Z_HELP = "the room: early character, in nverb's rooms; else the third axis"
 COLOUR_HELP = "latent axis 4 to 8 of a decoder: the colour of a preset, set by `nverb encode`"
 
+FREE = "free"
+_LENGTHS = {"": 1.0, "d": 1.5, "t": 2 / 3}
+NOTE_BEATS = dict(
+    sorted(
+        ((f"1/{n}{dot}", 4 / n * f) for n in (1, 2, 4, 8, 16, 32) for dot, f in _LENGTHS.items()),
+        key=lambda note: note[1],
+    )
+)
+"""Length of a note in beats; from the shortest to the longest, so that a knob turns through them."""
+NOTES = (FREE, *NOTE_BEATS)
+
 # Chosen defaults. x, y, z: the centre of the latent space (0, 0, 0), where a trained decoder has
 # seen most rooms and every direction has the same range; 0, 0, 0 of the plug-in is a corner.
 # mix: the pedal is in series with the instrument, so the default keeps the dry signal; the plug-in
@@ -109,7 +121,10 @@ CONTROLS: tuple[Control, ...] = (
     Control("y",           "Y",            "",   0,       KNOB_STEPS, "linear", KNOB_STEPS / 2, 0,  "room",   17, "",            Y_HELP),
     Control("z",           "Z",            "",   0,       KNOB_STEPS, "linear", KNOB_STEPS / 2, 0,  "room",   18, "",            Z_HELP),
     Control("width",       "Width",        "",   -4,      4,          "linear", 1,              0,  "room",   19, "",            "0 mono, 1 natural stereo, above 1 wider, below 0 sides swapped"),
-    Control("predelay",    "Pre-delay",    "ms", 0,       100,        "linear", 0,              20, "engine", 12, "predelay_ms", "delay before the room starts"),
+    Control("predelay",    "Pre-delay",    "ms", 0,       2000,       "square", 0,              20, "engine", 12, "predelay_ms", "delay before the room starts, while predelay_sync is free"),
+    Control("predelay_sync", "Pre-delay note", "", 0,     len(NOTES) - 1, "steps", 0,          20, "pedal",  119, "",           "pre-delay as a note at the tempo (d dotted, t triplet), halved until it fits; free: predelay", NOTES),
+    Control("tempo",       "Tempo",        "BPM", 30,     300,        "log",    120,            0,  "pedal",  118, "",           "tempo: from taps, MIDI clock, or a number"),
+    Control("midi_clock",  "MIDI clock",   "",   0,       1,          "switch", 1,              0,  "pedal",  None, "",          "on: the tempo follows MIDI clock while there is one"),
     Control("lowpass",     "Low-pass",     "",   0,       1,          "switch", 0,              20, "engine", 80, "lowpass_on",  "low-pass filter of the wet sound"),
     Control("lowpass_hz",  "Low-pass Fc",  "Hz", 500,     20000,      "log",    4000,           20, "engine", 74, "lowpass_hz",  "low-pass cutoff (second order, Q 0.71)"),
     Control("highpass",    "High-pass",    "",   0,       1,          "switch", 0,              20, "engine", 81, "highpass_on", "high-pass filter of the wet sound"),
@@ -151,13 +166,14 @@ CONTROLS: tuple[Control, ...] = (
 
 FOR_THE_FOOT = ("freeze", "bypass")
 """Controls that nobody expects as they were left when the pedal is switched on."""
-NOT_KEPT = FOR_THE_FOOT
-"""Controls that are not part of a preset."""
+NOT_KEPT = (*FOR_THE_FOOT, "tempo", "midi_clock")
+"""Controls that are not part of a preset. The tempo is the band's."""
 ADDED_LATER = (
     "duck",
     "gate",
     "tone_low",
     "tone_high",
+    "predelay_sync",
 )
 """Controls of the sound that presets did not always have: one without them plays their defaults, so
 that it sounds as when it was saved."""
@@ -165,6 +181,7 @@ that it sounds as when it was saved."""
 LAW_TEXTS: dict[Law, str] = {
     "linear": "minimum + span x p",
     "log": "minimum x (maximum / minimum)^p",
+    "square": "minimum + span x p^2: a time from 0, with fine steps for short ones",
     "cubic": "minimum + span x cube root of p: a gain in dB from silence",
     "steps": "the linear law to the nearest integer",
     "switch": "off below the middle, on from there",
@@ -221,6 +238,8 @@ def to_value(control: Control, position: float) -> float:
             value = control.minimum + span * position
         case "log":
             value = control.minimum * (control.maximum / control.minimum) ** position
+        case "square":
+            value = control.minimum + span * position**2
         case "cubic":
             value = control.minimum + span * math.cbrt(position)
         case "steps":
@@ -237,6 +256,8 @@ def to_position(control: Control, value: float) -> float:
     match control.law:
         case "log":
             return math.log(value / control.minimum) / math.log(control.maximum / control.minimum)
+        case "square":
+            return math.sqrt(fraction)
         case "cubic":
             return fraction**3
         case _:
@@ -260,6 +281,7 @@ _SCALES = {
     "ms": {"ms": 1.0, "s": 1000.0},
     "Hz": {"hz": 1.0, "khz": 1000.0, "k": 1000.0},
     "%": {"%": 1.0},
+    "BPM": {"bpm": 1.0},
     "x": {"x": 1.0, "%": 0.01},
 }
 

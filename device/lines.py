@@ -193,23 +193,6 @@ class Debounce:
         return True
 
 
-class TapTempo:
-    """Interval of taps in ms: the mean of the last four. A pause of LONGEST_S starts again."""
-
-    LONGEST_S = 2.0
-
-    def __init__(self) -> None:
-        self._taps: list[float] = []
-
-    def tap(self, now: float) -> float | None:
-        if self._taps and now - self._taps[-1] > self.LONGEST_S:
-            self._taps.clear()
-        self._taps = [*self._taps[-4:], now]
-        if len(self._taps) < 2:
-            return None
-        return (self._taps[-1] - self._taps[0]) / (len(self._taps) - 1) * 1000
-
-
 FAULTS = {"knob": 1, "adc": 2, "audio": 3, "room": 4, "storage": 5, "profile": 6, "midi": 7}
 """Flashes of the fault LED between pauses. Of several faults, that with most flashes is shown.
 

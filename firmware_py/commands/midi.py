@@ -18,7 +18,7 @@ WAIT_S = 30.0
 POLL_S = 0.1
 REST_S = 2.0
 MODES = ("absolute", "momentary", "toggle", "trigger", "twos", "offset", "sign")
-LAWS = ("linear", "log", "cubic", "steps")
+LAWS = ("linear", "log", "square", "cubic", "steps")
 
 
 def add_parser(subparsers: Subparsers) -> None:

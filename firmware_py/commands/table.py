@@ -11,7 +11,8 @@ from firmware_py.commands.parsers import CommandParser, Subparsers
 
 GROUPS = {
     "play": (
-        *("run", "demo", "set", "get", "controls", "status", "panel", "preset", "reset", "midi"),
+        *("run", "demo", "set", "get", "controls", "status", "panel"),
+        *("preset", "tap", "reset", "midi"),
     ),
     "rooms": (
         *("render", "encode", "measure", "bank", "model"),

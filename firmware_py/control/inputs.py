@@ -48,13 +48,19 @@ class Turn(NamedTuple):
         return to_value(self.control, to_position(self.control, value) + self.by)
 
 
+class ClockTempo(NamedTuple):
+    """The tempo of a MIDI clock, once a beat."""
+
+    bpm: float
+
+
 class PresetSteps(NamedTuple):
     """Several presses of "preset next" (positive) or "preset previous" (negative) at once."""
 
     by: int
 
 
-Event = Change | Action | Notice | Program | PresetName | PresetSteps | Flip | Turn
+Event = Change | Action | Notice | Program | PresetName | PresetSteps | Flip | Turn | ClockTempo
 STEPS = {"preset next": 1, "preset previous": -1}
 
 

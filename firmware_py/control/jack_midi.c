@@ -17,6 +17,7 @@
 #include <unistd.h>
 
 enum { MAX_INPUTS = 64, RECORD = 4, RING = 1 << 14, OUT_RING = 1 << 10, OUT_PER_BLOCK = 64 };
+enum { CLOCK = 0xF8 };
 
 /* ---- the parser: a stream of MIDI bytes becomes channel messages ---- */
 
@@ -113,6 +114,8 @@ static struct {
     int (*connect)(jack_client *, const char *, const char *);
     int (*disconnect)(jack_client *, const char *, const char *);
     uint32_t (*midi_get_event_count)(void *);
+    uint32_t (*last_frame_time)(const jack_client *);
+    uint32_t (*get_sample_rate)(jack_client *);
     int (*midi_event_get)(jack_event *, void *, uint32_t);
     void (*midi_clear_buffer)(void *);
     int (*midi_event_write)(void *, uint32_t, const uint8_t *, size_t);
@@ -123,11 +126,25 @@ static jack_port *inputs[MAX_INPUTS], *output;
 static parser parsers[MAX_INPUTS];
 static atomic_int input_count, lost, changed;
 static atomic_uint dropped;
+static uint32_t clock_rate_hz = 1;
 static int wake_fd = -1;
 
 static void wake(void) {
     uint64_t one = 1;
     if (write(wake_fd, &one, sizeof one) < 0) return; /* full: it is awake already */
+}
+
+static void push_input(int place, uint8_t status, uint8_t first, uint8_t second) {
+    uint8_t bytes[RECORD] = {(uint8_t)place, status, first, second};
+    uint32_t record;
+    memcpy(&record, bytes, RECORD);
+    if (!ring_push(&in_ring, record)) atomic_fetch_add(&dropped, 1);
+}
+
+/* A tick of MIDI clock: midi_backend.clock_record. By frames, so that the block adds no jitter. */
+static void push_clock(int place, uint32_t frame) {
+    uint64_t units = (uint64_t)(jack.last_frame_time(client) + frame) * 10000u / clock_rate_hz;
+    push_input(place, CLOCK, (uint8_t)(units >> 8), (uint8_t)units);
 }
 
 static int take_events(int place, uint32_t frames) {
@@ -139,11 +156,12 @@ static int take_events(int place, uint32_t frames) {
         uint8_t message[3];
         if (jack.midi_event_get(&event, buffer, i)) continue;
         for (size_t n = 0; n < event.size; n++) {
-            if (!parse_byte(&parsers[place], event.buffer[n], message)) continue;
-            uint8_t bytes[RECORD] = {(uint8_t)place, message[0], message[1], message[2]};
-            uint32_t record;
-            memcpy(&record, bytes, RECORD);
-            if (!ring_push(&in_ring, record)) atomic_fetch_add(&dropped, 1);
+            if (event.buffer[n] == CLOCK)
+                push_clock(place, event.time);
+            else if (parse_byte(&parsers[place], event.buffer[n], message))
+                push_input(place, message[0], message[1], message[2]);
+            else
+                continue;
             taken = 1;
         }
     }
@@ -212,6 +230,8 @@ static int load_jack(void) {
         {"jack_free", &jack.free},
         {"jack_connect", &jack.connect},
         {"jack_disconnect", &jack.disconnect},
+        {"jack_last_frame_time", &jack.last_frame_time},
+        {"jack_get_sample_rate", &jack.get_sample_rate},
         {"jack_midi_get_event_count", &jack.midi_get_event_count},
         {"jack_midi_event_get", &jack.midi_event_get},
         {"jack_midi_clear_buffer", &jack.midi_clear_buffer},
@@ -259,6 +279,7 @@ static PyObject *jm_open(PyObject *self, PyObject *args) {
     if (wake_fd < 0) return PyErr_SetFromErrno(PyExc_OSError);
     client = jack.client_open(name, NO_START_SERVER, &status);
     if (!client) Py_RETURN_FALSE;
+    clock_rate_hz = jack.get_sample_rate(client);
     jack.set_process_callback(client, process, NULL);
     jack.set_port_registration_callback(client, port_registered, NULL);
     jack.set_port_connect_callback(client, ports_connected, NULL);

@@ -9,6 +9,7 @@ The messages, on one channel or on all:
 | note                       |                                                                |
 | control change 0..31 and   | the two halves of a value of 14 bits, in either order          |
 | the same + 32              |                                                                |
+| clock                      | the tempo, see firmware_py.control.midi_clock                  |
 | program change             | what is assigned to it, or else preset NN + 1 of `nverb preset |
 |                            | list`; bank select (CC 0 or 32) adds 128 for each bank         |
 
@@ -29,7 +30,7 @@ from device.events import Change, Notice
 from device.profile import ACTIONS
 from dsp.errors import InvalidValue
 from dsp.names import shown
-from firmware_py.control.inputs import Event, Program
+from firmware_py.control.inputs import ClockTempo, Event, Program
 from firmware_py.control.midi_assignment import (
     Assignment,
     Source,
@@ -37,6 +38,8 @@ from firmware_py.control.midi_assignment import (
     make_assignment,
     parse_source,
 )
+from firmware_py.control.midi_backend import CLOCK
+from firmware_py.control.midi_clock import MidiClock
 from firmware_py.control.midi_echo import Echo
 from firmware_py.control.midi_learn import Calibration, Learner
 from firmware_py.control.midi_map import MidiMap, Table, target
@@ -68,6 +71,7 @@ class Midi:
         self._presses: dict[Place, Presses] = {}
         self._values: dict[Source, int] = {}
         """The last seven bits of each source, for learning."""
+        self._clock = MidiClock()
         self._learner: Learner | None = None
         self._refused: set[Source] = set()
         self._learnt: dict[str, object] | None = None
@@ -135,7 +139,10 @@ class Midi:
                 data = bytes.fromhex(line)
             except ValueError:
                 return
-            if len(data) == 4:
+            if len(data) == 4 and data[1] == CLOCK:
+                bpm = self._clock.tick(data[0], data[2] << 8 | data[3], time.monotonic())
+                events += [ClockTempo(bpm)] if bpm is not None else []
+            elif len(data) == 4:
                 _append(events, self.message(data[1:], port=data[0]))
 
     def _take_port(self, sign: str, number: int, name: str, events: list[Event]) -> None:
@@ -359,7 +366,8 @@ class Midi:
         ports = ", ".join(self._ports.values()) or "no device; connect one to nverb-midi:in"
         channel = "all channels" if self._map.channel is None else f"channel {self._map.channel}"
         last = f"; last: {self._last}" if self._last else ""
-        return f"MIDI via {self._api}, {channel}: {self._fault or ports}{last}"
+        clock = self._clock.describe(time.monotonic())
+        return f"MIDI via {self._api}, {channel}: {self._fault or ports}{clock}{last}"
 
     def status(self) -> InputStatus:
         ports = list(self._ports.values())

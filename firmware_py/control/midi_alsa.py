@@ -10,9 +10,17 @@ import contextlib
 import ctypes
 import errno
 import struct
+import time
 from collections.abc import Iterator
 
-from firmware_py.control.midi_backend import CLIENT, OUTPUT, BackendError, Peer, is_loop_through
+from firmware_py.control.midi_backend import (
+    CLIENT,
+    OUTPUT,
+    BackendError,
+    Peer,
+    clock_record,
+    is_loop_through,
+)
 
 _EVENT = struct.Struct("=BBBB8sBBBB12s")
 """snd_seq_event_t: type, flags, tag, queue, time, source, destination (client, port), data."""
@@ -29,6 +37,7 @@ _NOTE_ON, _NOTE_OFF, _CC, _PROGRAM, _PRESSURE, _BEND, _CC14, _NRPN, _RPN = (
     15,
     16,
 )
+_CLOCK = 36
 _CLIENT_START, _PORT_CHANGE = 60, 65
 """Announcements: client start, exit, change; port start, exit, change."""
 _OPEN_DUPLEX, _NONBLOCK = 3, 1
@@ -155,6 +164,8 @@ class AlsaMidi:
             self._changed = True
         elif target == self._in:
             place = bytes((self._places.get((client, port), 0),))
+            if kind == _CLOCK:
+                data += place + clock_record(time.monotonic())
             for message in records(kind, body):
                 data += place + message
 

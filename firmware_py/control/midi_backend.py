@@ -12,6 +12,17 @@ MOST_INPUTS = 63
 _LOOP_THROUGH = re.compile(r"\bmidi[ _-]?through\b", re.IGNORECASE)
 
 
+CLOCK = 0xF8
+TICK_S = 1e-4
+"""Unit of a clock message's time."""
+
+
+def clock_record(now_s: float) -> bytes:
+    """A tick of MIDI clock in place of a channel message: its status, and when it came, modulo
+    2^16 units of TICK_S."""
+    return bytes((CLOCK, *divmod(int(now_s / TICK_S) & 0xFFFF, 256)))
+
+
 class Peer(NamedTuple):
     """A port of somebody else. A device that went and came back may have another address."""
 
@@ -41,7 +52,8 @@ class MidiBackend(Protocol):
 
     def read(self) -> bytes:
         """The channel messages since the last call, 4 bytes each: place of the input, status and
-        two data bytes (the second is 0 where there is none). Raises BackendError."""
+        two data bytes (the second is 0 where there is none), or `clock_record`. Raises
+        BackendError."""
 
     def send(self, message: bytes) -> None:
         """Send a channel message to all that are connected with the output."""

@@ -9,6 +9,7 @@ later, but for its own and those that only return what others write. Lines on st
 | line       | meaning                                                                       |
 |------------|-------------------------------------------------------------------------------|
 | `03B00764` | a message: in hexadecimal the number of its port, status and two data bytes   |
+| `03F8....` | a tick of MIDI clock: port, status, time, see midi_backend.clock_record        |
 | `+ 3 NAME` | connected with this device, as port 3; 0 is "nverb-midi:in"                   |
 | `- 3 NAME` | this device is gone                                                           |
 | `! TEXT`   | why there is no MIDI                                                          |

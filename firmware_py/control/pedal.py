@@ -22,6 +22,7 @@ from firmware_py.base.paths import data_path
 from firmware_py.control.bank_watch import BankWatch
 from firmware_py.control.data_folder import DataFolder
 from firmware_py.control.inputs import (
+    ClockTempo,
     Event,
     Flip,
     Input,
@@ -57,6 +58,8 @@ from models.residual import ResidualError
 log = logger("control")
 HOUSEKEEPING_S = 0.05
 SESSION_S = 0.5
+CLOCK_STEP_BPM = 0.2
+"""The tempo follows a MIDI clock in steps of at least this."""
 
 
 class Pedal:
@@ -195,6 +198,8 @@ class Pedal:
                     self._step_recording(1 if name == "recording next" else -1)
                 case Action(name):
                     self.presets.step(1 if name == "preset next" else -1)
+                case ClockTempo(bpm):
+                    self.follow_clock(bpm)
                 case PresetSteps(by):
                     self.presets.skip(by)
                 case Program(number):
@@ -223,10 +228,17 @@ class Pedal:
         self.set({"recording": float(after)})
 
     def tap(self) -> None:
-        """Take a tap for the pre-delay."""
+        """Take a tap of the tempo."""
         assert self.board is not None
         if change := self.board.tap():
             self.set({change.control: change.value})
+
+    def follow_clock(self, bpm: float) -> None:
+        """Take the tempo of a MIDI clock; a difference that is only its jitter changes nothing."""
+        tempo = find("tempo")
+        bpm = min(max(bpm, tempo.minimum), tempo.maximum)
+        if self.values["midi_clock"] and abs(bpm - self.values["tempo"]) > CLOCK_STEP_BPM:
+            self.set({"tempo": round(bpm, 1)})
 
     def change(self, values: dict[str, float]) -> None:
         """Set checked values that come from the board."""

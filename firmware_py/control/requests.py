@@ -94,7 +94,7 @@ class Requests:
 
     def _tap(self, _: Request) -> Answer:
         self._pedal.tap()
-        return {"values": {"predelay": self._pedal.values["predelay"]}}
+        return {"values": {"tempo": self._pedal.values["tempo"]}}
 
     def _midi(self, request: Request) -> Answer:
         if self._pedal.midi is None:

@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from bank.found import read_one
 from bank.recording import MAX_ROOM_S, ReadingOptions, at_rate, why_unreadable
 from bank.sound import sound_format, write_sound
+from device.tempo import predelay_ms
 from dsp.errors import UserError
 from dsp.graph import OfflineGraph
 from dsp.shaping import Shape
@@ -145,7 +146,7 @@ def _write(
         graph.port.set_params(engine_params(values))
         graph.port.load_ir(ir)
         graph.start()
-        tail = ir.shape[1] - 1 + math.ceil(values["predelay"] * rate_hz / 1000)
+        tail = ir.shape[1] - 1 + math.ceil(predelay_ms(values) * rate_hz / 1000)
 
         def write(sink: soundfile.SoundFile) -> None:
             for out in _through(graph, _blocks(source, rate_hz, block_frames), tail, inputs):

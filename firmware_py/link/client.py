@@ -22,7 +22,7 @@ user and group only. Each message is one line of JSON (link.lines), answered by 
 |  "step": 1 or -1                     | active preset                 |                           |
 | {"do": "preset", "kept": name}       | the same; the preset's values |                           |
 |                                      | are active already            |                           |
-| {"do": "tap"}: a tap of the tempo    | "values": of the pre-delay    |                           |
+| {"do": "tap"}: a tap of the tempo    | "values": the tempo           |                           |
 | {"do": "midi"}, with "learn": name   | "midi": see                   | nothing was changed       |
 |  (and "not": [source]) or null,      | control.midi.Midi.answer      |                           |
 |  "assign": name with "source": "cc   |                               |                           |

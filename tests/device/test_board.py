@@ -13,7 +13,7 @@ from device.board import Board
 from device.calibration import CALIBRATION, read_calibrations
 from device.controls import find, to_value
 from device.events import Action
-from device.lines import FAULTS, Debounce, TapTempo, fault_light
+from device.lines import FAULTS, Debounce, fault_light
 from device.profile import ProfileError
 from device.simulated import SimulatedSwitch
 
@@ -197,17 +197,14 @@ def test_debounce_ignores_single_spikes() -> None:
     assert not any(debounce.update(n % 7 == 0, n * 0.005) for n in range(1000))
 
 
-def test_preset_switch_gives_action_and_tap_switch_sets_predelay(
-    board: Board, clock: Clock
-) -> None:
+def test_preset_switch_gives_action_and_tap_switch_sets_tempo(board: Board, clock: Clock) -> None:
     scan_for(board, clock, 1)
     board.simulation.press("preset next")
     assert scan_for(board, clock, 0.3) == [Action("preset next")]
     for _ in range(3):
         board.simulation.press("tap", 0.05)
         changes = scan_for(board, clock, 0.32)
-    fitting_ms = 320 / 4  # the longest of 1/2, 1/4 ... of the interval within 100 ms
-    assert last(changes)["predelay"] == pytest.approx(fitting_ms, abs=2)
+    assert last(changes)["tempo"] == pytest.approx(60 / 0.32, rel=0.02)  # 5 ms between scans
 
 
 @pytest.mark.parametrize(
@@ -220,14 +217,6 @@ def test_held_switch_gives_second_action_once(
     for _ in range(2):
         board.simulation.press("preset next", held_s)
         assert scan_for(board, clock, 1.5) == [Action(action)]
-
-
-def test_tap_tempo_restarts_after_pause() -> None:
-    tempo = TapTempo()
-    assert tempo.tap(0.0) is None
-    assert tempo.tap(0.5) == pytest.approx(500)
-    assert tempo.tap(10.0) is None
-    assert tempo.tap(10.25) == pytest.approx(250)
 
 
 def test_leds_show_bypass_and_clip(board: Board, clock: Clock) -> None:

@@ -24,7 +24,7 @@ from device.profile import PACKAGED
 from dsp._engine import Meters
 from firmware_py.control import process, report
 from firmware_py.control.budget import Budget
-from firmware_py.control.inputs import Event, PresetName, Program
+from firmware_py.control.inputs import ClockTempo, Event, PresetName, Program
 from firmware_py.control.leds import Leds
 from firmware_py.control.live_board import LiveBoard
 from firmware_py.control.pedal import Pedal
@@ -442,11 +442,32 @@ def test_bypass_switch_sets_engine_parameter_and_led(rig: Rig) -> None:
     assert not rig.board.simulation.leds["on"].lit
 
 
-def test_taps_of_an_input_set_predelay(rig: Rig) -> None:
-    for _ in range(3):
-        rig.send(Action("tap"))
-        rig.clock.sleep(0.06)
-    assert rig.values["predelay"] == pytest.approx(60)
+def test_taps_set_the_tempo_and_the_predelay_follows_it(rig: Rig) -> None:
+    """From an input and from `nverb tap`; a free pre-delay stays."""
+    port = port_of(rig.pedal)
+    for note, predelay_ms in (("free", 33.0), ("1/8", 300.0)):
+        rig.ask({"do": "set", "values": {"predelay": 33, "predelay_sync": note}})
+        for _ in range(2):
+            rig.send(Action("tap"))
+            rig.clock.sleep(0.6)
+            answer = rig.ask({"do": "tap"})
+            rig.clock.sleep(0.6)
+        assert answer == {"values": {"tempo": pytest.approx(100, rel=0.01)}}
+        rig.pedal.work()
+        assert port.params()["predelay_ms"] == pytest.approx(predelay_ms, rel=0.01)
+        rig.clock.sleep(10)
+
+
+def test_the_tempo_follows_midi_clock_in_steps_unless_it_is_off(rig: Rig) -> None:
+    rig.send(ClockTempo(93.04))
+    assert rig.values["tempo"] == 93
+    rig.send(ClockTempo(93.15))  # jitter
+    assert rig.values["tempo"] == 93
+    rig.send(ClockTempo(9999))
+    assert rig.values["tempo"] == 300
+    rig.ask({"do": "set", "values": {"midi_clock": "off", "tempo": 80}})
+    rig.send(ClockTempo(93.0))
+    assert rig.values["tempo"] == 80
 
 
 def port_of(pedal: Pedal, block_frames: int = 128) -> object:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 import signal
 import subprocess
@@ -20,7 +21,7 @@ from waiting import HANG_S, wait_until
 from device.controls import find
 from device.events import Change, Notice
 from firmware_py.control import jack_midi
-from firmware_py.control.inputs import Event, Program
+from firmware_py.control.inputs import ClockTempo, Event, Program
 from firmware_py.control.midi import Midi
 from firmware_py.control.midi_backend import OUTPUT, Peer, is_loop_through
 from firmware_py.control.midi_ports import Connections, last_values
@@ -282,6 +283,40 @@ def poll_until(midi: Midi, wanted: Callable[[list[Event]], bool]) -> list[Event]
 
 def changes(events: list[Event]) -> list[Event]:
     return [event for event in events if not isinstance(event, Notice)]
+
+
+class ClockedDevice(Device):
+    """Sends MIDI clock, each tick at its frame, on all that is connected."""
+
+    bpm = 137.0
+
+    def _play(self, frames: int) -> None:
+        out, step = self.out, self.client.samplerate * 60 / self.bpm / 24
+        if out is None:
+            return
+        out.clear_buffer()
+        begin = self.client.last_frame_time
+        for tick in range(math.ceil(begin / step), math.ceil((begin + frames) / step)):
+            out.write_midi_event(min(int(tick * step) - begin, frames - 1), b"\xf8")
+
+
+@pytest.mark.live
+def test_tempo_of_a_clock_on_jack_is_exact(
+    server: Callable[[], jack_server.JackServer], midi: Midi
+) -> None:
+    """Ticks have the times of their frames: within 0.05 BPM, although a block is 2.7 ms long."""
+    server()
+    device = ClockedDevice("sequencer")
+    try:
+        events = poll_until(
+            midi, lambda events: sum(isinstance(each, ClockTempo) for each in events) > 4
+        )
+    finally:
+        device.client.deactivate()
+        device.client.close()
+    tempi = [each.bpm for each in events if isinstance(each, ClockTempo)]
+    assert tempi[-1] == pytest.approx(device.bpm, abs=0.05)
+    assert "clock 137.0 BPM" in midi.describe()
 
 
 MIX_0, MIX_100 = Change("mix", find("mix").minimum), Change("mix", find("mix").maximum)
