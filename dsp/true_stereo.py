@@ -15,20 +15,31 @@ from numpy.typing import NDArray
 from dsp.energymap import EnergyMap
 from dsp.loudness import normalise, of_map
 from dsp.pulses import pulses
-from dsp.synthesis import Synthesiser
+from dsp.synthesis import EARS_M, Synthesiser
 
 Floats = NDArray[np.float32]
 
 
-def true_stereo(room: EnergyMap, width: float, first: Synthesiser, second: Synthesiser) -> Floats:
+def true_stereo(
+    room: EnergyMap,
+    width: float,
+    first: Synthesiser,
+    second: Synthesiser,
+    *,
+    spacing_m: float = EARS_M,
+) -> Floats:
     """The IR, float32 (4, taps), C-contiguous. `first`, `second`: synthesisers of the room's grid
     with different seeds, one for each input.
 
     The paths of an input are those of the room with a single input, 3 dB softer: each output has
-    two inputs. Width and level: see `Synthesiser`; a direct sound is on its own side at width 1.
+    two inputs. Width, spacing and level: see
+    `Synthesiser`; a direct sound is on its own side at width 1.
     """
     indirect = replace(room, direct_db=None)
-    pairs = [first.unscaled(indirect, width), second.unscaled(_mirrored(indirect), width)]
+    pairs = [
+        first.unscaled(indirect, width, spacing_m=spacing_m),
+        second.unscaled(_mirrored(indirect), width, spacing_m=spacing_m),
+    ]
     ir = np.concatenate(pairs) * np.float32(np.sqrt(0.5))
     if room.direct_db is not None:
         pulse = pulses(room.direct_db[None], room.grid, first.rate_hz)[0][: ir.shape[1]]
