@@ -21,6 +21,7 @@ class Meters(NamedTuple):
     fading: bool
     offset_blocks: int
     input_feed: int
+    two_sources: int
 
 class Param(NamedTuple):
     default: float

@@ -270,6 +270,8 @@ static void take_input(nv_engine *e, const float *const *in, float *const *dry_o
         int automatic = atomic_load_explicit(&e->automatic_inputs, memory_order_relaxed);
         int feed = nv_sides_in(&e->sides, e->gained, e->frames, automatic);
         atomic_store_explicit(&m->input_feed, (uint32_t)feed, memory_order_relaxed);
+        atomic_store_explicit(&m->two_sources, (uint32_t)e->sides.two_sources,
+                              memory_order_relaxed);
     }
     if (nv_gate_acts(&e->gate) || nv_duck_acts(&e->duck))
         nv_key_run(&e->key, e->gained, e->inputs, e->frames, e->key_steps);

@@ -31,7 +31,8 @@
     NUMBER(pid)                /* of the audio process */ \
     FLAG(fading)               /* during a crossfade */ \
     COUNTER(offset_blocks)     /* blocks from whose output a DC offset was subtracted */ \
-    NUMBER(input_feed)         /* 0: each input feeds its side; 1, 2: this one feeds both */
+    NUMBER(input_feed)         /* 0: each input feeds its side; 1, 2: this one feeds both */ \
+    FLAG(two_sources)          /* the inputs are two sources, see sides.h */
 /* clang-format on */
 
 typedef struct nv_meters {

@@ -1,6 +1,7 @@
 #include "sides.h"
 
 #include <math.h>
+#include <string.h>
 
 /* Faster than notes decay, slower than a low string. */
 static const double LEVEL_FALL_DB_PER_MS = 1;
@@ -44,6 +45,7 @@ void nv_sides_learn(nv_sides *s) {
         s->side[c].window = 0;
         s->side[c].heard = 0;
     }
+    s->differ = 0;
 }
 
 static void measure(nv_sides *s, float *const *x, int frames) {
@@ -73,13 +75,28 @@ static int speaks(const nv_sides *s, const nv_side *side, const nv_side *other) 
            side->peak > s->crosstalk * other->level;
 }
 
-/* The input that feeds each side from this block on. */
-static int choose(nv_sides *s, int frames) {
+static void listen(nv_sides *s, float *const *x, int frames) {
     nv_side *one = &s->side[0], *two = &s->side[1];
     int first = speaks(s, one, two), second = speaks(s, two, one);
     s->silent_frames = first || second ? 0 : s->silent_frames + frames;
-    if (s->silent_frames > (int64_t)(NV_SIDES_FORGET_S * s->rate_hz)) one->heard = two->heard = 0;
+    if (s->silent_frames > (int64_t)(NV_SIDES_FORGET_S * s->rate_hz))
+        one->heard = two->heard = s->differ = 0;
     one->heard |= first, two->heard |= second;
+    if (!s->differ && (first || second))
+        s->differ = memcmp(x[0], x[1], (size_t)frames * sizeof(float)) != 0;
+}
+
+/* Whether the inputs are two sources, each on its own side. */
+static int two_sources(const nv_sides *s, int automatic) {
+    int heard = s->side[0].heard + s->side[1].heard;
+    if (heard && !s->differ) return 0;
+    if (!heard) return s->two_sources;
+    return heard == 2 || !automatic;
+}
+
+/* The input that feeds each side from this block on. */
+static int choose(nv_sides *s, int frames) {
+    const nv_side *one = &s->side[0], *two = &s->side[1];
     if (one->heard == two->heard) {
         s->alone_frames = 0;
         return one->heard ? NV_FEED_OWN : s->feed;
@@ -93,7 +110,9 @@ static int choose(nv_sides *s, int frames) {
 
 int nv_sides_in(nv_sides *s, float *const *x, int frames, int automatic) {
     measure(s, x, frames);
+    listen(s, x, frames);
     s->feed = automatic ? choose(s, frames) : NV_FEED_OWN;
+    s->two_sources = two_sources(s, automatic);
     nv_weight *to_first = &s->side[0].other, *to_second = &s->side[1].other;
     int changing = weight_to(to_first, s->feed == NV_FEED_SECOND);
     changing |= weight_to(to_second, s->feed == NV_FEED_FIRST);

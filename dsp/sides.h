@@ -12,6 +12,10 @@
  *   none heard       nothing changes
  *   both silent for NV_SIDES_FORGET_S: none heard, so a cable may move to the other input
  *
+ * The inputs are two sources, for which a room in true stereo is made, if both were heard and are
+ * not the same samples (a card with one input feeds both). Without `automatic` one heard input is
+ * enough: in a room it is heard on the other side, too. While none is heard nothing changes.
+ *
  * Each change of a weight is the step response of two equal low-passes: no click, also if it turns
  * back half-way. It is within 0.1 dB after NV_SIDES_RAMP_MS.
  *
@@ -65,6 +69,8 @@ typedef struct {
     int64_t learn_frames, alone_frames, silent_frames; /* in which noise is learnt; since one
                                                          * alone is heard; both are silent */
     int feed;                                          /* NV_FEED_... */
+    int differ;      /* what was heard was not the same on both inputs */
+    int two_sources; /* the meter */
     nv_weight mono;                                    /* 1: both outputs are the mean of both */
 } nv_sides;
 

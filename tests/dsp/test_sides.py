@@ -41,8 +41,10 @@ def play(
     automatic_inputs: bool = True,
     mono_output: bool = False,
     feeds: list[int] | None = None,
+    sources: list[bool] | None = None,
 ) -> Floats:
-    """`sound` (frames, 2) through the dry path. `feeds` receives the meter after each block."""
+    """`sound` (frames, 2) through the dry path. `feeds`, `sources` receive the meters `input_feed`
+    and `two_sources` after each block."""
     graph = OfflineGraph(rate_hz=RATE_HZ, block_frames=block, max_taps=64, ir_channels=2)
     graph.port.set_params(DRY)
     graph.start()
@@ -52,6 +54,8 @@ def play(
         out[at : at + block] = graph.process(sound[at : at + block])
         if feeds is not None:
             feeds.append(graph.port.meters().input_feed)
+        if sources is not None:
+            sources.append(bool(graph.port.meters().two_sources))
     graph.close()
     return out
 
@@ -183,6 +187,35 @@ def test_true_stereo_never_collapses() -> None:
         out = play(sound, block=1024)
         begin = spoken + ms(100)
         same(out[begin:], sound[begin : len(out)], f"seed {seed}")
+
+
+def test_two_sources_are_two_inputs_that_sound_and_differ() -> None:
+    """The meter at the end. In a long silence it stays."""
+    guitar, other = np.concatenate([silence(0.6), note(0.4, 0.5)]), note(1, 0.3, 330)
+    cases: list[tuple[str, Floats, bool, bool]] = [
+        ("nothing", stereo(silence(1), silence(1)), True, False),
+        ("one guitar", stereo(guitar, silence(1)), True, False),
+        (
+            "a guitar and the hum of an open input",
+            stereo(guitar, hum(len(guitar), -60)),
+            True,
+            False,
+        ),
+        ("two guitars", stereo(guitar, other), True, True),
+        ("a card with one input", stereo(guitar, guitar), True, False),
+        ("one side of a stereo source", stereo(silence(1), guitar), False, True),
+        ("two guitars, then 31 s of silence", stereo(*two_then_silence(guitar, other)), True, True),
+    ]
+    for what, sound, automatic, wanted in cases:
+        sources: list[bool] = []
+        play(sound, block=1024, automatic_inputs=automatic, sources=sources)
+        assert sources[-1] is wanted, what
+
+
+def two_then_silence(
+    one: NDArray[np.float64], other: NDArray[np.float64]
+) -> list[NDArray[np.float64]]:
+    return [np.concatenate([each, silence(31)]) for each in (one, other)]
 
 
 def test_cable_may_move_to_the_other_input_after_a_long_silence() -> None:
