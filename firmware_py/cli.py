@@ -109,6 +109,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
     are printed as one line; NVERB_TRACEBACK=1 prints their traceback, too. Any other exception is a
     bug: its traceback goes to stderr, and so to the service's log.
     """
+    try:
+        return _run(arguments)
+    except _Stopped:  # while the end of the command was reported
+        _stop.obeyed()
+        return _stop.status
+
+
+def _run(arguments: Sequence[str] | None) -> int:
     speak_as()
     if arguments is None:
         _stop.install(is_orderly=sys.argv[1:2] in [[name] for name in LASTING])

@@ -8,11 +8,12 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
+from dsp import _engine
 from dsp.graph import OfflineGraph
 
 Floats = NDArray[np.float32]
 RATE_HZ = 48000
-DRY = {
+DRY = {name: param.default for name, param in _engine.PARAMS.items()} | {
     "gain_db": 0.0,
     "mix": 0.0,
     "mix_law": 0.0,
