@@ -42,6 +42,11 @@ WHEEL  ?= $(if $(WHEELS),$(wildcard $(WHEELS)/nverb-*.whl))
 # PYPI=1 (below) lets lgpio include its C library, which Debian does not have.
 PYO_OPTIONS := $(if $(filter x86_64,$(shell uname -m)),,--config-settings=--build-option=--use-jack)
 
+# With sudo in somebody's clone: what is built there stays theirs, so that they can build again.
+OWNER = $(shell stat -c %U . $(wildcard build dist $(VENV)) | sort -u)
+as_owner = $(if $(filter-out root UNKNOWN,$(OWNER)),$(if $(word 2,$(OWNER)),,\
+	runuser -u $(OWNER) -- env HOME=$(shell getent passwd $(OWNER) | cut -d: -f6)))
+
 SOURCES := $(wildcard dsp/*.c dsp/*.h) setup.py setup.cfg pyproject.toml
 
 with_cache = $(SUDO) env NVERB_ACCEPTANCE_CACHE="$(NVERB_ACCEPTANCE_CACHE)"
@@ -156,7 +161,8 @@ install:
 	$(jack_tools)
 	@set -e; umask 022; wheel="$(WHEEL)"; \
 	$(if $(WHEELS),export PIP_NO_INDEX=1 PIP_FIND_LINKS="$(abspath $(WHEELS))";) \
-	if [ -z "$$wheel" ]; then echo "building the wheel"; $(MAKE) -s wheel; \
+	if [ -z "$$wheel" ]; then echo "building the wheel"; \
+	$(as_owner) $(MAKE) -s wheel; \
 	wheel=$$(ls -t dist/nverb-*.whl | head -1); fi; \
 	[ -f "$$wheel" ] || { echo "make: no wheel $$wheel" >&2; exit 1; }; \
 	to=$(PREFIX)/$$(basename $$wheel | cut -d- -f2)-$$(sha256sum $$wheel | cut -c1-8); \

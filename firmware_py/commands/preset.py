@@ -71,7 +71,9 @@ def add_parser(subparsers: Subparsers) -> None:
     chosen = startup.add_mutually_exclusive_group()
     chosen.add_argument("name", nargs="?", metavar="NAME", help="without it: print which it is")
     chosen.add_argument(
-        "--none", action="store_true", help="no preset: the pedal starts as it was left"
+        "--none",
+        action="store_true",
+        help="no preset: what the knobs say, and defaults for the rest",
     )
 
 
@@ -212,5 +214,6 @@ def _startup(args: argparse.Namespace) -> int:
     if args.name is not None or args.none:
         presets.set_startup(args.name)
     startup = presets.startup
-    print(startup.name if startup else "no startup preset: the pedal starts as it was left")
+    nothing = "no startup preset: after power-on the knobs say, and the rest has its defaults"
+    print(startup.name if startup else nothing)
     return 0

@@ -202,7 +202,7 @@ def _still_active(state: State) -> str:
     """The message when the disk fails after the switch and again during the rollback."""
     slot = state.playing
     return (
-        f"{slot.reference if slot else f'{BUILT_IN_NAME} rooms'} is active nevertheless, because "
+        f"{slot.reference if slot else f'bank {BUILT_IN_NAME}'} is active nevertheless, because "
         "the disk failed during the rollback: it plays from the next start at the latest; "
         "`nverb rollback` or `nverb use` undoes it once the disk works"
     )
@@ -260,7 +260,7 @@ def use(name: str, kind: str | None, *, data: Path, report: Report, live: Callab
         with store.changing():
             now = store.current()
             if name == BUILT_IN_NAME:
-                return f"{BUILT_IN_NAME} rooms {_switch(store, State(now.slots, ''), report, live)}"
+                return f"bank {BUILT_IN_NAME} {_switch(store, State(now.slots, ''), report, live)}"
             slot = store.find(name, kind)
             state = State({**now.slots, slot.kind: slot}, slot.kind)
             return f"{slot.kind} {slot.reference} {_switch(store, state, report, live)}"
@@ -277,7 +277,7 @@ def roll_back(kind: str, *, data: Path, report: Report, live: Callable[[], str])
                 state.playing.verify()
             how = _switch(store, state, report, live)
             slot = state.playing
-            return f"{f'{slot.kind} {slot.reference}' if slot else f'{BUILT_IN_NAME} rooms'} {how}"
+            return f"{f'{slot.kind} {slot.reference}' if slot else f'bank {BUILT_IN_NAME}'} {how}"
 
 
 def remove(name: str, kind: str | None, *, data: Path) -> str:
