@@ -42,6 +42,8 @@ BINDING_SOURCES = (
     "binding_engine.c",
     "binding_kernel.c",
     "binding_port.c",
+    "binding_synthesis.c",
+    "synthesis.c",
     "watchdog.c",
 )
 

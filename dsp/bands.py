@@ -1,5 +1,5 @@
 """A spectrum in bands: each has its part of the bins, a carrier at its own rate, and a curve of
-energy over time. `dsp.synthesis` and `dsp.recorded` join them. NumPy only."""
+energy over time. `dsp.recorded` joins them here, `dsp.synthesis` in C."""
 
 from __future__ import annotations
 
@@ -138,7 +138,8 @@ def band_windows(
     step = centre[1] - centre[0]
     # Once for all bands: on a small board these logarithms delay the first room.
     bin_erb, step_erb = hz_to_erb(bin_hz), hz_to_erb(step_hz)
-    end = len(step_hz) - (steps > 1)  # with several steps the Nyquist bin is not a multiple
+    # With several steps the Nyquist bin is not a multiple; the synthesiser needs smooth numbers.
+    end = len(step_hz) - (steps > 1 or not whole)
     used = [b for b in range(grid.bands) if grid.centre_hz[b] <= 0.49 * rate_hz]
 
     def distance(erb: NDArray[np.float64], band: int) -> NDArray[np.float64]:

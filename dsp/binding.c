@@ -222,10 +222,11 @@ PyMODINIT_FUNC PyInit__engine(void) {
     } types[] = {{"Port", &binding_port_type},
                  {"Engine", &binding_engine_type},
                  {"Kernel", &binding_kernel_type},
+                 {"Synthesis", &binding_synthesis_type},
                  {NULL, &binding_callback_type}};
     PyObject *m = PyModule_Create(&module);
     if (!m) return NULL;
-    for (int i = 0; i < 4; i++) {
+    for (size_t i = 0; i < sizeof types / sizeof types[0]; i++) {
         if (PyType_Ready(types[i].type) < 0) return NULL;
         if (types[i].name && PyModule_AddObjectRef(m, types[i].name, (PyObject *)types[i].type) < 0)
             return NULL;

@@ -12,8 +12,8 @@ LEAD_S before the onset, with the curve mirrored there, and are cut at the onset
 spreads to before the onset is replaced by what it spreads from there.
 
 A seed fixes the phases, so a room is the same each time, and a step from room to room changes
-magnitudes only: carriers of shorter rooms are prefixes of those of longer ones. NumPy only; the
-control process and the renderer call it.
+magnitudes only: carriers of shorter rooms are prefixes of those of longer ones. The bands are
+joined in C (synthesis.c). The control process and the renderer call it.
 """
 
 from __future__ import annotations
@@ -24,16 +24,14 @@ from functools import lru_cache
 import numpy as np
 from numpy.typing import NDArray
 
+from dsp import _engine
 from dsp.bands import (
     NODES,
-    Bands,
     BandWindow,
     Curves,
     amplitude,
     band_windows,
-    grouped,
     smooth_number,
-    spectra,
 )
 from dsp.endless import endless, length_s
 from dsp.energymap import DEFAULT_GRID, EnergyMap, Grid, longer
@@ -72,7 +70,7 @@ FOLD_S = 0.015
 
 
 class _Carriers:
-    """The noise for a rate, a grid's bands and a seed: complex64 (2, samples) for each band, as
+    """The noise for a rate, a grid's bands and a seed: complex64 (samples, 2) for each band, as
     long as requested so far."""
 
     def __init__(self, rate_hz: int, grid: Grid, seed: int) -> None:
@@ -98,7 +96,7 @@ class _Carriers:
         """
         while self.grow(steps):
             pass
-        return [whole[:, : whole.shape[1] // self._steps * steps] for whole in self._samples]
+        return [whole[: len(whole) // self._steps * steps] for whole in self._samples]
 
     def grow(self, steps: int) -> bool:
         """Do a small part of the work for this length. False when all is done."""
@@ -119,10 +117,11 @@ class _Carriers:
         samples = []
         for i, w in enumerate(self.windows(steps)):
             part = spectrum[:, w.first : w.first + w.size] * w.own.astype(np.float32)
-            longer = (np.fft.ifft(part) * np.float32(np.sqrt(w.size / frames))).astype(np.complex64)
+            both = (np.fft.ifft(part) * np.float32(np.sqrt(w.size / frames))).astype(np.complex64)
+            longer = np.ascontiguousarray(both.T)
             kept = w.size // steps * self._kept_steps(self._steps)
             if kept:
-                longer[:, :kept] = self._samples[i][:, :kept]
+                longer[:kept] = self._samples[i][:kept]
             samples.append(longer)
         return samples
 
@@ -140,7 +139,7 @@ class _Workspace:
     """Everything that is the same for all IRs of up to one length."""
 
     frames: int
-    groups: list[Bands]
+    bands: _engine.Synthesis
 
 
 def _steps_for(frames: float, step_frames: int) -> int:
@@ -176,7 +175,7 @@ class Synthesiser:
         self._carriers = _carriers(rate_hz, grid.bands, grid.lowest_hz, grid.highest_hz, seed)
         self._longest = self._steps(longest_s)
         self._curves, self._longest_curves = Curves(grid), Curves(self._longest_grid)
-        self._places: dict[int, tuple[NDArray[np.intp], Floats]] = {}
+        self._places: dict[int, tuple[NDArray[np.int32], Floats]] = {}
         self._workspacees: Recent[int, _Workspace] = Recent(WORKSPACES)
         self._unprepared = sorted(
             {self._steps(longest_s * part / WORKSPACES) for part in range(WORKSPACES + 1)}
@@ -233,22 +232,17 @@ class Synthesiser:
         if room.taps:
             level_db, taps_db = split(room.level_db, room.grid, room.taps)
             room = replace(room, level_db=level_db)
-        curves = self._amplitudes(room)
+        curves = np.ascontiguousarray(self._amplitudes(room))
         steps = self._steps(seconds)
         workspace = self._workspace(steps)
-        middle, side = spectra(workspace.groups, curves, workspace.frames // 2 + 1)
-        middle_gain, side_gain = _mid_side_gains(
-            self._carriers.step_frames, self.rate_hz, width, spacing_m
-        )
-        middle *= _interpolated(middle_gain, steps)[: len(middle)]
-        side *= _interpolated(side_gain, steps)[: len(side)]
+        middle, side = _mid_side_gains(self._carriers.step_frames, self.rate_hz, width, spacing_m)
         lead = int(LEAD_S * self.rate_hz)
         taps = max(1, min(int(seconds * self.rate_hz), workspace.frames - lead))
-        ir = np.empty((2, taps), np.float32)
-        for row, spectrum in enumerate((middle + side, middle - side)):
-            sound = np.asarray(np.fft.irfft(spectrum, workspace.frames), np.float32)
-            ir[row] = sound[lead : lead + taps]
-            self._fold(ir[row], sound[:lead][::-1])
+        sound = np.empty((2, lead + taps), np.float32)
+        workspace.bands(curves, _interpolated(middle, steps), _interpolated(side, steps), sound)
+        ir = sound[:, lead:].copy()
+        for row in range(2):
+            self._fold(ir[row], sound[row, :lead][::-1])
         fade = min(taps // 4, int(0.05 * self.rate_hz))
         if fade:
             ir[:, -fade:] *= 0.5 + 0.5 * np.cos(
@@ -280,20 +274,26 @@ class Synthesiser:
         frames = steps * self._carriers.step_frames
         seconds = longest * self._carriers.step_frames / self.rate_hz
 
-        def place(size: int) -> tuple[NDArray[np.intp], Floats]:
+        def place(size: int) -> tuple[NDArray[np.int32], Floats]:
             if size // steps not in self._places:
-                self._places[size // steps] = self._longest_curves.place(
+                nodes, shares = self._longest_curves.place(
                     size // steps * longest, seconds, -LEAD_S, mirrored=True
                 )
+                self._places[size // steps] = nodes.astype(np.int32), shares
             node, share = self._places[size // steps]
             return node[:size], share[:size]
 
-        return _Workspace(
-            frames,
-            grouped(
-                windows, [x[:, : w.size] for x, w in zip(samples, windows, strict=True)], place
-            ),
+        bands = tuple(
+            (
+                w.band,
+                w.first,
+                carrier[: w.size].view(np.float32),
+                (w.window * w.scale).astype(np.float32),
+                *place(w.size),
+            )
+            for w, carrier in zip(windows, samples, strict=True)
         )
+        return _Workspace(frames, _engine.Synthesis(frames, bands))
 
     def _amplitudes(self, room: EnergyMap) -> Floats:
         """Amplitude curves (bands, nodes) with the map's energy in each frame: linear in dB like

@@ -10,6 +10,13 @@ from dsp.simd_builds import KERNEL_SOURCES, builds_for, family_of
 
 DSP = Path(__file__).parents[2] / "dsp"
 HERE = Path(__file__).parent
+SANITIZE = (
+    "-O1",
+    "-g",
+    "-fno-omit-frame-pointer",
+    "-fsanitize=address,undefined",
+    "-fno-sanitize-recover=all",
+)
 
 
 def build(
@@ -20,19 +27,25 @@ def build(
     gcc: str = "gcc",
     flags: Sequence[str] = (),
     sources: Sequence[str] = (),
+    kernel: bool = True,
 ) -> Path:
-    """Compile `main` of this folder with the kernel and `sources` of dsp/. Returns the program.
+    """Compile `main` of this folder with the kernel, unless it is not wanted, and `sources` of
+    dsp/. Returns the program.
 
     `flags` come last, so that a sanitizer's -O1 overrides the -O3 of the SIMD builds.
     """
     common = ["-std=gnu11", f"-I{DSP}"]
     family, objects = family_of(machine), []
-    for simd in builds_for(family):
+    for simd in builds_for(family) if kernel else ():
         target = folder / f"{simd.table}.o"
         command = [gcc, *common, *simd.arguments(family), *flags]
         subprocess.run([*command, "-c", DSP / "kernel_simd.c", "-o", target], check=True)
         objects.append(target)
     program = folder / Path(main).stem
-    files = [HERE / main, *(DSP / name for name in (*KERNEL_SOURCES, *sources)), *objects]
+    files = [
+        HERE / main,
+        *(DSP / name for name in (*(KERNEL_SOURCES if kernel else ()), *sources)),
+        *objects,
+    ]
     subprocess.run([gcc, *common, *flags, "-o", program, *files, "-lm", "-lpthread"], check=True)
     return program

@@ -113,6 +113,34 @@ def test_arm_output_matches_x86(
     assert db(out[:, :quiet] - np.array(truth), np.array(truth)) < -120
 
 
+def test_arm_makes_the_rooms_of_x86(target: tuple[str, Path, list[str]], tmp_path: Path) -> None:
+    """Within -120 dB of the loudest sample."""
+    name, program, qemu = target
+    machine, gcc, *_, flags = TARGETS[name]
+    there = build(
+        program.parent,
+        "rooms.c",
+        machine=machine,
+        gcc=gcc,
+        flags=["-O2", "-static", *flags],
+        sources=["synthesis.c"],
+        kernel=False,
+    )
+    here = build(
+        tmp_path,
+        "rooms.c",
+        machine=os.uname().machine,
+        flags=["-O2"],
+        sources=["synthesis.c"],
+        kernel=False,
+    )
+    sounds = [
+        np.frombuffer(subprocess.run(words, check=True, capture_output=True).stdout, np.float32)
+        for words in ([*qemu, there, "1", "20"], [here, "1", "20"])
+    ]
+    assert db(sounds[0] - sounds[1].astype(float), sounds[1]) < -120
+
+
 def test_arm_survives_hostile_input(target: tuple[str, Path, list[str]]) -> None:
     """A short run of fuzz.c, whose own checks abort; sanitizers do not run under qemu."""
     name, program, qemu = target

@@ -13,18 +13,11 @@ import subprocess
 from pathlib import Path
 
 import pytest
-from build_c import build
+from build_c import SANITIZE, build
 
 from dsp.simd_builds import ENGINE_SOURCES
 
 INPUTS = int(os.environ.get("NVERB_FUZZ_INPUTS", "1500"))
-SANITIZE = (
-    "-O1",
-    "-g",
-    "-fno-omit-frame-pointer",
-    "-fsanitize=address,undefined",
-    "-fno-sanitize-recover=all",
-)
 
 
 @pytest.fixture(scope="module")
