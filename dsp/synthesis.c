@@ -191,13 +191,12 @@ int nv_synthesise(const nv_synthesis *s, const float *curves, int rows, int node
     int half = s->frames / 2, most = half + 1;
     for (int i = 0; i < s->bands; i++)
         if (s->band[i].size > most) most = s->band[i].size;
-    size_t bytes = (size_t)most * sizeof(vec);
-    vec *spectrum = aligned_alloc(64, (bytes + 63) / 64 * 64);
-    vec *work[2] = {aligned_alloc(64, (bytes + 63) / 64 * 64),
-                    aligned_alloc(64, (bytes + 63) / 64 * 64)};
-    float *gain = malloc((size_t)most * sizeof *gain);
-    int ok = spectrum && work[0] && work[1] && gain;
-    if (ok) {
+    /* One piece, aligned here: glibc's aligned_alloc() uses freed memory badly. */
+    char *memory = malloc((size_t)most * (3 * sizeof(vec) + sizeof(float)) + sizeof(vec));
+    if (memory) {
+        vec *spectrum = (vec *)(memory + -(uintptr_t)memory % sizeof(vec));
+        vec *work[2] = {spectrum + most, spectrum + 2 * (size_t)most};
+        float *gain = (float *)(spectrum + 3 * (size_t)most);
         memset(spectrum, 0, (size_t)(half + 1) * sizeof *spectrum);
         float limit = NV_UNHEARD * loudest(curves, (size_t)rows * (size_t)nodes);
         for (int i = 0; i < s->bands; i++) {
@@ -209,6 +208,6 @@ int nv_synthesise(const nv_synthesis *s, const float *curves, int rows, int node
         unpack(transform(half, (const float *)spectrum, NULL, work[0], work[1], 1), s->frames, left,
                right, taps);
     }
-    free(spectrum), free(work[0]), free(work[1]), free(gain);
-    return ok ? 0 : -1;
+    free(memory);
+    return memory ? 0 : -1;
 }
