@@ -30,12 +30,20 @@ def how_to_start() -> str:
     return "`sudo systemctl start nverb.target`" if is_used() else "`nverb run`"
 
 
+def is_active() -> bool:
+    """Whether the service runs or starts. Runs systemctl: for commands only."""
+    systemctl = shutil.which("systemctl")
+    if systemctl is None or not is_used():
+        return False
+    words = [systemctl, "is-active", UNIT.name]
+    said = subprocess.run(words, capture_output=True, text=True, check=False).stdout.strip()
+    return said in ("active", "activating", "reloading")
+
+
 def why_it_is_missing() -> str:
     """The remedy where no pedal answers. Runs systemctl: for commands only."""
-    if is_used() and (systemctl := shutil.which("systemctl")):
-        words = [systemctl, "is-active", "--quiet", UNIT.name]
-        if subprocess.run(words, capture_output=True, check=False).returncode == 0:
-            return f"the service is starting; if that lasts, {where_the_log_is()} says why"
+    if is_active():
+        return f"the service is starting; if that lasts, {where_the_log_is()} says why"
     return f"start it with {how_to_start()}"
 
 

@@ -7,7 +7,7 @@ import json
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from dsp.names import name_key, shown
+from dsp.names import counted, name_key, shown
 from firmware_py.base.say import say
 from firmware_py.commands.parsers import add_json, add_old_name
 
@@ -175,7 +175,7 @@ def _export(args: argparse.Namespace) -> int:
         raise UserError("there are no presets: `nverb preset save NAME` saves what plays now")
     data = to_bytes(presets)
     write_atomically(args.output, lambda file: file.write(data))
-    print(f"{args.output}: {len(presets)} presets")
+    print(f"{args.output}: {counted(len(presets), 'preset')}")
     return 0
 
 

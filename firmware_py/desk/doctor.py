@@ -247,10 +247,10 @@ def safe_start_check() -> Result:
 def pedal_check() -> Result:
     """The running pedal, as its control process reports it."""
     from firmware_py.desk.screen import has_card
-    from firmware_py.link.client import ask
+    from firmware_py.link.client import ask, awaited_status
 
     try:
-        status = ask({"do": "status"})["status"]
+        status = awaited_status()
     except UserError as error:
         return Result("pedal", "hint", str(error))
     audio = status["audio"]
@@ -271,7 +271,8 @@ def pedal_check() -> Result:
     before = audio
     time.sleep(WATCHED_S)  # what was late long ago, at the start or under another load, is no hint
     with contextlib.suppress(UserError):
-        audio = ask({"do": "status"})["status"]["audio"] or before
+        status = ask({"do": "status"})["status"]  # by now JACK has reported whether it has a card
+        audio = status["audio"] or before
     blocks, late = (max(0, audio[key] - before[key]) for key in ("blocks", "late_blocks"))
     found = (
         f"plays, load {100 * audio['load']:.0f} %, {late} of {blocks} blocks late now, "

@@ -42,17 +42,23 @@ import socket
 import time
 from collections.abc import Mapping
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from dsp.errors import UserError
+from firmware_py.base import service
 from firmware_py.base.paths import how_to_join, running_dir, runtime_dir
 from firmware_py.base.service import where_the_log_is, why_it_is_missing
 from firmware_py.link.lines import MAX_LINE, LineChannel, Message, NothingReceived, encode
 
-__all__ = ["MAX_LINE", "NoPedal", "ask", "connect", "socket_path"]
+if TYPE_CHECKING:
+    from firmware_py.link.status import PedalStatus
+
+__all__ = ["MAX_LINE", "NoPedal", "ask", "awaited_status", "connect", "socket_path"]
 
 
 BUSY_S = 8.0
 """Longer than an installation without progress keeps its place."""
+STARTS_S, POLL_S = 15.0, 0.3
 
 
 def socket_path() -> Path:
@@ -75,6 +81,23 @@ def ask(request: Mapping[str, object], *, timeout_s: float = 5.0) -> Message:
     """
     with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as connection:
         return _ask(connection, request, timeout_s)
+
+
+def awaited_status() -> PedalStatus:
+    """The status; of a service that starts just now, once it answers, for at most STARTS_S.
+
+    Raises what `ask` raises.
+    """
+    end_s = time.monotonic() + STARTS_S
+    while True:
+        try:
+            status: PedalStatus = ask({"do": "status"})["status"]
+        except NoPedal:
+            if time.monotonic() > end_s or not service.is_active():
+                raise
+            time.sleep(POLL_S)
+        else:
+            return status
 
 
 def connect(request: Mapping[str, object], *, timeout_s: float = 5.0) -> socket.socket | None:

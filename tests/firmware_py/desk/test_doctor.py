@@ -19,12 +19,13 @@ from made_up_asound import write_cards
 from waiting import HANG_S
 
 from device.controls import defaults
-from firmware_py.base import boot, crashguard
+from firmware_py.base import boot, crashguard, service
 from firmware_py.control.pedal import Pedal
 from firmware_py.control.requests import Requests
 from firmware_py.control.server import Server
 from firmware_py.desk import doctor
 from firmware_py.jack import cards, report
+from firmware_py.link.client import NoPedal
 from firmware_py.link.status import JackStatus
 from firmware_py.rooms.source import find_source
 from firmware_py.state.card_name import CardName
@@ -240,6 +241,41 @@ def test_late_blocks_of_a_card_lead_to_larger_blocks_while_they_come(
     row = doctor.pedal_check()
     assert row.state == ("hint" if advice else "ok") and advice in row.remedy
     assert row.remedy or not advice
+
+
+def test_doctor_waits_for_a_service_that_starts(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Right after an installation nobody answers for a second; where none starts, it says so."""
+    audio = {"alive": True, "blocks": 1, "late_blocks": 0, "load": 0.1, "block_frames": 64}
+    running = {"status": {"audio": audio, "room": {"fault": ""}, "jack": None}}
+    answers: list[dict[str, object]] = [{}, {}, running, running]
+
+    def ask(_: object) -> dict[str, object]:
+        if answer := answers.pop(0):
+            return answer
+        raise NoPedal("no pedal runs here")
+
+    monkeypatch.setattr("firmware_py.link.client.ask", ask)
+    monkeypatch.setattr("firmware_py.base.service.is_active", lambda: True)
+    monkeypatch.setattr("firmware_py.link.client.POLL_S", 0.0)
+    monkeypatch.setattr(doctor, "WATCHED_S", 0.0)
+    assert doctor.pedal_check().state == "ok" and not answers
+    answers.append({})
+    monkeypatch.setattr("firmware_py.base.service.is_active", lambda: False)
+    assert "no pedal runs here" in doctor.pedal_check().found
+
+
+@pytest.mark.parametrize(
+    ("said", "active"), [("active", 1), ("activating", 1), ("inactive", 0), ("failed", 0)]
+)
+def test_a_service_that_starts_is_active(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, said: str, active: bool
+) -> None:
+    (tmp_path / "systemctl").write_text(f"#!/bin/sh\necho {said}; exit 3\n")
+    (tmp_path / "systemctl").chmod(0o755)
+    monkeypatch.setenv("PATH", str(tmp_path))
+    monkeypatch.setattr(service, "is_used", lambda: True)
+    assert service.is_active() == active
+    assert ("is starting" in service.why_it_is_missing()) == active
 
 
 def test_state_check_reports_read_only_folder(
