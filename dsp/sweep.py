@@ -6,8 +6,10 @@ sweep is the sweep itself, L ln(n) earlier, with the same phase: in the response
 distortion is an impulse response of its own, at -L ln(n), apart from the linear one at 0.
 
 The inverse is the spectrum of the samples as played, fades included, with Kirkeby's regularisation:
-far below the analytic spectrum of the sweep. The linear response of a wire is the fade over
-frequency, without a phase: 1 from FULL_HZ to FULL_SHARE of the Nyquist frequency.
+far below the analytic spectrum of the sweep. What is played grows from the start to FULL_HZ, as
+loudspeakers can do it; the inverse makes up for that. So the linear response of a wire is, without
+a phase, 1 from half an octave above the start to FULL_SHARE of the Nyquist frequency; only the
+noise below FULL_HZ is larger.
 
 NumPy only.
 """
@@ -27,8 +29,11 @@ from dsp.errors import InvalidValue
 Doubles = NDArray[np.float64]
 
 FULL_HZ = 20.0
-START_HZ = FULL_HZ / math.sqrt(2)
-"""The sweep fades in from START_HZ to FULL_HZ."""
+"""From here on the sweep has its full amplitude."""
+LOWEST_START_HZ, HIGHEST_START_HZ = 4.0, FULL_HZ / math.sqrt(2)
+"""A sweep starts between these, the shorter the higher."""
+TARGET_RISE = math.sqrt(2)
+"""The response of a wire is 1 from this times the start."""
 FULL_SHARE, END_SHARE = 0.93, 0.975
 """Of the Nyquist frequency: the sweep fades out between them."""
 SHORTEST_S = 0.25
@@ -40,21 +45,18 @@ PRE_SHARE = 0.1
 """This share of the distance to the next response belongs to the time before a response."""
 ALIKE = 0.9
 """Distortion whose spectrum is like the linear one to this degree has no memory."""
-EXTEND_S, EXTEND_STEP = 0.3, 64
-"""Before this time a response must be silent; looked at in means of EXTEND_STEP samples."""
-AFTER_WEIGHT = 1e-5
-"""Of the sound after the onset, compared with what is before it."""
 
 
 @dataclass(frozen=True)
 class SineSweep:
-    """A sweep at full scale from START_HZ to END_SHARE of the Nyquist frequency.
+    """A sweep at full scale from `start_hz` to END_SHARE of the Nyquist frequency.
 
-    cycles: START_HZ times the time in which the frequency grows by e. end_cycles: cycles at the
+    cycles: start_hz times the time in which the frequency grows by e. end_cycles: cycles at the
     end, a whole number: a zero crossing.
     """
 
     rate_hz: int
+    start_hz: float
     cycles: int
     end_cycles: int
 
@@ -64,13 +66,17 @@ class SineSweep:
         if not seconds >= SHORTEST_S:
             raise InvalidValue(f"a sweep of {seconds:g} s: at least {SHORTEST_S:g} s")
         end_hz = END_SHARE * rate_hz / 2
-        cycles = max(round(START_HZ * seconds / math.log(end_hz / START_HZ)), 1)
-        return cls(rate_hz, cycles, math.floor(end_hz / START_HZ * cycles))
+        most = LOWEST_START_HZ * seconds / math.log(end_hz / LOWEST_START_HZ)
+        cycles, start_hz = math.ceil(most), LOWEST_START_HZ
+        for _ in range(20):  # a fixed point
+            start_hz = cycles * math.log(end_hz / start_hz) / seconds
+        start_hz = min(start_hz, HIGHEST_START_HZ)
+        return cls(rate_hz, start_hz, cycles, math.floor(end_hz / start_hz * cycles))
 
     @property
     def growth_s(self) -> float:
         """L: the time in which the frequency grows by e."""
-        return self.cycles / START_HZ
+        return self.cycles / self.start_hz
 
     @property
     def seconds(self) -> float:
@@ -85,20 +91,28 @@ class SineSweep:
         time_s = np.arange(self.frames(ratio)) * (ratio / self.rate_hz)
         grown = np.exp(time_s / self.growth_s)
         phase = 2 * np.pi * np.mod(self.cycles * grown, 1.0)
-        return np.asarray(np.sin(phase) * self.fade(START_HZ * grown))
+        return np.asarray(np.sin(phase) * self.fade(self.start_hz * grown))
 
     def fade(self, hz: NDArray[np.floating[Any]]) -> Doubles:
-        """The amplitude at a frequency: 1, and raised cosines over the logarithm at both ends."""
-        nyquist_hz = self.rate_hz / 2
+        """The amplitude of the sweep at a frequency: 1, and raised cosines over the logarithm at
+        both ends."""
+        return self._rise(hz, FULL_HZ)
+
+    def target(self, hz: NDArray[np.floating[Any]]) -> Doubles:
+        """The response of a wire at a frequency."""
+        return self._rise(hz, TARGET_RISE * self.start_hz)
+
+    def _rise(self, hz: NDArray[np.floating[Any]], full_hz: float) -> Doubles:
         octaves = np.log(np.maximum(hz.astype(np.float64), 1e-3))
-        fade = np.ones_like(octaves)
+        rise = np.ones_like(octaves)
+        end_hz = self.start_hz * self.end_cycles / self.cycles
         for from_hz, to_hz in (
-            (START_HZ, FULL_HZ),
-            (START_HZ * self.end_cycles / self.cycles, FULL_SHARE * nyquist_hz),
+            (self.start_hz, full_hz),
+            (end_hz, FULL_SHARE * self.rate_hz / 2),
         ):
             share = (octaves - math.log(from_hz)) / math.log(to_hz / from_hz)
-            fade *= np.sin(np.pi / 2 * np.clip(share, 0, 1)) ** 2
-        return fade
+            rise *= np.sin(np.pi / 2 * np.clip(share, 0, 1)) ** 2
+        return rise
 
     def advance(self, order: int) -> float:
         """How many samples before the linear response that of an order of distortion begins."""
@@ -150,17 +164,9 @@ def _inverse(sweep: SineSweep, frames: int, ratio: float = 1.0) -> NDArray[np.co
     hz = np.fft.rfftfreq(frames, 1 / sweep.rate_hz)
     played = np.fft.rfft(sweep.samples(ratio), frames)
     # Energy per hertz: the sweep is at each frequency for L / f.
-    analytic = sweep.growth_s * sweep.rate_hz**2 / (4 * np.maximum(hz, START_HZ / 2))
+    analytic = sweep.growth_s * sweep.rate_hz**2 / (4 * np.maximum(hz, sweep.start_hz / 2))
     power = played.real**2 + played.imag**2 + analytic * 10 ** (KIRKEBY_DB / 10)
-    return np.asarray(played.conj() * (sweep.fade(hz) / power))
-
-
-def noise_gain(sweep: SineSweep, frames: int = 1 << 16) -> tuple[Doubles, Doubles]:
-    """Frequencies, and by how much noise at each becomes stronger or weaker in the response: the
-    square of the inverse's analytic magnitude."""
-    hz = np.fft.rfftfreq(frames, 1 / sweep.rate_hz)
-    analytic = sweep.growth_s * sweep.rate_hz**2 / (4 * np.maximum(hz, START_HZ / 2))
-    return np.asarray(hz), sweep.fade(hz) ** 2 / analytic
+    return np.asarray(played.conj() * (sweep.target(hz) / power))
 
 
 @dataclass(frozen=True)
@@ -226,41 +232,3 @@ def _window(before: int, after: int) -> Doubles:
 
 def _energy(spectrum: NDArray[np.complex128]) -> float:
     return float(np.sum(spectrum.real**2 + spectrum.imag**2))
-
-
-def causal(ir: Doubles, before: int, sweep: SineSweep, noise_power: float) -> Doubles:
-    """A response whose frequencies below FULL_HZ, where the sweep fades, are what makes the
-    `before` samples in front of it silent.
-
-    A missing band without a phase rings before the onset and after it; cut off there, it would turn
-    the phase two octaves above. `ir` (samples,) begins EXTEND_S or more before its onset at
-    `before`. With more noise less is filled in. This is a guess: in rooms it is wrong by up to 1 dB
-    and 20 samples at 20 Hz, 0.1 dB from 100 Hz and 0.2 samples from 200 Hz on.
-    """
-    frames = smooth_number(len(ir), even=True)
-    hz = np.fft.rfftfreq(frames, 1 / sweep.rate_hz)
-    bins = np.flatnonzero(hz < FULL_HZ)
-    missing = 1 - sweep.fade(hz[bins])
-    # The missing band as cosines and sines over time, averaged over each step.
-    middle = (np.arange(frames // EXTEND_STEP) + 0.5) * EXTEND_STEP
-    turns = np.outer(middle, hz[bins] * (2 * np.pi / sweep.rate_hz))
-    waves = np.concatenate([np.cos(turns) * missing, -np.sin(turns[:, 1:]) * missing[1:]], axis=1)
-    waves *= 2 / frames
-    waves[:, 0] /= 2
-    used = len(ir) // EXTEND_STEP
-    means = ir[: used * EXTEND_STEP].reshape(used, EXTEND_STEP).mean(axis=1)
-    weight = np.where((middle[:used] < before), 1.0, AFTER_WEIGHT)
-    weight[: max(0, (before - int(EXTEND_S * sweep.rate_hz)) // EXTEND_STEP)] = AFTER_WEIGHT
-    rows = waves[:used] * weight[:, None]
-    normal = rows.T @ rows
-    # As strong as the octave and a half above, but where the silence is not silent enough to tell.
-    near = np.fft.rfft(ir, frames)[(hz >= FULL_HZ) & (hz < 3 * FULL_HZ)]
-    usual = _energy(near) / max(len(near), 1)
-    normal[np.diag_indices_from(normal)] += 1e-9 * np.trace(normal) / len(
-        normal
-    ) + noise_power / EXTEND_STEP / max(usual, 1e-300)
-    found = np.linalg.solve(normal, rows.T @ (-means * weight))
-    spectrum = np.zeros(len(hz), np.complex128)
-    spectrum[bins] = found[: len(bins)] * missing
-    spectrum[bins[1:]] += 1j * found[len(bins) :] * missing[1:]
-    return np.asarray(ir + np.fft.irfft(spectrum, frames)[: len(ir)])

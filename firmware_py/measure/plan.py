@@ -31,7 +31,7 @@ PROBE_S, PROBE_DECAY_S = 1.5, 2.5
 SHORTEST_S, USUAL_S, LONGEST_S = 1.5, 12.0, 30.0
 MARGIN_DB = 3.0
 LONGEST_DECAY_S, SHORTEST_DECAY_S = 10.0, 0.2
-DECAYS = 4.0
+DECAYS = 5.0
 """A sweep is so many times longer than the decay: orders of distortion stay apart."""
 
 

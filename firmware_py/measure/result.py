@@ -12,8 +12,8 @@ from numpy.typing import NDArray
 from dsp.acoustics import RoomAcoustics, measure, onset
 from dsp.bands import band_windows, smooth_number
 from dsp.energymap import Grid
+from dsp.low_end import SILENT_S, with_low_end
 from dsp.recorded import RecordedRoom, continued, recording_grid
-from dsp.sweep import causal
 from dsp.synthesis import Synthesiser
 from firmware_py.measure.plan import Plan
 from firmware_py.measure.takes import Take
@@ -23,7 +23,8 @@ Doubles = NDArray[np.float64]
 
 LEAD_S, RISE_S = 0.002, 0.001
 """Before the first sound the file has LEAD_S, the first RISE_S of it faded in."""
-BEFORE_S = 0.5
+AFTER_S = 1.0
+"""The lowest frequencies are known from so much more than the decay."""
 NOISE_SAMPLES = 1 << 17
 
 
@@ -61,7 +62,7 @@ def assembled(
 ) -> tuple[Floats, tuple[Path, ...], float]:
     """The samples, the paths, and the delay of the file. `reference`: the way by a cable, whose
     arrival is then time 0; else the file begins LEAD_S before the first sound."""
-    before, lead = int(BEFORE_S * rate_hz), int(LEAD_S * rate_hz)
+    before, lead = int(SILENT_S * rate_hz), int(LEAD_S * rate_hz)
     length = round(plan.decay_s * rate_hz)
     begins = []
     for _, _, take in takes:
@@ -72,12 +73,13 @@ def assembled(
     channels, paths = [], []
     for number, (output, input, take) in enumerate(takes):
         response = take.response
-        whole = response.part(begin, before, max(length, first - begin + length)).copy()
+        kept = max(length, first - begin + length)
+        after = int(min(AFTER_S, response.sweep.seconds / 2) * rate_hz)
+        whole = response.part(begin, before, kept + after)
         whole /= take.distortion.compression
         noise = response.noise(NOISE_SAMPLES) / take.distortion.compression
-        power = float(noise @ noise) / len(noise)
         own = before + begins[number] - begin - lead
-        ir = causal(whole, own, response.sweep, power)[before:]
+        ir = with_low_end(whole, own, response.sweep, noise)[before : before + kept]
         ir[: own - before] = 0  # the air in front of it
         rise = int(RISE_S * rate_hz)
         at = max(own - before, 0)

@@ -156,7 +156,7 @@ def _rest(
     spectrum = np.fft.rfft(sweep.samples(ratio), frames)
     spectrum *= -np.fft.rfft(explained)
     hz = np.fft.rfftfreq(frames, 1 / sweep.rate_hz)
-    spectrum += np.fft.rfft(heard, frames) * sweep.fade(hz)  # as the response has it
+    spectrum += np.fft.rfft(heard, frames) * sweep.target(hz)  # as the response has it
     return np.asarray(np.fft.irfft(spectrum, frames)[: len(heard)])
 
 

@@ -7,10 +7,10 @@ import pytest
 from numpy.typing import NDArray
 
 from dsp.errors import InvalidValue
-from dsp.sweep import END_SHARE, START_HZ, SineSweep, causal, deconvolve, distortion
+from dsp.sweep import END_SHARE, SineSweep, deconvolve, distortion
 
 RATE_HZ = 48000
-SWEEP = SineSweep.of(RATE_HZ, 4.0)
+SWEEP = SineSweep.of(RATE_HZ, 5.0)
 Doubles = NDArray[np.float64]
 
 
@@ -47,8 +47,8 @@ def test_sweep_begins_and_ends_at_zero_and_is_synchronized() -> None:
     """A sine of n times the phase is the sweep itself, L ln(n) earlier (Novak 2015)."""
     sound = SWEEP.samples()
     assert abs(sound[0]) < 1e-9 and abs(sound[-1]) < 1e-3
-    assert abs(SWEEP.seconds - 4.0) < 0.2
-    assert SWEEP.end_cycles / SWEEP.cycles * START_HZ <= END_SHARE * RATE_HZ / 2
+    assert abs(SWEEP.seconds - 5.0) < 0.001
+    assert SWEEP.end_cycles / SWEEP.cycles * SWEEP.start_hz <= END_SHARE * RATE_HZ / 2
     for order in (2, 3, 5):
         advance = SWEEP.growth_s * np.log(order)
         for at in np.linspace(0.5, 1.5, 7):
@@ -73,33 +73,6 @@ def test_response_of_a_wire_is_flat_and_without_phase(rate_hz: int) -> None:
     assert np.abs(20 * np.log10(np.abs(spectrum[band]))).max() < 0.01
     delay = np.angle(spectrum[band]) / (2 * np.pi * hz[band]) * rate_hz
     assert np.abs(delay).max() < 0.01
-
-
-@pytest.mark.parametrize("seed", range(4))
-def test_room_is_exact_but_for_the_lowest_octaves(seed: int) -> None:
-    """With noise 90 dB below: 0.1 dB from 100 Hz, 0.2 samples from 200 Hz.
-
-    Below that `causal` only guesses what the sweep's fade left out: without any noise the error is
-    the same. There the limits are what it reaches, 1 dB and 20 samples from 20 Hz on.
-    """
-    ir = room(seed=seed)
-    response = deconvolve(noisy(through(SWEEP.samples(), ir), 90, seed + 50), SWEEP)
-    before, length = RATE_HZ // 2, 1 << 16
-    begin = before + 100 - 96
-    part = response.part(0, before, RATE_HZ - before)
-    part = causal(part, begin, SWEEP, response.noise_power())
-    part[:begin] = 0
-    true = np.fft.rfft(np.concatenate([np.zeros(before), ir]), length)
-    off = np.fft.rfft(part, length) / true
-    hz = np.fft.rfftfreq(length, 1 / RATE_HZ)
-    usual = np.sqrt(np.convolve(np.abs(true) ** 2, np.ones(31) / 31, "same"))
-    heard = (hz <= 20000) & (np.abs(true) > 0.3 * usual)  # not in the notches
-    level_db = np.abs(20 * np.log10(np.abs(off)))
-    delay = np.abs(np.angle(off)) / (2 * np.pi * np.maximum(hz, 1)) * RATE_HZ
-    assert level_db[heard & (hz >= 100)].max() < 0.1
-    assert delay[heard & (hz >= 200)].max() < 0.2
-    assert level_db[heard & (hz >= 20)].max() < 1
-    assert delay[heard & (hz >= 20)].max() < 20
 
 
 @pytest.mark.parametrize("percent", [1, 3, 10])
