@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import re
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
 from typing import BinaryIO, NamedTuple
@@ -27,6 +27,7 @@ from bank.places import COORDINATES, read_places, to_csv
 from bank.placing import apart, decay_s, finder
 from bank.recording import ReadingOptions, Recording
 from bank.sound import write_sound
+from dsp.errors import UserError, did_you_mean
 from dsp.synthesis import Synthesiser
 from models.files import require_space, write_atomically
 from models.latent import LATENT_HIGH, LATENT_LOW
@@ -209,6 +210,25 @@ def export_folder(
     table = to_csv(rows)
     write_atomically(folder / COORDINATES, lambda file: file.write(table))
     return len(rows)
+
+
+def export_recording(path: Path, name: str, to: Path) -> None:
+    """Write one recording of a bank. Raises BankError, UserError, OSError."""
+    waveforms = Bank.open(path).waveforms
+    number = recording_number([waveform.name for waveform in waveforms], name, path.name)
+    samples, rate_hz = waveforms[number].samples, waveforms[number].rate_hz
+    write_sound(to, rate_hz, len(samples), lambda file: file.write(samples.T))
+
+
+def recording_number(names: Sequence[str], wanted: str, bank: str) -> int:
+    """The number of the recording with this name, with or without its ending. Raises UserError."""
+    by_name = {name: number for number, name in enumerate(names)}
+    stems = {Path(name).stem: number for name, number in by_name.items()}
+    number = by_name.get(wanted, stems.get(wanted))
+    if number is None:
+        hint = did_you_mean(wanted, [*by_name, *stems])
+        raise UserError(f"{bank}: no recording {wanted!r}: {hint}")
+    return number
 
 
 def file_name(name: str, used: set[str]) -> str:

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import argparse
 import json
+import shutil
+import sys
+import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -123,8 +126,14 @@ def _add_export(parts: Subparsers) -> None:
     from firmware_py.jack.defaults import RATE_HZ
 
     exporter = parts.add_parser("export", help="write a bank's rooms and recordings as WAV files")
-    exporter.add_argument("bank", type=Path, metavar="FILE")
-    exporter.add_argument("folder", type=Path)
+    exporter.add_argument(
+        "bank", metavar="BANK", help="a file, or with --recording also an installed bank's name"
+    )
+    exporter.add_argument("folder", type=Path, nargs="?", help="for all of them")
+    exporter.add_argument("--recording", metavar="NAME", help="only this one, to the file OUT.wav")
+    exporter.add_argument(
+        "-o", "--output", type=Path, metavar="OUT.wav", help="of --recording; - is standard output"
+    )
     exporter.add_argument(
         "--rate",
         type=int,
@@ -407,12 +416,37 @@ def _write_presets(path: Path, bank: Path, places: list[tuple[str, Point]]) -> i
 def _export(args: argparse.Namespace) -> int:
     from bank.folder import export_folder
     from bank.format import Bank
+    from dsp.errors import UserError
 
-    bank = Bank.open(args.bank)
+    one = args.recording is not None
+    if one == (args.folder is not None) or one != (args.output is not None):
+        raise UserError("export to a FOLDER, or one --recording NAME with -o OUT.wav")
+    if one:
+        return _export_recording(args)
+    bank = Bank.open(Path(args.bank))
     bank.verify()
     with _bar("files") as progress:
         files = export_folder(bank, args.folder, rate_hz=args.rate, report=say, progress=progress)
     print(f"{args.folder}: {counted(files, 'file')}")
+    return 0
+
+
+def _export_recording(args: argparse.Namespace) -> int:
+    """Write one recording. Raises BankError, StoreError, UserError, OSError."""
+    from bank.folder import export_recording
+    from firmware_py.base.paths import data_dir
+    from firmware_py.state.store import Store
+
+    is_file = args.bank.endswith(".nvbank")
+    path = Path(args.bank) if is_file else Store(data_dir()).find(args.bank, "bank").path
+    if str(args.output) != "-":
+        export_recording(path, args.recording, args.output)
+        return 0
+    with tempfile.TemporaryDirectory(prefix="nverb-export-") as folder:
+        part = Path(folder) / "recording.wav"
+        export_recording(path, args.recording, part)
+        with part.open("rb") as file:
+            shutil.copyfileobj(file, sys.stdout.buffer)
     return 0
 
 

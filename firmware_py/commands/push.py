@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 from dsp.names import shown
 from firmware_py.commands.installed import KINDS, offer, progress_shown, read_signature
 from firmware_py.commands.parsers import add_dry_run
+from firmware_py.commands.ssh_options import HOST, add_ssh, boards_of
 
 if TYPE_CHECKING:
     from firmware_py.commands.parsers import Subparsers
@@ -24,21 +25,11 @@ def add_parser(subparsers: Subparsers) -> None:
         "and ~/.ssh/config. An interrupted push resumes where it stopped.",
         epilog="An inventory names boards and groups of them; see docs/push.md.",
     )
-    push.add_argument(
-        "host",
-        metavar="HOST",
-        help="[user@]host or a name of ~/.ssh/config, a board of the inventory, or an @group",
-    )
+    push.add_argument("host", metavar="HOST", help=f"{HOST}, or an @group")
     push.add_argument("kind", choices=KINDS)
     push.add_argument("file", type=Path, metavar="FILE")
     push.add_argument("--name", help="install it under this name (default: the file's)")
-    _add_ssh(push)
-    push.add_argument(
-        "--inventory",
-        type=Path,
-        metavar="FILE",
-        help="boards and groups (default: boards.toml in the data folder)",
-    )
+    add_ssh(push, "-o", "--option")
     push.add_argument(
         "--signature",
         type=Path,
@@ -50,38 +41,14 @@ def add_parser(subparsers: Subparsers) -> None:
     push.set_defaults(handler=_push)
 
 
-def _add_ssh(push: argparse.ArgumentParser) -> None:
-    push.add_argument("-p", "--port", type=int, help="ssh's port")
-    push.add_argument("-i", "--identity", metavar="KEY", help="ssh's private key")
-    push.add_argument(
-        "-o",
-        "--option",
-        action="append",
-        default=[],
-        metavar="OPTION",
-        help="any option of ssh_config(5)",
-    )
-    push.add_argument("-F", "--ssh-config", metavar="FILE", help="instead of ~/.ssh/config")
-    push.add_argument(
-        "--command",
-        default=None,
-        metavar="NVERB",
-        help="nverb on the board, if it is not in the PATH there",
-    )
-
-
 def _push(args: argparse.Namespace) -> int:
     from dsp.errors import UserError
     from firmware_py.install import signatures
     from firmware_py.install.desk_end import Content
-    from firmware_py.install.inventory import Ssh, boards
     from firmware_py.install.push import push
     from firmware_py.install.receive import HEAD, kind_of, open_input
 
-    if args.port is not None and not 1 <= args.port <= 65535:
-        raise UserError(f"--port {args.port}: from 1 to 65535")
-    given = Ssh(args.port, args.identity, args.ssh_config, tuple(args.option), args.command)
-    targets = boards(args.host, args.inventory, given)
+    targets = boards_of(args)
     if args.dry_run:
         return _preview(args, targets)
     file = open_input(args.file)
@@ -110,5 +77,5 @@ def _preview(args: argparse.Namespace, targets: list[PushTarget]) -> int:
 
     what = preview(args.file, args.kind, args.name)
     for target in targets:
-        print(f"{target.name}: {shown(what)}, over {' '.join(target.words(ask=False))}")
+        print(f"{target.name}: {shown(what)}, over {' '.join(target.words('store', ask=False))}")
     return 0

@@ -16,7 +16,7 @@ GROUPS = {
     ),
     "rooms": (
         *("render", "encode", "measure", "bank", "model"),
-        *("list", "use", "install", "push", "rollback", "remove"),
+        *("list", "use", "install", "push", "pull", "rollback", "remove"),
     ),
     "board": ("board", "card", "settings"),
     "system": ("doctor", "logs", "service", "image", "bench", "completion", "help"),

@@ -59,17 +59,13 @@ def _installed(name: str) -> Path:
 
 def recording_values(path: Path, wanted: str) -> dict[str, float]:
     """The controls at which a recording of a bank plays. Raises BankError, UserError."""
+    from bank.folder import recording_number
     from bank.format import Bank
-    from dsp.errors import UserError, did_you_mean
+    from dsp.errors import UserError
     from models.latent import LATENT_HIGH, LATENT_LOW, knob_of
 
     waveforms = Bank.open(path).waveforms
-    by_name = {waveform.name: number for number, waveform in enumerate(waveforms)}
-    stems = {Path(name).stem: number for name, number in by_name.items()}
-    number = by_name.get(wanted, stems.get(wanted))
-    if number is None:
-        hint = did_you_mean(wanted, [*by_name, *stems])
-        raise UserError(f"{path}: no recording {wanted!r}: {hint}")
+    number = recording_number([waveform.name for waveform in waveforms], wanted, str(path))
     place = waveforms[number].at
     alone = sum(waveform.at == place for waveform in waveforms) == 1
     if alone and all(LATENT_LOW <= value <= LATENT_HIGH for value in place):

@@ -1,4 +1,4 @@
-"""The boards of a push: names, groups and ssh options, from the inventory file."""
+"""The boards of push and pull: names, groups and ssh options, from the inventory file."""
 
 from __future__ import annotations
 
@@ -37,14 +37,15 @@ class Ssh:
 
 @dataclass(frozen=True)
 class PushTarget:
-    """A board to push to: its name in messages, its ssh host and ssh options."""
+    """A board: its name in messages, its ssh host and ssh options."""
 
     name: str
     host: str
     ssh: Ssh
 
-    def words(self, *, ask: bool) -> list[str]:
-        """The ssh command line. ask: ssh may ask for a password or to confirm a host key."""
+    def words(self, command: str, *, ask: bool) -> list[str]:
+        """The ssh command line for `nverb COMMAND`, as the board's shell reads it. ask: ssh may ask
+        for a password or to confirm a host key."""
         words = ["ssh", "-T"]
         words += ["-F", self.ssh.config] if self.ssh.config else []
         words += ["-p", str(self.ssh.port)] if self.ssh.port else []
@@ -60,7 +61,7 @@ class PushTarget:
             "-o",
             "ServerAliveCountMax=3",
         ]
-        return [*words, "--", self.host, f"{self.ssh.command or 'nverb'} store"]
+        return [*words, "--", self.host, f"{self.ssh.command or 'nverb'} {command}"]
 
 
 def boards(target: str, inventory: Path | None, given: Ssh) -> list[PushTarget]:

@@ -18,13 +18,11 @@ of the file.
 
 from __future__ import annotations
 
-import subprocess
 import threading
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from typing import IO
 
 from dsp.errors import UserError, reason
 from firmware_py.base.log import logger
@@ -32,7 +30,7 @@ from firmware_py.base.progress import Report
 from firmware_py.install.desk_end import ConnectionLost, Content, deliver
 from firmware_py.install.inventory import PushTarget
 from firmware_py.install.protocol import Channel, printable
-from firmware_py.link.lines import MAX_LINE
+from firmware_py.install.ssh import ssh_call
 
 log = logger("push")
 
@@ -95,55 +93,15 @@ def _once(
     Raises ConnectionLost with ssh's last message, UserError with the board's.
     """
     progress = _SendingReport(report)
-    try:
-        process = subprocess.Popen(
-            board.words(ask=ask),
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-        )
-    except FileNotFoundError:
-        raise UserError("ssh is missing here: sudo apt-get install openssh-client") from None
-    assert process.stdin and process.stdout and process.stderr
-    lines: list[str] = []
-    listener = threading.Thread(target=_listen, args=(process.stderr, lines), daemon=True)
-    listener.start()
-    try:
-        channel = Channel(process.stdout.fileno(), process.stdin.fileno(), process.stdin.close)
-        return str(deliver(channel, request, progress, content)["text"])
-    except ConnectionLost:
-        status = process.wait(10)
-        listener.join(2)
-        last = next((line for line in reversed(lines) if line), "")
-        if status == 127:
-            raise UserError(
-                f"no {board.ssh.command or 'nverb'} in the PATH of the board ({last}): "
-                "install nverb there, or give its path with --command"
+    with ssh_call(board, "store", ask=ask) as call:
+        try:
+            channel = Channel(call.stdout.fileno(), call.stdin.fileno(), call.stdin.close)
+            return str(deliver(channel, request, progress, content)["text"])
+        except ConnectionLost:
+            status, last = call.end()
+            raise ConnectionLost(
+                last or f"the connection broke (ssh exited with status {status})", progress.sending
             ) from None
-        raise ConnectionLost(
-            last or f"the connection broke (ssh exited with status {status})", progress.sending
-        ) from None
-    finally:
-        process.kill()
-        for stream in (process.stdin, process.stdout):
-            _close(stream.close)
-        process.wait()
-        listener.join(2)
-        _close(process.stderr.close)
-
-
-def _close(close: Callable[[], None]) -> None:
-    """Close a pipe; bytes that ssh no longer reads are dropped."""
-    try:
-        close()
-    except OSError:
-        pass
-
-
-def _listen(stream: IO[bytes], lines: list[str]) -> None:
-    """Keep the last lines of ssh's stderr: the last one says why ssh failed."""
-    while line := stream.readline(MAX_LINE):
-        lines[:] = [*lines[-20:], printable(line.decode(errors="replace")).strip()]
 
 
 class _SendingReport(Report):
