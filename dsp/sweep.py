@@ -17,6 +17,7 @@ NumPy only.
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -27,6 +28,7 @@ from dsp.bands import smooth_number
 from dsp.errors import InvalidValue
 
 Doubles = NDArray[np.float64]
+Spectrum = NDArray[np.complex128]
 
 FULL_HZ = 20.0
 """From here on the sweep has its full amplitude."""
@@ -37,6 +39,8 @@ TARGET_RISE = math.sqrt(2)
 FULL_SHARE, END_SHARE = 0.93, 0.975
 """Of the Nyquist frequency: the sweep fades out between them."""
 SHORTEST_S = 0.25
+BLOCK = 1 << 14
+"""Samples or frequencies that are computed at once."""
 KIRKEBY_DB = -60.0
 """Of the regularisation, relative to the analytic power spectrum of the sweep."""
 ORDERS = tuple(range(2, 8))
@@ -88,10 +92,14 @@ class SineSweep:
     def samples(self, ratio: float = 1.0) -> Doubles:
         """The sweep, (frames,), as a recorder hears it that runs slower than the player:
         `ratio` is the player's rate over the recorder's."""
-        time_s = np.arange(self.frames(ratio)) * (ratio / self.rate_hz)
-        grown = np.exp(time_s / self.growth_s)
-        phase = 2 * np.pi * np.mod(self.cycles * grown, 1.0)
-        return np.asarray(np.sin(phase) * self.fade(self.start_hz * grown))
+        sound = np.empty(self.frames(ratio))
+        for begin in range(0, len(sound), BLOCK):
+            part = sound[begin : begin + BLOCK]
+            time_s = np.arange(begin, begin + len(part)) * (ratio / self.rate_hz)
+            grown = np.exp(time_s / self.growth_s)
+            phase = 2 * np.pi * np.mod(self.cycles * grown, 1.0)
+            part[:] = np.sin(phase) * self.fade(self.start_hz * grown)
+        return sound
 
     def fade(self, hz: NDArray[np.floating[Any]]) -> Doubles:
         """The amplitude of the sweep at a frequency: 1, and raised cosines over the logarithm at
@@ -152,21 +160,30 @@ class Response:
 def deconvolve(recorded: Doubles, sweep: SineSweep, ratio: float = 1.0) -> Response:
     """The response of a system. `recorded` (samples,) begins with the sweep and holds the decay
     after it. `ratio`: see `SineSweep.samples`."""
-    played = sweep.samples(ratio)
-    frames = smooth_number(max(len(recorded), len(played)), even=True)
+    frames = smooth_number(max(len(recorded), sweep.frames(ratio)), even=True)
+    played = np.fft.rfft(sweep.samples(ratio), frames)
     spectrum = np.fft.rfft(recorded, frames)
-    spectrum *= _inverse(sweep, frames, ratio)
+    _invert(spectrum, played, sweep, frames)
+    del played
     return Response(np.fft.irfft(spectrum, frames), sweep)
 
 
-def _inverse(sweep: SineSweep, frames: int, ratio: float = 1.0) -> NDArray[np.complex128]:
-    """The spectrum by which that of a recording becomes that of the response."""
-    hz = np.fft.rfftfreq(frames, 1 / sweep.rate_hz)
-    played = np.fft.rfft(sweep.samples(ratio), frames)
-    # Energy per hertz: the sweep is at each frequency for L / f.
-    analytic = sweep.growth_s * sweep.rate_hz**2 / (4 * np.maximum(hz, sweep.start_hz / 2))
-    power = played.real**2 + played.imag**2 + analytic * 10 ** (KIRKEBY_DB / 10)
-    return np.asarray(played.conj() * (sweep.target(hz) / power))
+def frequency_blocks(frames: int, rate_hz: int) -> Iterator[tuple[slice, Doubles]]:
+    """The bins of a spectrum of `frames` samples, BLOCK at a time, and their frequencies: what is
+    computed of them then needs little memory."""
+    for begin in range(0, frames // 2 + 1, BLOCK):
+        bins = slice(begin, min(begin + BLOCK, frames // 2 + 1))
+        yield bins, np.arange(bins.start, bins.stop, dtype=np.float64) * (rate_hz / frames)
+
+
+def _invert(spectrum: Spectrum, played: Spectrum, sweep: SineSweep, frames: int) -> None:
+    """Make the spectrum of the response of that of a recording."""
+    for bins, hz in frequency_blocks(frames, sweep.rate_hz):
+        # Energy per hertz: the sweep is at each frequency for L / f.
+        analytic = sweep.growth_s * sweep.rate_hz**2 / (4 * np.maximum(hz, sweep.start_hz / 2))
+        here = played[bins]
+        power = here.real**2 + here.imag**2 + analytic * 10 ** (KIRKEBY_DB / 10)
+        spectrum[bins] *= here.conj() * (sweep.target(hz) / power)
 
 
 @dataclass(frozen=True)
@@ -230,5 +247,5 @@ def _window(before: int, after: int) -> Doubles:
     return window
 
 
-def _energy(spectrum: NDArray[np.complex128]) -> float:
+def _energy(spectrum: Spectrum) -> float:
     return float(np.sum(spectrum.real**2 + spectrum.imag**2))

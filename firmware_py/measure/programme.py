@@ -107,13 +107,17 @@ class Programme:
         # Of each frequency equally much: an amplitude of 1 is a pilot without noise.
         across /= np.abs(across).mean() + 1e-300
         # A pilot and its sweep are at each frequency for 1 / f: flat in the middle.
-        likeness = np.fft.irfft(across, FINER * frames)
-        reach = int(MOST_DRIFT * apart + 2) * FINER
+        likeness = np.fft.irfft(across, frames)
+        reach = int(MOST_DRIFT * apart + 2)
         near = np.concatenate([likeness[-reach:], likeness[: reach + 1]])
-        best = int(np.argmax(near))
-        if best in (0, len(near) - 1):
+        best = int(np.argmax(near)) - reach
+        if abs(best) == reach:
             return 1.0
-        before, here, after = near[best - 1 : best + 2]
-        place = best + 0.5 * (before - after) / (before - 2 * here + after)
-        late = (place - reach) / FINER
+        # Finer around its maximum, which is wider than a sample.
+        turn, places = 2j * np.pi / frames * np.arange(len(across)), np.arange(-FINER, FINER + 1)
+        fine = [float((across @ np.exp(turn * (best + at / FINER))).real) for at in places]
+        peak = min(max(int(np.argmax(fine)), 1), len(fine) - 2)
+        before, here, after = fine[peak - 1 : peak + 2]
+        place = peak + 0.5 * (before - after) / (before - 2 * here + after)
+        late = best + (place - FINER) / FINER
         return 1.0 if abs(late) < STEADY_FRAMES else apart / (apart + late)

@@ -7,14 +7,22 @@ or a gap stands out of that, however much louder the sweep is.
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
 from dsp.bands import smooth_number
-from dsp.sweep import ORDERS, Distortion, Response, SineSweep, deconvolve, distortion
+from dsp.sweep import (
+    ORDERS,
+    Distortion,
+    Response,
+    SineSweep,
+    deconvolve,
+    distortion,
+    frequency_blocks,
+)
 from firmware_py.measure.programme import Programme
 
 Floats = NDArray[np.float32]
@@ -24,7 +32,7 @@ CLIPPED = 0.985
 """Of full scale: converters reach no more than this, or a little more."""
 FLAT_FRAMES = 3
 """So many equal samples at the largest magnitude are clipped, at whatever level."""
-BLOCK = 256
+BLOCK, AT_ONCE = 256, 64
 LOUD_BLOCK, LOUD_SAMPLE = 10.0, 9.0
 """A click: energy of a block over the median around it; a sample over the RMS of that median."""
 AROUND_S = 0.5
@@ -89,7 +97,7 @@ def understand(
     rest = _rest(heard, response, arrival, decay_s, ratio, found.thd > WORST_THD)
     hum, lines = hum_of(rest, rate_hz)
     level = float(np.sqrt(np.mean(heard[: sweep.frames(ratio)] ** 2)))
-    if hum is not None:
+    if hum is not None and lines is not None:
         hum = Hum(hum.mains_hz, hum.level_db - 20 * math.log10(max(level, 1e-15)))
         heard -= lines
         rest -= lines
@@ -155,20 +163,29 @@ def _rest(
     explained *= response.circular
     spectrum = np.fft.rfft(sweep.samples(ratio), frames)
     spectrum *= -np.fft.rfft(explained)
-    hz = np.fft.rfftfreq(frames, 1 / sweep.rate_hz)
-    spectrum += np.fft.rfft(heard, frames) * sweep.target(hz)  # as the response has it
+    del explained
+    whole = np.fft.rfft(heard, frames)
+    for bins, hz in frequency_blocks(frames, sweep.rate_hz):
+        spectrum[bins] += whole[bins] * sweep.target(hz)  # as the response has it
+    del whole
     return np.asarray(np.fft.irfft(spectrum, frames)[: len(heard)])
 
 
 def events(rest: Doubles, rate_hz: int) -> tuple[float, ...]:
     """When something clicked, slammed or was missing, in s."""
-    # Noise is mostly low: without this a click is lost in it.
-    bright = np.diff(rest, n=2, prepend=rest[:1], append=rest[-1:])[: len(rest) // BLOCK * BLOCK]
-    blocks = bright.reshape(-1, BLOCK)
-    energy = np.einsum("bt,bt->b", blocks, blocks)
+    energy, peak = np.empty(len(rest) // BLOCK), np.empty(len(rest) // BLOCK)
+    for begin in range(0, len(energy), AT_ONCE):
+        end = min(begin + AT_ONCE, len(energy))
+        near = rest[max(begin * BLOCK - 2, 0) : end * BLOCK]
+        # Noise is mostly low: without this a click is lost in it.
+        bright = np.diff(near, n=2, prepend=near[:1])[-(end - begin) * BLOCK :]
+        bright = np.pad(bright, ((end - begin) * BLOCK - len(bright), 0))
+        blocks = bright.reshape(-1, BLOCK)
+        energy[begin:end] = np.einsum("bt,bt->b", blocks, blocks)
+        peak[begin:end] = np.abs(blocks).max(axis=1)
     usual = _median_around(energy, max(3, int(AROUND_S * rate_hz / BLOCK)))
     loud = energy > LOUD_BLOCK * usual
-    loud |= np.abs(blocks).max(axis=1) > LOUD_SAMPLE * np.sqrt(usual / BLOCK)
+    loud |= peak > LOUD_SAMPLE * np.sqrt(usual / BLOCK)
     loud &= energy > 1e-6 * energy.mean()
     found: list[float] = []
     for block in np.flatnonzero(loud):
@@ -187,13 +204,15 @@ def _median_around(values: Doubles, width: int) -> Doubles:
     return np.asarray(np.interp(np.arange(len(values)), at, np.median(views[at], axis=1)))
 
 
-def hum_of(rest: Doubles, rate_hz: int) -> tuple[Hum | None, Doubles]:
+def hum_of(rest: Doubles, rate_hz: int) -> tuple[Hum | None, Doubles | None]:
     """The hum of the mains in a sound: its level in dB, and its waveform."""
     frames = len(rest)
-    window = np.hanning(frames)
     size = smooth_number(frames, even=True)
-    spectrum = np.abs(np.fft.rfft(rest * window, size))
     step_hz = rate_hz / size
+    windowed = np.hanning(frames)
+    gain = float(windowed.sum())
+    windowed *= rest
+    spectrum = np.abs(np.fft.rfft(windowed, size)[: round(2 * HARMONICS * MAINS_HZ[-1] / step_hz)])
     best: list[float] = []
     mains_hz = 0.0
     for nominal in MAINS_HZ:
@@ -204,16 +223,26 @@ def hum_of(rest: Doubles, rate_hz: int) -> tuple[Hum | None, Doubles]:
                 lines.append(hz)
         if len(lines) > len(best):
             best, mains_hz = lines, nominal
-    waves = np.zeros(frames)
     if not best:
-        return None, waves
-    turns = np.arange(frames) / rate_hz
-    for hz in best:
-        turn = np.exp(-2j * np.pi * hz * turns)
-        amplitude = 2 * np.sum((rest - waves) * window * turn) / window.sum()
-        waves += (amplitude * turn.conj()).real
-    level = float(np.sqrt(np.mean(waves**2)))
+        return None, None
+    amplitudes = np.zeros(len(best), np.complex128)
+    for part, turns in _turns(best, frames, rate_hz):
+        amplitudes += 2 / gain * (turns.conj() @ windowed[part])
+    waves = windowed
+    for part, turns in _turns(best, frames, rate_hz):
+        waves[part] = (amplitudes @ turns).real
+    level = math.sqrt(float(waves @ waves) / frames)
     return Hum(mains_hz, _decibels(level)), waves
+
+
+def _turns(
+    lines_hz: Sequence[float], frames: int, rate_hz: int
+) -> Iterator[tuple[slice, NDArray[np.complex128]]]:
+    """Unit phasors of some frequencies, (lines, samples), a part of the time at once."""
+    omega = 2j * np.pi * np.array(lines_hz)[:, None] / rate_hz
+    for begin in range(0, frames, 1 << 13):
+        part = slice(begin, min(begin + (1 << 13), frames))
+        yield part, np.exp(omega * np.arange(part.start, part.stop))
 
 
 def _line(spectrum: Doubles, near_hz: float, step_hz: float, width_hz: float) -> float | None:
