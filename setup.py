@@ -84,7 +84,15 @@ class BuildEngine(build_ext):
                 output_dir=str(folder / build.table),
                 include_dirs=["dsp"],
                 extra_postargs=[*build.arguments(FAMILY), "-fPIC"],
-                depends=["dsp/kernel_simd.h", "dsp/kernel_vectors.h"],
+                depends=[
+                    f"dsp/{name}.h"
+                    for name in (
+                        "kernel_simd",
+                        "kernel_vectors",
+                        "latefield_lines",
+                        "latefield_vectors",
+                    )
+                ],
             )
         super().build_extension(ext)
 

@@ -71,6 +71,8 @@ class Control:
     help: str
     choices: tuple[str, ...] = ()
     """Names of the steps, from `minimum` on, by which a value is written."""
+    end: str = ""
+    """The name of the value `maximum`, if it has one."""
 
     def __post_init__(self) -> None:
         if not self.minimum < self.maximum:
@@ -131,7 +133,7 @@ CONTROLS: tuple[Control, ...] = (
     Control("highpass_hz", "High-pass Fc", "Hz", 20,      5000,       "log",    200,            20, "engine", 75, "highpass_hz", "high-pass cutoff (second order, Q 0.71)"),
     Control("mix",         "Mix",          "%",  0,       100,        "linear", 35,             20, "engine", 91, "mix",         "0 dry only, 100 wet only"),
     Control("mix_law",     "Mix law",      "",   0,       2,          "steps",  0,              20, "engine", 90, "mix_law",     "unity: the dry sound stays up to 50 %; power: equal power; linear: the plug-in's", ("unity", "power", "linear")),
-    Control("decay",       "Decay",        "x",  0.25,    4,          "log",    1,              0,  "room",   72, "",            "factor on every decay time of the room"),
+    Control("decay",       "Decay",        "x",  0.25,    16,         "log",    1,              0,  "room",   72, "",            "factor on every decay time of the room; at its end, infinite, the room never ends", end="infinite"),
     Control("size",        "Size",         "x",  0.5,     2,          "log",    1,              0,  "room",   76, "",            "factor on the room's dimensions"),
     Control("tilt",        "Tilt",         "dB", -12,     12,         "linear", 0,              0,  "room",   77, "",            "spectral tilt: + brighter, - darker, end to end"),
     Control("early_late",  "Early/late",   "dB", -12,     12,         "linear", 0,              0,  "room",   78, "",            "+ louder late part, - louder early reflections"),
@@ -145,7 +147,9 @@ CONTROLS: tuple[Control, ...] = (
     Control("tails",       "Tails",        "",   0,       2,          "steps",  0,              0,  "engine", 88, "tails",       "what rings when the room changes: keeps its room, follows the new one, or is cut", ("keep", "follow", "cut")),
     Control("bypass",      "Bypass",       "",   0,       1,          "switch", 0,              20, "engine", 83, "bypass",      "on: the input passes unprocessed"),
     Control("trails",      "Trails",       "",   0,       1,          "switch", 1,              20, "engine", 85, "trails",      "on: the tail rings out in bypass; off: it is cut"),
-    Control("freeze",      "Freeze",       "",   0,       1,          "switch", 0,              0,  "pedal",  64, "",            "on: the room is kept when knobs move"),
+    Control("lock",        "Lock",         "",   0,       1,          "switch", 0,              0,  "pedal",  93, "",            "on: the room is kept when knobs move"),
+    Control("hold",        "Hold",         "",   0,       1,          "switch", 0,              20, "engine", 64, "hold",        "on: what rings now goes on ringing, until off"),
+    Control("hold_mode",   "Hold mode",    "",   0,       1,          "steps",  0,              20, "engine", 92, "hold_mode",   "freeze: nothing is added to what is held; layer: what is played is", ("freeze", "layer")),
     Control("duck",        "Duck",         "dB", 0,       24,         "linear", 0,              20, "engine", 108, "duck_db",    "how far the wet sound goes down while you play; 0: not at all"),
     Control("duck_release_ms", "Duck release", "ms", 50,  1000,       "log",    300,            0,  "engine", 109, "duck_release_ms", "how fast the wet sound comes up in a pause"),
     Control("gate",        "Gate",         "",   0,       1,          "switch", 0,              5,  "engine", 110, "gate_on",    "on: what is softer than gate_db does not reach the room"),
@@ -164,7 +168,9 @@ CONTROLS: tuple[Control, ...] = (
 )
 # fmt: on
 
-FOR_THE_FOOT = ("freeze", "bypass")
+RENAMED = {"freeze": "lock"}
+"""What was called otherwise in older presets, MIDI maps and profiles."""
+FOR_THE_FOOT = ("lock", "hold", "bypass")
 """Controls that nobody expects as they were left when the pedal is switched on."""
 NOT_KEPT = (*FOR_THE_FOOT, "tempo", "midi_clock")
 """Controls that are not part of a preset. The tempo is the band's."""
@@ -174,6 +180,7 @@ ADDED_LATER = (
     "tone_low",
     "tone_high",
     "predelay_sync",
+    "hold_mode",
 )
 """Controls of the sound that presets did not always have: one without them plays their defaults, so
 that it sounds as when it was saved."""
@@ -187,6 +194,12 @@ LAW_TEXTS: dict[Law, str] = {
     "switch": "off below the middle, on from there",
 }
 
+
+def is_infinite(decay: float) -> bool:
+    """Whether this value of the control `decay` is its end: the room never ends."""
+    return decay >= find("decay").maximum
+
+
 _BY_NAME = {control.name: control for control in CONTROLS}
 
 
@@ -196,10 +209,16 @@ def find(name: str) -> Control:
     Raises UnknownControl with the nearest names.
     """
     wanted = name.strip().lower().replace("-", "_")
+    wanted = RENAMED.get(wanted, wanted)
     if wanted in _BY_NAME:
         return _BY_NAME[wanted]
     hint = did_you_mean(wanted, _BY_NAME, count=3, cutoff=0.5)
     raise UnknownControl(f"no control {name[:64]!r}: {hint}")
+
+
+def renamed(names: Iterable[str]) -> str:
+    """What to say of names that are found under others now; "" if none is."""
+    return ", ".join(f"{name} is called {RENAMED[name]} now" for name in names if name in RENAMED)
 
 
 def describe_range(control: Control) -> str:
@@ -208,7 +227,8 @@ def describe_range(control: Control) -> str:
         return "on or off"
     if control.choices:
         return ", ".join(control.choices[:-1]) + f" or {control.choices[-1]}"
-    return f"{control.minimum:g} to {control.maximum:g} {control.unit}".rstrip()
+    text = f"{control.minimum:g} to {control.maximum:g} {control.unit}".rstrip()
+    return f"{text}, {control.end}" if control.end else text
 
 
 def check(control: Control, value: float) -> float:
@@ -296,6 +316,8 @@ def parse(control: Control, text: str) -> float:
             raise OutOfRange(f"{control.name} = {text!r}: it is on or off") from None
     if text.strip().lower() in control.choices:
         return control.minimum + control.choices.index(text.strip().lower())
+    if control.end and text.strip().lower() == control.end:
+        return control.maximum
     match = _NUMBER.fullmatch(text)
     scales = _SCALES[control.unit]
     unit = match[2].lower() if match else ""
@@ -387,6 +409,8 @@ def format(control: Control, value: float) -> str:
         return "on" if value >= 0.5 else "off"
     if control.choices:
         return control.choices[round(value - control.minimum)]
+    if control.end and value >= control.maximum:
+        return control.end
     if control.unit == "Hz":
         return (
             f"{value / 1000:.2f} kHz"

@@ -16,7 +16,7 @@ from typing import Any, NoReturn
 
 from device.adc import AdcRow, Where
 from device.chips import CHIPS
-from device.controls import CONTROLS, LAWS, Control, find
+from device.controls import CONTROLS, LAWS, RENAMED, Control, find
 from device.i2c import I2C1
 from device.iio import BITS as DRIVER_BITS
 from device.knobs import HYSTERESIS, MARGIN, MOTION_S, TAKEOVERS, TakeoverMode
@@ -296,6 +296,8 @@ def _switch(row: _Row) -> SwitchRow:
 
 def _action(row: _Row, line: int, action: str) -> SwitchRow:
     name, _, hold = action.partition(" ")
+    name = RENAMED.get(name, name)
+    action = f"{name} {hold}" if hold else name
     switches = [control.name for control in CONTROLS if control.is_switch]
     if action in ACTIONS:
         return SwitchRow(line, action, None)

@@ -28,7 +28,7 @@ from device.parts import LONG_S
 
 TURNS = {"gain": ("q", "a"), "x": ("w", "s"), "y": ("e", "d"), "z": ("r", "f"), "width": ("t", "g")}
 """Keys that turn the pot up and down. With Shift a tenth of the step."""
-PRESSES = {"b": "bypass", "h": "freeze", "n": "preset next", " ": "tap"}
+PRESSES = {"b": "bypass", "h": "hold", "n": "preset next", " ": "tap"}
 HOLDS = {"N": "preset next"}
 """Keys that hold a switch."""
 HOLD_S = LONG_S + 0.2

@@ -135,6 +135,21 @@ static PyObject *port_bytes(PyObject *Py_UNUSED(module), PyObject *args) {
     return PyLong_FromSize_t(nv_port_bytes(&layout, ir_channels));
 }
 
+static PyObject *late_seam(PyObject *Py_UNUSED(module), PyObject *args) {
+    int rate_hz, max_taps, delay[NV_LATE_LINES];
+    if (!PyArg_ParseTuple(args, "ii", &rate_hz, &max_taps)) return NULL;
+    nv_late_delays(rate_hz, delay);
+    PyObject *delays = PyTuple_New(NV_LATE_LINES);
+    for (int i = 0; delays && i < NV_LATE_LINES; i++) {
+        PyObject *frames = PyLong_FromLong(delay[i]);
+        if (!frames) Py_CLEAR(delays);
+        if (delays) PyTuple_SET_ITEM(delays, i, frames);
+    }
+    return delays ? Py_BuildValue("iiN", nv_late_seam(rate_hz, max_taps),
+                                  rate_hz * NV_LATE_FADE_MS / 1000, delays)
+                  : NULL;
+}
+
 static PyObject *simd(PyObject *Py_UNUSED(module), PyObject *Py_UNUSED(ignored)) {
     return PyUnicode_FromString(nv_kernel_simd());
 }
@@ -180,6 +195,9 @@ static PyMethodDef module_methods[] = {
      "keep_block_size(frames): LEAVE_AT_NEW_SIZE leaves at another size; before, at none."},
     {"take_port_news", take_port_news, METH_NOARGS,
      "take_port_news() -> True once after NOTE_PORT was called."},
+    {"late_seam", late_seam, METH_VARARGS,
+     "late_seam(rate_hz, max_taps) -> (seam, fade, delays) in frames: where the late field takes\n"
+     "over in an engine for IRs of max_taps, 0 if nowhere; how long that takes; its lines."},
     {"simd", simd, METH_NOARGS, "The kernel's SIMD build in use: avx2, sse2, neon or scalar."},
     {0},
 };

@@ -87,11 +87,27 @@ static PyObject *port_params(PortObject *self, PyObject *Py_UNUSED(ignored)) {
     return dict;
 }
 
+/* nv_late_room from an array of floats, or None: stays as it is. 0, or -1 with an exception. */
+static int binding_late(PyObject *object, nv_late_room *late) {
+    Py_buffer view;
+    Py_ssize_t shape[1];
+    if (object == Py_None) return 0;
+    if (binding_floats(object, &view, 1, shape, 0, "late") < 0) return -1;
+    int fits = (size_t)view.len == sizeof *late;
+    if (fits) memcpy(late, view.buf, sizeof *late);
+    PyBuffer_Release(&view);
+    if (!fits) PyErr_Format(PyExc_ValueError, "late must have %zu values", sizeof *late / 4);
+    return fits ? 0 : -1;
+}
+
 static PyObject *port_load_ir(PortObject *self, PyObject *args, PyObject *kwargs) {
-    static char *names[] = {"ir", "room", NULL};
-    PyObject *object;
+    static char *names[] = {"ir", "room", "late", NULL};
+    PyObject *object, *late_object = Py_None;
     unsigned long long room = 0;
-    if (!PyArg_ParseTupleAndKeywords(args, kwargs, "O|K", names, &object, &room)) return NULL;
+    nv_late_room late = {0};
+    if (!PyArg_ParseTupleAndKeywords(args, kwargs, "O|KO", names, &object, &room, &late_object) ||
+        binding_late(late_object, &late) < 0)
+        return NULL;
     Py_buffer view;
     const float *ir[NV_MAX_IR_CHANNELS];
     int channels, taps;
@@ -108,6 +124,7 @@ static PyObject *port_load_ir(PortObject *self, PyObject *args, PyObject *kwargs
         else if (!(error = nv_port_reserve(port, slot, bytes)))
             error = nv_prepare(&port->layout, ir, channels, taps, nv_port_spectra(port, slot),
                                port->slot_bytes);
+        if (slot >= 0) port->late[slot] = late;
         if (!error)
             serial = nv_port_publish_ir(port, slot, channels, bytes, room);
         else if (slot >= 0)
@@ -233,9 +250,11 @@ static PyMethodDef port_methods[] = {
     {"params", (PyCFunction)port_params, METH_NOARGS,
      "params() -> dict of the last complete set, or None while one is being written."},
     {"load_ir", (PyCFunction)(void (*)(void))port_load_ir, METH_VARARGS | METH_KEYWORDS,
-     "load_ir(ir, room=0) -> serial: transforms a float32 IR (1, 2 or 4 channels, taps) into a\n"
+     "load_ir(ir, room=0, late=None) -> serial: transforms a float32 IR (1, 2 or 4 channels,\n"
+     "taps) into a\n"
      "free slot and publishes it. Releases the GIL. Raises ValueError for an IR that is too long,\n"
-     "has another number of channels or is not finite, and MemoryError. Control side."},
+     "has another number of channels or is not finite, and MemoryError. late: how the room\n"
+     "goes on (dsp/latefield.py); None: not at all. Control side."},
     {"recover_control", (PyCFunction)port_recover_control, METH_NOARGS,
      "recover_control(): frees half-written slots. Called after a crash of the control side."},
     {"lock_memory", (PyCFunction)port_lock_memory, METH_NOARGS,

@@ -38,6 +38,25 @@ def energy_left(room: EnergyMap) -> NDArray[np.float64]:
 def endless(room: EnergyMap, longest_s: float) -> tuple[EnergyMap, float]:
     """The room, continued if it is still heard at the end of its map, and closed if it is still
     heard at `longest_s`; and its length in seconds, at most `longest_s`."""
+    room, left, excess_db = _followed(room, longest_s)
+    grid = room.grid
+    if excess_db > 0:
+        begin_s = CLOSE_SHARE * longest_s
+        share = np.maximum(grid.frame_centre_s - begin_s, 0) / (longest_s - begin_s)
+        room = replace(room, level_db=(room.level_db - excess_db * share).astype(np.float32))
+        left = energy_left(room)
+    return room, min(_length_s(left, grid), max(longest_s, LEAST_S))
+
+
+def lasting(room: EnergyMap, longest_s: float) -> EnergyMap | None:
+    """The room, continued to `longest_s`, if it is still heard there; else None."""
+    room, _, excess_db = _followed(room, longest_s)
+    return room if excess_db > 0 else None
+
+
+def _followed(room: EnergyMap, longest_s: float) -> tuple[EnergyMap, NDArray[np.float64], float]:
+    """The room, continued if it is still heard at the end of its map; its `energy_left`; and how
+    far that is above END_DB at `longest_s`."""
     left = energy_left(room)
     if left[-1] > 10 ** (SILENCE_DB / 10):
         room = continued(room, longer(room.grid, longest_s))
@@ -45,12 +64,7 @@ def endless(room: EnergyMap, longest_s: float) -> tuple[EnergyMap, float]:
     grid = room.grid
     limit = min(int(np.searchsorted(grid.frame_edge_s, longest_s - 1e-6)), grid.frames) - 1
     excess_db = 10 * np.log10(max(left[limit], 1e-30)) - END_DB
-    if excess_db > 0 and grid.duration_s >= longest_s - 1e-6:
-        begin_s = CLOSE_SHARE * longest_s
-        share = np.maximum(grid.frame_centre_s - begin_s, 0) / (longest_s - begin_s)
-        room = replace(room, level_db=(room.level_db - excess_db * share).astype(np.float32))
-        left = energy_left(room)
-    return room, min(_length_s(left, grid), max(longest_s, LEAST_S))
+    return room, left, excess_db if grid.duration_s >= longest_s - 1e-6 else 0.0
 
 
 def continued(room: EnergyMap, grid: Grid) -> EnergyMap:

@@ -10,6 +10,7 @@
 #include "duck.h"
 #include "engine_filters.h"
 #include "gate.h"
+#include "latefield.h"
 #include "reblock.h"
 #include "sides.h"
 #include "tone.h"
@@ -24,6 +25,7 @@ static const float LIMITER_RELEASE_MS = 80.0f;
 struct nv_engine {
     nv_port *port;
     nv_kernel *kernel;
+    nv_latefield *late;
     int frames, inputs, ramp_frames;
     double rate_hz;
     float params[NV_PARAMS];
@@ -104,7 +106,10 @@ static void apply(nv_engine *e, int ramp_frames) {
     double gain = amplitude(p[NV_GAIN_DB]), level = amplitude(p[NV_LEVEL_DB]), dry_gain, wet_gain;
     mix_gains(p, &dry_gain, &wet_gain);
     int bypass = p[NV_BYPASS] >= 0.5f, trails = p[NV_TRAILS] >= 0.5f;
-    double send = bypass ? 0 : gain, wet = bypass && !trails ? 0 : wet_gain * level,
+    int hold = p[NV_HOLD] >= 0.5f, layer = p[NV_HOLD_MODE] >= 0.5f;
+    nv_latefield_hold(e->late, hold, layer);
+    double send = bypass || (hold && !layer) ? 0 : gain,
+           wet = bypass && !trails ? 0 : wet_gain * level,
            dry = p[NV_KILL_DRY] >= 0.5f ? 0 : bypass ? 1 : dry_gain * gain * level;
     double low_hz = p[NV_LOWPASS_HZ], high_hz = p[NV_HIGHPASS_HZ];
     nv_gate_set(&e->gate, p[NV_GATE_ON] >= 0.5f, p[NV_GATE_DB], p[NV_GATE_HOLD_MS],
@@ -161,6 +166,7 @@ static void change_room(nv_engine *e) {
         nv_port_set_slot(port, slot, NV_SLOT_FREE); /* damaged: the current room keeps playing */
         return;
     }
+    nv_latefield_room(e->late, &port->late[slot], fade_frames(e), tails);
     e->reading[slot] = 1;
     nv_port_set_slot(port, slot, NV_SLOT_PLAYING);
     ramp_to(&e->bare, 0, fade_frames(e));
@@ -205,6 +211,8 @@ nv_engine *nv_engine_new(nv_port *port, int *error) {
         e->gained[c] = calloc((size_t)e->frames, sizeof(float));
         if (!e->delay.line[c] || !e->gained[c]) return nv_engine_free(e), NULL;
     }
+    e->late = nv_latefield_new((int)port->rate_hz, e->frames, (int)port->layout.max_taps);
+    if (!e->late) return nv_engine_free(e), NULL;
     /* Kept if a writer died half-way. */
     for (int i = 0; i < NV_PARAMS_USED; i++) e->params[i] = nv_param_table[i].initial;
     read_params(e);
@@ -221,6 +229,7 @@ nv_engine *nv_engine_new(nv_port *port, int *error) {
 void nv_engine_free(nv_engine *e) {
     if (!e) return;
     if (e->kernel) nv_kernel_free(e->kernel);
+    nv_latefield_free(e->late);
     nv_reblock_free(e->reblock);
     for (int c = 0; c < NV_OUTPUTS; c++) free(e->delay.line[c]), free(e->gained[c]);
     free(e);
@@ -325,6 +334,7 @@ static void process_block(void *engine, const float *const *in, float *const *we
     const float *gained[2] = {e->gained[0], e->gained[1]};
     nv_kernel_process(e->kernel, gained, wet);
     guard_wet(e, wet);
+    if (nv_latefield_sounds(e->late)) nv_latefield_process(e->late, gained, e->inputs, wet);
     nv_filter_run(&e->highpass, wet, e->frames);
     nv_filter_run(&e->lowpass, wet, e->frames);
     nv_tone_run(&e->tone, wet, e->frames);

@@ -41,7 +41,10 @@ enum { NV_MAX_PREDELAY_MS = 2000 };
     X(NV_TONE_LOW_DB,  tone_low_db, 0,     -12,    12)     /* shelves of the wet signal */ \
     X(NV_TONE_HIGH_DB, tone_high_db, 0,    -12,    12) \
     X(NV_LEVEL_DB,     level_db,    0,     -40,    12)     /* of the output, but in bypass */ \
-    X(NV_KILL_DRY,     kill_dry,    0,     0,      1)      /* 1: no dry signal, nor in bypass */
+    X(NV_KILL_DRY,     kill_dry,    0,     0,      1)      /* 1: no dry signal, nor in bypass */ \
+    X(NV_HOLD,         hold,        0,     0,      1)      /* 1: what rings is held */ \
+    X(NV_HOLD_MODE,    hold_mode,   0,     0,      1)      /* 0: nothing comes to it, 1: what is
+                                                            * played is added */
 
 typedef enum nv_param {
 #define CONSTANT(constant, name, initial, lowest, highest) constant,

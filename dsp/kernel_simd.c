@@ -47,6 +47,7 @@
 #endif
 
 #include "kernel_vectors.h"
+#include "latefield_vectors.h"
 
 /* ---- the passes ------------------------------------------------------------------------------ */
 
@@ -413,4 +414,8 @@ const nv_simd NV_SIMD_TABLE = {
     .subtract = subtract,
     .scale_finite = scale_finite,
     .energy = energy,
+    .late_lines = late_lines,
+    .late_level = late_level,
+    .late_diffuse = late_diffuse,
+    .late_glide = late_glide,
 };

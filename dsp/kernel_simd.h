@@ -9,6 +9,8 @@
 #define NV_KERNEL_SIMD_H
 #include <stddef.h>
 
+#include "latefield_lines.h"
+
 enum { NV_MAX_PASSES = 8, NV_FADE_PIECE = 16, NV_ENERGY_PIECE = 64 };
 
 /* Tables for a right-angle transform of `points` complex points, that is of 2 * points real
@@ -77,6 +79,14 @@ typedef struct nv_simd {
     int (*scale_finite)(float *out, const float *in, float factor, int frames);
     /* The sum of squares. Any number of frames; fast: multiples of NV_ENERGY_PIECE. */
     float (*energy)(const float *in, int frames);
+    /* The late field (latefield_vectors.h). A step of all lines; 1 if what leaves is not finite. */
+    int (*late_lines)(nv_late_lines *lines);
+    /* The sections at the input of both sides. */
+    void (*late_level)(nv_late_lines *lines, const float *const *in, float *const *out);
+    /* An all-pass in place; from: what was written one length ago. */
+    void (*late_diffuse)(float *x, const float *from, float *to, int frames);
+    /* now += (target - now) * share; `now` aligned, a multiple of 16 floats. */
+    void (*late_glide)(float *now, const float *target, float share, int count);
 } nv_simd;
 
 /* The builds in this program. */

@@ -19,7 +19,8 @@
  *      260    252  params[63]       control      float32 bits, in the order of engine_params.h
  *      512    8x64 slot[8]          both         see nv_port_slot
  *     1024     ..  meters           audio        see nv_meters
- *     4096     ..  spectra          control      NV_SLOTS times slot_bytes
+ *     1536     ..  late[8]          control      see nv_late_room: of each slot's room
+ *    16384     ..  spectra          control      NV_SLOTS times slot_bytes
  *
  * A slot's life:  FREE -> WRITING -> READY        (control)
  *                 READY -> INCOMING -> PLAYING -> FREE   (audio: taken, read by the kernel, silent)
@@ -42,6 +43,7 @@
 
 #include "engine_params.h"
 #include "kernel.h"
+#include "latefield.h"
 #include "meters.h"
 #include "reblock.h"
 
@@ -49,7 +51,7 @@ enum {
     NV_PORT_VERSION = 6,
     NV_SLOTS = NV_MAX_ROOMS + 1,
     NV_PARAMS = 63,
-    NV_PORT_HEADER_BYTES = 4096,
+    NV_PORT_HEADER_BYTES = 16384,
     NV_LOCK_STEPS = 8,
     NV_LOCK_FIRST = 2
 };
@@ -77,6 +79,7 @@ typedef struct nv_port {
     _Atomic uint32_t params[NV_PARAMS];
     _Alignas(128) nv_port_slot slot[NV_SLOTS];
     nv_meters meters;
+    _Alignas(512) nv_late_room late[NV_SLOTS];
 } nv_port;
 
 _Static_assert(offsetof(nv_port, host_frames) == 36, "port layout");
@@ -84,6 +87,7 @@ _Static_assert(offsetof(nv_port, layout) == 64, "port layout");
 _Static_assert(offsetof(nv_port, params_sequence) == 256, "port layout");
 _Static_assert(offsetof(nv_port, slot) == 512, "port layout");
 _Static_assert(offsetof(nv_port, meters) == 1024, "port layout");
+_Static_assert(offsetof(nv_port, late) == 1536, "port layout");
 _Static_assert((int)NV_PARAMS_USED <= (int)NV_PARAMS, "port layout");
 _Static_assert(sizeof(nv_port) <= NV_PORT_HEADER_BYTES, "port layout");
 

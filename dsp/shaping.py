@@ -59,7 +59,7 @@ class Shape:
     |---------------|------|-----------|-----------------------------------------------------|
     | size          |      | 0.5 .. 2  | factor on dimensions, so on reflection and decay    |
     |               |      |           | times                                               |
-    | decay         |      | 0.25 .. 4 | factor on decay times only                          |
+    | decay         |      | 0.25 .. 64 | factor on decay times only                         |
     | tilt_db       | dB   | +-12      | level of the highest band against the lowest, a     |
     |               |      |           | straight line over octaves                          |
     | early_late_db | dB   | +-12      | everything after 50 ms against everything before,   |
@@ -87,10 +87,12 @@ def shape_map(room: EnergyMap, shape: Shape, longest_s: float = 10.0) -> EnergyM
     if shape.leaves_map:
         return room
     level = room.level_db.astype(np.float32)
+    # What is far below becomes audible under a long decay.
+    depth_db = DEPTH_DB if shape.decay <= 4 else DEPTH_DB / 2 * shape.decay
     if shape.decay > 1 or shape.attack_s > 0:  # inaudible depths become audible
-        level = without_floor(level, room.grid)
+        level = without_floor(level, room.grid, depth_db=depth_db)
     grid = longer_grid(level, room.grid, shape, longest_s)
-    level = on_grid(level, room.grid, grid, shape.size)
+    level = on_grid(level, room.grid, grid, shape.size, depth_db)
     level, direct = shape_level(level, room.direct_db, grid, shape)
     level = np.maximum(level, level.max() + 2 * FLOOR_DB).astype(np.float32)
     taps = room.taps.stretched(shape.size) if room.taps else None
@@ -130,9 +132,13 @@ def shape_level(
     return level, direct
 
 
-def on_grid(level: Floats, grid: Grid, target: Grid, size: float) -> Floats:
+def on_grid(
+    level: Floats, grid: Grid, target: Grid, size: float, depth_db: float = DEPTH_DB
+) -> Floats:
     """The levels on another grid, their time multiplied by `size`."""
-    return level if grid == target and size == 1 else _stretched(level, grid, target, size)
+    if grid == target and size == 1:
+        return level
+    return _stretched(level, grid, target, size, depth_db)
 
 
 def backwards(ir: Floats, rate_hz: int) -> Floats:
@@ -215,7 +221,7 @@ def longer_grid(level: Floats, grid: Grid, shape: Shape, longest_s: float) -> Gr
     return grid if need_s <= grid.duration_s else longer(grid, longest_s)
 
 
-def _stretched(level: Floats, grid: Grid, target: Grid, size: float) -> Floats:
+def _stretched(level: Floats, grid: Grid, target: Grid, size: float, depth_db: float) -> Floats:
     """The map on another grid, its time multiplied by `size`; after its end, extrapolated by a
     straight line in dB."""
     parts = (np.arange(NODES) + 0.5) / NODES
@@ -229,7 +235,7 @@ def _stretched(level: Floats, grid: Grid, target: Grid, size: float) -> Floats:
             np.float32
         )
     # A short recording falls by thousands of dB a second: float32 cannot hold such powers.
-    points = np.maximum(points, points.max() - DEPTH_DB)
+    points = np.maximum(points, points.max() - depth_db)
     points = points.reshape(grid.bands, target.frames, NODES)
     middle = points.mean(axis=2, keepdims=True)  # relative to it: float32 range
     return np.asarray(middle[:, :, 0] + _decibels(_power(points - middle).mean(axis=2)))
@@ -260,14 +266,16 @@ def _among_bands(values: NDArray[np.floating], bands: int) -> Floats:
     )
 
 
-def without_floor(level: Floats, grid: Grid, end_s: float = np.inf) -> Floats:
+def without_floor(
+    level: Floats, grid: Grid, end_s: float = np.inf, depth_db: float = DEPTH_DB
+) -> Floats:
     """The map; in each band the end that is not part of the room (noise, rounding, silence, all
     after `end_s`) is replaced by the extrapolated decay."""
     ended = max(int(np.count_nonzero(grid.frame_edge_s[1:] <= end_s)) - 1, 0)
     last = np.minimum(last_reliable(level, grid), ended)
     start, rate = _lines(level, grid, last)
     centre = grid.frame_centre_s
-    line = np.maximum(start[:, None] - rate[:, None] * centre, level.max() - DEPTH_DB)
+    line = np.maximum(start[:, None] - rate[:, None] * centre, level.max() - depth_db)
     return np.asarray(np.where(centre > centre[last][:, None], line, level), np.float32)
 
 

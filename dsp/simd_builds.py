@@ -29,6 +29,7 @@ ENGINE_SOURCES = (
     "engine.c",
     "engine_filters.c",
     "gate.c",
+    "latefield.c",
     "port.c",
     "reblock.c",
     "sides.c",

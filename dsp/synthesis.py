@@ -33,10 +33,11 @@ from dsp.bands import (
     band_windows,
     smooth_number,
 )
-from dsp.endless import endless, length_s
+from dsp.endless import endless, lasting, length_s
 from dsp.energymap import DEFAULT_GRID, EnergyMap, Grid, longer
 from dsp.errors import InvalidValue
 from dsp.flat import EVEN_S
+from dsp.latefield import Decay, Seam, decay_of
 from dsp.loudness import normalise, of_map
 from dsp.noise import LEAD_S, Noise
 from dsp.pulses import add, pulses, split
@@ -65,6 +66,7 @@ GUARD_S = 0.11
 """What windows spread to before the carriers begin wraps around into this space after the end."""
 END_S = 4 * EVEN_S
 """At the end of noise `flatten` has one side only, and filters wrap around: that is made again."""
+END_FADE_S = 0.05
 FOLD_S = 0.015
 """See `Synthesiser._fold`."""
 
@@ -225,9 +227,32 @@ class Synthesiser:
         spacing_m: float = EARS_M,
     ) -> Floats:
         """The IR at the map's own level. `goes_on`: beyond the end of the map."""
+        self._check(room)
+        room, seconds = endless(room, self._longest_s) if goes_on else (room, length_s(room))
+        return self._sound(room, seconds, width, spacing_m)
+
+    def until(
+        self, room: EnergyMap, width: float, seam: Seam, *, spacing_m: float = EARS_M
+    ) -> tuple[Floats, Decay] | None:
+        """The IR of a room that is longer than the longest IR, up to the seam, and how it goes on
+        there. None for a room that fits."""
+        self._check(room)
+        whole = lasting(room, self._longest_s) if seam.frames else None
+        if whole is None:
+            return None
+        ir = self._sound(whole, seam.end_s + END_FADE_S, width, spacing_m)
+        own = of_map(room, self.rate_hz, ir if room.taps else None)
+        scaled = normalise(ir, self.rate_hz, own)[:, : seam.frames + seam.fade_frames]
+        at = int(np.abs(ir[0]).argmax())
+        decay = decay_of(whole, seam, float(scaled[0, at] / ir[0, at]))
+        scaled[:, seam.frames :] *= seam.fade[: scaled.shape[1] - seam.frames]
+        return np.ascontiguousarray(scaled), decay
+
+    def _check(self, room: EnergyMap) -> None:
         if room.grid not in (self.grid, self._longest_grid):
             raise ValueError("the map has another grid than the synthesiser")
-        room, seconds = endless(room, self._longest_s) if goes_on else (room, length_s(room))
+
+    def _sound(self, room: EnergyMap, seconds: float, width: float, spacing_m: float) -> Floats:
         taps_db = None
         if room.taps:
             level_db, taps_db = split(room.level_db, room.grid, room.taps)
@@ -243,7 +268,7 @@ class Synthesiser:
         ir = sound[:, lead:].copy()
         for row in range(2):
             self._fold(ir[row], sound[row, :lead][::-1])
-        fade = min(taps // 4, int(0.05 * self.rate_hz))
+        fade = min(taps // 4, int(END_FADE_S * self.rate_hz))
         if fade:
             ir[:, -fade:] *= 0.5 + 0.5 * np.cos(
                 np.pi * (np.arange(fade) + 1) / (fade + 1), dtype=np.float32

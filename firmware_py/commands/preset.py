@@ -23,7 +23,7 @@ def add_parser(subparsers: Subparsers) -> None:
     parser = subparsers.add_parser(
         "preset",
         help="save, load, list, rename, remove presets",
-        description="Presets hold all controls (but bypass and freeze) and the bank. Yours are in "
+        description="Presets hold all controls (but bypass, hold, lock) and the bank. Yours are in "
         "the data folder. Those that come with nverb stay as they are: yours of the same name goes "
         "before, until you remove it. Footswitch and MIDI play yours, or while you have none, "
         "nverb's. NAME may be the number that `nverb preset list` prints.",

@@ -19,7 +19,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TypeGuard
 
-from device.controls import CONTROLS, find
+from device.controls import CONTROLS, find, renamed
 from device.profile import ACTIONS
 from dsp.errors import InvalidValue, reason
 from firmware_py.base.paths import write_atomically
@@ -49,7 +49,8 @@ class MidiMap:
         self._unread = ""
         """Why the file cannot be read. The table of controls is then active."""
         self.complaint = ""
-        """A line for the log if the file is damaged. The table of controls is then active."""
+        """A line for the log if the file is damaged (the table of controls is then active) or has
+        an old name."""
         self._load()
 
     def _load(self) -> None:
@@ -82,6 +83,8 @@ class MidiMap:
                 continue
             changed[known] = _assignment(known, value)
         self.channel, self.listen, self.out, self._changed = channel, listen, out, changed
+        if said := renamed(assignments):
+            self.complaint = f"{self.path}: {said}"
 
     def _save(self, changed: Table | None = None, **fields: object) -> None:
         """Save with these changes, and make them active if that succeeds. Raises OSError."""

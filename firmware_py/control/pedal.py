@@ -1,4 +1,4 @@
-"""The pedal as its player sees it: values of the controls, presets, freeze, rooms.
+"""The pedal as its player sees it: values of the controls, presets, lock, rooms.
 
 The control process runs it in one thread and one loop. Sound does not depend on it: the process may
 die at any instruction, and the next one continues from the session file and the mailbox. The audio

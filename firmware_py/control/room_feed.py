@@ -19,7 +19,7 @@ TRIAL_TAPS = RATE_HZ
 class RoomFeed:
     """The rooms in use, and the one that plays.
 
-    While `freeze` is on the room stays as it is. When it is turned off the room of the controls
+    While `lock` is on the room stays as it is. When it is turned off the room of the controls
     follows.
     """
 
@@ -28,7 +28,7 @@ class RoomFeed:
         self.residual = ""
         """Of the encoded room that plays, as text; "" if it is none."""
         self.sounding = dict(values)
-        """The values of the room that plays: while `freeze` is on, those from before."""
+        """The values of the room that plays: while `lock` is on, those from before."""
         self.stale = True
         """The room of the controls is not the one that plays."""
         self.fault = ""
@@ -79,7 +79,7 @@ class RoomFeed:
         A room that waits for the end of a crossfade is not replaced at each turn of a knob. The
         next one is made when it has started to play, from the values of that moment.
         """
-        if not self.stale or (values["freeze"] and not self._lost):
+        if not self.stale or (values["lock"] and not self._lost):
             return
         timeout_s = 2 * values["fade"] / 1000 + 0.5
         if port.meters().playing_serial >= self._serial or now - self.published_at > timeout_s:
@@ -87,8 +87,8 @@ class RoomFeed:
 
     def _publish(self, port: Port, values: dict[str, float], now: float) -> None:
         begun = time.perf_counter()
-        frozen = bool(values["freeze"])  # a new audio process gets the frozen room again
-        wanted = self.sounding if frozen else values
+        locked = bool(values["lock"])  # a new audio process gets the locked room again
+        wanted = self.sounding if locked else values
         try:
             if self._maker is None:
                 self._maker = RoomMaker(
@@ -99,7 +99,8 @@ class RoomFeed:
                 begun = time.perf_counter()
             fingerprint = self._maker.fingerprint(wanted)
             if fingerprint != port.newest_room():  # else the previous control process wrote it
-                self._serial = port.load_ir(self._maker.ir(wanted), fingerprint)
+                made = self._maker.room(wanted)
+                self._serial = port.load_ir(made.ir, fingerprint, made.late)
                 place = {name: round(wanted[name], 2) for name in ("x", "y", "z")}
                 took_ms = 1000 * (time.perf_counter() - begun)
                 log.debug("room %d at %s made in %.1f ms", self._serial, place, took_ms)
@@ -109,6 +110,6 @@ class RoomFeed:
             if str(error) != self.fault:
                 self.fault = str(error)
                 log.warning(f"cannot make this room, the last one plays on: {reason(error)}")
-        self.stale, self._lost = frozen, False
+        self.stale, self._lost = locked, False
         self.published_at = now
         self.made_in_ms = 1000 * (time.perf_counter() - begun)

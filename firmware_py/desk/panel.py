@@ -29,7 +29,7 @@ METER = 20
 CUBE_COLUMNS, CUBE_ROWS = 25, 9
 HELP = (
     "  ".join(f"{up}/{down} {name}" for name, (up, down) in TURNS.items()) + "  Shift: finer",
-    "b bypass  h freeze  n, N next, previous preset  space tap  Esc leave",
+    "b bypass  h hold  n, N next, previous preset  space tap  Esc leave",
     "arrows choose and turn  < > finer  Enter switches  Backspace default",
 )
 """The first two lines are the keys of a simulated board's front (device.terminal)."""

@@ -23,7 +23,7 @@ from dsp.shaping import Shape
 from firmware_py.base.say import say
 from firmware_py.link.params import engine_params
 from firmware_py.rooms.maker import RoomMaker
-from firmware_py.rooms.renderer import shape_of
+from firmware_py.rooms.renderer import MadeRoom, shape_of
 from firmware_py.rooms.source import rooms_named
 
 Floats = NDArray[np.float32]
@@ -86,13 +86,13 @@ def render(
         if ir_path is not None:
             ir, ir_notes = _recorded_ir(ir_path, rate_hz, reading or ReadingOptions())
             notes += ir_notes
-            ir = _shaped_recording(ir, values, rate_hz, raw_ir)
+            room = MadeRoom(_shaped_recording(ir, values, rate_hz, raw_ir), None)
         else:
             most = round(MAX_ROOM_S * rate_hz)
             maker = RoomMaker(rooms_named(bank), rate_hz, most, residual=residual)
-            ir = maker.ir(values)
+            room = maker.room(values)
         meter = _Meter(source, rate_hz)
-        _write(output_path, source, ir, values, meter, rate_hz=rate_hz, block_frames=block_frames)
+        _write(output_path, source, room, values, meter, rate_hz=rate_hz, block_frames=block_frames)
     meter.close()
     if meter.peak > 1:
         clipped = "" if subtype in ("FLOAT", "DOUBLE") else ", clipped"
@@ -104,7 +104,7 @@ def render(
         say(note)
     return (
         f"{output_path}: {meter.frames} frames, 2 channels, {rate_hz} Hz, "
-        f"room of {ir.shape[1] / rate_hz:.2f} s"
+        f"room of {room.ir.shape[1] / rate_hz + room.tail_s:.2f} s"
     )
 
 
@@ -126,14 +126,15 @@ def opened(path: Path) -> soundfile.SoundFile:
 def _write(
     path: Path,
     source: soundfile.SoundFile,
-    ir: Floats,
+    room: MadeRoom,
     values: dict[str, float],
     meter: _Meter,
     *,
     rate_hz: int,
     block_frames: int,
 ) -> None:
-    """Process the source with this IR and write the output file."""
+    """Process the source in this room and write the output file."""
+    ir = room.ir
     inputs = 2 if len(ir) == 4 else source.channels
     graph = OfflineGraph(
         rate_hz=rate_hz,
@@ -144,9 +145,10 @@ def _write(
     )
     try:
         graph.port.set_params(engine_params(values))
-        graph.port.load_ir(ir)
+        graph.port.load_ir(ir, late=room.late)
         graph.start()
-        tail = ir.shape[1] - 1 + math.ceil(predelay_ms(values) * rate_hz / 1000)
+        after_s = predelay_ms(values) / 1000 + room.tail_s
+        tail = ir.shape[1] - 1 + math.ceil(after_s * rate_hz)
 
         def write(sink: soundfile.SoundFile) -> None:
             for out in _through(graph, _blocks(source, rate_hz, block_frames), tail, inputs):

@@ -12,12 +12,12 @@ import numpy as np
 from bank.format import Bank, Point
 from bank.recording import at_rate, weights_at
 from bank.stepped import SteppedBank
-from dsp.energymap import EnergyMap
+from dsp.energymap import EnergyMap, Grid
 from dsp.loudness import normalise
 from dsp.recorded import RecordedRoom, recording_grid
 from dsp.shaping import cut
 from firmware_py.rooms.encoded import EncodedRooms
-from firmware_py.rooms.renderer import Renderer
+from firmware_py.rooms.renderer import MadeRoom, Renderer
 from firmware_py.rooms.source import COLOURS, Floats, RoomSource
 from models.latent import KNOBS, latent_of
 from models.reflections import with_reflections
@@ -41,6 +41,11 @@ class Rooms(ABC):
 
         Raises what reading the source raises.
         """
+
+    @abstractmethod
+    def made(self, values: dict[str, float]) -> MadeRoom:
+        """The room for the engine: a room from a map may be longer than an IR. Raises what
+        `render` raises."""
 
     @property
     def remark(self) -> str:
@@ -73,9 +78,14 @@ class EnergyRooms(Rooms):
         return own | {"residual": values["residual"]} if self._encoded else own
 
     def render(self, values: dict[str, float]) -> Floats:
+        return self._renderer.from_map(*self._changed(values))
+
+    def made(self, values: dict[str, float]) -> MadeRoom:
+        return self._renderer.made_from_map(*self._changed(values))
+
+    def _changed(self, values: dict[str, float]) -> tuple[EnergyMap, dict[str, float], Grid]:
         room = self._map(values)
-        changed = self._encoded.change(room, values, self._place)
-        return self._renderer.from_map(changed, values, room.grid)
+        return self._encoded.change(room, values, self._place), values, room.grid
 
 
 class MappedRooms(EnergyRooms):
@@ -204,6 +214,9 @@ class RecordedRooms(Rooms):
         parts = self._recordings.load(weights)
         return self._renderer.from_recordings(parts, values)
 
+    def made(self, values: dict[str, float]) -> MadeRoom:
+        return self._renderer.made(self.render(values), values["width"])
+
 
 class MixedRooms(RecordedRooms):
     """A bank of rooms and recordings: a recording near its place, elsewhere an energy map."""
@@ -213,14 +226,25 @@ class MixedRooms(RecordedRooms):
         self._mapped = MappedRooms(bank, renderer, residual)
 
     def render(self, values: dict[str, float]) -> Floats:
+        parts = self._near(values)
+        if not parts:
+            return self._mapped.render(values)
+        return self._renderer.from_recordings(parts, values)
+
+    def made(self, values: dict[str, float]) -> MadeRoom:
+        parts = self._near(values)
+        if not parts:
+            return self._mapped.made(values)
+        ir = self._renderer.from_recordings(parts, values)
+        return self._renderer.made(ir, values["width"])
+
+    def _near(self, values: dict[str, float]) -> list[tuple[float, RecordedRoom]]:
+        """The recording that plays; none far from all."""
         point = _point(values)
         chosen = self._recordings.chosen(values)
         nearest = self._recordings.weights(point)[0][1] if chosen is None else chosen
         near = chosen is not None or self._recordings.distance(nearest, point) <= PLACE_RADIUS
-        parts = self._recordings.load([(1.0, nearest)] if near else [])
-        return (
-            self._renderer.from_recordings(parts, values) if near else self._mapped.render(values)
-        )
+        return self._recordings.load([(1.0, nearest)] if near else [])
 
 
 class SteppedRooms(Rooms):
@@ -233,6 +257,9 @@ class SteppedRooms(Rooms):
         resampling = values["resampling"] >= 0.5
         ir = self._bank.ir(values["x"], values["y"], values["z"], values["width"], resampling)
         return self._renderer.from_samples(ir, values | {"width": 1.0})
+
+    def made(self, values: dict[str, float]) -> MadeRoom:
+        return self._renderer.made(self.render(values), values["width"])
 
     def distinct(self, values: dict[str, float]) -> dict[str, float]:
         """Between two steps the room is the same."""

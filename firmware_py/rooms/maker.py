@@ -8,7 +8,7 @@ import struct
 
 from dsp.loudness import normalise
 from firmware_py.rooms.kinds import rooms_of
-from firmware_py.rooms.renderer import Renderer
+from firmware_py.rooms.renderer import MadeRoom, Renderer
 from firmware_py.rooms.source import ROOM_CONTROLS, Floats, RoomSource
 from models.residual import from_text
 
@@ -72,6 +72,11 @@ class RoomMaker:
         """
         assert self._rooms is not None
         return self._rooms.render(values)
+
+    def room(self, values: dict[str, float]) -> MadeRoom:
+        """The room for the engine, which may go on after its IR. Raises as `ir`."""
+        assert self._rooms is not None
+        return self._rooms.made(values)
 
     def recorded(self, samples: Floats, values: dict[str, float]) -> Floats:
         """The IR of a recording at the engine's rate, float32 (1, 2 or 4 channels, taps).

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import math
 from dataclasses import replace
+from typing import NamedTuple
 
 import numpy as np
 
+from device.controls import is_infinite
 from dsp.energymap import EnergyMap, Grid
+from dsp.latefield import Seam, decay_of, decay_of_ir, late_room, tail_s
 from dsp.loudness import normalise
 from dsp.recorded import RecordedRoom, recording_grid
 from dsp.recorded import render as render_recorded
@@ -15,6 +18,8 @@ from dsp.shaping import Shape, backwards, cut, shape_map
 from dsp.synthesis import Synthesiser
 from firmware_py.rooms.source import Floats
 
+INFINITE_FACTOR = 64.0
+"""On decay times, up to the seam, of a room that never ends."""
 SYNTHESISERS = 2
 """Synthesisers that are kept; each holds some MB of carriers."""
 
@@ -29,6 +34,16 @@ def shape_of(values: dict[str, float]) -> Shape:
         attack_s=values["attack"] / 1000,
         reverse=values["reverse"] >= 0.5,
     )
+
+
+class MadeRoom(NamedTuple):
+    """A room for the engine: its IR, float32 (1, 2 or 4 channels, taps), and how it goes on
+    (`dsp.latefield.late_room`); None: not at all."""
+
+    ir: Floats
+    late: Floats | None
+    tail_s: float = 0.0
+    """How long it is heard after its IR."""
 
 
 class Renderer:
@@ -47,10 +62,43 @@ class Renderer:
         self, room: EnergyMap, values: dict[str, float], grid: Grid | None = None
     ) -> Floats:
         """The IR of an energy map. `grid`: that of its source, where the map's is longer."""
-        shaped = shape_map(room, shape_of(values), self.longest_s)
+        return self._whole(self._shaped(room, values), values, grid or room.grid)
+
+    def _shaped(
+        self, room: EnergyMap, values: dict[str, float], decay: float | None = None
+    ) -> EnergyMap:
+        shape = shape_of(values)
+        if decay is not None:
+            shape = replace(shape, decay=decay)
+        shaped = shape_map(room, shape, self.longest_s)
         if values["direct"] < 0.5:  # the dry path has it: a copy would be a slap after a pre-delay
             shaped = replace(shaped, direct_db=None)
-        return self._finish(self._synthesiser(grid or room.grid)(shaped, values["width"]), values)
+        return shaped
+
+    def _whole(self, shaped: EnergyMap, values: dict[str, float], grid: Grid) -> Floats:
+        return self._finish(self._synthesiser(grid)(shaped, values["width"]), values)
+
+    def made_from_map(
+        self, room: EnergyMap, values: dict[str, float], grid: Grid | None = None
+    ) -> MadeRoom:
+        """As `from_map`; but a room that is longer than an IR goes on in the late field."""
+        lasts, width = is_infinite(values["decay"]), values["width"]
+        shaped = self._shaped(room, values, INFINITE_FACTOR if lasts else None)
+        grid = grid or room.grid
+        seam = Seam.of(self.rate_hz, self.max_taps)
+        found = None
+        if values["reverse"] < 0.5:
+            found = self._synthesiser(grid).until(shaped, width, seam)
+        if found is None:
+            decay = decay_of(shaped, seam)
+            return MadeRoom(self._whole(shaped, values, grid), late_room(decay, seam, width))
+        ir, decay = found[0], replace(found[1], lasting=lasts)
+        return MadeRoom(ir, late_room(decay, seam, width), tail_s(decay, seam))
+
+    def made(self, ir: Floats, width: float) -> MadeRoom:
+        """A room that is all in its IR."""
+        decay = decay_of_ir(ir, self.rate_hz)
+        return MadeRoom(ir, late_room(decay, Seam.of(self.rate_hz, self.max_taps), width))
 
     def from_recordings(
         self, parts: list[tuple[float, RecordedRoom]], values: dict[str, float]

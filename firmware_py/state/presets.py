@@ -14,9 +14,8 @@ A change, such as renaming the startup preset, replaces the complete file: a tem
 written, synced and renamed, so that a power cut leaves the old or the new one. The versions before
 are kept (firmware_py.state.versions) and `Presets.undo` goes back to them. The newest of them is
 read, with a warning, if the file is damaged. The next change sets the damaged file aside as
-presets.damaged.json. A file that cannot be read is not damaged: it is
-left alone, and changes are refused until it can be read. Writers lock each other out; a reader
-never waits.
+presets.damaged.json. A file that cannot be read is not damaged: it is left alone, and changes are
+refused until it can be read. Writers lock each other out; a reader never waits.
 
 The factory presets (firmware_py.state.factory_presets) are not in the file. A preset of the player
 hides the factory preset of the same name; when it is deleted, that is there again.
@@ -37,7 +36,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from device.controls import CONTROLS, NOT_KEPT, check, find
+from device.controls import CONTROLS, NOT_KEPT, check, find, renamed
 from dsp.errors import UserError, did_you_mean, reason
 from dsp.names import composed, free_name, name_key
 from firmware_py.base.paths import write_atomically
@@ -63,9 +62,9 @@ class PresetError(UserError):
 class Preset:
     """A preset.
 
-    values: the controls in their units, all but `freeze` and `bypass`. bank: "" for the built-in
-    rooms, NAME@HASH for an installed bank or model (see firmware_py.state.store), or a path.
-    residual: of an encoded room, see models.residual; "" if it is none.
+    values: the controls in their units, but NOT_KEPT. bank: "" for the built-in rooms, NAME@HASH
+    for an installed bank or model (see firmware_py.state.store), or a path. residual: of an encoded
+    room, see models.residual; "" if it is none.
     """
 
     name: str
@@ -434,7 +433,7 @@ def _require_version(table: Mapping[str, Any], where: str) -> None:
 def _content(table: Mapping[str, Any], where: str, warn: Callable[[str], None]) -> _Content:
     """The presets of a table, with valid and different names, and the startup preset."""
     presets: list[Preset] = []
-    renamed: dict[str, str] = {}  # by the names in the file
+    new_names: dict[str, str] = {}  # by the names in the file
     for row in table["presets"][:MAX_PRESETS]:
         values = {}
         written = str(row["name"])
@@ -442,7 +441,9 @@ def _content(table: Mapping[str, Any], where: str, warn: Callable[[str], None]) 
         if name != composed(written):
             what = "its name is invalid or taken"
             warn(f"{where}, preset {written[: 2 * MAX_NAME]!r}: {what}; it is now {name!r}")
-        renamed.setdefault(written, name)
+        new_names.setdefault(written, name)
+        if said := renamed(row["values"]):
+            warn(f"{where}, preset {name!r}: {said}")
         for control, value in row["values"].items():
             try:
                 values[find(control).name] = check(find(control), value)
@@ -452,7 +453,7 @@ def _content(table: Mapping[str, Any], where: str, warn: Callable[[str], None]) 
         presets.append(Preset(name, values, str(row["bank"])[:MAX_BANK], residual))
     startup = table.get("startup")
     # A name that the file does not have is that of a factory preset.
-    return _Content(presets, renamed.get(startup, startup) if isinstance(startup, str) else None)
+    return _Content(presets, new_names.get(startup, startup) if isinstance(startup, str) else None)
 
 
 def _put(content: _Content, presets: Iterable[Preset]) -> list[Preset]:

@@ -29,7 +29,7 @@ class Session(NamedTuple):
 
     values: dict[str, float]
     sounding: dict[str, float]
-    """The values of the room that sounds; they differ from `values` while the room is frozen."""
+    """The values of the room that sounds; they differ from `values` while the room is locked."""
     bank: str | None = None
     generation: int | None = None
     """Generation of the store; rooms that are installed later override `bank`."""

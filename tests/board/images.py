@@ -77,7 +77,7 @@ knob = [
 ]
 switch = [
   { line = 17, action = "bypass" },
-  { line = 27, action = "freeze" },
+  { line = 27, action = "hold" },
   { line = 5, action = "preset next" },
   { line = 6, action = "tap" },
 ]

@@ -106,7 +106,7 @@ def test_calibrated_pot_of_short_travel_reaches_both_ends(board, clock, tmp_path
 
 def test_presses_finds_switches_that_were_not_stepped_on(board, clock) -> None:
     scan_for(board, clock, 0.1)
-    board.simulation.press("freeze", 0.2)
+    board.simulation.press("hold", 0.2)
     findings = check.presses(board, 1, wait(clock))
     assert [finding.part for finding in findings if finding.ok] == ["switch 2"]
     assert len(wrong(findings)) == 3

@@ -342,7 +342,7 @@ def test_every_parameter_changes_the_sound(name: str) -> None:
     sound[2048:10240] *= 0.003  # a pause, for the gate and the duck
 
     def played(**changed: float) -> Floats:
-        params = ROUGH | changed
+        params = ROUGH | {"hold": float(name == "hold_mode")} | changed
 
         def before(graph: OfflineGraph, block: int) -> None:
             if block == 64:

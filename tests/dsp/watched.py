@@ -12,9 +12,12 @@ import numpy as np
 
 from dsp._engine import PARAMS
 from dsp.graph import OfflineGraph, pyo, settle_memory  # pyo from there: its import prints nothing
+from dsp.latefield import Decay, Seam, late_room
 
 RATE_HZ = 48000
 BLOCK = 64
+TAPS = 64_000
+"""Enough for a seam."""
 
 
 class Watch:
@@ -35,13 +38,26 @@ class Watch:
         )
 
 
+def late_rooms() -> list[np.ndarray | None]:
+    """Rooms that fit, that go on, and that never end."""
+    seam, hz = Seam.of(RATE_HZ, TAPS), np.array([20.0, 20_000.0])
+    rates = np.array([3.0, 60.0])
+    return [
+        None,
+        late_room(Decay(hz, rates), seam),
+        late_room(Decay(hz, rates, np.full(2, -50.0)), seam),
+        late_room(Decay(hz, rates, np.full(2, -60.0), lasting=True), seam, 0.0),
+    ]
+
+
 def main(blocks: int) -> None:
     rng = np.random.default_rng(1)
     rooms = [
         (0.05 * rng.standard_normal((n, taps))).astype(np.float32)
         for n, taps in ((2, 24000), (4, 9000), (1, 1), (2, 700))
     ]
-    graph = OfflineGraph(rate_hz=RATE_HZ, block_frames=BLOCK, max_taps=24000, inputs=2)
+    graph = OfflineGraph(rate_hz=RATE_HZ, block_frames=BLOCK, max_taps=TAPS, inputs=2)
+    late = late_rooms()
     values = {name: 0.0 for name in PARAMS} | {
         "mix": 0.5,
         "lowpass_hz": 8000.0,
@@ -73,7 +89,8 @@ def main(blocks: int) -> None:
         if rng.random() < 0.02:
             inputs[rng.integers(BLOCK), 0] = np.nan
         if rng.random() < 0.5:
-            graph.port.load_ir(rooms[rng.integers(len(rooms))])
+            room = rooms[rng.integers(len(rooms))]
+            graph.port.load_ir(room, late=late[rng.integers(len(late))])
             changes += 1
         for name in rng.choice(list(PARAMS), 3):
             values[name] = {

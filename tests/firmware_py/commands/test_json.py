@@ -74,7 +74,7 @@ def test_wiring_is_shown_for_programs(capsys: pytest.CaptureFixture[str]) -> Non
     shown = answer(capsys, "board", "show", "pi-mcp3008", "--json")
     assert [knob["control"] for knob in shown["knobs"]] == ["gain", "x", "y", "z", "width"]
     assert shown["adcs"][0]["chip"] == "mcp3008" and not shown["knobs"][0]["calibrated"]
-    assert {switch["action"] for switch in shown["switches"]} >= {"bypass", "freeze"}
+    assert {switch["action"] for switch in shown["switches"]} >= {"bypass", "hold"}
     assert shown["leds"] and shown["path"].endswith("pi-mcp3008.toml")
 
 

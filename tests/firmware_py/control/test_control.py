@@ -1,4 +1,4 @@
-"""The pedal's state: controls, presets, freeze, LEDs, changes of the board. No audio runs: the
+"""The pedal's state: controls, presets, lock, LEDs, changes of the board. No audio runs: the
 tests read the mailbox."""
 
 from __future__ import annotations
@@ -290,7 +290,7 @@ def test_unreadable_presets_stop_no_knob_and_are_left_alone(
     assert rig.values["mix"] == 12.0
 
 
-@pytest.mark.parametrize("action", ["bypass", "freeze", "preset next", "tap"])
+@pytest.mark.parametrize("action", ["bypass", "hold", "preset next", "tap"])
 def test_switch_closed_at_power_on_changes_nothing(
     folders: Path, clock: ClockModule, action: str
 ) -> None:
@@ -301,7 +301,7 @@ def test_switch_closed_at_power_on_changes_nothing(
     process.attach_first(pedal, board, POWER_ON)
     rig = Rig.of(clock, pedal, board)
     rig.scan_for(2)
-    assert (rig.values["bypass"], rig.values["freeze"]) == (0, 0)
+    assert (rig.values["bypass"], rig.values["hold"]) == (0, 0)
     assert rig.pedal.presets.current is None
     board.close()
 
@@ -376,7 +376,7 @@ def test_startup_preset_plays_once_it_is_chosen(rig: Rig, folders: Path) -> None
 @pytest.mark.parametrize(
     ("session", "startup", "expected"),
     [
-        # mix, bypass and freeze after the start: the knob of mix is at 35, the preset has 12.
+        # mix, bypass and lock after the start: the knob of mix is at 35, the preset has 12.
         (POWER_ON, True, (12, 0, 0)),
         (POWER_ON, False, (35, 0, 0)),
         (AFTER_STOP, True, (12, 0, 0)),
@@ -392,20 +392,20 @@ def test_what_survives_a_start(
     startup: bool,
     expected: tuple[float, float, float],
 ) -> None:
-    """The table in docs/hands.md: as left are mix = 70, bypass and freeze."""
+    """The table in docs/hands.md: as left are mix = 70, bypass and lock."""
     presets = Presets(folders)
     presets.save("first", defaults() | {"mix": 12.0})
     presets.set_startup("first" if startup else None)
-    left = {"mix": 70.0, "bypass": 1.0, "freeze": 1.0} if session.resumed else {}
+    left = {"mix": 70.0, "bypass": 1.0, "lock": 1.0} if session.resumed else {}
     pedal = Pedal(defaults() | left, BuiltInRooms(), "")
     with Board.open("sim", clock=clock) as board:
         process.attach_first(pedal, board, session)
         pedal.scan()
-    assert tuple(pedal.values[name] for name in ("mix", "bypass", "freeze")) == expected
+    assert tuple(pedal.values[name] for name in ("mix", "bypass", "lock")) == expected
 
 
 def test_reset_plays_as_after_power_on(rig: Rig, folders: Path) -> None:
-    rig.ask({"do": "set", "values": {"mix": 70, "bypass": 1, "freeze": 1, "x": 2}})
+    rig.ask({"do": "set", "values": {"mix": 70, "bypass": 1, "lock": 1, "x": 2}})
     assert rig.ask({"do": "reset"}) == {"preset": ""}
     assert rig.values == defaults()
     presets = Presets(folders)
@@ -481,12 +481,12 @@ def fingerprint(**values: float) -> int:
     return RoomMaker(BuiltInRooms(), 48000, 24000).fingerprint(defaults() | values)
 
 
-def test_frozen_room_survives_presets_and_restarts(rig: Rig, folders: Path) -> None:
+def test_locked_room_survives_presets_and_restarts(rig: Rig, folders: Path) -> None:
     pedal = rig.pedal
     port = port_of(pedal)
     assert port.newest_room() == fingerprint()
     Presets(folders).save("other", rig.values | {"x": 9.0, "mix": 5.0})
-    rig.send(Change("freeze", 1.0), Change("y", 2.0), PresetName("other"))
+    rig.send(Change("lock", 1.0), Change("y", 2.0), PresetName("other"))
     pedal.work()
     assert port.newest_room() == fingerprint()
     assert (rig.values["x"], rig.values["mix"]) == (9, 5)  # everything except the room follows
@@ -499,7 +499,7 @@ def test_frozen_room_survives_presets_and_restarts(rig: Rig, folders: Path) -> N
     assert successor.presets.current == "other"
     port = port_of(successor, block_frames=256)
     assert port.newest_room() == fingerprint()
-    successor.set({"freeze": 0.0})
+    successor.set({"lock": 0.0})
     successor.rooms.published_at = 0  # do not wait for a crossfade: nothing plays here
     successor.work()
     assert port.newest_room() == fingerprint(x=9.0, y=4.5)

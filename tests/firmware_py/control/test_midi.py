@@ -130,15 +130,15 @@ def test_momentary_is_on_while_pressed_and_trigger_acts_on_every_message(midi: M
         Change("bypass", 1.0),
         Change("bypass", 0.0),
     ]
-    assign(midi, "freeze", "cc 30", mode="trigger")
-    assert send(midi, cc(30, 127), cc(30, 0)) == 2 * [Flip(find("freeze"))]
+    assign(midi, "lock", "cc 30", mode="trigger")
+    assert send(midi, cc(30, 127), cc(30, 0)) == 2 * [Flip(find("lock"))]
 
 
 def test_pads_and_programs_switch_by_default(midi: Midi) -> None:
     assign(midi, "bypass", "note 60")
-    assign(midi, "freeze", "program 6")
+    assign(midi, "lock", "program 6")
     assert send(midi, bytes((0x90, 60, 1)), bytes((0x90, 60, 0))) == [Flip(find("bypass"))]
-    assert send(midi, program(5), program(4)) == [Flip(find("freeze")), Program(4)]
+    assert send(midi, program(5), program(4)) == [Flip(find("lock")), Program(4)]
 
 
 def test_toggle_of_a_knob_switches_between_the_ends_of_its_range(midi: Midi) -> None:

@@ -242,7 +242,7 @@ class WholePedal:
         ):
             return False
         feed = self.pedal.rooms
-        if self.values["freeze"] or feed.fault:
+        if self.values["lock"] or feed.fault:
             return True
         return not feed.stale and self.playing_serial >= self.newest_serial
 
@@ -273,7 +273,7 @@ class WholePedal:
         """The position of a control, 0 to 1, as the engine has it or the newest room was made."""
         feed, control = self.pedal.rooms, find(name)
         if control.target == "room":
-            frozen = self.values["freeze"]
+            frozen = self.values["lock"]
             return to_position(control, (self.values if frozen else feed.sounding)[name])
         found = self.audio.port.params()
         assert found is not None

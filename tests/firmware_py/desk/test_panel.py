@@ -162,7 +162,7 @@ def test_every_key_of_the_simulated_front_does_the_same_in_the_panel() -> None:
                     assert panel.press(typed, "mix", values) == ("mix", request)
         does = {
             "bypass": change(bypass=1.0),
-            "freeze": change(freeze=1.0),
+            "hold": change(hold=1.0),
             "preset next": {"do": "preset", "step": 1},
             "tap": {"do": "tap"},
         }

@@ -61,7 +61,7 @@ def row(name: str, **values: float) -> dict:
 
 
 def test_save_is_loaded_by_another_process(presets: Presets, tmp_path) -> None:
-    presets.save("Great Hall", VALUES | {"x": 1 / 3, "freeze": 1.0}, "/banks/halls")
+    presets.save("Great Hall", VALUES | {"x": 1 / 3, "lock": 1.0}, "/banks/halls")
     code = (
         "import sys, json; from pathlib import Path; from firmware_py.state.presets import Presets;"
         "p = Presets(Path(sys.argv[1])).load('great hall'); print(json.dumps(vars(p)))"
@@ -73,7 +73,7 @@ def test_save_is_loaded_by_another_process(presets: Presets, tmp_path) -> None:
     assert preset["name"] == "Great Hall"
     assert preset["bank"] == "/banks/halls"
     assert preset["values"] == {name: VALUES[name] for name in KEPT} | {"x": 1 / 3}
-    assert "freeze" not in preset["values"]
+    assert "lock" not in preset["values"]
 
 
 def test_residual_is_kept_renamed_exported_and_installed(presets: Presets, tmp_path) -> None:

@@ -1,0 +1,433 @@
+#include "latefield.h"
+
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "kernel_build.h"
+
+enum { GUARD = NV_LATE_STEP, HALF = NV_LATE_LINES / 2, RAMP_MS = 20, HEARD_FRAMES = 30 };
+static const double SILENT = 1e-7; /* -140 dB */
+/* In shares of the seam: the taps come in along SPREAD of it, LATER after its begin. */
+static const double SPREAD = 0.25, LATER = 0.54;
+static const float GAIN = 0.35355339f; /* of a line: one of eight that share the sound of a side */
+static const float CATCH_MOST = 64, CATCH_LEAST = 0.25f;
+
+/* At 48 kHz: primes, so that no two lines return together often. */
+static const int LINE_FRAMES[NV_LATE_LINES] = {1531, 4273, 2381, 5857, 3061, 6737, 2089, 5039,
+                                               1789, 4651, 2719, 6277, 3457, 7229, 3851, 5431};
+static const int PASS_FRAMES[2][NV_LATE_PASSES] = {{409, 887, 1367, 2251},
+                                                   {461, 821, 1489, 2137}};
+static const int FIRST_RATE_HZ = 48000;
+
+typedef struct {
+    float level[3][NV_LATE_LEVELS], fall[NV_LATE_FALLS][3][NV_LATE_LINES];
+    float out[2]; /* middle, side */
+} coefficients;
+
+struct nv_latefield {
+    nv_late_lines lines; /* first: aligned */
+    const nv_simd *simd;
+    int rate_hz, block, step;
+    int delay[NV_LATE_LINES], ring_frames, seam, past_frames;
+    float *ring[NV_LATE_LINES]; /* ring_frames + GUARD each: the end repeats the beginning */
+    float *past[2];             /* the input: past_frames + GUARD each */
+    float *pass[2][NV_LATE_PASSES]; /* pass_ring_frames + GUARD each */
+    int pass_delay[2][NV_LATE_PASSES], pass_ring_frames;
+    int tap_delay[NV_LATE_LINES];
+    int at, past_at;      /* where the next step is written */
+    int64_t since;        /* frames since it woke; older samples are not read */
+    int64_t heard_since;  /* frames since the input was last open */
+    int awake, goes_on;
+    coefficients room, next; /* `next` becomes `room` when its first sound reaches the lines */
+    int64_t next_in;         /* frames; -1: none waits */
+    int fall_left, level_left, level_frames; /* frames of glides */
+    float level_to[3][NV_LATE_LEVELS];
+    float lossless[NV_LATE_FALLS][3][NV_LATE_LINES];
+    int hold, layer, caught_frames, catch_frames;
+    double power, first_power;  /* of what is caught */
+    float through, through_step; /* gain of the convolved sound */
+    float mute, mute_step;       /* 1 .. 0 while tails are cut */
+    int quiet_frames;
+    float silence[NV_LATE_STEP];
+    float partial[2 * NV_LATE_LINES + 1][NV_LATE_STEP];
+    float caught[2][NV_LATE_STEP], sound[2][NV_LATE_STEP];
+    size_t bytes;
+};
+
+int nv_late_seam(int rate_hz, int max_taps) {
+    int64_t end = max_taps - (int64_t)rate_hz * NV_LATE_FADE_MS / 1000,
+            wanted = (int64_t)rate_hz * NV_LATE_SEAM_MS / 1000;
+    if (end < (int64_t)rate_hz * NV_LATE_LEAST_MS / 1000) return 0;
+    return (int)(end < wanted ? end : wanted);
+}
+
+/* The frames of this many at 48 kHz. */
+static int at_rate(int frames, int rate_hz) {
+    int there = (int)lrint((double)frames * rate_hz / FIRST_RATE_HZ) | 1;
+    return there > NV_LATE_STEP ? there : NV_LATE_STEP + 1;
+}
+
+void nv_late_delays(int rate_hz, int delay[NV_LATE_LINES]) {
+    for (int i = 0; i < NV_LATE_LINES; i++) delay[i] = at_rate(LINE_FRAMES[i], rate_hz);
+}
+
+/* Where a share of the seam's energy has come in: a raised cosine's. */
+static double arrival(double share) {
+    double low = 0, high = 1;
+    for (int i = 0; i < 40; i++) {
+        double x = (low + high) / 2;
+        if (x - sin(2 * M_PI * x) / (2 * M_PI) < share)
+            low = x;
+        else
+            high = x;
+    }
+    return low;
+}
+
+static void place_taps(nv_latefield *l) {
+    double spread = SPREAD * l->rate_hz * NV_LATE_FADE_MS / 1000.0, later = LATER * spread / SPREAD;
+    for (int k = 0; k < NV_LATE_LINES; k++) {
+        int line = (k & 1) * HALF + (k / 2 * 5 & (HALF - 1)); /* the sides take turns */
+        l->tap_delay[line] = l->seam + (int)(later + spread * arrival((k + 0.5) / NV_LATE_LINES)) -
+                             l->delay[line];
+        for (int i = 0; i < NV_LATE_PASSES; i++)
+            l->tap_delay[line] -= l->pass_delay[k & 1][i];
+    }
+    static const float sign[] = {1, 1, -1, 1, -1, -1, 1, -1, 1, -1, -1, 1, 1, 1, -1, -1};
+    for (int i = 0; i < NV_LATE_LINES; i++) l->lines.sign[i] = sign[i];
+    l->lines.tap_gain = GAIN;
+}
+
+static float *allocate(nv_latefield *l, int frames) {
+    size_t bytes = ((size_t)frames * sizeof(float) + 63) / 64 * 64;
+    void *memory = aligned_alloc(64, bytes);
+    if (memory) memset(memory, 0, bytes), l->bytes += bytes;
+    return memory;
+}
+
+nv_latefield *nv_latefield_new(int rate_hz, int block_frames, int max_taps) {
+    size_t bytes = (sizeof(nv_latefield) + 63) / 64 * 64;
+    nv_latefield *l = aligned_alloc(64, bytes);
+    if (!l) return NULL;
+    memset(l, 0, bytes);
+    l->bytes = bytes, l->simd = nv_best_simd();
+    l->rate_hz = rate_hz, l->block = block_frames;
+    l->step = block_frames < NV_LATE_STEP ? block_frames : NV_LATE_STEP;
+    l->seam = nv_late_seam(rate_hz, max_taps);
+    nv_late_delays(rate_hz, l->delay);
+    int longest = 0;
+    for (int i = 0; i < NV_LATE_LINES; i++)
+        if (l->delay[i] > longest) longest = l->delay[i];
+    l->ring_frames = NV_LATE_STEP;
+    while (l->ring_frames < longest + NV_LATE_STEP) l->ring_frames *= 2;
+    l->pass_ring_frames = NV_LATE_STEP;
+    for (int c = 0; c < 2; c++)
+        for (int i = 0; i < NV_LATE_PASSES; i++) {
+            l->pass_delay[c][i] = at_rate(PASS_FRAMES[c][i], rate_hz);
+            while (l->pass_ring_frames < l->pass_delay[c][i] + NV_LATE_STEP)
+                l->pass_ring_frames *= 2;
+        }
+    place_taps(l);
+    l->past_frames = l->seam + rate_hz * NV_LATE_FADE_MS / 1000 + 2 * NV_LATE_STEP;
+    l->past_frames = l->past_frames / NV_LATE_STEP * NV_LATE_STEP;
+    int ok = 1;
+    for (int i = 0; i < NV_LATE_LINES; i++)
+        ok &= (l->ring[i] = allocate(l, l->ring_frames + GUARD)) != NULL;
+    for (int c = 0; l->seam && c < 2; c++) {
+        ok &= (l->past[c] = allocate(l, l->past_frames + GUARD)) != NULL;
+        for (int i = 0; i < NV_LATE_PASSES; i++)
+            ok &= (l->pass[c][i] = allocate(l, l->pass_ring_frames + GUARD)) != NULL;
+    }
+    if (!ok) return nv_latefield_free(l), NULL;
+    for (int i = 0; i < NV_LATE_LINES; i++) l->lossless[0][0][i] = 0.25f;
+    for (int k = 1; k < NV_LATE_FALLS; k++)
+        for (int i = 0; i < NV_LATE_LINES; i++) l->lossless[k][0][i] = 1;
+    memcpy(l->room.fall, l->lossless, sizeof l->room.fall);
+    memcpy(l->lines.fall, l->lossless, sizeof l->lines.fall);
+    l->room.out[0] = l->room.out[1] = (float)M_SQRT1_2;
+    l->next_in = -1, l->through = l->mute = 1;
+    l->catch_frames = rate_hz / 1000 * NV_HOLD_MS;
+    return l;
+}
+
+void nv_latefield_free(nv_latefield *l) {
+    if (!l) return;
+    for (int i = 0; i < NV_LATE_LINES; i++) free(l->ring[i]);
+    for (int c = 0; c < 2; c++) {
+        for (int i = 0; i < NV_LATE_PASSES; i++) free(l->pass[c][i]);
+        free(l->past[c]);
+    }
+    free(l);
+}
+
+size_t nv_latefield_bytes(const nv_latefield *l) { return l->bytes; }
+int nv_latefield_sounds(const nv_latefield *l) { return l->awake; }
+
+/* ---- changes --------------------------------------------------------------------------------- */
+
+static int ramp_frames(const nv_latefield *l) { return l->rate_hz * RAMP_MS / 1000; }
+
+static void wake(nv_latefield *l) {
+    if (l->awake) return;
+    l->awake = 1, l->since = 0, l->quiet_frames = 0;
+    memset(l->lines.fall_state, 0, sizeof l->lines.fall_state);
+    memset(l->lines.level_state, 0, sizeof l->lines.level_state);
+    memset(l->lines.level_passed, 0, sizeof l->lines.level_passed);
+    memset(l->lines.level, 0, sizeof l->lines.level);
+    memcpy(l->lines.fall, l->hold ? l->lossless : l->room.fall, sizeof l->lines.fall);
+    l->lines.middle = l->room.out[0], l->lines.side = l->room.out[1];
+    l->fall_left = 0, l->mute = 1, l->mute_step = 0;
+}
+
+static int sections_fit(const float *b0, const float *b1, const float *a1, int count, float most) {
+    int fit = 1;
+    for (int i = 0; i < count; i++)
+        fit &= fabsf(b0[i]) <= most && fabsf(b1[i]) <= most && fabsf(a1[i]) <= 0.99999f;
+    return fit; /* false for a NaN */
+}
+
+/* Whether a room's values can be used: each section is stable and makes nothing louder. */
+static int fits(const nv_late_room *room) {
+    int fit = fabsf(room->middle) <= 1 && fabsf(room->side) <= 1;
+    fit &= sections_fit(room->level[0], room->level[1], room->level[2], NV_LATE_LEVELS, 1e3f);
+    for (int k = 0; k < NV_LATE_FALLS; k++) {
+        const float(*q)[NV_LATE_LINES] = room->fall[k];
+        fit &= sections_fit(q[0], q[1], q[2], NV_LATE_LINES, 4);
+    }
+    for (int i = 0; fit && i < NV_LATE_LINES; i++) {
+        double low = 1, high = 1; /* gains at 0 Hz and at half the rate; in between it is less */
+        for (int k = 0; k < NV_LATE_FALLS; k++) {
+            const float(*q)[NV_LATE_LINES] = room->fall[k];
+            low *= fabs((q[0][i] + q[1][i]) / (1 + q[2][i]));
+            high *= fabs((q[0][i] - q[1][i]) / (1 - q[2][i]));
+        }
+        fit &= low <= 1.0001 && high <= 1.0001;
+    }
+    return fit;
+}
+
+static void fall_as(nv_latefield *l, const coefficients *room) {
+    l->room = *room, l->next_in = -1;
+    l->fall_left = ramp_frames(l);
+}
+
+void nv_latefield_room(nv_latefield *l, const nv_late_room *room, int fade_frames, nv_tails tails) {
+    int usable = fits(room);
+    l->goes_on = usable && l->seam && room->goes_on >= 0.5f;
+    if (usable) {
+        coefficients *next = &l->next;
+        memcpy(next->level, room->level, sizeof next->level);
+        memcpy(next->fall, room->fall, sizeof next->fall);
+        next->out[0] = room->middle, next->out[1] = room->side;
+        for (int i = 0; i < NV_LATE_LINES; i++)
+            next->fall[0][0][i] *= 0.25f, next->fall[0][1][i] *= 0.25f; /* of the matrix */
+        if (!l->awake || tails != NV_TAILS_KEEP)
+            fall_as(l, next);
+        else if (l->goes_on && l->next_in < 0)
+            l->next_in = l->seam;
+        else if (!l->goes_on && l->next_in < 0)
+            l->next_in = INT64_MAX; /* for the end of `hold` only */
+    }
+    if (l->goes_on) wake(l);
+    memset(l->level_to, 0, sizeof l->level_to);
+    if (l->goes_on) memcpy(l->level_to, room->level, sizeof l->level_to);
+    l->level_left = l->awake ? fade_frames : 0;
+    if (tails == NV_TAILS_CUT && l->awake && !l->hold) l->mute_step = -1.0f / (float)fade_frames;
+}
+
+void nv_latefield_hold(nv_latefield *l, int hold, int layer) {
+    l->layer = layer;
+    if (hold == l->hold) return;
+    l->hold = hold;
+    if (hold) {
+        wake(l);
+        l->caught_frames = 0, l->power = l->first_power = 0;
+        l->fall_left = ramp_frames(l);
+    } else {
+        if (l->next_in >= 0) l->room = l->next, l->next_in = -1;
+        l->fall_left = ramp_frames(l);
+    }
+}
+
+/* ---- a step ---------------------------------------------------------------------------------- */
+
+/* The frames that are `delay` old in a ring. Those from before it woke are 0. */
+static const float *awaken(const nv_latefield *l, const float *from, int delay, float *partial) {
+    if (l->since + l->step <= delay) return l->silence;
+    int old = delay - (int)l->since;
+    memset(partial, 0, (size_t)old * sizeof(float));
+    memcpy(partial + old, from + old, (size_t)(l->step - old) * sizeof(float));
+    return partial;
+}
+
+static inline const float *read_ring(const nv_latefield *l, const float *ring, int ring_frames,
+                                     int at, int delay, float *partial) {
+    int from = at - delay;
+    from += from < 0 ? ring_frames : 0;
+    return l->since >= delay ? ring + from : awaken(l, ring + from, delay, partial);
+}
+
+static void write_guard(float *ring, int ring_frames, int at, int frames) {
+    memcpy(ring + ring_frames + at, ring + at, (size_t)frames * sizeof(float));
+}
+
+/* Moves what the sections are towards their targets. */
+static void glide(nv_latefield *l) {
+    if (l->next_in >= 0 && l->next_in != INT64_MAX && (l->next_in -= l->step) <= 0 && !l->hold)
+        fall_as(l, &l->next);
+    if (l->fall_left) {
+        float share = l->fall_left > l->step ? (float)l->step / (float)l->fall_left : 1;
+        const float *to = l->hold ? l->lossless[0][0] : l->room.fall[0][0];
+        float *now = l->lines.fall[0][0];
+        l->fall_left = l->fall_left > l->step ? l->fall_left - l->step : 0;
+        if (l->fall_left)
+            l->simd->late_glide(now, to, share, NV_LATE_FALLS * 3 * NV_LATE_LINES);
+        else {
+            memcpy(now, to, sizeof l->lines.fall);
+            if (l->hold) memset(l->lines.fall_state, 0, sizeof l->lines.fall_state);
+        }
+        l->lines.middle += share * (l->room.out[0] - l->lines.middle);
+        l->lines.side += share * (l->room.out[1] - l->lines.side);
+    }
+    if (l->level_left) {
+        float share = l->level_left > l->step ? (float)l->step / (float)l->level_left : 1;
+        l->level_left = l->level_left > l->step ? l->level_left - l->step : 0;
+        l->simd->late_glide(l->lines.level[0], l->level_to[0], share, 3 * NV_LATE_LEVELS);
+    }
+}
+
+/* What rings goes into the lines, at the level at which it rang when the hold began. Returns the
+ * gain of the convolved sound at the end of the step. */
+static float catch_sound(nv_latefield *l, float *const *wet) {
+    l->lines.caught[0] = NULL;
+    int catching = l->hold && (l->layer || l->caught_frames < l->catch_frames);
+    if (!catching) return l->hold && !l->layer ? 0 : 1;
+    double power = 0;
+    for (int i = 0; i < l->step; i++)
+        power += (double)wet[0][i] * wet[0][i] + (double)wet[1][i] * wet[1][i];
+    power /= l->step;
+    double slow = exp(-l->step / (0.03 * l->rate_hz));
+    l->power = l->caught_frames ? power + slow * (l->power - power) : power;
+    if (l->caught_frames < l->rate_hz / 20) l->first_power = fmax(l->first_power, l->power);
+    float gain = 1;
+    if (l->caught_frames < l->catch_frames)
+        gain = (float)sqrt(l->first_power / fmax(l->power, 1e-20));
+    gain = fminf(fmaxf(gain, CATCH_LEAST), CATCH_MOST);
+    int edge = ramp_frames(l), left = l->catch_frames - l->caught_frames;
+    float rise = fminf(1, (float)(l->caught_frames + l->step) / (float)edge);
+    float end = l->layer ? 1 : fminf(1, (float)(left > 0 ? left : 0) / (float)edge);
+    double frames = 0; /* of all lines: what is in them is heard once in as many frames */
+    for (int i = 0; i < NV_LATE_LINES; i++) frames += l->delay[i];
+    for (int c = 0; c < 2; c++) {
+        memcpy(l->caught[c], wet[c], (size_t)l->step * sizeof(float));
+        l->lines.caught[c] = l->caught[c];
+    }
+    l->lines.catch_gain = gain * rise * end * GAIN * (float)sqrt(frames / (32.0 * l->catch_frames));
+    if (l->caught_frames < l->catch_frames) l->caught_frames += l->step;
+    return l->layer ? 1 : sqrtf(fmaxf(0, (float)left / (float)l->catch_frames));
+}
+
+static void scale(float *x, int frames, float from, float to) {
+    float step = (to - from) / (float)frames;
+    for (int i = 0; i < frames; i++) x[i] *= from + (float)(i + 1) * step;
+}
+
+/* The convolved sound's gain moves towards `wanted` within a ramp at most. */
+static void pass_through(nv_latefield *l, float *const *wet, float wanted) {
+    float most = (float)l->step / (float)ramp_frames(l),
+          to = fminf(fmaxf(wanted, l->through - most), l->through + most);
+    if (l->through != 1 || to != 1)
+        for (int c = 0; c < 2; c++) scale(wet[c], l->step, l->through, to);
+    l->through = to;
+}
+
+static void fall_asleep(nv_latefield *l, int wrong) {
+    l->quiet_frames += l->step;
+    if (l->at == 0) { /* looked at once in a while: each look costs */
+        double peak = 0;
+        for (int c = 0; c < 2; c++)
+            for (int i = 0; i < l->step; i++) peak = fmax(peak, fabsf(l->sound[c][i]));
+        if (peak > SILENT) l->quiet_frames = 0;
+    }
+    int open = l->goes_on || l->hold || l->level_left;
+    l->heard_since = open ? 0 : l->heard_since + l->step;
+    int rest = l->heard_since > l->past_frames + l->ring_frames &&
+               l->quiet_frames > HEARD_FRAMES * l->ring_frames / 8 && l->through == 1;
+    if (rest) {
+        l->awake = 0;
+        if (l->next_in >= 0) l->room = l->next, l->next_in = -1;
+    }
+    if (wrong) { /* damaged values: begin again, from silence */
+        l->awake = 0;
+        wake(l);
+    }
+}
+
+/* The input: at the level of the seam, with many echoes for each, into the delay. */
+static void take_input(nv_latefield *l, const float *const *in) {
+    float *out[2] = {l->past[0] + l->past_at, l->past[1] + l->past_at};
+    l->simd->late_level(&l->lines, in, out);
+    int frames = l->pass_ring_frames, at = l->at & (frames - 1);
+    for (int c = 0; c < 2; c++)
+        for (int i = 0; i < NV_LATE_PASSES; i++) {
+            float *ring = l->pass[c][i], *partial = l->partial[2 * NV_LATE_LINES];
+            const float *from = read_ring(l, ring, frames, at, l->pass_delay[c][i], partial);
+            l->simd->late_diffuse(out[c], from, ring + at, l->step);
+            if (at < GUARD) write_guard(ring, frames, at, l->step);
+        }
+    for (int c = 0; c < 2 && l->past_at < GUARD; c++)
+        write_guard(l->past[c], l->past_frames, l->past_at, l->step);
+}
+
+static void make_step(nv_latefield *l, const float *const *in, float *const *wet) {
+    nv_late_lines *lines = &l->lines;
+    glide(l);
+    float wanted = catch_sound(l, wet);
+    lines->frames = l->step;
+    /* Frozen, what has not come in yet stays out: it was caught as it was heard. */
+    float most = GAIN * (float)l->step / (float)ramp_frames(l),
+          open = l->hold && !l->layer ? 0 : GAIN;
+    lines->tap_gain = fminf(fmaxf(open, lines->tap_gain - most), lines->tap_gain + most);
+    int filled = l->seam && l->heard_since <= l->past_frames;
+    if (filled) take_input(l, in);
+    for (int i = 0; i < NV_LATE_LINES; i++) {
+        lines->from[i] =
+            read_ring(l, l->ring[i], l->ring_frames, l->at, l->delay[i], l->partial[i]);
+        lines->to[i] = l->ring[i] + l->at;
+        lines->tap[i] = filled ? read_ring(l, l->past[i / HALF], l->past_frames, l->past_at,
+                                           l->tap_delay[i], l->partial[NV_LATE_LINES + i])
+                               : l->silence;
+    }
+    pass_through(l, wet, wanted);
+    memset(l->sound, 0, sizeof l->sound);
+    for (int c = 0; c < 2; c++) lines->out[c] = l->sound[c];
+    int wrong = l->simd->late_lines(lines);
+    for (int i = 0; i < NV_LATE_LINES && l->at < GUARD; i++)
+        write_guard(l->ring[i], l->ring_frames, l->at, l->step);
+    if (wrong) memset(l->sound, 0, sizeof l->sound);
+    if (l->mute_step) {
+        float to = fmaxf(0, l->mute + l->mute_step * (float)l->step);
+        for (int c = 0; c < 2; c++) scale(l->sound[c], l->step, l->mute, to);
+        l->mute = to;
+    }
+    for (int c = 0; c < 2; c++) l->simd->add(wet[c], l->sound[c], l->step);
+    fall_asleep(l, wrong);
+    l->at = (l->at + l->step) & (l->ring_frames - 1);
+    l->past_at = l->past_at + l->step == l->past_frames ? 0 : l->past_at + l->step;
+    l->since += l->step;
+    if (l->mute == 0) { /* cut: begin again */
+        l->awake = 0;
+        wake(l);
+        memcpy(lines->level, l->level_to, sizeof lines->level);
+    }
+}
+
+void nv_latefield_process(nv_latefield *l, const float *const *gained, int inputs,
+                          float *const *wet) {
+    for (int done = 0; l->awake && done < l->block; done += l->step) {
+        const float *in[2] = {gained[0] + done, gained[inputs - 1] + done};
+        float *out[2] = {wet[0] + done, wet[1] + done};
+        make_step(l, in, out);
+    }
+}
