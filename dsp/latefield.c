@@ -7,6 +7,7 @@
 #include "kernel_build.h"
 
 enum { GUARD = NV_LATE_STEP, HALF = NV_LATE_LINES / 2, RAMP_MS = 20, HEARD_FRAMES = 30 };
+static const int64_t LATER_ON = INT64_MAX; /* at the end of `hold` */
 static const double SILENT = 1e-7; /* -140 dB */
 /* In shares of the seam: the taps come in along SPREAD of it, LATER after its begin. */
 static const double SPREAD = 0.25, LATER = 0.54;
@@ -37,6 +38,7 @@ struct nv_latefield {
     int tap_delay[NV_LATE_LINES];
     int at, past_at;      /* where the next step is written */
     int64_t since;        /* frames since it woke; older samples are not read */
+    int64_t past_since;   /* the same of the input, which is not kept while no long room plays */
     int64_t heard_since;  /* frames since the input was last open */
     int awake, goes_on;
     coefficients room, next; /* `next` becomes `room` when its first sound reaches the lines */
@@ -170,7 +172,7 @@ static int ramp_frames(const nv_latefield *l) { return l->rate_hz * RAMP_MS / 10
 
 static void wake(nv_latefield *l) {
     if (l->awake) return;
-    l->awake = 1, l->since = 0, l->quiet_frames = 0;
+    l->awake = 1, l->since = l->past_since = l->quiet_frames = 0;
     memset(l->lines.fall_state, 0, sizeof l->lines.fall_state);
     memset(l->lines.level_state, 0, sizeof l->lines.level_state);
     memset(l->lines.level_passed, 0, sizeof l->lines.level_passed);
@@ -224,10 +226,10 @@ void nv_latefield_room(nv_latefield *l, const nv_late_room *room, int fade_frame
             next->fall[0][0][i] *= 0.25f, next->fall[0][1][i] *= 0.25f; /* of the matrix */
         if (!l->awake || tails != NV_TAILS_KEEP)
             fall_as(l, next);
-        else if (l->goes_on && l->next_in < 0)
+        else if (l->goes_on && (l->next_in < 0 || l->next_in == LATER_ON))
             l->next_in = l->seam;
         else if (!l->goes_on && l->next_in < 0)
-            l->next_in = INT64_MAX; /* for the end of `hold` only */
+            l->next_in = LATER_ON;
     }
     if (l->goes_on) wake(l);
     memset(l->level_to, 0, sizeof l->level_to);
@@ -253,19 +255,20 @@ void nv_latefield_hold(nv_latefield *l, int hold, int layer) {
 /* ---- a step ---------------------------------------------------------------------------------- */
 
 /* The frames that are `delay` old in a ring. Those from before it woke are 0. */
-static const float *awaken(const nv_latefield *l, const float *from, int delay, float *partial) {
-    if (l->since + l->step <= delay) return l->silence;
-    int old = delay - (int)l->since;
+static const float *awaken(const nv_latefield *l, const float *from, int delay, int64_t since,
+                           float *partial) {
+    if (since + l->step <= delay) return l->silence;
+    int old = delay - (int)since;
     memset(partial, 0, (size_t)old * sizeof(float));
     memcpy(partial + old, from + old, (size_t)(l->step - old) * sizeof(float));
     return partial;
 }
 
 static inline const float *read_ring(const nv_latefield *l, const float *ring, int ring_frames,
-                                     int at, int delay, float *partial) {
+                                     int at, int delay, int64_t since, float *partial) {
     int from = at - delay;
     from += from < 0 ? ring_frames : 0;
-    return l->since >= delay ? ring + from : awaken(l, ring + from, delay, partial);
+    return since >= delay ? ring + from : awaken(l, ring + from, delay, since, partial);
 }
 
 static void write_guard(float *ring, int ring_frames, int at, int frames) {
@@ -274,7 +277,7 @@ static void write_guard(float *ring, int ring_frames, int at, int frames) {
 
 /* Moves what the sections are towards their targets. */
 static void glide(nv_latefield *l) {
-    if (l->next_in >= 0 && l->next_in != INT64_MAX && (l->next_in -= l->step) <= 0 && !l->hold)
+    if (l->next_in >= 0 && l->next_in != LATER_ON && (l->next_in -= l->step) <= 0 && !l->hold)
         fall_as(l, &l->next);
     if (l->fall_left) {
         float share = l->fall_left > l->step ? (float)l->step / (float)l->fall_left : 1;
@@ -372,7 +375,8 @@ static void take_input(nv_latefield *l, const float *const *in) {
     for (int c = 0; c < 2; c++)
         for (int i = 0; i < NV_LATE_PASSES; i++) {
             float *ring = l->pass[c][i], *partial = l->partial[2 * NV_LATE_LINES];
-            const float *from = read_ring(l, ring, frames, at, l->pass_delay[c][i], partial);
+            const float *from =
+                read_ring(l, ring, frames, at, l->pass_delay[c][i], l->past_since, partial);
             l->simd->late_diffuse(out[c], from, ring + at, l->step);
             if (at < GUARD) write_guard(ring, frames, at, l->step);
         }
@@ -393,11 +397,12 @@ static void make_step(nv_latefield *l, const float *const *in, float *const *wet
     if (filled) take_input(l, in);
     for (int i = 0; i < NV_LATE_LINES; i++) {
         lines->from[i] =
-            read_ring(l, l->ring[i], l->ring_frames, l->at, l->delay[i], l->partial[i]);
+            read_ring(l, l->ring[i], l->ring_frames, l->at, l->delay[i], l->since, l->partial[i]);
         lines->to[i] = l->ring[i] + l->at;
-        lines->tap[i] = filled ? read_ring(l, l->past[i / HALF], l->past_frames, l->past_at,
-                                           l->tap_delay[i], l->partial[NV_LATE_LINES + i])
-                               : l->silence;
+        lines->tap[i] =
+            filled ? read_ring(l, l->past[i / HALF], l->past_frames, l->past_at, l->tap_delay[i],
+                               l->past_since, l->partial[NV_LATE_LINES + i])
+                   : l->silence;
     }
     pass_through(l, wet, wanted);
     memset(l->sound, 0, sizeof l->sound);
@@ -416,6 +421,7 @@ static void make_step(nv_latefield *l, const float *const *in, float *const *wet
     l->at = (l->at + l->step) & (l->ring_frames - 1);
     l->past_at = l->past_at + l->step == l->past_frames ? 0 : l->past_at + l->step;
     l->since += l->step;
+    l->past_since = filled ? l->past_since + l->step : 0;
     if (l->mute == 0) { /* cut: begin again */
         l->awake = 0;
         wake(l);

@@ -18,6 +18,7 @@ from firmware_py.bench.kernel_counter import counters
 from firmware_py.bench.kernel_counts import (
     measure_change,
     measure_counts,
+    measure_late,
     measure_plan,
     measure_shapes,
 )
@@ -45,6 +46,7 @@ def measure(*, times: bool = True, platforms: Sequence[str] = ()) -> KernelFigur
         figures: KernelFigures = {
             "counts": {},
             "shapes": {},
+            "late": {},
             "change": {},
             "needs": needs,
             "error": {"rms_db": 0.0, "peak_db": 0.0, "latency_frames": 0},
@@ -52,6 +54,7 @@ def measure(*, times: bool = True, platforms: Sequence[str] = ()) -> KernelFigur
         for counter in able:
             figures["counts"][counter.platform.name] = measure_counts(counter)
             figures["shapes"][counter.platform.name] = measure_shapes(counter)
+            figures["late"][counter.platform.name] = measure_late(counter)
             figures["change"][counter.platform.name] = measure_change(counter)
         figures["error"] = measure_error()
         native = [c for c in able if not c.platform.qemu]

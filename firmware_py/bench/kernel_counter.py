@@ -51,7 +51,8 @@ class InstructionCounter:
         program = self.folder / name
         if not program.exists():
             static = ["-static"] if self.platform.qemu else []
-            sources = [DSP / f"bench/{name}.c", *(DSP / source for source in KERNEL_SOURCES)]
+            sources = [DSP / f"bench/{name}.c", DSP / "latefield.c"]
+            sources += [DSP / source for source in KERNEL_SOURCES]
             gcc = self.platform.prefix + "gcc"
             options = ["-std=gnu11", "-O2", "-no-pie", *static, f"-I{DSP}"]
             run([gcc, *options, "-o", program, *sources, *self.objects, "-lm"], gcc)

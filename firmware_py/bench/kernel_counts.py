@@ -14,10 +14,14 @@ from firmware_py.bench.kernel_figures import (
     ChangeCost,
     CountRow,
     Counts,
+    LateCost,
     PlanRow,
     say,
 )
 from firmware_py.jack.defaults import RATE_HZ
+
+LATE_BAR = 6000
+"""Of the late field, with AVX2; the lines of NEON are half as wide."""
 
 
 def measure_counts(counter: InstructionCounter) -> Counts:
@@ -59,6 +63,14 @@ def measure_shapes(counter: InstructionCounter) -> dict[str, float]:
         "mono in": counted(counter, inputs=1).mean / stereo,
         "true stereo": counted(counter, channels=4).mean / stereo,
     }
+
+
+def measure_late(counter: InstructionCounter) -> LateCost:
+    """Instructions of a block of the late field at 64 frames."""
+    say(f"{counter.platform.name}, late field")
+    counts, _ = counter.count(counter.build("late"))
+    bar = LATE_BAR * (2 if counter.platform.qemu else 1)
+    return {"ir": float(np.mean(counts)), "worst": float(max(counts)), "bar": bar}
 
 
 def measure_change(counter: InstructionCounter, taps: int = TAPS, block: int = 64) -> ChangeCost:

@@ -90,12 +90,21 @@ class PairedRow(TypedDict):
     needs: NotRequired[str]
 
 
+class LateCost(TypedDict):
+    """Instructions of a block: the mean, the most, and what they should not exceed."""
+
+    ir: float
+    worst: float
+    bar: float
+
+
 class KernelFigures(TypedDict):
     """All figures; the dictionaries are by platform name."""
 
     counts: dict[str, Counts]
     shapes: dict[str, dict[str, float]]
     """Mean instructions of other rooms over those of the stereo room."""
+    late: dict[str, LateCost]
     change: dict[str, ChangeCost]
     needs: dict[str, str]
     """How to make the platforms that could not be measured available."""

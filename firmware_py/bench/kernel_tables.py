@@ -10,6 +10,7 @@ from firmware_py.bench.kernel_figures import (
     Counts,
     Error,
     KernelFigures,
+    LateCost,
     PairedRow,
     PlanRow,
     TimeRow,
@@ -39,6 +40,8 @@ def table(figures: KernelFigures) -> str:
     lines += ["", f"Memory bandwidth of the boards: {boards}"]
     lines += ["", "Other rooms at 64 frames, over the stereo room, counted"]
     lines += [f"{name:9}{_shapes(shapes)}" for name, shapes in figures["shapes"].items()]
+    lines += ["", "The late field at 64 frames, instructions of a block, counted"]
+    lines += [f"{name:9}{_late(late)}" for name, late in figures["late"].items()]
     fade_ms = 1000 * FADE_FRAMES / RATE_HZ
     lines += ["", f"A change of IR at 64 frames with a crossfade of {fade_ms:.0f} ms, counted"]
     lines += [f"{name:9}{_change(change, 1.3, 11)}" for name, change in figures["change"].items()]
@@ -120,6 +123,10 @@ def _shapes(shapes: dict[str, float]) -> str:
     return "; ".join(
         f"{key} {value:.3f} ({verdict(value, SHAPE_BARS[key])})" for key, value in shapes.items()
     )
+
+
+def _late(late: LateCost) -> str:
+    return f"{late['ir']:.0f}, at most {late['worst']:.0f}: {verdict(late['ir'], late['bar'])}"
 
 
 def _change(change: ChangeCost, worst_bar: float, extra_bar: float) -> str:

@@ -236,6 +236,23 @@ def test_what_rings_outlives_a_change_to_a_short_room() -> None:
     assert np.polyfit(np.arange(len(level)) * 0.1, level, 1)[0] == pytest.approx(-6, rel=0.05)
 
 
+def test_an_old_input_does_not_come_back() -> None:
+    """A long room, then for a while a short one, then a long one: while the lines ring."""
+    hz = np.array([20.0, 20e3])
+    long = late_room(Decay(hz, np.full(2, 1.0), np.full(2, -40.0)), SEAM)
+    short = late_room(Decay(hz, np.full(2, 200.0)), SEAM)
+    silent = np.zeros((2, 64), np.float32)
+    pedal = Pedal()
+    pedal.port.load_ir(silent, late=long)
+    pedal.rest(0.2)
+    pedal.play(noise(3.0))
+    pedal.port.load_ir(silent, late=short)
+    pedal.rest(9)
+    pedal.port.load_ir(silent, late=long)
+    level = levels_db(pedal.rest(5)[0], 0.5)
+    assert level.max() < level[0] + 1
+
+
 @pytest.fixture(scope="module")
 def held() -> tuple[Pedal, float]:
     """A pedal that holds what rang, and the level in dB that that had."""
