@@ -51,9 +51,9 @@ struct nv_latefield {
     float through, through_step; /* gain of the convolved sound */
     float mute, mute_step;       /* 1 .. 0 while tails are cut */
     int quiet_frames;
-    float silence[NV_LATE_STEP];
-    float partial[2 * NV_LATE_LINES + 1][NV_LATE_STEP];
-    float caught[2][NV_LATE_STEP], sound[2][NV_LATE_STEP];
+    _Alignas(64) float silence[NV_LATE_STEP];
+    _Alignas(64) float partial[2 * NV_LATE_LINES + 1][NV_LATE_STEP];
+    _Alignas(64) float caught[2][NV_LATE_STEP], sound[2][NV_LATE_STEP];
     size_t bytes;
 };
 
