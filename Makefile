@@ -105,7 +105,7 @@ board-wheels: $(VENV)/.apt-arm $(VENV)/.run
 	$(call apt,$(APT_BOARD))
 	@$(SUDO) $(BIN)/python tests/board/wheels.py dist/$(BOARD) $(BOARD)
 
-# The kernel's long tests: forty times as much hostile input, 10 000 settings of the engine, and ARM.
+# The kernel's long tests: forty times as much hostile input, 10 000 settings, and ARM.
 acceptance-kernel: test-arm
 	@NVERB_FUZZ_INPUTS=60000 NVERB_KERNEL_CHANGES=1000 NVERB_SETTINGS=10000 \
 		$(BIN)/python -m pytest tests/dsp $(ARGS)
