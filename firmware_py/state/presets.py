@@ -62,9 +62,8 @@ class PresetError(UserError):
 class Preset:
     """A preset.
 
-    values: the controls in their units, but NOT_KEPT. bank: "" for the built-in rooms, NAME@HASH
-    for an installed bank or model (see firmware_py.state.store), or a path. residual: of an encoded
-    room, see models.residual; "" if it is none.
+    values: KEPT, in their units. bank: "" for the built-in rooms, NAME@HASH of an installed bank or
+    model (see firmware_py.state.store), or a path. residual: "", or of models.residual.
     """
 
     name: str
