@@ -195,6 +195,8 @@ def test_card_check_looks_at_what_runs(folders: Path, pi_cards: Path) -> None:
     assert row.state == "hint" and "hw:USB does not play" in row.found and "profile" in row.remedy
     report.write(report.new("jackd", trouble="waiting for a sound card: none"))
     assert doctor.card_check().state == "bad"
+    report.write(report.new("PipeWire") | {"pid": 1})  # another user's
+    assert report.read(folders / "RUNTIME") is not None
     report.write(report.new("PipeWire") | {"pid": 2**22 + 1})  # of a process that is gone
     assert doctor.card_check().found == "hw:USB, not in use now"
 
