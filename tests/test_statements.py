@@ -125,7 +125,24 @@ STATEMENTS = (
     Statement(
         "README.md",
         "All of it works over ssh for members of group `nverb`",
-        ("tests/board/container.py: a member of the group does what the docs say",),
+        (
+            "tests/board/container.py: a member of the group does what the docs say",
+            "tests/board/first_hour.py: def member_hour",
+        ),
+    ),
+    Statement(
+        "README.md",
+        "`make install`, without sudo, puts it into `~/.local/bin`",
+        ("tests/board/first_hour.py: def desk_hour",),
+    ),
+    Statement(
+        "docs/upkeep.md",
+        "`make acceptance-service` with ssh and sudo in a container",
+        (
+            'tests/board/first_hour.py: section("Backup")',
+            'tests/board/first_hour.py: section("Restore, or move to another card")',
+            'tests/board/first_hour.py: section("Update, and go back")',
+        ),
     ),
     Statement(
         "README.md",
@@ -216,8 +233,8 @@ def flat(page: str) -> str:
     return " ".join((ROOT / page).read_text().split())
 
 
-def test_there_are_25_statements() -> None:
-    assert len(STATEMENTS) == 25
+def test_there_are_25_statements_at_least() -> None:
+    assert len(STATEMENTS) >= 25
 
 
 @pytest.mark.parametrize("statement", STATEMENTS, ids=lambda s: s.text[:40])

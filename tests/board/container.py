@@ -26,6 +26,10 @@ machines of acceptance.py have both. Nothing outside the container and the cache
 |           | saved state; the same without an overlay in memory and with a read-only /tmp         |
 | uninstall | removes everything but the state folder, and that, too, when asked later             |
 | desk      | after `uninstall`: a user without root runs nverb, stops it, runs it again           |
+| upkeep    | the commands of docs/upkeep.md, with ssh and sudo: backup, restore on another card,  |
+|           | presets to another pedal, update, go back                                            |
+| *_hour    | a first hour of root, a member of the group, a desk user without root: install, play,|
+|           | save, push, break, mend, update, uninstall                                           |
 """
 
 from __future__ import annotations
@@ -46,19 +50,17 @@ from pathlib import Path
 from typing import Any
 
 import service_table
+from checks import Wrong, expect
 from debian import Platform, bootstrap, own_arch
+from first_hour import desk_hour, member_hour, root_hour, upkeep
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 PACKAGES = (
     "systemd-sysv,dbus,udev,make,python3,python3-venv,jackd2,gcc,libc6-dev,python3-dev,"
-    "libsndfile1,alsa-utils,openssh-server,iproute2,procps"
+    "libsndfile1,alsa-utils,openssh-server,iproute2,procps,sudo,git"
 )
 SUITE = "bookworm"
 BOOT_S = 120
-
-
-class Wrong(Exception):
-    """A check failed."""
 
 
 def cache() -> Path:
@@ -92,7 +94,12 @@ def wheels(folder: Path) -> None:
     run(["make", "-s", "-C", str(REPOSITORY), "wheel"])
     newest = max((REPOSITORY / "dist").glob("nverb-*.whl"), key=lambda path: path.stat().st_mtime)
     pip = REPOSITORY / "build/python/bin/pip"
-    run([str(pip), "wheel", "-q", "--disable-pip-version-check", "-w", str(folder), str(newest)])
+    words = [str(pip), "wheel", "-q", "--disable-pip-version-check", "-w", str(folder)]
+    pins = ["-c", str(REPOSITORY / "tests/constraints.txt")]
+    run([*words, *pins, f"{newest}[demo]", "setuptools>=68", "wheel"])
+    # What a user clones: HEAD, without what is not committed.
+    source = f"file://{REPOSITORY}"
+    run(["git", "clone", "-q", "--bare", "--depth", "1", source, str(folder / "nverb.git")])
 
 
 def run(words: list[str], **options: Any) -> None:
@@ -162,10 +169,14 @@ class Container:
             time.sleep(0.1)
         raise Wrong("it did not boot")
 
-    def on(self) -> None:
-        """Start it, unless it runs, and wait until it plays."""
+    def on_without_pedal(self) -> None:
+        """Start it, unless it runs."""
         if self._nspawn is None:
             self.boot()
+
+    def on(self) -> None:
+        """Start it, unless it runs, and wait until it plays."""
+        self.on_without_pedal()
         self.wait_for_room()
 
     def _find_leader(self) -> int:
@@ -274,12 +285,6 @@ class Container:
                 self._nspawn.kill()
                 self._nspawn.wait()
         subprocess.run(["umount", "-l", str(self.root)], check=False)
-
-
-def expect(true: object, what: str) -> None:
-    if not true:
-        raise Wrong(f"not true: {what}")
-    print(f"  ok: {what}", flush=True)
 
 
 def files(box: Container) -> set[str]:
@@ -776,8 +781,9 @@ def desk(box: Container) -> None:
 
 
 def select(names: list[str]) -> list[Callable[[Container], None]]:
-    """The steps of these names, after `install`, which all others need."""
-    return [step for step in STEPS if not names or step is install or step.__name__ in names]
+    """The steps of these names, after `install`, which all others need but ON_A_BLANK_CARD."""
+    first = [] if names and ON_A_BLANK_CARD.issuperset(names) else [install]
+    return [step for step in STEPS if not names or step in first or step.__name__ in names]
 
 
 STEPS: tuple[Callable[[Container], None], ...] = (
@@ -795,7 +801,12 @@ STEPS: tuple[Callable[[Container], None], ...] = (
     plug,
     uninstall,
     desk,
+    upkeep,
+    root_hour,
+    member_hour,
+    desk_hour,
 )
+ON_A_BLANK_CARD = {"upkeep", "root_hour", "member_hour", "desk_hour"}
 
 
 def main() -> int:
