@@ -10,18 +10,18 @@
       ]
       "sha256": of the rest, as canonical JSON
 
-A change, such as renaming the startup preset, replaces the complete file: a temporary file is
-written, synced and renamed, so that a power cut leaves the old or the new one. The versions before
-are kept (firmware_py.state.versions) and `Presets.undo` goes back to them. The newest of them is
-read, with a warning, if the file is damaged. The next change sets the damaged file aside as
-presets.damaged.json. A file that cannot be read is not damaged: it is left alone, and changes are
-refused until it can be read. Writers lock each other out; a reader never waits.
+A change replaces the complete file: a temporary file is written, synced and renamed, so that a
+power cut leaves the old or the new one. The versions before are kept (firmware_py.state.versions)
+and `Presets.undo` goes back to them. The newest of them is read, with a warning, if the file is
+damaged. The next change sets it aside as presets.damaged.json. A file that cannot be read is not
+damaged: it is left alone, and changes are refused until it can be read. Writers lock each other
+out; a reader never waits.
 
 The factory presets (firmware_py.state.factory_presets) are not in the file. A preset of the player
 hides the factory preset of the same name; when it is deleted, that is there again.
 
-Names are compared as people read them (dsp.names.name_key): `Hall` and `hall` are one preset. Where
-an older file has both, the second gets another name, with a warning.
+Names are compared as people read them (dsp.names.name_key): `Hall` and `hall` are one preset. Of
+both in an older file the second gets another name, with a warning.
 """
 
 from __future__ import annotations
@@ -90,8 +90,7 @@ class Presets:
     Every method raises PresetError if the file cannot be read, or if it and its previous version
     are damaged. warn: called with a line for the log when a call finds a damaged file, invalid
     values or equal names; once for each such line. factory: presets that can be loaded as well,
-    and that no call changes.
-    """
+    and that no call changes."""
 
     def __init__(
         self,

@@ -178,7 +178,8 @@ def test_no_step_at_the_seam(rooms: dict[str, Floats], name: str) -> None:
 
 
 def test_the_seam_is_as_dense_as_noise(rooms: dict[str, Floats]) -> None:
-    """Echo density (Abel & Huang 2006) from before the seam to after it."""
+    """Echo density (Abel & Huang 2006), of both sides and 0.1 s: nearly that of noise while the
+    late field takes over, where its first echoes are not many yet, and that of noise after it."""
     sound, window = rooms["even 20 s"], 2048
     weight = np.hanning(window) / np.hanning(window).sum()
     found = []
@@ -188,7 +189,10 @@ def test_the_seam_is_as_dense_as_noise(rooms: dict[str, Floats]) -> None:
             deviation = math.sqrt((weight * part**2).sum())
             found.append((weight * (abs(part) > deviation)).sum() / math.erfc(1 / math.sqrt(2)))
     echoes = np.array(found).reshape(-1, 2).mean(axis=1)
-    assert np.convolve(echoes, np.full(4, 0.25), "valid").min() >= 0.95
+    echoes = np.convolve(echoes, np.full(4, 0.25), "valid")
+    at_s = 2.8 + (np.arange(len(echoes)) + 2.5) * window / 2 / RATE_HZ
+    assert echoes.min() >= 0.8
+    assert echoes[at_s > SEAM.end_s + 0.2].min() >= 0.95
 
 
 def test_the_late_field_varies_as_noise(rooms: dict[str, Floats]) -> None:
