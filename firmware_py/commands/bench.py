@@ -14,7 +14,7 @@ from firmware_py.commands.parsers import add_json
 if TYPE_CHECKING:
     from firmware_py.commands.parsers import Subparsers
 
-PARTS = ("knobs", "latency", "rooms", "change", "memory", "push")
+PARTS = ("knobs", "latency", "rooms", "change", "memory", "push", "measure")
 """Modules of firmware_py.bench whose `add_parser` adds one `nverb bench NAME`."""
 
 
