@@ -149,7 +149,7 @@ def _pink(random: np.random.Generator, frames: int) -> Doubles:
 def _measured(loop: SimulatedLoop, sweep_s: float | None = SWEEP_S) -> Measured:
     from firmware_py.measure.measurement import Measurement, Wanted
 
-    level_db = None if sweep_s is None else -20.0
+    level_db = None if sweep_s is None else -40.0
     measurement = Measurement(
         loop, Wanted(((0,),), 1, sweep_s=sweep_s, level_db=level_db), lambda _: None
     )
