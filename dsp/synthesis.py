@@ -300,7 +300,7 @@ class Synthesiser:
         seconds = longest * self._carriers.step_frames / self.rate_hz
 
         def place(size: int) -> tuple[NDArray[np.int32], Floats]:
-            if size // steps not in self._places:
+            if size > len(self._places.get(size // steps, ((),))[0]):
                 nodes, shares = self._longest_curves.place(
                     size // steps * longest, seconds, -LEAD_S, mirrored=True
                 )

@@ -8,6 +8,7 @@ import fcntl
 import hashlib
 import os
 import stat
+import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,6 +22,8 @@ from models.reading import open_regular
 
 CHUNK = 1 << 17
 MAX_BYTES = {**MAX_SLOT_BYTES, "preset": 1 << 20, "profile": 1 << 16}
+LOCKING_S = 0.1
+"""So long an installer that starts may hold what another one opens."""
 RESERVE = 8 << 20
 """Bytes of the disk that an installation leaves free, so that presets can still be saved."""
 HEAD = 64
@@ -83,16 +86,8 @@ def part_file(store: Store, offer: Offer) -> Iterator[tuple[Path, int]]:
     for other in os.listdir(store.incoming):
         if other != path.name:
             _remove_left(store.incoming / other)
-    file = _open_part(path)
+    file = _locked_part(path, offer)
     try:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            raise UserError(
-                f"{offer.name}: is being installed already: wait until that has finished"
-            ) from None
-        if os.fstat(file).st_nlink == 0:  # another installer removed it before the lock
-            raise UserError(f"{offer.name}: another installation interfered: install it again")
         is_kept = False
         try:
             yield path, file
@@ -104,6 +99,29 @@ def part_file(store: Store, offer: Offer) -> Iterator[tuple[Path, int]]:
                 with contextlib.suppress(OSError):  # the next installation removes it
                     path.unlink()
     finally:
+        os.close(file)
+
+
+def _locked_part(path: Path, offer: Offer) -> int:
+    """Open the part file and lock it.
+
+    Another installer that starts now may lock and remove it, as if it were left over: tried again.
+    """
+    until_s = time.monotonic() + LOCKING_S
+    while True:
+        file = _open_part(path)
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            os.close(file)
+            if time.monotonic() > until_s:
+                raise UserError(
+                    f"{offer.name}: is being installed already: wait until that has finished"
+                ) from None
+            time.sleep(LOCKING_S / 20)
+            continue
+        if os.fstat(file).st_nlink:
+            return file
         os.close(file)
 
 
