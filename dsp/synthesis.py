@@ -236,17 +236,22 @@ class Synthesiser:
     ) -> tuple[Floats, Decay] | None:
         """The IR of a room that is longer than the longest IR, up to the seam, and how it goes on
         there. None for a room that fits."""
-        self._check(room)
-        whole = lasting(room, self._longest_s) if seam.frames else None
+        whole = self.lasting(room, seam)
         if whole is None:
             return None
-        ir = self._sound(whole, seam.end_s + END_FADE_S, width, spacing_m)
-        own = of_map(room, self.rate_hz, ir if room.taps else None)
-        scaled = normalise(ir, self.rate_hz, own)[:, : seam.frames + seam.fade_frames]
-        at = int(np.abs(ir[0]).argmax())
-        decay = decay_of(whole, seam, float(scaled[0, at] / ir[0, at]))
-        scaled[:, seam.frames :] *= seam.fade[: scaled.shape[1] - seam.frames]
-        return np.ascontiguousarray(scaled), decay
+        ir = self.unscaled_until(whole, width, seam, spacing_m=spacing_m)
+        return at_seam(ir, whole, seam, self.rate_hz)
+
+    def lasting(self, room: EnergyMap, seam: Seam) -> EnergyMap | None:
+        """The map of a room that is longer than the longest IR, up to its end."""
+        self._check(room)
+        return lasting(room, self._longest_s) if seam.frames else None
+
+    def unscaled_until(
+        self, whole: EnergyMap, width: float, seam: Seam, *, spacing_m: float = EARS_M
+    ) -> Floats:
+        """The IR at the map's own level up to the seam, of a map from `lasting`."""
+        return self._sound(whole, seam.end_s + END_FADE_S, width, spacing_m)
 
     def _check(self, room: EnergyMap) -> None:
         if room.grid not in (self.grid, self._longest_grid):
@@ -335,6 +340,17 @@ class Synthesiser:
                 points, level_db - 20, level_db + 20, out=points
             )  # steep edges are not exact: do not oscillate
         return amplitude(curves.join(points))
+
+
+def at_seam(ir: Floats, whole: EnergyMap, seam: Seam, rate_hz: int) -> tuple[Floats, Decay]:
+    """An IR of a map's own level, at the level of every room, faded out over the seam; and how the
+    room goes on there."""
+    own = of_map(whole, rate_hz, ir if whole.taps else None)
+    scaled = normalise(ir, rate_hz, own)[:, : seam.frames + seam.fade_frames]
+    at = int(np.abs(ir[0]).argmax())
+    decay = decay_of(whole, seam, float(scaled[0, at] / ir[0, at]))
+    scaled[:, seam.frames :] *= seam.fade[: scaled.shape[1] - seam.frames]
+    return np.ascontiguousarray(scaled), decay
 
 
 @lru_cache(maxsize=4)

@@ -13,6 +13,15 @@ _TRIM_THRESHOLD, _MMAP_THRESHOLD, _ARENA_MAX = -1, -3, -8  # malloc.h
 KEPT_BYTES = 4 << 20
 
 
+SMALL_BYTES = 768 << 20
+"""Boards with less memory get compressed memory, too (systemd/zram-nverb.service)."""
+
+
+def is_small() -> bool:
+    """Whether this machine has less than SMALL_BYTES of memory."""
+    return os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") < SMALL_BYTES
+
+
 def keep_freed_memory() -> None:
     """Keep up to KEPT_BYTES of freed memory for the next room; do not return it to the kernel.
 

@@ -44,9 +44,17 @@ def _control(args: argparse.Namespace) -> int:
         script=args.script,
         midi=_midi_api(args.midi),
         osc=args.osc,
+        true_stereo=_true_stereo(args.true_stereo),
     )
     lock_file.close()
     return status
+
+
+def _true_stereo(choice: str) -> str:
+    """ "auto" is off where memory is scarce: it needs 26 MB, and the engine 1.3 times the time."""
+    from firmware_py.base.memory import is_small
+
+    return "off" if choice == "auto" and is_small() else choice
 
 
 def _midi_api(choice: str) -> str:

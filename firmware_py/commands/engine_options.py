@@ -37,6 +37,11 @@ def add_inputs(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--osc", metavar="[ADDRESS:]PORT", help=f"listen to OSC at this UDP port, or off {DEFAULT}"
     )
+    parser.add_argument(
+        "--true-stereo",
+        choices=("auto", "on", "off"),
+        help=f"rooms for two sources: each sounds on both sides {DEFAULT}",
+    )
 
 
 def add_rooms(parser: argparse.ArgumentParser) -> None:
@@ -77,6 +82,7 @@ def fill_from_settings(args: argparse.Namespace, *, service: bool = False) -> Se
     for argument, key in (
         ("inputs", "inputs"),
         ("outputs", "outputs"),
+        ("true_stereo", "true_stereo"),
         ("max_ir_seconds", "max_ir_s"),
         ("block", "block_frames"),
         ("rate", "rate_hz"),

@@ -19,7 +19,9 @@ def add_parser(subparsers: Subparsers) -> None:
         description="Put a sound file through the pedal's own graph, as the running pedal plays "
         "(without its bypass); if none runs, as the startup preset, else as the defaults and the "
         "rooms of `nverb use`. The output is as long as the input plus the room's tail, and starts "
-        "at the same sample. The output's name chooses the sample format: 32-bit float for .wav.",
+        "at the same sample. Both sides of a stereo file sound on both sides of the room, unless "
+        "the setting true_stereo is off. The output's name chooses the sample format: 32-bit float "
+        "for .wav.",
     )
     parser.add_argument(
         "input",
@@ -78,6 +80,7 @@ def _render(args: argparse.Namespace) -> int:
     from firmware_py.commands.engine_options import check_block, check_rate
     from firmware_py.desk.render import render
     from firmware_py.desk.what_plays import built_in, of_pedal, of_preset
+    from firmware_py.state.settings import load_for_service
 
     check_block(args.block, aligned=True)
     if args.rate is not None:
@@ -101,6 +104,7 @@ def _render(args: argparse.Namespace) -> int:
         residual="" if args.bank else playing.residual,
         block_frames=args.block,
         rate_hz=args.rate,
+        true_stereo=load_for_service()[0].true_stereo != "off",
     )
     print(f"{report}; {playing.whose}")
     return 0

@@ -156,7 +156,7 @@ def _children(args: argparse.Namespace, keys: bool, environment: dict[str, str])
 
     bank = ["--bank", str(args.bank)] if args.bank else []
     control = ["--profile", args.profile, *(["--keys"] if keys else []), *bank]
-    control += ["--midi", args.midi, "--osc", args.osc]
+    control += ["--midi", args.midi, "--osc", args.osc, "--true-stereo", args.true_stereo]
     return [
         Child("audio", nverb_command("audio", *engine_arguments(args)), environment),
         Child("connections", module_command("firmware_py.jack.connections", "nverb"), environment),

@@ -65,10 +65,13 @@ CLOCK_STEP_BPM = 0.2
 class Pedal:
     """The state of the pedal. `work` writes it to the mailbox of the audio process."""
 
-    def __init__(self, values: dict[str, float], source: RoomSource, bank: str) -> None:
-        """`values`: of every control. `bank`: the reference of `source`, see `rooms_named`."""
+    def __init__(
+        self, values: dict[str, float], source: RoomSource, bank: str, true_stereo: str = "auto"
+    ) -> None:
+        """`values`: of every control. `bank`: the reference of `source`, see `rooms_named`.
+        `true_stereo`: see `RoomFeed`."""
         self.values = values
-        self.rooms = RoomFeed(source, bank, values)
+        self.rooms = RoomFeed(source, bank, values, true_stereo)
         self.bank_watch = BankWatch(bank)
         presets = Presets(data_path(), warn=log.warning, factory=factory_presets())
         self.presets = PresetPlayer(presets, self)
@@ -375,6 +378,7 @@ class Pedal:
         port = self.mailbox.port
         if port is not None:
             self.load.update(port, now)
+            self.rooms.follow_inputs(port)
             if self._first_room_noted:
                 self.rooms.prepare()
             elif port.meters().playing_serial:

@@ -53,17 +53,19 @@ def run(
     script: Path | None,
     midi: str = "off",
     osc: str = "off",
+    true_stereo: str = "auto",
 ) -> int:
     """Run the pedal until SIGTERM, SIGINT or SIGHUP, or until the user quits at the keyboard.
 
     lock: of the control process. profile: of the board, see device.profile. bank: overrides the
     session and the store. keys: show a simulated board and take keys. script: moves of a simulated
-    board's pots, see `read_script`. midi, osc: see `Pedal.open_inputs`. Returns the exit status.
+    board's pots, see `read_script`. midi, osc: see `Pedal.open_inputs`. true_stereo: see
+    `RoomFeed`. Returns the exit status.
     """
     keep_freed_memory()
     keep_in(NoiseFiles(data_path() / "noise"))
     with _counted_start() as guard:
-        return _run(guard, lock, profile, bank, keys, script, midi, osc)
+        return _run(guard, lock, profile, bank, keys, script, midi, osc, true_stereo)
 
 
 @contextmanager
@@ -91,11 +93,12 @@ def _run(
     script: Path | None,
     midi: str,
     osc: str,
+    true_stereo: str,
 ) -> int:
     notifier = Notifier()
     if guard.crash_loop:
         profile = _start_safe(guard, profile)
-    pedal, session = _open_pedal(bank)
+    pedal, session = _open_pedal(bank, true_stereo)
     moves = read_script(script) if script else None
     stop = StopFlag()
     requests = Requests(pedal)
@@ -151,14 +154,14 @@ def _start_safe(guard: crashguard.CrashGuard, profile: str) -> str:
     return "none"
 
 
-def _open_pedal(bank: Path | None) -> tuple[Pedal, settings.Session]:
+def _open_pedal(bank: Path | None, true_stereo: str) -> tuple[Pedal, settings.Session]:
     """The pedal, and the session that it continues."""
     if crashguard.safe_start_reason():
         session = settings.Session(defaults(), defaults())
-        return Pedal(session.values, BuiltInRooms(), ""), session
+        return Pedal(session.values, BuiltInRooms(), "", true_stereo), session
     session = settings.load_session(Store(data_path()).number())
     wanted = os.path.abspath(bank) if bank is not None else session.bank
-    pedal = Pedal(session.values, *_open_rooms(wanted))
+    pedal = Pedal(session.values, *_open_rooms(wanted), true_stereo)
     pedal.resume(session)
     if wanted is not None:
         pedal.bank_watch.watch(wanted)

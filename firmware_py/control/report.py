@@ -45,6 +45,7 @@ def status(pedal: Pedal) -> PedalStatus:
             "path": pedal.bank,
             "residual": pedal.residual,
             "made_in_ms": round(pedal.rooms.made_in_ms, 2),
+            "true_stereo": pedal.rooms.is_true_stereo,
             "fault": pedal.rooms.fault,
         },
         safe_start=crashguard.safe_start_reason(),

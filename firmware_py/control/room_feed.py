@@ -23,7 +23,14 @@ class RoomFeed:
     follows.
     """
 
-    def __init__(self, source: RoomSource, reference: str, values: dict[str, float]) -> None:
+    def __init__(
+        self,
+        source: RoomSource,
+        reference: str,
+        values: dict[str, float],
+        true_stereo: str = "auto",
+    ) -> None:
+        """`true_stereo`: the setting: "auto" (two sources at the inputs), "on" or "off"."""
         self.source, self.reference = source, reference
         self.residual = ""
         """Of the encoded room that plays, as text; "" if it is none."""
@@ -35,6 +42,9 @@ class RoomFeed:
         """Why the last room could not be made; "" if it could."""
         self.made_in_ms = 0.0
         self.published_at = 0.0  # time.monotonic
+        self._true_stereo = true_stereo
+        self.is_true_stereo = False
+        """Rooms are made for two sources."""
         self._maker: RoomMaker | None = None
         self._lost = True  # the audio process has no room
         self._serial = 0  # of the last room in this mailbox
@@ -68,6 +78,25 @@ class RoomFeed:
         self.stale = self._lost = True
         log.debug("new mailbox: the audio process has started")
 
+    def follow_inputs(self, port: Port) -> None:
+        """Make rooms for as many sources as there are. Call it often.
+
+        What rooms for two sources need is made in idle time before the change. The audio process
+        fades between rooms of two and of four channels as between any two rooms.
+        """
+        wanted = self._true_stereo == "on" or (
+            self._true_stereo == "auto" and bool(port.meters().two_sources)
+        )
+        wanted = wanted and port.inputs == 2
+        if wanted == self.is_true_stereo:
+            return
+        if wanted and self._maker is not None and not self._maker.prepare_true_stereo():
+            return
+        self.is_true_stereo, self.stale = wanted, True
+        if self._maker is not None:
+            self._maker.is_true_stereo = wanted
+        log.debug("rooms for %d sources", 2 if wanted else 1)
+
     def prepare(self) -> None:
         """Use idle time for work that later rooms need. Does nothing while a room is due."""
         if self._maker is not None and not self.stale:
@@ -94,6 +123,7 @@ class RoomFeed:
                 self._maker = RoomMaker(
                     self.source, port.rate_hz, port.max_taps, port.inputs, self.residual
                 )
+                self._maker.is_true_stereo = self.is_true_stereo
                 if self._maker.remark:
                     log.info(f"{self.source.name}: {self._maker.remark}")
                 begun = time.perf_counter()

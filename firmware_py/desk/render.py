@@ -66,10 +66,12 @@ def render(
     reading: ReadingOptions | None = None,
     block_frames: int,
     rate_hz: int | None,
+    true_stereo: bool = True,
 ) -> str:
     """Render a file and return a one-line report.
 
     `values`: all controls, checked. `bank`: see `rooms_named`. `residual`: of an encoded room.
+    `true_stereo`: of a stereo file each side sounds on both sides of a decoded room.
 
     Raises UserError, BankError, ValueError, OSError; the output file is then unchanged.
     """
@@ -90,6 +92,7 @@ def render(
         else:
             most = round(MAX_ROOM_S * rate_hz)
             maker = RoomMaker(rooms_named(bank), rate_hz, most, residual=residual)
+            maker.is_true_stereo = true_stereo and source.channels == 2
             room = maker.room(values)
         meter = _Meter(source, rate_hz)
         _write(output_path, source, room, values, meter, rate_hz=rate_hz, block_frames=block_frames)

@@ -190,6 +190,7 @@ def screen(status: CompleteStatus) -> str:
     lines += ports(status)
     lines.append(
         f"room     bank {rooms_title(room)}, made in {room['made_in_ms']:.1f} ms"
+        + (", true stereo" if room["true_stereo"] else "")
         + (f"; {room['fault']}" if room["fault"] else "")
     )
     if machine_line(status):

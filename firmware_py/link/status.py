@@ -20,6 +20,8 @@ class RoomStatus(TypedDict):
     residual: str
     """Of the encoded room that plays, see models.residual; "" if it is none."""
     made_in_ms: float
+    true_stereo: bool
+    """Made for two sources: each sounds on both sides."""
     fault: str
     """Why the last room could not be made; "" if it could."""
 

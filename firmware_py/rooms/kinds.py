@@ -48,6 +48,11 @@ class Rooms(ABC):
         `render` raises."""
 
     @property
+    def is_true_stereo(self) -> bool:
+        """Whether these rooms depend on the renderer's `is_true_stereo`."""
+        return False
+
+    @property
     def remark(self) -> str:
         """What the engine changes of the source, for the log; "" if nothing."""
         return ""
@@ -63,6 +68,11 @@ class EnergyRooms(Rooms):
     def __init__(self, renderer: Renderer, residuals: Sequence[Residual]) -> None:
         self._renderer = renderer
         self._encoded = EncodedRooms(residuals, renderer.longest_s)
+
+    @property
+    def is_true_stereo(self) -> bool:
+        """As the renderer says."""
+        return self._renderer.is_true_stereo
 
     @abstractmethod
     def _map(self, values: dict[str, float]) -> EnergyMap:
@@ -225,6 +235,11 @@ class MixedRooms(RecordedRooms):
         super().__init__(bank, renderer)
         self._mapped = MappedRooms(bank, renderer, residual)
 
+    @property
+    def is_true_stereo(self) -> bool:
+        """As the renderer says."""
+        return self._mapped.is_true_stereo
+
     def render(self, values: dict[str, float]) -> Floats:
         parts = self._near(values)
         if not parts:
@@ -264,7 +279,13 @@ class SteppedRooms(Rooms):
     def distinct(self, values: dict[str, float]) -> dict[str, float]:
         """Between two steps the room is the same."""
         left, right = self._bank.pair(values["x"], values["y"], values["z"], values["width"])
-        return super().distinct(values) | {"x": left, "y": right, "z": 0, "width": 0}
+        return super().distinct(values) | {
+            "x": left,
+            "y": right,
+            "z": 0,
+            "width": 0,
+            "image": 0,
+        }
 
 
 def rooms_of(source: RoomSource, renderer: Renderer, residual: Residual | None = None) -> Rooms:

@@ -42,6 +42,19 @@ class RoomMaker:
         other._use(source, self._renderer, residual)
         return other
 
+    @property
+    def is_true_stereo(self) -> bool:
+        """See `Renderer`. All makers that share the carriers have the same."""
+        return self._renderer.is_true_stereo
+
+    @is_true_stereo.setter
+    def is_true_stereo(self, value: bool) -> None:
+        self._renderer.is_true_stereo = value
+
+    def prepare_true_stereo(self) -> bool:
+        """See `Renderer.prepare_true_stereo`."""
+        return self._renderer.prepare_true_stereo()
+
     def prepare(self) -> None:
         """Do a part of the work that later rooms need. Call it in idle time."""
         self._renderer.prepare()
@@ -56,10 +69,11 @@ class RoomMaker:
         assert self._source is not None and self._rooms is not None
         distinct = self._rooms.distinct(values)
         room = struct.pack(
-            f"<{len(ROOM_CONTROLS)}d2Q",
+            f"<{len(ROOM_CONTROLS)}d2Q?",
             *(distinct[name] for name in ROOM_CONTROLS),
             self._renderer.rate_hz,
             self._renderer.inputs,
+            self._rooms.is_true_stereo,
         )
         rooms = self._source.digest + self._residual.encode()
         digest = hashlib.blake2b(rooms + room, digest_size=8).digest()

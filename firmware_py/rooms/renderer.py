@@ -15,13 +15,16 @@ from dsp.loudness import normalise
 from dsp.recorded import RecordedRoom, recording_grid
 from dsp.recorded import render as render_recorded
 from dsp.shaping import Shape, backwards, cut, shape_map
-from dsp.synthesis import Synthesiser
+from dsp.synthesis import EARS_M, SPACED_M, Synthesiser
+from dsp.true_stereo import TrueStereo
 from firmware_py.rooms.source import Floats
 
 INFINITE_FACTOR = 64.0
 """On decay times, up to the seam, of a room that never ends."""
-SYNTHESISERS = 2
-"""Synthesisers that are kept; each holds some MB of carriers."""
+GRIDS = 2
+"""Grids whose synthesisers are kept; each holds some MB of carriers."""
+FIRST, SECOND = 1, 2
+"""The noise of the two inputs."""
 
 
 def shape_of(values: dict[str, float]) -> Shape:
@@ -52,11 +55,20 @@ class Renderer:
     def __init__(self, rate_hz: int, max_taps: int, inputs: int = 2) -> None:
         """`inputs`: of the engine; for one input a recording of four channels is mixed to two."""
         self.rate_hz, self.max_taps, self.inputs = rate_hz, max_taps, inputs
+        self.is_true_stereo = False
+        """Rooms of energy maps get four channels, for two sources. It needs an engine with two
+        inputs."""
         self._synthesisers: dict[tuple[Grid, int], Synthesiser] = {}
 
     def prepare(self) -> None:
         """Do a part of the work that later rooms need. Call it in idle time."""
         any(synthesiser.prepare() for synthesiser in self._synthesisers.values())
+
+    def prepare_true_stereo(self) -> bool:
+        """Do a part of the work that rooms in true stereo need in addition. True when all is done.
+        Otherwise the first of them takes a second."""
+        grids = [grid for grid, seed in self._synthesisers if seed == FIRST]
+        return not any([self._synthesiser(grid, SECOND).prepare() for grid in grids])
 
     def from_map(
         self, room: EnergyMap, values: dict[str, float], grid: Grid | None = None
@@ -76,7 +88,8 @@ class Renderer:
         return shaped
 
     def _whole(self, shaped: EnergyMap, values: dict[str, float], grid: Grid) -> Floats:
-        return self._finish(self._synthesiser(grid)(shaped, values["width"]), values)
+        made = self._inputs(grid)
+        return self._finish(made(shaped, values["width"], spacing_m=_spacing_m(values)), values)
 
     def made_from_map(
         self, room: EnergyMap, values: dict[str, float], grid: Grid | None = None
@@ -88,7 +101,7 @@ class Renderer:
         seam = Seam.of(self.rate_hz, self.max_taps)
         found = None
         if values["reverse"] < 0.5:
-            found = self._synthesiser(grid).until(shaped, width, seam)
+            found = self._inputs(grid).until(shaped, width, seam, spacing_m=_spacing_m(values))
         if found is None:
             decay = decay_of(shaped, seam)
             return MadeRoom(self._whole(shaped, values, grid), late_room(decay, seam, width))
@@ -99,6 +112,13 @@ class Renderer:
         """A room that is all in its IR."""
         decay = decay_of_ir(ir, self.rate_hz)
         return MadeRoom(ir, late_room(decay, Seam.of(self.rate_hz, self.max_taps), width))
+
+    def _inputs(self, grid: Grid) -> Synthesiser | TrueStereo:
+        """What makes the IRs of one source, or of two."""
+        first = self._synthesiser(grid, FIRST)
+        if self.is_true_stereo and self.inputs == 2:
+            return TrueStereo(first, self._synthesiser(grid, SECOND))
+        return first
 
     def from_recordings(
         self, parts: list[tuple[float, RecordedRoom]], values: dict[str, float]
@@ -140,16 +160,21 @@ class Renderer:
             ir = backwards(ir, self.rate_hz)
         return np.ascontiguousarray(ir)
 
-    def _synthesiser(self, grid: Grid, seed: int = 1) -> Synthesiser:
+    def _synthesiser(self, grid: Grid, seed: int) -> Synthesiser:
         """The synthesiser of a grid. Plug-in rooms and long rooms have grids of their own."""
         key = (grid, seed)
         synthesiser = self._synthesisers.pop(key, None) or Synthesiser(
             self.rate_hz, grid, seed, self.longest_s
         )
         self._synthesisers[key] = synthesiser
-        while len(self._synthesisers) > SYNTHESISERS:
+        most = 2 * GRIDS if self.is_true_stereo else GRIDS
+        while len(self._synthesisers) > most:
             del self._synthesisers[next(iter(self._synthesisers))]
         return synthesiser
+
+
+def _spacing_m(values: dict[str, float]) -> float:
+    return (EARS_M, SPACED_M)[round(values["image"])]
 
 
 def _energy(ir: Floats) -> float:

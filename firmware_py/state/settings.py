@@ -21,6 +21,8 @@
 | inputs            | "auto", "stereo", "mono", or one or two of the card's ports   | "auto"   |
 |                   | by number or name, see firmware_py.base.port_names           |          |
 | outputs           | the same                                                     | "auto"   |
+| true_stereo       | "auto" (for two sources, where there is memory for it),      | "auto"   |
+|                   | "on" or "off": see docs/sound.md                             |          |
 | max_ir_s          | longest room in seconds, 0.1..10                             | 6.0      |
 | midi              | "auto" (ALSA if it has a sequencer), "alsa", "jack" or "off" | "auto"   |
 | osc               | "off", or the UDP port for OSC: "9000", "0.0.0.0:9000"       | "off"    |
@@ -50,6 +52,7 @@ CARDS = {"card": ("auto", "dummy"), "capture_card": ("same",), "playback_card": 
 """The settings that name a sound card, and what else they may be."""
 _MAX_BYTES = 65_536
 _PORTS = ("inputs", "outputs")
+TRUE_STEREO = ("auto", "on", "off")
 _FORBIDDEN = "\"'\\\n\r\t\0"
 
 
@@ -68,6 +71,7 @@ class Settings:
     playback_channels: int = 0
     inputs: str = "auto"
     outputs: str = "auto"
+    true_stereo: str = "auto"
     max_ir_s: float = 6.0
     midi: str = "auto"
     osc: str = "off"
@@ -86,6 +90,7 @@ HELP = {
     "playback_channels": "playback channels that JACK opens, 0 to 32; 0: all",
     "inputs": '"auto", "stereo", "mono", or one or two ports: "2", "3,4", "CLIENT:PORT"',
     "outputs": '"auto", "stereo", "mono" (the mean of both sides), or one or two ports: "3,4"',
+    "true_stereo": '"auto" (two sources in a decoded room), "on" or "off"',
     "max_ir_s": "longest room in seconds, 0.1 to 10",
     "midi": '"auto" (ALSA if it has a sequencer), "alsa", "jack" or "off"',
     "osc": '"off" or [ADDRESS:]PORT; without ADDRESS this machine only',
@@ -150,6 +155,8 @@ def _is_text(name: str, value: str) -> bool:
         return _is_ports(value)
     if name == "midi":
         return value in ("auto", "alsa", "jack", "off")
+    if name == "true_stereo":
+        return value in TRUE_STEREO
     if name == "log_level":
         return value in ("debug", "info", "warning")
     if name == "osc":

@@ -33,7 +33,7 @@ STATUS: dict[str, Any] = {
     "simd": "avx2",
     "machine": {"temperature_c": 54.2, "warnings": ["under-voltage now"], "governors": []},
     "controls": defaults(),
-    "room": {"bank": "starter", "path": "", "made_in_ms": 3.0, "fault": ""},
+    "room": {"bank": "starter", "path": "", "made_in_ms": 3.0, "true_stereo": False, "fault": ""},
     "preset": "preset Hall (changed)",
     "control": {"pid": 1, "up_s": 1.0},
     "audio": {
