@@ -183,7 +183,7 @@ def root_hour(box: Container) -> None:
     expect(new in root("nverb --version"), "the newer version")
     expect("Mine" in root("nverb preset list"), "with the presets of before")
     said = root("cd nverb; make -s uninstall")
-    expect("PURGE=1" in said, "what remains and how to remove it is said")
+    expect("userdel nverb" in said, "what remains and how to remove it is said")
     expect("Mine" in root(f"cat {STATE}/presets.json; ! command -v nverb"), "presets are kept")
     root("cd nverb; make -s uninstall PURGE=1")
     box.shut_down()
