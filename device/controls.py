@@ -123,7 +123,7 @@ CONTROLS: tuple[Control, ...] = (
     Control("y",           "Y",            "",   0,       KNOB_STEPS, "linear", KNOB_STEPS / 2, 0,  "room",   17, "",            Y_HELP),
     Control("z",           "Z",            "",   0,       KNOB_STEPS, "linear", KNOB_STEPS / 2, 0,  "room",   18, "",            Z_HELP),
     Control("width",       "Width",        "",   -4,      4,          "linear", 1,              0,  "room",   19, "",            "0 mono, 1 natural stereo, above 1 wider, below 0 sides swapped"),
-    Control("image",       "Image",        "",   0,       1,          "steps",  0,              0,  "room",   93, "",            "ears: left and right as at two ears, one sound in the bass; spaced: as of two microphones in the room", ("ears", "spaced")),
+    Control("image",       "Image",        "",   0,       1,          "steps",  0,              0,  "room",   94, "",            "ears: left and right as at two ears, one sound in the bass; spaced: as of two microphones in the room", ("ears", "spaced")),
     Control("predelay",    "Pre-delay",    "ms", 0,       2000,       "square", 0,              20, "engine", 12, "predelay_ms", "delay before the room starts, while predelay_sync is free"),
     Control("predelay_sync", "Pre-delay note", "", 0,     len(NOTES) - 1, "steps", 0,          20, "pedal",  119, "",           "pre-delay as a note at the tempo (d dotted, t triplet), halved until it fits; free: predelay", NOTES),
     Control("tempo",       "Tempo",        "BPM", 30,     300,        "log",    120,            0,  "pedal",  118, "",           "tempo: from taps, MIDI clock, or a number"),

@@ -137,17 +137,17 @@ def level_db(sound: Floats) -> float:
 
 def test_second_input_makes_the_room_true_stereo(rig: FeedRig) -> None:
     """One source: both sides have its room. Two: and then each alone still sounds on both sides,
-    equally loud within 3 dB. Frozen, the room stays until it is freed."""
+    equally loud within 3 dB. Locked, the room stays until it is unlocked."""
     rig.play(silence(0.6), silence(0.6))
     alone = rig.play(noise(1), silence(1))[-RATE_HZ // 2 :]
     assert abs(level_db(alone[:, 0]) - level_db(alone[:, 1])) < 3
     assert not rig.feed.is_true_stereo
-    rig.values["freeze"] = 1.0
+    rig.values["lock"] = 1.0
     rig.play(noise(3), noise(3, 2))
     assert rig.feed.is_true_stereo and rig.feed.stale
     first = rig.play(noise(1.5), silence(1.5))[-RATE_HZ // 2 :]
     assert level_db(first[:, 0]) - level_db(first[:, 1]) > 30
-    rig.values["freeze"] = 0.0
+    rig.values["lock"] = 0.0
     rig.play(silence(1), silence(1))
     for side, sound in enumerate([(noise(1), silence(1)), (silence(1), noise(1))]):
         out = rig.play(*sound)[-RATE_HZ // 2 :]
