@@ -243,11 +243,12 @@ def desk_hour(box: Container) -> None:
     own = "--command /home/guest/.local/bin/nverb"
     push(guest, "nverb/.venv/bin/python", f"nverb push {own} localhost bank halls.nvbank")
 
-    def again() -> object:
+    def refused() -> None:
         guest(stop)
-        return start()
+        said = guest("nverb run --dummy 2>&1", check=False)
+        expect("nverb settings reset" in said, "a run with broken settings names the remedy")
 
-    break_and_mend(guest, data, again, again)
+    break_and_mend(guest, data, refused, start)
     guest(section("Backup")[1])
     expect("presets.json" in guest("tar -tzf desk.tgz"), "the backup has the presets")
     guest(stop)
@@ -284,7 +285,7 @@ def break_and_mend(
     """Settings that are no settings, presets that are lost: the doctor names each remedy.
 
     `restart`: with the broken settings a service looks for a sound card, and the container has
-    none. `play`: restart, and wait until it plays.
+    none; `nverb run` is refused. `play`: (re)start, and wait until it plays.
     """
     user("nverb preset remove Mine")
     user(f"echo nonsense > {data}/settings.toml")

@@ -121,6 +121,15 @@ def test_room_does_not_depend_on_limits_or_what_was_made_before() -> None:
     assert len(made[0]) > 48000 and made[0] == made[1] == made[2]
 
 
+def test_room_beyond_the_limit_is_the_same_after_shorter_ones() -> None:
+    """A recording that is longer than the limit is filled with noise of its own length."""
+    limited, fresh = (Synthesiser(8000, longest_s=0.5) for _ in range(2))
+    limited(exponential(0.1))
+    made = [each.unscaled(exponential(3.0), goes_on=False) for each in (limited, fresh)]
+    assert made[0].shape[1] > 8000
+    np.testing.assert_array_equal(*made)
+
+
 @pytest.mark.parametrize("rate_hz", [16000, 32000, 44100, 48000, 96000])
 def test_decay_does_not_depend_on_rate(rate_hz: int) -> None:
     ir = Synthesiser(rate_hz)(exponential(0.5))
