@@ -85,7 +85,7 @@ class RoomFeed:
         fades between rooms of two and of four channels as between any two rooms.
         """
         wanted = self._true_stereo == "on" or (
-            self._true_stereo == "auto" and bool(port.meters().two_sources)
+            self._true_stereo == "auto" and self._has_two_sources(port)
         )
         wanted = wanted and port.inputs == 2
         if wanted == self.is_true_stereo:
@@ -96,6 +96,12 @@ class RoomFeed:
         if self._maker is not None:
             self._maker.is_true_stereo = wanted
         log.debug("rooms for %d sources", 2 if wanted else 1)
+
+    def _has_two_sources(self, port: Port) -> bool:
+        """A new audio process that has not heard one input alone changes nothing: what played
+        comes back."""
+        meters = port.meters()
+        return bool(meters.two_sources) or (self.is_true_stereo and not meters.input_feed)
 
     def prepare(self) -> None:
         """Use idle time for work that later rooms need. Does nothing while a room is due."""

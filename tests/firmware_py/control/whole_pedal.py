@@ -129,7 +129,7 @@ class WholePedal:
             self.audio = AudioSide()
         self.makers.clear()
         self.lock = Lock("control", "a control process")
-        self.pedal, resumed = process._open_pedal(None)
+        self.pedal, resumed = process._open_pedal(None, "auto")
         self.requests = Requests(self.pedal)
         self.server = Server(self.requests.answer, self.requests.is_repeatable)
         self.files = RuntimeFiles(self.lock, self.server, self.pedal.save_session)
