@@ -114,6 +114,8 @@ class RoomFeed:
         A room that waits for the end of a crossfade is not replaced at each turn of a knob. The
         next one is made when it has started to play, from the values of that moment.
         """
+        if self._maker is None:
+            self.follow_inputs(port)  # the first room is the one that plays, if one does
         if not self.stale or (values["lock"] and not self._lost):
             return
         timeout_s = 2 * values["fade"] / 1000 + 0.5

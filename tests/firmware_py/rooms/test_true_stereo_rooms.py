@@ -154,6 +154,16 @@ def test_second_input_makes_the_room_true_stereo(rig: FeedRig) -> None:
         assert abs(level_db(out[:, 0]) - level_db(out[:, 1])) < 3, side
 
 
+def test_room_of_two_sources_plays_on_under_the_next_control_process(rig: FeedRig) -> None:
+    rig.play(silence(0.6), silence(0.6))
+    rig.play(noise(3), noise(3, 2))
+    assert rig.feed.is_true_stereo
+    playing = rig.graph.port.newest_room()
+    rig.feed = RoomFeed(BuiltInRooms(), "", rig.values, "auto")
+    rig.feed.work(rig.graph.port, rig.values, rig.now)
+    assert rig.graph.port.newest_room() == playing and rig.feed.is_true_stereo
+
+
 @pytest.mark.parametrize(("rig", "expected"), [("off", False), ("on", True)], indirect=["rig"])
 def test_setting_decides_whatever_the_inputs_are(rig: FeedRig, expected: bool) -> None:
     rig.play(silence(0.6), silence(0.6))
