@@ -583,7 +583,7 @@ def rights(box: Container) -> None:
     print("\n== rights: the table in docs/service.md", flush=True)
     player = "cd /tmp && runuser -u player -- "
     box.sh("usermod -aG nverb player")
-    box.sh(f"{player}nverb preset save mine; nverb preset save root; nverb board copy sim mine")
+    box.sh(f"{player}nverb preset save mine; nverb preset save root; nverb board copy sim shelf")
     box.sh(f"{player}nverb settings set midi=auto; nverb midi remove", check=False)
     listed = box.sh(f"find {' '.join(service_table.FOLDERS)} -printf '%p %u:%g %m\\n'")
     document = (REPOSITORY / "docs/service.md").read_text()
