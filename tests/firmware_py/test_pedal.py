@@ -113,8 +113,17 @@ def test_killing_the_control_process_leaves_the_sound_and_its_successor_takes_ov
         pedal, sine(60), prepare=lambda: wait_for_room(pedal, HANG_S), during=[kill], tend=False
     )
     assert roughness(got[RATE_HZ // 2 :]).max() < 1e-3  # without the control process
+
+    def kill_a_ready_one() -> None:
+        wait_for_room(pedal, HANG_S)  # one that died early is restarted after a pause
+        kill()
+
     got = take(
-        pedal, sine(60), prepare=kill, during=[lambda: wait_for_room(pedal, HANG_S)], tend=False
+        pedal,
+        sine(60),
+        prepare=kill_a_ready_one,
+        during=[lambda: wait_for_room(pedal, HANG_S)],
+        tend=False,
     )
     assert roughness(got[RATE_HZ // 2 :]).max() < 1e-3  # the successor took over without a click
     assert status()["control"]["pid"] != old_pid
