@@ -17,6 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dsp import _engine
+from dsp.diffuse_field import correlation
 from dsp.energymap import EnergyMap
 from dsp.shaping import decay_lines
 
@@ -152,8 +153,6 @@ def _loss_db(rate: Doubles, delays_s: Doubles, seam: Seam) -> Doubles:
 
 def _gains(width: float) -> tuple[float, float]:
     """Of the sum and the difference of two sums of lines, for the correlation of the IR's sides."""
-    from dsp.synthesis import correlation
-
     rho = float(correlation(np.geomspace(300.0, 4000.0, 32), width).mean())
     middle, side = np.sqrt((1 + rho) / 2), np.sqrt((1 - rho) / 2)
     return float(middle), float(-side if width < 0 else side)

@@ -33,6 +33,7 @@ from dsp.bands import (
     band_windows,
     smooth_number,
 )
+from dsp.diffuse_field import EARS_M, correlation
 from dsp.endless import endless, lasting, length_s
 from dsp.energymap import DEFAULT_GRID, EnergyMap, Grid, longer
 from dsp.errors import InvalidValue
@@ -49,11 +50,6 @@ FAITHFUL_PEAK = 10 ** (-12 / 20)
 """The reference plug-in's rule: each IR is scaled to this peak."""
 LONGEST_S = 10.0
 """No engine plays longer IRs."""
-EARS_M, SPACED_M = 0.17, 1.34
-"""Distances between two points of a room: of ears (the sides correlate by 0.98 at 100 Hz, 0.94 at
-200 Hz), and of a pair of microphones, as in the mean of 28 stereo recordings of rooms (0.26,
-0.04)."""
-SPEED_OF_SOUND_M_S = 343.0
 STEP_S = 0.27
 """Lengths of IRs are rounded up to a multiple of about STEP_S, including LEAD_S. A band has the
 same rate in all of them."""
@@ -367,19 +363,3 @@ def _interpolated(gain: Floats, steps: int) -> Floats:
     """`steps` values for each one, linearly: stairs would repeat the sound after each step."""
     share = np.arange(steps, dtype=np.float32) / np.float32(steps)
     return np.asarray((gain[:-1, None] + np.diff(gain)[:, None] * share).ravel())
-
-
-def correlation(
-    hz: NDArray[np.float64], width: float, spacing_m: float = EARS_M
-) -> NDArray[np.float64]:
-    """Correlation of left and right at each frequency, -1 .. 1, for a width of -4 .. 4.
-
-    Width 1 is a diffuse field at two points, sin(k d) / (k d) with k = 2 pi f / c (Cook et al.
-    1955), but never below 0: nothing cancels in mono. From 0 to 1 the way there from mono, from 1
-    to 4 the way on to -0.6.
-    """
-    natural = np.maximum(np.sinc(2 * hz * spacing_m / SPEED_OF_SOUND_M_S), 0)
-    w = abs(width)
-    if w <= 1:
-        return np.asarray(1 + w * (natural - 1))
-    return np.asarray(natural - (min(w, 4) - 1) / 3 * (natural + 0.6))

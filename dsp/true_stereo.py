@@ -12,11 +12,12 @@ from dataclasses import replace
 import numpy as np
 from numpy.typing import NDArray
 
+from dsp.diffuse_field import EARS_M
 from dsp.energymap import EnergyMap
 from dsp.latefield import Decay, Seam
 from dsp.loudness import normalise, of_map
 from dsp.pulses import pulses
-from dsp.synthesis import EARS_M, Synthesiser, at_seam
+from dsp.synthesis import Synthesiser, at_seam
 
 Floats = NDArray[np.float32]
 

@@ -16,8 +16,8 @@ from dataclasses import dataclass, fields
 import numpy as np
 from numpy.typing import NDArray
 
+from dsp.diffuse_field import SPEED_OF_SOUND_M_S
 from dsp.energymap import DEFAULT_GRID, FLOOR_DB, EnergyMap, Grid
-from dsp.synthesis import SPEED_OF_SOUND_M_S
 from models.kinds import KINDS, Array, knob_values
 from models.latent import LATENT_HIGH, LATENT_LOW
 

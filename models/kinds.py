@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from dsp.synthesis import SPEED_OF_SOUND_M_S
+from dsp.diffuse_field import SPEED_OF_SOUND_M_S
 from models.latent import KNOBS, LATENT_HIGH, LATENT_LOW
 
 Array = NDArray[np.float64]

@@ -7,7 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dsp.acoustics import DIRECT_S, OCTAVES_HZ, octave_response, onset
-from dsp.synthesis import correlation
+from dsp.diffuse_field import correlation
 
 Floats = NDArray[np.float32]
 Doubles = NDArray[np.float64]

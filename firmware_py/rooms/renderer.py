@@ -9,13 +9,14 @@ from typing import NamedTuple
 import numpy as np
 
 from device.controls import is_infinite
+from dsp.diffuse_field import EARS_M, SPACED_M
 from dsp.energymap import EnergyMap, Grid
 from dsp.latefield import Seam, decay_of, decay_of_ir, late_room, tail_s
 from dsp.loudness import normalise
 from dsp.recorded import RecordedRoom, recording_grid
 from dsp.recorded import render as render_recorded
 from dsp.shaping import Shape, backwards, cut, shape_map
-from dsp.synthesis import EARS_M, SPACED_M, Synthesiser
+from dsp.synthesis import Synthesiser
 from dsp.true_stereo import TrueStereo
 from firmware_py.rooms.source import Floats
 

@@ -10,10 +10,11 @@ import pytest
 from numpy.typing import NDArray
 from scipy.signal import butter, sosfiltfilt
 
+from dsp.diffuse_field import EARS_M, SPACED_M, correlation
 from dsp.endless import endless
 from dsp.energymap import DEFAULT_GRID, EnergyMap, Grid
 from dsp.loudness import PEAK_BOUND, ROOM_LOUDNESS, of_samples
-from dsp.synthesis import EARS_M, SPACED_M, Synthesiser, correlation
+from dsp.synthesis import Synthesiser
 from models import evaluate, generator
 
 RATE_HZ = 48000
