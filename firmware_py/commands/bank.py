@@ -387,7 +387,7 @@ def _write_presets(path: Path, bank: Path, places: list[tuple[str, Point]]) -> i
     a pedal may have. Returns how many."""
     from bank.places import knobs_of
     from firmware_py.state.factory_presets import sound_defaults
-    from firmware_py.state.presets import MAX_NAME, MAX_PRESETS, Preset, to_bytes
+    from firmware_py.state.preset_file import MAX_NAME, MAX_PRESETS, Preset, to_bytes
     from firmware_py.state.store import hash_of, reference_of
     from models.files import write_atomically
     from models.latent import KNOB_STEPS

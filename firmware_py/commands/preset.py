@@ -166,7 +166,7 @@ def _show(args: argparse.Namespace) -> int:
 
 def _export(args: argparse.Namespace) -> int:
     from dsp.errors import UserError
-    from firmware_py.state.presets import to_bytes
+    from firmware_py.state.preset_file import to_bytes
     from models.files import write_atomically
 
     kept = _presets()

@@ -9,7 +9,8 @@ from typing import Protocol
 from device.controls import added_later
 from dsp.errors import UserError, reason
 from firmware_py.base.log import logger
-from firmware_py.state.presets import Preset, PresetError, Presets
+from firmware_py.state.preset_file import Preset, PresetError
+from firmware_py.state.presets import Presets
 
 log = logger("control")
 

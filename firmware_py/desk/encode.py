@@ -234,7 +234,8 @@ def check_preset(name: str) -> None:
     """Whether the preset can be saved, before the search. Raises PresetError, OSError."""
     from dsp.names import name_key
     from firmware_py.base.paths import data_dir
-    from firmware_py.state.presets import FULL, MAX_PRESETS, PresetError, Presets, checked_name
+    from firmware_py.state.preset_file import FULL, MAX_PRESETS, PresetError
+    from firmware_py.state.presets import Presets, checked_name
     from models.files import require_space
 
     presets = Presets(data_dir())

@@ -37,7 +37,8 @@ from firmware_py.install.receive import (
     part_file,
     receive_file,
 )
-from firmware_py.state.presets import PresetError, Presets, parse_presets
+from firmware_py.state.preset_file import PresetError, parse_presets
+from firmware_py.state.presets import Presets
 from firmware_py.state.store import (
     KINDS,
     Slot,

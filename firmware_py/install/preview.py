@@ -9,7 +9,7 @@ from device import profile
 from dsp.errors import UserError
 from firmware_py.install import trial
 from firmware_py.install.receive import HEAD, MAX_BYTES, kind_of, open_input
-from firmware_py.state.presets import parse_presets
+from firmware_py.state.preset_file import parse_presets
 from firmware_py.state.store import KINDS, SHORT_HASH, hash_of, slot_name
 from models.reading import toml_table
 

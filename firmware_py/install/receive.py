@@ -16,7 +16,8 @@ from pathlib import Path
 from dsp.errors import UserError
 from firmware_py.base.progress import Report
 from firmware_py.link.lines import NothingReceived
-from firmware_py.state.presets import PresetError, Presets
+from firmware_py.state.preset_file import PresetError
+from firmware_py.state.presets import Presets
 from firmware_py.state.store import MAX_SLOT_BYTES, Store
 from models.reading import open_regular
 

@@ -23,7 +23,8 @@ from firmware_py.base.version import version
 from firmware_py.measure.report import summary
 from firmware_py.measure.result import Measured
 from firmware_py.state.factory_presets import sound_defaults
-from firmware_py.state.presets import MAX_NAME, Presets
+from firmware_py.state.preset_file import MAX_NAME
+from firmware_py.state.presets import Presets
 from firmware_py.state.store import Slot, Store, StoreError
 from models.latent import KNOB_STEPS
 

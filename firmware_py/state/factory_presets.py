@@ -6,7 +6,7 @@ from dataclasses import replace
 from functools import lru_cache
 
 from device.controls import defaults
-from firmware_py.state.presets import KEPT, MAX_BYTES, Preset, parse_presets
+from firmware_py.state.preset_file import KEPT, MAX_BYTES, Preset, parse_presets
 from models.files import SHIPPED
 from models.reading import read_file
 

@@ -28,60 +28,33 @@ from __future__ import annotations
 
 import contextlib
 import fcntl
-import hashlib
-import json
 import os
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
-from device.controls import CONTROLS, NOT_KEPT, check, find, renamed
-from dsp.errors import UserError, did_you_mean, reason
-from dsp.names import composed, free_name, name_key
+from device.controls import check, find
+from dsp.errors import did_you_mean, reason
+from dsp.names import composed, name_key
 from firmware_py.base.paths import write_atomically
+from firmware_py.state.preset_file import (
+    FULL,
+    KEPT,
+    MAX_BYTES,
+    MAX_NAME,
+    MAX_PRESETS,
+    Content,
+    Preset,
+    PresetError,
+    content_of,
+    digest_of,
+    file_bytes,
+)
 from firmware_py.state.versions import Versions
 from models.files import refuse_as_root, temporary_name
 from models.reading import MalformedFile, json_table, read_file, require_regular
-from models.residual import ResidualError, from_text
 
-MAX_PRESETS = 512
-"""Four MIDI banks of 128 programs."""
-FULL = f"there are {MAX_PRESETS} presets already: remove one first"
 KEPT_VERSIONS = 10
-MAX_NAME = 40
-MAX_BYTES = 1 << 20
-MAX_BANK = 4096
-
-
-class PresetError(UserError):
-    """Unknown preset, invalid name, full or damaged file; the message says which and what to do."""
-
-
-@dataclass(frozen=True)
-class Preset:
-    """A preset.
-
-    values: KEPT, in their units. bank: "" for the built-in rooms, NAME@HASH of an installed bank or
-    model (see firmware_py.state.store), or a path. residual: "", or of models.residual.
-    """
-
-    name: str
-    values: dict[str, float]
-    bank: str = ""
-    residual: str = ""
-
-
-KEPT = tuple(control.name for control in CONTROLS if control.name not in NOT_KEPT)
-"""Controls that a preset contains."""
-
-
-@dataclass
-class _Content:
-    """The content of the file: all presets in order, and the name of the startup preset."""
-
-    presets: list[Preset]
-    startup: str | None
 
 
 class Presets:
@@ -244,12 +217,12 @@ class Presets:
                 with contextlib.suppress(OSError, MalformedFile):
                     earlier = self._parse(file)
                     if earlier != now:
-                        self._write(_to_bytes(earlier))
+                        self._write(file_bytes(earlier))
                         self._versions.drop(place + 1)
                         return now.presets, earlier.presets
             raise PresetError("no earlier presets are kept: there is nothing to undo")
 
-    def _own_place(self, content: _Content, name: str) -> int:
+    def _own_place(self, content: Content, name: str) -> int:
         """The index of a preset of the player. Raises PresetError, also for a factory preset."""
         presets = content.presets + self._factory
         place = _place(presets, name)
@@ -276,15 +249,15 @@ class Presets:
             yield
 
     @contextlib.contextmanager
-    def _changing(self) -> Iterator[_Content]:
+    def _changing(self) -> Iterator[Content]:
         """The presets to change, under the lock; written when the block ends without an error."""
         with self._locked():
             content = self._read()
-            before = _Content(list(content.presets), content.startup)
+            before = Content(list(content.presets), content.startup)
             yield content
             if content == before and not self._is_damaged:
                 return
-            data = _to_bytes(content)
+            data = file_bytes(content)
             if len(data) > MAX_BYTES:
                 raise PresetError(
                     f"{self.path}: the presets need more than {MAX_BYTES} bytes: remove some"
@@ -316,13 +289,13 @@ class Presets:
         os.replace(link, kept)
         link.unlink(missing_ok=True)  # rename has no effect between two names of one file
 
-    def _read(self) -> _Content:
+    def _read(self) -> Content:
         self._is_damaged = False
         self._told, self._telling = self._telling, set()
         try:
             return self._parse(self.path)
         except FileNotFoundError:
-            return _Content([], None)
+            return Content([], None)
         except OSError as error:
             raise self._unreadable(error) from None
         except MalformedFile:
@@ -344,15 +317,14 @@ class Presets:
             "check the disk, and the owner and mode of the file"
         )
 
-    def _parse(self, path: Path) -> _Content:
+    def _parse(self, path: Path) -> Content:
         """The content of a file. Raises OSError, MalformedFile, PresetError for a newer version."""
         table = json_table(read_file(path, MAX_BYTES), str(path))
         try:
             digest = table.pop("sha256")
             if digest != digest_of(table):
                 raise ValueError("does not match its checksum")
-            _require_version(table, str(path))
-            return _content(table, str(path), self._tell)
+            return content_of(table, str(path), self._tell)
         except PresetError:
             raise
         except (ValueError, KeyError, TypeError, AttributeError) as error:
@@ -364,97 +336,7 @@ class Presets:
             self._warn(text)
 
 
-def parse_presets(data: bytes, where: str, warn: Callable[[str], None]) -> list[Preset]:
-    """The presets of a file to install: a presets.json, or the output of `nverb preset export`.
-
-    warn: called with a line for each value that is invalid here and is left out.
-    Raises PresetError.
-    """
-    try:
-        table = json_table(data, where)
-        digest = table.pop("sha256", None)
-        _require_version(table, where)
-        if digest is not None and digest != digest_of(table):
-            raise PresetError(f"{where}: is damaged: copy it again")
-        presets = _content(table, where, warn).presets
-    except PresetError:
-        raise
-    except (ValueError, KeyError, TypeError, AttributeError):
-        raise PresetError(
-            f"{where}: is not a file of presets: `nverb preset export` writes one"
-        ) from None
-    if not presets:
-        raise PresetError(f"{where}: contains no presets")
-    return presets
-
-
-def to_bytes(presets: list[Preset]) -> bytes:
-    """The content of a file of these presets, as `parse_presets` reads it."""
-    return json.dumps(
-        {"version": 1, "presets": [_row(p) for p in presets]}, indent=1, ensure_ascii=False
-    ).encode()
-
-
-def _to_bytes(content: _Content) -> bytes:
-    """The content of presets.json."""
-    body = {
-        "version": 1,
-        "startup": content.startup,
-        "presets": [_row(preset) for preset in content.presets],
-    }
-    return json.dumps(body | {"sha256": digest_of(body)}, indent=1, ensure_ascii=False).encode()
-
-
-def _row(preset: Preset) -> dict[str, object]:
-    """A preset in a file; without a residual as before there were any."""
-    row = dict(vars(preset))
-    if not preset.residual:
-        del row["residual"]
-    return row
-
-
-def _residual(text: object, warn: Callable[[str], None], where: str) -> str:
-    """A valid residual; "" for another, which is reported."""
-    try:
-        return from_text(str(text)).to_text() if text else ""
-    except ResidualError as error:
-        warn(f"{where}: {error}; its room is that of the latents alone")
-        return ""
-
-
-def _require_version(table: Mapping[str, Any], where: str) -> None:
-    if table["version"] != 1:
-        version = repr(table["version"])[:20]
-        raise PresetError(f"{where}: version {version} of presets, nverb here reads 1: update it")
-
-
-def _content(table: Mapping[str, Any], where: str, warn: Callable[[str], None]) -> _Content:
-    """The presets of a table, with valid and different names, and the startup preset."""
-    presets: list[Preset] = []
-    new_names: dict[str, str] = {}  # by the names in the file
-    for row in table["presets"][:MAX_PRESETS]:
-        values = {}
-        written = str(row["name"])
-        name = free_name(written, {name_key(preset.name) for preset in presets}, MAX_NAME)
-        if name != composed(written):
-            what = "its name is invalid or taken"
-            warn(f"{where}, preset {written[: 2 * MAX_NAME]!r}: {what}; it is now {name!r}")
-        new_names.setdefault(written, name)
-        if said := renamed(row["values"]):
-            warn(f"{where}, preset {name!r}: {said}")
-        for control, value in row["values"].items():
-            try:
-                values[find(control).name] = check(find(control), value)
-            except ValueError as error:  # of another version: the other values are valid
-                warn(f"{where}, preset {name!r}: {error}; left out")
-        residual = _residual(row.get("residual"), warn, f"{where}, preset {name!r}")
-        presets.append(Preset(name, values, str(row["bank"])[:MAX_BANK], residual))
-    startup = table.get("startup")
-    # A name that the file does not have is that of a factory preset.
-    return _Content(presets, new_names.get(startup, startup) if isinstance(startup, str) else None)
-
-
-def _put(content: _Content, presets: Iterable[Preset]) -> list[Preset]:
+def _put(content: Content, presets: Iterable[Preset]) -> list[Preset]:
     """Replace presets of the same name, which keep their spelling; append the others."""
     places = {name_key(preset.name): place for place, preset in enumerate(content.presets)}
     put = []
@@ -466,11 +348,6 @@ def _put(content: _Content, presets: Iterable[Preset]) -> list[Preset]:
             content.presets.append(preset)
         put.append(content.presets[place])
     return put
-
-
-def digest_of(body: Mapping[str, object]) -> str:
-    """SHA-256 of the canonical JSON of a file of presets without its key "sha256", in hex."""
-    return hashlib.sha256(json.dumps(body, sort_keys=True, ensure_ascii=False).encode()).hexdigest()
 
 
 def checked_name(name: str) -> str:

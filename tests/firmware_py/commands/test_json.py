@@ -14,7 +14,7 @@ from device.controls import CONTROLS
 from device.profile import PACKAGED
 from firmware_py.cli import main
 from firmware_py.commands.table import build_parser
-from firmware_py.state.presets import Preset, to_bytes
+from firmware_py.state.preset_file import Preset, to_bytes
 from models.generator import room_at
 
 

@@ -19,7 +19,7 @@ from firmware_py.control import report
 from firmware_py.control.pedal import Pedal
 from firmware_py.desk.screen import complete, screen
 from firmware_py.rooms.source import rooms_named
-from firmware_py.state.presets import digest_of
+from firmware_py.state.preset_file import digest_of
 from firmware_py.state.store import Store
 from models.generator import room_at
 

@@ -35,7 +35,8 @@ from firmware_py.rooms.maker import RoomMaker
 from firmware_py.rooms.source import BuiltInRooms, rooms_fault
 from firmware_py.state import session as settings
 from firmware_py.state.factory_presets import factory_presets
-from firmware_py.state.presets import PresetError, Presets
+from firmware_py.state.preset_file import PresetError
+from firmware_py.state.presets import Presets
 from firmware_py.state.store import Store
 from models.generator import room_at
 from models.residual import OCTAVES, STEPS, Residual

@@ -16,7 +16,8 @@ from firmware_py.base.paths import data_dir
 from firmware_py.cli import main
 from firmware_py.desk.encode import check_preset
 from firmware_py.jack import server as jack
-from firmware_py.state.presets import Preset, PresetError, Presets
+from firmware_py.state.preset_file import Preset, PresetError
+from firmware_py.state.presets import Presets
 from models.decoder import Decoder, ModelError
 from models.residual import from_text
 

@@ -30,7 +30,8 @@ from firmware_py.install import desk_end, receive, trial
 from firmware_py.install import installer as install
 from firmware_py.install.receive import MAX_BYTES, Offer, kind_of
 from firmware_py.rooms import source as rooms
-from firmware_py.state.presets import Preset, Presets, parse_presets, to_bytes
+from firmware_py.state.preset_file import Preset, parse_presets, to_bytes
+from firmware_py.state.presets import Presets
 from firmware_py.state.store import KEPT_SLOTS, Store, StoreError, slot_name
 from models.generator import room_at
 

@@ -277,7 +277,8 @@ def test_install_over_plain_scp_and_ssh(one: SshdBoard, files: Path) -> None:
 
 def test_push_of_profile_and_presets(one: SshdBoard, tmp_path: Path) -> None:
     from device.profile import PACKAGED
-    from firmware_py.state.presets import Preset, Presets, to_bytes
+    from firmware_py.state.preset_file import Preset, to_bytes
+    from firmware_py.state.presets import Presets
 
     shutil.copy(PACKAGED / "sim.toml", tmp_path / "mine.toml")
     assert (

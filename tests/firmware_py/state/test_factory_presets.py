@@ -12,7 +12,8 @@ from firmware_py.cli import main
 from firmware_py.rooms.maker import RoomMaker
 from firmware_py.rooms.source import find_source
 from firmware_py.state.factory_presets import LEFT_ALONE, PATH, factory_presets
-from firmware_py.state.presets import KEPT, PresetError, Presets
+from firmware_py.state.preset_file import KEPT, PresetError
+from firmware_py.state.presets import Presets
 
 RATE_HZ = 48000
 VALUES = defaults()

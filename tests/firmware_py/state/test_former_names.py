@@ -7,7 +7,8 @@ from pathlib import Path
 
 from device import profile
 from firmware_py.control.midi_map import MidiMap
-from firmware_py.state.presets import Presets, digest_of
+from firmware_py.state.preset_file import digest_of
+from firmware_py.state.presets import Presets
 
 
 def test_presets_have_the_new_names(tmp_path: Path) -> None:

@@ -19,17 +19,16 @@ from hypothesis import strategies as st
 
 from device.controls import defaults
 from firmware_py.base.ownership import become_owner_of_data
-from firmware_py.state.presets import (
+from firmware_py.state.preset_file import (
     KEPT,
-    KEPT_VERSIONS,
     MAX_PRESETS,
     Preset,
     PresetError,
-    Presets,
     digest_of,
     parse_presets,
     to_bytes,
 )
+from firmware_py.state.presets import KEPT_VERSIONS, Presets
 from firmware_py.state.versions import Versions
 from models.residual import OCTAVES, STEPS, Residual
 
