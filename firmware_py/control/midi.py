@@ -120,8 +120,8 @@ class Midi:
             self._fault = why
         events += [Notice(f"MIDI: {name} is gone") for name in self._ports.values()]
         self._ports.clear()
-        self._decoders.clear()
-        self._presses.clear()
+        for number in {place[0] for place in self._decoders}:
+            self._forget(number)
 
     def _take(self, line: str, events: list[Event]) -> None:
         kind, text = line[:2], line[2:]
@@ -152,10 +152,16 @@ class Midi:
             events.append(Notice(f"MIDI: listening to {name}"))
             return
         self._ports.pop(number, None)
+        self._forget(number)
+        events.append(Notice(f"MIDI: {name} is gone"))
+
+    def _forget(self, number: int) -> None:
+        """Forget what the controller of this port has sent: the next one there may be another."""
         for place in [place for place in self._decoders if place[0] == number]:
             del self._decoders[place]
             self._presses.pop(place, None)
-        events.append(Notice(f"MIDI: {name} is gone"))
+        for key in [key for key in self._halves if key[0][0] == number]:
+            del self._halves[key]
 
     def message(self, message: bytes, port: int = 0) -> list[Event]:
         """The events of one channel message: status and two data bytes."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+from collections import deque
 from pathlib import Path
 from typing import Any
 
@@ -215,6 +216,19 @@ def test_two_devices_do_not_share_a_parameter_number(midi: Midi) -> None:
         midi.message(message, port=1)
     assert midi.message(cc(6, 127), port=2) == []
     assert midi.message(cc(6, 127), port=1) == [Change("mix", 100.0)]
+
+
+def test_next_controller_on_a_port_reaches_the_end(
+    midi: Midi, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The one before sent 14 bits, the lower half first: nothing of its value may remain."""
+    first = ["+ 1 fine", "01B03028", "01B01001"]
+    for end in (["- 1 fine"], None):
+        rounds = [(deque(first), ""), (deque(end or ()), "" if end else "has ended")]
+        rounds.append((deque(["+ 1 coarse", "01B01000"]), ""))
+        monkeypatch.setattr(midi._process, "poll", iter(rounds).__next__)
+        events = [event for _ in range(3) for event in midi.poll()]
+        assert [event for event in events if isinstance(event, Change)][-1] == Change("x", 0.0)
 
 
 @pytest.mark.parametrize(
