@@ -129,6 +129,7 @@ acceptance-push: $(VENV)/.test
 	@$(BIN)/python tests/firmware_py/install/faults/sweep.py --all
 
 # A complete pedal under 10 000 things in any order: presets, pushes, kills, power cuts, full disks.
+# NVERB_ANY_ORDER_SEED=1: others.
 acceptance-soak: $(VENV)/.test
 	@NVERB_ANY_ORDER_STEPS=10000 $(BIN)/python -m pytest \
 	tests/firmware_py/control/test_any_order.py $(ARGS)

@@ -29,7 +29,7 @@ from typing import Any
 
 import pytest
 from faulty_disk import KILLED, FaultyDisk
-from hypothesis import Phase, settings
+from hypothesis import Phase, seed, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, precondition, rule
 from whole_pedal import TURN_S, WholePedal, open_files
@@ -51,6 +51,8 @@ from firmware_py.state.store import Store
 from models.generator import room_at
 
 STEPS = int(os.environ.get("NVERB_ANY_ORDER_STEPS", "300"))
+SEED = os.environ.get("NVERB_ANY_ORDER_SEED")
+"""A number: other steps than those of every run."""
 STEPS_EACH = 50
 HEARD_S = 0.1
 TRAVEL = 0.02
@@ -692,4 +694,6 @@ AnyOrder.TestCase.settings = settings(
     database=None,
     phases=[Phase.generate],  # shrinking takes minutes; the steps of a failure are printed
 )
+if SEED:
+    seed(int(SEED))(AnyOrder)
 TestAnyOrder = AnyOrder.TestCase
