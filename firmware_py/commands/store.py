@@ -22,6 +22,7 @@ def add_parser(subparsers: Subparsers) -> None:
 
 
 def _store(args: argparse.Namespace) -> int:
+    from dsp.errors import UserError
     from firmware_py.base.ownership import become_owner_of_data
     from firmware_py.base.paths import data_dir
     from firmware_py.install import board_end, desk_end, protocol
@@ -35,6 +36,9 @@ def _store(args: argparse.Namespace) -> int:
             return 0
     board_end.behave()
     channel = protocol.Channel(sys.stdin.fileno(), sys.stdout.fileno())
-    become_owner_of_data()
-    data = data_dir()
+    try:
+        become_owner_of_data()
+        data = data_dir()
+    except (UserError, OSError) as error:
+        return board_end.refuse(channel, error)
     return board_end.serve(channel, data)

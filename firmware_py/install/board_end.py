@@ -115,6 +115,15 @@ def serve(channel: Channel, data: Path) -> int:
     return 0 if answer["ok"] else 1
 
 
+def refuse(channel: Channel, why: Exception) -> int:
+    """Answer one request on the channel with an error; return the exit status of the process."""
+    with contextlib.suppress(UserError, OSError):
+        channel.line(REQUEST_S)
+    with contextlib.suppress(OSError):
+        channel.send({"ok": False, "error": reason(why)})
+    return 1
+
+
 def _noted(parts: Chunks, activity: Activity | None) -> Chunks:
     """The parts of a file. Each PROGRESS_BYTES count as progress; what follows them always does."""
     count = 0

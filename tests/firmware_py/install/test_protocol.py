@@ -6,6 +6,7 @@ import contextlib
 import json
 import os
 import socket
+import subprocess
 import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -17,6 +18,7 @@ from hypothesis import strategies as st
 from waiting import HANG_S, wait_until
 
 from dsp.errors import UserError
+from firmware_py.base.process import nverb_command
 from firmware_py.base.progress import Report
 from firmware_py.install import board_end, desk_end, protocol
 from firmware_py.install.desk_end import ConnectionLost, Content, deliver
@@ -264,6 +266,21 @@ def test_desk_that_drips_its_request_is_given_up(
         channel = Channel(ours.fileno(), ours.fileno(), idle_s=HANG_S)
         assert board_end.serve(channel, tmp_path) == 1
         assert b"too long" in theirs.recv(1000)
+
+
+def test_board_without_its_data_folder_says_why(tmp_path: Path) -> None:
+    data = tmp_path / "file"
+    data.touch()
+    answer = subprocess.run(
+        nverb_command("store", "--here"),
+        input=json.dumps({"nverb": VERSION, "do": "list"}).encode() + b"\n",
+        stdout=subprocess.PIPE,
+        env=os.environ | {"NVERB_DATA_DIR": str(data)},
+        check=False,
+    )
+    assert answer.returncode == 1
+    said = json.loads(answer.stdout)
+    assert said["ok"] is False and str(data) in said["error"]
 
 
 def test_file_that_drips_is_cut_off(monkeypatch: pytest.MonkeyPatch) -> None:
