@@ -8,7 +8,7 @@
 |----------|--------------|---------------|--------------------------------------------------------|
 | boot     | amd64, arm64 | boot.py       | power-on to sound without a user                       |
 | sound    | amd64, arm64 | sound.py      | dry and wet path exact, no dropout                     |
-| cards    | amd64        | cards.py      | boot to sound: only one rate, two cards, a mute mixer  |
+| cards    | amd64, arm64 | cards.py      | boot to sound: only one rate, two cards, a mute mixer  |
 | hands    | amd64        | hands.py      | pots, switches, LEDs                                   |
 | push     | amd64        | push.py       | installation over ssh while playing; refusal, rollback |
 | faults   | amd64        | faults.py     | recovery of the sound after each fault                 |
@@ -154,7 +154,8 @@ def plan(args: argparse.Namespace) -> list[tuple[str, str, Callable[[Report], No
     add("faults", x86, on_ready(x86, faults.check))
     for part in range(1, parts) if all_scenarios else ():
         add_cuts(part, parts)
-    add("cards", x86, on_ready(x86, cards.check))
+    for platform in boards:
+        add("cards", platform, on_ready(platform, cards.check))
     add("push", x86, on_ready(x86, push.check))
     add("hands", x86, on_ready(x86, hands.check))
     for platform in reversed(boards):
