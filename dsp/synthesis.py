@@ -132,12 +132,29 @@ def _carriers(
     return _Carriers(rate_hz, Grid(bands=bands, lowest_hz=lowest_hz, highest_hz=highest_hz), seed)
 
 
+BandRow = tuple[int, int, Floats, Floats, NDArray[np.int32], Floats]
+"""A band as `_engine.Synthesis` takes it: curve, first, carrier, window, node, share."""
+
+
 @dataclass(frozen=True)
-class _Workspace:
+class Workspace:
     """Everything that is the same for all IRs of up to one length."""
 
     frames: int
+    rows: tuple[BandRow, ...]
     bands: _engine.Synthesis
+
+
+@dataclass(frozen=True)
+class Job:
+    """What the synthesis in C is called with, for one IR; for `nverb bench rooms`, too."""
+
+    workspace: Workspace
+    curves: Floats
+    middle: Floats
+    side: Floats
+    frames: int
+    """Of the sound, with its lead."""
 
 
 def _steps_for(frames: float, step_frames: int) -> int:
@@ -174,7 +191,7 @@ class Synthesiser:
         self._longest = self._steps(longest_s)
         self._curves, self._longest_curves = Curves(grid), Curves(self._longest_grid)
         self._places: dict[int, tuple[NDArray[np.int32], Floats]] = {}
-        self._workspacees: Recent[int, _Workspace] = Recent(WORKSPACES)
+        self._workspaces: Recent[int, Workspace] = Recent(WORKSPACES)
         self._unprepared = sorted(
             {self._steps(longest_s * part / WORKSPACES) for part in range(WORKSPACES + 1)}
         )[::-1]
@@ -189,8 +206,8 @@ class Synthesiser:
         self._workspace(self._unprepared.pop(0))
         return True
 
-    def _workspace(self, steps: int) -> _Workspace:
-        return self._workspacees.get(steps, lambda: self._build(steps))
+    def _workspace(self, steps: int) -> Workspace:
+        return self._workspaces.get(steps, lambda: self._build(steps))
 
     def __call__(
         self,
@@ -258,14 +275,11 @@ class Synthesiser:
         if room.taps:
             level_db, taps_db = split(room.level_db, room.grid, room.taps)
             room = replace(room, level_db=level_db)
-        curves = np.ascontiguousarray(self._amplitudes(room))
-        steps = self._steps(seconds)
-        workspace = self._workspace(steps)
-        middle, side = _mid_side_gains(self._carriers.step_frames, self.rate_hz, width, spacing_m)
+        job = self.job(room, seconds, width, spacing_m)
+        sound = np.empty((2, job.frames), np.float32)
+        job.workspace.bands(job.curves, job.middle, job.side, sound)
         lead = int(LEAD_S * self.rate_hz)
-        taps = max(1, min(int(seconds * self.rate_hz), workspace.frames - lead))
-        sound = np.empty((2, lead + taps), np.float32)
-        workspace.bands(curves, _interpolated(middle, steps), _interpolated(side, steps), sound)
+        taps = job.frames - lead
         ir = sound[:, lead:].copy()
         for row in range(2):
             self._fold(ir[row], sound[row, :lead][::-1])
@@ -281,6 +295,20 @@ class Synthesiser:
             ir[:, : len(direct)] += direct[:taps]
         return np.ascontiguousarray(ir[::-1]) if width < 0 else ir
 
+    def job(self, room: EnergyMap, seconds: float, width: float, spacing_m: float) -> Job:
+        """For a room of so many seconds."""
+        steps = self._steps(seconds)
+        workspace = self._workspace(steps)
+        middle, side = _mid_side_gains(self._carriers.step_frames, self.rate_hz, width, spacing_m)
+        lead = int(LEAD_S * self.rate_hz)
+        return Job(
+            workspace,
+            np.ascontiguousarray(self._amplitudes(room)),
+            _interpolated(middle, steps),
+            _interpolated(side, steps),
+            lead + max(1, min(int(seconds * self.rate_hz), workspace.frames - lead)),
+        )
+
     def _fold(self, ir: Floats, before: Floats) -> None:
         """Subtract the sound before the onset, backwards, fading out; the energy stays. A cut would
         click: so each frequency starts from zero, within a quarter of its period."""
@@ -291,7 +319,7 @@ class Synthesiser:
     def _steps(self, length_s: float) -> int:
         return _steps_for((length_s + LEAD_S + GUARD_S) * self.rate_hz, self._carriers.step_frames)
 
-    def _build(self, steps: int) -> _Workspace:
+    def _build(self, steps: int) -> Workspace:
         """Each length needs its own windows; carriers and curve positions are shared (prefixes of
         the longest)."""
         longest = max(steps, self._longest)
@@ -319,7 +347,7 @@ class Synthesiser:
             )
             for w, carrier in zip(windows, samples, strict=True)
         )
-        return _Workspace(frames, _engine.Synthesis(frames, bands))
+        return Workspace(frames, bands, _engine.Synthesis(frames, bands))
 
     def _amplitudes(self, room: EnergyMap) -> Floats:
         """Amplitude curves (bands, nodes) with the map's energy in each frame: linear in dB like

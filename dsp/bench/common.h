@@ -22,11 +22,17 @@ static inline float *make_ir(int taps) {
     return h;
 }
 
-static inline int argument(char **argv, const char *key, int otherwise) {
+/* NULL if it is missing. */
+static inline const char *text_argument(char **argv, const char *key) {
     size_t n = strlen(key);
     for (char **a = argv + 1; *a; a++)
-        if (!strncmp(*a, key, n) && (*a)[n] == '=') return atoi(*a + n + 1);
-    return otherwise;
+        if (!strncmp(*a, key, n) && (*a)[n] == '=') return *a + n + 1;
+    return NULL;
+}
+
+static inline int argument(char **argv, const char *key, int otherwise) {
+    const char *text = text_argument(argv, key);
+    return text ? atoi(text) : otherwise;
 }
 
 #ifdef __cplusplus

@@ -23,6 +23,20 @@ from firmware_py.bench.kernel_platforms import PLATFORMS, Platform, debian_root,
 DSP = Path(__file__).parents[2] / "dsp"
 
 
+def callgrind(command: Sequence[str | Path]) -> tuple[list[int], list[str]]:
+    """Run a command. Returns the instructions between marks, which are calls of mark() or
+    CALLGRIND_DUMP_STATS, and the lines that it printed. Raises UserError."""
+    with tempfile.TemporaryDirectory() as folder:
+        options = ["--dump-before=mark", f"--callgrind-out-file={folder}/out"]
+        done = run(["valgrind", "--tool=callgrind", *options, *command], "valgrind")
+        dumps = sorted(Path(folder).glob("out.*"), key=lambda p: int(p.suffix[1:]))
+        totals = []
+        for dump in dumps:
+            if found := re.search(r"^totals: (\d+)", dump.read_text(), re.M):
+                totals.append(int(found[1]))
+    return totals[1:], done.stdout.split("\n")
+
+
 class InstructionCounter:
     """Builds the programs of dsp/bench for one platform and counts instructions between marks."""
 
@@ -51,7 +65,7 @@ class InstructionCounter:
         program = self.folder / name
         if not program.exists():
             static = ["-static"] if self.platform.qemu else []
-            sources = [DSP / f"bench/{name}.c", DSP / "latefield.c"]
+            sources = [DSP / f"bench/{name}.c", DSP / "latefield.c", DSP / "synthesis.c"]
             sources += [DSP / source for source in KERNEL_SOURCES]
             gcc = self.platform.prefix + "gcc"
             options = ["-std=gnu11", "-O2", "-no-pie", *static, f"-I{DSP}"]
@@ -83,24 +97,12 @@ class InstructionCounter:
             return "sudo apt-get install libzita-convolver-dev"
         return program
 
-    def count(self, program: Path, **arguments: int) -> tuple[list[int], list[str]]:
+    def count(self, program: Path, **arguments: int | Path) -> tuple[list[int], list[str]]:
         """Run a program. Returns the instructions between marks, and the lines it printed."""
         words = [f"{key}={value}" for key, value in arguments.items()]
         if self.platform.qemu:
             return self._count_in_qemu(program, words)
-        with tempfile.TemporaryDirectory() as folder:
-            options = [
-                "--tool=callgrind",
-                "--dump-before=mark",
-                f"--callgrind-out-file={folder}/out",
-            ]
-            done = run(["valgrind", *options, program, *words], "valgrind")
-            dumps = sorted(Path(folder).glob("out.*"), key=lambda p: int(p.suffix[1:]))
-            totals = []
-            for dump in dumps:
-                if found := re.search(r"^totals: (\d+)", dump.read_text(), re.M):
-                    totals.append(int(found[1]))
-        return totals[1:], done.stdout.split("\n")
+        return callgrind([program, *words])
 
     def _count_in_qemu(self, program: Path, words: list[str]) -> tuple[list[int], list[str]]:
         symbols = run([self.platform.prefix + "nm", program], "nm").stdout

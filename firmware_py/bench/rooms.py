@@ -39,6 +39,12 @@ def add_parser(parts: Parts) -> None:
     parser.add_argument(
         "--rooms", type=int, default=200, help="number of rooms (default: %(default)s)"
     )
+    parser.add_argument(
+        "--counts",
+        action="store_true",
+        help="instructions of each step instead of times: on x86-64 by callgrind; of what is in C "
+        "on ARM, too, under qemu. Takes some minutes",
+    )
     parser.add_argument("--json", action="store_true", help="for programs")
     parser.add_argument("--child", action="store_true", help=argparse.SUPPRESS)
     parser.set_defaults(handler=_rooms)
@@ -47,6 +53,12 @@ def add_parser(parts: Parts) -> None:
 def _rooms(args: argparse.Namespace) -> int:
     if args.child:
         print(json.dumps(measure(args.model, args.rate, args.block, args.rooms)))
+        return 0
+    if args.counts:
+        from firmware_py.bench import rooms_counts
+
+        counts = rooms_counts.measure_counts(args.model)
+        print(json.dumps(counts, indent=2) if args.json else rooms_counts.table(counts))
         return 0
     # A separate process, so that the measured memory does not include the bench.
     command = nverb_command("bench", "rooms", "--child", "--rate", str(args.rate))

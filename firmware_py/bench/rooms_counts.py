@@ -1,0 +1,190 @@
+"""`nverb bench rooms --counts`: instructions of each step of a new room.
+
+On x86-64 callgrind counts all of them, in a process of this module. For ARM there is no Python
+here: what is in C is counted, synthesis and spectra, by dsp/bench/rooms.c.
+"""
+
+from __future__ import annotations
+
+import argparse
+import ctypes
+import struct
+import sys
+import tempfile
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import NamedTuple, TypedDict
+
+import numpy as np
+
+from dsp import _engine
+from dsp.endless import endless
+from dsp.energymap import EnergyMap
+from dsp.noise import keep_in
+from dsp.shaping import Shape, shape_map
+from dsp.synthesis import EARS_M, Synthesiser
+from firmware_py.bench.kernel_counter import InstructionCounter, callgrind, counters
+from firmware_py.bench.kernel_figures import say
+from firmware_py.bench.kernel_platforms import run
+from firmware_py.jack.defaults import BLOCK_FRAMES, LONGEST_S, RATE_HZ
+from firmware_py.rooms.noise_files import NoiseFiles
+from firmware_py.rooms.source import RoomSource, find_source
+from models.latent import LATENT_HIGH, LATENT_LOW
+from models.reflections import with_reflections
+
+LENGTHS_S = (0.5, 1.0, 2.4, 4.0)
+STEPS = ("decode", "shape", "synthesise", "spectra")
+IN_C = STEPS[-2:]
+SHAPE = Shape(decay=0.999, tilt_db=0.01)
+"""All steps of shaping, nearly the same length."""
+MARK = """
+#include <valgrind/callgrind.h>
+void mark_step(void) { CALLGRIND_DUMP_STATS; }
+"""
+MILLION = 1e6
+
+
+class RoomCounts(TypedDict):
+    """Millions of instructions, for each length. `platforms`: of what is in C."""
+
+    lengths_s: list[float]
+    python: dict[str, list[float]]
+    """Each step on this processor, and `whole`; empty if callgrind is missing."""
+    platforms: dict[str, dict[str, list[float]]]
+    needs: dict[str, str]
+    """The commands that install what other platforms need."""
+
+
+class _Maker(NamedTuple):
+    source: RoomSource
+    synthesiser: Synthesiser
+    kernel: Callable[[], _engine.Kernel]
+
+    def map(self, x: float) -> EnergyMap:
+        return with_reflections(self.source.energy_map(x, 0.0, 0.0), x, 0.0)
+
+
+def _maker(path: Path | None, noise: Path) -> _Maker:
+    keep_in(NoiseFiles(noise))
+    source = find_source(path)
+    grid = source.energy_map(0.0, 0.0, 0.0).grid
+    layout = _engine.plan(BLOCK_FRAMES, int(LONGEST_S * RATE_HZ), 1)
+    synthesiser = Synthesiser(RATE_HZ, grid, longest_s=LONGEST_S)
+    return _Maker(source, synthesiser, lambda: _engine.Kernel(layout))
+
+
+def _x_of(made: _Maker, seconds: float) -> float:
+    """Where on the axis X a room lasts so long, or where it comes nearest."""
+    low, high = LATENT_LOW, LATENT_HIGH
+    for _ in range(24):
+        x = (low + high) / 2
+        is_short = endless(made.map(x), LONGEST_S)[1] < seconds
+        low, high = (x, high) if is_short else (low, x)
+    return low
+
+
+def measure_counts(path: Path | None) -> RoomCounts:
+    """Raises UserError if a tool fails."""
+    figures: RoomCounts = {"lengths_s": [], "python": {}, "platforms": {}, "needs": {}}
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        say("making rooms")
+        made = _maker(path, folder / "noise")
+        places = [_x_of(made, seconds) for seconds in LENGTHS_S]
+        files = [folder / f"room{i}" for i in range(len(places))]
+        for x, file in zip(places, files, strict=True):
+            figures["lengths_s"].append(_export(made, x, file))
+        able, figures["needs"] = counters(folder)
+        for counter in able:
+            say(counter.platform.name)
+            figures["platforms"][counter.platform.name] = _count_c(counter, files)
+            if not counter.platform.qemu:
+                figures["python"] = _count_python(folder, path, places)
+        say("")
+    return figures
+
+
+def _export(made: _Maker, x: float, file: Path) -> float:
+    """Write a room's tables and curves for dsp/bench/rooms.c. Returns its length in seconds."""
+    room, seconds = endless(shape_map(made.map(x), SHAPE, LONGEST_S), LONGEST_S)
+    job = made.synthesiser.job(room, seconds, 1.0, EARS_M)
+    rows = job.workspace.rows
+    with file.open("wb") as out:
+        out.write(
+            struct.pack("=5i", job.workspace.frames, len(rows), *job.curves.shape, job.frames)
+        )
+        for array in (job.curves, job.middle, job.side):
+            out.write(np.ascontiguousarray(array[..., : job.workspace.frames // 2 + 1]).tobytes())
+        for curve, first, *arrays in rows:
+            out.write(struct.pack("=3i", curve, first, len(arrays[0])))
+            for part in arrays:
+                out.write(part.tobytes())
+    return seconds
+
+
+def _count_c(counter: InstructionCounter, files: list[Path]) -> dict[str, list[float]]:
+    program = counter.build("rooms")
+    counted: dict[str, list[float]] = {step: [] for step in IN_C}
+    for file in files:
+        counts, _ = counter.count(program, file=file, longest=int(LONGEST_S * RATE_HZ))
+        for step, count in zip(IN_C, counts[-2:], strict=True):
+            counted[step].append(count / MILLION)
+    return counted
+
+
+def _count_python(folder: Path, path: Path | None, places: list[float]) -> dict[str, list[float]]:
+    source, library = folder / "mark.c", folder / "mark.so"
+    source.write_text(MARK)
+    run(["gcc", "-shared", "-fPIC", "-o", library, source], "gcc")
+    words = [sys.executable, "-m", __name__, library, folder / "noise", path or "", "--"]
+    counts, _ = callgrind([*words, *map(str, places)])
+    rows = np.array(counts).reshape(len(places), -1)[:, : len(STEPS)] / MILLION
+    python = dict(zip(STEPS, rows.T.tolist(), strict=True))
+    return {**python, "whole": rows.sum(axis=1).tolist()}
+
+
+def _steps(made: _Maker, x: float) -> Iterator[None]:
+    kernel = made.kernel()
+    yield
+    room = made.map(x)
+    yield
+    room = shape_map(room, SHAPE, LONGEST_S)
+    yield
+    ir = made.synthesiser(room)
+    yield
+    kernel.load(ir)
+    yield
+
+
+def table(figures: RoomCounts) -> str:
+    """For a terminal."""
+    head = "".join(f"{seconds:7.2f} s" for seconds in figures["lengths_s"])
+    lines = [f"{'millions of instructions':28}{head}"]
+    in_c = {f"{name}, in C": steps for name, steps in figures["platforms"].items()}
+    for name, steps in {"x86-64": figures["python"], **in_c}.items():
+        for step, counts in steps.items():
+            lines.append(f"{name:16}{step:12}" + "".join(f"{n:9.1f}" for n in counts))
+    lines += [f"{name}: not counted; run: {needs}" for name, needs in figures["needs"].items()]
+    return "\n".join(lines)
+
+
+def main() -> None:
+    """The process that callgrind counts: each room once, then again between marks."""
+    parser = argparse.ArgumentParser()
+    parser.add_argument("library")
+    parser.add_argument("noise", type=Path)
+    parser.add_argument("model")
+    parser.add_argument("places", type=float, nargs="+")
+    args = parser.parse_args()
+    made = _maker(Path(args.model) if args.model else None, args.noise)
+    mark = ctypes.CDLL(args.library).mark_step
+    for _ in [step for x in args.places for step in [*_steps(made, x)]]:
+        pass
+    for x in args.places:
+        for _ in _steps(made, x):
+            mark()
+    mark()
+
+
+if __name__ == "__main__":
+    main()
