@@ -45,7 +45,7 @@ KEPT = tuple(control.name for control in CONTROLS if control.name not in NOT_KEP
 
 
 @dataclass
-class Content:
+class PresetList:
     """The content of the file: all presets in order, and the name of the startup preset."""
 
     presets: list[Preset]
@@ -82,7 +82,7 @@ def to_bytes(presets: list[Preset]) -> bytes:
     ).encode()
 
 
-def file_bytes(content: Content) -> bytes:
+def file_bytes(content: PresetList) -> bytes:
     """The content of presets.json."""
     body = {
         "version": 1,
@@ -109,7 +109,7 @@ def _residual(text: object, warn: Callable[[str], None], where: str) -> str:
         return ""
 
 
-def content_of(table: Mapping[str, Any], where: str, warn: Callable[[str], None]) -> Content:
+def content_of(table: Mapping[str, Any], where: str, warn: Callable[[str], None]) -> PresetList:
     """The presets of a table, with valid and different names, and the startup preset.
 
     Raises PresetError for a newer version; other errors mean that the table is no such file.
@@ -137,8 +137,10 @@ def content_of(table: Mapping[str, Any], where: str, warn: Callable[[str], None]
         residual = _residual(row.get("residual"), warn, f"{where}, preset {name!r}")
         presets.append(Preset(name, values, str(row["bank"])[:MAX_BANK], residual))
     startup = table.get("startup")
+    if not isinstance(startup, str):
+        startup = None
     # A name that the file does not have is that of a factory preset.
-    return Content(presets, new_names.get(startup, startup) if isinstance(startup, str) else None)
+    return PresetList(presets, startup and new_names.get(startup, startup))
 
 
 def digest_of(body: Mapping[str, object]) -> str:

@@ -43,9 +43,9 @@ from firmware_py.state.preset_file import (
     MAX_BYTES,
     MAX_NAME,
     MAX_PRESETS,
-    Content,
     Preset,
     PresetError,
+    PresetList,
     content_of,
     digest_of,
     file_bytes,
@@ -222,7 +222,7 @@ class Presets:
                         return now.presets, earlier.presets
             raise PresetError("no earlier presets are kept: there is nothing to undo")
 
-    def _own_place(self, content: Content, name: str) -> int:
+    def _own_place(self, content: PresetList, name: str) -> int:
         """The index of a preset of the player. Raises PresetError, also for a factory preset."""
         presets = content.presets + self._factory
         place = _place(presets, name)
@@ -249,11 +249,11 @@ class Presets:
             yield
 
     @contextlib.contextmanager
-    def _changing(self) -> Iterator[Content]:
+    def _changing(self) -> Iterator[PresetList]:
         """The presets to change, under the lock; written when the block ends without an error."""
         with self._locked():
             content = self._read()
-            before = Content(list(content.presets), content.startup)
+            before = PresetList(list(content.presets), content.startup)
             yield content
             if content == before and not self._is_damaged:
                 return
@@ -289,13 +289,13 @@ class Presets:
         os.replace(link, kept)
         link.unlink(missing_ok=True)  # rename has no effect between two names of one file
 
-    def _read(self) -> Content:
+    def _read(self) -> PresetList:
         self._is_damaged = False
         self._told, self._telling = self._telling, set()
         try:
             return self._parse(self.path)
         except FileNotFoundError:
-            return Content([], None)
+            return PresetList([], None)
         except OSError as error:
             raise self._unreadable(error) from None
         except MalformedFile:
@@ -317,7 +317,7 @@ class Presets:
             "check the disk, and the owner and mode of the file"
         )
 
-    def _parse(self, path: Path) -> Content:
+    def _parse(self, path: Path) -> PresetList:
         """The content of a file. Raises OSError, MalformedFile, PresetError for a newer version."""
         table = json_table(read_file(path, MAX_BYTES), str(path))
         try:
@@ -336,7 +336,7 @@ class Presets:
             self._warn(text)
 
 
-def _put(content: Content, presets: Iterable[Preset]) -> list[Preset]:
+def _put(content: PresetList, presets: Iterable[Preset]) -> list[Preset]:
     """Replace presets of the same name, which keep their spelling; append the others."""
     places = {name_key(preset.name): place for place, preset in enumerate(content.presets)}
     put = []
