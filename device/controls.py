@@ -161,6 +161,8 @@ CONTROLS: tuple[Control, ...] = (
     Control("tone_high",   "Tone high",    "dB", -12,     12,         "linear", 0,              20, "engine", 117, "tone_high_db", "high shelf of the wet sound, around 3 kHz"),
     Control("level",       "Level",        "dB", -40,     12,         "linear", 0,              20, "engine", 115, "level_db",   "output level, of dry and wet sound; not in bypass"),
     Control("kill_dry",    "Kill dry",     "",   0,       1,          "switch", 0,              20, "engine", 114, "kill_dry",   "on: no dry sound, not even in bypass: for the effect loop of an amplifier that has its own"),
+    Control("morph",       "Morph",        "%",  0,       100,        "linear", 0,              0,  "pedal",  14, "",            "from scene A of the preset (0) to its scene B (100)"),
+    Control("morph_glide_s", "Morph glide", "s", 0,       30,         "square", 2,              0,  "pedal",  15, "",            "how long a footswitch takes from one scene to the other"),
     Control("limiter",     "Limiter",      "",   0,       1,          "switch", 1,              20, "engine", 86, "limiter_on",  "limits output peaks to full scale and removes DC offset"),
     *(
         Control(f"colour{n}", f"Colour {n}", "", -LATENT_LIMIT, LATENT_LIMIT, "linear", 0, 0, "room", None, "", COLOUR_HELP)
@@ -182,6 +184,7 @@ ADDED_LATER = (
     "tone_high",
     "predelay_sync",
     "hold_mode",
+    "morph",
 )
 """Controls of the sound that presets did not always have: one without them plays their defaults, so
 that it sounds as when it was saved."""
@@ -300,6 +303,7 @@ _SCALES = {
     "": {},
     "dB": {"db": 1.0},
     "ms": {"ms": 1.0, "s": 1000.0},
+    "s": {"s": 1.0, "ms": 0.001},
     "Hz": {"hz": 1.0, "khz": 1000.0, "k": 1000.0},
     "%": {"%": 1.0},
     "BPM": {"bpm": 1.0},

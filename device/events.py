@@ -15,7 +15,7 @@ class Change(NamedTuple):
 
 
 class Action(NamedTuple):
-    """A footswitch that sets no control was pressed: "preset next" or "preset previous"."""
+    """A footswitch that sets no control was pressed: "preset next", "tap" and the like."""
 
     name: str
 

@@ -28,7 +28,14 @@ from models.reading import MalformedFile, read_file, toml_table
 PACKAGED = Path(__file__).parent / "profiles"
 REFERENCE = PACKAGED / "REFERENCE.md"
 LED_SHOWS = ("on", "clip", "fault", "activity")
-ACTIONS = ("preset next", "preset previous", "recording next", "recording previous", "tap")
+ACTIONS = (
+    "preset next",
+    "preset previous",
+    "recording next",
+    "recording previous",
+    "scene toggle",
+    "tap",
+)
 HIGHEST_PI_LINE = 27
 MAX_BYTES = 65_536
 

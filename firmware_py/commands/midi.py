@@ -27,7 +27,8 @@ def add_parser(subparsers: Subparsers) -> None:
         help="list, learn and remove MIDI controllers",
         description="Which MIDI controller moves what. The running pedal does it and saves it; a "
         "program change plays the preset of that number. NAME is a control (`nverb controls`), "
-        "'preset next', 'preset previous', 'recording next', 'recording previous' or 'tap'.",
+        "'preset next', 'preset previous', 'recording next', 'recording previous', "
+        "'scene toggle' or 'tap'.",
     )
     verbs = parser.add_subparsers(title="what to do", metavar="VERB", required=True)
     lister = verbs.add_parser("list", help="ports, channel, controllers")

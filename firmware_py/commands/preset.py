@@ -23,7 +23,8 @@ def add_parser(subparsers: Subparsers) -> None:
     parser = subparsers.add_parser(
         "preset",
         help="save, load, list, rename, remove presets",
-        description="Presets hold all controls (but bypass, hold, lock) and the bank. Yours are in "
+        description="Presets hold all controls (but bypass, hold, lock), both scenes (`nverb "
+        "scene`) and the bank. Yours are in "
         "the data folder. Those that come with nverb stay as they are: yours of the same name goes "
         "before, until you remove it. Footswitch and MIDI play yours, or while you have none, "
         "nverb's. NAME may be the number that `nverb preset list` prints.",
@@ -123,9 +124,13 @@ def _save(args: argparse.Namespace) -> int:
     status = ask({"do": "status"})["status"]
     presets = _presets()
     before = {name_key(name) for name in presets.names()}
-    room = status["room"]
+    room, scenes = status["room"], status["scenes"] or {"a": {"morph": 0.0}, "b": {}}
     preset = presets.save(
-        args.name, status["controls"], room["path"], str(room.get("residual", ""))
+        args.name,
+        status["controls"] | scenes["a"],
+        room["path"],
+        str(room.get("residual", "")),
+        scenes["b"],
     )
     ask({"do": "preset", "kept": preset.name})
     if name_key(preset.name) in before:
@@ -160,7 +165,9 @@ def _show(args: argparse.Namespace) -> int:
     if preset.residual:
         print(f"an encoded room: {len(preset.residual)} characters of residual")
     for name, value in preset.values.items():
-        print(f"{name} = {format(find(name), value)}")
+        b = preset.scene_b.get(name)
+        rest = "" if b is None else f"; in scene B {format(find(name), b)}"
+        print(f"{name} = {format(find(name), value)}{rest}")
     return 0
 
 

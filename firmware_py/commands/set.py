@@ -34,9 +34,12 @@ def _epilog() -> str:
 
 def _set(args: argparse.Namespace) -> int:
     from device import controls
+    from firmware_py.base.say import say
     from firmware_py.link.client import ask
 
     answer = ask({"do": "set", "values": controls.split_assignments(args.values)})
     for name, value in answer["values"].items():
         print(f"{name} = {controls.format(controls.find(name), value)}")
+    if note := answer.get("note"):
+        say(str(note))
     return 0

@@ -12,7 +12,7 @@ from firmware_py.commands.parsers import CommandParser, Subparsers
 GROUPS = {
     "play": (
         *("run", "demo", "set", "get", "controls", "status", "panel"),
-        *("preset", "tap", "reset", "midi"),
+        *("preset", "scene", "tap", "reset", "midi"),
     ),
     "rooms": (
         *("render", "encode", "measure", "bank", "model"),

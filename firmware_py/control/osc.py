@@ -8,6 +8,7 @@
 | /nverb/preset          | a name, or a number from 1                     | plays a preset         |
 | /nverb/preset/next     | none, or not 0 (0: the release of a button)    | as a footswitch        |
 | /nverb/preset/previous | the same                                       | as a footswitch        |
+| /nverb/scene/toggle    | the same                                       | as a footswitch        |
 | /nverb/tap             | the same                                       | as a footswitch        |
 
 Anyone who can send to the port can turn the knobs, and nothing else. It is bound to this machine
@@ -22,6 +23,7 @@ import time
 
 from device.controls import check, find, parse, to_value
 from device.events import Action, Change, Notice
+from device.profile import ACTIONS
 from dsp.errors import UserError
 from firmware_py.control.budget import LOOK_S
 from firmware_py.control.inputs import Event, PresetName, Program
@@ -113,13 +115,11 @@ class Osc:
             case ["", "nverb", "preset"]:
                 value = _one(address, values)
                 return PresetName(value) if isinstance(value, str) else Program(int(value) - 1)
-            case ["", "nverb", "preset", "next" | "previous" as way]:
-                return Action(f"preset {way}") if not values or values[0] else None
-            case ["", "nverb", "tap"]:
-                return Action("tap") if not values or values[0] else None
+            case ["", "nverb", *words] if (action := " ".join(words)) in ACTIONS:
+                return Action(action) if not values or values[0] else None
         raise ValueError(
             f"no address {address[:64]!r}: use /nverb/set/NAME, /nverb/turn/NAME, /nverb/preset "
-            "or /nverb/tap"
+            f"or one of {', '.join('/nverb/' + action.replace(' ', '/') for action in ACTIONS)}"
         )
 
     def describe(self) -> str:

@@ -39,6 +39,7 @@ from firmware_py.control.midi import Midi
 from firmware_py.control.parts import LoopParts
 from firmware_py.control.preset_player import PresetPlayer
 from firmware_py.control.room_feed import RoomFeed
+from firmware_py.control.scenes import NO_SCENE_B, Scenes
 from firmware_py.link import params
 from firmware_py.link.connections import ConnectionsReader
 from firmware_py.link.mailbox import Mailbox
@@ -51,6 +52,7 @@ from firmware_py.rooms.source import (
 )
 from firmware_py.state import session as settings
 from firmware_py.state.factory_presets import factory_presets
+from firmware_py.state.preset_file import Preset
 from firmware_py.state.presets import Presets
 from firmware_py.state.store import Store
 from models.residual import ResidualError
@@ -71,6 +73,7 @@ class Pedal:
         """`values`: of every control. `bank`: the reference of `source`, see `rooms_named`.
         `true_stereo`: see `RoomFeed`."""
         self.values = values
+        self.scenes = Scenes()
         self.rooms = RoomFeed(source, bank, values, true_stereo)
         self.bank_watch = BankWatch(bank)
         presets = Presets(data_path(), warn=log.warning, factory=factory_presets())
@@ -104,6 +107,7 @@ class Pedal:
         with contextlib.suppress(ResidualError):
             self.rooms.use_residual(session.residual)
         self.presets.resume(session.preset)
+        self.scenes.resume(session.scenes)
 
     def attach(self, board: Board, *, knobs_rule: bool = False) -> None:
         """Take changes from this board. Its knobs take over at the present values.
@@ -155,6 +159,8 @@ class Pedal:
             if self._take(each):
                 self._scan_board()
                 self.work()
+        if (morph := self.scenes.glide(time.monotonic())) is not None:
+            self.set({"morph": morph}, drifts=True)
 
     def _scan_board(self) -> None:
         assert self.board is not None
@@ -197,6 +203,8 @@ class Pedal:
                     self.set({control.name: event.value_after(self.values[control.name])})
                 case Action("tap"):
                     self.tap()
+                case Action("scene toggle"):
+                    self.toggle_scene()
                 case Action("recording next" | "recording previous" as name):
                     self._step_recording(1 if name == "recording next" else -1)
                 case Action(name):
@@ -212,12 +220,15 @@ class Pedal:
                 case Notice():
                     log_notice(event)
         except (UserError, ValueError, OSError) as error:
-            if reason(error) != self._complaint:
-                self._complaint = reason(error)
-                log.warning(self._complaint)
+            self._complain(reason(error))
         else:
             if not isinstance(event, Change | Notice):
                 self._complaint = ""
+
+    def _complain(self, text: str) -> None:
+        if text != self._complaint:
+            self._complaint = text
+            log.warning(text)
 
     def _step_recording(self, by: int) -> None:
         """Play the next or previous recording of the bank, after the last one the first."""
@@ -243,26 +254,66 @@ class Pedal:
         if self.values["midi_clock"] and abs(bpm - self.values["tempo"]) > CLOCK_STEP_BPM:
             self.set({"tempo": round(bpm, 1)})
 
-    def change(self, values: dict[str, float]) -> None:
-        """Set checked values that come from the board."""
-        for name, value in values.items():
-            if self.values[name] == value:
-                continue
-            self.values[name] = value
-            self._session_stale = True
-            if self.board is not None:
-                self.board.light("activity")
-            if name in ROOM_CONTROLS:
-                self.rooms.stale = True
-            else:
-                self._parameters_stale = True
+    def change(self, values: dict[str, float], *, drifts: bool = False) -> None:
+        """Set checked values that come from the board, and what follows `morph`.
 
-    def set(self, values: dict[str, float]) -> None:
+        drifts: no hand moves them, so rooms follow at leisure, see `RoomFeed`.
+        """
+        moved = {name: value for name, value in values.items() if self.values[name] != value}
+        if not moved:
+            return
+        following = self.scenes.follow(moved)
+        if moved.get("morph") and not self.scenes.ends():
+            self._complain(NO_SCENE_B)
+        self.values |= moved | following
+        self._session_stale = True
+        if self.board is not None:
+            self.board.light("activity")
+        self._parameters_stale = True
+        if not (moved.keys() | following.keys()).isdisjoint(ROOM_CONTROLS):
+            self.rooms.drifts |= drifts
+            self.rooms.stale |= not drifts
+        self._report(following)
+
+    def set(self, values: dict[str, float], *, drifts: bool = False) -> None:
         """Set checked values that do not come from the board, and report them to its knobs."""
-        self.change(values)
+        self.change(values, drifts=drifts)
+        self._report(values)
+
+    def _report(self, values: dict[str, float]) -> None:
         if self.board is not None:
             for name, value in values.items():
                 self.board.control_moved(name, value)
+
+    def play_scenes(self, preset: Preset) -> None:
+        """Play the values of a preset, at its `morph` between its scenes."""
+        self.scenes.clear()
+        self.set(preset.playing())
+        self.use_scenes(preset)
+
+    def use_scenes(self, preset: Preset) -> None:
+        """Morph between the scenes of a preset, whose values play already."""
+        self.scenes.use(self.values | preset.complete(), preset.scene_b)
+        self._session_stale = True
+
+    def kept(self) -> tuple[dict[str, float], dict[str, float]]:
+        """The values that a preset keeps: of scene A, and where it differs, of B."""
+        return self.scenes.kept(self.values)
+
+    def store_scene(self, scene: str) -> None:
+        """Make what plays scene "a" or "b". Raises SceneError."""
+        self.set({"morph": self.scenes.store(scene, self.values)})
+        self._session_stale = True
+
+    def forget_scene(self) -> None:
+        """There is no scene B. What plays stays."""
+        self.scenes.forget()
+        self.set({"morph": find("morph").minimum})
+        self._session_stale = True
+
+    def toggle_scene(self) -> None:
+        """Glide to the other scene. Raises SceneError."""
+        self.scenes.toggle(self.values["morph"], self.values["morph_glide_s"], time.monotonic())
 
     def use_bank(self, reference: str) -> None:
         """Play another bank or model, see `rooms_named`.
@@ -330,6 +381,7 @@ class Pedal:
         The knobs take over at the new values.
         """
         self.set(at_rest())
+        self.scenes.clear()
         if self.play_startup():
             return
         self.set(defaults())
@@ -345,6 +397,7 @@ class Pedal:
         """Play the built-in rooms at the default controls, see firmware_py.base.crashguard."""
         self.rooms.use(BuiltInRooms(), "")
         self.bank_watch.watch("")
+        self.scenes.clear()
         self.set(defaults())
         self._session_stale = True
 
@@ -413,6 +466,7 @@ class Pedal:
             self.presets.current,
             ended=ended,
             residual=self.residual,
+            scenes=self.scenes.keep(),
         )
         settings.save_session(session)
         self._session_stale = False

@@ -6,7 +6,6 @@ import contextlib
 from collections.abc import Mapping
 from typing import Protocol
 
-from device.controls import added_later
 from dsp.errors import UserError, reason
 from firmware_py.base.log import logger
 from firmware_py.state.preset_file import Preset, PresetError
@@ -18,12 +17,14 @@ log = logger("control")
 class PresetTarget(Protocol):
     """What a preset changes."""
 
-    values: dict[str, float]
-
     @property
     def bank(self) -> str: ...
 
-    def set(self, values: dict[str, float]) -> None: ...
+    def play_scenes(self, preset: Preset) -> None: ...
+
+    def use_scenes(self, preset: Preset) -> None: ...
+
+    def kept(self) -> tuple[dict[str, float], dict[str, float]]: ...
 
     def use_bank(self, reference: str) -> None: ...
 
@@ -37,15 +38,21 @@ class PresetPlayer:
         self._presets, self._pedal = presets, pedal
         self.current: str | None = None
         """The name of the last preset played, or None."""
-        self._played: dict[str, float] = {}
+        self._played: Preset | None = None
         self._passed_over: dict[str, str] = {}  # why, as logged, by name
 
     @property
     def changed(self) -> bool:
-        """Whether a control has moved since the preset was played."""
-        return self.current is not None and any(
-            self._pedal.values[name] != v for name, v in self._played.items()
-        )
+        """Whether a control has moved since the preset was played, or a scene is another.
+
+        Morphing changes nothing of a preset.
+        """
+        if self.current is None or self._played is None:
+            return False
+        a, b = self._pedal.kept()
+        played = self._played.complete()
+        moved = any(a[name] != value for name, value in played.items() if name != "morph")
+        return moved or b != self._played.scene_b
 
     def describe(self) -> str:
         """The current preset for `nverb status`; "" if there is none."""
@@ -60,9 +67,8 @@ class PresetPlayer:
             self._pedal.use_bank(preset.bank)
         self._pedal.use_residual(preset.residual)
         self._passed_over.pop(preset.name, None)
-        values = added_later() | preset.values
-        self._pedal.set(values)
-        self.current, self._played = preset.name, values
+        self._pedal.play_scenes(preset)
+        self.current, self._played = preset.name, preset
 
     def resume(self, name: str | None) -> None:
         """Make this preset the current one without setting its values: it was just saved, or the
@@ -70,7 +76,7 @@ class PresetPlayer:
         with contextlib.suppress(UserError, OSError):
             if name is not None:
                 preset = self._presets.load(name)
-                self.current, self._played = preset.name, added_later() | preset.values
+                self.current, self._played = preset.name, preset
 
     def play_startup(self) -> bool:
         """Play the startup preset. False if there is none. Raises what `play` raises."""
@@ -150,6 +156,8 @@ class PresetPlayer:
             self.step(step)
         elif "kept" in request:  # the command wrote the file, so a slow card does not delay knobs
             self.resume(str(request["kept"]))
+            if self._played is not None:
+                self._pedal.use_scenes(self._played)
         else:
             raise PresetError('a "preset" request needs "load", "step" or "kept"')
         return self.current or ""

@@ -21,6 +21,7 @@ from firmware_py.link.status import (
     PedalStatus,
     PortsStatus,
     PresetStatus,
+    ScenesStatus,
 )
 
 FLOOR_DB = -120.0
@@ -40,6 +41,7 @@ def status(pedal: Pedal) -> PedalStatus:
         simd=simd(),
         machine=health.read(),
         controls=dict(pedal.values),
+        scenes=scenes(pedal),
         room={
             "bank": pedal.rooms.source.name,
             "path": pedal.bank,
@@ -61,6 +63,12 @@ def status(pedal: Pedal) -> PedalStatus:
         else None,
         jack=jack_report.read(runtime_dir()),
     )
+
+
+def scenes(pedal: Pedal) -> ScenesStatus | None:
+    """The scenes as a preset keeps them; None without a scene B."""
+    a, b = pedal.kept()
+    return ScenesStatus(a={name: a[name] for name in b}, b=b) if b else None
 
 
 def _plays(pedal: Pedal) -> PresetStatus | None:

@@ -13,6 +13,7 @@ from dsp.errors import InvalidValue
 from firmware_py.control import report
 from firmware_py.control.install_processes import InstallProcesses
 from firmware_py.control.pedal import Pedal
+from firmware_py.control.scenes import NO_SCENE_B
 from firmware_py.control.server import Answer, HandOver, Request
 
 
@@ -30,6 +31,7 @@ class Requests:
             "reload": self._reload,
             "reset": self._reset,
             "preset": lambda request: {"preset": pedal.presets.answer(request)},
+            "scene": self._scene,
             "tap": self._tap,
             "midi": self._midi,
             "status": lambda _: {"status": report.status(pedal)},
@@ -62,7 +64,8 @@ class Requests:
             control = find(name)
             values[control.name] = _value(control, value, self._pedal.values[control.name])
         self._pedal.set(values)
-        return {"values": values}
+        has_no_effect = values.get("morph") and not self._pedal.scenes.ends()
+        return {"values": values} | ({"note": NO_SCENE_B} if has_no_effect else {})
 
     def _get(self, request: Request) -> Answer:
         values = self._pedal.values
@@ -91,6 +94,18 @@ class Requests:
     def _reset(self, _: Request) -> Answer:
         self._pedal.reset()
         return {"preset": self._pedal.presets.current or ""}
+
+    def _scene(self, request: Request) -> Answer:
+        match request.get("act"):
+            case "a" | "b" as scene:
+                self._pedal.store_scene(scene)
+            case "toggle":
+                self._pedal.toggle_scene()
+            case "forget":
+                self._pedal.forget_scene()
+            case other:
+                raise InvalidValue(f"scene {repr(other)[:40]}: it is a, b, toggle or forget")
+        return {"scenes": report.scenes(self._pedal)}
 
     def _tap(self, _: Request) -> Answer:
         self._pedal.tap()

@@ -14,6 +14,10 @@ from models.residual import from_text
 
 log = logger("control")
 TRIAL_TAPS = RATE_HZ
+DRIFT_S = 0.1
+"""A room that no hand changes is replaced at most as often: more is not heard as more."""
+DRIFT_SHARE = 1 / 3
+"""Of the time, at most, that such rooms take: on a slow board they come less often."""
 
 
 class RoomFeed:
@@ -38,6 +42,8 @@ class RoomFeed:
         """The values of the room that plays: while `lock` is on, those from before."""
         self.stale = True
         """The room of the controls is not the one that plays."""
+        self.drifts = False
+        """It is not, because something other than a hand moves them."""
         self.fault = ""
         """Why the last room could not be made; "" if it could."""
         self.made_in_ms = 0.0
@@ -105,7 +111,7 @@ class RoomFeed:
 
     def prepare(self) -> None:
         """Use idle time for work that later rooms need. Does nothing while a room is due."""
-        if self._maker is not None and not self.stale:
+        if self._maker is not None and not (self.stale or self.drifts):
             self._maker.prepare()
 
     def work(self, port: Port, values: dict[str, float], now: float) -> None:
@@ -116,6 +122,10 @@ class RoomFeed:
         """
         if self._maker is None:
             self.follow_inputs(port)  # the first room is the one that plays, if one does
+        if self.drifts and now - self.published_at >= max(
+            DRIFT_S, self.made_in_ms / 1000 / DRIFT_SHARE
+        ):
+            self.stale = True
         if not self.stale or (values["lock"] and not self._lost):
             return
         timeout_s = 2 * values["fade"] / 1000 + 0.5
@@ -148,6 +158,6 @@ class RoomFeed:
             if str(error) != self.fault:
                 self.fault = str(error)
                 log.warning(f"cannot make this room, the last one plays on: {reason(error)}")
-        self.stale, self._lost = locked, False
+        self.stale, self._lost, self.drifts = locked, False, False
         self.published_at = now
         self.made_in_ms = 1000 * (time.perf_counter() - begun)

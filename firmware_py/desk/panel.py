@@ -50,7 +50,7 @@ def draw(
 
     The line of the `chosen` control begins with `>`. note: a line in place of the last help.
     """
-    lines = [*_head(status), *_meters(status), ""]
+    lines = [*_head(status), *_meters(status), _scenes(status)]
     help_lines = [*HELP[:-1], note or status["room"]["fault"] or HELP[-1]]
     table = _controls(
         status["controls"],
@@ -98,6 +98,16 @@ def _meters(status: PedalStatus) -> list[str]:
         )
         for short, level in levels
     ]
+
+
+def _scenes(status: PedalStatus) -> str:
+    """Where `morph` is between the scenes; "" without a scene B."""
+    scenes = status["scenes"]
+    if scenes is None:
+        return ""
+    morph = status["controls"]["morph"]
+    at = round(METER * morph / 100)
+    return f"A {'─' * at}●{'─' * (METER - at)} B   {', '.join(scenes['b'])}"
 
 
 def _controls(values: dict[str, float], chosen: str, width: int, rows: int) -> list[str]:

@@ -53,7 +53,7 @@ def of_pedal() -> Playing:
 def of_preset(name: str) -> Playing:
     """Raises PresetError."""
     preset = _presets().load(name)
-    values = defaults() | preset.values
+    values = defaults() | preset.playing()
     return Playing(values, preset.bank, f"preset {preset.name}", preset.residual)
 
 

@@ -6,7 +6,8 @@ user and group only. Each message is one line of JSON (link.lines), answered by 
 | request                              | answer, with "ok": true       | error, "ok": false        |
 |--------------------------------------|-------------------------------|---------------------------|
 | {"do": "set", "values": {name: ...}} | "values": {name: number},     | nothing was set           |
-|  numbers, or text as for `nverb set` | as set                        |                           |
+|  numbers, or text as for `nverb set` | as set; "note": what has no   |                           |
+|                                      | effect, and why               |                           |
 | {"do": "get", "names": [name, ...]}  | "values"; an empty list: all  | unknown name              |
 | {"do": "status"}                     | "status": see link.status     |                           |
 | {"do": "bank", "path": "..."}        | "bank": its name; path: as in | bad file: old bank plays  |
@@ -22,6 +23,8 @@ user and group only. Each message is one line of JSON (link.lines), answered by 
 |  "step": 1 or -1                     | active preset                 |                           |
 | {"do": "preset", "kept": name}       | the same; the preset's values |                           |
 |                                      | are active already            |                           |
+| {"do": "scene", "act": "a", "b",     | "scenes": see link.status     | no scene A, or no B       |
+|  "toggle" or "forget"}               |                               |                           |
 | {"do": "tap"}: a tap of the tempo    | "values": the tempo           |                           |
 | {"do": "midi"}, with "learn": name   | "midi": see                   | nothing was changed       |
 |  (and "not": [source]) or null,      | control.midi.Midi.answer      |                           |

@@ -26,6 +26,13 @@ class RoomStatus(TypedDict):
     """Why the last room could not be made; "" if it could."""
 
 
+class ScenesStatus(TypedDict):
+    """The controls that differ between scene A and B, as `nverb preset save` keeps them."""
+
+    a: dict[str, float]
+    b: dict[str, float]
+
+
 class ProcessStatus(TypedDict):
     pid: int
     up_s: float
@@ -123,6 +130,8 @@ class PedalStatus(TypedDict):
     simd: str
     machine: MachineStatus
     controls: dict[str, float]
+    scenes: ScenesStatus | None
+    """None without a scene B."""
     room: RoomStatus
     safe_start: str
     """Why the pedal started safe; "" if it did not."""

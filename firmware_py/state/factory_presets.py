@@ -17,6 +17,7 @@ LEFT_ALONE = (
     "kill_dry",
     "mix_law",
     "fade",
+    "morph_glide_s",
     "tails",
     "trails",
     "limiter",

@@ -5,10 +5,11 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
-from device.controls import CONTROLS, NOT_KEPT, check, find, renamed
+from device.controls import CONTROLS, NOT_KEPT, added_later, check, find, renamed
+from device.scenes import MORPHED, blend
 from dsp.errors import UserError
 from dsp.names import composed, free_name, name_key
 from models.reading import json_table
@@ -30,14 +31,26 @@ class PresetError(UserError):
 class Preset:
     """A preset.
 
-    values: KEPT, in their units. bank: "" for the built-in rooms, NAME@HASH of an installed bank or
-    model (see firmware_py.state.store), or a path. residual: "", or of models.residual.
+    values: KEPT, in their units, of scene A where the scenes differ. bank: "" for the built-in
+    rooms, NAME@HASH of an installed bank or model (see firmware_py.state.store), or a path.
+    residual: "", or of models.residual. scene_b: the values of scene B that differ; none: there is
+    no scene B.
     """
 
     name: str
     values: dict[str, float]
     bank: str = ""
     residual: str = ""
+    scene_b: dict[str, float] = field(default_factory=dict)
+
+    def complete(self) -> dict[str, float]:
+        """The values of scene A, with those of controls that are newer than the preset."""
+        return added_later() | self.values
+
+    def playing(self) -> dict[str, float]:
+        """The values that play: at its `morph` between the scenes."""
+        values = self.complete()
+        return values | blend(values, self.scene_b, values["morph"])
 
 
 KEPT = tuple(control.name for control in CONTROLS if control.name not in NOT_KEPT)
@@ -93,11 +106,34 @@ def file_bytes(content: PresetList) -> bytes:
 
 
 def _row(preset: Preset) -> dict[str, object]:
-    """A preset in a file; without a residual as before there were any."""
-    row = dict(vars(preset))
-    if not preset.residual:
-        del row["residual"]
-    return row
+    """A preset in a file; without residual and scene B as before there were any."""
+    return {
+        name: value
+        for name, value in vars(preset).items()
+        if value or name not in ("residual", "scene_b")
+    }
+
+
+def _values(table: Mapping[str, Any], warn: Callable[[str], None], where: str) -> dict[str, float]:
+    """The valid values of a table; others, which may be of another version, are reported."""
+    values = {}
+    if said := renamed(table):
+        warn(f"{where}: {said}")
+    for control, value in table.items():
+        try:
+            values[find(control).name] = check(find(control), value)
+        except ValueError as error:
+            warn(f"{where}: {error}; left out")
+    return values
+
+
+def _of_b(scene_b: Mapping[str, float], a: Mapping[str, float]) -> dict[str, float]:
+    """What is different in scene B, of the controls that may be."""
+    return {
+        name: value
+        for name, value in scene_b.items()
+        if name in MORPHED and name in a and value != a[name]
+    }
 
 
 def _residual(text: object, warn: Callable[[str], None], where: str) -> str:
@@ -120,27 +156,23 @@ def content_of(table: Mapping[str, Any], where: str, warn: Callable[[str], None]
     presets: list[Preset] = []
     new_names: dict[str, str] = {}  # by the names in the file
     for row in table["presets"][:MAX_PRESETS]:
-        values = {}
         written = str(row["name"])
         name = free_name(written, {name_key(preset.name) for preset in presets}, MAX_NAME)
         if name != composed(written):
             what = "its name is invalid or taken"
             warn(f"{where}, preset {written[: 2 * MAX_NAME]!r}: {what}; it is now {name!r}")
         new_names.setdefault(written, name)
-        if said := renamed(row["values"]):
-            warn(f"{where}, preset {name!r}: {said}")
-        for control, value in row["values"].items():
-            try:
-                values[find(control).name] = check(find(control), value)
-            except ValueError as error:  # of another version: the other values are valid
-                warn(f"{where}, preset {name!r}: {error}; left out")
-        residual = _residual(row.get("residual"), warn, f"{where}, preset {name!r}")
-        presets.append(Preset(name, values, str(row["bank"])[:MAX_BANK], residual))
+        place = f"{where}, preset {name!r}"
+        values = _values(row["values"], warn, place)
+        scene_b = _values(row.get("scene_b", {}), warn, f"{place}, scene B")
+        residual = _residual(row.get("residual"), warn, place)
+        bank = str(row["bank"])[:MAX_BANK]
+        presets.append(Preset(name, values, bank, residual, _of_b(scene_b, values)))
     startup = table.get("startup")
-    if not isinstance(startup, str):
-        startup = None
     # A name that the file does not have is that of a factory preset.
-    return PresetList(presets, startup and new_names.get(startup, startup))
+    return PresetList(
+        presets, new_names.get(startup, startup) if isinstance(startup, str) else None
+    )
 
 
 def digest_of(body: Mapping[str, object]) -> str:

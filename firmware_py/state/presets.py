@@ -6,7 +6,8 @@
       "presets": [                   in the order of the footswitch and of MIDI program numbers,
                                      at most MAX_PRESETS
         {"name": "Hall", "bank": "", NAME@HASH or a path, "values": {"x": 3.5, "mix": 40.0, ...},
-         "residual": of an encoded room (models.residual), base64}
+         "residual": of an encoded room (models.residual), base64,
+         "scene_b": {"x": 9.0, ...} what is different in scene B}
       ]
       "sha256": of the rest, as canonical JSON
 
@@ -132,19 +133,23 @@ class Presets:
         return next((preset for preset in presets if name_key(preset.name) == key), None)
 
     def save(
-        self, name: str, values: Mapping[str, float], bank: str = "", residual: str = ""
+        self,
+        name: str,
+        values: Mapping[str, float],
+        bank: str = "",
+        residual: str = "",
+        scene_b: Mapping[str, float] | None = None,
     ) -> Preset:
         """Save values under a name, and return the preset.
 
         A preset of that name is replaced and keeps its spelling, else one is appended. Raises
         PresetError, ValueError for a value out of range, OSError.
         """
-        preset = Preset(
-            checked_name(name),
-            {key: check(find(key), values[key]) for key in KEPT if key in values},
-            bank,
-            residual,
+        a, b = (
+            {key: check(find(key), scene[key]) for key in KEPT if key in scene}
+            for scene in (values, scene_b or {})
         )
+        preset = Preset(checked_name(name), a, bank, residual, b)
         with self._changing() as content:
             (preset,) = _put(content, [preset])
             if len(content.presets) > MAX_PRESETS:

@@ -24,6 +24,13 @@ def _session_path() -> Path:
     return runtime_dir() / "session.json"
 
 
+class KeptScenes(NamedTuple):
+    """The scenes A and B of what plays: values of the controls that may differ; None: none."""
+
+    a: dict[str, float] | None = None
+    b: dict[str, float] | None = None
+
+
 class Session(NamedTuple):
     """What the next control process needs to continue. In memory only; presets are permanent."""
 
@@ -40,6 +47,7 @@ class Session(NamedTuple):
     """The control process was stopped in order: it did not die."""
     residual: str = ""
     """Of the encoded room that plays, see models.residual."""
+    scenes: KeptScenes = KeptScenes()
 
     @property
     def is_start(self) -> bool:
@@ -74,6 +82,9 @@ def load_session(generation: int | None) -> Session:
             preset if isinstance(preset, str) else None,
             ended=data.get("ended") is True,
             residual=residual if isinstance(residual, str) else "",
+            scenes=KeptScenes(
+                *(None if each is None else _valid_values(each) for each in data.get("scenes", ()))
+            ),
         )
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         if not isinstance(error, FileNotFoundError):

@@ -6,14 +6,13 @@ from __future__ import annotations
 import errno
 import json
 import os
-import shutil
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import pytest
 from clock import ClockModule
-from waiting import wait_until
+from rig import FakeInput, Rig
 
 from bank.build import build
 from bank.format import Waveform, write
@@ -24,13 +23,11 @@ from device.profile import PACKAGED
 from dsp._engine import Meters
 from firmware_py.control import process, report
 from firmware_py.control.budget import Budget
-from firmware_py.control.inputs import ClockTempo, Event, PresetName, Program
+from firmware_py.control.inputs import ClockTempo, PresetName, Program
 from firmware_py.control.leds import Leds
 from firmware_py.control.live_board import LiveBoard
 from firmware_py.control.pedal import Pedal
-from firmware_py.control.requests import Requests
 from firmware_py.link import mailbox
-from firmware_py.link.status import InputStatus
 from firmware_py.rooms.maker import RoomMaker
 from firmware_py.rooms.source import BuiltInRooms, rooms_fault
 from firmware_py.state import session as settings
@@ -41,90 +38,11 @@ from firmware_py.state.store import Store
 from models.generator import room_at
 from models.residual import OCTAVES, STEPS, Residual
 
-
-@pytest.fixture(autouse=True)
-def folders(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
-    (tmp_path / "data").mkdir()
-    runtime = Path(f"/dev/shm/nverb-control-{os.getpid()}")
-    monkeypatch.setenv("NVERB_DATA_DIR", str(tmp_path / "data"))
-    monkeypatch.setenv("NVERB_RUNTIME_DIR", str(runtime))
-    yield tmp_path / "data"
-    shutil.rmtree(runtime, ignore_errors=True)
-
-
-class FakeInput:
-    """An input that reports the events in `waiting`."""
-
-    def __init__(self) -> None:
-        self.waiting: list[Event] = []
-
-    def poll(self) -> list[Event]:
-        events, self.waiting = self.waiting, []
-        return events
-
-    def describe(self) -> str:
-        return "an input"
-
-    def status(self) -> InputStatus:
-        return {"name": "input", "where": "", "ports": [], "fault": ""}
-
-    def close(self) -> None: ...
-
-
-@pytest.fixture
-def clock(monkeypatch: pytest.MonkeyPatch) -> ClockModule:
-    clock = ClockModule()
-    for user in ("control.pedal", "control.room_feed", "control.process", "control.leds"):
-        monkeypatch.setattr(f"firmware_py.{user}.time", clock)
-    return clock
-
+pytestmark = pytest.mark.usefixtures("folders")
 
 POWER_ON = settings.Session(defaults(), defaults(), resumed=False)
 AFTER_CRASH = settings.Session(defaults(), defaults())
 AFTER_STOP = settings.Session(defaults(), defaults(), ended=True)
-
-
-class Rig:
-    """A pedal with a simulated board and one more input."""
-
-    def __init__(self, clock: ClockModule) -> None:
-        pedal, board = Pedal(defaults(), BuiltInRooms(), ""), Board.open("sim", clock=clock)
-        process.settle(board, pedal.values)
-        pedal.attach(board)
-        self._take(clock, pedal, board)
-
-    @classmethod
-    def of(cls, clock: ClockModule, pedal: Pedal, board: Board) -> Rig:
-        """Of a pedal to which the board is attached."""
-        rig = cls.__new__(cls)
-        rig._take(clock, pedal, board)
-        return rig
-
-    def _take(self, clock: ClockModule, pedal: Pedal, board: Board) -> None:
-        self.clock, self.pedal, self.board = clock, pedal, board
-        self.ask = Requests(self.pedal).answer
-        self.input = FakeInput()
-        self.pedal.inputs.append(self.input)
-
-    @property
-    def values(self) -> dict[str, float]:
-        return self.pedal.values
-
-    def send(self, *events: Event) -> None:
-        self.input.waiting += events
-        wait_until(lambda: not (self.input.waiting or self.pedal.is_behind), tend=self.pedal.scan)
-
-    def scan_for(self, seconds: float) -> None:
-        for _ in range(round(seconds / self.board.scan_s)):
-            self.clock.sleep(self.board.scan_s)
-            self.pedal.scan()
-
-
-@pytest.fixture
-def rig(clock: ClockModule) -> Iterator[Rig]:
-    rig = Rig(clock)
-    yield rig
-    rig.board.close()
 
 
 @pytest.mark.parametrize("name", [control.name for control in CONTROLS])

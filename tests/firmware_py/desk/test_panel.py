@@ -33,6 +33,7 @@ STATUS: dict[str, Any] = {
     "simd": "avx2",
     "machine": {"temperature_c": 54.2, "warnings": ["under-voltage now"], "governors": []},
     "controls": defaults(),
+    "scenes": None,
     "room": {"bank": "starter", "path": "", "made_in_ms": 3.0, "true_stereo": False, "fault": ""},
     "preset": "preset Hall (changed)",
     "control": {"pid": 1, "up_s": 1.0},
@@ -99,6 +100,14 @@ def test_screen_shows_what_plays_and_nothing_of_a_dead_process() -> None:
     )
     assert "NOT PLAYING" in dead and "128 frames" not in dead and "3.1 %" not in dead
     assert "jack     waiting for a sound card: there is no sound card hw:USB" in dead
+
+
+def test_draw_shows_where_morph_is_between_the_scenes() -> None:
+    scenes = {"a": {"x": 1.0, "mix": 20.0}, "b": {"x": 9.0, "mix": 40.0}}
+    for morph, picture in ((0, "A ●─"), (25, "A ─────●─"), (100, "─● B   x, mix")):
+        status = STATUS | {"scenes": scenes, "controls": defaults() | {"morph": morph}}
+        assert [line for line in panel.draw(status, "x", 120, 80) if picture in line]
+    assert not [line for line in drawn(morph=50) if line.startswith("A ")]
 
 
 def test_draw_reports_missing_audio_process() -> None:
