@@ -18,11 +18,12 @@ from typing import NamedTuple, TypedDict
 import numpy as np
 
 from dsp import _engine
+from dsp.diffuse_field import EARS_M
 from dsp.endless import endless
 from dsp.energymap import EnergyMap
 from dsp.noise import keep_in
 from dsp.shaping import Shape, shape_map
-from dsp.synthesis import EARS_M, Synthesiser
+from dsp.synthesis import Synthesiser
 from firmware_py.bench.kernel_counter import InstructionCounter, callgrind, counters
 from firmware_py.bench.kernel_figures import say
 from firmware_py.bench.kernel_platforms import run
@@ -136,7 +137,15 @@ def _count_python(folder: Path, path: Path | None, places: list[float]) -> dict[
     source, library = folder / "mark.c", folder / "mark.so"
     source.write_text(MARK)
     run(["gcc", "-shared", "-fPIC", "-o", library, source], "gcc")
-    words = [sys.executable, "-m", __name__, library, folder / "noise", path or "", "--"]
+    words: list[str | Path] = [
+        sys.executable,
+        "-m",
+        __name__,
+        library,
+        folder / "noise",
+        path or "",
+        "--",
+    ]
     counts, _ = callgrind([*words, *map(str, places)])
     rows = np.array(counts).reshape(len(places), -1)[:, : len(STEPS)] / MILLION
     python = dict(zip(STEPS, rows.T.tolist(), strict=True))
