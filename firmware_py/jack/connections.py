@@ -24,7 +24,9 @@ from firmware_py.base.signals import stop_signals
 from firmware_py.base.stderr import keep_stderr_harmless
 
 LOOK_S = 0.1
-"""Much shorter than a restart of the audio process."""
+DOUBT_LOOKS = 3
+"""JACK takes the connections of a client that dies before its ports: one that ends this many looks
+before the client has not been removed by a player."""
 RESTORE_S = 10.0
 """How long a connection that cannot be made again is tried: the other port may be restarting."""
 _NO_START_SERVER, _IS_OUTPUT = 1, 2  # jack/types.h
@@ -33,6 +35,9 @@ Pair = tuple[str, str]
 
 class PortGraph(Protocol):
     """The ports and connections of a JACK server."""
+
+    def life(self) -> str | None:
+        """Differs for each start of the pedal's client; None while there is none."""
 
     def ports(self) -> set[str]:
         """The names of the pedal's ports."""
@@ -49,28 +54,37 @@ class Remembered:
 
     def __init__(self, graph: PortGraph) -> None:
         self._graph = graph
-        self._ports: set[str] = set()
+        self._life: str | None = None
         self._pairs: set[Pair] = set()
+        self._doubtful: dict[Pair, int] = {}
+        """Connections that ended, and for how many looks it is not known why."""
         self._missing: dict[Pair, float] = {}
-        """Connections to make again, and until when to try once the port is back."""
+        """Connections to make again, and until when to try."""
 
     def look(self, now: float) -> None:
-        """Compare with the last look. A connection that ended while its port stayed was removed by
-        a player; one whose port went away is made again when the port is back."""
-        ports, pairs = self._graph.ports(), self._graph.pairs()
-        new = ports - self._ports
-        for pair in self._pairs - pairs:
-            if not set(pair) & ports:
-                self._missing[pair] = math.inf
+        """Compare with the last look. A connection that ended while its client went on was removed
+        by a player; one whose client has ended is made again with the next client, also if that is
+        there already."""
+        life, ports, pairs = self._graph.life(), self._graph.ports(), self._graph.pairs()
+        if self._graph.life() != life:
+            return  # neither of one client nor of the next
+        ended = self._pairs - pairs
+        if life != self._life:
+            until = math.inf if life is None else now + RESTORE_S
+            self._missing = dict.fromkeys({*self._missing, *self._doubtful, *ended}, until)
+            self._doubtful.clear()
+        else:
+            left = {pair: looks - 1 for pair, looks in self._doubtful.items() if looks > 1}
+            self._doubtful = left | dict.fromkeys(ended, DOUBT_LOOKS)
+        made = set()
         for pair in list(self._missing):
             if not set(pair) & ports:
                 continue
-            if set(pair) & new:
-                self._missing[pair] = now + RESTORE_S
-            made = pair in pairs or self._graph.connect(pair)
-            if made or now > self._missing[pair]:
+            if pair in pairs or self._graph.connect(pair):
+                made.add(pair)
+            if pair in made or now > self._missing[pair]:
                 del self._missing[pair]
-        self._ports, self._pairs = ports, self._graph.pairs()
+        self._life, self._pairs = life, pairs | made
 
 
 class Jack:
@@ -79,14 +93,27 @@ class Jack:
     def __init__(self, client: str) -> None:
         """Raises OSError if there is no libjack or no server."""
         library = ctypes.CDLL("libjack.so.0")
-        for name in ("jack_client_open", "jack_get_ports", "jack_port_by_name"):
+        for name in (
+            "jack_client_open",
+            "jack_get_ports",
+            "jack_get_uuid_for_client_name",
+            "jack_port_by_name",
+            "jack_port_get_all_connections",
+        ):
             getattr(library, name).restype = ctypes.c_void_p
-        library.jack_port_get_all_connections.restype = ctypes.c_void_p
-        self._library, self._prefix = library, f"{client}:"
+        self._library, self._name, self._prefix = library, client.encode(), f"{client}:"
         own_name = f"{client}-connections".encode()
         self._client = ctypes.c_void_p(library.jack_client_open(own_name, _NO_START_SERVER, None))
         if not self._client:
             raise OSError("no JACK server answers")
+
+    def life(self) -> str | None:
+        found = self._library.jack_get_uuid_for_client_name(self._client, self._name)
+        if not found:
+            return None
+        uuid = ctypes.string_at(found).decode()
+        self._library.jack_free(ctypes.c_void_p(found))
+        return uuid
 
     def ports(self) -> set[str]:
         pattern = f"^{self._prefix}".encode()

@@ -9,7 +9,7 @@ import pytest
 from waiting import HANG_S, wait_until
 
 from firmware_py.desk.private_pedal import private_pedal, wait_for_room
-from firmware_py.jack.connections import RESTORE_S, Pair, Remembered
+from firmware_py.jack.connections import DOUBT_LOOKS, RESTORE_S, Pair, Remembered
 from firmware_py.jack.server import connect
 
 PORTS = {"nverb:in", "nverb:out"}
@@ -20,6 +20,10 @@ OTHER: Pair = ("nverb:out", "mixer:in")
 class FakePortGraph:
     def __init__(self) -> None:
         self.there, self.made, self.refused = set(PORTS), {OWN, OTHER}, set[Pair]()
+        self.lives = 1
+
+    def life(self) -> str | None:
+        return str(self.lives) if self.there else None
 
     def ports(self) -> set[str]:
         return set(self.there)
@@ -37,6 +41,7 @@ class FakePortGraph:
         self.made.clear()
         for _ in range(looks):
             memory.look(0.0)
+        self.lives += 1
         self.there |= PORTS
 
 
@@ -53,18 +58,42 @@ def memory(patchbay: FakePortGraph) -> Remembered:
 
 
 def test_connections_come_back_with_the_ports(patchbay: FakePortGraph, memory: Remembered) -> None:
-    for _ in range(3):
-        patchbay.restart(memory)
+    for looks in (3, 1, 0, 0):  # 0: the next client is there before anybody has looked
+        patchbay.restart(memory, looks)
         memory.look(0.0)
         assert patchbay.made == {OWN, OTHER}
+    memory.look(0.0)
+
+
+def test_connections_that_end_before_their_client_come_back(
+    patchbay: FakePortGraph, memory: Remembered
+) -> None:
+    patchbay.made.clear()
+    for _ in range(DOUBT_LOOKS):
         memory.look(0.0)
+    patchbay.restart(memory)
+    memory.look(0.0)
+    assert patchbay.made == {OWN, OTHER}
+
+
+def test_look_between_two_clients_forgets_nothing(
+    patchbay: FakePortGraph, memory: Remembered, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    patchbay.made.clear()
+    with monkeypatch.context() as patch:
+        patch.setattr(patchbay, "life", iter(["1", "2"]).__next__)
+        memory.look(0.0)
+    patchbay.lives = 2
+    memory.look(0.0)
+    assert patchbay.made == {OWN, OTHER}
 
 
 def test_connection_that_a_player_removed_stays_removed(
     patchbay: FakePortGraph, memory: Remembered
 ) -> None:
     patchbay.made.remove(OTHER)
-    memory.look(0.0)
+    for _ in range(DOUBT_LOOKS + 1):
+        memory.look(0.0)
     patchbay.restart(memory)
     memory.look(0.0)
     assert patchbay.made == {OWN}
