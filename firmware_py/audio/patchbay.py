@@ -1,7 +1,8 @@
 """Connects the engine to the card's ports as the settings `inputs` and `outputs` say.
 
 What cannot be connected is a fault: logged, and written for the control process. When JACK gets new
-ports it looks again. It connects each pair of ports once, so that a user may connect otherwise.
+ports it looks again. It connects each pair of ports once, so that a user may connect otherwise; a
+card that was away has new ports, even if nobody has looked meanwhile.
 """
 
 from __future__ import annotations
@@ -23,7 +24,8 @@ class PortSystem(Protocol):
 
     def playback_ports(self) -> list[str]: ...
 
-    def has_port(self, name: str) -> bool: ...
+    def identity(self, port: str) -> str:
+        """Differs for each time that a port of this name is made; "" if there is none."""
 
     def connect(self, source: str, target: str) -> bool: ...
 
@@ -51,7 +53,8 @@ class Patchbay:
         self._jack, self._client = jack, client
         self._inputs, self._outputs = inputs, outputs
         self._connect = connect
-        self._made: set[tuple[str, str]] = set()
+        self._made: dict[tuple[str, str], list[str]] = {}
+        """The connected ports by name, and their identities."""
         self._reported: AudioConnections | None = None
         self._engine: Router | None = None
 
@@ -73,12 +76,12 @@ class Patchbay:
             for number, ports in enumerate(plan.outputs, 1)
             for port in ports
         ]
-        self._made = {pair for pair in self._made if all(map(self._jack.has_port, pair))}
+        there = {pair: [self._jack.identity(port) for port in pair] for pair in pairs}
         # PipeWire's news of our own ports may come later than those of the card.
-        ready = [pair for pair in pairs if all(map(self._jack.has_port, pair))]
-        new = [pair for pair in ready if pair not in self._made]
+        ready = [pair for pair in pairs if all(there[pair])]
+        new = [pair for pair in ready if there[pair] != self._made.get(pair)]
         refused = [pair for pair in new if not self._jack.connect(*pair)]
-        self._made |= set(new) - set(refused)
+        self._made = {pair: there[pair] for pair in ready if pair not in refused}
         faults = [
             f"JACK did not connect {source} to {target}: `jack_lsp -c` shows what is"
             for source, target in refused
@@ -121,7 +124,7 @@ class Patchbay:
             if name.isdecimal():
                 found.append(there[int(name) - 1] if int(name) <= len(there) else "")
             else:
-                found.append(name if self._jack.has_port(name) else "")
+                found.append(name if self._jack.identity(name) else "")
             if not found[-1]:
                 faults.append(_missing(kind, name, value, there))
         if names:

@@ -63,6 +63,8 @@ class SecondClient:
         library.jack_client_open.restype = ctypes.c_void_p
         library.jack_get_ports.restype = ctypes.POINTER(ctypes.c_char_p)
         library.jack_port_by_name.restype = ctypes.c_void_p
+        library.jack_get_uuid_for_client_name.restype = ctypes.c_void_p
+        library.jack_port_uuid.restype = ctypes.c_uint64
         client = library.jack_client_open(self._name.encode(), _NO_START_SERVER, None)
         opened = ctypes.c_void_p(client)
         if not opened:
@@ -135,10 +137,22 @@ class SecondClient:
             yield name.decode(errors="replace")
         self._library.jack_free(names)
 
-    def has_port(self, name: str) -> bool:
-        return self._client is not None and bool(
-            self._library.jack_port_by_name(self._client, name.encode())
-        )
+    def identity(self, port: str) -> str:
+        """Differs for each time that a port of this name is made; "" if there is none.
+
+        jackd numbers the clients, PipeWire the ports.
+        """
+        if self._client is None:
+            return ""
+        found = self._library.jack_port_by_name(self._client, port.encode())
+        if not found:
+            return ""
+        client = port.partition(":")[0].encode()
+        text = self._library.jack_get_uuid_for_client_name(self._client, client)
+        number = ctypes.string_at(text).decode() if text else ""
+        if text:
+            self._library.jack_free(ctypes.c_void_p(text))
+        return f"{number} {self._library.jack_port_uuid(ctypes.c_void_p(found))}"
 
     def connect(self, source: str, target: str) -> bool:
         """Connect two ports by name. True if they are connected now."""
