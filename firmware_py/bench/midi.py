@@ -17,6 +17,8 @@ from firmware_py.desk.supervisor import Supervisor
 from firmware_py.link.client import ask
 
 LOOK_S = 5.0
+REST_S = 30.0
+"""For what waits after the flood."""
 CONTROLS = {7: "gain", 12: "predelay", 74: "lowpass_hz", 75: "highpass_hz", 91: "mix"}
 """Controllers of the flood; no rooms, whose making is the business of `nverb bench pedal`."""
 
@@ -115,7 +117,8 @@ def measure(*, seconds: float, rate_per_s: int, show: bool) -> dict[str, object]
             f"{figures['midi_xruns']}\n"
             f"memory, MB: control {figures['control_mb']}, MIDI process {figures['midi_mb']}\n"
             f"controls that are where the last message put them: {figures['exact']} of "
-            f"{len(CONTROLS)}; answers took {figures['slowest_answer_ms']:.0f} ms at most"
+            f"{len(CONTROLS)}, after {figures['heard_s']:.1f} s; answers took "
+            f"{figures['slowest_answer_ms']:.0f} ms at most"
         )
     return figures
 
@@ -138,9 +141,8 @@ def _watch(pedal: Supervisor, flood: Flood, seconds: float, show: bool) -> dict[
         if show and len(memory) % 12 == 0:
             print(f"  {memory[-1][0]:.1f} and {memory[-1][1]:.1f} MB", flush=True)
     flood.running = False
-    _run(pedal, 2.0)
+    exact, heard_s = _heard(pedal, flood)
     after, log = ask({"do": "status"})["status"]["audio"], pedal.jack.log()[log_before:]
-    values = ask({"do": "get"})["values"]
     return {
         "seconds": seconds,
         "sent": flood.sent - count,
@@ -151,9 +153,22 @@ def _watch(pedal: Supervisor, flood: Flood, seconds: float, show: bool) -> dict[
         "midi_xruns": _xruns(log, "nverb-midi"),
         "control_mb": [round(mb, 1) for mb in (memory[0][0], memory[-1][0])],
         "midi_mb": [round(mb, 1) for mb in (memory[0][1], memory[-1][1])],
-        "exact": sum(_is_exact(name, flood.last.get(cc), values) for cc, name in CONTROLS.items()),
+        "exact": exact,
+        "heard_s": heard_s,
         "slowest_answer_ms": 1000 * slowest,
     }
+
+
+def _heard(pedal: Supervisor, flood: Flood) -> tuple[int, float]:
+    """How many controls are where the last message put them, and in seconds how long that took. A
+    pedal with less time than the flood needs has messages that wait."""
+    begun = time.monotonic()
+    while True:
+        _run(pedal, 0.1)
+        values, took_s = ask({"do": "get"})["values"], time.monotonic() - begun
+        exact = sum(_is_exact(name, flood.last.get(cc), values) for cc, name in CONTROLS.items())
+        if exact == len(CONTROLS) or took_s > REST_S:
+            return exact, took_s
 
 
 def _is_exact(name: str, sent: int | None, values: dict[str, float]) -> bool:
