@@ -15,6 +15,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from build_c import build
+from numpy.typing import NDArray
 from scipy.signal import oaconvolve
 
 from dsp.simd_builds import ENGINE_SOURCES
@@ -42,11 +43,11 @@ CASES = [
 ]
 
 
-# One worker of pytest-xdist builds for a target, once.
-GROUPED = [pytest.param(name, marks=pytest.mark.xdist_group(name)) for name in TARGETS]
+# One worker of pytest-xdist, so that each program is compiled once.
+pytestmark = pytest.mark.xdist_group("arm")
 
 
-@pytest.fixture(scope="module", params=GROUPED)
+@pytest.fixture(scope="module", params=TARGETS)
 def target(
     request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
 ) -> tuple[str, Path, list[str]]:
@@ -65,7 +66,24 @@ def here(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return build(tmp_path_factory.mktemp("x86"), "dump.c", machine=os.uname().machine)
 
 
-def dump(command: list[str], case: dict[str, int]) -> tuple[list[np.ndarray], str]:
+@pytest.fixture(scope="module")
+def rooms_here(tmp_path_factory: pytest.TempPathFactory) -> NDArray[np.float32]:
+    program = build(
+        tmp_path_factory.mktemp("x86"),
+        "rooms.c",
+        machine=os.uname().machine,
+        sources=["synthesis.c"],
+        kernel=False,
+    )
+    return rooms([program])
+
+
+def rooms(command: list[str | Path]) -> NDArray[np.float32]:
+    done = subprocess.run([*command, "1", "20"], check=True, capture_output=True)
+    return np.frombuffer(done.stdout, np.float32)
+
+
+def dump(command: list[str], case: dict[str, int]) -> tuple[list[NDArray[np.float64]], str]:
     """IR, second IR, inputs, outputs; and the name of the SIMD build."""
     words = [f"{key}={value}" for key, value in case.items()]
     done = subprocess.run([*command, *words], check=True, capture_output=True)
@@ -84,7 +102,7 @@ def dump(command: list[str], case: dict[str, int]) -> tuple[list[np.ndarray], st
     return parts, done.stderr.decode().strip()
 
 
-def db(difference: np.ndarray, reference: np.ndarray) -> float:
+def db(difference: NDArray[np.floating], reference: NDArray[np.floating]) -> float:
     return 20 * float(np.log10(np.abs(difference).max() / np.abs(reference).max() + 1e-30))
 
 
@@ -113,7 +131,9 @@ def test_arm_output_matches_x86(
     assert db(out[:, :quiet] - np.array(truth), np.array(truth)) < -120
 
 
-def test_arm_makes_the_rooms_of_x86(target: tuple[str, Path, list[str]], tmp_path: Path) -> None:
+def test_arm_makes_the_rooms_of_x86(
+    target: tuple[str, Path, list[str]], rooms_here: NDArray[np.float32]
+) -> None:
     """Within -120 dB of the loudest sample."""
     name, program, qemu = target
     machine, gcc, *_, flags = TARGETS[name]
@@ -122,23 +142,11 @@ def test_arm_makes_the_rooms_of_x86(target: tuple[str, Path, list[str]], tmp_pat
         "rooms.c",
         machine=machine,
         gcc=gcc,
-        flags=["-O2", "-static", *flags],
+        flags=["-static", *flags],
         sources=["synthesis.c"],
         kernel=False,
     )
-    here = build(
-        tmp_path,
-        "rooms.c",
-        machine=os.uname().machine,
-        flags=["-O2"],
-        sources=["synthesis.c"],
-        kernel=False,
-    )
-    sounds = [
-        np.frombuffer(subprocess.run(words, check=True, capture_output=True).stdout, np.float32)
-        for words in ([*qemu, there, "1", "20"], [here, "1", "20"])
-    ]
-    assert db(sounds[0] - sounds[1].astype(float), sounds[1]) < -120
+    assert db(rooms([*qemu, there]) - rooms_here.astype(float), rooms_here) < -120
 
 
 def test_arm_survives_hostile_input(target: tuple[str, Path, list[str]]) -> None:

@@ -279,7 +279,7 @@ def test_port_is_free_of_data_races(tmp_path: Path) -> None:
             "gcc",
             "-std=gnu11",
             "-O1",
-            "-g",
+            "-g1",
             "-fsanitize=thread",
             "-DNV_BASELINE_ONLY",
             f"-I{DSP}",
