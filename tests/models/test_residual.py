@@ -187,11 +187,11 @@ def test_encoded_room_measures_like_its_recording(models: tuple[Decoder, Encoder
 
 def test_width_of_synthesised_rooms_is_found() -> None:
     """Within 0.15 for noise of that correlation; a recording of equal sides has width 0."""
-    room = flat_room(0.8)
-    synthesise = Synthesiser(RATE_HZ)
+    room, rate_hz = flat_room(0.8), 24_000
+    synthesise = Synthesiser(rate_hz)
     for width in (0.0, 0.5, 1.0, 2.5):
         left, right = synthesise(EnergyMap(room.level_db, room.grid), width)
-        assert width_of(left, right, RATE_HZ) == pytest.approx(width, abs=0.15)
+        assert width_of(left, right, rate_hz) == pytest.approx(width, abs=0.15)
     silence = np.zeros(RATE_HZ, np.float32)
     silence[100] = 1
     assert width_of(silence, silence, RATE_HZ) == 1.0
