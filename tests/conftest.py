@@ -12,6 +12,9 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from shared_noise import SharedNoise
+
+from dsp.noise import keep_in
 
 with contextlib.suppress(ImportError):  # a board's tests run without hypothesis
     from hypothesis import HealthCheck, settings
@@ -41,16 +44,33 @@ for number, usual in ((signal.SIGINT, signal.default_int_handler), (signal.SIGHU
 signal.signal(signal.SIGTERM, signal.default_int_handler)
 
 
+@pytest.fixture(scope="session")
+def shared_noise(tmp_path_factory: pytest.TempPathFactory) -> SharedNoise:
+    """Of all workers of pytest-xdist."""
+    folder = tmp_path_factory.getbasetemp()
+    return SharedNoise((folder.parent if "PYTEST_XDIST_WORKER" in os.environ else folder) / "noise")
+
+
 @pytest.fixture(autouse=True, scope="module")
-def own_folders() -> Iterator[None]:
-    """Of each module: the order of the modules, which differs, has no effect."""
+def own_folders(request: pytest.FixtureRequest, shared_noise: SharedNoise) -> Iterator[None]:
+    """Of each module: the order of the modules, which differs, has no effect.
+
+    A module with MAKES_NOISE = True starts without noise of others.
+    """
     runtime = Path(tempfile.mkdtemp(prefix="nverb-test-", dir="/dev/shm"))
     data = Path(tempfile.mkdtemp(prefix="nverb-test-"))
+    makes_noise = getattr(request.module, "MAKES_NOISE", False)
+    is_live = request.node.get_closest_marker("live") is not None
+    keep_in(None if makes_noise else shared_noise)
+    if is_live and not makes_noise:
+        shared_noise.lend(data)
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("NVERB_RUNTIME_DIR", str(runtime))
         patch.setenv("NVERB_DATA_DIR", str(data))
         patch.setenv("PYO_GUI_WX", "0")
         yield
+    if is_live:
+        shared_noise.collect(data)
     shutil.rmtree(runtime, ignore_errors=True)
     shutil.rmtree(data, ignore_errors=True)
 
@@ -76,7 +96,12 @@ def pytest_xdist_auto_num_workers() -> int:
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Put live tests on one worker of pytest-xdist, where they run one after another."""
+    """Put live tests on one worker of pytest-xdist, where they run one after another.
+
+    Those that install run last: a running pedal does it at low priority, and beside other tests it
+    takes ten times as long.
+    """
+    items.sort(key=lambda item: "install" in item.path.parts and "live" in item.keywords)
     for item in items:
         if item.get_closest_marker("live"):
             item.add_marker(pytest.mark.xdist_group("live"))

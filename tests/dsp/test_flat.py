@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from dsp.energymap import DEFAULT_GRID, EnergyMap, erb_to_hz, hz_to_erb
 from dsp.synthesis import Synthesiser
 
+MAKES_NOISE = True  # see conftest.py
 RATE_HZ = 48_000
 OCTAVES_HZ = (125, 250, 500, 1000, 2000, 4000, 8000)
 PAD = RATE_HZ // 2

@@ -17,6 +17,7 @@ from dsp.loudness import PEAK_BOUND, ROOM_LOUDNESS, of_samples
 from dsp.synthesis import Synthesiser
 from models import evaluate, generator
 
+MAKES_NOISE = True  # see conftest.py
 RATE_HZ = 48000
 OCTAVES_HZ = (125, 250, 500, 1000, 2000, 4000, 8000)
 

@@ -32,6 +32,7 @@ from firmware_py.rooms.source import find_source
 from firmware_py.state.session import load_session
 
 pytestmark = pytest.mark.live
+MAKES_NOISE = True  # see conftest.py
 
 
 @pytest.fixture(scope="module")
