@@ -15,7 +15,7 @@ from pathlib import Path
 
 from waiting import HANG_S, wait_until
 
-NVERB = f"{sys.executable} -m firmware_py.cli"
+NVERB = f"{sys.executable} {Path(__file__).with_name('quick_trials.py')}"
 
 
 @dataclass

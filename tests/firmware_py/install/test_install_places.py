@@ -11,6 +11,7 @@ from contextlib import suppress
 from pathlib import Path
 
 import pytest
+import quick_trials
 from test_install import playing, put, roll_back, use
 from waiting import HANG_S
 
@@ -169,7 +170,7 @@ def test_install_works_with_clock_in_1970(tmp_path: Path, files: Path) -> None:
     assert said.stdout == "1970\n"
 
     def nverb(*words: object) -> subprocess.CompletedProcess[str]:
-        command = [sys.executable, "-m", "firmware_py.cli", *map(str, words)]
+        command = [sys.executable, quick_trials.__file__, *map(str, words)]
         done = subprocess.run(
             command, env=environment, capture_output=True, text=True, check=False, timeout=HANG_S
         )

@@ -266,7 +266,8 @@ def test_install_over_plain_scp_and_ssh(one: SshdBoard, files: Path) -> None:
         check=False,
     )
     assert copied.returncode == 0, copied.stderr
-    assert one.ssh(f"{NVERB} install {one.folder}/came.nvbank").returncode == 0
+    with_all_rooms = f"{sys.executable} -m firmware_py.cli install {one.folder}/came.nvbank"
+    assert one.ssh(with_all_rooms).returncode == 0
     assert playing(one) == "came"
     piped = one.ssh(f"{NVERB} install -", (files / "b.nvbank").read_bytes())
     assert piped.returncode == 0, piped.stderr
