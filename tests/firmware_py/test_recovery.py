@@ -28,7 +28,7 @@ from firmware_py.base.crashguard import CRASH_LOOP, CrashGuard
 from firmware_py.base.paths import Lock, jack_socket
 from firmware_py.bench.recovery import FAULTS, ROOM, Ear, OwnPedal, cause
 from firmware_py.desk.private_pedal import private_pedal, wait_for_room
-from firmware_py.desk.supervisor import Child, Supervisor
+from firmware_py.desk.supervisor import WATCHDOG_S, Child, Supervisor
 from firmware_py.jack import server as jack
 from firmware_py.jack.cards import NoCard
 from firmware_py.jack.keeper import JackKeeper
@@ -44,8 +44,22 @@ def pedal() -> Iterator[Supervisor]:
         yield supervisor
 
 
+def watch_control_for(pedal: Supervisor, seconds: float, patch: pytest.MonkeyPatch) -> None:
+    """Restart the control process, whose watchdog has this timeout from now on."""
+    control = next(child for child in pedal.children if child.name == "control")
+    assert control.process is not None
+    patch.setitem(WATCHDOG_S, "control", seconds)
+    seen = control.starts
+    control.process.terminate()
+    wait_until(lambda: control.starts > seen and control.ready, tend=pedal.tend)
+
+
 @pytest.mark.parametrize("name", FAULTS)
-def test_pedal_restores_room_and_knobs_after_each_fault(pedal: Supervisor, name: str) -> None:
+def test_pedal_restores_room_and_knobs_after_each_fault(
+    pedal: Supervisor, name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if name == "control process hangs":
+        watch_control_for(pedal, 5.0, monkeypatch)
     ask({"do": "set", "values": ROOM})
     wait_for_room(pedal, HANG_S)
     wait_until(lambda: load_session(0).values == ask({"do": "get"})["values"], tend=pedal.tend)
