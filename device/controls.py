@@ -30,6 +30,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Literal
 
+from device.modulation import MODULATORS, SOURCES, TARGETS
 from dsp.errors import InvalidValue, UserError, did_you_mean
 from models.latent import KNOB_STEPS, LATENT_LIMIT
 
@@ -163,6 +164,20 @@ CONTROLS: tuple[Control, ...] = (
     Control("kill_dry",    "Kill dry",     "",   0,       1,          "switch", 0,              20, "engine", 114, "kill_dry",   "on: no dry sound, not even in bypass: for the effect loop of an amplifier that has its own"),
     Control("morph",       "Morph",        "%",  0,       100,        "linear", 0,              0,  "pedal",  14, "",            "from scene A of the preset (0) to its scene B (100)"),
     Control("morph_glide_s", "Morph glide", "s", 0,       30,         "square", 2,              0,  "pedal",  15, "",            "how long a footswitch takes from one scene to the other"),
+    *(
+        row
+        for n in MODULATORS
+        for row in (
+            Control(f"mod{n}_source", f"Mod {n} source", "", 0, len(SOURCES) - 1, "steps", 0, 0, "pedal", None, "", "what moves the target: an oscillator, the level of the input, or a controller", SOURCES),
+            Control(f"mod{n}_target", f"Mod {n} target", "", 0, len(TARGETS) - 1, "steps", 0, 0, "pedal", None, "", "the control that is moved around its value", TARGETS),
+            Control(f"mod{n}_depth", f"Mod {n} depth", "%", -100, 100, "linear", 20, 0, "pedal", None, "", "how far, in % of the target's travel; negative: the other way"),
+            Control(f"mod{n}_offset", f"Mod {n} offset", "%", -100, 100, "linear", 0, 0, "pedal", None, "", "moves the middle, in % of the target's travel"),
+            Control(f"mod{n}_rate_hz", f"Mod {n} rate", "Hz", 0.02, 10, "log", 0.2, 0, "pedal", None, "", "of an oscillator, while its sync is free"),
+            Control(f"mod{n}_sync", f"Mod {n} note", "", 0, len(NOTES) - 1, "steps", 0, 0, "pedal", None, "", "period of an oscillator as a note at the tempo; free: its rate", NOTES),
+        )
+    ),
+    Control("expression",  "Expression",   "%",  0,       100,        "linear", 0,              0,  "pedal",  11, "",            "an expression pedal, as source of a modulator"),
+    Control("wheel",       "Wheel",        "%",  0,       100,        "linear", 0,              0,  "pedal",  1, "",             "a modulation wheel or other controller, as source of a modulator"),
     Control("limiter",     "Limiter",      "",   0,       1,          "switch", 1,              20, "engine", 86, "limiter_on",  "limits output peaks to full scale and removes DC offset"),
     *(
         Control(f"colour{n}", f"Colour {n}", "", -LATENT_LIMIT, LATENT_LIMIT, "linear", 0, 0, "room", None, "", COLOUR_HELP)
@@ -175,8 +190,8 @@ RENAMED = {"freeze": "lock"}
 """What was called otherwise in older presets, MIDI maps and profiles."""
 FOR_THE_FOOT = ("lock", "hold", "bypass")
 """Controls that nobody expects as they were left when the pedal is switched on."""
-NOT_KEPT = (*FOR_THE_FOOT, "tempo", "midi_clock")
-"""Controls that are not part of a preset. The tempo is the band's."""
+NOT_KEPT = (*FOR_THE_FOOT, "tempo", "midi_clock", "expression", "wheel")
+"""Controls that are not part of a preset. The tempo is the band's; pedals are where feet are."""
 ADDED_LATER = (
     "duck",
     "gate",
@@ -185,6 +200,8 @@ ADDED_LATER = (
     "predelay_sync",
     "hold_mode",
     "morph",
+    "mod1_source",
+    "mod2_source",
 )
 """Controls of the sound that presets did not always have: one without them plays their defaults, so
 that it sounds as when it was saved."""

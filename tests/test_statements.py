@@ -90,6 +90,22 @@ STATEMENTS = (
         ("tests/models/test_shipped.py::test_axes_correlate_with_their_quantities",),
     ),
     Statement(
+        "docs/player.md",
+        "A knob that you turn keeps its control where you put it, until `morph` moves again",
+        ("tests/firmware_py/control/test_morph.py::test_hand_has_the_last_word_until_morph_moves",),
+    ),
+    Statement(
+        "docs/player.md",
+        "Levels and filters move a hundred times a second, rooms ten times, each into the next "
+        "without a click",
+        (
+            "tests/firmware_py/control/test_modulators.py::"
+            "test_rooms_follow_ten_times_a_second_and_return_when_it_is_off",
+            "tests/firmware_py/test_pedal.py::"
+            "test_a_glide_between_scenes_and_modulators_do_not_click",
+        ),
+    ),
+    Statement(
         "README.md",
         "0 mono, 1 natural stereo, above 1 wider, below 0 sides exchanged",
         (

@@ -124,7 +124,7 @@ def _save(args: argparse.Namespace) -> int:
     status = ask({"do": "status"})["status"]
     presets = _presets()
     before = {name_key(name) for name in presets.names()}
-    room, scenes = status["room"], status["scenes"] or {"a": {"morph": 0.0}, "b": {}}
+    room, scenes = status["room"], status.get("scenes") or {"a": {"morph": 0.0}, "b": {}}
     preset = presets.save(
         args.name,
         status["controls"] | scenes["a"],

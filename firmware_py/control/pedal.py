@@ -36,6 +36,7 @@ from firmware_py.control.inputs import (
 from firmware_py.control.leds import Leds
 from firmware_py.control.load import Load
 from firmware_py.control.midi import Midi
+from firmware_py.control.modulators import Modulators
 from firmware_py.control.parts import LoopParts
 from firmware_py.control.preset_player import PresetPlayer
 from firmware_py.control.room_feed import RoomFeed
@@ -74,6 +75,7 @@ class Pedal:
         `true_stereo`: see `RoomFeed`."""
         self.values = values
         self.scenes = Scenes()
+        self.modulators = Modulators()
         self.rooms = RoomFeed(source, bank, values, true_stereo)
         self.bank_watch = BankWatch(bank)
         presets = Presets(data_path(), warn=log.warning, factory=factory_presets())
@@ -415,10 +417,17 @@ class Pedal:
         port = self.mailbox.port
         if port is None:
             return
+        changed = self.modulators.step(
+            self.values, self.scenes, port, now, is_due=self._parameters_stale
+        )
+        self._parameters_stale |= bool(changed)
+        self.rooms.drifts |= not changed.isdisjoint(ROOM_CONTROLS)
+        moved = self.modulators.moved
+        values = self.values | moved if moved else self.values
         if self._parameters_stale:
-            port.set_params(params.engine_params(self.values))
+            port.set_params(params.engine_params(values))
             self._parameters_stale = False
-        self.rooms.work(port, self.values, now)
+        self.rooms.work(port, values, now)
 
     def _housekeep(self, now: float) -> None:
         if self.bank_watch.has_changed():

@@ -41,6 +41,7 @@ def status(pedal: Pedal) -> PedalStatus:
         simd=simd(),
         machine=health.read(),
         controls=dict(pedal.values),
+        modulated=dict(pedal.modulators.moved),
         scenes=scenes(pedal),
         room={
             "bank": pedal.rooms.source.name,

@@ -9,7 +9,8 @@ from __future__ import annotations
 import time
 from typing import TYPE_CHECKING
 
-from device.controls import CONTROLS, Control, find, format, to_position, to_value
+from device.controls import CONTROLS, FREE, Control, find, format, to_position, to_value
+from device.modulation import MODULATORS, OFF, WAVES
 from device.terminal import HOLDS, LEAVE, PRESSES, TURNS
 from dsp.errors import UserError
 from dsp.names import shown
@@ -50,10 +51,11 @@ def draw(
 
     The line of the `chosen` control begins with `>`. note: a line in place of the last help.
     """
-    lines = [*_head(status), *_meters(status), _scenes(status)]
+    lines = [*_head(status), *_meters(status), _scenes(status), *_modulators(status)]
     help_lines = [*HELP[:-1], note or status["room"]["fault"] or HELP[-1]]
     table = _controls(
         status["controls"],
+        status.get("modulated", {}),
         chosen,
         max(10, columns - CUBE_COLUMNS - 38),
         rows - len(lines) - len(help_lines),
@@ -102,7 +104,7 @@ def _meters(status: PedalStatus) -> list[str]:
 
 def _scenes(status: PedalStatus) -> str:
     """Where `morph` is between the scenes; "" without a scene B."""
-    scenes = status["scenes"]
+    scenes = status.get("scenes")
     if scenes is None:
         return ""
     morph = status["controls"]["morph"]
@@ -110,7 +112,26 @@ def _scenes(status: PedalStatus) -> str:
     return f"A {'─' * at}●{'─' * (METER - at)} B   {', '.join(scenes['b'])}"
 
 
-def _controls(values: dict[str, float], chosen: str, width: int, rows: int) -> list[str]:
+def _modulators(status: PedalStatus) -> list[str]:
+    """What the modulators do; no line while both are off."""
+    texts = []
+    for number in MODULATORS:
+        source, target, depth, rate_hz, sync = (
+            format(find(name), status["controls"][name])
+            for name in (
+                f"mod{number}_{what}" for what in ("source", "target", "depth", "rate_hz", "sync")
+            )
+        )
+        if source == OFF:
+            continue
+        period = (rate_hz if sync == FREE else sync) if source in WAVES else ""
+        texts.append(f"{number}: {source} {period}".rstrip() + f" → {target} {depth}")
+    return ["~ " + "   ".join(texts)] if texts else []
+
+
+def _controls(
+    values: dict[str, float], modulated: dict[str, float], chosen: str, width: int, rows: int
+) -> list[str]:
     """One line per control; if they do not all fit, those around the chosen one, and how many are
     above and below."""
     names = [control.name for control in CONTROLS]
@@ -118,18 +139,24 @@ def _controls(values: dict[str, float], chosen: str, width: int, rows: int) -> l
     rows = len(names) if fits else max(rows - 1, 1)
     first = min(max(0, names.index(chosen) - rows // 2), len(names) - rows)
     lines = [
-        _control(find(name), values[name], name == chosen, width)
+        _control(find(name), values[name], modulated.get(name), name == chosen, width)
         for name in names[first : first + rows]
     ]
     return lines if fits else [*lines, f"  ↑ {first} more   ↓ {len(names) - rows - first} more"]
 
 
-def _control(control: Control, value: float, chosen: bool, width: int) -> str:
+def _control(
+    control: Control, value: float, modulated: float | None, chosen: bool, width: int
+) -> str:
+    """A line: `●` is where the control is set to, `~` where a modulator has moved it."""
     if control.is_switch:
         picture = ("●" if value >= 0.5 else "○").ljust(width)
     else:
-        at = min(int(to_position(control, value) * width), width - 1)
-        picture = "─" * at + "●" + "─" * (width - 1 - at)
+        marks = ["─"] * width
+        for place, mark in ((modulated, "~"), (value, "●")):
+            if place is not None:
+                marks[min(int(to_position(control, place) * width), width - 1)] = mark
+        picture = "".join(marks)
     return (
         f"{'>' if chosen else ' '} {control.title[:14]:14} {picture} {format(control, value):>10}"
     )

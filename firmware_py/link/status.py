@@ -130,6 +130,8 @@ class PedalStatus(TypedDict):
     simd: str
     machine: MachineStatus
     controls: dict[str, float]
+    modulated: dict[str, float]
+    """What the modulators make of the controls that they move."""
     scenes: ScenesStatus | None
     """None without a scene B."""
     room: RoomStatus

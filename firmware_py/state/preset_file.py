@@ -50,7 +50,8 @@ class Preset:
     def playing(self) -> dict[str, float]:
         """The values that play: at its `morph` between the scenes."""
         values = self.complete()
-        return values | blend(values, self.scene_b, values["morph"])
+        b = {name: value for name, value in self.scene_b.items() if name in values}
+        return values | blend(values, b, values["morph"])
 
 
 KEPT = tuple(control.name for control in CONTROLS if control.name not in NOT_KEPT)
@@ -130,9 +131,7 @@ def _values(table: Mapping[str, Any], warn: Callable[[str], None], where: str) -
 def _of_b(scene_b: Mapping[str, float], a: Mapping[str, float]) -> dict[str, float]:
     """What is different in scene B, of the controls that may be."""
     return {
-        name: value
-        for name, value in scene_b.items()
-        if name in MORPHED and name in a and value != a[name]
+        name: value for name, value in scene_b.items() if name in MORPHED and value != a.get(name)
     }
 
 

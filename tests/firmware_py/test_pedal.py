@@ -74,6 +74,35 @@ def test_turning_every_room_knob_while_it_plays_does_not_click(pedal: Supervisor
     assert roughness(got[RATE_HZ // 2 :]).max() < 5e-3
 
 
+def test_a_glide_between_scenes_and_modulators_do_not_click(pedal: Supervisor) -> None:
+    """Levels and rooms change, as above; at the end scene B plays."""
+    off = {"mod1_source": "off", "mod2_source": "off"}
+    on = {"mod1_source": "sine", "mod1_target": "width", "mod1_rate_hz": 3}
+    on |= {"mod2_source": "random", "mod2_target": "mix", "mod2_rate_hz": 9}
+    set_controls(pedal, gain=-20, mix=20, mix_law=2, fade=50, x=2, y=2, z=2, morph_glide_s=1)
+    ask({"do": "scene", "act": "a"})
+    set_controls(pedal, gain=0, mix=50, x=7)
+    ask({"do": "scene", "act": "b"})
+
+    def begin() -> None:
+        ask({"do": "set", "values": off | {"morph": 0}})
+        settle(pedal)  # modulated rooms never do
+        assert ask({"do": "set", "values": on}) and ask({"do": "get"})["values"]["gain"] == -20
+
+    def glide() -> None:
+        ask({"do": "scene", "act": "toggle"})
+        wait_until(lambda: ask({"do": "get"})["values"]["morph"] == 100, tend=pedal.tend)
+
+    try:
+        got = take(pedal, sine(60), prepare=begin, during=[glide], every_s=0.5)
+    finally:
+        ask({"do": "set", "values": off})
+        ask({"do": "scene", "act": "forget"})
+    assert roughness(got[RATE_HZ // 2 :]).max() < 5e-3
+    first, last = got[RATE_HZ // 2 : RATE_HZ], got[-RATE_HZ // 4 :]
+    assert 3 < np.sqrt(np.mean(last**2) / np.mean(first**2)) < 30  # 20 dB, and other mixes
+
+
 def test_a_late_client_costs_time_and_no_sound_and_jackd_tells_where_it_gave_up(
     pedal: Supervisor,
 ) -> None:

@@ -34,6 +34,7 @@ STATUS: dict[str, Any] = {
     "machine": {"temperature_c": 54.2, "warnings": ["under-voltage now"], "governors": []},
     "controls": defaults(),
     "scenes": None,
+    "modulated": {},
     "room": {"bank": "starter", "path": "", "made_in_ms": 3.0, "true_stereo": False, "fault": ""},
     "preset": "preset Hall (changed)",
     "control": {"pid": 1, "up_s": 1.0},
@@ -108,6 +109,16 @@ def test_draw_shows_where_morph_is_between_the_scenes() -> None:
         status = STATUS | {"scenes": scenes, "controls": defaults() | {"morph": morph}}
         assert [line for line in panel.draw(status, "x", 120, 80) if picture in line]
     assert not [line for line in drawn(morph=50) if line.startswith("A ")]
+
+
+def test_draw_shows_what_modulators_do() -> None:
+    on = {"mod1_source": 1.0, "mod1_depth": 30.0, "mod2_source": 5.0, "mod2_target": 3.0}
+    status = STATUS | {"controls": defaults() | on, "modulated": {"x": 9.0}}
+    lines = panel.draw(status, "x", 120, 80)
+    assert "~ 1: sine 0.2 Hz → x 30.0 %   2: input → mix 20.0 %" in lines
+    [x] = [line for line in lines if line.startswith("> X")]
+    assert "●" in x and "~ " in x
+    assert not [line for line in drawn() if "~" in line]
 
 
 def test_draw_reports_missing_audio_process() -> None:
