@@ -6,6 +6,7 @@ import contextlib
 import errno
 import faulthandler
 import os
+import random
 import subprocess
 import sys
 import time
@@ -260,7 +261,7 @@ def test_trial_reports_crash_hang_and_memory_limit() -> None:
     [
         (b"", "empty"),
         (b"\0" * 1000, "not a bank, model"),
-        (os.urandom(4096), "not a bank, model"),
+        (random.Random(1).randbytes(4096), "not a bank, model"),
         (b"nverbank" + b"\xff" * 200, "more than|version"),
         (b"NVMODEL\0" + bytes(1000), "model format"),
         (b"{}", "not a file of presets"),
