@@ -58,9 +58,10 @@ class Cluster(NamedTuple):
     scheduler: subprocess.Popen[bytes]
 
 
-@pytest.fixture
-def cluster(tmp_path: Path) -> Iterator[Cluster]:
-    with running_cluster(tmp_path) as started:
+@pytest.fixture(scope="module")
+def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
+    """The last test with it kills it."""
+    with running_cluster(tmp_path_factory.mktemp("cluster")) as started:
         yield started
 
 
@@ -107,6 +108,7 @@ def _await_worker(address: str) -> None:
         client.wait_for_workers(1, timeout=HANG_S)
 
 
+@pytest.mark.xdist_group("cluster")
 @pytest.mark.filterwarnings("default")
 def test_cluster_builds_identical_bank(model: Path, cluster: Cluster, tmp_path: Path) -> None:
     here, there = tmp_path / "here.nvbank", tmp_path / "there.nvbank"
@@ -158,6 +160,7 @@ def test_missing_scheduler_is_reported(
     assert path.read_bytes() == b"the bank that was there"
 
 
+@pytest.mark.xdist_group("cluster")
 @pytest.mark.filterwarnings("default")
 def test_lost_scheduler_is_one_error_and_other_versions_are_refused(
     cluster: Cluster, monkeypatch: pytest.MonkeyPatch
