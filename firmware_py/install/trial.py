@@ -26,7 +26,10 @@ if TYPE_CHECKING:
     from dsp.synthesis import Floats
     from firmware_py.rooms.maker import RoomMaker
 
-MAX_WALL_S = 60.0
+MAX_WALL_S, LEAST_CPU_S = 60.0, 0.1
+"""A trial hangs if in MAX_WALL_S it works for less than LEAST_CPU_S. An install process has low
+priority: beside other work its trial takes longer."""
+MOST_WALL_S = 600.0
 MAX_CPU_S = 40
 MAX_MEMORY = 1 << 30
 """Bytes beyond what the installer itself uses."""
@@ -115,7 +118,7 @@ def run(what: Callable[[], None]) -> None:
             os._exit(0)  # without the parent's exit handlers and buffers
     os.close(writer)
     try:
-        message = _message(reader, time.monotonic() + MAX_WALL_S)
+        message = _message(reader, pid)
         if message is None:
             os.kill(pid, signal.SIGKILL)
     finally:
@@ -150,13 +153,25 @@ def _attempt(what: Callable[[], None]) -> str:
     return ""
 
 
-def _message(reader: int, deadline: float) -> str | None:
-    """All that the child writes before it closes the pipe; None at the deadline."""
-    data = b""
+def _message(reader: int, pid: int) -> str | None:
+    """All that the child `pid` writes before it closes the pipe; None if it hangs."""
+    data, worked_s, begun_s = b"", 0.0, time.monotonic()
+    deadline = begun_s + MAX_WALL_S
     while True:
         if not select.select([reader], [], [], max(0.0, deadline - time.monotonic()))[0]:
-            return None
+            before_s, worked_s = worked_s, _cpu_s(pid)
+            if worked_s - before_s < LEAST_CPU_S or time.monotonic() > begun_s + MOST_WALL_S:
+                return None
+            deadline = time.monotonic() + MAX_WALL_S
+            continue
         part = os.read(reader, 4096)
         if not part:
             return data.decode(errors="replace")
         data += part
+
+
+def _cpu_s(pid: int) -> float:
+    """CPU time of a child of this process."""
+    with open(f"/proc/{pid}/stat", "rb") as file:
+        fields = file.read().rpartition(b")")[2].split()
+    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")

@@ -26,6 +26,7 @@ from bank.build import build
 from device.controls import find, to_position
 from dsp.errors import UserError
 from firmware_py.base.progress import Report
+from firmware_py.control.install_processes import MAX_AT_ONCE
 from firmware_py.desk.private_pedal import private_pedal, wait_for_room
 from firmware_py.desk.supervisor import Supervisor
 from firmware_py.install import desk_end, receive, trial
@@ -253,7 +254,16 @@ def test_trial_reports_crash_hang_and_memory_limit() -> None:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(trial, "MAX_WALL_S", 0.2)
         with pytest.raises(trial.TrialError, match="more than"):
-            trial.run(lambda: time.sleep(60))
+            trial.run(lambda: time.sleep(600))
+
+
+def test_trial_that_waits_for_the_processor_goes_on(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(trial, "MAX_WALL_S", 0.01)
+    monkeypatch.setattr(trial, "LEAST_CPU_S", 0.0)
+    trial.run(lambda: time.sleep(0.2))
+    monkeypatch.setattr(trial, "MOST_WALL_S", 0.05)
+    with pytest.raises(trial.TrialError, match="more than"):
+        trial.run(lambda: time.sleep(600))
 
 
 @pytest.mark.parametrize(
@@ -686,7 +696,7 @@ def test_stalled_store_clients_do_not_block_controls(
     from firmware_py.link.client import connect
 
     with contextlib.ExitStack() as stack:
-        for _ in range(5):  # the fifth takes the place of one without progress
+        for _ in range(MAX_AT_ONCE):
             stack.enter_context(connect({"do": "store"}))
             assert ask({"do": "set", "values": {"mix": 33}})["values"]["mix"] == 33
     connection = wait_until(lambda: connect({"do": "store"}))
