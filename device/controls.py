@@ -434,11 +434,9 @@ def format(control: Control, value: float) -> str:
     if control.end and value >= control.maximum:
         return control.end
     if control.unit == "Hz":
-        return (
-            f"{value / 1000:.2f} kHz"
-            if value >= 1000
-            else f"{value:.{0 if value >= 100 else 1}f} Hz"
-        )
+        if value >= 1000:
+            return f"{value / 1000:.2f} kHz"
+        return f"{value:.{0 if value >= 100 else 1 if value >= 10 else 2}f} Hz"
     digits = 2 if control.unit in ("", "x") else 1
     return f"{value:.{digits}f} {control.unit}".rstrip()
 

@@ -115,7 +115,7 @@ def test_draw_shows_what_modulators_do() -> None:
     on = {"mod1_source": 1.0, "mod1_depth": 30.0, "mod2_source": 5.0, "mod2_target": 3.0}
     status = STATUS | {"controls": defaults() | on, "modulated": {"x": 9.0}}
     lines = panel.draw(status, "x", 120, 80)
-    assert "~ 1: sine 0.2 Hz → x 30.0 %   2: input → mix 20.0 %" in lines
+    assert "~ 1: sine 0.20 Hz → x 30.0 %   2: input → mix 20.0 %" in lines
     [x] = [line for line in lines if line.startswith("> X")]
     assert "●" in x and "~ " in x
     assert not [line for line in drawn() if "~" in line]
