@@ -138,7 +138,7 @@ def test_presets_of_an_import_play_each_recording_once_both_are_installed(
 def test_an_import_writes_as_many_presets_as_a_pedal_may_have(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("firmware_py.state.presets.MAX_PRESETS", 2)
+    monkeypatch.setattr("firmware_py.state.preset_file.MAX_PRESETS", 2)
     (tmp_path / "irs").mkdir()
     for name in "abc":
         soundfile.write(tmp_path / f"irs/{name}.wav", RNG.standard_normal(500) * 0.1, RATE_HZ)
