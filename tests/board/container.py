@@ -514,7 +514,8 @@ def hostile(box: Container) -> None:
             f"cp -p {state}/{name} /root/kept-{name} 2>/dev/null; rm -f {state}/{name}; "
             f"echo precious > /root/etc/{name}; {player}ln -s /root/etc/{name} {state}/{name}",
         )
-    box.sh(f"{player}ln -s /root/etc {state}/profiles", check=False)
+    box.sh(f"mv {state}/profiles /root/kept-profiles 2>/dev/null", check=False)
+    box.sh(f"{player}ln -s /root/etc {state}/profiles")
     for command in (
         "settings set block_frames=64",
         "settings reset",
