@@ -171,7 +171,7 @@ def measure(*, hours: float, show: bool) -> dict[str, object]:
     with (
         private_data(),
         tempfile.TemporaryDirectory(prefix="nverb-soak-") as banks,
-        private_pedal(control_arguments=arguments, synchronous=False) as pedal,
+        private_pedal(control_arguments=arguments, synchronous=False, as_service=True) as pedal,
     ):
         wait_for_room(pedal)
         soak, begun = Soak(Path(banks)), time.monotonic()
