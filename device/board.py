@@ -28,7 +28,7 @@ from device.calibration import load_calibration
 from device.controls import CONTROLS
 from device.converter import Converter
 from device.events import Action, Change, Event, Notice
-from device.faults import Fault
+from device.faults import Fault, PartName
 from device.knobs import Knob
 from device.lines import CLIP_HOLD_S, FAULTS, LED_FAULTS, fault_light
 from device.parts import Led, Switch
@@ -58,6 +58,7 @@ class Board:
         """Time between scans, s."""
         self._clock = clock
         self._faults: set[str] = set()
+        self._profile_fault: Fault | None = None
         self._pending: list[Event] = []
         self._light: dict[str, float] = {}
         self._leds_at = 0.0
@@ -98,15 +99,25 @@ class Board:
 
     @classmethod
     def bare(
-        cls, name: str, folder: Path | None = None, *, clock: Callable[[], float] = time.monotonic
+        cls,
+        name: str,
+        folder: Path | None = None,
+        *,
+        why: str,
+        clock: Callable[[], float] = time.monotonic,
     ) -> Board:
         """The board of an invalid profile: its LEDs if they are valid, with the fault LED flashing.
-
-        Raises nothing.
+        why: what is wrong with the profile. Raises nothing.
         """
         board = cls(leds_of(name, folder), {}, None, clock, Path("/"))
-        board.set_fault("profile", True)
+        board.report_profile(why)
         return board
+
+    def report_profile(self, why: str) -> None:
+        """The profile is invalid or cannot be read: a fault, until another board is opened."""
+        self.set_fault("profile", True)
+        name = self.profile.name
+        self._profile_fault = Fault(PartName("profile", name, f"profile {name}"), why, "")
 
     @classmethod
     def _of(
@@ -161,9 +172,10 @@ class Board:
         return {name: distance for name, distance in apart.items() if distance}
 
     def faults(self) -> dict[str, Fault]:
-        """The present faults by part: "adc 1", "knob x", "switch 2", "led 1"."""
+        """The present faults by part: "profile mine", "adc 1", "knob x", "switch 2", "led 1"."""
         found = [fault for converter in self._converters for fault in converter.faults()]
         found += [part.fault for part in (*self._switches, *self._leds) if part.fault is not None]
+        found += [self._profile_fault] if self._profile_fault else []
         return {str(fault.part): fault for fault in found}
 
     def dead_knobs(self) -> set[str]:

@@ -7,8 +7,12 @@ from typing import Literal, NamedTuple, TypedDict
 
 from dsp.errors import UserError, reason
 
-Kind = Literal["adc", "knob", "switch", "led"]
-EFFECTS: dict[Kind, str] = {"adc": "its knobs keep their values", "knob": "it keeps its value"}
+Kind = Literal["adc", "knob", "switch", "led", "profile"]
+EFFECTS: dict[Kind, str] = {
+    "adc": "its knobs keep their values",
+    "knob": "it keeps its value",
+    "profile": "the last valid one stays, after a start none",
+}
 """What the pedal does until the fault is repaired."""
 
 
@@ -25,7 +29,7 @@ class PartName(NamedTuple):
 
     kind: Kind
     name: str
-    """The control of a knob; else the number of the row, from 1."""
+    """The control of a knob; of a switch the number of the row, from 1; of a profile its name."""
     where: str
     """In the profile, for people: `mine.toml, knob 3 (y), channel 2`."""
 

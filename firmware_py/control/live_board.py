@@ -49,7 +49,7 @@ class LiveBoard:
             if reason(error) != self._complaint:
                 self._complaint = reason(error)
                 log.warning(f"{self._complaint}; the board stays as it is until this is corrected")
-            self.board.set_fault("profile", True)
+            self.board.report_profile(self._complaint)
             return False
         self._seen, self._complaint = seen, ""
         self.board.close()  # first: a line can be open only once
@@ -62,7 +62,7 @@ class LiveBoard:
             return Board.open(self._profile, self._folder)
         except (ProfileError, OSError) as error:
             log.warning(f"{reason(error)}; the pedal plays without knobs until this is corrected")
-            return Board.bare(self._profile, self._folder)
+            return Board.bare(self._profile, self._folder, why=reason(error))
 
     def close(self) -> None:
         self.board.close()

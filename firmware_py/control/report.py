@@ -56,6 +56,7 @@ def status(pedal: Pedal) -> PedalStatus:
         preset=pedal.presets.describe(),
         plays=_plays(pedal),
         board=_board(pedal.board) if pedal.board is not None else None,
+        off=pedal.parts.failed,
         doors=[each.describe() for each in pedal.inputs],
         inputs=[each.status() for each in pedal.inputs],
         ports=_ports(pedal.connections.now, port),

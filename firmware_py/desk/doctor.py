@@ -14,7 +14,7 @@ from typing import Literal, NamedTuple
 
 from device import health
 from device.boot_config import boot_file
-from dsp.errors import UserError
+from dsp.errors import UserError, reason
 from dsp.names import shown
 from firmware_py.base import boot, crashguard
 from firmware_py.base.paths import SERVICE_DATA, data_dir, running_dir
@@ -48,13 +48,12 @@ class Result(NamedTuple):
 def settings_check() -> Result:
     try:
         settings = settings_file.load()
-    except (UserError, OSError) as error:
-        return Result(
-            "settings",
-            "bad",
-            str(error),
-            "correct the file or run `nverb settings reset`; the defaults are used until then",
-        )
+    except OSError as error:
+        remedy = "check the disk, and the owner and mode of the file; until then the defaults apply"
+        return Result("settings", "bad", reason(error), remedy)
+    except UserError as error:
+        remedy = "correct the file or run `nverb settings reset`; until then the defaults apply"
+        return Result("settings", "bad", str(error), remedy)
     return Result(
         "settings",
         "ok",

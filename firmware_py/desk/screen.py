@@ -58,6 +58,7 @@ def hands(status: PedalStatus) -> list[str]:
             lines.append(
                 f"         knob {name}: turn it {abs(distance):.0%} to the {way} to take over"
             )
+    lines += [f"FAULT    {name}: {why}" for name, why in status["off"].items()]
     return lines + [f"door     {text}" for text in status["doors"]]
 
 

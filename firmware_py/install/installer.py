@@ -64,12 +64,12 @@ def install(
     """Install what `receive(at)` yields, the content from byte `at` on; return the result.
 
     live: make the running pedal play the active state of the store; returns the outcome as a verb,
-    raises UserError if the pedal refuses. Raises UserError or ValueError: then the old state is
-    active, unless the message says that the disk failed before it could be restored.
+    raises UserError if the pedal refuses. Raises UserError, ValueError or OSError: then the old
+    state is active, unless the message says that the disk failed before it could be restored.
     """
     from firmware_py.install import signatures
 
-    if signatures.is_required(data) and not offer.signature:
+    if (is_signed := signatures.is_required(data)) and not offer.signature:
         raise UserError(
             f"{offer.name}: is not signed, and this board accepts signed files only: "
             "sign it with `ssh-keygen -Y sign -n nverb -f KEY FILE`, or push it with --sign KEY"
@@ -79,7 +79,7 @@ def install(
         store.make()
         known = store.with_hash(offer.sha256) if offer.sha256 else None
         if known is not None and known.kind == (offer.kind or known.kind) and _is_intact(known):
-            if signatures.is_required(data):
+            if is_signed:
                 with open(known.path, "rb") as file:
                     signatures.verify(data, file.fileno(), offer.signature)
             for _ in receive(known.path.stat().st_size):
@@ -97,7 +97,7 @@ def install(
                     f"{offer.name}: the disk returned other bytes than were written: "
                     "it may be failing; replace it"
                 )
-            if signatures.is_required(data):
+            if is_signed:
                 report.note(f"signed by {signatures.verify(data, file, offer.signature)}")
             if kind in KINDS:
                 _try(path, offer.name, report)

@@ -28,13 +28,11 @@ def allowed_signers(data: Path) -> Path:
 
 
 def is_required(data: Path) -> bool:
-    """True if files must be signed; also True if the path cannot be read."""
+    """True if files must be signed. Raises OSError if that cannot be read."""
     try:
         os.lstat(allowed_signers(data))
     except FileNotFoundError:
         return False
-    except OSError:
-        pass
     return True
 
 

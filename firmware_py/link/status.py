@@ -142,6 +142,8 @@ class PedalStatus(TypedDict):
     """A line for people; `plays` is for programs."""
     plays: PresetStatus | None
     board: BoardStatus | None
+    off: dict[str, str]
+    """Parts of the control process that do not work now, such as the data folder, and why."""
     doors: list[str]
     """One line for each input: MIDI, OSC. `inputs` is for programs."""
     inputs: list[InputStatus]

@@ -519,15 +519,18 @@ def test_invalid_profile_is_reported_and_opened_once_corrected(folders: Path, ca
     slot = LiveBoard(str(path), folders)
     assert "mine.toml, knob 5 (wide)" in capsys.readouterr().err
     assert not slot.board.knobs
+    assert "knob 5 (wide)" in slot.board.faults()["profile mine"].text
     slot.board.scan()
     assert not slot.refresh(0)
     path.write_text(good)
     assert slot.refresh(10)
+    assert not slot.board.faults()
     assert set(slot.board.knobs) == {"gain", "x", "y", "z", "width"}
     board = slot.board
     path.write_text(good.replace("channel = 4", "channel = 3"))
     assert not slot.refresh(20)
     assert slot.board is board  # the last valid profile stays
+    assert "taken by knob 4" in board.faults()["profile mine"].text
     assert "taken by knob 4" in capsys.readouterr().err
     path.unlink()
     assert not slot.refresh(30)

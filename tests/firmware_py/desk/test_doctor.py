@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import importlib.util
 import json
 import os
@@ -120,6 +121,18 @@ def test_boot_note_keeps_first_start(folders: Path) -> None:
     assert (folders / "RUNTIME" / "boot-audio").read_text() == first
     began, done = map(float, first.split())
     assert 0 < began <= done
+
+
+def test_doctor_does_not_advise_to_reset_settings_that_cannot_be_read(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def fail() -> None:
+        raise OSError(errno.EIO, os.strerror(errno.EIO), "settings.toml")
+
+    monkeypatch.setattr(doctor.settings_file, "load", fail)
+    found = doctor.settings_check()
+    assert (found.state, found.found) == ("bad", "settings.toml: Input/output error")
+    assert "disk" in found.remedy and "reset" not in found.remedy
 
 
 def test_doctor_gives_remedy_for_each_fault(folders: Path) -> None:

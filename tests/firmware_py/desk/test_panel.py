@@ -86,7 +86,7 @@ def test_draw_shows_position_in_cube(x: float, y: float) -> None:
 
 
 def test_screen_shows_what_plays_and_nothing_of_a_dead_process() -> None:
-    rest: dict[str, Any] = {"safe_start": "", "board": None, "doors": [], "preset": ""}
+    rest: dict[str, Any] = {"safe_start": "", "board": None, "doors": [], "off": {}, "preset": ""}
     no_ports = {"inputs": [], "outputs": [], "automatic": True, "mono": False, "feed": 0}
     rest |= {"slots": [], "versions": {}, "jack": None, "ports": no_ports | {"faults": []}}
     alive = STATUS["audio"] | {"offset_blocks": 0, "added_frames": 0}
