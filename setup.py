@@ -91,6 +91,9 @@ class BuildEngine(build_ext):
                         "kernel_vectors",
                         "latefield_lines",
                         "latefield_vectors",
+                        "synthesis",
+                        "synthesis_passes",
+                        "synthesis_vectors",
                     )
                 ],
             )

@@ -71,17 +71,19 @@ class Curves:
             (grid.frame_edge_s[:-1, None] + grid.frame_s[:, None] * quarters).ravel()
         )
         at = np.searchsorted(grid.frame_centre_s, self.time_s)
-        self._after = np.clip(at, 1, grid.frames - 1)
-        before = grid.frame_centre_s[self._after - 1]
-        share = (self.time_s - before) / (grid.frame_centre_s[self._after] - before)
-        self._share = np.clip(share, 0, 1).astype(
+        self.after = np.clip(at, 1, grid.frames - 1).astype(np.int32)
+        """For each node the frame whose centre comes next, and how far it lies between that before
+        and it (`share`)."""
+        before = grid.frame_centre_s[self.after - 1]
+        share = (self.time_s - before) / (grid.frame_centre_s[self.after] - before)
+        self.share = np.clip(share, 0, 1).astype(
             np.float32
         )  # level before the first centre and after the last
 
     def join(self, points: Floats) -> Floats:
         """The values (bands, frames) at the frame centres, interpolated linearly at the nodes."""
-        low = points[:, self._after - 1]
-        return np.asarray(low + self._share * (points[:, self._after] - low))
+        low = points[:, self.after - 1]
+        return np.asarray(low + self.share * (points[:, self.after] - low))
 
     def place(
         self, samples: int, seconds: float, start_s: float = 0.0, *, mirrored: bool = False

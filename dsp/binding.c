@@ -198,6 +198,8 @@ static PyMethodDef module_methods[] = {
     {"late_seam", late_seam, METH_VARARGS,
      "late_seam(rate_hz, max_taps) -> (seam, fade, delays) in frames: where the late field takes\n"
      "over in an engine for IRs of max_taps, 0 if nowhere; how long that takes; its lines."},
+    {"curves", binding_curves, METH_VARARGS,
+     "curves(level_db, after, share, out): see nv_find_curves() in dsp/synthesis.h."},
     {"simd", simd, METH_NOARGS, "The kernel's SIMD build in use: avx2, sse2, neon or scalar."},
     {0},
 };

@@ -15,6 +15,8 @@ extern PyTypeObject binding_port_type, binding_engine_type, binding_callback_typ
     binding_kernel_type, binding_synthesis_type;
 extern PyObject *binding_meters_type; /* the named tuple Meters */
 
+/* curves(level_db, after, share, out): see nv_find_curves(). */
+PyObject *binding_curves(PyObject *module, PyObject *args);
 /* Raises MemoryError for NV_E_MEMORY, else ValueError; returns NULL. */
 PyObject *binding_raise(int error);
 /* Gets a C-contiguous float32 buffer of `dimensions` dimensions and their lengths. 0, or -1 with

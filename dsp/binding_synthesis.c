@@ -61,6 +61,44 @@ static int take_arrays(SynthesisObject *self, nv_band *band, PyObject *const *ar
     return ok ? 0 : -1;
 }
 
+PyObject *binding_curves(PyObject *module, PyObject *args) {
+    (void)module;
+    enum { LEVEL, PLACE, OUT, AFTER, ALL };
+    PyObject *object[ALL];
+    Py_buffer view[ALL];
+    Py_ssize_t shape[AFTER][2] = {{0}};
+    if (!PyArg_ParseTuple(args, "OOOO", &object[LEVEL], &object[AFTER], &object[PLACE],
+                          &object[OUT]))
+        return NULL;
+    static const char *const names[] = {"level_db", "share", "out"};
+    int held = 0, error = 0;
+    for (; held < AFTER; held++)
+        if (binding_floats(object[held], &view[held], held == PLACE ? 1 : 2, shape[held],
+                           held == OUT, names[held]) < 0)
+            break;
+    if (held == AFTER &&
+        PyObject_GetBuffer(object[AFTER], &view[AFTER], PyBUF_C_CONTIGUOUS | PyBUF_FORMAT) == 0)
+        held++;
+    if (held == ALL) {
+        Py_ssize_t frames = shape[LEVEL][1], nodes = NV_NODES * frames;
+        int fits = is_int32(&view[AFTER]) && shape[LEVEL][0] <= INT32_MAX && frames >= 2 &&
+                   frames < INT32_MAX / NV_NODES && shape[PLACE][0] == nodes &&
+                   view[AFTER].shape[0] == nodes && shape[OUT][0] == shape[LEVEL][0] &&
+                   shape[OUT][1] == nodes;
+        const int32_t *after = view[AFTER].buf;
+        for (Py_ssize_t i = 0; fits && i < nodes; i++) fits = after[i] >= 1 && after[i] < frames;
+        nv_map map = {(int)shape[LEVEL][0], (int)frames, view[LEVEL].buf};
+        if (!fits)
+            PyErr_SetString(PyExc_ValueError, "the arrays of curves do not fit");
+        else
+            error = nv_find_curves(&map, after, view[PLACE].buf, view[OUT].buf);
+    }
+    while (held > 0) PyBuffer_Release(&view[--held]);
+    if (error) return PyErr_NoMemory();
+    if (PyErr_Occurred()) return NULL;
+    Py_RETURN_NONE;
+}
+
 static PyObject *synthesis_new(PyTypeObject *type, PyObject *args, PyObject *kwargs) {
     static char *names[] = {"frames", "bands", NULL};
     int frames;

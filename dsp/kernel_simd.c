@@ -48,6 +48,7 @@
 
 #include "kernel_vectors.h"
 #include "latefield_vectors.h"
+#include "synthesis_vectors.h"
 
 /* ---- the passes ------------------------------------------------------------------------------ */
 
@@ -418,4 +419,7 @@ const nv_simd NV_SIMD_TABLE = {
     .late_level = late_level,
     .late_diffuse = late_diffuse,
     .late_glide = late_glide,
+    .find_curves = find_curves,
+    .add_band = add_band,
+    .make_samples = make_samples,
 };

@@ -10,6 +10,7 @@
 #include <stddef.h>
 
 #include "latefield_lines.h"
+#include "synthesis.h"
 
 enum { NV_MAX_PASSES = 8, NV_FADE_PIECE = 16, NV_ENERGY_PIECE = 64 };
 
@@ -87,6 +88,16 @@ typedef struct nv_simd {
     void (*late_diffuse)(float *x, const float *from, float *to, int frames);
     /* now += (target - now) * share; `now` aligned, a multiple of 16 floats. */
     void (*late_glide)(float *now, const float *target, float share, int count);
+    /* The synthesis (synthesis_vectors.h). See nv_find_curves(); points: two floats a frame. */
+    void (*find_curves)(const nv_map *map, const int32_t *after, const float *share, float *points,
+                        float *curves);
+    /* A band, up to the end of node `last` of its curve, into
+     * work->spectrum. */
+    void (*add_band)(const nv_band *band, const float *curve, int last,
+                     const nv_synthesis_work *work);
+    /* work->spectrum to the first `taps` of `frames` samples of both sides; see nv_synthesise(). */
+    void (*make_samples)(int frames, const float *middle, const float *side, float *left,
+                         float *right, int taps, const nv_synthesis_work *work);
 } nv_simd;
 
 /* The builds in this program. */

@@ -26,10 +26,8 @@ from numpy.typing import NDArray
 
 from dsp import _engine
 from dsp.bands import (
-    NODES,
     BandWindow,
     Curves,
-    amplitude,
     band_windows,
     smooth_number,
 )
@@ -68,8 +66,8 @@ FOLD_S = 0.015
 
 
 class _Carriers:
-    """The noise for a rate, a grid's bands and a seed: complex64 (samples, 2) for each band, as
-    long as requested so far."""
+    """The noise for a rate, a grid's bands and a seed: (samples, 4) for each band, as long as
+    requested so far. The 4: middle re, side re, middle im, side im."""
 
     def __init__(self, rate_hz: int, grid: Grid, seed: int) -> None:
         self._rate_hz, self._grid, self._seed = rate_hz, grid, seed
@@ -78,7 +76,7 @@ class _Carriers:
             (DEFAULT_GRID.duration_s + GUARD_S) * rate_hz, self.step_frames
         )
         self._steps = 0
-        self._samples: list[NDArray[np.complex64]] = []
+        self._samples: list[Floats] = []
         self._noise = Noise(rate_hz, seed)
 
     def windows(self, steps: int) -> list[BandWindow]:
@@ -86,7 +84,7 @@ class _Carriers:
             self._rate_hz, self._grid, steps * self.step_frames, whole=False, steps=steps
         )
 
-    def samples(self, steps: int) -> list[NDArray[np.complex64]]:
+    def samples(self, steps: int) -> list[Floats]:
         """The beginnings of all carriers: Gaussian noise, flattened (see `flatten`).
 
         They grow through the same lengths whatever was requested before, and what was handed out
@@ -109,14 +107,14 @@ class _Carriers:
         """How much of this length longer carriers keep: the end is not even, and wraps around."""
         return max(0, steps - int(np.ceil(END_S * self._rate_hz / self.step_frames)))
 
-    def _longer(self, steps: int) -> list[NDArray[np.complex64]]:
+    def _longer(self, steps: int) -> list[Floats]:
         frames = steps * self.step_frames
         spectrum = np.fft.rfft(self._noise(frames))
         samples = []
         for i, w in enumerate(self.windows(steps)):
             part = spectrum[:, w.first : w.first + w.size] * w.own.astype(np.float32)
-            both = (np.fft.ifft(part) * np.float32(np.sqrt(w.size / frames))).astype(np.complex64)
-            longer = np.ascontiguousarray(both.T)
+            both = np.fft.ifft(part) * np.float32(np.sqrt(w.size / frames))
+            longer = np.concatenate([both.real, both.imag]).T.astype(np.float32, order="C")
             kept = w.size // steps * self._kept_steps(self._steps)
             if kept:
                 longer[:kept] = self._samples[i][:kept]
@@ -299,13 +297,12 @@ class Synthesiser:
         """For a room of so many seconds."""
         steps = self._steps(seconds)
         workspace = self._workspace(steps)
-        middle, side = _mid_side_gains(self._carriers.step_frames, self.rate_hz, width, spacing_m)
+        gains = _mid_side_gains(self._carriers.step_frames, self.rate_hz, width, spacing_m, steps)
         lead = int(LEAD_S * self.rate_hz)
         return Job(
             workspace,
-            np.ascontiguousarray(self._amplitudes(room)),
-            _interpolated(middle, steps),
-            _interpolated(side, steps),
+            self._amplitudes(room),
+            *gains,
             lead + max(1, min(int(seconds * self.rate_hz), workspace.frames - lead)),
         )
 
@@ -341,7 +338,7 @@ class Synthesiser:
             (
                 w.band,
                 w.first,
-                carrier[: w.size].view(np.float32),
+                carrier[: w.size],
                 (w.window * w.scale).astype(np.float32),
                 *place(w.size),
             )
@@ -350,20 +347,12 @@ class Synthesiser:
         return Workspace(frames, bands, _engine.Synthesis(frames, bands))
 
     def _amplitudes(self, room: EnergyMap) -> Floats:
-        """Amplitude curves (bands, nodes) with the map's energy in each frame: linear in dB like
-        decays, and corrected for the effect of the lines on a frame's mean."""
-        level_db = room.level_db
+        """Amplitude curves (bands, nodes) with the map's energy in each frame."""
         curves = self._curves if room.grid == self.grid else self._longest_curves
-        points = level_db.astype(np.float32, copy=True)
-        shape = (*level_db.shape, NODES)
-        for _ in range(2):
-            line = curves.join(points)
-            mean = np.exp2(line * np.float32(np.log2(10) / 10)).reshape(shape).mean(axis=2)
-            points += level_db - 10 * np.log10(np.maximum(mean, 1e-30))
-            np.clip(
-                points, level_db - 20, level_db + 20, out=points
-            )  # steep edges are not exact: do not oscillate
-        return amplitude(curves.join(points))
+        level_db = np.ascontiguousarray(room.level_db, np.float32)
+        amplitudes = np.empty((len(level_db), len(curves.share)), np.float32)
+        _engine.curves(level_db, curves.after, curves.share, amplitudes)
+        return amplitudes
 
 
 def at_seam(ir: Floats, whole: EnergyMap, seam: Seam, rate_hz: int) -> tuple[Floats, Decay]:
@@ -377,14 +366,16 @@ def at_seam(ir: Floats, whole: EnergyMap, seam: Seam, rate_hz: int) -> tuple[Flo
     return np.ascontiguousarray(scaled), decay
 
 
-@lru_cache(maxsize=4)
+@lru_cache(maxsize=1)
 def _mid_side_gains(
-    step_frames: int, rate_hz: int, width: float, spacing_m: float
+    step_frames: int, rate_hz: int, width: float, spacing_m: float, steps: int
 ) -> tuple[Floats, Floats]:
-    """For the bins of one step's transform and one more: shared by all lengths."""
+    """For all bins; computed for those of one step's transform and one more. The next room often
+    needs the same."""
     hz = np.arange(step_frames // 2 + 2, dtype=np.float64) * (rate_hz / step_frames)
     rho = correlation(hz, width, spacing_m).astype(np.float32)
-    return np.sqrt((1 + rho) / 2), np.sqrt((1 - rho) / 2)
+    middle, side = np.sqrt((1 + rho) / 2), np.sqrt((1 - rho) / 2)
+    return _interpolated(middle, steps), _interpolated(side, steps)
 
 
 def _interpolated(gain: Floats, steps: int) -> Floats:

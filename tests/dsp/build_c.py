@@ -28,19 +28,17 @@ def build(
     gcc: str = "gcc",
     flags: Sequence[str] = (),
     sources: Sequence[str] = (),
-    kernel: bool = True,
 ) -> Path:
-    """Compile `main` of this folder with the kernel, unless it is not wanted, and `sources` of
-    dsp/. Returns the program.
+    """Compile `main` of this folder with the kernel and `sources` of dsp/. Returns the program.
 
     `flags` come last, so that a sanitizer's -O1 overrides the -O3 of the SIMD builds. Programs of
     one folder share what is compiled alike.
     """
     family = family_of(machine)
     words: list[list[str | Path]] = [
-        [*simd.arguments(family), DSP / "kernel_simd.c"] for simd in builds_for(family) if kernel
+        [*simd.arguments(family), DSP / "kernel_simd.c"] for simd in builds_for(family)
     ]
-    words += [["-O2", DSP / name] for name in (*(KERNEL_SOURCES if kernel else ()), *sources)]
+    words += [["-O2", DSP / name] for name in (*KERNEL_SOURCES, *sources)]
     words += [["-O2", HERE / main]]
     objects = []
     for each in words:

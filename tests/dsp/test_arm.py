@@ -73,7 +73,6 @@ def rooms_here(tmp_path_factory: pytest.TempPathFactory) -> NDArray[np.float32]:
         "rooms.c",
         machine=os.uname().machine,
         sources=["synthesis.c"],
-        kernel=False,
     )
     return rooms([program])
 
@@ -144,7 +143,6 @@ def test_arm_makes_the_rooms_of_x86(
         gcc=gcc,
         flags=["-static", *flags],
         sources=["synthesis.c"],
-        kernel=False,
     )
     assert db(rooms([*qemu, there]) - rooms_here.astype(float), rooms_here) < -120
 
