@@ -24,6 +24,9 @@ DIRECT_S = 0.0025
 smallest rooms."""
 ONSET_DB = -20.0
 """An IR starts at the first sample within this of its peak (ISO 3382-1, 5.3.2)."""
+BEFORE_S = 0.0003
+"""So much before the onset belongs to the sound: what has no frequencies above half the rate begins
+before its first large sample."""
 CURVE_STEP_S = 0.001
 """Time step of decay curves."""
 
@@ -52,11 +55,18 @@ class RoomAcoustics:
 
 
 def octave_response(hz: Floats, centre_hz: float, rate_hz: float) -> NDArray[np.complex128]:
-    """Complex response of an octave filter at `hz`: Butterworth, order 3 on each side (class 1 of
-    IEC 61260-1), bilinear transform."""
+    """Complex response of an octave filter at `hz` (class 1 of IEC 61260-1)."""
+    return band_response(hz, centre_hz * np.sqrt(0.5), centre_hz * np.sqrt(2.0), rate_hz)
+
+
+def band_response(
+    hz: Floats, low_hz: float, high_hz: float, rate_hz: float
+) -> NDArray[np.complex128]:
+    """Complex response of a band filter at `hz`: Butterworth, order 3 on each side, bilinear
+    transform."""
     # q is the frequency of the prototype; 0 Hz and the Nyquist frequency map to infinity, here 1e9.
     warped = np.tan(np.pi * np.clip(np.asarray(hz, float) / rate_hz, 1e-12, 0.5 - 1e-12))
-    low, high = np.tan(np.pi * centre_hz / rate_hz * np.array([np.sqrt(0.5), np.sqrt(2.0)]))
+    low, high = np.tan(np.pi / rate_hz * np.array([low_hz, high_hz]))
     q = 1j * np.clip((warped - low * high / warped) / (high - low), -1e9, 1e9)
     return np.asarray(1.0 / ((q + 1.0) * (q * q + q + 1.0)))
 
@@ -88,13 +98,13 @@ def measure(
     sound = np.asarray(ir, np.float64)
     if sound.ndim != 1 or not np.abs(sound).max(initial=0.0) > 0:
         raise InvalidValue("acoustics need one channel that is not silent")
-    sound = sound[onset(ir) if start is None else start :]
+    sound, lead = _from_onset(sound, onset(ir) if start is None else start, rate_hz)
     pad, step = int(_PAD_S * rate_hz), max(1, int(CURVE_STEP_S * rate_hz))
     frames = 1 << (len(sound) + 2 * pad - 1).bit_length()
     hz = np.fft.rfftfreq(frames, 1 / rate_hz).astype(np.float64)
-    early = min(int(EARLY_S * rate_hz), len(sound))
+    early, direct = (min(lead + int(s * rate_hz), len(sound)) for s in (EARLY_S, DIRECT_S))
     whole_spectrum = np.fft.rfft(sound, frames)
-    parts = _parts(sound, early, min(int(DIRECT_S * rate_hz), len(sound)), frames)
+    parts = _parts(sound, early, direct, frames)
     points = -(-len(sound) // step) + 1
     curves = np.full((len(OCTAVES_HZ), points), np.nan)
     figures = np.full((6, len(OCTAVES_HZ)), np.nan)
@@ -125,9 +135,15 @@ def measure(
             _ratio_db(energies[0], energies[1]),
             _ratio_db(energies[2], energies[3]),
             total,
-            np.nan if floor is None or knee == len(blocks) else -curves[row, knee],
+            np.nan if floor is None else _range_db(curves[row], knee, floor, total),
         )
     return RoomAcoustics(curves, *figures)
+
+
+def _from_onset(sound: Floats, start: int, rate_hz: int) -> tuple[Floats, int]:
+    """A sound from its onset on, and by how many samples earlier it begins."""
+    lead = min(int(BEFORE_S * rate_hz), start)
+    return sound[start - lead :], lead
 
 
 def _parts(sound: Floats, early: int, direct: int, frames: int) -> list[Floats]:
@@ -141,6 +157,16 @@ def _floors(noise: NDArray[np.floating] | None, rate_hz: int) -> list[float | No
     if noise is None:
         return [None] * len(OCTAVES_HZ)
     return [float(power) * rate_hz for power in noise_in_octaves(noise, rate_hz)]
+
+
+def _range_db(curve_db: Floats, knee: int, floor: float, energy: float) -> float:
+    """How far down a curve is measured, for a noise of `floor` per second that masks it from the
+    step `knee` on. Not farther than to the noise: behind a sound without a decay the curve falls
+    at once, as far as one likes."""
+    if knee >= len(curve_db) - 1:
+        return float("nan")
+    masked = floor * 10 ** (KNEE_DB / 10) * max(HALF_S, HALF_SHARE * knee * CURVE_STEP_S)
+    return min(-float(curve_db[knee]), _ratio_db(energy, masked))
 
 
 def _late(tail: Floats, after: float, floor: float, weight: Floats, frames: int) -> float:
@@ -208,6 +234,8 @@ KNEE_DB = 6.0
 """A decay is used down to this level above the noise and extrapolated below it, from the FIT_DB
 above."""
 FIT_DB = 20.0
+HALF_S, HALF_SHARE = 0.03, 0.06
+"""Half the time over which a decay is smoothed, and its share of the time since the onset."""
 
 
 def without_noise(
@@ -222,11 +250,11 @@ def without_noise(
     floor = noise_power(energy, length_s, bandwidth_hz) if floor is None else floor
     if floor <= 0:
         return energy, len(energy)
-    # Smoothed over about 30 blocks or a tenth of a second: single blocks are as random as noise.
+    # Smoothed: single blocks are as random as noise.
     edge = np.concatenate([[0.0], np.cumsum(length_s)])
     total = np.concatenate([[0.0], np.cumsum(energy)])
     middle = (edge[1:] + edge[:-1]) / 2
-    half = np.maximum(0.03, 0.06 * middle)
+    half = np.maximum(HALF_S, HALF_SHARE * middle)
     low, high = np.maximum(middle - half, 0.0), np.minimum(middle + half, edge[-1])
     smooth = (np.interp(high, edge, total) - np.interp(low, edge, total)) / (high - low)
     under = np.flatnonzero(smooth < floor * 10 ** (KNEE_DB / 10))

@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bank.browse import picture, spectrogram, waveform
-from dsp.acoustics import OCTAVES_HZ
+from dsp.acoustics import OCTAVES_HZ, RoomAcoustics
 from firmware_py.measure.result import Measured, Path
 
 ROWS = (
@@ -23,15 +23,18 @@ ROWS = (
 )
 NEEDED_DB = {"t30_s": 40.0, "edt_s": 20.0, "c50_db": 20.0, "range_db": -math.inf}
 """Range of an octave without which a figure means little (ISO 3382-1: 5 dB above the noise)."""
+LATE_DB = 10.0
+"""C50 needs a late sound that is so much above what the noise masks."""
 
 
-def figures(path: Path) -> dict[str, NDArray[np.float64]]:
-    """The figures of a path by the names of ROWS, NaN where the noise masks them."""
-    own = path.figures
+def figures(own: RoomAcoustics) -> dict[str, NDArray[np.float64]]:
+    """The figures by the names of ROWS, NaN where the noise masks them."""
     enough = np.nan_to_num(own.range_db, nan=math.inf)  # without a knee there is no noise
-    return {
+    found = {
         name: np.where(enough >= NEEDED_DB[name], getattr(own, name), np.nan) for _, name, _ in ROWS
     }
+    found["c50_db"] = np.where(own.c50_db <= enough - LATE_DB, found["c50_db"], np.nan)
+    return found
 
 
 def summary(measured: Measured) -> str:
@@ -49,7 +52,7 @@ def as_text(measured: Measured, knobs: Mapping[str, float] | None) -> str:
     lines = [summary(measured)]
     for path in measured.paths:
         lines += ["", _title(path), "        " + "".join(f"{_hz(hz):>7}" for hz in OCTAVES_HZ)]
-        values = figures(path)
+        values = figures(path.figures)
         for label, name, pattern in ROWS:
             cells = "".join(f"{_cell(value, pattern):>7}" for value in values[name])
             lines.append(f"{label:8}{cells}")
@@ -111,7 +114,9 @@ def as_json(measured: Measured, knobs: Mapping[str, float] | None) -> dict[str, 
                 "range_db": round(path.take.range_db, 2),
                 "distortion": {str(n): round(v, 6) for n, v in path.take.distortion.share.items()},
                 "clock_ppm": round(1e6 * (1 / path.take.ratio - 1), 3),
-                "octaves": {name: numbers(values) for name, values in figures(path).items()},
+                "octaves": {
+                    name: numbers(values) for name, values in figures(path.figures).items()
+                },
             }
             for path in measured.paths
         ],
@@ -122,7 +127,7 @@ def as_page(measured: Measured, knobs: Mapping[str, float] | None, title: str, a
     """For a browser, without a network."""
     parts = []
     for path, channel in zip(measured.paths, measured.samples, strict=True):
-        values = figures(path)
+        values = figures(path.figures)
         rows = "".join(
             f"<tr><th>{label}</th>"
             + "".join(f"<td>{_cell(value, pattern)}</td>" for value in values[name])
