@@ -29,7 +29,6 @@ from dsp.energymap import FLOOR_DB, EnergyMap, Grid
 from dsp.loudness import normalise
 from dsp.shaping import (
     Shape,
-    above_floor,
     last_reliable,
     longer_grid,
     on_grid,
@@ -229,21 +228,6 @@ def render(
     target = _target(parts, shape, released, longest_s)
     result = _joined(parts, target, shape.size, released, noise, longest_s)
     return normalise(with_width(result, width), parts[0][1].rate_hz)
-
-
-def continued(
-    room: RecordedRoom,
-    floor_db: Floats,
-    noise: Callable[[Grid, int], Synthesiser],
-    longest_s: float = 10.0,
-) -> Floats:
-    """A recording whose decay goes on in each band where its noise floor was, at its own level.
-
-    `floor_db`: the noise in each band of the room's grid, energy per second.
-    """
-    level = above_floor(room.measured(room.grid).level_db, floor_db, room.grid)
-    level = np.maximum(level, level.max() + 2 * FLOOR_DB)
-    return _joined([(1.0, room)], EnergyMap(level, room.grid), 1.0, 1.0, noise, longest_s)
 
 
 def _joined(

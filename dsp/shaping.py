@@ -43,9 +43,6 @@ DEPTH_DB = 300.0
 """Extrapolated decays end this far below the loudest cell."""
 STEADY_DB = 1.0
 """A band whose level changes by less than this over a fifth of a recording is noise."""
-MASKED_DB, FIT_DB = 6.0, 15.0
-"""With a known noise a decay is used down to MASKED_DB above it; its slope is that of the last
-FIT_DB."""
 LATER_S, SPARSE_S = 0.03, 0.3
 """LATER_S: after it a band's loudest cell is part of the room, not the direct sound. SPARSE_S:
 before it reflections may be sparse."""
@@ -277,31 +274,6 @@ def without_floor(
     centre = grid.frame_centre_s
     line = np.maximum(start[:, None] - rate[:, None] * centre, level.max() - depth_db)
     return np.asarray(np.where(centre > centre[last][:, None], line, level), np.float32)
-
-
-def above_floor(level: Floats, floor_db: Floats, grid: Grid) -> Floats:
-    """The map without a known noise, (bands,): it is subtracted, and where it is stronger than the
-    room, the band's decay before goes on."""
-    snr_db = level - floor_db[:, None]
-    smooth = np.apply_along_axis(lambda row: np.convolve(row, np.ones(3) / 3, "same"), 1, snr_db)
-    frames = np.arange(grid.frames)
-    # From the end: in the gap after a direct sound, the noise may be all there is.
-    last = np.where(smooth >= MASKED_DB, frames, 0).max(axis=1)
-    first = np.where(smooth >= MASKED_DB + FIT_DB, frames, 0).max(axis=1)
-    first = np.minimum(np.maximum(first, level.argmax(axis=1)), last - 3)
-    power = np.maximum(_power(snr_db) - 1, 0.1 * _power(snr_db))
-    clean = _decibels(power) + floor_db[:, None]
-    centre = grid.frame_centre_s
-    near = (frames <= last[:, None]) & (frames >= first[:, None])
-    weight = near * grid.frame_s
-    weight = weight / weight.sum(axis=1, keepdims=True)
-    time_s = (weight * centre).sum(axis=1, keepdims=True)
-    mean = (weight * clean).sum(axis=1, keepdims=True)
-    off = centre - time_s
-    spread = np.maximum((weight * off**2).sum(axis=1), 1e-12)
-    rate = _among_bands(np.clip(-(weight * off * clean).sum(axis=1) / spread, 1.0, 5000.0), 5)
-    line = np.maximum(mean - rate[:, None] * off, level.max() - DEPTH_DB)
-    return np.asarray(np.where(frames > last[:, None], line, clean), np.float32)
 
 
 def decay_lines(level: Floats, grid: Grid) -> tuple[Floats, Floats]:

@@ -4,17 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from functools import lru_cache
 
 import numpy as np
 from numpy.typing import NDArray
 
 from dsp.acoustics import RoomAcoustics, measure, onset
-from dsp.bands import band_windows, smooth_number
-from dsp.energymap import Grid
 from dsp.low_end import SILENT_S, with_low_end
-from dsp.recorded import RecordedRoom, continued, recording_grid
-from dsp.synthesis import Synthesiser
+from dsp.own_decay import with_own_decay
 from firmware_py.measure.plan import Plan
 from firmware_py.measure.takes import Take
 
@@ -79,48 +75,16 @@ def assembled(
         whole /= take.distortion.compression
         noise = response.noise(NOISE_SAMPLES) / take.distortion.compression
         own = before + begins[number] - begin - lead
-        ir = with_low_end(whole, own, response.sweep, noise)[before : before + kept]
+        ir = with_low_end(whole, own, response.sweep, noise)[before:]
         ir[: own - before] = 0  # the air in front of it
         rise = int(RISE_S * rate_hz)
         at = max(own - before, 0)
         ir[at : at + rise] *= np.sin(np.pi / 2 * np.arange(rise) / rise) ** 2
-        raw = ir.astype(np.float32)
-        figures = measure(raw, rate_hz, noise=noise)
+        figures = measure(ir.astype(np.float32), rate_hz, noise=noise)
         paths.append(Path(output, input, take, figures))
-        channels.append(_with_own_decay(raw, noise, rate_hz, number))
+        channels.append(with_own_decay(ir, at, noise, rate_hz, number))
     taps = max(len(channel) for channel in channels)
     samples = np.zeros((len(channels), taps), np.float32)
     for row, channel in zip(samples, channels, strict=True):
         row[: len(channel)] = channel
     return samples, tuple(paths), begin / rate_hz
-
-
-def _with_own_decay(ir: Floats, noise: Doubles, rate_hz: int, number: int) -> Floats:
-    """The response with its noise replaced; each channel by noise of its own."""
-    # Rumble is gone (with_low_end); what is there below 20 Hz is the system's.
-    nothing = np.zeros((1, 1), np.float32)
-    room = RecordedRoom(ir[None], rate_hz, grid=recording_grid(len(ir) / rate_hz), subsonic=nothing)
-    floor_db = band_noise_db(noise, rate_hz, room.grid)
-
-    def synthesiser(grid: Grid, seed: int) -> Synthesiser:
-        return _synthesiser(rate_hz, grid, 2 * number + seed)
-
-    return np.asarray(continued(room, floor_db, synthesiser)[0])
-
-
-@lru_cache(maxsize=2)
-def _synthesiser(rate_hz: int, grid: Grid, seed: int) -> Synthesiser:
-    return Synthesiser(rate_hz, grid, seed=seed)
-
-
-def band_noise_db(noise: Doubles, rate_hz: int, grid: Grid) -> Floats:
-    """The noise in each band of a grid, energy per second."""
-    frames = smooth_number(len(noise), even=True)
-    window = np.hanning(len(noise))
-    spectrum = np.fft.rfft(noise * window, frames)
-    level = np.full(grid.bands, -300.0)
-    for band in band_windows(rate_hz, grid, frames, whole=True):
-        part = spectrum[band.first : band.first + band.size] * band.window
-        power = 2 * float(np.sum(part.real**2 + part.imag**2)) / frames / float(window @ window)
-        level[band.band] = 10 * np.log10(power * rate_hz + 1e-30)
-    return level.astype(np.float32)
