@@ -27,6 +27,7 @@ from numpy.typing import NDArray
 from dsp.bands import smooth_number
 from dsp.errors import InvalidValue
 
+Floats = NDArray[np.float32]
 Doubles = NDArray[np.float64]
 Spectrum = NDArray[np.complex128]
 
@@ -132,40 +133,45 @@ class Response:
     """What a system did to a sweep: `circular` (samples,), the linear response from 0 on, and each
     order of distortion before it, at the end of the array."""
 
-    circular: Doubles
+    circular: Floats
     sweep: SineSweep
 
     def part(self, at: float, before: int, after: int) -> Doubles:
         """Samples around a place, fractional places to the sample before: (before + after,)."""
         begin = math.floor(at) - before
-        return self.circular.take(np.arange(begin, begin + before + after), mode="wrap")
+        part = self.circular.take(np.arange(begin, begin + before + after), mode="wrap")
+        return np.asarray(part, np.float64)
 
     def noise(self, most: int | None = None) -> Doubles:
         """Noise alone, as it is in the linear response: what is before the highest order of
         distortion, its last `most` samples."""
+        return np.asarray(self._noise(most), np.float64)
+
+    def _noise(self, most: int | None) -> Floats:
         begin = len(self.circular) - self.sweep.frames()
         end = len(self.circular) - math.ceil(self.sweep.advance(ORDERS[-1] + 2))
         return self.circular[max(begin, 0, end - most if most else 0) : end]
 
     def noise_power(self) -> float:
         """Of the noise, per sample."""
-        part = self.noise()
-        return float(part @ part) / len(part)
+        part = self._noise(None)
+        return float(np.einsum("t,t", part, part, dtype=np.float64)) / len(part)
 
     def arrival(self, within: int | None = None) -> int:
         """The sample of the largest magnitude of the linear response."""
         return int(np.argmax(np.abs(self.circular[:within])))
 
 
-def deconvolve(recorded: Doubles, sweep: SineSweep, ratio: float = 1.0) -> Response:
+def deconvolve(recorded: Floats | Doubles, sweep: SineSweep, ratio: float = 1.0) -> Response:
     """The response of a system. `recorded` (samples,) begins with the sweep and holds the decay
     after it. `ratio`: see `SineSweep.samples`."""
     frames = smooth_number(max(len(recorded), sweep.frames(ratio)), even=True)
-    played = np.fft.rfft(sweep.samples(ratio), frames)
-    spectrum = np.fft.rfft(recorded, frames)
+    # What is kept has single precision, 140 dB: a board has little memory.
+    played = np.fft.rfft(sweep.samples(ratio), frames).astype(np.complex64)
+    spectrum = np.fft.rfft(recorded.astype(np.float64, copy=False), frames)
     _invert(spectrum, played, sweep, frames)
     del played
-    return Response(np.fft.irfft(spectrum, frames), sweep)
+    return Response(np.fft.irfft(spectrum, frames).astype(np.float32), sweep)
 
 
 def frequency_blocks(frames: int, rate_hz: int) -> Iterator[tuple[slice, Doubles]]:
@@ -176,7 +182,9 @@ def frequency_blocks(frames: int, rate_hz: int) -> Iterator[tuple[slice, Doubles
         yield bins, np.arange(bins.start, bins.stop, dtype=np.float64) * (rate_hz / frames)
 
 
-def _invert(spectrum: Spectrum, played: Spectrum, sweep: SineSweep, frames: int) -> None:
+def _invert(
+    spectrum: Spectrum, played: NDArray[np.complex64], sweep: SineSweep, frames: int
+) -> None:
     """Make the spectrum of the response of that of a recording."""
     for bins, hz in frequency_blocks(frames, sweep.rate_hz):
         # Energy per hertz: the sweep is at each frequency for L / f.

@@ -86,10 +86,10 @@ class Programme:
                 sound[at : at + len(pilot)] = pilot
         return sound
 
-    def swept(self, recorded: Floats) -> Doubles:
+    def swept(self, recorded: Floats) -> Floats:
         """The recorded sweep and its decay, at the level at which it was played."""
         part = recorded[self.sweep_at : self.second_pilot_at]
-        return np.asarray(part / self.level, np.float64)
+        return np.asarray(part / np.float32(self.level), np.float32)
 
     def drift(self, recorded: Floats) -> float:
         """The player's rate over the recorder's, 1 if they are the same or there are no pilots."""

@@ -40,6 +40,8 @@ EVENT_S = 0.1
 """Clicks nearer than this are one."""
 MAINS_HZ = (50.0, 60.0)
 HARMONICS = 10
+COARSE = 8
+"""Lines are looked for in sums of so many samples: less memory."""
 LINE_DB = 15.0
 """A line of hum is this far above the frequencies beside it."""
 WORST_THD = 0.005
@@ -96,14 +98,14 @@ def understand(
     response, arrival, noise, found = _answer(heard, sweep, ratio)
     rest = _rest(heard, response, arrival, decay_s, ratio, found.thd > WORST_THD)
     hum, lines = hum_of(rest, rate_hz)
-    level = float(np.sqrt(np.mean(heard[: sweep.frames(ratio)] ** 2)))
+    level = _rms(heard[: sweep.frames(ratio)])
     if hum is not None and lines is not None:
         hum = Hum(hum.mains_hz, hum.level_db - 20 * math.log10(max(level, 1e-15)))
-        heard -= lines
+        heard -= lines.astype(np.float32)
         rest -= lines
+        del lines
         response, arrival, noise, found = _answer(heard, sweep, ratio)
-    quiet = recorded[: programme.quiet].astype(np.float64)
-    noise_rms = float(np.sqrt(np.mean(quiet**2))) if len(quiet) else math.nan
+    noise_rms = _rms(recorded[: programme.quiet]) if programme.quiet else math.nan
     peak = float(np.abs(recorded).max(initial=0.0))
     return Take(
         response,
@@ -124,8 +126,12 @@ def _decibels(amplitude: float) -> float:
     return 20 * math.log10(max(amplitude, 1e-9)) if math.isfinite(amplitude) else math.nan
 
 
+def _rms(sound: Floats) -> float:
+    return math.sqrt(float(np.einsum("t,t", sound, sound, dtype=np.float64)) / len(sound))
+
+
 def _answer(
-    heard: Doubles, sweep: SineSweep, ratio: float
+    heard: Floats, sweep: SineSweep, ratio: float
 ) -> tuple[Response, int, float, Distortion]:
     response = deconvolve(heard, sweep, ratio)
     arrival = response.arrival(len(heard) - sweep.frames(ratio))
@@ -145,7 +151,7 @@ def is_clipped(recorded: Floats) -> bool:
 
 
 def _rest(
-    heard: Doubles,
+    heard: Floats,
     response: Response,
     arrival: int,
     decay_s: float,
@@ -161,10 +167,13 @@ def _rest(
         at = np.arange(arrival - math.ceil(place) - before, arrival - math.ceil(place) + length)
         explained[at % frames] = 1.0
     explained *= response.circular
-    spectrum = np.fft.rfft(sweep.samples(ratio), frames)
-    spectrum *= -np.fft.rfft(explained)
+    played = np.fft.rfft(sweep.samples(ratio), frames).astype(np.complex64)
+    spectrum = np.fft.rfft(explained, frames)
     del explained
-    whole = np.fft.rfft(heard, frames)
+    spectrum *= played
+    del played
+    whole = np.fft.rfft(heard.astype(np.float64), frames).astype(np.complex64)
+    np.negative(spectrum, out=spectrum)
     for bins, hz in frequency_blocks(frames, sweep.rate_hz):
         spectrum[bins] += whole[bins] * sweep.target(hz)  # as the response has it
     del whole
@@ -207,12 +216,13 @@ def _median_around(values: Doubles, width: int) -> Doubles:
 def hum_of(rest: Doubles, rate_hz: int) -> tuple[Hum | None, Doubles | None]:
     """The hum of the mains in a sound: its level in dB, and its waveform."""
     frames = len(rest)
-    size = smooth_number(frames, even=True)
-    step_hz = rate_hz / size
+    size = smooth_number(-(-frames // COARSE), even=True)
+    step_hz = rate_hz / COARSE / size
     windowed = np.hanning(frames)
     gain = float(windowed.sum())
     windowed *= rest
-    spectrum = np.abs(np.fft.rfft(windowed, size)[: round(2 * HARMONICS * MAINS_HZ[-1] / step_hz)])
+    coarse = np.add.reduceat(windowed, np.arange(0, frames, COARSE))
+    spectrum = np.abs(np.fft.rfft(coarse, size)[: round(2 * HARMONICS * MAINS_HZ[-1] / step_hz)])
     best: list[float] = []
     mains_hz = 0.0
     for nominal in MAINS_HZ:
