@@ -6,10 +6,12 @@ the end by a process of its own (`firmware_py.measure.guard`): also when this on
 
 from __future__ import annotations
 
+import atexit
 import contextlib
 import json
 import os
 import select
+import signal
 import subprocess
 import threading
 import time
@@ -33,6 +35,7 @@ STALLED_S = 5.0
 READY_S = 20.0
 LOOKS = 20
 CLOSING_S = 5.0
+EXIT_S = 2
 
 
 class TakeLost(Exception):
@@ -177,12 +180,12 @@ def open_loop(
         sources = [_port(client, name, "capture", is_output=True) for name in inputs]
         ports = [*card_ports(client), *to, *sources]
         with _aside(client, connections(client, ports)):
-            try:
-                yield JackLoop(client, to, sources)
-            finally:
-                ends_within(client.deactivate, CLOSING_S)
-    finally:
-        ends_within(client.close, CLOSING_S)
+            yield JackLoop(client, to, sources)
+    finally:  # after the pedal is connected again: it does not wait for libjack
+        if not ends_within(client.deactivate, CLOSING_S) or not ends_within(
+            client.close, CLOSING_S
+        ):
+            atexit.register(limit_exit)
 
 
 def ends_within(call: Callable[[], object], seconds: float) -> bool:
@@ -195,6 +198,13 @@ def ends_within(call: Callable[[], object], seconds: float) -> bool:
     thread.start()
     thread.join(seconds)
     return not thread.is_alive()
+
+
+def limit_exit() -> None:
+    """End the process by SIGALRM if it does not end by itself: the exit handlers of a libjack that
+    hangs may hang, too."""
+    signal.signal(signal.SIGALRM, signal.SIG_DFL)
+    signal.alarm(EXIT_S)
 
 
 def _open_client(server: str | None) -> Any:

@@ -187,7 +187,7 @@ def events(rest: Doubles, rate_hz: int) -> tuple[float, ...]:
         end = min(begin + AT_ONCE, len(energy))
         near = rest[max(begin * BLOCK - 2, 0) : end * BLOCK]
         # Noise is mostly low: without this a click is lost in it.
-        bright = np.diff(near, n=2, prepend=near[:1])[-(end - begin) * BLOCK :]
+        bright = np.diff(near, n=2)
         bright = np.pad(bright, ((end - begin) * BLOCK - len(bright), 0))
         blocks = bright.reshape(-1, BLOCK)
         energy[begin:end] = np.einsum("bt,bt->b", blocks, blocks)

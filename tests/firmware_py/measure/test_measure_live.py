@@ -10,7 +10,9 @@ from collections.abc import Iterator
 from typing import NamedTuple
 
 import jack
+import numpy as np
 import pytest
+import soundfile
 from playing import open_client
 from waiting import HANG_S, wait_until
 
@@ -22,6 +24,7 @@ from firmware_py.measure.loop import ends_within
 
 pytestmark = pytest.mark.live
 COMMAND = [sys.executable, "-P", "-m", "firmware_py.cli", "measure"]
+ECHO_FRAMES = 480
 PORTS = ["--outputs", "room:in", "--inputs", "room:out"]
 
 
@@ -32,14 +35,19 @@ class Rig(NamedTuple):
 
 @pytest.fixture(scope="module")
 def rig() -> Iterator[Rig]:
-    """A pedal between the output and the input of a client `room`, which is a wire."""
+    """A pedal between the output and the input of a client `room`: half of what it hears, and the
+    same again ECHO_FRAMES later."""
     arguments = ("--inputs", "room:out", "--outputs", "room:in")
     with private_pedal(audio_arguments=arguments, connect=True, block_frames=256) as pedal:
         client = open_client("room")
         source, target = client.inports.register("in"), client.outports.register("out")
 
-        def play(_frames: int) -> None:
-            target.get_array()[:] = source.get_array()
+        heard = np.zeros(ECHO_FRAMES, np.float32)
+
+        def play(frames: int) -> None:
+            nonlocal heard
+            heard = np.concatenate([heard[-ECHO_FRAMES:], source.get_array()])
+            target.get_array()[:] = 0.5 * (heard[ECHO_FRAMES:] + heard[:frames])
 
         play_blocks(client, play)
         client.activate()
@@ -60,6 +68,27 @@ def connections(client: jack.Client) -> tuple[list[str], list[str]]:
         return [], []
     first, second = (sorted(port.name for port in ports) for ports in found)
     return first, second
+
+
+@pytest.fixture
+def freewheeling(rig: Rig) -> Iterator[None]:
+    """JACK waits for its clients: a busy machine loses no block."""
+    rig.room.set_freewheel(True)
+    yield
+    rig.room.set_freewheel(False)
+
+
+@pytest.mark.usefixtures("freewheeling")
+def test_measured_room_is_in_the_file_and_the_pedal_plays_again(rig: Rig) -> None:
+    """Both arrivals at their places; a pulse lacks 5 % without what is above the sweep."""
+    pedal, room = rig
+    before, path = connections(room), data_dir() / "measured.wav"
+    words = ["--level", "-20", "--length", "1.5", "--file-only", "-o", str(path)]
+    subprocess.run([*COMMAND, *PORTS, *words], check=True, stdout=subprocess.DEVNULL)
+    ir, _ = soundfile.read(path)
+    first = int(np.argmax(np.abs(ir[:300])))
+    assert np.abs(ir[[first, first + ECHO_FRAMES]] - 0.475).max() < 0.02
+    wait_until(lambda: connections(room) == before, tend=pedal.tend)
 
 
 @pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM, signal.SIGINT])
@@ -89,3 +118,14 @@ def test_call_that_hangs_is_left_behind() -> None:
         assert not ends_within(never.wait, 0.01)
     finally:
         never.set()
+
+
+def test_exit_handler_that_hangs_does_not_hold_the_command() -> None:
+    """As libjack's may: here one of libc that waits for ever."""
+    code = (
+        "import atexit, ctypes; from firmware_py.measure.loop import limit_exit\n"
+        "libc = ctypes.CDLL(None); libc.__cxa_atexit(libc.pause, None, None)\n"
+        "atexit.register(limit_exit)"
+    )
+    ended = subprocess.run([sys.executable, "-P", "-c", code], check=False, timeout=HANG_S)
+    assert ended.returncode == -signal.SIGALRM

@@ -126,3 +126,12 @@ def test_median_of_three_disturbed_takes_is_clean(heard: Doubles) -> None:
     peaks = [float(t.response.circular[ARRIVAL]) for t in (found, quiet)]
     assert found.arrival == ARRIVAL
     assert abs(20 * np.log10(peaks[0] / peaks[1])) < 0.3
+
+
+def test_take_without_any_noise_is_clean() -> None:
+    """As of a program instead of a room: half of what it hears, twice."""
+    sound = PROGRAMME.samples()
+    heard = np.zeros_like(sound)
+    for late in (256, 736):
+        heard[late:] += 0.5 * sound[:-late]
+    assert take(heard.astype(float)).is_clean
