@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import ast
+import os
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -269,3 +270,10 @@ def test_no_child_process_imports_from_the_current_folder() -> None:
         for line in path.read_text().splitlines():
             if "[sys.executable" in line:
                 assert '[sys.executable, "-P", ' in line, f"{path}: {line.strip()}"
+
+
+@pytest.mark.live
+def test_live_tests_run_one_after_another(request: pytest.FixtureRequest) -> None:
+    """On one worker of pytest-xdist. Where groups are ignored, nothing else would tell."""
+    is_worker = "PYTEST_XDIST_WORKER" in os.environ
+    assert not is_worker or request.node.nodeid.endswith("@live"), "needs --dist loadgroup"
