@@ -70,14 +70,12 @@ def test_round_trip_on_a_server_and_the_pedal_plays_on() -> None:
     with private_pedal(audio_arguments=arguments, connect=True) as pedal, cable(517) as client:
         wait_for_room(pedal)
 
-        def connections() -> tuple[list[str], list[str]]:
-            return (
-                [port.name for port in client.get_all_connections("cable:in")],
-                [port.name for port in client.get_all_connections("cable:out")],
-            )
+        def connections() -> list[set[str]]:
+            ports = (client.get_all_connections(f"cable:{end}") for end in ("in", "out"))
+            return [{port.name for port in each} for each in ports]
 
-        wait_until(lambda: all(connections()), tend=pedal.tend)
-        before = connections()
+        before = [{"nverb:output_1"}, {"nverb:input_1", "nverb:input_2"}]
+        wait_until(lambda: connections() == before, tend=pedal.tend, told=connections)
         found = measure("cable:in", "cable:out")
         assert abs(found.round_trip_frames - 517 - 128) < 0.1
         assert abs(found.gain_db) < 0.1 and not found.inverted

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import subprocess
 import sys
 
@@ -130,6 +131,9 @@ os._exit(0)
 """A process of its own: libjack may end it. It looks when the test says so."""
 
 
+LSP_S = 20.0
+
+
 @pytest.mark.live
 def test_patched_port_is_patched_again_after_a_restart_of_audio() -> None:
     with private_pedal() as pedal:
@@ -142,7 +146,6 @@ def test_patched_port_is_patched_again_after_a_restart_of_audio() -> None:
         assert looker.stdin is not None and looker.stdout is not None
 
         def look() -> None:
-            pedal.tend()
             looker.stdin.write(b"\n")
             looker.stdin.flush()
             assert looker.stdout.readline() == b"looked\n"
@@ -153,13 +156,20 @@ def test_patched_port_is_patched_again_after_a_restart_of_audio() -> None:
             target = next(name for name in names if name.startswith("nverb:in"))
             assert connect(source, target, server)
             for _ in range(2):
+                wait_for_room(pedal, HANG_S)
                 look()
                 audio = pedal.children[0].process
                 assert audio is not None
                 audio.kill()
                 audio.wait()
-                look()  # JACK has noticed: the port is gone, or it goes before the next one comes
-                wait_until(lambda: target in connected(source, server), tend=look)
+                wait_until(lambda: target not in jack_lsp(server).split())
+                look()  # before the next audio process starts
+
+                def restart() -> None:
+                    pedal.tend()
+                    look()
+
+                wait_until(lambda: target in connected(source, server), tend=restart)
         finally:
             looker.stdin.close()
             looker.wait(HANG_S)
@@ -167,13 +177,18 @@ def test_patched_port_is_patched_again_after_a_restart_of_audio() -> None:
 
 
 def jack_lsp(server: str | None, *words: str) -> str:
-    return subprocess.run(
-        ["jack_lsp", *(["-s", server] if server else []), *words],
-        capture_output=True,
-        text=True,
-        timeout=HANG_S,
-        check=False,
-    ).stdout
+    """Its output. It may hang while a client of the server goes: asked again."""
+    command = ["jack_lsp", *(["-s", server] if server else []), *words]
+
+    def output() -> tuple[str] | None:
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            done = subprocess.run(
+                command, capture_output=True, text=True, timeout=LSP_S, check=False
+            )
+            return (done.stdout,)
+        return None
+
+    return wait_until(output)[0]
 
 
 def connected(port: str, server: str | None) -> list[str]:

@@ -259,7 +259,7 @@ def test_run_plays_on_a_jackd_under_dbus(session: Path) -> None:
         with pedal("--block", "64"):
             wait_until(lambda: plays() == 256)  # its own block size: the server is not ours
             assert status()["jack"]["server"] == "other"
-            assert ports({})["nverb:output_1"] == ["system:playback_1"]
+            wait_for_connections({}, {"nverb:output_1": ["system:playback_1"]})
         assert is_running(os.environ["JACK_DEFAULT_SERVER"])
     finally:
         subprocess.run(["jack_control", "exit"], timeout=HANG_S, check=False)

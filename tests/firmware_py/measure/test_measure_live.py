@@ -25,6 +25,8 @@ from firmware_py.measure.loop import ends_within
 pytestmark = pytest.mark.live
 COMMAND = [sys.executable, "-P", "-m", "firmware_py.cli", "measure"]
 ECHO_FRAMES = 480
+CONNECTED = (["nverb:output_1"], ["nverb:input_1"])
+"""The ports of the pedal at the input and the output of the room."""
 PORTS = ["--outputs", "room:in", "--inputs", "room:out"]
 
 
@@ -53,7 +55,11 @@ def rig() -> Iterator[Rig]:
         client.activate()
         try:
             wait_for_room(pedal, HANG_S)
-            wait_until(lambda: all(connections(client)), tend=pedal.tend)
+            wait_until(
+                lambda: connections(client) == CONNECTED,
+                tend=pedal.tend,
+                told=lambda: f"{connections(client)}",
+            )
             yield Rig(pedal, client)
         finally:
             client.deactivate()
@@ -94,7 +100,6 @@ def test_measured_room_is_in_the_file_and_the_pedal_plays_again(rig: Rig) -> Non
 @pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM, signal.SIGINT])
 def test_killed_measurement_gives_the_pedal_back(rig: Rig, number: int) -> None:
     pedal, room = rig
-    before = connections(room)
     words = ["--level", "-20", "--length", "30", "--file-only", "-o", str(data_dir() / "x.wav")]
     process = subprocess.Popen(
         [*COMMAND, *PORTS, *words], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
@@ -108,7 +113,7 @@ def test_killed_measurement_gives_the_pedal_back(rig: Rig, number: int) -> None:
     wait_until(is_aside, tend=pedal.tend)
     process.send_signal(number)
     process.wait(HANG_S)
-    wait_until(lambda: connections(room) == before, tend=pedal.tend)
+    wait_until(lambda: connections(room) == CONNECTED, tend=pedal.tend)
 
 
 def test_call_that_hangs_is_left_behind() -> None:
