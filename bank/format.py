@@ -428,7 +428,7 @@ class Bank:
 
 def _whole(value: Any, low: int, high: int) -> int:
     if isinstance(value, bool) or not isinstance(value, int) or not low <= value <= high:
-        raise ValueError(f"{str(value)[:40]} is not from {low} to {high}")
+        raise ValueError(f"{value!r:.40} is not from {low} to {high}")
     return value
 
 

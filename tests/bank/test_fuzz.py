@@ -194,17 +194,8 @@ def test_reader_survives_hostile_bank_headers(
     play(path)
 
 
-@STEADY
-@given(data=st.data())
-def test_reader_survives_hostile_bank_descriptions(
-    data: st.DataObject, banks: list[bytes], folder: Path
-) -> None:
-    good = data.draw(st.sampled_from(banks))
-    length = int.from_bytes(good[12:16], "little")
-    description = json.loads(good[HEADER_BYTES : HEADER_BYTES + length])
-    for _ in range(data.draw(st.integers(1, 3))):
-        path_in = data.draw(st.sampled_from(paths_into(description)))
-        description = changed(description, path_in, data.draw(values), data.draw(st.booleans()))
+def described(good: bytes, description: Any) -> bytes:
+    """The bank with another description."""
     text = json.dumps(description).encode()
     rooms_at = (HEADER_BYTES + len(text) + 63) // 64 * 64
     old_rooms_at, old_waveforms_at = struct.unpack_from("<QQ", good, 24)
@@ -219,9 +210,38 @@ def test_reader_survives_hostile_bank_descriptions(
         rooms_at,
         rooms_at + old_waveforms_at - old_rooms_at,
     )
+    return bytes(header) + text.ljust(rooms_at - HEADER_BYTES, b"\0") + rest
+
+
+def description_of(good: bytes) -> Any:
+    length = int.from_bytes(good[12:16], "little")
+    return json.loads(good[HEADER_BYTES : HEADER_BYTES + length])
+
+
+@STEADY
+@given(data=st.data())
+def test_reader_survives_hostile_bank_descriptions(
+    data: st.DataObject, banks: list[bytes], folder: Path
+) -> None:
+    good = data.draw(st.sampled_from(banks))
+    description = description_of(good)
+    for _ in range(data.draw(st.integers(1, 3))):
+        path_in = data.draw(st.sampled_from(paths_into(description)))
+        description = changed(description, path_in, data.draw(values), data.draw(st.booleans()))
     path = folder / "described"
-    path.write_bytes(bytes(header) + text.ljust(rooms_at - HEADER_BYTES, b"\0") + rest)
+    path.write_bytes(described(good, description))
     play(path)
+
+
+def test_line_break_in_any_place_of_a_description_is_told_in_one_line(
+    banks: list[bytes], folder: Path
+) -> None:
+    path = folder / "described"
+    for good in banks:
+        description = description_of(good)
+        for path_in in paths_into(description):
+            path.write_bytes(described(good, changed(description, path_in, "\n", False)))
+            play(path)
 
 
 @pytest.fixture(scope="module")
