@@ -27,8 +27,7 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, NamedTuple
 
 from device.modulation import MODULATORS, SOURCES, TARGETS
 from dsp.errors import InvalidValue, UserError, did_you_mean
@@ -47,8 +46,7 @@ class OutOfRange(InvalidValue):
     """The control cannot have this value. The message has the range."""
 
 
-@dataclass(frozen=True)
-class Control:
+class Control(NamedTuple):
     """One row of the table.
 
     target says who acts on it: "engine" the audio process, through the mailbox; "room" a new impulse response is
@@ -75,7 +73,8 @@ class Control:
     end: str = ""
     """The name of the value `maximum`, if it has one."""
 
-    def __post_init__(self) -> None:
+    def checked(self) -> Control:
+        """This row. Raises ValueError if it contradicts itself."""
         if not self.minimum < self.maximum:
             raise ValueError(
                 f"control {self.name}: minimum {self.minimum:g} must be below maximum {self.maximum:g}"
@@ -90,6 +89,7 @@ class Control:
             raise ValueError(f"control {self.name}: a log law needs a minimum above 0")
         if (self.target == "engine") != bool(self.param):
             raise ValueError(f"control {self.name}: engine controls name a parameter, others none")
+        return self
 
     @property
     def is_switch(self) -> bool:
@@ -221,7 +221,7 @@ def is_infinite(decay: float) -> bool:
     return decay >= find("decay").maximum
 
 
-_BY_NAME = {control.name: control for control in CONTROLS}
+_BY_NAME = {control.name: control.checked() for control in CONTROLS}
 
 
 def find(name: str) -> Control:

@@ -260,7 +260,7 @@ def _knob(row: _Row, adcs: tuple[AdcRow, ...]) -> KnobRow:
         high = row.number("maximum", control.minimum, control.maximum, control.maximum)
         law = row.choice("law", LAWS, control.law)
         try:
-            control = dataclasses.replace(control, minimum=low, maximum=high, law=law)
+            control = control._replace(minimum=low, maximum=high, law=law).checked()
         except ValueError as error:
             row.fail(str(error))
     low = row.number("low", 0, 1, MARGIN)

@@ -6,7 +6,6 @@ from __future__ import annotations
 
 import contextlib
 import os
-import shutil
 import stat
 from collections.abc import Callable
 from pathlib import Path
@@ -113,6 +112,8 @@ def require_space(path: Path, size: int) -> None:
     refuse_as_root(path.parent)
     if not os.access(path.parent, os.W_OK):
         raise PermissionError(13, "is not writable", os.fspath(path.parent))
+    import shutil  # not in short commands, which import this module
+
     free = shutil.disk_usage(path.parent).free
     if free < size:
         raise OSError(

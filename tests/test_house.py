@@ -252,6 +252,18 @@ def test_the_command_line_loads_nothing_heavy(statement: str) -> None:
     assert not loaded(statement) & (NOT_IN_AUDIO | {"pyo"})
 
 
+@pytest.mark.parametrize("command", ["set", "get", "status"])
+def test_short_commands_load_no_module_that_takes_long(command: str) -> None:
+    """They take a good part of a second on a small board, most of it imports."""
+    statement = (
+        "from firmware_py.commands.table import build_parser\n"
+        f"build_parser(['{command}'])\n"
+        "import device.controls, firmware_py.desk.screen, firmware_py.link.client"
+    )
+    slow = {"dataclasses", "email", "inspect", "importlib.metadata", "shutil", "subprocess"}
+    assert not (loaded(statement) - loaded("pass")) & slow
+
+
 def test_commands_loaded_alone_are_what_they_are_among_all() -> None:
     def helps(modules: list[str]) -> dict[str, str]:
         parser = table.build_parser(modules)

@@ -7,8 +7,6 @@ the service is installed, `nverb run` would start a second pedal beside it.
 from __future__ import annotations
 
 import os
-import shutil
-import subprocess
 from pathlib import Path
 
 from dsp.errors import UserError
@@ -32,6 +30,10 @@ def how_to_start() -> str:
 
 def is_active() -> bool:
     """Whether the service runs or starts. Runs systemctl: for commands only."""
+    # Not at the top: short commands import this module.
+    import shutil
+    import subprocess
+
     systemctl = shutil.which("systemctl")
     if systemctl is None or not is_used():
         return False

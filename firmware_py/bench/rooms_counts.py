@@ -9,7 +9,6 @@ from __future__ import annotations
 import argparse
 import ctypes
 import struct
-import sys
 import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -24,6 +23,7 @@ from dsp.energymap import EnergyMap
 from dsp.noise import keep_in
 from dsp.shaping import Shape, shape_map
 from dsp.synthesis import Synthesiser
+from firmware_py.base.process import module_command
 from firmware_py.bench.kernel_counter import InstructionCounter, callgrind, counters
 from firmware_py.bench.kernel_figures import say
 from firmware_py.bench.kernel_platforms import run
@@ -42,6 +42,7 @@ MARK = """
 #include <valgrind/callgrind.h>
 void mark_step(void) { CALLGRIND_DUMP_STATS; }
 """
+NAME = "firmware_py.bench.rooms_counts"
 MILLION = 1e6
 
 
@@ -137,16 +138,8 @@ def _count_python(folder: Path, path: Path | None, places: list[float]) -> dict[
     source, library = folder / "mark.c", folder / "mark.so"
     source.write_text(MARK)
     run(["gcc", "-shared", "-fPIC", "-o", library, source], "gcc")
-    words: list[str | Path] = [
-        sys.executable,
-        "-m",
-        __name__,
-        library,
-        folder / "noise",
-        path or "",
-        "--",
-    ]
-    counts, _ = callgrind([*words, *map(str, places)])
+    words = [str(library), str(folder / "noise"), str(path or ""), "--", *map(str, places)]
+    counts, _ = callgrind(module_command(NAME, *words))
     rows = np.array(counts).reshape(len(places), -1)[:, : len(STEPS)] / MILLION
     python = dict(zip(STEPS, rows.T.tolist(), strict=True))
     return {**python, "whole": rows.sum(axis=1).tolist()}

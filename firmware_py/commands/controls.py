@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import dataclasses
 import json
 from typing import TYPE_CHECKING
 
@@ -30,7 +29,7 @@ def _controls(args: argparse.Namespace) -> int:
         return 0
     if args.json:
         rows = [
-            {name: value for name, value in dataclasses.asdict(row).items() if name != "param"}
+            {name: value for name, value in row._asdict().items() if name != "param"}
             | {"in_presets": row.name not in controls.NOT_KEPT}
             for row in controls.CONTROLS
         ]

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import argparse
+import os
 import re
 import sys
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Any, TypeAlias
 
 from dsp.errors import did_you_mean
@@ -24,6 +26,8 @@ class CommandParser(argparse.ArgumentParser):
     """
 
     def __init__(self, *args: Any, **options: Any) -> None:
+        formatter = options.pop("formatter_class", argparse.HelpFormatter)
+        options["formatter_class"] = partial(formatter, width=_columns() - 2)
         super().__init__(*args, **options)
         self.add_argument(
             "-q",
@@ -57,6 +61,19 @@ class CommandParser(argparse.ArgumentParser):
             hint = did_you_mean(str(value), visible(action))
             raise argparse.ArgumentError(None, f"no {what} {value!r}: {hint}")
         super()._check_value(action, value)
+
+
+def _columns() -> int:
+    """The width of the terminal. argparse imports shutil for it, and that all compressors: for each
+    command, because it tries a formatter with each argument."""
+    try:
+        return int(os.environ.get("COLUMNS", "")) or 80
+    except ValueError:
+        pass
+    try:
+        return os.get_terminal_size(1).columns or 80
+    except OSError:
+        return 80
 
 
 def _with_each_set(words: list[str]) -> list[str]:

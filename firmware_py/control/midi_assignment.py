@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, fields
 from functools import lru_cache
 from typing import Literal, NamedTuple, cast
 
@@ -85,12 +85,11 @@ def parse_source(text: str) -> Source:
 def _ranged(name: str, minimum: float | None, maximum: float | None, law: Law | None) -> Control:
     """The control with another range and law where they are given: asked for at each message."""
     control = find(name)
-    return replace(
-        control,
+    return control._replace(
         minimum=control.minimum if minimum is None else minimum,
         maximum=control.maximum if maximum is None else maximum,
         law=law or control.law,
-    )
+    ).checked()
 
 
 @dataclass(frozen=True)

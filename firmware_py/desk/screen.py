@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import sys
 from typing import TypedDict
 
 from dsp.names import shown
@@ -109,17 +110,15 @@ def complete(status: PedalStatus) -> CompleteStatus:
     `slots`: the installed banks and models, most recently used first; `versions`: of the pedal and
     its main packages.
     """
-    from importlib.metadata import PackageNotFoundError, version
-    from platform import python_version
-
     from dsp.errors import UserError
     from firmware_py.base.paths import data_dir
+    from firmware_py.base.version import version_of
     from firmware_py.state.store import Store
 
-    versions = {"nverb": status["version"], "python": python_version()}
+    versions = {"nverb": status["version"], "python": sys.version.split()[0]}
     for name in ("numpy", "pyo", "ai-edge-litert", "tflite-runtime"):
-        with contextlib.suppress(PackageNotFoundError):
-            versions[name] = version(name)
+        if number := version_of(name):
+            versions[name] = number
     slots: list[SlotStatus] = []
     with contextlib.suppress(UserError, OSError):
         store = Store(data_dir())

@@ -9,12 +9,14 @@ import contextlib
 import json
 import os
 from pathlib import Path
-from typing import cast, get_type_hints
+from typing import TYPE_CHECKING, cast, get_type_hints
 
 from dsp.errors import UserError
 from firmware_py.base.paths import runtime_dir
-from firmware_py.jack.cards import Choice
 from firmware_py.link.status import JackStatus
+
+if TYPE_CHECKING:  # `nverb status` imports this module
+    from firmware_py.jack.cards import Choice
 
 FILE = "jack.json"
 
