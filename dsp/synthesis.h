@@ -35,8 +35,8 @@ typedef struct nv_synthesis_work {
     float *gain, *lines; /* lines: two floats for each node */
 } nv_synthesis_work;
 
-/* What a curve is below this share of the loudest node of all curves is left out: -116 dB. */
-#define NV_UNHEARD 1.5848932e-6f
+/* What a curve is below this share of the loudest node of all curves is left out: -122 dB. */
+#define NV_UNHEARD 7.943282e-7f
 
 /* Corrections of a curve, and their largest sum: steep edges are not exact, do not oscillate. */
 enum { NV_ROUNDS = 2 };

@@ -70,7 +70,7 @@ def test_samples_equal_float64(seed: int) -> None:
     frames = 2 * smooth_number(int(rng.choice([8, 100, 2000, 30_000]) * rng.uniform(1, 4)))
     curves = np.exp(rng.uniform(-6, 0, (3, NODES))).astype(np.float32)
     curves[:, -1] = 0  # what is beyond the curve is silent
-    curves[2] = 1e-9  # unheard: below -116 dB of the others
+    curves[2] = 1e-9  # unheard: below -122 dB of the others
     middle, side = rng.uniform(-1, 1, (2, frames // 2 + 1)).astype(np.float32)
     bands = list(drawn(rng, frames, len(curves)))
     bands[0] = Band(0, *bands[0].row[1:])
