@@ -91,6 +91,8 @@ class BuildEngine(build_ext):
                         "kernel_vectors",
                         "latefield_lines",
                         "latefield_vectors",
+                        "movement_vectors",
+                        "shimmer_vectors",
                         "synthesis",
                         "synthesis_passes",
                         "synthesis_vectors",

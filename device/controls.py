@@ -111,6 +111,8 @@ NOTE_BEATS = dict(
 )
 """Length of a note in beats; from the shortest to the longest, so that a knob turns through them."""
 NOTES = (FREE, *NOTE_BEATS)
+INTERVALS = ("+12", "+7", "+5", "-12")
+"""Of the shimmer, in semitones; dsp/shimmer.h."""
 
 # Chosen defaults. x, y, z: the centre of the latent space (0, 0, 0), where a trained decoder has
 # seen most rooms and every direction has the same range; 0, 0, 0 of the plug-in is a corner.
@@ -152,6 +154,10 @@ CONTROLS: tuple[Control, ...] = (
     Control("lock",        "Lock",         "",   0,       1,          "switch", 0,              0,  "pedal",  93, "",            "on: the room is kept when knobs move"),
     Control("hold",        "Hold",         "",   0,       1,          "switch", 0,              20, "engine", 64, "hold",        "on: what rings now goes on ringing, until off"),
     Control("hold_mode",   "Hold mode",    "",   0,       1,          "steps",  0,              20, "engine", 92, "hold_mode",   "freeze: nothing is added to what is held; layer: what is played is", ("freeze", "layer")),
+    Control("movement",    "Movement",     "%",  0,       100,        "linear", 0,              2600, "engine", 104, "movement",   "how far the pitch of the wet sound swings: 1.5 cents at 30 %, 12 at most; 0: not at all"),
+    Control("movement_rate", "Movement rate", "Hz", 0.05, 5,          "log",    0.3,            2600, "engine", 105, "movement_hz", "how often it swings"),
+    Control("shimmer",     "Shimmer",      "%",  0,       100,        "linear", 0,              60, "engine", 106, "shimmer",    "how much of the tail rises by shimmer_interval, again and again; 0: nothing"),
+    Control("shimmer_interval", "Shimmer interval", "", 0, len(INTERVALS) - 1, "steps", 0,       100, "engine", 107, "shimmer_interval", "by how many semitones it rises, or falls", INTERVALS),
     Control("duck",        "Duck",         "dB", 0,       24,         "linear", 0,              20, "engine", 108, "duck_db",    "how far the wet sound goes down while you play; 0: not at all"),
     Control("duck_release_ms", "Duck release", "ms", 50,  1000,       "log",    300,            0,  "engine", 109, "duck_release_ms", "how fast the wet sound comes up in a pause"),
     Control("gate",        "Gate",         "",   0,       1,          "switch", 0,              5,  "engine", 110, "gate_on",    "on: what is softer than gate_db does not reach the room"),
@@ -197,6 +203,8 @@ ADDED_LATER = (
     "gate",
     "tone_low",
     "tone_high",
+    "movement",
+    "shimmer",
     "predelay_sync",
     "hold_mode",
     "morph",
@@ -376,6 +384,8 @@ def resolve(control: Control, text: str, now: float) -> float:
     if text.lower() == "toggle" and control.is_switch:
         return 1.0 - now
     sign, number = text[:1], text[1:]
+    if text in control.choices:
+        return parse(control, text)
     if sign and sign in "+-" and not control.is_switch:
         if number.startswith("="):
             return _stepped(control, sign, number[1:], now)

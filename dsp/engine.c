@@ -11,6 +11,7 @@
 #include "engine_filters.h"
 #include "gate.h"
 #include "latefield.h"
+#include "movement.h"
 #include "reblock.h"
 #include "sides.h"
 #include "tone.h"
@@ -26,6 +27,7 @@ struct nv_engine {
     nv_port *port;
     nv_kernel *kernel;
     nv_latefield *late;
+    nv_movement movement;
     int frames, inputs, ramp_frames;
     double rate_hz;
     float params[NV_PARAMS];
@@ -108,6 +110,9 @@ static void apply(nv_engine *e, int ramp_frames) {
     int bypass = p[NV_BYPASS] >= 0.5f, trails = p[NV_TRAILS] >= 0.5f;
     int hold = p[NV_HOLD] >= 0.5f, layer = p[NV_HOLD_MODE] >= 0.5f;
     nv_latefield_hold(e->late, hold, layer);
+    nv_latefield_move(e->late, p[NV_MOVEMENT], p[NV_MOVEMENT_HZ]);
+    nv_movement_set(&e->movement, p[NV_MOVEMENT], p[NV_MOVEMENT_HZ]);
+    nv_latefield_shimmer(e->late, p[NV_SHIMMER], (int)lrintf(p[NV_SHIMMER_INTERVAL]));
     double send = bypass || (hold && !layer) ? 0 : gain,
            wet = bypass && !trails ? 0 : wet_gain * level,
            dry = p[NV_KILL_DRY] >= 0.5f ? 0 : bypass ? 1 : dry_gain * gain * level;
@@ -212,7 +217,8 @@ nv_engine *nv_engine_new(nv_port *port, int *error) {
         if (!e->delay.line[c] || !e->gained[c]) return nv_engine_free(e), NULL;
     }
     e->late = nv_latefield_new((int)port->rate_hz, e->frames, (int)port->layout.max_taps);
-    if (!e->late) return nv_engine_free(e), NULL;
+    if (!e->late || !nv_movement_init(&e->movement, e->rate_hz, e->frames))
+        return nv_engine_free(e), NULL;
     /* Kept if a writer died half-way. */
     for (int i = 0; i < NV_PARAMS_USED; i++) e->params[i] = nv_param_table[i].initial;
     read_params(e);
@@ -230,6 +236,7 @@ void nv_engine_free(nv_engine *e) {
     if (!e) return;
     if (e->kernel) nv_kernel_free(e->kernel);
     nv_latefield_free(e->late);
+    nv_movement_free(&e->movement);
     nv_reblock_free(e->reblock);
     for (int c = 0; c < NV_OUTPUTS; c++) free(e->delay.line[c]), free(e->gained[c]);
     free(e);
@@ -334,6 +341,7 @@ static void process_block(void *engine, const float *const *in, float *const *we
     const float *gained[2] = {e->gained[0], e->gained[1]};
     nv_kernel_process(e->kernel, gained, wet);
     guard_wet(e, wet);
+    nv_movement_run(&e->movement, wet);
     if (nv_latefield_sounds(e->late)) nv_latefield_process(e->late, gained, e->inputs, wet);
     nv_filter_run(&e->highpass, wet, e->frames);
     nv_filter_run(&e->lowpass, wet, e->frames);

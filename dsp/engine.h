@@ -1,6 +1,7 @@
 /* The pedal's signal path, one block at a time.
  *
- *   in -> guard -> sides -+-> x gain -> gate -> convolution -> late field -> filters, tone
+ *   in -> guard -> sides -+-> x gain -> gate -> convolution -> movement -> late field
+ *                         |                         -> filters, tone
  *                         |                         -> pre-delay -> x mix * level -> duck -> wet
  *                         +-> x (1 - mix) * gain * level -> dry
  *   graph: mixed = dry + wet;   finish(): guard -> mono -> DC offset -> limiter -> out, meters

@@ -44,7 +44,12 @@ enum { NV_MAX_PREDELAY_MS = 2000 };
     X(NV_KILL_DRY,     kill_dry,    0,     0,      1)      /* 1: no dry signal, nor in bypass */ \
     X(NV_HOLD,         hold,        0,     0,      1)      /* 1: what rings is held */ \
     X(NV_HOLD_MODE,    hold_mode,   0,     0,      1)      /* 0: nothing comes to it, 1: what is
-                                                            * played is added */
+                                                            * played is added */ \
+    X(NV_MOVEMENT,     movement,    0,     0,      1)      /* of the wet sound's pitch */ \
+    X(NV_MOVEMENT_HZ,  movement_hz, 0.3f,  0.01f,  5) \
+    X(NV_SHIMMER,      shimmer,     0,     0,      1)      /* of what rings, that rises */ \
+    X(NV_SHIMMER_INTERVAL, shimmer_interval, 0, 0, 3)      /* 0: +12, 1: +7, 2: +5, 3: -12
+                                                            * semitones */
 
 typedef enum nv_param {
 #define CONSTANT(constant, name, initial, lowest, highest) constant,

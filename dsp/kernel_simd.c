@@ -48,6 +48,8 @@
 
 #include "kernel_vectors.h"
 #include "latefield_vectors.h"
+#include "movement_vectors.h"
+#include "shimmer_vectors.h"
 #include "synthesis_vectors.h"
 
 /* ---- the passes ------------------------------------------------------------------------------ */
@@ -419,6 +421,8 @@ const nv_simd NV_SIMD_TABLE = {
     .late_level = late_level,
     .late_diffuse = late_diffuse,
     .late_glide = late_glide,
+    .delayed = delayed,
+    .shimmer_turn = shimmer_turn,
     .find_curves = find_curves,
     .add_band = add_band,
     .make_samples = make_samples,

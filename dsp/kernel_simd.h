@@ -14,6 +14,15 @@
 
 enum { NV_MAX_PASSES = 8, NV_FADE_PIECE = 16, NV_ENERGY_PIECE = 64 };
 
+/* A step of one side of the shimmer (shimmer.h). What changes does so along a line: its value
+ * before the first frame and its step. */
+typedef struct nv_shimmer_turn {
+    const float *head[2], *window[2], *line, *source;
+    float *in, *out;
+    float head_gain[2], cosine[2], sine[2], keeps[2], gain[2];
+    int frames;
+} nv_shimmer_turn;
+
 /* Tables for a right-angle transform of `points` complex points, that is of 2 * points real
  * samples: the tree of roots in kernel_simd.c. */
 typedef struct nv_fft {
@@ -88,6 +97,11 @@ typedef struct nv_simd {
     void (*late_diffuse)(float *x, const float *from, float *to, int frames);
     /* now += (target - now) * share; `now` aligned, a multiple of 16 floats. */
     void (*late_glide)(float *now, const float *target, float share, int count);
+    /* A delay that changes along a line (movement_vectors.h); a multiple of `lanes` frames. */
+    void (*delayed)(float *out, const float *in, double delay, double slope, float gain,
+                    int frames);
+    /* The heads and the rotation of the shimmer (shimmer_vectors.h); a multiple of `lanes`. */
+    void (*shimmer_turn)(const nv_shimmer_turn *turn);
     /* The synthesis (synthesis_vectors.h). See nv_find_curves(); points: two floats a frame. */
     void (*find_curves)(const nv_map *map, const int32_t *after, const float *share, float *points,
                         float *curves);

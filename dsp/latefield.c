@@ -5,21 +5,20 @@
 #include <string.h>
 
 #include "kernel_build.h"
+#include "latefield_room.h"
+#include "movement.h"
+#include "shimmer.h"
 
-enum { GUARD = NV_LATE_STEP, HALF = NV_LATE_LINES / 2, RAMP_MS = 20, HEARD_FRAMES = 30 };
+enum { GUARD = 2 * NV_LATE_STEP, HALF = NV_LATE_LINES / 2, RAMP_MS = 20, HEARD_FRAMES = 30 };
 static const int64_t LATER_ON = INT64_MAX; /* at the end of `hold` */
 static const double SILENT = 1e-7; /* -140 dB */
 /* In shares of the seam: the taps come in along SPREAD of it, LATER after its begin. */
 static const double SPREAD = 0.25, LATER = 0.54;
 static const float GAIN = 0.35355339f; /* of a line: one of eight that share the sound of a side */
-static const float CATCH_MOST = 64, CATCH_LEAST = 0.25f;
-
-/* At 48 kHz: primes, so that no two lines return together often. */
-static const int LINE_FRAMES[NV_LATE_LINES] = {1531, 4273, 2381, 5857, 3061, 6737, 2089, 5039,
-                                               1789, 4651, 2719, 6277, 3457, 7229, 3851, 5431};
 static const int PASS_FRAMES[2][NV_LATE_PASSES] = {{409, 887, 1367, 2251},
                                                    {461, 821, 1489, 2137}};
-static const int FIRST_RATE_HZ = 48000;
+static const float CATCH_MOST = 64, CATCH_LEAST = 0.25f;
+static const int RISING[2] = {4, 12}; /* the lines that shimmer, one for each side */
 
 typedef struct {
     float level[3][NV_LATE_LEVELS], fall[NV_LATE_FALLS][3][NV_LATE_LINES];
@@ -51,28 +50,17 @@ struct nv_latefield {
     float through, through_step; /* gain of the convolved sound */
     float mute, mute_step;       /* 1 .. 0 while tails are cut */
     int quiet_frames;
-    _Alignas(64) float silence[NV_LATE_STEP];
+    nv_swing swing; /* of the lines' lengths: movement.h */
+    nv_shimmer shimmer;
+    float rising, rising_gain; /* the amount wanted; the gain of the convolved sound in it */
+    int interval;
+    _Alignas(64) float risen[2][NV_LATE_STEP];
+    _Alignas(64) float silence[2 * NV_LATE_STEP];
+    _Alignas(64) float moved[NV_LATE_LINES][NV_LATE_STEP];
     _Alignas(64) float partial[2 * NV_LATE_LINES + 1][NV_LATE_STEP];
     _Alignas(64) float caught[2][NV_LATE_STEP], sound[2][NV_LATE_STEP];
     size_t bytes;
 };
-
-int nv_late_seam(int rate_hz, int max_taps) {
-    int64_t end = max_taps - (int64_t)rate_hz * NV_LATE_FADE_MS / 1000,
-            wanted = (int64_t)rate_hz * NV_LATE_SEAM_MS / 1000;
-    if (end < (int64_t)rate_hz * NV_LATE_LEAST_MS / 1000) return 0;
-    return (int)(end < wanted ? end : wanted);
-}
-
-/* The frames of this many at 48 kHz. */
-static int at_rate(int frames, int rate_hz) {
-    int there = (int)lrint((double)frames * rate_hz / FIRST_RATE_HZ) | 1;
-    return there > NV_LATE_STEP ? there : NV_LATE_STEP + 1;
-}
-
-void nv_late_delays(int rate_hz, int delay[NV_LATE_LINES]) {
-    for (int i = 0; i < NV_LATE_LINES; i++) delay[i] = at_rate(LINE_FRAMES[i], rate_hz);
-}
 
 /* Where a share of the seam's energy has come in: a raised cosine's. */
 static double arrival(double share) {
@@ -118,15 +106,16 @@ nv_latefield *nv_latefield_new(int rate_hz, int block_frames, int max_taps) {
     l->step = block_frames < NV_LATE_STEP ? block_frames : NV_LATE_STEP;
     l->seam = nv_late_seam(rate_hz, max_taps);
     nv_late_delays(rate_hz, l->delay);
-    int longest = 0;
+    nv_swing_init(&l->swing, rate_hz, NV_LATE_LINES);
+    int longest = 0, moves = NV_MOVEMENT_MOST_MS * rate_hz / 1000;
     for (int i = 0; i < NV_LATE_LINES; i++)
         if (l->delay[i] > longest) longest = l->delay[i];
     l->ring_frames = NV_LATE_STEP;
-    while (l->ring_frames < longest + NV_LATE_STEP) l->ring_frames *= 2;
+    while (l->ring_frames < longest + moves + 2 * NV_LATE_STEP) l->ring_frames *= 2;
     l->pass_ring_frames = NV_LATE_STEP;
     for (int c = 0; c < 2; c++)
         for (int i = 0; i < NV_LATE_PASSES; i++) {
-            l->pass_delay[c][i] = at_rate(PASS_FRAMES[c][i], rate_hz);
+            l->pass_delay[c][i] = nv_late_at_rate(PASS_FRAMES[c][i], rate_hz);
             while (l->pass_ring_frames < l->pass_delay[c][i] + NV_LATE_STEP)
                 l->pass_ring_frames *= 2;
         }
@@ -141,11 +130,11 @@ nv_latefield *nv_latefield_new(int rate_hz, int block_frames, int max_taps) {
         for (int i = 0; i < NV_LATE_PASSES; i++)
             ok &= (l->pass[c][i] = allocate(l, l->pass_ring_frames + GUARD)) != NULL;
     }
+    ok &= nv_shimmer_init(&l->shimmer, rate_hz, &l->bytes);
     if (!ok) return nv_latefield_free(l), NULL;
     for (int i = 0; i < NV_LATE_LINES; i++) l->lossless[0][0][i] = 0.25f;
     for (int k = 1; k < NV_LATE_FALLS; k++)
         for (int i = 0; i < NV_LATE_LINES; i++) l->lossless[k][0][i] = 1;
-    memcpy(l->room.fall, l->lossless, sizeof l->room.fall);
     memcpy(l->lines.fall, l->lossless, sizeof l->lines.fall);
     l->room.out[0] = l->room.out[1] = (float)M_SQRT1_2;
     l->next_in = -1, l->through = l->mute = 1;
@@ -160,6 +149,7 @@ void nv_latefield_free(nv_latefield *l) {
         for (int i = 0; i < NV_LATE_PASSES; i++) free(l->pass[c][i]);
         free(l->past[c]);
     }
+    nv_shimmer_free(&l->shimmer);
     free(l);
 }
 
@@ -180,42 +170,17 @@ static void wake(nv_latefield *l) {
     memcpy(l->lines.fall, l->hold ? l->lossless : l->room.fall, sizeof l->lines.fall);
     l->lines.middle = l->room.out[0], l->lines.side = l->room.out[1];
     l->fall_left = 0, l->mute = 1, l->mute_step = 0;
-}
-
-static int sections_fit(const float *b0, const float *b1, const float *a1, int count, float most) {
-    int fit = 1;
-    for (int i = 0; i < count; i++)
-        fit &= fabsf(b0[i]) <= most && fabsf(b1[i]) <= most && fabsf(a1[i]) <= 0.99999f;
-    return fit; /* false for a NaN */
-}
-
-/* Whether a room's values can be used: each section is stable and makes nothing louder. */
-static int fits(const nv_late_room *room) {
-    int fit = fabsf(room->middle) <= 1 && fabsf(room->side) <= 1;
-    fit &= sections_fit(room->level[0], room->level[1], room->level[2], NV_LATE_LEVELS, 1e3f);
-    for (int k = 0; k < NV_LATE_FALLS; k++) {
-        const float(*q)[NV_LATE_LINES] = room->fall[k];
-        fit &= sections_fit(q[0], q[1], q[2], NV_LATE_LINES, 4);
-    }
-    for (int i = 0; fit && i < NV_LATE_LINES; i++) {
-        double low = 1, high = 1; /* gains at 0 Hz and at half the rate; in between it is less */
-        for (int k = 0; k < NV_LATE_FALLS; k++) {
-            const float(*q)[NV_LATE_LINES] = room->fall[k];
-            low *= fabs((q[0][i] + q[1][i]) / (1 + q[2][i]));
-            high *= fabs((q[0][i] - q[1][i]) / (1 - q[2][i]));
-        }
-        fit &= low <= 1.0001 && high <= 1.0001;
-    }
-    return fit;
+    if (nv_shimmer_acts(&l->shimmer)) nv_shimmer_clear(&l->shimmer);
 }
 
 static void fall_as(nv_latefield *l, const coefficients *room) {
     l->room = *room, l->next_in = -1;
+    l->rising_gain = nv_late_rising_gain(room->fall, l->delay, l->rate_hz);
     l->fall_left = ramp_frames(l);
 }
 
 void nv_latefield_room(nv_latefield *l, const nv_late_room *room, int fade_frames, nv_tails tails) {
-    int usable = fits(room);
+    int usable = nv_late_fits(room);
     l->goes_on = usable && l->seam && room->goes_on >= 0.5f;
     if (usable) {
         coefficients *next = &l->next;
@@ -224,7 +189,7 @@ void nv_latefield_room(nv_latefield *l, const nv_late_room *room, int fade_frame
         next->out[0] = room->middle, next->out[1] = room->side;
         for (int i = 0; i < NV_LATE_LINES; i++)
             next->fall[0][0][i] *= 0.25f, next->fall[0][1][i] *= 0.25f; /* of the matrix */
-        if (!l->awake || tails != NV_TAILS_KEEP)
+        if (!l->awake || tails != NV_TAILS_KEEP || nv_shimmer_acts(&l->shimmer))
             fall_as(l, next);
         else if (l->goes_on && (l->next_in < 0 || l->next_in == LATER_ON))
             l->next_in = l->seam;
@@ -236,6 +201,19 @@ void nv_latefield_room(nv_latefield *l, const nv_late_room *room, int fade_frame
     if (l->goes_on) memcpy(l->level_to, room->level, sizeof l->level_to);
     l->level_left = l->awake ? fade_frames : 0;
     if (tails == NV_TAILS_CUT && l->awake && !l->hold) l->mute_step = -1.0f / (float)fade_frames;
+}
+
+/* What is held stays as it is: its shimmer is in it, and no more is made. */
+static void rise(nv_latefield *l) {
+    double amount = l->hold ? 0 : l->rising;
+    if (amount > 0) wake(l);
+    if (amount > 0 && l->next_in == LATER_ON) fall_as(l, &l->next);
+    nv_shimmer_set(&l->shimmer, amount, l->interval, 3 * ramp_frames(l));
+}
+
+void nv_latefield_shimmer(nv_latefield *l, double amount, int interval) {
+    l->rising = (float)amount, l->interval = interval;
+    rise(l);
 }
 
 void nv_latefield_hold(nv_latefield *l, int hold, int layer) {
@@ -250,17 +228,22 @@ void nv_latefield_hold(nv_latefield *l, int hold, int layer) {
         if (l->next_in >= 0) l->room = l->next, l->next_in = -1;
         l->fall_left = ramp_frames(l);
     }
+    rise(l);
+}
+
+void nv_latefield_move(nv_latefield *l, double amount, double hz) {
+    nv_swing_set(&l->swing, amount, hz);
 }
 
 /* ---- a step ---------------------------------------------------------------------------------- */
 
-/* The frames that are `delay` old in a ring. Those from before it woke are 0. */
+/* `frames` frames, the first of which is `delay` old. Those from before it woke are 0. */
 static const float *awaken(const nv_latefield *l, const float *from, int delay, int64_t since,
-                           float *partial) {
-    if (since + l->step <= delay) return l->silence;
+                           float *partial, int frames) {
+    if (since + frames <= delay) return l->silence;
     int old = delay - (int)since;
     memset(partial, 0, (size_t)old * sizeof(float));
-    memcpy(partial + old, from + old, (size_t)(l->step - old) * sizeof(float));
+    memcpy(partial + old, from + old, (size_t)(frames - old) * sizeof(float));
     return partial;
 }
 
@@ -268,7 +251,25 @@ static inline const float *read_ring(const nv_latefield *l, const float *ring, i
                                      int at, int delay, int64_t since, float *partial) {
     int from = at - delay;
     from += from < 0 ? ring_frames : 0;
-    return since >= delay ? ring + from : awaken(l, ring + from, delay, since, partial);
+    return since >= delay ? ring + from : awaken(l, ring + from, delay, since, partial, l->step);
+}
+
+/* What leaves line i while its length changes. The lines lose nothing by that: what they give more
+ * slowly, they give as much louder. */
+static const float *read_moved(nv_latefield *l, int i) {
+    const nv_swing *s = &l->swing;
+    float begin = s->from[i], end = begin + s->slope[i] * (float)l->step;
+    enum { BELOW = 1 << 16 }; /* rounds downwards */
+    int most = (int)((begin > end ? begin : end) + BELOW) - BELOW + 4,
+        least = (int)((begin > end ? end : begin) + BELOW) - BELOW - 3;
+    int delay = l->delay[i] + most, frames = l->step + most - least, from = l->at - delay;
+    from += from < 0 ? l->ring_frames : 0;
+    float partial[2 * NV_LATE_STEP];
+    const float *window = l->ring[i] + from;
+    if (l->since < delay) window = awaken(l, window, delay, l->since, partial, frames);
+    l->simd->delayed(l->moved[i], window + most - least, (double)begin - least, s->slope[i],
+                     sqrtf(1 - s->slope[i]), l->step);
+    return l->moved[i];
 }
 
 static void write_guard(float *ring, int ring_frames, int at, int frames) {
@@ -356,7 +357,8 @@ static void fall_asleep(nv_latefield *l, int wrong) {
     int open = l->goes_on || l->hold || l->level_left;
     l->heard_since = open ? 0 : l->heard_since + l->step;
     int rest = l->heard_since > l->past_frames + l->ring_frames &&
-               l->quiet_frames > HEARD_FRAMES * l->ring_frames / 8 && l->through == 1;
+               l->quiet_frames > HEARD_FRAMES * l->ring_frames / 8 && l->through == 1 &&
+               !nv_shimmer_acts(&l->shimmer);
     if (rest) {
         l->awake = 0;
         if (l->next_in >= 0) l->room = l->next, l->next_in = -1;
@@ -393,16 +395,24 @@ static void make_step(nv_latefield *l, const float *const *in, float *const *wet
     float most = GAIN * (float)l->step / (float)ramp_frames(l),
           open = l->hold && !l->layer ? 0 : GAIN;
     lines->tap_gain = fminf(fmaxf(open, lines->tap_gain - most), lines->tap_gain + most);
-    int filled = l->seam && l->heard_since <= l->past_frames;
+    int filled = l->seam && l->heard_since <= l->past_frames, moves = nv_swing_acts(&l->swing);
     if (filled) take_input(l, in);
+    if (moves) nv_swing_step(&l->swing, l->step);
     for (int i = 0; i < NV_LATE_LINES; i++) {
-        lines->from[i] =
-            read_ring(l, l->ring[i], l->ring_frames, l->at, l->delay[i], l->since, l->partial[i]);
+        lines->from[i] = moves ? read_moved(l, i)
+                               : read_ring(l, l->ring[i], l->ring_frames, l->at, l->delay[i],
+                                           l->since, l->partial[i]);
         lines->to[i] = l->ring[i] + l->at;
         lines->tap[i] =
             filled ? read_ring(l, l->past[i / HALF], l->past_frames, l->past_at, l->tap_delay[i],
                                l->past_since, l->partial[NV_LATE_LINES + i])
                    : l->silence;
+    }
+    if (nv_shimmer_acts(&l->shimmer)) {
+        const float *line[2] = {lines->from[RISING[0]], lines->from[RISING[1]]};
+        float *out[2] = {l->risen[0], l->risen[1]};
+        nv_shimmer_step(&l->shimmer, line, out, (const float *const *)wet, l->rising_gain, l->step);
+        for (int c = 0; c < 2; c++) lines->from[RISING[c]] = l->risen[c];
     }
     pass_through(l, wet, wanted);
     memset(l->sound, 0, sizeof l->sound);

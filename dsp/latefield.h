@@ -19,6 +19,11 @@
  *               that), and the convolved sound fades out while it is caught. Layer: what is
  *               played goes on into the room, and is added to what is held. Afterwards the lines
  *               fall as the room does.
+ *   movement    the lengths of the lines swing. What they lose by it is air: between two frames the
+ *               highest octave falls a little
+ *   shimmer     what rings rises, an octave or another interval at a time: shimmer.h. It takes the
+ *               convolved sound, too, and so is heard in each room, also in one that fits: the
+ *               lines then have nothing but shimmer, and fall as the newest room.
  *   silence     while nothing rings and no long room plays, it does nothing and costs nothing
  *
  * nv_latefield_new() allocates everything; the other calls have the guarantees of kernel.h.
@@ -62,6 +67,10 @@ size_t nv_latefield_bytes(const nv_latefield *l);
 void nv_latefield_room(nv_latefield *l, const nv_late_room *room, int fade_frames, nv_tails tails);
 /* Audio thread. */
 void nv_latefield_hold(nv_latefield *l, int hold, int layer);
+/* Modulates the lines against each other: amount 0 .. 1, see movement.h. Audio thread. */
+void nv_latefield_move(nv_latefield *l, double amount, double hz);
+/* How much of the tail rises: amount 0 .. 1, interval as in shimmer.h. Audio thread. */
+void nv_latefield_shimmer(nv_latefield *l, double amount, int interval);
 /* 0: nothing to do, process() need not be called. Audio thread. */
 int nv_latefield_sounds(const nv_latefield *l);
 /* gained: what went into the convolution, `inputs` sides; wet: what came out, 2 sides, to which the

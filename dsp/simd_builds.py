@@ -30,8 +30,11 @@ ENGINE_SOURCES = (
     "engine_filters.c",
     "gate.c",
     "latefield.c",
+    "latefield_room.c",
+    "movement.c",
     "port.c",
     "reblock.c",
+    "shimmer.c",
     "sides.c",
     "tone.c",
 )

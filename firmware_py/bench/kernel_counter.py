@@ -21,6 +21,13 @@ from dsp.simd_builds import KERNEL_SOURCES, builds_for
 from firmware_py.bench.kernel_platforms import PLATFORMS, Platform, debian_root, missing, run
 
 DSP = Path(__file__).parents[2] / "dsp"
+LATE_SOURCES = (
+    "engine_filters.c",
+    "latefield.c",
+    "latefield_room.c",
+    "movement.c",
+    "shimmer.c",
+)
 
 
 def callgrind(command: Sequence[str | Path]) -> tuple[list[int], list[str]]:
@@ -65,8 +72,8 @@ class InstructionCounter:
         program = self.folder / name
         if not program.exists():
             static = ["-static"] if self.platform.qemu else []
-            sources = [DSP / f"bench/{name}.c", DSP / "latefield.c", DSP / "synthesis.c"]
-            sources += [DSP / source for source in KERNEL_SOURCES]
+            sources = [DSP / f"bench/{name}.c", DSP / "synthesis.c"]
+            sources += [DSP / source for source in (*LATE_SOURCES, *KERNEL_SOURCES)]
             gcc = self.platform.prefix + "gcc"
             options = ["-std=gnu11", "-O2", "-no-pie", *static, f"-I{DSP}"]
             run([gcc, *options, "-o", program, *sources, *self.objects, "-lm"], gcc)

@@ -150,7 +150,8 @@ def _write(
         graph.port.set_params(engine_params(values))
         graph.port.load_ir(ir, late=room.late)
         graph.start()
-        after_s = predelay_ms(values) / 1000 + room.tail_s
+        rises_s = ir.shape[1] / rate_hz if values["shimmer"] > 0 else 0  # and rings once more
+        after_s = predelay_ms(values) / 1000 + room.tail_s + rises_s
         tail = ir.shape[1] - 1 + math.ceil(after_s * rate_hz)
 
         def write(sink: soundfile.SoundFile) -> None:

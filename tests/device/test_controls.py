@@ -86,6 +86,9 @@ def test_parse_reads_formatted_values(control, position) -> None:
         ("decay", "Infinite", 16),
         ("decay", "16", 16),
         ("hold_mode", "layer", 1),
+        ("shimmer_interval", "+7", 1),
+        ("shimmer_interval", "-12", 3),
+        ("movement_rate", "0.05 Hz", 0.05),
         ("tails", "Follow", 1),
         ("tails", "2", 2),
     ],
@@ -161,6 +164,8 @@ def test_engine_controls_name_parameters_of_the_engine() -> None:
         ("predelay", "+=0.01 s", 20, 30),
         ("lowpass_hz", "+1kHz", 2000, 3000),
         ("tails", "+1", 0, 1),
+        ("shimmer_interval", "+12", 2, 0),  # its names have signs
+        ("shimmer_interval", "+=1", 0, 1),
         ("gain", "-3", 6, -3),  # its values have signs, so this is no step
         ("gain", "+3 dB", 6, 3),
         ("gain", "-=3 dB", 6, 3),

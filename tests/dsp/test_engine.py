@@ -13,6 +13,7 @@ from scipy.signal import fftconvolve, lfilter
 
 from dsp._engine import PARAMS
 from dsp.graph import OfflineGraph
+from dsp.latefield import Decay, Seam, late_room
 
 Floats = NDArray[np.float32]
 RATE_HZ = 48000
@@ -51,6 +52,7 @@ def play(
     block: int = 64,
     before: Callable[[OfflineGraph, int], None] | None = None,
     max_taps: int | None = None,
+    late: Floats | None = None,
     **params: float,
 ) -> Floats:
     """`sound` (frames, inputs) through the graph; `before(graph, block index)` is called before
@@ -64,7 +66,7 @@ def play(
         ir_channels=4 if inputs == 2 else 2,
     )
     set_params(graph, **params)
-    graph.port.load_ir(ir)
+    graph.port.load_ir(ir, late=late)
     graph.start()
     assert len(sound) % block == 0
     out = np.zeros((len(sound), 2), np.float32)
@@ -333,6 +335,8 @@ ROUGH = {  # each parameter matters here: filters on, into the limiter, a change
     "gate_db": -40.0,
     "gate_hold_ms": 0.0,
     "gate_release_ms": 5.0,
+    "movement": 0.5,
+    "shimmer": 0.5,
 }
 
 
@@ -340,17 +344,18 @@ ROUGH = {  # each parameter matters here: filters on, into the limiter, a change
 def test_every_parameter_changes_the_sound(name: str) -> None:
     sound, irs = noise(16384), [noise(2000, 2, seed=seed).T.copy() for seed in (2, 3)]
     sound[2048:10240] *= 0.003  # a pause, for the gate and the duck
+    late = late_room(Decay(np.array([20.0, 20e3]), np.full(2, 60.0)), Seam.of(RATE_HZ, 2000))
 
     def played(**changed: float) -> Floats:
         params = ROUGH | {"hold": float(name == "hold_mode")} | changed
 
         def before(graph: OfflineGraph, block: int) -> None:
             if block == 64:
-                graph.port.load_ir(irs[1])
+                graph.port.load_ir(irs[1], late=late)
             if block == 192 and name != "bypass":
                 graph.port.set_params(NEUTRAL | params | {"bypass": 1.0})
 
-        return play(sound, irs[0], before=before, **params)
+        return play(sound, irs[0], before=before, late=late, **params)
 
     row = PARAMS[name]
     ends = [played(**{name: value}) for value in (row.lowest, row.highest)]

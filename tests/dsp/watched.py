@@ -109,6 +109,10 @@ def main(blocks: int) -> None:
                 "tone_low_db": rng.uniform(-12, 12),
                 "tone_high_db": rng.uniform(-12, 12),
                 "level_db": rng.uniform(-40, 12),
+                "movement": rng.choice([0.0, rng.uniform(0, 1)]),
+                "movement_hz": rng.uniform(0.05, 5),
+                "shimmer": rng.choice([0.0, rng.uniform(0, 1)]),
+                "shimmer_interval": float(rng.integers(4)),
             }.get(name, float(rng.integers(2)))
         graph.port.set_params(values)
         counts = watch(graph.server.process, 25)

@@ -1,0 +1,110 @@
+#include "movement.h"
+
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "kernel_build.h"
+
+static const double SPEED_S = 0.05; /* time constant of the rate */
+enum { TAPS = 6 };
+
+static double bend_of(double cents) { return exp2(cents / 1200) - 1; }
+
+void nv_swing_init(nv_swing *s, double rate_hz, int voices) {
+    *s = (nv_swing){.rate_hz = rate_hz, .voices = voices, .hz = 1};
+    s->most = NV_MOVEMENT_MS * rate_hz / 1000;
+    s->glide = bend_of(NV_MOVEMENT_GLIDE_CENTS);
+    for (int i = 0; i < voices; i++) { /* evenly spread; the second one a quarter ahead */
+        double pace = i ? 0.8 + 0.45 * fmod(0.35 + i * 0.6180339887, 1) : 1,
+               turn = 2 * M_PI * 0.75 * i + 2 * M_PI * 0.0048776662 * (i > 1 ? i : 0);
+        s->pace[i] = (float)pace, s->share[i] = (float)(1 / pace);
+        s->re[i] = (float)cos(turn), s->im[i] = (float)sin(turn);
+    }
+}
+
+void nv_swing_set(nv_swing *s, double amount, double hz) {
+    s->bend = amount > 0 ? bend_of(NV_MOVEMENT_CENTS * pow(amount, NV_MOVEMENT_POWER)) : 0;
+    s->hz = hz;
+}
+
+int nv_swing_acts(const nv_swing *s) { return s->bend > 0 || s->width > 0; }
+
+/* Width and speed go towards what is wanted; meanwhile no pitch bends further than by that and the
+ * glide. */
+static void follow(nv_swing *s, int frames) {
+    double speed = 2 * M_PI * s->hz / s->rate_hz, wanted = fmin(s->bend / speed, s->most),
+           most = s->glide * frames;
+    s->width = fmin(fmax(wanted, s->width - most), s->width + most);
+    if (s->width * speed > s->bend) speed = s->bend / s->width;
+    s->speed += (speed - s->speed) * (1 - exp(-frames / (SPEED_S * s->rate_hz)));
+}
+
+void nv_swing_step(nv_swing *s, int frames) {
+    float width = (float)s->width;
+    follow(s, frames);
+    float next = (float)s->width, angle = (float)(s->speed * frames), part = 1.0f / (float)frames;
+    s->width_from = width, s->width_slope = (next - width) * part;
+    for (int i = 0; i < s->voices; i++) {
+        /* A turn by a small angle; its length is kept at 1. */
+        float a = angle * s->pace[i], c = 1 - a * a * 0.5f, b = a - a * a * a / 6;
+        float re = s->re[i] * c - s->im[i] * b, im = s->im[i] * c + s->re[i] * b;
+        float length = 1.5f - 0.5f * (re * re + im * im);
+        re *= length, im *= length;
+        s->from[i] = width * s->share[i] * s->im[i];
+        s->slope[i] = (next * s->share[i] * im - s->from[i]) * part;
+        s->re[i] = re, s->im[i] = im;
+    }
+}
+
+/* ---- the convolved sound --------------------------------------------------------------------- */
+
+int nv_movement_init(nv_movement *m, double rate_hz, int block_frames) {
+    *m = (nv_movement){.block = block_frames, .simd = nv_best_simd()};
+    nv_swing_init(&m->swing, rate_hz, 2);
+    m->fade_frames = (int)(NV_MOVEMENT_FADE_MS * rate_hz / 1000);
+    m->past_frames = 2 * NV_MOVEMENT_MOST_MS * (int)rate_hz / 1000 + NV_MOVEMENT_BASE + TAPS;
+    for (int c = 0; c < 2; c++)
+        m->line[c] = calloc((size_t)(m->past_frames + block_frames), sizeof(float));
+    return m->line[0] && m->line[1];
+}
+
+void nv_movement_free(nv_movement *m) { free(m->line[0]), free(m->line[1]); }
+
+void nv_movement_set(nv_movement *m, double amount, double hz) {
+    nv_swing_set(&m->swing, amount, hz);
+}
+
+static void move(nv_movement *m, float *const *x, int done, int frames) {
+    const nv_swing *s = &m->swing;
+    ramp amount = m->amount;
+    for (int c = 0; c < 2; c++) {
+        float moved[NV_MOVEMENT_STEP], *out = x[c] + done;
+        double delay = (double)s->width_from * s->share[c] + s->from[c] + NV_MOVEMENT_BASE,
+               slope = (double)s->width_slope * s->share[c] + s->slope[c];
+        m->simd->delayed(moved, m->line[c] + m->past_frames + done, delay, slope, 1, frames);
+        amount = m->amount;
+        if (amount.left || amount.value < 1)
+            for (int i = 0; i < frames; i++)
+                out[i] += (float)ramp_next(&amount) * (moved[i] - out[i]);
+        else
+            memcpy(out, moved, (size_t)frames * sizeof(float));
+    }
+    m->amount = amount;
+}
+
+void nv_movement_run(nv_movement *m, float *const *x) {
+    int swings = nv_swing_acts(&m->swing);
+    if (!swings && m->amount.value == 0 && !m->amount.left) return;
+    size_t past = (size_t)m->past_frames * sizeof(float), block = (size_t)m->block * sizeof(float);
+    if (m->amount.value == 0 && !m->amount.left) /* what is in the lines is old */
+        memset(m->line[0], 0, past), memset(m->line[1], 0, past);
+    for (int c = 0; c < 2; c++) memcpy(m->line[c] + m->past_frames, x[c], block);
+    int step = m->block < NV_MOVEMENT_STEP ? m->block : NV_MOVEMENT_STEP;
+    for (int done = 0; done < m->block; done += step) {
+        nv_swing_step(&m->swing, step);
+        ramp_to(&m->amount, nv_swing_acts(&m->swing), m->fade_frames);
+        move(m, x, done, step);
+    }
+    for (int c = 0; c < 2; c++) memmove(m->line[c], m->line[c] + m->block, past);
+}
