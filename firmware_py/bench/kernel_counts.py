@@ -20,8 +20,9 @@ from firmware_py.bench.kernel_figures import (
 )
 from firmware_py.jack.defaults import RATE_HZ
 
-LATE_BAR = 6000
-"""Of the late field, with AVX2; the lines of NEON are half as wide."""
+LATE_BAR, ALL_BAR = 6000, 12_000
+"""Of the late field, and of it with movement and shimmer, with AVX2; the lines of NEON are half as
+wide."""
 
 
 def measure_counts(counter: InstructionCounter) -> Counts:
@@ -68,9 +69,19 @@ def measure_shapes(counter: InstructionCounter) -> dict[str, float]:
 def measure_late(counter: InstructionCounter) -> LateCost:
     """Instructions of a block of the late field at 64 frames."""
     say(f"{counter.platform.name}, late field")
-    counts, _ = counter.count(counter.build("late"))
-    bar = LATE_BAR * (2 if counter.platform.qemu else 1)
-    return {"ir": float(np.mean(counts)), "worst": float(max(counts)), "bar": bar}
+    program, wider = counter.build("late"), 2 if counter.platform.qemu else 1
+    counts, moving, all_on = (
+        counter.count(program, **on)[0]
+        for on in ({}, {"movement": 100}, {"movement": 100, "shimmer": 100})
+    )
+    return {
+        "ir": float(np.mean(counts)),
+        "worst": float(max(counts)),
+        "bar": LATE_BAR * wider,
+        "moving_ir": float(np.mean(moving)),
+        "all_ir": float(np.mean(all_on)),
+        "all_bar": ALL_BAR * wider,
+    }
 
 
 def measure_change(counter: InstructionCounter, taps: int = TAPS, block: int = 64) -> ChangeCost:

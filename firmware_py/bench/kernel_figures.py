@@ -91,11 +91,15 @@ class PairedRow(TypedDict):
 
 
 class LateCost(TypedDict):
-    """Instructions of a block: the mean, the most, and what they should not exceed."""
+    """Instructions of a block: the mean, the most, and what they should not exceed; then with
+    movement, and with movement and shimmer."""
 
     ir: float
     worst: float
     bar: float
+    moving_ir: float
+    all_ir: float
+    all_bar: float
 
 
 class KernelFigures(TypedDict):

@@ -126,7 +126,11 @@ def _shapes(shapes: dict[str, float]) -> str:
 
 
 def _late(late: LateCost) -> str:
-    return f"{late['ir']:.0f}, at most {late['worst']:.0f}: {verdict(late['ir'], late['bar'])}"
+    return (
+        f"{late['ir']:.0f}, at most {late['worst']:.0f}: {verdict(late['ir'], late['bar'])}; "
+        f"with movement {late['moving_ir']:.0f}; with movement and shimmer {late['all_ir']:.0f}: "
+        f"{verdict(late['all_ir'], late['all_bar'])}"
+    )
 
 
 def _change(change: ChangeCost, worst_bar: float, extra_bar: float) -> str:
