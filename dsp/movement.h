@@ -2,7 +2,7 @@
  *
  *   nv_swing      up to NV_SWING_VOICES offsets of delays, in frames: sines of nearly the same
  *                 rate, whose phases and rates differ, so that no two keep in step. The pitch of
- *                 each swings by cents = NV_MOVEMENT_CENTS * amount ^ NV_MOVEMENT_POWER: 1.5 at 30 %.
+ *                 each swings by NV_MOVEMENT_CENTS * amount ^ NV_MOVEMENT_POWER: 1.5 at 30 %.
  *                 Slow ones would need long ways: none moves by more than NV_MOVEMENT_MS to each
  *                 side, so below 0.4 Hz 12 cents become fewer. The lines of the late field swing so
  *                 (latefield.h).
