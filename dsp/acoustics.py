@@ -201,12 +201,30 @@ def decay_time_s(curve_db: Floats, time_s: Floats, top_db: float, bottom_db: flo
     """
     if not curve_db[-1] <= bottom_db:
         return float("nan")
+    at, level = _between(curve_db, time_s, top_db, bottom_db)
+    slope = (at @ level) / (at @ at)
+    return float(-60.0 / slope) if slope < 0 else float("nan")
+
+
+def bend(curve_db: Floats, top_db: float, bottom_db: float) -> float:
+    """How far a decay curve (points,) is from a straight line between two levels: 1 - r^2, the
+    non-linearity of ISO 3382-2, B.2; NaN if the curve does not reach them."""
+    if not curve_db[-1] <= bottom_db:
+        return float("nan")
+    time_s = np.asarray(np.arange(len(curve_db)) * CURVE_STEP_S, np.float64)
+    at, level = _between(curve_db, time_s, top_db, bottom_db)
+    level = level - level.mean()
+    return float(1 - (at @ level) ** 2 / max((at @ at) * (level @ level), 1e-300))
+
+
+def _between(
+    curve_db: Floats, time_s: Floats, top_db: float, bottom_db: float
+) -> tuple[Floats, Floats]:
+    """Times between two levels of a curve, their mean 0, and its levels there."""
     begin, end = (np.interp(-level, -curve_db, time_s) for level in (top_db, bottom_db))
     at = np.linspace(begin, max(end, begin + 1e-4), 256)
     level = np.interp(at, time_s, curve_db)
-    at -= at.mean()
-    slope = (at @ level) / (at @ at)
-    return float(-60.0 / slope) if slope < 0 else float("nan")
+    return at - at.mean(), level
 
 
 def noise_power(energy: Floats, length_s: Floats, bandwidth_hz: float) -> float:
@@ -230,9 +248,9 @@ def noise_power(energy: Floats, length_s: Floats, bandwidth_hz: float) -> float:
 
 
 NOISE_FALL_DB = 1.0
-KNEE_DB = 6.0
-"""A decay is used down to this level above the noise and extrapolated below it, from the FIT_DB
-above."""
+KNEE_DB, ECHO_DB = 6.0, 10.0
+"""A decay is used down to KNEE_DB above the noise and extrapolated below it, from the FIT_DB above.
+What is ECHO_DB above a known noise is not noise."""
 FIT_DB = 20.0
 HALF_S, HALF_SHARE = 0.03, 0.06
 """Half the time over which a decay is smoothed, and its share of the time since the onset."""
@@ -247,6 +265,7 @@ def without_noise(
     ISO 3382-1 corrects the integral for the truncated part in the same way. Returned unchanged if
     there is no noise. `floor`: the noise, energy per second; detected if None.
     """
+    is_known = floor is not None
     floor = noise_power(energy, length_s, bandwidth_hz) if floor is None else floor
     if floor <= 0:
         return energy, len(energy)
@@ -259,6 +278,8 @@ def without_noise(
     smooth = (np.interp(high, edge, total) - np.interp(low, edge, total)) / (high - low)
     under = np.flatnonzero(smooth < floor * 10 ** (KNEE_DB / 10))
     peak = int(np.argmax(smooth))
+    if is_known:  # what stands out of it later is an echo
+        peak = max(peak, *np.flatnonzero(smooth > floor * 10 ** (ECHO_DB / 10))[-1:].tolist(), 0)
     under = under[under > peak]
     clean = np.maximum(energy - floor * length_s, 0.02 * energy)
     if not len(under):

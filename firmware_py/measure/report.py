@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bank.browse import picture, spectrogram, waveform
-from dsp.acoustics import OCTAVES_HZ, RoomAcoustics
+from dsp.acoustics import OCTAVES_HZ, RoomAcoustics, bend
 from firmware_py.measure.result import Measured, Path
 
 ROWS = (
@@ -23,17 +23,22 @@ ROWS = (
 )
 NEEDED_DB = {"t30_s": 40.0, "edt_s": 20.0, "c50_db": 20.0, "range_db": -math.inf}
 """Range of an octave without which a figure means little (ISO 3382-1: 5 dB above the noise)."""
+MOST_BENT = 0.02
+"""A decay that is farther from a straight line has no T30. ISO 3382-2, B.2, warns from 0.01 on,
+which low octaves reach by chance."""
 LATE_DB = 10.0
 """C50 needs a late sound that is so much above what the noise masks."""
 
 
 def figures(own: RoomAcoustics) -> dict[str, NDArray[np.float64]]:
-    """The figures by the names of ROWS, NaN where the noise masks them."""
+    """The figures by the names of ROWS, NaN where the noise masks them or there are none."""
     enough = np.nan_to_num(own.range_db, nan=math.inf)  # without a knee there is no noise
     found = {
         name: np.where(enough >= NEEDED_DB[name], getattr(own, name), np.nan) for _, name, _ in ROWS
     }
     found["c50_db"] = np.where(own.c50_db <= enough - LATE_DB, found["c50_db"], np.nan)
+    bent = np.array([bend(curve_db, -5.0, -35.0) for curve_db in own.curve_db])
+    found["t30_s"] = np.where(bent <= MOST_BENT, found["t30_s"], np.nan)
     return found
 
 
