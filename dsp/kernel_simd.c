@@ -421,6 +421,7 @@ const nv_simd NV_SIMD_TABLE = {
     .late_level = late_level,
     .late_diffuse = late_diffuse,
     .late_glide = late_glide,
+    .late_glide_falls = late_glide_falls,
     .delayed = delayed,
     .shimmer_turn = shimmer_turn,
     .find_curves = find_curves,

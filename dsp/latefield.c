@@ -47,7 +47,9 @@ struct nv_latefield {
     float lossless[NV_LATE_FALLS][3][NV_LATE_LINES];
     int hold, layer, caught_frames, catch_frames;
     double power, first_power;  /* of what is caught */
-    float through, through_step; /* gain of the convolved sound */
+    float catch_gain;           /* of what is caught */
+    float through;              /* gain of the convolved sound */
+    float open;                 /* gain of what comes in */
     float mute, mute_step;       /* 1 .. 0 while tails are cut */
     int quiet_frames;
     nv_swing swing; /* of the lines' lengths: movement.h */
@@ -86,7 +88,6 @@ static void place_taps(nv_latefield *l) {
     }
     static const float sign[] = {1, 1, -1, 1, -1, -1, 1, -1, 1, -1, -1, 1, 1, 1, -1, -1};
     for (int i = 0; i < NV_LATE_LINES; i++) l->lines.sign[i] = sign[i];
-    l->lines.tap_gain = GAIN;
 }
 
 static float *allocate(nv_latefield *l, int frames) {
@@ -137,7 +138,7 @@ nv_latefield *nv_latefield_new(int rate_hz, int block_frames, int max_taps) {
         for (int i = 0; i < NV_LATE_LINES; i++) l->lossless[k][0][i] = 1;
     memcpy(l->lines.fall, l->lossless, sizeof l->lines.fall);
     l->room.out[0] = l->room.out[1] = (float)M_SQRT1_2;
-    l->next_in = -1, l->through = l->mute = 1;
+    l->next_in = -1, l->through = l->mute = 1, l->open = GAIN;
     l->catch_frames = rate_hz / 1000 * NV_HOLD_MS;
     return l;
 }
@@ -164,6 +165,7 @@ static void wake(nv_latefield *l) {
     if (l->awake) return;
     l->awake = 1, l->since = l->past_since = l->quiet_frames = 0;
     memset(l->lines.fall_state, 0, sizeof l->lines.fall_state);
+    memset(l->lines.fall_last, 0, sizeof l->lines.fall_last);
     memset(l->lines.level_state, 0, sizeof l->lines.level_state);
     memset(l->lines.level_passed, 0, sizeof l->lines.level_passed);
     memset(l->lines.level, 0, sizeof l->lines.level);
@@ -282,13 +284,11 @@ static void glide(nv_latefield *l) {
         fall_as(l, &l->next);
     if (l->fall_left) {
         float share = l->fall_left > l->step ? (float)l->step / (float)l->fall_left : 1;
-        const float *to = l->hold ? l->lossless[0][0] : l->room.fall[0][0];
-        float *now = l->lines.fall[0][0];
+        const float(*to)[3][NV_LATE_LINES] = l->hold ? l->lossless : l->room.fall;
         l->fall_left = l->fall_left > l->step ? l->fall_left - l->step : 0;
-        if (l->fall_left)
-            l->simd->late_glide(now, to, share, NV_LATE_FALLS * 3 * NV_LATE_LINES);
-        else {
-            memcpy(now, to, sizeof l->lines.fall);
+        l->simd->late_glide_falls(&l->lines, to, share);
+        if (!l->fall_left) { /* exactly */
+            memcpy(l->lines.fall, to, sizeof l->lines.fall);
             if (l->hold) memset(l->lines.fall_state, 0, sizeof l->lines.fall_state);
         }
         l->lines.middle += share * (l->room.out[0] - l->lines.middle);
@@ -301,48 +301,55 @@ static void glide(nv_latefield *l) {
     }
 }
 
+static float towards(float now, float wanted, float most) {
+    return fminf(fmaxf(wanted, now - most), now + most);
+}
+
+/* out = x, whose gain goes from one value to another. */
+static void scale(float *out, const float *x, int frames, float from, float to) {
+    float step = (to - from) / (float)frames;
+    for (int i = 0; i < frames; i++) out[i] = x[i] * (from + (float)(i + 1) * step);
+}
+
 /* What rings goes into the lines, at the level at which it rang when the hold began. Returns the
  * gain of the convolved sound at the end of the step. */
 static float catch_sound(nv_latefield *l, float *const *wet) {
-    l->lines.caught[0] = NULL;
-    int catching = l->hold && (l->layer || l->caught_frames < l->catch_frames);
-    if (!catching) return l->hold && !l->layer ? 0 : 1;
-    double power = 0;
-    for (int i = 0; i < l->step; i++)
-        power += (double)wet[0][i] * wet[0][i] + (double)wet[1][i] * wet[1][i];
-    power /= l->step;
-    double slow = exp(-l->step / (0.03 * l->rate_hz));
-    l->power = l->caught_frames ? power + slow * (l->power - power) : power;
-    if (l->caught_frames < l->rate_hz / 20) l->first_power = fmax(l->first_power, l->power);
-    float gain = 1;
-    if (l->caught_frames < l->catch_frames)
-        gain = (float)sqrt(l->first_power / fmax(l->power, 1e-20));
-    gain = fminf(fmaxf(gain, CATCH_LEAST), CATCH_MOST);
-    int edge = ramp_frames(l), left = l->catch_frames - l->caught_frames;
-    float rise = fminf(1, (float)(l->caught_frames + l->step) / (float)edge);
-    float end = l->layer ? 1 : fminf(1, (float)(left > 0 ? left : 0) / (float)edge);
+    int edge = ramp_frames(l), freezes = l->hold && !l->layer;
+    int catching = l->hold && (l->layer || l->caught_frames + edge < l->catch_frames);
+    float gain = 0;
+    if (catching) {
+        double power = 0;
+        for (int i = 0; i < l->step; i++)
+            power += (double)wet[0][i] * wet[0][i] + (double)wet[1][i] * wet[1][i];
+        power /= l->step;
+        double slow = exp(-l->step / (0.03 * l->rate_hz));
+        l->power = l->caught_frames ? power + slow * (l->power - power) : power;
+        if (l->caught_frames < l->rate_hz / 20) l->first_power = fmax(l->first_power, l->power);
+        gain = 1;
+        if (l->caught_frames < l->catch_frames)
+            gain = (float)sqrt(l->first_power / fmax(l->power, 1e-20));
+        gain = fminf(fmaxf(gain, CATCH_LEAST), CATCH_MOST);
+    }
+    if (l->hold && l->caught_frames < l->catch_frames) l->caught_frames += l->step;
     double frames = 0; /* of all lines: what is in them is heard once in as many frames */
     for (int i = 0; i < NV_LATE_LINES; i++) frames += l->delay[i];
+    float whole = GAIN * (float)sqrt(frames / (32.0 * l->catch_frames));
+    float to = towards(l->catch_gain, gain * whole, whole * (float)l->step / (float)edge);
+    int caught = l->catch_gain > 0 || to > 0;
     for (int c = 0; c < 2; c++) {
-        memcpy(l->caught[c], wet[c], (size_t)l->step * sizeof(float));
-        l->lines.caught[c] = l->caught[c];
+        if (caught) scale(l->caught[c], wet[c], l->step, l->catch_gain, to);
+        l->lines.caught[c] = caught ? l->caught[c] : NULL;
     }
-    l->lines.catch_gain = gain * rise * end * GAIN * (float)sqrt(frames / (32.0 * l->catch_frames));
-    if (l->caught_frames < l->catch_frames) l->caught_frames += l->step;
-    return l->layer ? 1 : sqrtf(fmaxf(0, (float)left / (float)l->catch_frames));
-}
-
-static void scale(float *x, int frames, float from, float to) {
-    float step = (to - from) / (float)frames;
-    for (int i = 0; i < frames; i++) x[i] *= from + (float)(i + 1) * step;
+    l->catch_gain = to;
+    float left = (float)(l->catch_frames - l->caught_frames) / (float)l->catch_frames;
+    return freezes ? sqrtf(fmaxf(0, left)) : 1;
 }
 
 /* The convolved sound's gain moves towards `wanted` within a ramp at most. */
 static void pass_through(nv_latefield *l, float *const *wet, float wanted) {
-    float most = (float)l->step / (float)ramp_frames(l),
-          to = fminf(fmaxf(wanted, l->through - most), l->through + most);
+    float to = towards(l->through, wanted, (float)l->step / (float)ramp_frames(l));
     if (l->through != 1 || to != 1)
-        for (int c = 0; c < 2; c++) scale(wet[c], l->step, l->through, to);
+        for (int c = 0; c < 2; c++) scale(wet[c], wet[c], l->step, l->through, to);
     l->through = to;
 }
 
@@ -392,9 +399,9 @@ static void make_step(nv_latefield *l, const float *const *in, float *const *wet
     float wanted = catch_sound(l, wet);
     lines->frames = l->step;
     /* Frozen, what has not come in yet stays out: it was caught as it was heard. */
-    float most = GAIN * (float)l->step / (float)ramp_frames(l),
-          open = l->hold && !l->layer ? 0 : GAIN;
-    lines->tap_gain = fminf(fmaxf(open, lines->tap_gain - most), lines->tap_gain + most);
+    float opened = l->open, open = l->hold && !l->layer ? 0 : GAIN;
+    l->open = towards(opened, open, GAIN * (float)l->step / (float)ramp_frames(l));
+    lines->tap_gain = l->open == opened ? opened : 1;
     int filled = l->seam && l->heard_since <= l->past_frames, moves = nv_swing_acts(&l->swing);
     if (filled) take_input(l, in);
     if (moves) nv_swing_step(&l->swing, l->step);
@@ -407,6 +414,11 @@ static void make_step(nv_latefield *l, const float *const *in, float *const *wet
             filled ? read_ring(l, l->past[i / HALF], l->past_frames, l->past_at, l->tap_delay[i],
                                l->past_since, l->partial[NV_LATE_LINES + i])
                    : l->silence;
+        if (l->open != opened) {
+            float *partial = l->partial[NV_LATE_LINES + i];
+            scale(partial, lines->tap[i], l->step, opened, l->open);
+            lines->tap[i] = partial;
+        }
     }
     if (nv_shimmer_acts(&l->shimmer)) {
         const float *line[2] = {lines->from[RISING[0]], lines->from[RISING[1]]};
@@ -423,7 +435,7 @@ static void make_step(nv_latefield *l, const float *const *in, float *const *wet
     if (wrong) memset(l->sound, 0, sizeof l->sound);
     if (l->mute_step) {
         float to = fmaxf(0, l->mute + l->mute_step * (float)l->step);
-        for (int c = 0; c < 2; c++) scale(l->sound[c], l->step, l->mute, to);
+        for (int c = 0; c < 2; c++) scale(l->sound[c], l->sound[c], l->step, l->mute, to);
         l->mute = to;
     }
     for (int c = 0; c < 2; c++) l->simd->add(wet[c], l->sound[c], l->step);

@@ -14,6 +14,8 @@ typedef struct nv_late_lines {
     /* Sections y = b0 x + s, s = b1 x - a1 y as [section][b0, b1, a1][line], and their states. */
     _Alignas(64) float fall[NV_LATE_FALLS][3][NV_LATE_LINES];
     _Alignas(64) float fall_state[NV_LATE_FALLS][NV_LATE_LINES];
+    /* The last frame: what went into each section, and what left the last one. */
+    _Alignas(64) float fall_last[NV_LATE_FALLS + 1][NV_LATE_LINES];
     /* The sections at the input work side by side, each on what the one before it gave one frame
      * earlier. */
     _Alignas(64) float level[3][NV_LATE_LEVELS];
@@ -24,7 +26,6 @@ typedef struct nv_late_lines {
     float sign[NV_LATE_LINES]; /* 1 or -1, of what comes into a line */
     float tap_gain;
     const float *caught[2]; /* goes into the lines, too; NULL: nothing */
-    float catch_gain;
     float middle, side;
     float *out[2]; /* the sides are added to it */
     int frames;    /* a multiple of 16, at most NV_LATE_STEP */

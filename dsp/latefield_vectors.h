@@ -70,9 +70,11 @@ INLINE void late_group(nv_late_lines *l, int group, float (*mixed)[NV_LATE_STEP]
             for (int k = 0; k < NV_LATE_FALLS; k++) {
                 const float(*q)[NV_LATE_LINES] = l->fall[k];
                 vec x = a[n];
+                if (n == V - 1) put(&l->fall_last[k][group], x);
                 a[n] = get(&q[0][group]) * x + state[k];
                 state[k] = get(&q[1][group]) * x - get(&q[2][group]) * a[n];
             }
+        put(&l->fall_last[NV_LATE_FALLS][group], a[V - 1]);
         late_transpose(a);
         late_hadamard(a);
         for (int k = 0; k < V; k++) put(&mixed[group + k][t], a[k]);
@@ -128,7 +130,7 @@ INLINE void late_in(const nv_late_lines *l, float (*mixed)[NV_LATE_STEP]) {
     for (int i = 0; l->caught[0] && i < NV_LATE_LINES; i++) {
         const float *caught = l->caught[i / HALF];
         float *to = l->to[i];
-        vec gain = all(l->catch_gain * l->sign[i]);
+        vec gain = all(l->sign[i]);
         for (int t = 0; t < l->frames; t += V)
             put(to + t, get(to + t) + gain * get_any(caught + t));
     }
@@ -192,5 +194,22 @@ static void late_diffuse(float *x, const float *from, float *to, int frames) {
 static void late_glide(float *now, const float *target, float share, int count) {
     for (int i = 0; i < count; i += V)
         put(now + i, get(now + i) + all(share) * (get_any(target + i) - get(now + i)));
+}
+
+/* The same for what makes the lines fall. The state becomes what it were if the sections had always
+ * been as they are now: else each step of a glide would be heard as a click. */
+static void late_glide_falls(nv_late_lines *l, const float (*to)[3][NV_LATE_LINES], float share) {
+    for (int k = 0; k < NV_LATE_FALLS; k++)
+        for (int i = 0; i < NV_LATE_LINES; i += V) {
+            vec change[3];
+            for (int q = 0; q < 3; q++) {
+                float *now = &l->fall[k][q][i];
+                change[q] = all(share) * (get_any(&to[k][q][i]) - get(now));
+                put(now, get(now) + change[q]);
+            }
+            put(&l->fall_state[k][i], get(&l->fall_state[k][i]) +
+                                          change[1] * get(&l->fall_last[k][i]) -
+                                          change[2] * get(&l->fall_last[k + 1][i]));
+        }
 }
 #endif

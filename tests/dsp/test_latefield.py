@@ -9,7 +9,7 @@ from collections.abc import Iterable
 import numpy as np
 import pytest
 from numpy.typing import NDArray
-from scipy.signal import butter, sosfiltfilt, sosfreqz
+from scipy.signal import butter, sosfilt, sosfiltfilt, sosfreqz
 
 from dsp import _engine
 from dsp.energymap import DEFAULT_GRID, EnergyMap
@@ -301,6 +301,28 @@ def test_hold_is_closed_in_freeze_and_open_in_layer(held: tuple[Pedal, float]) -
     level = levels_db(pedal.rest(1.5)[0])
     rate = np.polyfit(np.arange(len(level)) * 0.1, level, 1)[0]
     assert rate == pytest.approx(-30, rel=0.1)  # the room's own decay
+
+
+@pytest.mark.parametrize("fall_db_s", [1.0, 10.0, 60.0])
+def test_hold_and_its_end_are_heard_as_no_click(fall_db_s: float) -> None:
+    """Of a tone of 110 Hz, 1e-3 of its peak at most above 15 kHz, where a click has its energy.
+
+    Twice: the hold ends by itself and while the sound is caught.
+    """
+    pedal = Pedal(block=64)
+    ir = noise(3.0, 0.01) * np.exp(-np.arange(int(3 * RATE_HZ)) / RATE_HZ * 3.45).astype(np.float32)
+    decay = Decay(np.array([20.0, 20e3]), np.array([fall_db_s, 2 * fall_db_s]), np.full(2, -20.0))
+    pedal.port.load_ir(ir, late=late_room(decay, SEAM))
+    pedal.rest(0.2)
+    at = np.arange(int(4 * RATE_HZ)) / RATE_HZ
+    tone = 0.1 * np.sin(2 * np.pi * 110 * at) * np.minimum(1, 4 * np.minimum(at, 4 - at))
+    parts = [pedal.play(np.repeat(tone[None], 2, 0).astype(np.float32))]
+    for hold, seconds in ((1, 2), (0, 0.5), (1, 0.4), (0, 0.5)):
+        pedal.set(hold=hold)
+        parts.append(pedal.rest(seconds))
+    sound = np.concatenate(parts, axis=1).astype(np.float64)
+    high = sosfilt(butter(8, 15e3, "high", fs=RATE_HZ, output="sos"), sound)[:, RATE_HZ:]
+    assert abs(high).max() < 1e-3 * abs(sound).max()
 
 
 def test_infinite_rooms_stay() -> None:
