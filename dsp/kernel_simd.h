@@ -95,10 +95,8 @@ typedef struct nv_simd {
     void (*late_level)(nv_late_lines *lines, const float *const *in, float *const *out);
     /* An all-pass in place; from: what was written one length ago. */
     void (*late_diffuse)(float *x, const float *from, float *to, int frames);
-    /* now += (target - now) * share; `now` aligned, a multiple of 16 floats. */
-    void (*late_glide)(float *now, const float *target, float share, int count);
-    /* The same for all that makes the lines fall, and their states. */
-    void (*late_glide_falls)(nv_late_lines *lines, const float (*target)[3][NV_LATE_LINES],
+    /* What makes the lines fall goes a share of the way. */
+    void (*late_glide_falls)(nv_late_lines *lines, const float (*to)[3][NV_LATE_LINES],
                              float share);
     /* A delay that changes along a line (movement_vectors.h); a multiple of `lanes` frames. */
     void (*delayed)(float *out, const float *in, double delay, double slope, float gain,

@@ -42,7 +42,8 @@ struct nv_latefield {
     int awake, goes_on;
     coefficients room, next; /* `next` becomes `room` when its first sound reaches the lines */
     int64_t next_in;         /* frames; -1: none waits */
-    int fall_left, level_left, level_frames; /* frames of glides */
+    int fall_left, level_left; /* frames of glides */
+    int level_known;           /* what went into the sections at the last frame */
     float level_to[3][NV_LATE_LEVELS];
     float lossless[NV_LATE_FALLS][3][NV_LATE_LINES];
     int hold, layer, caught_frames, catch_frames;
@@ -171,7 +172,8 @@ static void wake(nv_latefield *l) {
     memset(l->lines.level, 0, sizeof l->lines.level);
     memcpy(l->lines.fall, l->hold ? l->lossless : l->room.fall, sizeof l->lines.fall);
     l->lines.middle = l->room.out[0], l->lines.side = l->room.out[1];
-    l->fall_left = 0, l->mute = 1, l->mute_step = 0;
+    l->lines.middle_step = l->lines.side_step = 0;
+    l->fall_left = l->level_known = 0, l->mute = 1, l->mute_step = 0;
     if (nv_shimmer_acts(&l->shimmer)) nv_shimmer_clear(&l->shimmer);
 }
 
@@ -278,26 +280,45 @@ static void write_guard(float *ring, int ring_frames, int at, int frames) {
     memcpy(ring + ring_frames + at, ring + at, (size_t)frames * sizeof(float));
 }
 
+/* As late_glide_falls of kernel_simd.h, for the sections at the input. */
+static void glide_level(nv_late_lines *lines, const float (*to)[NV_LATE_LEVELS], float share) {
+    for (int k = 0; k < NV_LATE_LEVELS; k++) {
+        float change[3];
+        for (int q = 0; q < 3; q++) {
+            change[q] = share * (to[q][k] - lines->level[q][k]);
+            lines->level[q][k] += change[q];
+        }
+        for (int c = 0; c < 2; c++) /* what left it is what comes to the next one */
+            lines->level_state[c][k] +=
+                change[1] * lines->level_last[c][k] -
+                change[2] * lines->level_passed[c][(k + 1) & (NV_LATE_LEVELS - 1)];
+    }
+}
+
 /* Moves what the sections are towards their targets. */
 static void glide(nv_latefield *l) {
+    nv_late_lines *lines = &l->lines;
+    lines->middle += lines->middle_step * (float)l->step;
+    lines->side += lines->side_step * (float)l->step;
+    lines->middle_step = lines->side_step = 0;
     if (l->next_in >= 0 && l->next_in != LATER_ON && (l->next_in -= l->step) <= 0 && !l->hold)
         fall_as(l, &l->next);
     if (l->fall_left) {
         float share = l->fall_left > l->step ? (float)l->step / (float)l->fall_left : 1;
         const float(*to)[3][NV_LATE_LINES] = l->hold ? l->lossless : l->room.fall;
         l->fall_left = l->fall_left > l->step ? l->fall_left - l->step : 0;
-        l->simd->late_glide_falls(&l->lines, to, share);
+        l->simd->late_glide_falls(lines, to, share);
         if (!l->fall_left) { /* exactly */
-            memcpy(l->lines.fall, to, sizeof l->lines.fall);
-            if (l->hold) memset(l->lines.fall_state, 0, sizeof l->lines.fall_state);
+            memcpy(lines->fall, to, sizeof lines->fall);
+            if (l->hold) memset(lines->fall_state, 0, sizeof lines->fall_state);
         }
-        l->lines.middle += share * (l->room.out[0] - l->lines.middle);
-        l->lines.side += share * (l->room.out[1] - l->lines.side);
+        lines->middle_step = share * (l->room.out[0] - lines->middle) / (float)l->step;
+        lines->side_step = share * (l->room.out[1] - lines->side) / (float)l->step;
     }
-    if (l->level_left) {
+    if (l->level_left && (l->level_known || !l->seam)) {
         float share = l->level_left > l->step ? (float)l->step / (float)l->level_left : 1;
         l->level_left = l->level_left > l->step ? l->level_left - l->step : 0;
-        l->simd->late_glide(l->lines.level[0], l->level_to[0], share, 3 * NV_LATE_LEVELS);
+        glide_level(lines, l->level_to, share);
     }
 }
 
@@ -376,10 +397,27 @@ static void fall_asleep(nv_latefield *l, int wrong) {
     }
 }
 
+/* The last frame by itself, where a glide needs to know what went into each section. */
+static void level_input(nv_latefield *l, const float *const *in, float *const *out) {
+    nv_late_lines *lines = &l->lines;
+    int glides = l->level_known = l->level_left > 0, first = l->step - glides;
+    lines->frames = first;
+    l->simd->late_level(lines, in, out);
+    if (glides) {
+        const float *last_in[2] = {in[0] + first, in[1] + first};
+        float *last_out[2] = {out[0] + first, out[1] + first};
+        memcpy(lines->level_last, lines->level_passed, sizeof lines->level_last);
+        for (int c = 0; c < 2; c++) lines->level_last[c][0] = *last_in[c];
+        lines->frames = 1;
+        l->simd->late_level(lines, last_in, last_out);
+    }
+    lines->frames = l->step;
+}
+
 /* The input: at the level of the seam, with many echoes for each, into the delay. */
 static void take_input(nv_latefield *l, const float *const *in) {
     float *out[2] = {l->past[0] + l->past_at, l->past[1] + l->past_at};
-    l->simd->late_level(&l->lines, in, out);
+    level_input(l, in, out);
     int frames = l->pass_ring_frames, at = l->at & (frames - 1);
     for (int c = 0; c < 2; c++)
         for (int i = 0; i < NV_LATE_PASSES; i++) {
@@ -447,7 +485,7 @@ static void make_step(nv_latefield *l, const float *const *in, float *const *wet
     if (l->mute == 0) { /* cut: begin again */
         l->awake = 0;
         wake(l);
-        memcpy(lines->level, l->level_to, sizeof lines->level);
+        l->level_left = ramp_frames(l);
     }
 }
 

@@ -20,13 +20,15 @@ typedef struct nv_late_lines {
      * earlier. */
     _Alignas(64) float level[3][NV_LATE_LEVELS];
     _Alignas(64) float level_state[2][NV_LATE_LEVELS], level_passed[2][NV_LATE_LEVELS];
+    float level_last[2][NV_LATE_LEVELS]; /* what went into each at the last frame, in a glide */
     const float *from[NV_LATE_LINES]; /* what leaves each line */
     float *to[NV_LATE_LINES];         /* what enters it */
     const float *tap[NV_LATE_LINES]; /* of the delayed input */
     float sign[NV_LATE_LINES]; /* 1 or -1, of what comes into a line */
     float tap_gain;
     const float *caught[2]; /* goes into the lines, too; NULL: nothing */
-    float middle, side;
+    float middle, side;           /* gains of two sums of lines, before the step */
+    float middle_step, side_step; /* and what is added at each frame */
     float *out[2]; /* the sides are added to it */
     int frames;    /* a multiple of 16, at most NV_LATE_STEP */
 } nv_late_lines;

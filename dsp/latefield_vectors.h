@@ -96,12 +96,16 @@ INLINE void late_between(float (*mixed)[NV_LATE_STEP], int frames) {
  * The last stage of the Hadamard matrix, of lines i and i + 8, leaves 8 terms of each sum. 1 if a
  * sample is NaN or infinite. */
 INLINE int late_out(const nv_late_lines *l, float (*mixed)[NV_LATE_STEP]) {
-    vec middle = all(2 * l->middle), side = all(2 * l->side);
+    vec frame;
+    for (int k = 0; k < V; k++) frame[k] = (float)(k + 1);
+    vec middle = all(2 * l->middle) + all(2 * l->middle_step) * frame,
+        side = all(2 * l->side) + all(2 * l->side_step) * frame;
     late_bits wrong = {0};
     for (int t = 0; t < l->frames; t += V) {
         vec a = get(&mixed[0][t]) + get(&mixed[2][t]) + get(&mixed[12][t]) + get(&mixed[14][t]),
             b = get(&mixed[1][t]) - get(&mixed[3][t]) + get(&mixed[13][t]) - get(&mixed[15][t]);
         vec m = middle * (a + b), s = side * (a - b);
+        middle += all(2 * V * l->middle_step), side += all(2 * V * l->side_step);
         vec left = m + s, right = m - s;
         wrong |= (((late_bits)left & 0x7f800000) == 0x7f800000) |
                  (((late_bits)right & 0x7f800000) == 0x7f800000);
@@ -190,14 +194,8 @@ static void late_diffuse(float *x, const float *from, float *to, int frames) {
     }
 }
 
-/* now += (target - now) * share, for a multiple of 16 floats. */
-static void late_glide(float *now, const float *target, float share, int count) {
-    for (int i = 0; i < count; i += V)
-        put(now + i, get(now + i) + all(share) * (get_any(target + i) - get(now + i)));
-}
-
-/* The same for what makes the lines fall. The state becomes what it were if the sections had always
- * been as they are now: else each step of a glide would be heard as a click. */
+/* What makes the lines fall goes a share of the way to `to`. The states become what they were if
+ * the sections had always been as they are now: else each step of a glide would be heard. */
 static void late_glide_falls(nv_late_lines *l, const float (*to)[3][NV_LATE_LINES], float share) {
     for (int k = 0; k < NV_LATE_FALLS; k++)
         for (int i = 0; i < NV_LATE_LINES; i += V) {

@@ -303,26 +303,58 @@ def test_hold_is_closed_in_freeze_and_open_in_layer(held: tuple[Pedal, float]) -
     assert rate == pytest.approx(-30, rel=0.1)  # the room's own decay
 
 
+def tone(seconds: float) -> Floats:
+    """110 Hz, with soft ends."""
+    at = np.arange(int(seconds * RATE_HZ)) / RATE_HZ
+    edges = np.minimum(1, 4 * np.minimum(at, seconds - at))
+    return np.repeat((0.1 * np.sin(2 * np.pi * 110 * at) * edges)[None], 2, 0).astype(np.float32)
+
+
+def clicks(*parts: Floats) -> float:
+    """Of a tone: what is above 15 kHz, where a click has its energy, over the peak of all."""
+    sound = np.concatenate(parts, axis=1).astype(np.float64)
+    high = sosfilt(butter(8, 15e3, "high", fs=RATE_HZ, output="sos"), sound)[:, RATE_HZ:]
+    return float(abs(high).max() / abs(sound).max())
+
+
+def steep_room(fall_db_s: float, level_db: float = -20.0, width: float = 1.0) -> Floats:
+    """Whose treble falls twice as fast."""
+    falls = np.array([fall_db_s, 2 * fall_db_s])
+    return late_room(Decay(np.array([20.0, 20e3]), falls, np.full(2, level_db)), SEAM, width)
+
+
+def dense_ir() -> Floats:
+    ir = noise(3.0, 0.01)
+    return ir * np.exp(-np.arange(ir.shape[1]) / RATE_HZ * 3.45).astype(np.float32)
+
+
 @pytest.mark.parametrize("fall_db_s", [1.0, 10.0, 60.0])
 def test_hold_and_its_end_are_heard_as_no_click(fall_db_s: float) -> None:
-    """Of a tone of 110 Hz, 1e-3 of its peak at most above 15 kHz, where a click has its energy.
-
-    Twice: the hold ends by itself and while the sound is caught.
-    """
+    """Twice: hold lasts, and it ends while the sound is caught."""
     pedal = Pedal(block=64)
-    ir = noise(3.0, 0.01) * np.exp(-np.arange(int(3 * RATE_HZ)) / RATE_HZ * 3.45).astype(np.float32)
-    decay = Decay(np.array([20.0, 20e3]), np.array([fall_db_s, 2 * fall_db_s]), np.full(2, -20.0))
-    pedal.port.load_ir(ir, late=late_room(decay, SEAM))
+    pedal.port.load_ir(dense_ir(), late=steep_room(fall_db_s))
     pedal.rest(0.2)
-    at = np.arange(int(4 * RATE_HZ)) / RATE_HZ
-    tone = 0.1 * np.sin(2 * np.pi * 110 * at) * np.minimum(1, 4 * np.minimum(at, 4 - at))
-    parts = [pedal.play(np.repeat(tone[None], 2, 0).astype(np.float32))]
+    parts = [pedal.play(tone(4))]
     for hold, seconds in ((1, 2), (0, 0.5), (1, 0.4), (0, 0.5)):
         pedal.set(hold=hold)
         parts.append(pedal.rest(seconds))
-    sound = np.concatenate(parts, axis=1).astype(np.float64)
-    high = sosfilt(butter(8, 15e3, "high", fs=RATE_HZ, output="sos"), sound)[:, RATE_HZ:]
-    assert abs(high).max() < 1e-3 * abs(sound).max()
+    assert clicks(*parts) < 1e-3
+
+
+@pytest.mark.parametrize("tails", range(3))
+@pytest.mark.parametrize("change", [(60, -20, 1), (10, -50, 1), (10, 0, 1), (10, -20, 4)])
+def test_change_of_a_long_room_is_heard_as_no_click(
+    change: tuple[float, float, float], tails: int
+) -> None:
+    """Of its decay, its level and its width, until the new room's first sound has come."""
+    pedal = Pedal(block=64)
+    pedal.set(tails=tails)
+    pedal.port.load_ir(dense_ir(), late=steep_room(10))
+    pedal.rest(0.2)
+    sound = tone(8)
+    before = pedal.play(sound[:, : 4 * RATE_HZ])
+    pedal.port.load_ir(dense_ir(), late=steep_room(*change))
+    assert clicks(before, pedal.play(sound[:, 4 * RATE_HZ :])) < 3e-4
 
 
 def test_infinite_rooms_stay() -> None:
