@@ -17,7 +17,7 @@ from multiprocessing import get_context, resource_tracker
 from multiprocessing.connection import Connection
 from multiprocessing.context import SpawnProcess
 from queue import Empty, SimpleQueue
-from threading import Thread
+from threading import Lock, Thread
 from typing import Any
 
 Work = Callable[[Any, Any], Any]
@@ -71,6 +71,8 @@ class _Pool:
             self._waiting.put(numbered)
         self._processes: list[SpawnProcess] = []
         self._stopped = False
+        # One after another: two starts that find the tracker dead pass the same file twice.
+        self._starting = Lock()
         # Started here: a tracker that starts with the first worker would unblock SIGINT.
         resource_tracker.ensure_running()
         self._threads = [Thread(target=self._drive, daemon=True) for _ in range(workers)]
@@ -91,7 +93,8 @@ class _Pool:
                     # The work is sent after the start: arguments of start() go through a pipe of
                     # which the parent holds both ends.
                     process = self._context.Process(target=_serve, args=(far_end,), daemon=True)
-                    process.start()
+                    with self._starting:
+                        process.start()
                 self._processes.append(process)
                 pipe.send((self._work, self._common))
                 while not self._stopped:
