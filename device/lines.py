@@ -205,7 +205,8 @@ FAULTS = {"knob": 1, "adc": 2, "audio": 3, "room": 4, "storage": 5, "profile": 6
 | 4       | room    | a bank or model cannot be read; the old one plays   |
 | 5       | storage | the data folder cannot be written, or is full       |
 | 6       | profile | the board's profile is invalid: knobs have no effect |
-| 7       | midi    | the process of the MIDI ports died or hung          |
+| 7       | midi    | the process of the MIDI ports died or hung, or      |
+|         |         | messages were lost                                  |
 """
 
 LED_FAULTS: dict[str, str] = {"adc": "adc", "knob": "knob", "switch": "knob"}

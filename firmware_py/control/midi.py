@@ -50,6 +50,8 @@ from firmware_py.link.status import InputStatus
 APIS = ("alsa", "jack")
 SHARE = 0.5
 """Of the time, at most, that a flood gets: knobs are read between two polls, whatever comes."""
+LOST_SHOWN_S = 60.0
+"""Messages that were lost are a fault for so long after the last of them."""
 
 Place = tuple[int, int]
 """Number of a port and channel from 0."""
@@ -64,6 +66,8 @@ class Midi:
         self._process = MidiProcess(api)
         self._ports: dict[int, str] = {}
         self._fault = ""
+        self._lost, self._lost_at = 0, -LOST_SHOWN_S
+        """Messages, and when the last of them were reported."""
         self._last = ""
         self._polled = time.monotonic()
         self._decoders: dict[Place, ControllerDecoder] = {}
@@ -83,8 +87,8 @@ class Midi:
 
     @property
     def is_failing(self) -> bool:
-        """Whether the MIDI process has just died or hung."""
-        return self._process.is_failing()
+        """Whether the MIDI process has just died or hung, or messages were lost."""
+        return self._process.is_failing() or bool(self._loss())
 
     def read_map(self) -> None:
         """If the assignments could not be read before, read them now. Raises OSError if that fails
@@ -130,6 +134,8 @@ class Midi:
         if kind in ("+ ", "- "):
             number, _, name = text.partition(" ")
             self._take_port(kind[0], int(number), shown(name), events)
+        elif kind == "~ ":
+            self._take_lost(int(text), events)
         elif kind[:1] == "!":
             if text and text != self._fault:
                 events.append(Notice(f"MIDI: {text}; trying again"))
@@ -144,6 +150,28 @@ class Midi:
                 events += [ClockTempo(bpm)] if bpm is not None else []
             elif len(data) == 4:
                 _append(events, self.message(data[1:], port=data[0]))
+
+    def _take_lost(self, count: int, events: list[Event]) -> None:
+        """Reported once as long as more of them follow."""
+        is_known = bool(self._loss())
+        self._lost += count
+        self._lost_at = time.monotonic()
+        if not is_known:
+            events.append(Notice(f"MIDI: {self._loss()}"))
+
+    def _trouble(self) -> str:
+        """What is wrong with MIDI, or ""."""
+        return self._fault or self._loss()
+
+    def _loss(self) -> str:
+        """That messages were lost of late, or ""."""
+        if time.monotonic() - self._lost_at >= LOST_SHOWN_S:
+            return ""
+        return (
+            f"{self._lost} messages or more are lost since the start: they came faster than the "
+            "pedal reads them; let the controllers send less, or hear some only: `nverb midi "
+            "listen NAME`"
+        )
 
     def _take_port(self, sign: str, number: int, name: str, events: list[Event]) -> None:
         if sign == "+":
@@ -300,7 +328,7 @@ class Midi:
         return {
             "api": self._api,
             "ports": list(self._ports.values()),
-            "fault": self._fault,
+            "fault": self._trouble(),
             "channel": self._map.channel,
             "listen": self._map.listen,
             "out": self._map.out,
@@ -373,11 +401,16 @@ class Midi:
         channel = "all channels" if self._map.channel is None else f"channel {self._map.channel}"
         last = f"; last: {self._last}" if self._last else ""
         clock = self._clock.describe(time.monotonic())
-        return f"MIDI via {self._api}, {channel}: {self._fault or ports}{clock}{last}"
+        return f"MIDI via {self._api}, {channel}: {self._trouble() or ports}{clock}{last}"
 
     def status(self) -> InputStatus:
         ports = list(self._ports.values())
-        return {"name": "MIDI", "where": self._api, "ports": ports, "fault": self._fault}
+        return {
+            "name": "MIDI",
+            "where": self._api,
+            "ports": ports,
+            "fault": self._trouble(),
+        }
 
     def close(self) -> None:
         self._process.close()

@@ -124,6 +124,7 @@ class AlsaMidi:
         self._call("connect_from", self._news, _SYSTEM, _ANNOUNCE)
         self._places: dict[tuple[int, int], int] = {}
         self._changed = True
+        self._lost = 0
 
     def _call(self, name: str, *arguments: object) -> int:
         return int(getattr(self._alsa, f"snd_seq_{name}")(self._seq, *arguments))
@@ -152,7 +153,11 @@ class AlsaMidi:
             error = self._call("event_input", ctypes.byref(event))
             if error == -errno.EAGAIN:
                 return bytes(data)
-            if error == -errno.ENOSPC:  # the kernel had no room: what is left is whole
+            if error == -errno.ENOSPC:
+                # The kernel had no room. It drops all events that waited, also announcements, and
+                # does not say how many.
+                self._lost += 1
+                self._changed = True
                 continue
             if error < 0 or not event.value:
                 raise BackendError(f"ALSA's sequencer is gone: error {-error}")
@@ -168,6 +173,10 @@ class AlsaMidi:
                 data += place + clock_record(time.monotonic())
             for message in records(kind, body):
                 data += place + message
+
+    def lost(self) -> int:
+        lost, self._lost = self._lost, 0
+        return lost
 
     def send(self, message: bytes) -> None:
         found = event_data(message)

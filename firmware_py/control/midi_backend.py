@@ -55,6 +55,10 @@ class MidiBackend(Protocol):
         two data bytes (the second is 0 where there is none), or `clock_record`. Raises
         BackendError."""
 
+    def lost(self) -> int:
+        """At least so many messages were lost since the last call, because they came faster than
+        they were read."""
+
     def send(self, message: bytes) -> None:
         """Send a channel message to all that are connected with the output."""
 

@@ -21,7 +21,7 @@ class JackMidi:
         if not opened:
             raise BackendError("no JACK server answers")
         self._inputs = 1
-        self._dropped = 0
+        self._lost = 0
 
     def descriptors(self) -> list[int]:
         return [jack_midi.wake_fd()]
@@ -30,6 +30,10 @@ class JackMidi:
         if jack_midi.state()[2]:
             raise BackendError("JACK is gone")
         return jack_midi.read()
+
+    def lost(self) -> int:
+        before, self._lost = self._lost, jack_midi.state()[3]
+        return self._lost - before
 
     def send(self, message: bytes) -> None:
         jack_midi.send(message)

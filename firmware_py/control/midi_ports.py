@@ -13,6 +13,7 @@ later, but for its own and those that only return what others write. Lines on st
 | `+ 3 NAME` | connected with this device, as port 3; 0 is "nverb-midi:in"                   |
 | `- 3 NAME` | this device is gone                                                           |
 | `! TEXT`   | why there is no MIDI                                                          |
+| `~ COUNT`  | at least so many messages were lost: they came faster than they could be read |
 | `.`        | alive; at least every BEAT_S                                                  |
 
 Lines on stdin:
@@ -109,6 +110,7 @@ class Outlet:
     def __init__(self) -> None:
         os.set_blocking(1, False)
         self._waiting: deque[bytes] = deque()
+        self._lost = 0
 
     @property
     def is_waiting(self) -> bool:
@@ -118,8 +120,15 @@ class Outlet:
         """Write lines. Raises BrokenPipeError."""
         self._waiting.extend(line.encode()[:LONGEST_LINE] + b"\n" for line in lines)
         if len(self._waiting) > MOST_WAITING:
-            self._waiting = deque(last_values(self._waiting), MOST_WAITING)
+            kept = last_values(self._waiting)
+            self._lost += max(len(kept) - MOST_WAITING, 0)
+            self._waiting = deque(kept, MOST_WAITING)
         self.flush()
+
+    def take_lost(self) -> int:
+        """How many lines were dropped since the last call that were no old values."""
+        lost, self._lost = self._lost, 0
+        return lost
 
     def flush(self) -> None:
         """Write what waits, as far as the reader takes it. Raises BrokenPipeError."""
@@ -198,17 +207,24 @@ class PortsProcess:
                 self._next_scan = now + RESCAN_S
                 self._outlet.write(self._connections.refresh())
             descriptors += self._backend.descriptors()
-            data = self._backend.read()
-            if data:
-                text = data.hex().upper()
-                self._outlet.write(
-                    [text[i : i + RECORD_DIGITS] for i in range(0, len(text), RECORD_DIGITS)]
-                )
+            # `read` has taken the wake-up of a change that came since the look above.
+            if self._read(self._backend) or self._backend.changed():
                 wait_s = 0.0
         self._outlet.flush()
         writable = [1] if self._outlet.is_waiting else []
         ready, _, _ = select.select(descriptors, writable, [], wait_s)
         return 0 not in ready or self._take_orders()
+
+    def _read(self, backend: MidiBackend) -> bool:
+        """Write the messages that wait, and how many were lost. Whether any waited."""
+        text = backend.read().hex().upper()
+        self._outlet.write(
+            [text[i : i + RECORD_DIGITS] for i in range(0, len(text), RECORD_DIGITS)]
+        )
+        lost = backend.lost() + self._outlet.take_lost()
+        if lost:
+            self._outlet.write([f"~ {lost}"])
+        return bool(text)
 
     def _take_orders(self) -> bool:
         data = os.read(0, 1 << 16)

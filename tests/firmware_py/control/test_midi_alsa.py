@@ -3,6 +3,7 @@ real sequencer."""
 
 from __future__ import annotations
 
+import errno
 import os
 import struct
 
@@ -48,6 +49,20 @@ def test_message_that_is_sent_comes_back(status: int, channel: int, value: int) 
     found = event_data(message)
     assert found is not None and len(found[1]) == 12
     assert records(*found) == [message]
+
+
+def test_events_for_which_the_kernel_had_no_room_are_counted(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """The kernel says so once, drops all that waited, and goes on."""
+    backend = AlsaMidi.__new__(AlsaMidi)
+    results = iter([-errno.ENOSPC, -errno.EAGAIN, -errno.EAGAIN])
+    monkeypatch.setattr(backend, "_call", lambda *_: next(results))
+    monkeypatch.setattr(backend, "_lost", 0, raising=False)
+    monkeypatch.setattr(backend, "_changed", False, raising=False)
+    assert backend.read() == b"" and backend.lost() == 1
+    assert backend.changed(), "announcements may be among what was dropped"
+    assert backend.read() == b"" and backend.lost() == 0
 
 
 def test_machine_without_sequencer_is_reported_with_its_remedy() -> None:

@@ -20,11 +20,11 @@ from waiting import HANG_S, wait_until
 
 from device.controls import find
 from device.events import Change, Notice
-from firmware_py.control import jack_midi
+from firmware_py.control import jack_midi, midi_ports
 from firmware_py.control.inputs import ClockTempo, Event, Program
 from firmware_py.control.midi import Midi
 from firmware_py.control.midi_backend import OUTPUT, Peer, is_loop_through
-from firmware_py.control.midi_ports import Connections, last_values
+from firmware_py.control.midi_ports import Connections, Outlet, last_values
 from firmware_py.desk.player import play_blocks
 from firmware_py.jack import server as jack_server
 
@@ -115,6 +115,9 @@ class FakeBackend:
     def read(self) -> bytes:
         return b""
 
+    def lost(self) -> int:
+        return 0
+
     def send(self, message: bytes) -> None: ...
 
     def changed(self) -> bool:
@@ -196,6 +199,18 @@ def test_named_ports_only() -> None:
 def test_flood_that_waits_keeps_all_but_old_values_of_controllers() -> None:
     lines = [b"01B05B00\n", b"01903C7F\n", b"+ 1 B\n", b"01B05B01\n", b"02B05B02\n", b"01903C7F\n"]
     assert last_values(lines) == [lines[1], lines[2], *lines[3:]]
+
+
+@pytest.mark.parametrize(("lines", "lost"), [(b"01903C%02X\n", 10), (b"01B05B%02X\n", 0)])
+def test_outlet_counts_what_it_drops_but_for_old_values(
+    monkeypatch: pytest.MonkeyPatch, lines: bytes, lost: int
+) -> None:
+    monkeypatch.setattr(midi_ports, "MOST_WAITING", 90)
+    monkeypatch.setattr(os, "set_blocking", lambda *_: None)
+    outlet = Outlet()
+    monkeypatch.setattr(outlet, "flush", lambda: None)
+    outlet.write([(lines % value).decode().strip() for value in range(100)])
+    assert (outlet.take_lost(), outlet.take_lost()) == (lost, 0)
 
 
 # ---- on a JACK server --------------------------------------------------------------------------
@@ -358,6 +373,19 @@ def test_message_after_a_broken_one_is_heard(
     assert changes(poll_until(midi, changes)) == [MIX_100]
     device.send(b"\xb0\x5b\x00\x5b\x7f")  # running status inside of an event
     assert changes(poll_until(midi, changes))[-1] == MIX_100
+
+
+@pytest.mark.live
+def test_messages_that_come_too_fast_are_a_fault(midi: Midi, device: Device) -> None:
+    """One event of 30 000 program changes: more than wait in the ring of the JACK callback."""
+    device.send(b"\xc0" + bytes(30_000))
+    events = poll_until(midi, lambda _: bool(midi.status()["fault"]))
+    device.send(CC_127)
+    events += poll_until(midi, lambda events: MIX_100 in events)
+    fault, heard = midi.status()["fault"], sum(isinstance(event, Program) for event in events)
+    assert int(fault.split()[0]) == 30_000 - heard > 0
+    assert sum(isinstance(event, Notice) and "lost" in event.text for event in events) == 1
+    assert midi.is_failing and fault in midi.describe()
 
 
 @pytest.mark.live
