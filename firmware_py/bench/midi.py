@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from dsp.errors import UserError
-from firmware_py.bench.pedal import IdleClient, resident_mb
+from firmware_py.bench.pedal import IdleClient, priority_text, realtime_threads, resident_mb
 from firmware_py.desk.player import play_blocks
 from firmware_py.desk.private_pedal import private_data, private_pedal, wait_for_room
 from firmware_py.desk.supervisor import Supervisor
@@ -103,17 +103,20 @@ def measure(*, seconds: float, rate_per_s: int, show: bool) -> dict[str, object]
         private_pedal(control_arguments=arguments, synchronous=False, as_service=True) as pedal,
     ):
         wait_for_room(pedal)
+        audio = pedal.children[0].process
+        assert audio is not None
+        realtime = realtime_threads(audio.pid)
         idle, flood = IdleClient(), Flood(rate_per_s)
         try:
-            figures = _watch(pedal, flood, seconds, show)
+            figures = {"realtime": realtime} | _watch(pedal, flood, seconds, show)
         finally:
             flood.close()
             idle.close()
     if show:
         print(
-            f"{figures['sent']} controllers in {seconds:g} s: the pedal was late in "
-            f"{figures['late_blocks']} of {figures['blocks']} blocks; xruns in JACK's log: pedal "
-            f"{figures['xruns']}, an idle client {figures['idle_xruns']}, MIDI process "
+            f"{figures['sent']} controllers in {seconds:g} s, {priority_text(realtime)}: the pedal "
+            f"was late in {figures['late_blocks']} of {figures['blocks']} blocks; xruns in JACK's "
+            f"log: pedal {figures['xruns']}, an idle client {figures['idle_xruns']}, MIDI process "
             f"{figures['midi_xruns']}\n"
             f"memory, MB: control {figures['control_mb']}, MIDI process {figures['midi_mb']}\n"
             f"controls that are where the last message put them: {figures['exact']} of "

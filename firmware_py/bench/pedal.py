@@ -111,12 +111,16 @@ def measure(*, block_frames: int, storm_s: float, show: bool) -> dict[str, objec
     return figures
 
 
+def priority_text(realtime: list[int]) -> str:
+    """realtime: as of `realtime_threads`."""
+    if not realtime:
+        return "WITHOUT REAL-TIME PRIORITY (not allowed here)"
+    return f"real-time priority {realtime[0]}"
+
+
 def _storm_text(storm: Storm) -> str:
-    priority = "WITHOUT REAL-TIME PRIORITY (not allowed here)"
-    if storm["realtime"]:
-        priority = f"real-time priority {storm['realtime'][0]}"
     return (
-        f"{storm['rooms']} rooms in {storm['blocks']} blocks, {priority}\n"
+        f"{storm['rooms']} rooms in {storm['blocks']} blocks, {priority_text(storm['realtime'])}\n"
         f"  xruns in JACK's log          pedal {storm['xruns']}, "
         f"idle client {storm['idle_xruns']}, driver {storm['driver_xruns']}; "
         f"late blocks of the pedal {storm['late_blocks']}; "

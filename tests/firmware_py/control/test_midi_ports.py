@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import os
+import select
 import signal
 import subprocess
 import sys
@@ -24,7 +25,13 @@ from firmware_py.control import jack_midi, midi_ports
 from firmware_py.control.inputs import ClockTempo, Event, Program
 from firmware_py.control.midi import Midi
 from firmware_py.control.midi_backend import OUTPUT, Peer, is_loop_through
-from firmware_py.control.midi_ports import Connections, Outlet, last_values
+from firmware_py.control.midi_ports import (
+    BEAT_S,
+    Connections,
+    Outlet,
+    PortsProcess,
+    last_values,
+)
 from firmware_py.desk.player import play_blocks
 from firmware_py.jack import server as jack_server
 
@@ -104,6 +111,7 @@ class FakeBackend:
         self.there: dict[bool, list[Peer]] = {True: [], False: []}
         self.connected: dict[Peer, int] = {}
         self.refusing: set[str] = set()
+        self.is_changed = self.changes_while_read = False
 
     def plug(self, *peers: Peer) -> None:
         self.there[True] = list(peers)
@@ -113,6 +121,7 @@ class FakeBackend:
         return []
 
     def read(self) -> bytes:
+        self.is_changed = self.changes_while_read
         return b""
 
     def lost(self) -> int:
@@ -121,7 +130,7 @@ class FakeBackend:
     def send(self, message: bytes) -> None: ...
 
     def changed(self) -> bool:
-        return False
+        return self.is_changed
 
     def peers(self, *, readable: bool) -> list[Peer]:
         return self.there[readable]
@@ -199,6 +208,27 @@ def test_named_ports_only() -> None:
 def test_flood_that_waits_keeps_all_but_old_values_of_controllers() -> None:
     lines = [b"01B05B00\n", b"01903C7F\n", b"+ 1 B\n", b"01B05B01\n", b"02B05B02\n", b"01903C7F\n"]
     assert last_values(lines) == [lines[1], lines[2], *lines[3:]]
+
+
+@pytest.mark.parametrize("changes", [True, False])
+def test_change_just_before_the_wait_is_not_waited_for(
+    monkeypatch: pytest.MonkeyPatch, changes: bool
+) -> None:
+    """`read` takes the wake-up of all changes until then, also of one since the last look."""
+    backend = FakeBackend()
+    waits: list[float] = []
+
+    def wait(read: object, write: object, error: object, timeout_s: float) -> tuple[list[int], ...]:
+        waits.append(timeout_s)
+        return [], [], []
+
+    monkeypatch.setattr(select, "select", wait)
+    monkeypatch.setattr(os, "set_blocking", lambda *_: None)
+    backend.changes_while_read = changes
+    process = PortsProcess("jack")
+    process._backend, process._connections = backend, Connections(backend)
+    assert process._serve(1.0)
+    assert waits == [0.0 if changes else BEAT_S]
 
 
 @pytest.mark.parametrize(("lines", "lost"), [(b"01903C%02X\n", 10), (b"01B05B%02X\n", 0)])
