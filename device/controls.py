@@ -31,7 +31,7 @@ from typing import Literal, NamedTuple
 
 from device.modulation import MODULATORS, SOURCES, TARGETS
 from dsp.errors import InvalidValue, UserError, did_you_mean
-from models.latent import KNOB_STEPS, LATENT_LIMIT
+from models.latent import BEYOND, KNOB_STEPS, LATENT_LIMIT
 
 Law = Literal["linear", "log", "square", "cubic", "steps", "switch"]
 LAWS: tuple[Law, ...] = ("linear", "log", "square", "cubic", "steps", "switch")
@@ -100,6 +100,9 @@ X_HELP = "the room: decay time, in nverb's rooms; else the first axis of the ban
 Y_HELP = "the room: brightness, in nverb's rooms; else the second axis"
 Z_HELP = "the room: early character, in nverb's rooms; else the third axis"
 COLOUR_HELP = "latent axis 4 to 8 of a decoder: the colour of a preset, set by `nverb encode`"
+BEYOND_HELP = (
+    "added to {}: how far an encoded room is beyond an end of the knob; set by `nverb encode`"
+)
 
 FREE = "free"
 _LENGTHS = {"": 1.0, "d": 1.5, "t": 2 / 3}
@@ -189,6 +192,10 @@ CONTROLS: tuple[Control, ...] = (
         Control(f"colour{n}", f"Colour {n}", "", -LATENT_LIMIT, LATENT_LIMIT, "linear", 0, 0, "room", None, "", COLOUR_HELP)
         for n in range(1, 6)
     ),
+    *(
+        Control(f"beyond_{axis}", f"Beyond {axis.upper()}", "", -BEYOND, BEYOND, "linear", 0, 0, "room", None, "", BEYOND_HELP.format(axis))
+        for axis in "xyz"
+    ),
 )
 # fmt: on
 
@@ -210,6 +217,9 @@ ADDED_LATER = (
     "morph",
     "mod1_source",
     "mod2_source",
+    "beyond_x",
+    "beyond_y",
+    "beyond_z",
 )
 """Controls of the sound that presets did not always have: one without them plays their defaults, so
 that it sounds as when it was saved."""

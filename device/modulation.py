@@ -23,7 +23,7 @@ TARGETS = (
     *("predelay", "lowpass_hz", "highpass_hz", "tone_low", "tone_high", "gain", "level"),
     *("duck", "duck_release_ms", "gate_db", "gate_hold_ms", "gate_release_ms"),
     *("fade", "residual", "colour1", "colour2", "colour3", "colour4", "colour5"),
-    *("movement", "movement_rate", "shimmer"),
+    *("movement", "movement_rate", "shimmer", "beyond_x", "beyond_y", "beyond_z"),
 )
 """All continuous controls of the sound. Presets keep the number of one: append only."""
 LOUD_DB, SOFT_DB = -10.0, -50.0

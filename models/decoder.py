@@ -17,7 +17,7 @@ from dsp.errors import InvalidValue
 from models import container, measures, probe, reference
 from models.container import Description, ModelError, ModelFile, Network, NoRuntime
 from models.files import SHIPPED
-from models.latent import KNOBS, LATENT_HIGH, LATENT_LIMIT, LATENTS, REACH
+from models.latent import KNOBS, LATENT_HIGH, LATENT_LIMIT, LATENTS
 
 __all__ = ["SHIPPED", "Decoder", "Encoder", "ModelError", "NoRuntime", "PluginEncoder"]
 
@@ -221,22 +221,20 @@ class Encoder:
         self,
         room: EnergyMap,
         decoder: Decoder,
-        limit: float | Sequence[float] = REACH,
         rounds: int = 20,
         latents: int = LATENTS,
     ) -> tuple[NDArray[np.float32], float]:
-        """Latents (8,) within +-`limit` (of all, or of each) whose room is nearest to `room`, and
-        the remaining error.
+        """Latents (8,) whose room is nearest to `room`, and the remaining error.
 
         The error is the mean over the decay curves, in dB. `latents`: the number of latents to use,
-        3 for the knobs alone; the others stay 0.
+        3 for the knobs alone: these stay within the cube, and the others 0.
 
         Levenberg-Marquardt on the octaves' decay curves, on the cumulative energy, and with a low
         weight on the spectrum over time; the Jacobian by differences. Two starts: the estimate, and
         the estimate without colours.
         """
         packed = measures.pack_map(room)
-        most = np.broadcast_to(np.asarray(limit, np.float32), LATENTS)
+        most = LATENT_LIMIT if latents > KNOBS else LATENT_HIGH
         guess = np.clip(self.guess(packed), -most, most)
         plain = guess * (np.arange(len(guess)) < KNOBS)
         starts = (guess, plain) if latents > KNOBS else (plain,)
@@ -289,7 +287,7 @@ def _fit(
     target: _Target,
     decoder: Decoder,
     start: NDArray[np.float32],
-    limit: NDArray[np.float32],
+    limit: float,
     rounds: int,
     latents: int,
 ) -> tuple[NDArray[np.float32], float]:

@@ -10,10 +10,8 @@ LATENT_LOW, LATENT_HIGH = -2.0, 2.0
 """Ends of the axes X, Y and Z: the cube."""
 
 LATENT_LIMIT = 3.0
-"""Latents are limited to +- this. Rooms beyond the cube exist, but no knob reaches them."""
-
-REACH = (LATENT_HIGH,) * KNOBS + (LATENT_LIMIT,) * COLOURS
-"""What the controls reach of each latent: +- this. Recordings are encoded within it."""
+"""Latents are limited to +- this. No knob reaches rooms beyond the cube, but encoded rooms do: a
+knob at its end, and how far the room is beyond that."""
 
 KNOB_STEPS = 9.0
 """The knobs X, Y and Z run from 0 (LATENT_LOW) to this (LATENT_HIGH)."""
@@ -27,5 +25,17 @@ def latent_of(knob: float) -> float:
 def knob_of(latent: float) -> float:
     """The knob's value for a latent coordinate: the inverse of `latent_of`, within the knob's
     range."""
-    knob = (latent - LATENT_LOW) / (LATENT_HIGH - LATENT_LOW) * KNOB_STEPS
-    return min(max(knob, 0.0), KNOB_STEPS)
+    return min(max(_unlimited(latent), 0.0), KNOB_STEPS)
+
+
+def beyond(latent: float) -> float:
+    """How far a latent coordinate is beyond an end of the knob, in its units; negative below it."""
+    return _unlimited(latent) - knob_of(latent)
+
+
+def _unlimited(latent: float) -> float:
+    return (latent - LATENT_LOW) / (LATENT_HIGH - LATENT_LOW) * KNOB_STEPS
+
+
+BEYOND = beyond(LATENT_LIMIT)
+"""The farthest."""

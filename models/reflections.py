@@ -16,10 +16,13 @@ SIZE_OCTAVES = 0.1
 
 
 def with_reflections(room: EnergyMap, x: float, z: float) -> EnergyMap:
-    """The room at x and z, each -2 .. 2, with drawn reflections; unchanged if it has its own, and
-    if it is one of the plug-in's, which has none."""
+    """The room at x and z with drawn reflections, beyond the cube those of its ends.
+
+    Unchanged if it has its own, and if it is one of the plug-in's, which has none.
+    """
     if room.taps is not None or room.grid == PLUGIN_GRID:
         return room
+    x, z = (min(max(value, LATENT_LOW), LATENT_HIGH) for value in (x, z))
     size = 2.0 ** (SIZE_OCTAVES * x)
     share = (z - LATENT_LOW) / (LATENT_HIGH - LATENT_LOW)
     mixing_s = SPARSE_S * (DENSE_S / SPARSE_S) ** share

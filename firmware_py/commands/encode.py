@@ -139,7 +139,10 @@ def _encode(args: argparse.Namespace) -> int:
 def _text(found: Found) -> str:
     from dsp.acoustics import OCTAVES_HZ
 
-    knobs = "  ".join(f"{name} {found.values[name]:.2f}" for name in "xyz")
+    knobs = "  ".join(
+        f"{axis} {found.values[axis]:.2f}" + (f" (beyond: {over:+.2f})" if over else "")
+        for axis, over in ((axis, found.values[f"beyond_{axis}"]) for axis in "xyz")
+    )
     colours = " ".join(
         f"{value:+.2f}" for name, value in found.values.items() if name.startswith("colour")
     )

@@ -26,13 +26,15 @@ from firmware_py.rooms.source import COLOURS
 from models import measures
 from models.decoder import SHIPPED, Decoder, Encoder
 from models.encoding import Report, encode
-from models.latent import KNOBS, LATENTS, knob_of
+from models.latent import KNOBS, LATENTS, beyond, knob_of
 from models.width import width_of
 
 LATE_SHARE = 0.25
 """An impulse response has less of its energy in its second half, also one that is cut after a fifth
 of its T60."""
 NO_JACK = "no JACK server is running; start one, or write a file with -o OUT.wav"
+SHORTEST_S, LONGEST_S = 0.12, 10.0
+"""Decay times of the rooms that the model was trained on."""
 FAR_DB = 6.0
 """Decay curves that differ by more than this are of another room."""
 PAUSE_S = 0.5
@@ -48,7 +50,8 @@ class Found:
     """
 
     values: dict[str, float]
-    """x, y, z, the colours, and width if the recording has two channels, as control values."""
+    """Of the controls: x, y, z, how far beyond them, the colours, and width if the recording has
+    two channels."""
     decay_error_db: float
     """Mean distance of the decay curves down to -60 dB, over all octaves."""
     octave_error_db: NDArray[np.float64]
@@ -132,9 +135,9 @@ def locate(
 
 def _controls(latent: NDArray[np.float32], width: float | None) -> dict[str, float]:
     """The values of the controls."""
-    values = {
-        name: knob_of(float(place)) for name, place in zip(("x", "y", "z"), latent, strict=False)
-    }
+    knobs = [float(place) for place in latent[:KNOBS]]
+    values = {axis: knob_of(place) for axis, place in zip("xyz", knobs, strict=True)}
+    values |= {f"beyond_{axis}": beyond(place) for axis, place in zip("xyz", knobs, strict=True)}
     values |= {name: float(place) for name, place in zip(COLOURS, latent[KNOBS:], strict=False)}
     if width is not None:
         values["width"] = width
@@ -159,10 +162,10 @@ def _beyond(path: Path, room: EnergyMap, error_db: float) -> tuple[str, ...]:
     decay_s = measures.DECAY_BASE ** (float(measures.knobs(level, direct)[0][0]) / 2)
     if arrival_s < measures.SHORTEST_S / 4:
         decay_s = min(decay_s, arrival_s)
-    if not 0.9 * measures.SHORTEST_S < decay_s < 1.1 * measures.LONGEST_S:
+    if not 0.9 * SHORTEST_S < decay_s < 1.1 * LONGEST_S:
         return (
             f"{path}: decays in {decay_s:.2g} s, beyond the model's "
-            f"{measures.SHORTEST_S:g} to {measures.LONGEST_S:g} s: the nearest room differs",
+            f"{SHORTEST_S:g} to {LONGEST_S:g} s: the nearest room differs",
         )
     if not error_db < FAR_DB:
         return (f"{path}: no room of the model is near, the nearest differs by {error_db:.1f} dB",)

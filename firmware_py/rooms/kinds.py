@@ -19,7 +19,7 @@ from dsp.shaping import cut
 from firmware_py.rooms.encoded import EncodedRooms
 from firmware_py.rooms.renderer import MadeRoom, Renderer
 from firmware_py.rooms.source import COLOURS, Floats, RoomSource
-from models.latent import KNOBS, latent_of
+from models.latent import KNOBS, LATENT_LIMIT, latent_of
 from models.reflections import with_reflections
 from models.residual import Residual, place_of
 
@@ -30,6 +30,15 @@ units."""
 
 def _point(values: dict[str, float]) -> Point:
     return latent_of(values["x"]), latent_of(values["y"]), latent_of(values["z"])
+
+
+def _latent(values: dict[str, float]) -> Point:
+    """The point of a room, which may be beyond the ends of the knobs."""
+    x, y, z = (
+        min(max(latent_of(values[axis] + values[f"beyond_{axis}"]), -LATENT_LIMIT), LATENT_LIMIT)
+        for axis in "xyz"
+    )
+    return x, y, z
 
 
 class Rooms(ABC):
@@ -110,7 +119,7 @@ class MappedRooms(EnergyRooms):
         super().__init__(renderer, own if residual is None else (residual,))
 
     def _map(self, values: dict[str, float]) -> EnergyMap:
-        x, y, z = _point(values)
+        x, y, z = _latent(values)
         return with_reflections(self._source.energy_map(x, y, z), x, z)
 
     def _place(self, residual: Residual) -> EnergyMap:
@@ -138,7 +147,7 @@ class ColouredRooms(EnergyRooms):
 
     def _map(self, values: dict[str, float]) -> EnergyMap:
         colour = [values[name] for name in COLOURS]
-        x, y, z = _point(values)
+        x, y, z = _latent(values)
         return with_reflections(self._source.energy_map(x, y, z, colour), x, z)
 
     def _place(self, residual: Residual) -> EnergyMap:

@@ -11,6 +11,7 @@ import pytest
 import soundfile
 from numpy.typing import NDArray
 
+from dsp.energymap import DEFAULT_GRID, EnergyMap
 from dsp.synthesis import Synthesiser
 from firmware_py.base.paths import data_dir
 from firmware_py.cli import main
@@ -18,6 +19,7 @@ from firmware_py.desk.encode import check_preset
 from firmware_py.jack import server as jack
 from firmware_py.state.preset_file import Preset, PresetError
 from firmware_py.state.presets import Presets
+from models import generator
 from models.decoder import Decoder, ModelError
 from models.residual import from_text
 
@@ -50,9 +52,34 @@ def test_encode_finds_room_of_decoder(room: Path, capsys: pytest.CaptureFixture[
     errors = np.array(found["t30_error_percent"][2:7], float)
     assert np.abs(errors).max() < 5
     assert found["decay_error_db"] < 1.5
-    assert set(found["values"]) == {"x", "y", "z", "width", *(f"colour{n}" for n in range(1, 6))}
+    beyond = {f"beyond_{axis}" for axis in "xyz"}
+    assert not any(found["values"][name] for name in beyond)
+    colours = {f"colour{n}" for n in range(1, 6)}
+    assert found["values"].keys() == {"x", "y", "z", "width"} | colours | beyond
     assert found["values"]["width"] == pytest.approx(1.0, abs=0.15)
     assert from_text(found["residual"]).latent[0] == pytest.approx(-2 + 4 * 3 / 9, abs=0.15)
+
+
+def test_encode_finds_rooms_beyond_the_ends_of_the_knobs(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A drawn cathedral of 9 s: T30 within 10 % in the median of the octaves; with the knobs alone
+    x is at its end, where rooms last 5 s."""
+    drawn = generator.parameters(1, decay_s=9.0, size_m=20.0, bass_ratio=1.2, treble_ratio=0.3)
+    level, direct = generator.energy_maps(drawn)
+    room = EnergyMap(level[0], DEFAULT_GRID, direct[0])
+    sound = Synthesiser(RATE_HZ)(room, width=0.0)[0]
+    soundfile.write(tmp_path / "cathedral.wav", sound, RATE_HZ, subtype="FLOAT")
+    found = []
+    for option in ("--no-residual", "--knobs-only"):
+        assert main(["encode", str(tmp_path / "cathedral.wav"), option, "--json"]) == 0
+        found.append(json.loads(capsys.readouterr().out))
+    values = [each["values"] for each in found]
+    assert values[0]["x"] == values[1]["x"] == 9
+    assert values[0]["beyond_x"] > 0.5 and values[1]["beyond_x"] == 0
+    errors = [np.median(np.abs(np.array(each["t30_error_percent"], float))) for each in found]
+    assert errors[0] < 10
+    assert errors[1] > 20
 
 
 def test_encode_warns_of_music(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

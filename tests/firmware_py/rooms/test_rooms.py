@@ -204,6 +204,21 @@ def test_colours_are_passed_to_a_decoder() -> None:
     assert maker.fingerprint(values()) != maker.fingerprint(values(colour3=0.1))
 
 
+def test_rooms_lie_beyond_the_ends_of_the_knobs() -> None:
+    """By up to 2.25 of its units, latents from -3 to 3."""
+    asked: list[tuple[float, float, float]] = []
+
+    class Source(BuiltInRooms):
+        def energy_map(self, x: float, y: float, z: float) -> EnergyMap:
+            asked.append((x, y, z))
+            return super().energy_map(x, y, z)
+
+    maker = RoomMaker(Source(), RATE_HZ, RATE_HZ)
+    maker.ir(values(x=9, y=0, z=4.5, beyond_x=0.9, beyond_y=-2.25, beyond_z=-0.9))
+    np.testing.assert_allclose(asked, [(2.4, -3.0, -0.4)])
+    assert maker.fingerprint(values(x=9)) != maker.fingerprint(values(x=9, beyond_x=0.1))
+
+
 def test_weights_are_continuous_and_add_to_1() -> None:
     """At a place its weight is 1. At most two are not zero. Between places they change without a
     jump."""
