@@ -39,10 +39,12 @@ def target() -> str:
 FAMILY = family_of(target())
 BINDING_SOURCES = (
     "binding.c",
+    "binding_dense.c",
     "binding_engine.c",
     "binding_kernel.c",
     "binding_port.c",
     "binding_synthesis.c",
+    "dense.c",
     "synthesis.c",
     "watchdog.c",
 )
@@ -87,6 +89,7 @@ class BuildEngine(build_ext):
                 depends=[
                     f"dsp/{name}.h"
                     for name in (
+                        "dense_vectors",
                         "kernel_simd",
                         "kernel_vectors",
                         "latefield_lines",

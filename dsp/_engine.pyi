@@ -37,6 +37,17 @@ NOTE_PORT: int
 WHOLE_BLOCK: int
 """Address of nv_watchdog_whole_block, see dsp/watchdog.h."""
 
+DenseLayer = tuple[
+    Buffer,
+    Buffer | None,
+    Buffer,
+    Buffer,
+    Buffer,
+    tuple[int, int, int, int],
+    tuple[int, int, int, int] | None,
+]
+"""weights, bias, factor, shift, less, before and after, sigmoid and product."""
+
 def plan(block_frames: int, max_taps: int, inputs: int = 2) -> bytes: ...
 def engine_frames(block_frames: int) -> int: ...
 def stages(layout: bytes) -> list[tuple[int, int, int]]: ...
@@ -101,6 +112,16 @@ class Synthesis:
         self, frames: int, bands: tuple[tuple[int, int, Buffer, Buffer, Buffer, Buffer], ...]
     ) -> None: ...
     def __call__(self, curves: Buffer, middle: Buffer, side: Buffer, out: Buffer) -> None: ...
+
+class Dense:
+    """See dsp/dense.h."""
+
+    inputs: int
+    outputs: int
+    def __init__(
+        self, in_scale: float, out_scale: float, layers: tuple[DenseLayer, ...]
+    ) -> None: ...
+    def __call__(self, values: Buffer, out: Buffer) -> None: ...
 
 class Kernel:
     fading: bool

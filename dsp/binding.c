@@ -243,6 +243,7 @@ PyMODINIT_FUNC PyInit__engine(void) {
                  {"Engine", &binding_engine_type},
                  {"Kernel", &binding_kernel_type},
                  {"Synthesis", &binding_synthesis_type},
+                 {"Dense", &binding_dense_type},
                  {NULL, &binding_callback_type}};
     PyObject *m = PyModule_Create(&module);
     if (!m) return NULL;

@@ -46,6 +46,7 @@
 #endif
 #endif
 
+#include "dense_vectors.h"
 #include "kernel_vectors.h"
 #include "latefield_vectors.h"
 #include "movement_vectors.h"
@@ -426,4 +427,5 @@ const nv_simd NV_SIMD_TABLE = {
     .find_curves = find_curves,
     .add_band = add_band,
     .make_samples = make_samples,
+    .dense_sums = dense_sums,
 };

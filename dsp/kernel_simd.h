@@ -113,6 +113,9 @@ typedef struct nv_simd {
     /* work->spectrum to the first `taps` of `frames` samples of both sides; see nv_synthesise(). */
     void (*make_samples)(int frames, const float *middle, const float *side, float *left,
                          float *right, int taps, const nv_synthesis_work *work);
+    /* Sums of weights [outputs][inputs] times x (dense_vectors.h). */
+    void (*dense_sums)(const int8_t *weights, const int16_t *x, int inputs, int outputs,
+                       int64_t *sums);
 } nv_simd;
 
 /* The builds in this program. */

@@ -24,6 +24,7 @@ import math
 import os
 import struct
 import sys
+from collections.abc import Callable
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any, cast
@@ -34,6 +35,8 @@ from numpy.typing import NDArray
 from dsp.energymap import Grid
 from dsp.errors import InvalidValue, first_line
 from models.files import write_atomically
+from models.flatbuffer import NotRead
+from models.integers import Integers
 from models.reading import MalformedFile, json_table, open_regular
 from models.suppress import suppress_output
 
@@ -59,7 +62,8 @@ class ModelError(InvalidValue):
 
 
 class NoRuntime(ModelError):
-    """Neither ai-edge-litert nor tflite-runtime is installed. The caller falls back to a bank."""
+    """Neither ai-edge-litert nor tflite-runtime is installed, and `models.integers` cannot compute
+    the network. The caller falls back to a bank."""
 
 
 @dataclass(frozen=True)
@@ -288,15 +292,51 @@ def _interpreter_class() -> Any:
 
 
 class Network:
-    """A TFLite network with one float32 input and one float32 output; batch of one, one thread.
+    """A TFLite network with one float32 input and one float32 output.
 
-    Raises NoRuntime without a runtime, and ModelError if the network does not match its description
-    or its golden vectors.
+    A TFLite runtime computes it; where there is none `models.integers` does, if it can. Raises
+    NoRuntime if neither can, and ModelError if the network does not match its description or its
+    golden vectors.
     """
 
     def __init__(self, model: ModelFile, where: str) -> None:
+        self._answer = _runtime(model, where)
+        spread = float(np.ptp(model.golden_outputs)) or 1.0
+        for given, expected in zip(model.golden_inputs, model.golden_outputs, strict=True):
+            off = float(np.abs(self(given)[model.golden_index] - expected).mean())
+            if not off <= GOLDEN_TOLERANCE * spread:
+                raise ModelError(
+                    f"{where}: this TFLite runtime does not reproduce the model's golden vectors "
+                    f"(off by {off:.3g})"
+                )
+
+    def __call__(self, values: NDArray[np.float32]) -> NDArray[np.float32]:
+        """One input, float32 (inputs,) -> one output, float32 (outputs,).
+
+        Raises ModelError if the network fails.
+        """
+        return self._answer(values)
+
+
+def _runtime(model: ModelFile, where: str) -> Callable[[NDArray[np.float32]], NDArray[np.float32]]:
+    try:
+        return _TFLite(_interpreter_class(), model, where)
+    except NoRuntime as none:
+        try:
+            integers = Integers(model.network)
+        except NotRead as error:
+            raise NoRuntime(f"{none}, and nverb cannot compute {where} without: {error}") from None
+    about = model.description
+    if (integers.inputs, integers.outputs) != (about.inputs, about.outputs):
+        raise ModelError(f"{where}: its network has other sizes than its description")
+    return integers
+
+
+class _TFLite:
+    """A batch of one, one thread."""
+
+    def __init__(self, interpreter_class: Any, model: ModelFile, where: str) -> None:
         description = model.description
-        interpreter_class = _interpreter_class()
         try:
             with suppress_output():  # TFLite prints its delegate
                 self._interpreter = interpreter_class(model_content=model.network, num_threads=1)
@@ -322,20 +362,8 @@ class Network:
         self._in, self._out = inputs[0]["index"], outputs[0]["index"]
         self._in_shape = tuple(int(length) for length in inputs[0]["shape"])
         self._where, self._outputs = where, description.outputs
-        spread = float(np.ptp(model.golden_outputs)) or 1.0
-        for given, expected in zip(model.golden_inputs, model.golden_outputs, strict=True):
-            off = float(np.abs(self(given)[model.golden_index] - expected).mean())
-            if not off <= GOLDEN_TOLERANCE * spread:
-                raise ModelError(
-                    f"{where}: this TFLite runtime does not reproduce the model's golden vectors "
-                    f"(off by {off:.3g})"
-                )
 
     def __call__(self, values: NDArray[np.float32]) -> NDArray[np.float32]:
-        """One input, float32 (inputs,) -> one output, float32 (outputs,).
-
-        Raises ModelError if the network fails.
-        """
         try:
             self._interpreter.set_tensor(
                 self._in, np.asarray(values, np.float32).reshape(self._in_shape)

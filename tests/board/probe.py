@@ -39,7 +39,7 @@ def bank() -> dict[str, str]:
 
 
 def decoder() -> tuple[dict[str, str] | None, str]:
-    """Energy maps of the decoder, and warnings. Without a TFLite runtime the maps are None."""
+    """Energy maps of the decoder, and warnings. If it cannot run the maps are None."""
     from firmware_py.rooms.source import find_source
     from models.decoder import Decoder
 

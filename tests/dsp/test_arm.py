@@ -147,6 +147,35 @@ def test_arm_makes_the_rooms_of_x86(
     assert db(rooms([*qemu, there]) - rooms_here.astype(float), rooms_here) < -120
 
 
+@pytest.mark.parametrize(("main", "source"), [("layers", "dense")])
+def test_arm_computes_the_numbers_of_x86(
+    target: tuple[str, Path, list[str]], here: Path, main: str, source: str
+) -> None:
+    """Integers are equal; others within -100 dB of the largest."""
+    name, program, qemu = target
+    machine, gcc, *_, flags = TARGETS[name]
+    there = build(
+        program.parent,
+        f"{main}.c",
+        machine=machine,
+        gcc=gcc,
+        flags=["-static", *flags],
+        sources=[f"{source}.c"],
+    )
+    ours = build(here.parent, f"{main}.c", machine=os.uname().machine, sources=[f"{source}.c"])
+    found, expected = (
+        np.frombuffer(
+            subprocess.run([*command, "1", "12"], check=True, capture_output=True).stdout,
+            np.float32,
+        )
+        for command in ([*qemu, there], [ours])
+    )
+    assert len(found) > 1000
+    if main == "layers":
+        np.testing.assert_array_equal(found, expected)
+    assert db(found - expected.astype(float), expected) < -100
+
+
 def test_arm_survives_hostile_input(target: tuple[str, Path, list[str]]) -> None:
     """A short run of fuzz.c, whose own checks abort; sanitizers do not run under qemu."""
     name, program, qemu = target

@@ -12,10 +12,14 @@ import shutil
 import subprocess
 from pathlib import Path
 
+import numpy as np
 import pytest
 from build_c import SANITIZE, build
 
 from dsp.simd_builds import ENGINE_SOURCES
+
+# One worker of pytest-xdist, so that the kernel is compiled once.
+pytestmark = pytest.mark.xdist_group("sanitizers")
 
 INPUTS = int(os.environ.get("NVERB_FUZZ_INPUTS", "1500"))
 
@@ -34,6 +38,24 @@ def test_hostile_input_is_harmless(fuzz: Path) -> None:
     if done.returncode:
         shutil.copy(finding, kept)  # `fuzz FILE` reproduces it
     assert done.returncode == 0, f"{kept}: {done.stderr[:4000]}"
+
+
+@pytest.mark.parametrize(
+    ("main", "sources", "seeds"),
+    [
+        ("rooms", ["synthesis.c"], 150),
+        ("layers", ["dense.c"], 40),
+    ],
+)
+def test_no_access_of_a_room_is_out_of_bounds(
+    fuzz: Path, main: str, sources: list[str], seeds: int
+) -> None:
+    """What a new room is made with, on drawn tables; all numbers are finite."""
+    program = build(fuzz.parent, f"{main}.c", flags=SANITIZE, sources=sources)
+    done = subprocess.run([program, "1", str(seeds)], check=False, capture_output=True)
+    assert done.returncode == 0, done.stderr[:4000]
+    numbers = np.frombuffer(done.stdout, np.float32)
+    assert len(numbers) and np.isfinite(numbers).all()
 
 
 def test_sanitizers_detect_overflow(tmp_path: Path) -> None:
