@@ -80,7 +80,7 @@ def ready(platform: Platform, report: Report) -> Path:
     def make(target: Path) -> None:
         disk = guests.overlay(target / "ready.qcow2", base)
         with Guest(platform, name=f"{platform.arch} boot", disk=disk) as guest:
-            guest.boot(timeout_s=1800)
+            guest.boot()
             boot.check(guest, report)
             _booted.add(platform)
             guest.forget_connections()
@@ -115,7 +115,7 @@ def fresh_boot(platform: Platform) -> Callable[[Report], None]:
         if platform in _booted:
             return
         with Guest(platform, name=platform.arch) as guest:
-            guest.boot(timeout_s=1800)
+            guest.boot()
             boot.check(guest, report)
 
     return scenario

@@ -68,7 +68,7 @@ def _booted(guest: Guest, module: str) -> Iterator[Guest]:
         words=f"modprobe.blacklist=snd_aloop {words}",
     )
     with board:
-        board.boot(timeout_s=1800)
+        board.boot()
         yield board
 
 
@@ -92,7 +92,7 @@ def _mixer(board: Guest, add: Add) -> str:
     add("mixer of a card that nverb does not know", muted or "open", "open", ok=not muted)
     board.run(f"echo pedal_card.1 > {DRIVER}/unbind")  # JACK would move to it below
     board.run(f"amixer -q -c {CODEC} cset name='Capture Volume' 15; sleep 1")
-    level = board.run(f"nverb card level {CODEC}", timeout_s=1800).strip()
+    level = board.run(f"nverb card level {CODEC}").strip()
     right = "too quiet" in level and "right" in level and "kept" in level
     add("nverb card level, from 12 dB below", level.splitlines()[-2], "right", ok=right)
     kept = board.run(CAPTURE).strip()

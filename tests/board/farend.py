@@ -29,8 +29,7 @@ def play(guest: Guest, samples: Floats, *, seconds: float) -> Floats:
     guest.run(
         f"chrt -f 60 arecord -q {_FORMAT} -d {round(seconds)} /run/heard.raw & "
         "recorder=$!; sleep 0.3; "
-        f"chrt -f 60 aplay -q {_FORMAT} /run/far.raw; wait $recorder",
-        timeout_s=1200,
+        f"chrt -f 60 aplay -q {_FORMAT} /run/far.raw; wait $recorder"
     )
     heard = signals.raw(guest.get("/run/heard.raw"))
     guest.run("rm /run/far.raw /run/heard.raw")

@@ -29,6 +29,9 @@ from debian import Platform
 
 ICOUNT_SHIFT = 0
 """An instruction takes 2^shift ns."""
+PATIENCE_S = 1800.0
+"""Of this machine's clock, for each answer of a guest: only a guest that hangs takes so long. On a
+busy machine a second of the guest may take ten of these."""
 
 
 _running: set[subprocess.Popen[bytes]] = set()
@@ -193,19 +196,19 @@ class Guest:
     def alive(self) -> bool:
         return self._qemu is not None and self._qemu.poll() is None
 
-    def boot(self, *, timeout_s: float = 300) -> None:
+    def boot(self) -> None:
         """Switch on, and return when ssh answers."""
         self.start()
-        self.wait_for_ssh(timeout_s=timeout_s)
+        self.wait_for_ssh()
 
-    def wait_for_ssh(self, *, timeout_s: float = 300) -> None:
-        deadline = time.monotonic() + timeout_s
-        while self._try("true", timeout_s=30).status != 0:
+    def wait_for_ssh(self) -> None:
+        deadline = time.monotonic() + PATIENCE_S
+        while self._try("true", timeout_s=120).status != 0:
             if not self.alive():
                 raise GuestError(f"{self.name}: the emulator is gone: {self._last_words()}")
             if time.monotonic() > deadline:
                 raise GuestError(
-                    f"{self.name}: no ssh after {timeout_s:.0f} s: {self._last_words()}"
+                    f"{self.name}: no ssh after {PATIENCE_S:.0f} s: {self._last_words()}"
                 )
             time.sleep(0.3)
 
@@ -263,7 +266,7 @@ class Guest:
         return [*words, f"{user}@127.0.0.1"]
 
     def _try(
-        self, script: str, *, stdin: bytes = b"", user: str = "root", timeout_s: float = 300
+        self, script: str, *, stdin: bytes = b"", user: str = "root", timeout_s: float = PATIENCE_S
     ) -> Answer:
         command = [*self.ssh_words(user), script]
         try:
@@ -285,10 +288,9 @@ class Guest:
         check: bool = True,
         stdin: bytes = b"",
         user: str = "root",
-        timeout_s: float = 300,
     ) -> str:
         """Run a shell script; return its stdout. `check`: raise GuestError if it fails."""
-        answer = self._try(script, stdin=stdin, user=user, timeout_s=timeout_s)
+        answer = self._try(script, stdin=stdin, user=user)
         if check and answer.status != 0:
             words = " / ".join((answer.err or answer.out).strip().splitlines()[-3:])
             raise GuestError(f"{self.name}: {_short(script)}: status {answer.status}: {words}")
@@ -318,7 +320,7 @@ class Guest:
             f"[ $(echo $t $t0 | awk '{{print ($1-$2 > {timeout_s})}}') = 0 ] || exit 99; done; "
             "echo $(cut -d' ' -f1 /proc/uptime) $t0 | awk '{print $1-$2}'"
         )
-        answer = self._try(loop, timeout_s=40 * timeout_s + 300)
+        answer = self._try(loop, timeout_s=40 * timeout_s + PATIENCE_S)
         if answer.status != 0:
             raise GuestError(
                 f"{self.name}: {what}: not within {timeout_s:g} s ({answer.err.strip()[-200:]})"
@@ -332,7 +334,7 @@ class Guest:
     def get(self, path: str) -> bytes:
         command = [*self.ssh_words(), f"cat {shlex.quote(path)}"]
         return subprocess.run(
-            command, stdin=subprocess.DEVNULL, capture_output=True, check=True, timeout=300
+            command, stdin=subprocess.DEVNULL, capture_output=True, check=True, timeout=PATIENCE_S
         ).stdout
 
     def uptime_s(self) -> float:

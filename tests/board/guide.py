@@ -78,7 +78,7 @@ def check(report: Report) -> None:
         ok=to_sound <= MOST_COMMANDS,
     )
     with Guest(BOARD, name="guide", base=disk(), writable_root=True) as guest:
-        guest.boot(timeout_s=1800)
+        guest.boot()
         with desk(guest) as environment:
             for block in blocks:
                 if block.mark == "desk":
@@ -103,9 +103,9 @@ def _follow(guest: Guest, script: str) -> None:
     """Run a block of [board] in a new session, in which new groups of the user are active."""
     words = {theirs: ours for theirs, ours in (NAMES | CARD).items() if theirs in script}
     guest.forget_connections()
-    said = guest.run(f"set -e\n{adapted(script, words)}", user=images.PLAYER, timeout_s=1800)
+    said = guest.run(f"set -e\n{adapted(script, words)}", user=images.PLAYER)
     if "make install" in script:
-        guest.run(AFTER_INSTALL, timeout_s=600)
+        guest.run(AFTER_INSTALL)
     if "board picture" in script:
         if guest.get(f"/home/{images.PLAYER}/wiring.svg") != PICTURE.read_bytes():
             raise GuestError(f"the picture differs from docs/{PICTURE.name}")
@@ -120,7 +120,7 @@ def _outcome(guest: Guest, add: Add) -> None:
         if when != "now":
             guest.run("sync")
             guest.cut_power()
-            guest.boot(timeout_s=1800)
+            guest.boot()
         guest.wait_for_sound()
         units = guest.run(
             "systemctl is-active nverb-jack nverb-audio nverb-control", check=False

@@ -188,7 +188,7 @@ def check(report: Report, seed: int = 1) -> None:
         nverb("bank", "build", "-o", str(folder / "halls.nvbank"), "--grid", "4", data=folder)
 
         with ImageGuest(card, by_firmware=True) as guest:
-            guest.boot(timeout_s=1800)
+            guest.boot()
             add(
                 "UEFI, boot loader, initrd, to sound",
                 f"{guest.wait_for_sound():.0f} s after the kernel",
@@ -228,7 +228,7 @@ def check(report: Report, seed: int = 1) -> None:
         add("system after writes and a power cut", *_same(card, before))
 
         with ImageGuest(card) as guest:
-            guest.boot(timeout_s=1800)
+            guest.boot()
             guest.wait_for_sound()
             _kept(guest, add, "second power-on")
             gone = guest.run("test -e /etc/written || echo gone").strip()
@@ -244,7 +244,7 @@ def check(report: Report, seed: int = 1) -> None:
             writing.wait()
 
         with ImageGuest(card, more="overlayroot=disabled") as guest:
-            guest.boot(timeout_s=1800)
+            guest.boot()
             guest.wait_for_sound()
             root = guest.run("findmnt -no FSTYPE,OPTIONS /").split()
             plain = root[0] == "ext4" and root[1].startswith("ro,")

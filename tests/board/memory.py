@@ -33,7 +33,7 @@ def _check(report: Report, platform: Platform, memory_mib: int) -> None:
         report.add("memory", platform.arch, f"{memory_mib} MB: {what}", figure, bar, ok=ok)
 
     with Guest(platform, name=f"{memory_mib} MB", memory_mib=memory_mib) as guest:
-        guest.boot(timeout_s=1800)
+        guest.boot()
         guest.wait_for_sound()
         guest.run("nverb set gain=0 mix=0 limiter=off")
         with farend.PilotTone(guest) as tone:

@@ -137,7 +137,7 @@ def _before_data() -> tuple[Path, Path]:
     def make(target: Path) -> None:
         disk = guests.overlay(target / "disk.qcow2", image)
         with Guest(X86, name="power", disk=disk) as guest:
-            guest.boot(timeout_s=1800)
+            guest.boot()
             _take_hands(guest)
             guest.wait_for_sound()
             guest.run(f"nverb install /run/a.nvbank && nverb preset save again && sync\n{STOP}")
@@ -203,7 +203,7 @@ def check(cuts: int, seed: int, report: Report) -> None:
 def _boot(guest: Guest, memory: Path | None) -> dict[str, Any]:
     """Boot, from power-on or from `memory`; wait for sound and return the output of CHECK."""
     if memory is None:
-        guest.boot(timeout_s=1800)
+        guest.boot()
         _take_hands(guest)
         answer = guest.run(f"{PYTHON} /run/check.py 0")
     else:
@@ -235,11 +235,11 @@ def _cut(guest: Guest, kind: str, after_s: float) -> None:
 def check_lost(report: Report) -> None:
     """The worst case of a cut: fsck cannot repair the data partition. Built-in rooms must play."""
     with Guest(X86, name="power") as guest:
-        guest.boot(timeout_s=1800)
+        guest.boot()
         guest.wait_for_sound()
         guest.run("dd if=/dev/urandom of=/dev/vda2 bs=1M oflag=direct 2>/dev/null; true")
         guest.cut_power()
-        guest.boot(timeout_s=1800)
+        guest.boot()
         up_s = guest.wait_for_sound()
         output = guest.run("nverb doctor", check=False)
         good = "not mounted" in output and not guest.status()["room"]["fault"]

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import cache
 import farend
+import guest as guests
 import images
 from guest import Guest
 from report import Report
@@ -34,7 +35,7 @@ def nverb(*words: str, data: Path, check: bool = True) -> subprocess.CompletedPr
         stdin=subprocess.DEVNULL,
         env=environment,
         check=False,
-        timeout=900,
+        timeout=guests.PATIENCE_S,
     )
     if check and done.returncode:
         raise AssertionError(f"nverb {' '.join(words)}: {done.stderr.strip().splitlines()[-1:]}")
