@@ -27,10 +27,12 @@ HEARD_DB, ENOUGH_DB = 20.0, 10.0
 """HEARD_DB: range with which something came back. ENOUGH_DB: so much more range than wanted, with
 the sweep that will be played, is loud enough."""
 STEP_S, STEP_DECAY_S = 0.35, 0.15
-PROBE_S, PROBE_DECAY_S = 1.5, 2.5
+LONGEST_DECAY_S, SHORTEST_DECAY_S = 10.0, 0.2
+PROBE_S, PROBE_DECAYS_S = 1.5, (2.5, LONGEST_DECAY_S)
+"""A decay that has not ended after the first time is probed for the second."""
+LATE_SHARE = 0.8
 SHORTEST_S, USUAL_S, LONGEST_S = 1.5, 12.0, 30.0
 MARGIN_DB = 3.0
-LONGEST_DECAY_S, SHORTEST_DECAY_S = 10.0, 0.2
 DECAYS = 5.0
 """A sweep is so many times longer than the decay: orders of distortion stay apart."""
 
@@ -95,15 +97,21 @@ def find_length(
 ) -> tuple[float, float]:
     """Lengths of the sweep and of the decay to record, s. `asked_s`: of the sweep, if known."""
     probe_s = min(PROBE_S, asked_s or PROBE_S)
-    programme = Programme.of(
-        SineSweep.of(rate_hz, probe_s),
-        amplitude(level_db),
-        quiet_s=0.1,
-        decay_s=PROBE_DECAY_S,
-        pilots=False,
-    )
-    takes = play(programme)
-    decay_s = max(decay_of(take, wanted_db) for take in takes)
+    takes: Sequence[Take] = ()
+    decay_s = math.inf
+    for probed_s in PROBE_DECAYS_S:
+        programme = Programme.of(
+            SineSweep.of(rate_hz, probe_s),
+            amplitude(level_db),
+            quiet_s=0.1,
+            decay_s=probed_s,
+            pilots=False,
+        )
+        takes = play(programme)
+        decay_s = max(decay_of(take, wanted_db, probed_s) for take in takes)
+        if decay_s < math.inf:
+            break
+    decay_s = min(max(decay_s, SHORTEST_DECAY_S), LONGEST_DECAY_S)
     if asked_s is not None:
         return asked_s, decay_s
     missing_db = wanted_db + MARGIN_DB - min(take.range_db for take in takes)
@@ -111,11 +119,17 @@ def find_length(
     return min(sweep_s, LONGEST_S), decay_s
 
 
-def decay_of(take: Take, wanted_db: float) -> float:
-    """The time in which the slowest octave falls by the range, as far as it can be told."""
+def decay_of(take: Take, wanted_db: float, probed_s: float) -> float:
+    """The time in which the slowest octave falls by the range, as far as it can be told; infinite
+    if one goes on above its noise after `probed_s`."""
     rate_hz = take.response.sweep.rate_hz
-    ir = take.response.part(take.arrival, rate_hz // 200, round(PROBE_DECAY_S * rate_hz))
+    ir = take.response.part(take.arrival, rate_hz // 200, round(probed_s * rate_hz))
     times = measure(ir.astype(np.float32), rate_hz, noise=take.response.noise(rate_hz))
-    known = times.t30_s[times.range_db > 30]
-    decay_s = float(np.nanmax(known, initial=0.0)) if np.isfinite(known).any() else PROBE_DECAY_S
-    return min(max(1.1 * decay_s * wanted_db / 60, SHORTEST_DECAY_S), LONGEST_DECAY_S)
+    goes_on = np.isnan(times.range_db)
+    # A curve falls at its very end in any case: integration ends there.
+    late = round(LATE_SHARE * times.curve_db.shape[1])
+    if (times.curve_db[goes_on, late] > -wanted_db).any():
+        return math.inf
+    known = times.t30_s[goes_on | (times.range_db > 30)]
+    decay_s = float(np.nanmax(known, initial=0.0)) if np.isfinite(known).any() else probed_s
+    return 1.1 * decay_s * wanted_db / 60
