@@ -11,6 +11,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from dsp.bands import smooth_number
 from dsp.errors import InvalidValue
 
 Floats = NDArray[np.float64]
@@ -33,6 +34,7 @@ CURVE_STEP_S = 0.001
 _PAD_S = 0.75
 """Silence around the IR for the ringing of the filters: at 63 Hz it falls by 60 dB in less than
 half of this."""
+_BINS = 1 << 14
 
 
 @dataclass(frozen=True)
@@ -71,6 +73,21 @@ def band_response(
     return np.asarray(1.0 / ((q + 1.0) * (q * q + q + 1.0)))
 
 
+def through_band(
+    spectrum: NDArray[np.complex128], frames: int, low_hz: float, high_hz: float, rate_hz: float
+) -> tuple[Floats, Floats]:
+    """A sound (frames,) of this spectrum through a band filter that runs backwards in time, and
+    what the filter does to power at each frequency."""
+    part, weight = np.empty_like(spectrum), np.empty(len(spectrum))
+    for begin in range(0, len(spectrum), _BINS):  # a filter in one piece would need much memory
+        bins = slice(begin, min(begin + _BINS, len(spectrum)))
+        hz = np.arange(bins.start, bins.stop) * (rate_hz / frames)
+        response = band_response(np.asarray(hz, np.float64), low_hz, high_hz, rate_hz)
+        np.multiply(spectrum[bins], response.conj(), out=part[bins])
+        weight[bins] = _power(response)
+    return np.asarray(np.fft.irfft(part, frames)), weight
+
+
 def onset(ir: NDArray[np.float32]) -> int:
     """Index of the sample where the direct sound begins: the first within ONSET_DB of the peak. 0
     for silence."""
@@ -100,8 +117,7 @@ def measure(
         raise InvalidValue("acoustics need one channel that is not silent")
     sound, lead = _from_onset(sound, onset(ir) if start is None else start, rate_hz)
     pad, step = int(_PAD_S * rate_hz), max(1, int(CURVE_STEP_S * rate_hz))
-    frames = 1 << (len(sound) + 2 * pad - 1).bit_length()
-    hz = np.fft.rfftfreq(frames, 1 / rate_hz).astype(np.float64)
+    frames = smooth_number(len(sound) + 2 * pad, even=True)
     early, direct = (min(lead + int(s * rate_hz), len(sound)) for s in (EARLY_S, DIRECT_S))
     whole_spectrum = np.fft.rfft(sound, frames)
     parts = _parts(sound, early, direct, frames)
@@ -113,18 +129,19 @@ def measure(
     for row, centre in enumerate(OCTAVES_HZ):
         if centre * np.sqrt(2.0) > 0.49 * rate_hz:
             continue
-        response = octave_response(hz, centre, rate_hz)
-        filtered = np.fft.irfft(whole_spectrum * response.conj(), frames)
-        before = float(np.sum(filtered[-pad:] ** 2))  # ringing before the onset, wrapped to the end
-        blocks = np.add.reduceat(filtered[: len(sound)] ** 2, np.arange(0, len(sound), step))
+        edges_hz = (centre * np.sqrt(0.5), centre * np.sqrt(2.0))
+        filtered, weight = through_band(whole_spectrum, frames, *edges_hz, rate_hz)
+        filtered *= filtered
+        before = float(np.sum(filtered[-pad:]))  # ringing before the onset, wrapped to the end
+        blocks = np.add.reduceat(filtered[: len(sound)], np.arange(0, len(sound), step))
+        del filtered
         lengths, floor = np.full(len(blocks), step / rate_hz), floors[row]
         blocks, knee = without_noise(blocks, lengths, centre * np.sqrt(0.5), floor)
         left = np.concatenate([np.cumsum(blocks[::-1])[::-1], [0.0]])
         total = max(left[0] + before, 1e-300)
         curves[row] = 10 * np.log10(np.maximum(left / total, 1e-20))
         curves[row, 0] = 0.0
-        weight = _power(response)
-        energies = [float(np.sum(part * weight)) for part in parts]
+        energies = [float(np.einsum("b,b", part, weight)) for part in parts]
         if floor is not None:
             after, tail = blocks[knee:].sum(), sound[early : max(knee * step, early)]
             late = _late(tail, after, floor / rate_hz, weight, frames)
@@ -146,10 +163,10 @@ def _from_onset(sound: Floats, start: int, rate_hz: int) -> tuple[Floats, int]:
     return sound[start - lead :], lead
 
 
-def _parts(sound: Floats, early: int, direct: int, frames: int) -> list[Floats]:
+def _parts(sound: Floats, early: int, direct: int, frames: int) -> list[NDArray[np.float32]]:
     """Power spectra of the early and the late sound, the direct one and what is after it."""
     cut = (sound[:early], sound[early:], sound[:direct], sound[direct:])
-    return [_power(np.fft.rfft(part, frames)) for part in cut]
+    return [_power(np.fft.rfft(part, frames)).astype(np.float32) for part in cut]
 
 
 def _floors(noise: NDArray[np.floating] | None, rate_hz: int) -> list[float | None]:

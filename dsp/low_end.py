@@ -22,6 +22,8 @@ Doubles = NDArray[np.float64]
 
 STEP = 256
 """The estimate looks at means of so many samples."""
+STEPS = 256
+"""Of means that are weighted at once."""
 SILENT_S = 0.5
 """Before its onset a response is silent for this long, or until distortion of order 2 begins."""
 ROOM_S = 2.0
@@ -58,10 +60,11 @@ def with_low_end(ir: Doubles, before: int, sweep: SineSweep, noise: Doubles) -> 
         # What rings there at first is not silence; later it is.
         variance[:silent] = floor + (np.mean(means[known] ** 2) if number == 0 else 0.0)
         variance[: known.start] = 10 * variance.max()
-        weighted = waves.T / variance
-        normal = weighted @ waves
-        normal[np.diag_indices_from(normal)] += 1
-        found = np.linalg.solve(normal, -(weighted @ means))
+        normal = np.eye(waves.shape[1])
+        for begin in range(0, steps, STEPS):
+            some = slice(begin, begin + STEPS)
+            normal += (waves[some].T / variance[some]) @ waves[some]
+        found = np.linalg.solve(normal, -((means / variance) @ waves))
         estimate = means + waves @ found
     bins = len(low_hz)
     low = np.zeros(frames // 2 + 1, np.complex128)
@@ -75,12 +78,15 @@ def _waves(
 ) -> Doubles:
     """Cosines and sines over time, as means of the steps: (steps, unknowns)."""
     middle = first + (np.arange(steps) + 0.5) * STEP - 0.5
-    turns = np.outer(middle, low_hz * (2 * math.pi / rate_hz))
     scale = scale * np.sinc(low_hz * STEP / rate_hz) * 2 / frames
-    waves = np.concatenate([np.cos(turns), -np.sin(turns[:, 1:])], axis=1)
-    waves *= np.concatenate([scale, scale[1:]])
+    waves = np.outer(middle, np.concatenate([low_hz, low_hz[1:]]) * (2 * math.pi / rate_hz))
+    cosines, sines = waves[:, : len(low_hz)], waves[:, len(low_hz) :]
+    np.cos(cosines, out=cosines)
+    np.sin(sines, out=sines)
+    cosines *= scale
+    sines *= -scale[1:]
     waves[:, 0] /= 2
-    return np.asarray(waves)
+    return waves
 
 
 def _smooth(energy: Doubles, onset: int) -> Doubles:

@@ -16,7 +16,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from dsp.acoustics import band_response
+from dsp.acoustics import band_response, through_band
 from dsp.bands import band_windows, smooth_number
 from dsp.energymap import Grid
 from dsp.noise import LEAD_S, Noise
@@ -39,6 +39,8 @@ FADE_S = 0.01
 LONGEST_T60_S, SHORTEST_T60_S = 30.0, 0.02
 LEAST_STEPS = 8
 """A shorter decay is none."""
+BLOCK = 1 << 14
+"""Samples that fade at once."""
 ROUNDS, SMALL = 20, 1e-4
 """Of the fit of a decay: at most ROUNDS, until it changes by SMALL."""
 LEFT_DB, BAND_LEFT_DB = -90.0, -80.0
@@ -80,22 +82,18 @@ def with_own_decay(
     ends_s = max(decay.ends_s(whole) for decay in decays)
     taps = min(onset + round(ends_s * rate_hz), round(longest_s * rate_hz))
     lead = int(LEAD_S * rate_hz)
-    white = Noise(rate_hz, 1 + channel // 2)(lead + taps - onset)[channel % 2, lead:]
-    own, fill = np.zeros(taps), np.zeros(taps)
-    own[: len(ir)] = ir[:taps]
-    fill[onset:] = white
+    # A smooth number: to make noise of any length takes five times the memory.
+    noise_taps = smooth_number(lead + taps - onset, even=True)
+    white = Noise(rate_hz, 1 + channel // 2)(noise_taps)[channel % 2, lead : lead + taps - onset]
     frames = smooth_number(taps + int(PAD_S * rate_hz), even=True)
-    time_s = (np.arange(taps) - onset) / rate_hz
     spectrum = np.zeros(frames // 2 + 1, np.complex128)
+    part = np.zeros(frames)
     for window in band_windows(rate_hz, GRID, frames, whole=True):
-        decay = decays[window.band]
-        past_s = np.maximum(time_s - decay.at_s, 0)
-        share = np.minimum(past_s / decay.fade_s, 1)
-        part = own * np.cos(np.pi / 2 * share)
-        level = math.sqrt(decay.power) * np.exp(-decay.per_s / 2 * past_s)
-        part += fill * np.sin(np.pi / 2 * share) * level
+        part[:taps] = 0
+        part[: min(len(ir), taps)] = ir[:taps]
+        _give_way(part[onset:taps], white, decays[window.band], rate_hz)
         bins = slice(window.first, window.first + window.size)
-        spectrum[bins] += np.fft.rfft(part, frames)[bins] * window.window * window.own
+        spectrum[bins] += np.fft.rfft(part)[bins] * window.window * window.own
     result = np.fft.irfft(spectrum, frames)[:taps]
     result[:onset] = ir[:onset]
     fade = min(int(FADE_S * rate_hz), taps - onset)
@@ -103,12 +101,23 @@ def with_own_decay(
     return np.asarray(result)
 
 
+def _give_way(sound: Doubles, white: NDArray[np.float32], decay: _Decay, rate_hz: int) -> None:
+    """Fade a sound out where noise masks a decay, and noise of its own in."""
+    first = max(math.ceil(decay.at_s * rate_hz), 0)
+    for begin in range(first, len(sound), BLOCK):
+        part = slice(begin, min(begin + BLOCK, len(sound)))
+        past_s = np.arange(part.start, part.stop) / rate_hz - decay.at_s
+        angle = np.pi / 2 * np.minimum(past_s / decay.fade_s, 1)
+        sound[part] *= np.cos(angle)
+        level = math.sqrt(decay.power) * np.exp(-decay.per_s / 2 * past_s)
+        sound[part] += white[part] * np.sin(angle) * level
+
+
 def _decays(sound: Doubles, noise: Doubles, rate_hz: int) -> list[_Decay]:
     """How each band of a sound ends. The filters run backwards in time: they ring before a sound,
     not after it."""
     step = round(STEP_S * rate_hz)
     frames = smooth_number(len(sound) + int(PAD_S * rate_hz), even=True)
-    hz = np.fft.rfftfreq(frames, 1 / rate_hz).astype(np.float64)
     spectrum = np.fft.rfft(sound, frames)
     hann = np.hanning(len(noise))
     noise_power = np.abs(np.fft.rfft(noise * hann)) ** 2 / float(hann @ hann)
@@ -117,9 +126,9 @@ def _decays(sound: Doubles, noise: Doubles, rate_hz: int) -> list[_Decay]:
     for band in range(int(np.count_nonzero(GRID.centre_hz <= 0.49 * rate_hz))):
         low_hz, high_hz = GRID.edge_hz[band : band + 2]
         high_hz = min(high_hz, 0.495 * rate_hz)
-        response = band_response(hz, low_hz, high_hz, rate_hz)
-        filtered = np.fft.irfft(spectrum * response.conj(), frames)
-        energy = np.add.reduceat(filtered[: len(sound)] ** 2, np.arange(0, len(sound), step))
+        filtered, _ = through_band(spectrum, frames, low_hz, high_hz, rate_hz)
+        filtered *= filtered
+        energy = np.add.reduceat(filtered[: len(sound)], np.arange(0, len(sound), step))
         energy = energy[: len(sound) // step] / step
         share = np.abs(band_response(noise_hz, low_hz, high_hz, rate_hz)) ** 2
         passed = float(share.mean())

@@ -17,7 +17,6 @@ NumPy only.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -26,6 +25,7 @@ from numpy.typing import NDArray
 
 from dsp.bands import smooth_number
 from dsp.errors import InvalidValue
+from dsp.plane_fft import combine, plane_for
 
 Floats = NDArray[np.float32]
 Doubles = NDArray[np.float64]
@@ -41,7 +41,7 @@ FULL_SHARE, END_SHARE = 0.93, 0.975
 """Of the Nyquist frequency: the sweep fades out between them."""
 SHORTEST_S = 0.25
 BLOCK = 1 << 14
-"""Samples or frequencies that are computed at once."""
+"""Samples that are computed at once."""
 KIRKEBY_DB = -60.0
 """Of the regularisation, relative to the analytic power spectrum of the sweep."""
 ORDERS = tuple(range(2, 8))
@@ -94,13 +94,18 @@ class SineSweep:
         """The sweep, (frames,), as a recorder hears it that runs slower than the player:
         `ratio` is the player's rate over the recorder's."""
         sound = np.empty(self.frames(ratio))
+        self.write(sound, ratio)
+        return sound
+
+    def write(self, sound: NDArray[np.floating[Any]], ratio: float = 1.0) -> None:
+        """Write `samples` to the beginning of a sound."""
+        sound = sound[: self.frames(ratio)]
         for begin in range(0, len(sound), BLOCK):
             part = sound[begin : begin + BLOCK]
             time_s = np.arange(begin, begin + len(part)) * (ratio / self.rate_hz)
             grown = np.exp(time_s / self.growth_s)
             phase = 2 * np.pi * np.mod(self.cycles * grown, 1.0)
             part[:] = np.sin(phase) * self.fade(self.start_hz * grown)
-        return sound
 
     def fade(self, hz: NDArray[np.floating[Any]]) -> Doubles:
         """The amplitude of the sweep at a frequency: 1, and raised cosines over the logarithm at
@@ -138,16 +143,19 @@ class Response:
 
     def part(self, at: float, before: int, after: int) -> Doubles:
         """Samples around a place, fractional places to the sample before: (before + after,)."""
-        begin = math.floor(at) - before
-        part = self.circular.take(np.arange(begin, begin + before + after), mode="wrap")
-        return np.asarray(part, np.float64)
+        return np.asarray(self._part(math.floor(at) - before, before + after), np.float64)
 
-    def noise(self, most: int | None = None) -> Doubles:
-        """Noise alone, as it is in the linear response: what is before the highest order of
-        distortion, its last `most` samples."""
-        return np.asarray(self._noise(most), np.float64)
+    def _part(self, begin: int, length: int) -> Floats:
+        return self.circular.take(np.arange(begin, begin + length), mode="wrap")
+
+    def kept(self, before: int, after: int, noise: int) -> LinearResponse:
+        """What is needed of it later: the linear response between two places, and its noise."""
+        piece = np.array(self._noise(noise))
+        return LinearResponse(self._part(-before, before + after), before, piece, self.sweep)
 
     def _noise(self, most: int | None) -> Floats:
+        """Noise alone, as it is in the linear response: what is before the highest order of
+        distortion, its last `most` samples."""
         begin = len(self.circular) - self.sweep.frames()
         end = len(self.circular) - math.ceil(self.sweep.advance(ORDERS[-1] + 2))
         return self.circular[max(begin, 0, end - most if most else 0) : end]
@@ -162,36 +170,54 @@ class Response:
         return int(np.argmax(np.abs(self.circular[:within])))
 
 
-def deconvolve(recorded: Floats | Doubles, sweep: SineSweep, ratio: float = 1.0) -> Response:
+@dataclass(frozen=True)
+class LinearResponse:
+    """`samples` of a linear response, from `before` samples before 0 on; a piece of its noise."""
+
+    samples: Floats
+    before: int
+    noise_alone: Floats
+    sweep: SineSweep
+
+    def part(self, at: int, before: int, after: int) -> Doubles:
+        """Samples around a place: (before + after,). What is not kept is silence."""
+        part = np.zeros(before + after)
+        begin = self.before + at - before
+        first, last = max(begin, 0), min(begin + len(part), len(self.samples))
+        part[first - begin : max(last, first) - begin] = self.samples[first : max(last, first)]
+        return part
+
+    def noise(self, most: int) -> Doubles:
+        """The last `most` samples of the noise."""
+        return np.asarray(self.noise_alone[-most:], np.float64)
+
+
+def deconvolve(
+    recorded: Floats | Doubles, sweep: SineSweep, ratio: float = 1.0, level: float = 1.0
+) -> Response:
     """The response of a system. `recorded` (samples,) begins with the sweep and holds the decay
-    after it. `ratio`: see `SineSweep.samples`."""
-    frames = smooth_number(max(len(recorded), sweep.frames(ratio)), even=True)
-    # What is kept has single precision, 140 dB: a board has little memory.
-    played = np.fft.rfft(sweep.samples(ratio), frames).astype(np.complex64)
-    spectrum = np.fft.rfft(recorded.astype(np.float64, copy=False), frames)
-    _invert(spectrum, played, sweep, frames)
-    del played
-    return Response(np.fft.irfft(spectrum, frames).astype(np.float32), sweep)
+    after it. `ratio`: see `SineSweep.samples`. `level`: amplitude at which the sweep was played."""
+    plane = plane_for(max(len(recorded), sweep.frames(ratio)))
+    plane.ravel().real[: len(recorded)] = recorded
+    sweep.write(plane.ravel().imag, ratio)
 
-
-def frequency_blocks(frames: int, rate_hz: int) -> Iterator[tuple[slice, Doubles]]:
-    """The bins of a spectrum of `frames` samples, BLOCK at a time, and their frequencies: what is
-    computed of them then needs little memory."""
-    for begin in range(0, frames // 2 + 1, BLOCK):
-        bins = slice(begin, min(begin + BLOCK, frames // 2 + 1))
-        yield bins, np.arange(bins.start, bins.stop, dtype=np.float64) * (rate_hz / frames)
-
-
-def _invert(
-    spectrum: Spectrum, played: NDArray[np.complex64], sweep: SineSweep, frames: int
-) -> None:
-    """Make the spectrum of the response of that of a recording."""
-    for bins, hz in frequency_blocks(frames, sweep.rate_hz):
+    def invert(heard: Spectrum, played: Spectrum, hz: Doubles) -> Spectrum:
         # Energy per hertz: the sweep is at each frequency for L / f.
         analytic = sweep.growth_s * sweep.rate_hz**2 / (4 * np.maximum(hz, sweep.start_hz / 2))
-        here = played[bins]
-        power = here.real**2 + here.imag**2 + analytic * 10 ** (KIRKEBY_DB / 10)
-        spectrum[bins] *= here.conj() * (sweep.target(hz) / power)
+        power = played.real**2 + played.imag**2 + analytic * 10 ** (KIRKEBY_DB / 10)
+        return heard * played.conj() * (sweep.target(hz) / (power * level))
+
+    combine(plane, sweep.rate_hz, invert)
+    return Response(plane.ravel().real.copy(), sweep)
+
+
+def as_heard(response: Floats, sweep: SineSweep, ratio: float) -> None:
+    """Replace a circular response by what a recorder hears of such a system."""
+    plane = plane_for(len(response))
+    plane.ravel().real[: len(response)] = response
+    sweep.write(plane.ravel().imag, ratio)
+    combine(plane, sweep.rate_hz, lambda system, played, _: system * played)
+    response[:] = plane.ravel().real[: len(response)]
 
 
 @dataclass(frozen=True)

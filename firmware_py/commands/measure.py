@@ -83,9 +83,11 @@ def add_parser(subparsers: Subparsers) -> None:
 
 
 def _measure(args: argparse.Namespace) -> int:
+    from firmware_py.base.memory import return_freed_memory
     from firmware_py.measure.loop import open_loop
     from firmware_py.measure.measurement import Measurement
 
+    return_freed_memory()
     outputs, inputs, wanted = _wanted(args)
     _check_files(args)
     _announce(wanted)

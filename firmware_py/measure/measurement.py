@@ -13,7 +13,7 @@ from dsp.errors import UserError
 from dsp.sweep import SineSweep
 from firmware_py.measure.loop import Loop, TakeLost
 from firmware_py.measure.plan import Plan, amplitude, find_length, find_level
-from firmware_py.measure.programme import Programme
+from firmware_py.measure.programme import LATENCY_S, Programme
 from firmware_py.measure.remarks import remarks
 from firmware_py.measure.result import Measured, assembled
 from firmware_py.measure.takes import Take, combined, understand
@@ -151,6 +151,6 @@ class Measurement:
         if not math.isclose(ratio, 1.0, abs_tol=1e-7):
             self._note(f"the clocks of output and input differ by {1e6 * (1 / ratio - 1):.1f} ppm")
         return {
-            number: understand(channel, programme, plan.decay_s, ratio)
+            number: understand(channel, programme, plan.decay_s + LATENCY_S, ratio)
             for number, channel in enumerate(recorded)
         }

@@ -78,18 +78,17 @@ class Programme:
     def samples(self) -> Floats:
         """What is played: (frames,)."""
         sound = np.zeros(self.frames, np.float32)
-        sweep = self.sweep.samples() * self.level
-        sound[self.sweep_at : self.sweep_at + len(sweep)] = sweep
+        self.sweep.write(sound[self.sweep_at :])
         if self.gap:
-            pilot = self.pilot.samples() * (self.level * PILOT_LEVEL)
+            pilot = self.pilot.samples() * PILOT_LEVEL
             for at in (self.quiet, self.second_pilot_at):
                 sound[at : at + len(pilot)] = pilot
+        sound *= np.float32(self.level)
         return sound
 
     def swept(self, recorded: Floats) -> Floats:
-        """The recorded sweep and its decay, at the level at which it was played."""
-        part = recorded[self.sweep_at : self.second_pilot_at]
-        return np.asarray(part / np.float32(self.level), np.float32)
+        """The recorded sweep and its decay."""
+        return recorded[self.sweep_at : self.second_pilot_at]
 
     def drift(self, recorded: Floats) -> float:
         """The player's rate over the recorder's, 1 if they are the same or there are no pilots."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
@@ -12,16 +13,14 @@ from dsp.acoustics import RoomAcoustics, measure, onset
 from dsp.low_end import SILENT_S, with_low_end
 from dsp.own_decay import with_own_decay
 from firmware_py.measure.plan import Plan
-from firmware_py.measure.takes import Take
+from firmware_py.measure.takes import KEPT_AFTER_S, KEPT_NOISE, Take
 
 Floats = NDArray[np.float32]
 Doubles = NDArray[np.float64]
 
+END_SHARE = 20
 LEAD_S, RISE_S = 0.002, 0.001
 """Before the first sound the file has LEAD_S, the first RISE_S of it faded in."""
-AFTER_S = 1.0
-"""The lowest frequencies are known from so much more than the decay."""
-NOISE_SAMPLES = 1 << 17
 
 
 @dataclass(frozen=True)
@@ -52,6 +51,15 @@ class Measured:
     def range_db(self) -> float:
         return min(path.take.range_db for path in self.paths)
 
+    @property
+    def floor_db(self) -> float:
+        """How far below its peak the file ends: the level of its last END_SHARE, the loudest
+        channel's. Below `range_db` the decays go on by themselves."""
+        end = self.samples[:, -max(self.samples.shape[1] // END_SHARE, 1) :].astype(np.float64)
+        last = float(np.max(np.mean(end**2, axis=1)))
+        peak = float(np.max(self.samples.astype(np.float64) ** 2))
+        return 10 * math.log10(max(peak, 1e-30) / max(last, 1e-30))
+
 
 def assembled(
     takes: Sequence[tuple[int, int, Take]], plan: Plan, rate_hz: int, reference: Take | None
@@ -66,25 +74,37 @@ def assembled(
         begins.append(take.arrival - before + onset(near))
     first = min(begins)
     begin = (first if reference is None else min(reference.arrival, first)) - lead
+    end = first - begin + length
     channels, paths = [], []
     for number, (output, input, take) in enumerate(takes):
-        response = take.response
-        kept = max(length, first - begin + length)
-        after = int(min(AFTER_S, response.sweep.seconds / 2) * rate_hz)
-        whole = response.part(begin, before, kept + after)
-        whole /= take.distortion.compression
-        noise = response.noise(NOISE_SAMPLES) / take.distortion.compression
-        own = before + begins[number] - begin - lead
-        ir = with_low_end(whole, own, response.sweep, noise)[before:]
-        ir[: own - before] = 0  # the air in front of it
-        rise = int(RISE_S * rate_hz)
-        at = max(own - before, 0)
-        ir[at : at + rise] *= np.sin(np.pi / 2 * np.arange(rise) / rise) ** 2
-        figures = measure(ir.astype(np.float32), rate_hz, noise=noise)
+        channel, figures = _channel(take, begin, begins[number], end, number)
         paths.append(Path(output, input, take, figures))
-        channels.append(with_own_decay(ir, at, noise, rate_hz, number))
+        channels.append(channel)
     taps = max(len(channel) for channel in channels)
     samples = np.zeros((len(channels), taps), np.float32)
     for row, channel in zip(samples, channels, strict=True):
         row[: len(channel)] = channel
     return samples, tuple(paths), begin / rate_hz
+
+
+def _channel(
+    take: Take, begin: int, own_begin: int, length: int, number: int
+) -> tuple[Floats, RoomAcoustics]:
+    """A response from `begin` on, whose first sound is at `own_begin`, with its own decay; the
+    figures of its first `length` samples. `number`: of the channel."""
+    sweep = take.response.sweep
+    rate_hz = sweep.rate_hz
+    before, lead = int(SILENT_S * rate_hz), int(LEAD_S * rate_hz)
+    after = int(min(KEPT_AFTER_S, sweep.seconds / 2) * rate_hz)
+    whole = take.response.part(begin, before, length + after)
+    whole /= take.distortion.compression
+    noise = take.response.noise(KEPT_NOISE) / take.distortion.compression
+    own = before + own_begin - begin - lead
+    ir = with_low_end(whole, own, sweep, noise)[before:]
+    del whole
+    ir[: own - before] = 0  # the air in front of it
+    rise = int(RISE_S * rate_hz)
+    at = max(own - before, 0)
+    ir[at : at + rise] *= np.sin(np.pi / 2 * np.arange(rise) / rise) ** 2
+    figures = measure(ir[:length].astype(np.float32), rate_hz, noise=noise)
+    return with_own_decay(ir, at, noise, rate_hz, number).astype(np.float32), figures

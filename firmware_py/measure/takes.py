@@ -17,11 +17,10 @@ from dsp.bands import smooth_number
 from dsp.sweep import (
     ORDERS,
     Distortion,
-    Response,
-    SineSweep,
+    LinearResponse,
+    as_heard,
     deconvolve,
     distortion,
-    frequency_blocks,
 )
 from firmware_py.measure.programme import Programme
 
@@ -40,12 +39,15 @@ EVENT_S = 0.1
 """Clicks nearer than this are one."""
 MAINS_HZ = (50.0, 60.0)
 HARMONICS = 10
-COARSE = 8
-"""Lines are looked for in sums of so many samples: less memory."""
+COARSE, HUM_BLOCK = 8, 1 << 13
+"""Lines are looked for in sums of COARSE samples: less memory. So many are looked at at once."""
 LINE_DB = 15.0
 """A line of hum is this far above the frequencies beside it."""
 WORST_THD = 0.005
 """Above this the answer includes the harmonics."""
+KEPT_BEFORE_S, KEPT_AFTER_S = 1.05, 1.0
+"""Of a response is kept so much before 0, and after its decay."""
+KEPT_NOISE = 1 << 17
 
 
 @dataclass(frozen=True)
@@ -64,7 +66,7 @@ class Take:
     something clicked, from the beginning of the sweep on.
     """
 
-    response: Response
+    response: LinearResponse
     arrival: int
     noise_power: float
     distortion: Distortion
@@ -79,7 +81,7 @@ class Take:
     @property
     def range_db(self) -> float:
         """The peak of the response over its noise (INR of ISO 18233)."""
-        peak = float(self.response.circular[self.arrival]) ** 2
+        peak = float(self.response.part(self.arrival, 0, 1)[0]) ** 2
         return 10 * math.log10(max(peak, 1e-30) / max(self.noise_power, 1e-30))
 
     @property
@@ -95,30 +97,31 @@ def understand(
     if ratio is None:
         ratio = programme.drift(recorded)
     heard = programme.swept(recorded)
-    response, arrival, noise, found = _answer(heard, sweep, ratio)
-    rest = _rest(heard, response, arrival, decay_s, ratio, found.thd > WORST_THD)
-    hum, lines = hum_of(rest, rate_hz)
     level = _rms(heard[: sweep.frames(ratio)])
+    answer = _answer(heard, programme, ratio)
+    rest = answer.rest(decay_s, ratio)[: len(heard)]
+    rest *= np.float32(programme.level)
+    hum, lines = hum_of(rest, rate_hz)
     if hum is not None and lines is not None:
         hum = Hum(hum.mains_hz, hum.level_db - 20 * math.log10(max(level, 1e-15)))
-        heard -= lines.astype(np.float32)
         rest -= lines
-        del lines
-        response, arrival, noise, found = _answer(heard, sweep, ratio)
-    noise_rms = _rms(recorded[: programme.quiet]) if programme.quiet else math.nan
-    peak = float(np.abs(recorded).max(initial=0.0))
+        heard = heard - lines
+    clicks = events(rest, rate_hz)
+    if hum is not None:
+        del answer, rest, lines
+        answer = _answer(heard, programme, ratio)
     return Take(
-        response,
-        arrival,
-        noise,
-        found,
-        peak,
-        _decibels(level * programme.level),
-        _decibels(noise_rms),
+        answer.kept,
+        answer.arrival,
+        answer.noise_power,
+        answer.distortion,
+        float(np.abs(recorded).max(initial=0.0)),
+        _decibels(level),
+        _decibels(_rms(recorded[: programme.quiet]) if programme.quiet else math.nan),
         ratio,
         is_clipped(recorded),
         hum,
-        events(rest, rate_hz),
+        clicks,
     )
 
 
@@ -130,13 +133,39 @@ def _rms(sound: Floats) -> float:
     return math.sqrt(float(np.einsum("t,t", sound, sound, dtype=np.float64)) / len(sound))
 
 
-def _answer(
-    heard: Floats, sweep: SineSweep, ratio: float
-) -> tuple[Response, int, float, Distortion]:
-    response = deconvolve(heard, sweep, ratio)
+@dataclass(frozen=True)
+class _Answer:
+    """Of a system to a sweep. circular: the response, until `rest` is made of it."""
+
+    circular: Floats
+    kept: LinearResponse
+    arrival: int
+    noise_power: float
+    distortion: Distortion
+
+    def rest(self, decay_s: float, ratio: float) -> Floats:
+        """What the response does not explain of what was heard: what is heard of its rest."""
+        sweep, rest = self.kept.sweep, self.circular
+        before, length = round(0.02 * sweep.rate_hz), round(decay_s * sweep.rate_hz)
+        places = [0.0]
+        if self.distortion.thd > WORST_THD:
+            places += [sweep.advance(order) for order in ORDERS]
+        for place in places:
+            begin = self.arrival - math.ceil(place)
+            rest[np.arange(begin - before, begin + length) % len(rest)] = 0
+        as_heard(rest, sweep, ratio)
+        return rest
+
+
+def _answer(heard: Floats, programme: Programme, ratio: float) -> _Answer:
+    sweep = programme.sweep
+    response = deconvolve(heard, sweep, ratio, programme.level)
     arrival = response.arrival(len(heard) - sweep.frames(ratio))
     noise = response.noise_power()
-    return response, arrival, noise, distortion(response, arrival, noise)
+    before, after_s = round(KEPT_BEFORE_S * sweep.rate_hz), KEPT_AFTER_S * sweep.rate_hz
+    kept = response.kept(before, arrival + programme.tail + round(after_s), KEPT_NOISE)
+    found = distortion(response, arrival, noise)
+    return _Answer(response.circular, kept, arrival, noise, found)
 
 
 def is_clipped(recorded: Floats) -> bool:
@@ -150,37 +179,7 @@ def is_clipped(recorded: Floats) -> bool:
     return bool(peak > 0.01 and np.count_nonzero(runs) >= FLAT_FRAMES)
 
 
-def _rest(
-    heard: Floats,
-    response: Response,
-    arrival: int,
-    decay_s: float,
-    ratio: float,
-    with_harmonics: bool,
-) -> Doubles:
-    """The recording without what the response explains."""
-    sweep, frames = response.sweep, len(response.circular)
-    before, length = round(0.02 * sweep.rate_hz), round(decay_s * sweep.rate_hz)
-    explained = np.zeros(frames)
-    places = [0.0, *(sweep.advance(order) for order in ORDERS if with_harmonics)]
-    for place in places:
-        at = np.arange(arrival - math.ceil(place) - before, arrival - math.ceil(place) + length)
-        explained[at % frames] = 1.0
-    explained *= response.circular
-    played = np.fft.rfft(sweep.samples(ratio), frames).astype(np.complex64)
-    spectrum = np.fft.rfft(explained, frames)
-    del explained
-    spectrum *= played
-    del played
-    whole = np.fft.rfft(heard.astype(np.float64), frames).astype(np.complex64)
-    np.negative(spectrum, out=spectrum)
-    for bins, hz in frequency_blocks(frames, sweep.rate_hz):
-        spectrum[bins] += whole[bins] * sweep.target(hz)  # as the response has it
-    del whole
-    return np.asarray(np.fft.irfft(spectrum, frames)[: len(heard)])
-
-
-def events(rest: Doubles, rate_hz: int) -> tuple[float, ...]:
+def events(rest: Floats, rate_hz: int) -> tuple[float, ...]:
     """When something clicked, slammed or was missing, in s."""
     energy, peak = np.empty(len(rest) // BLOCK), np.empty(len(rest) // BLOCK)
     for begin in range(0, len(energy), AT_ONCE):
@@ -213,16 +212,16 @@ def _median_around(values: Doubles, width: int) -> Doubles:
     return np.asarray(np.interp(np.arange(len(values)), at, np.median(views[at], axis=1)))
 
 
-def hum_of(rest: Doubles, rate_hz: int) -> tuple[Hum | None, Doubles | None]:
+def hum_of(rest: Floats, rate_hz: int) -> tuple[Hum | None, Floats | None]:
     """The hum of the mains in a sound: its level in dB, and its waveform."""
     frames = len(rest)
     size = smooth_number(-(-frames // COARSE), even=True)
     step_hz = rate_hz / COARSE / size
-    windowed = np.hanning(frames)
-    gain = float(windowed.sum())
-    windowed *= rest
-    coarse = np.add.reduceat(windowed, np.arange(0, frames, COARSE))
-    spectrum = np.abs(np.fft.rfft(coarse, size)[: round(2 * HARMONICS * MAINS_HZ[-1] / step_hz)])
+    coarse = np.zeros(size)
+    for part, windowed in _windowed(rest):
+        at = np.arange(0, len(windowed), COARSE)
+        coarse[part.start // COARSE :][: len(at)] = np.add.reduceat(windowed, at)
+    spectrum = np.abs(np.fft.rfft(coarse)[: round(2 * HARMONICS * MAINS_HZ[-1] / step_hz)])
     best: list[float] = []
     mains_hz = 0.0
     for nominal in MAINS_HZ:
@@ -236,23 +235,27 @@ def hum_of(rest: Doubles, rate_hz: int) -> tuple[Hum | None, Doubles | None]:
     if not best:
         return None, None
     amplitudes = np.zeros(len(best), np.complex128)
-    for part, turns in _turns(best, frames, rate_hz):
-        amplitudes += 2 / gain * (turns.conj() @ windowed[part])
-    waves = windowed
-    for part, turns in _turns(best, frames, rate_hz):
-        waves[part] = (amplitudes @ turns).real
-    level = math.sqrt(float(waves @ waves) / frames)
-    return Hum(mains_hz, _decibels(level)), waves
+    for part, windowed in _windowed(rest):
+        # The sum of the window is half its length.
+        amplitudes += 4 / (frames - 1) * (_turns(best, part, rate_hz).conj() @ windowed)
+    waves = np.empty(frames, np.float32)
+    for part, _ in _windowed(rest):
+        waves[part] = (amplitudes @ _turns(best, part, rate_hz)).real
+    return Hum(mains_hz, _decibels(_rms(waves))), waves
 
 
-def _turns(
-    lines_hz: Sequence[float], frames: int, rate_hz: int
-) -> Iterator[tuple[slice, NDArray[np.complex128]]]:
-    """Unit phasors of some frequencies, (lines, samples), a part of the time at once."""
+def _windowed(sound: Floats) -> Iterator[tuple[slice, Doubles]]:
+    """A sound under a raised cosine, a part of the time at once."""
+    for begin in range(0, len(sound), HUM_BLOCK):
+        part = slice(begin, min(begin + HUM_BLOCK, len(sound)))
+        angle = np.pi / (len(sound) - 1) * np.arange(part.start, part.stop)
+        yield part, np.asarray(sound[part] * np.sin(angle) ** 2)
+
+
+def _turns(lines_hz: Sequence[float], part: slice, rate_hz: int) -> NDArray[np.complex128]:
+    """Unit phasors of some frequencies, (lines, samples)."""
     omega = 2j * np.pi * np.array(lines_hz)[:, None] / rate_hz
-    for begin in range(0, frames, 1 << 13):
-        part = slice(begin, min(begin + (1 << 13), frames))
-        yield part, np.exp(omega * np.arange(part.start, part.stop))
+    return np.asarray(np.exp(omega * np.arange(part.start, part.stop)))
 
 
 def _line(spectrum: Doubles, near_hz: float, step_hz: float, width_hz: float) -> float | None:

@@ -41,7 +41,7 @@ def measured(ir: Doubles, sweep: SineSweep, below_db: float, seed: int = 1) -> D
     before = int(SILENT_S * RATE_HZ)
     part = response.part(0, before, len(ir) + RATE_HZ)
     begin = before + AT - LEAD
-    part = with_low_end(part, begin, sweep, response.noise(1 << 17))
+    part = with_low_end(part, begin, sweep, response.kept(0, 1, 1 << 17).noise(1 << 17))
     part[:begin] = 0
     return np.asarray(part[before : before + len(ir)])
 
