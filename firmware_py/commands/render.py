@@ -17,11 +17,10 @@ def add_parser(subparsers: Subparsers) -> None:
         "render",
         help="put a sound file through the pedal, offline",
         description="Put a sound file through the pedal's own graph, as the running pedal plays "
-        "(without its bypass); if none runs, as the startup preset, else as the defaults and the "
-        "rooms of `nverb use`. The output is as long as the input plus the room's tail, and starts "
-        "at the same sample. Both sides of a stereo file sound on both sides of the room, unless "
-        "the setting true_stereo is off. The output's name chooses the sample format: 32-bit float "
-        "for .wav.",
+        "(without its bypass), with scenes and modulators; if none runs, as the startup preset, "
+        "else as the defaults and the rooms of `nverb use`. The output is as long as the input "
+        "plus the room's tail, and starts at the same sample. Both sides of a stereo file sound on "
+        "both sides of the room, unless the setting true_stereo is off. 32-bit float for .wav.",
     )
     parser.add_argument(
         "input",
@@ -69,6 +68,9 @@ def add_parser(subparsers: Subparsers) -> None:
     parser.add_argument(
         "--rate", type=int, help="engine and output sampling rate in Hz (default: the input's)"
     )
+    parser.add_argument(
+        "--picture", action="store_true", help="print the levels over time and in octaves"
+    )
     parser.set_defaults(handler=_render)
 
 
@@ -91,10 +93,13 @@ def _render(args: argparse.Namespace) -> int:
         playing = built_in()
     else:
         playing = of_preset(args.preset) if args.preset else of_pedal()
+    scenes, assigned = playing.scenes(), parse_assignments(args.values, playing.values)
+    moved = {name: value for name, value in assigned.items() if playing.values[name] != value}
+    values = playing.values | moved | scenes.follow(moved)
     report = render(
         args.input,
         args.output,
-        playing.values | parse_assignments(args.values, playing.values),
+        values,
         ir_path=args.ir,
         raw_ir=args.raw_ir,
         reading=replace(
@@ -104,6 +109,8 @@ def _render(args: argparse.Namespace) -> int:
         residual="" if args.bank else playing.residual,
         block_frames=args.block,
         rate_hz=args.rate,
+        scenes=scenes,
+        has_picture=args.picture,
         true_stereo=load_for_service()[0].true_stereo != "off",
     )
     print(f"{report}; {playing.whose}")

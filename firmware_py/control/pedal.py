@@ -36,14 +36,13 @@ from firmware_py.control.inputs import (
 from firmware_py.control.leds import Leds
 from firmware_py.control.load import Load
 from firmware_py.control.midi import Midi
-from firmware_py.control.modulators import Modulators
 from firmware_py.control.parts import LoopParts
 from firmware_py.control.preset_player import PresetPlayer
-from firmware_py.control.room_feed import RoomFeed
-from firmware_py.control.scenes import NO_SCENE_B, Scenes
-from firmware_py.link import params
 from firmware_py.link.connections import ConnectionsReader
 from firmware_py.link.mailbox import Mailbox
+from firmware_py.rooms.feed import RoomFeed, play
+from firmware_py.rooms.modulators import PEAKS_S, Modulators
+from firmware_py.rooms.scenes import NO_SCENE_B, Scenes
 from firmware_py.rooms.source import (
     ROOM_CONTROLS,
     BuiltInRooms,
@@ -59,7 +58,7 @@ from firmware_py.state.store import Store
 from models.residual import ResidualError
 
 log = logger("control")
-HOUSEKEEPING_S = 0.05
+HOUSEKEEPING_S = PEAKS_S
 SESSION_S = 0.5
 CLOCK_STEP_BPM = 0.2
 """The tempo follows a MIDI clock in steps of at least this."""
@@ -289,7 +288,7 @@ class Pedal:
 
     def play_scenes(self, preset: Preset) -> None:
         """Play the values of a preset, at its `morph` between its scenes."""
-        self.scenes.clear()
+        self.use_scenes(preset)  # else its `morph` would be reported as without effect
         self.set(preset.playing())
         self.use_scenes(preset)
 
@@ -417,17 +416,16 @@ class Pedal:
         port = self.mailbox.port
         if port is None:
             return
-        changed = self.modulators.step(
-            self.values, self.scenes, port, now, is_due=self._parameters_stale
+        play(
+            port,
+            self.values,
+            now,
+            scenes=self.scenes,
+            modulators=self.modulators,
+            rooms=self.rooms,
+            is_stale=self._parameters_stale,
         )
-        self._parameters_stale |= bool(changed)
-        self.rooms.drifts |= not changed.isdisjoint(ROOM_CONTROLS)
-        moved = self.modulators.moved
-        values = self.values | moved if moved else self.values
-        if self._parameters_stale:
-            port.set_params(params.engine_params(values))
-            self._parameters_stale = False
-        self.rooms.work(port, values, now)
+        self._parameters_stale = False
 
     def _housekeep(self, now: float) -> None:
         if self.bank_watch.has_changed():

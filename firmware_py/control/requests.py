@@ -13,8 +13,8 @@ from dsp.errors import InvalidValue
 from firmware_py.control import report
 from firmware_py.control.install_processes import InstallProcesses
 from firmware_py.control.pedal import Pedal
-from firmware_py.control.scenes import NO_SCENE_B
 from firmware_py.control.server import Answer, HandOver, Request
+from firmware_py.rooms.scenes import NO_SCENE_B
 
 
 class Requests:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from types import MappingProxyType
 from typing import TYPE_CHECKING, NamedTuple
 
 from device.controls import at_rest, defaults
@@ -9,17 +11,31 @@ from dsp.errors import UserError
 from firmware_py.base.paths import data_dir
 
 if TYPE_CHECKING:
+    from firmware_py.rooms.scenes import Scenes
     from firmware_py.state.presets import Presets
 
 
 class Playing(NamedTuple):
     """values: of all controls. bank: a reference, see `rooms_named`. whose: in words. residual: of
-    an encoded room, or ""."""
+    an encoded room, or "". scene_a, scene_b: values of the scenes; no scene_b: there is none."""
 
     values: dict[str, float]
     bank: str
     whose: str
     residual: str = ""
+    scene_a: Mapping[str, float] = MappingProxyType({})
+    scene_b: Mapping[str, float] = MappingProxyType({})
+
+    def scenes(self) -> Scenes:
+        """The scenes. What is not where `morph` has put it, a hand has moved."""
+        from firmware_py.rooms.scenes import Scenes
+
+        scenes = Scenes()
+        scenes.use(self.values | dict(self.scene_a), self.scene_b)
+        morphed = scenes.at(self.values["morph"])
+        by_hand = {name for name, value in morphed.items() if self.values[name] != value}
+        scenes.follow({name: self.values[name] for name in by_hand})
+        return scenes
 
 
 def of_pedal() -> Playing:
@@ -34,8 +50,14 @@ def of_pedal() -> Playing:
         status = ask({"do": "status"})["status"]
         values = defaults() | status["controls"] | at_rest()
         room = status["room"]
+        scenes = status.get("scenes") or {"a": {}, "b": {}}
         return Playing(
-            values, room["path"], "as the running pedal plays", str(room.get("residual", ""))
+            values,
+            room["path"],
+            "as the running pedal plays",
+            str(room.get("residual", "")),
+            scenes["a"],
+            scenes["b"],
         )
     except UserError:
         pass
@@ -54,7 +76,9 @@ def of_preset(name: str) -> Playing:
     """Raises PresetError."""
     preset = _presets().load(name)
     values = defaults() | preset.playing()
-    return Playing(values, preset.bank, f"preset {preset.name}", preset.residual)
+    whose = f"preset {preset.name}"
+    scene_a = preset.complete()
+    return Playing(values, preset.bank, whose, preset.residual, scene_a, preset.scene_b)
 
 
 def _presets() -> Presets:

@@ -40,6 +40,13 @@ def shape_of(values: dict[str, float]) -> Shape:
     )
 
 
+class Lengths(NamedTuple):
+    """Of a room: of its IR, and how long it is heard."""
+
+    ir_s: float = 0.0
+    heard_s: float = 0.0
+
+
 class MadeRoom(NamedTuple):
     """A room for the engine: its IR, float32 (1, 2 or 4 channels, taps), and how it goes on
     (`dsp.latefield.late_room`); None: not at all."""
@@ -48,6 +55,10 @@ class MadeRoom(NamedTuple):
     late: Floats | None
     tail_s: float = 0.0
     """How long it is heard after its IR."""
+
+    def lengths(self, rate_hz: int) -> Lengths:
+        ir_s = self.ir.shape[1] / rate_hz
+        return Lengths(ir_s, ir_s + self.tail_s)
 
 
 class Renderer:

@@ -25,7 +25,7 @@ def folders(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
 @pytest.fixture
 def clock(monkeypatch: pytest.MonkeyPatch) -> ClockModule:
     clock = ClockModule()
-    for user in ("control.pedal", "control.room_feed", "control.process", "control.leds"):
+    for user in ("control.pedal", "rooms.feed", "control.process", "control.leds"):
         monkeypatch.setattr(f"firmware_py.{user}.time", clock)
     return clock
 

@@ -14,10 +14,10 @@ from device.controls import defaults, find, to_position, to_value
 from device.events import Change
 from dsp._engine import Port
 from firmware_py.control import report
-from firmware_py.control.modulators import STEP_S, Modulators
-from firmware_py.control.scenes import Scenes
 from firmware_py.link import mailbox
 from firmware_py.rooms.maker import RoomMaker
+from firmware_py.rooms.modulators import STEP_S, Modulators
+from firmware_py.rooms.scenes import Scenes
 from firmware_py.rooms.source import BuiltInRooms
 from firmware_py.state.presets import Presets
 

@@ -11,10 +11,11 @@ from device.board import Board
 from device.controls import defaults
 from device.events import Action, Change
 from dsp.errors import UserError
+from firmware_py.base.paths import data_dir
 from firmware_py.cli import main
 from firmware_py.control.pedal import Pedal
-from firmware_py.control.room_feed import DRIFT_S
 from firmware_py.link import mailbox
+from firmware_py.rooms.feed import DRIFT_S
 from firmware_py.rooms.source import BuiltInRooms
 from firmware_py.state import session as settings
 from firmware_py.state.preset_file import parse_presets, to_bytes
@@ -239,3 +240,12 @@ def test_invalid_scene_b_of_a_file_is_reported_and_left_out(tmp_path: Path) -> N
         [preset] = parse_presets((file % scene_b).encode(), "file", warn=told.append)
         assert preset.scene_b == {}
     assert len(told) == 2 and "warp" in told[1] and "scene B" in told[0]
+
+
+def test_preset_between_its_scenes_is_no_morph_without_effect(
+    rig: Rig, caplog: pytest.LogCaptureFixture
+) -> None:
+    Presets(data_dir()).save("Between", defaults() | A | {"morph": 50.0}, scene_b=B)
+    rig.pedal.presets.play_name("Between")
+    assert plays(rig) == pytest.approx(MIDWAY)
+    assert "no scene B" not in caplog.text

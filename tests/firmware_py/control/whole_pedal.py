@@ -291,11 +291,12 @@ class WholePedal:
 
 def _replace_clock(clock: ClockModule, patch: pytest.MonkeyPatch) -> None:
     for user in (
-        *("pedal", "room_feed", "process", "leds", "midi", "osc", "report", "runtime_files"),
+        *("pedal", "process", "leds", "midi", "osc", "report", "runtime_files"),
         "server",
         "data_folder",
     ):
         patch.setattr(f"firmware_py.control.{user}.time", clock)
+    patch.setattr("firmware_py.rooms.feed.time", clock)
     for made in (BankWatch, LoopParts, Budget):
         patch.setattr(made.__init__, "__defaults__", (clock,))
     patch.setitem(Board.open.__func__.__kwdefaults__, "clock", clock)  # type: ignore[attr-defined]

@@ -16,8 +16,8 @@ from bank.format import write as write_bank
 from device.controls import defaults
 from dsp.graph import OfflineGraph
 from firmware_py.cli import main
-from firmware_py.control.room_feed import RoomFeed
 from firmware_py.link.params import engine_params
+from firmware_py.rooms.feed import RoomFeed
 from firmware_py.rooms.maker import RoomMaker
 from firmware_py.rooms.source import BuiltInRooms, RoomSource
 from models.decoder import Decoder

@@ -1,4 +1,4 @@
-"""The two modulators: they move controls around where hands have put them. Control process.
+"""The two modulators: they move controls around where hands have put them.
 
 A modulated control is its value, moved by offset + depth * source along the travel of its knob. The
 values of the controls stay: a turned knob moves the middle of the modulation.
@@ -11,10 +11,12 @@ from collections.abc import Mapping
 from device.controls import FREE, NOTE_BEATS, find, to_position, to_value
 from device.modulation import MODULATORS, OFF, WAVES, Envelope, Lfo
 from dsp._engine import Port
-from firmware_py.control.scenes import Scenes
+from firmware_py.rooms.scenes import Scenes
 
 STEP_S = 0.01
 """Between two steps of a modulated control; the engine smooths over 20 ms."""
+PEAKS_S = 0.05
+"""The level of the input is the peak of at most this time: so often the meters' peaks are taken."""
 LONGEST_STEP_S = 0.25
 """An oscillator stands still while the loop makes a room that takes longer."""
 
@@ -71,6 +73,10 @@ class Modulators:
         self._moved_at = 0.0
         self.moved: dict[str, float] = {}
         """The modulated values, by control; empty while both are off."""
+
+    def targets(self, values: Mapping[str, float]) -> set[str]:
+        """The controls that they move."""
+        return {each.target(values) for each in self._all if each.is_on(values)}
 
     def step(
         self,

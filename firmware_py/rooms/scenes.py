@@ -1,4 +1,4 @@
-"""The scenes A and B of what plays, and the control `morph` between them. Control process."""
+"""The scenes A and B of what plays, and the control `morph` between them."""
 
 from __future__ import annotations
 

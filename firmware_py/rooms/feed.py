@@ -1,19 +1,26 @@
-"""Makes the room that the controls describe and writes it to the mailbox. Control process."""
+"""Writes to the port what plays: parameters, and the room that the controls describe.
+
+The control process and `nverb render` use it: what modulators do is the same in both.
+"""
 
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
 
 from dsp._engine import Port
 from dsp.errors import reason
 from firmware_py.base.log import logger
-from firmware_py.jack.defaults import RATE_HZ
+from firmware_py.link.params import engine_params
 from firmware_py.rooms.maker import RoomMaker
-from firmware_py.rooms.source import RoomSource
+from firmware_py.rooms.modulators import Modulators
+from firmware_py.rooms.renderer import Lengths
+from firmware_py.rooms.scenes import Scenes
+from firmware_py.rooms.source import ROOM_CONTROLS, RoomSource
 from models.residual import from_text
 
 log = logger("control")
-TRIAL_TAPS = RATE_HZ
+TRIAL_RATE_HZ, TRIAL_TAPS = 48000, 48000
 DRIFT_S = 0.1
 """A room that no hand changes is replaced at most as often: more is not heard as more."""
 DRIFT_SHARE = 1 / 3
@@ -33,8 +40,10 @@ class RoomFeed:
         reference: str,
         values: dict[str, float],
         true_stereo: str = "auto",
+        clock: Callable[[], float] | None = None,
     ) -> None:
-        """`true_stereo`: the setting: "auto" (two sources at the inputs), "on" or "off"."""
+        """`true_stereo`: the setting: "auto" (two sources at the inputs), "on" or "off". `clock`:
+        how long a room takes is measured by it (default: time.perf_counter)."""
         self.source, self.reference = source, reference
         self.residual = ""
         """Of the encoded room that plays, as text; "" if it is none."""
@@ -48,6 +57,9 @@ class RoomFeed:
         """Why the last room could not be made; "" if it could."""
         self.made_in_ms = 0.0
         self.published_at = 0.0  # time.monotonic
+        self.lengths = Lengths()
+        """Of the last room that was made."""
+        self._clock = clock or time.perf_counter
         self._true_stereo = true_stereo
         self.is_true_stereo = False
         """Rooms are made for two sources."""
@@ -74,7 +86,7 @@ class RoomFeed:
     def use_tested(self, source: RoomSource, reference: str, values: dict[str, float]) -> None:
         """Use other rooms if the room of `values` can be made. Raises ValueError or OSError."""
         maker = self._maker.of(source) if self._maker else None
-        (maker or RoomMaker(source, RATE_HZ, TRIAL_TAPS)).ir(values)
+        (maker or RoomMaker(source, TRIAL_RATE_HZ, TRIAL_TAPS)).ir(values)
         self.use(source, reference, maker)
 
     def audio_restarted(self) -> None:
@@ -133,7 +145,7 @@ class RoomFeed:
             self._publish(port, values, now)
 
     def _publish(self, port: Port, values: dict[str, float], now: float) -> None:
-        begun = time.perf_counter()
+        begun = self._clock()
         locked = bool(values["lock"])  # a new audio process gets the locked room again
         wanted = self.sounding if locked else values
         try:
@@ -144,13 +156,14 @@ class RoomFeed:
                 self._maker.is_true_stereo = self.is_true_stereo
                 if self._maker.remark:
                     log.info(f"{self.source.name}: {self._maker.remark}")
-                begun = time.perf_counter()
+                begun = self._clock()
             fingerprint = self._maker.fingerprint(wanted)
             if fingerprint != port.newest_room():  # else the previous control process wrote it
                 made = self._maker.room(wanted)
+                self.lengths = made.lengths(port.rate_hz)
                 self._serial = port.load_ir(made.ir, fingerprint, made.late)
                 place = {name: round(wanted[name], 2) for name in ("x", "y", "z")}
-                took_ms = 1000 * (time.perf_counter() - begun)
+                took_ms = 1000 * (self._clock() - begun)
                 log.debug("room %d at %s made in %.1f ms", self._serial, place, took_ms)
             self.sounding = dict(wanted)
             self.fault = ""
@@ -160,4 +173,28 @@ class RoomFeed:
                 log.warning(f"cannot make this room, the last one plays on: {reason(error)}")
         self.stale, self._lost, self.drifts = locked, False, False
         self.published_at = now
-        self.made_in_ms = 1000 * (time.perf_counter() - begun)
+        self.made_in_ms = 1000 * (self._clock() - begun)
+
+
+def play(
+    port: Port,
+    values: dict[str, float],
+    now: float,
+    *,
+    scenes: Scenes,
+    modulators: Modulators,
+    rooms: RoomFeed | None,
+    is_stale: bool,
+) -> None:
+    """Write what plays of the values, as modulators move them, if it is due. Call it often.
+
+    values: as set. now: time.monotonic(). rooms: None for one that stays. is_stale: the parameters
+    of the values are not those of the port.
+    """
+    changed = modulators.step(values, scenes, port, now, is_due=is_stale)
+    playing = values | modulators.moved if modulators.moved else values
+    if is_stale or changed:
+        port.set_params(engine_params(playing))
+    if rooms is not None:
+        rooms.drifts |= not changed.isdisjoint(ROOM_CONTROLS)
+        rooms.work(port, playing, now)
