@@ -23,9 +23,11 @@ SECONDS = 24.0
 def add_parser(subparsers: Subparsers) -> None:
     demo = subparsers.add_parser(
         "demo",
-        help="play a guitar phrase through the live pedal while its knobs turn; write the sound "
-        "and a picture",
-        description="No sound card needed: JACK runs on its dummy driver, everything else is real.",
+        help="play a guitar phrase through the live pedal: its knobs turn, then three presets; "
+        "write the sound and a picture",
+        description="The knobs turn from a small room to a cathedral; then the presets Ducked "
+        "Plate, Shimmer and Never Ends play. No sound card needed: JACK runs on its dummy driver, "
+        "everything else is real.",
     )
     demo.add_argument(
         "--out",

@@ -1,4 +1,4 @@
-"""`nverb demo`: play a guitar phrase through the live pedal while simulated knobs turn.
+"""`nverb demo`: play a guitar phrase through the live pedal: simulated knobs turn, presets change.
 
 All processes run as on a board: jackd, audio process, control process. The ADC is simulated, and
 JACK's dummy driver replaces the sound card.
@@ -25,17 +25,17 @@ from firmware_py.desk.private_pedal import private_pedal, wait_for_room
 from firmware_py.desk.supervisor import Supervisor
 from firmware_py.link.client import ask
 from firmware_py.link.status import AudioStatus, PedalStatus
+from firmware_py.state.factory_presets import factory_presets
 
 MOVES = (
     (0.00, "x", 0.12), (0.00, "y", 0.50), (0.00, "z", 0.20), (0.00, "width", 0.625),
     (0.00, "gain", 0.78),
-    (0.24, "x", 0.12), (0.30, "x", 0.65),
-    (0.49, "x", 0.65), (0.55, "x", 1.00), (0.49, "y", 0.50), (0.55, "y", 0.15),
-    (0.74, "x", 1.00), (0.80, "x", 0.75), (0.74, "y", 0.15), (0.80, "y", 0.85),
-    (0.74, "z", 0.20), (0.80, "z", 0.90), (0.74, "width", 0.625), (0.80, "width", 0.75),
+    (0.16, "x", 0.12), (0.22, "x", 1.00), (0.16, "y", 0.50), (0.22, "y", 0.30),
 )  # fmt: skip
-"""A small room, a hall, a dark cathedral and a bright swell: about one for each phrase of the
-default length. The knobs turn in the pauses, so the start of the script needs no exact time."""
+"""From a small room to a dark cathedral while the first phrase of the default length plays."""
+PRESETS = ((0.24, "Ducked Plate"), (0.49, "Shimmer"), (0.74, "Never Ends"))
+"""Presets that come with nverb, from these shares of the length on. They change in the pauses of
+the phrase, so that nothing needs an exact time."""
 MIX_PERCENT = 45.0
 LEVEL_S = 0.02
 """The picture's levels are RMS values over this time."""
@@ -85,7 +85,7 @@ def play(
             ask({"do": "set", "values": {"mix": MIX_PERCENT}})
             player = Player(os.environ["JACK_DEFAULT_SERVER"], sound)
             player.start(inputs)
-            track = _follow(pedal, player, seconds)
+            track = _follow(pedal, player, seconds, _presets(seconds))
             player.close()
             lost = pedal.jack.lost_blocks() if pedal.jack is not None else 0
     recording = player.recording[: len(sound)]
@@ -105,21 +105,38 @@ def play(
     print(
         f"played {clip or 'a guitar phrase'} for {seconds:g} s through {last['playing_serial']} "
         f"rooms, load {100 * last['load']:.1f} %"
+        + f"; presets {', '.join(name for _, name in PRESETS)}"
         + (f"; {lost} blocks lost: something else keeps this machine busy" if lost else "")
     )
     print(f"sound    {out / 'demo.wav'}\npicture  {out / 'demo.png'}")
 
 
-def _follow(pedal: Supervisor, player: Player, seconds: float) -> list[TrackPoint]:
-    """Poll the status ten times per second while the player plays; show progress."""
+def _presets(seconds: float) -> list[tuple[float, dict[str, float]]]:
+    """When the presets change, in s, and their values. With `--bank` its rooms stay."""
+    ours = {preset.name: preset.playing() for preset in factory_presets()}
+    return [(share * seconds, ours[name]) for share, name in PRESETS]
+
+
+def _follow(
+    pedal: Supervisor,
+    player: Player,
+    seconds: float,
+    presets: list[tuple[float, dict[str, float]]],
+) -> list[TrackPoint]:
+    """Poll the status ten times per second while the player plays; play the presets at their times;
+    show progress."""
     track: list[TrackPoint] = []
+    waiting = list(presets)
     deadline = time.monotonic() + 3 * seconds + 20
     while not player.done:
         pedal.tend()
+        at_s = player.position * seconds / len(player.recording)
         try:
+            if waiting and at_s >= waiting[0][0]:
+                ask({"do": "set", "values": waiting[0][1]})
+                waiting.pop(0)
             status: PedalStatus = ask({"do": "status"})["status"]
             if status["audio"]:
-                at_s = player.position * seconds / len(player.recording)
                 track.append(TrackPoint(at_s, status["controls"], status["audio"]))
         except UserError:
             pass  # the control process is restarting
@@ -151,11 +168,17 @@ def draw(sound: Floats, recording: Floats, rate_hz: int, track: list[TrackPoint]
     figure = Figure(figsize=(12, 9), layout="constrained")
     FigureCanvasAgg(figure)
     wave, spectrum, knobs = figure.subplots(3, 1, sharex=True, height_ratios=(2, 3, 2))
-    figure.suptitle("nverb: a phrase played through the live pedal while the knobs turn")
+    figure.suptitle("nverb: a phrase played through the live pedal: knobs turn, presets change")
     at, wet_db, dry_db = _levels(recording, sound, rate_hz)
     wave.fill_between(at, dry_db, FLOOR_DB, color="0.75", linewidth=0, label="in: what is played")
     wave.plot(at, wet_db, color="tab:blue", linewidth=1, label="out: with the room")
     wave.set(ylabel="level in dBFS", ylim=(FLOOR_DB, 0))
+    length_s = len(recording) / rate_hz
+    for share, name in ((0.0, "knobs turn"), *PRESETS):
+        wave.axvline(share * length_s, color="0.5", linewidth=0.8)
+        wave.annotate(
+            name, (share * length_s, 0), xytext=(4, -4), textcoords="offset points", va="top"
+        )
     mono = recording.mean(axis=1) + 1e-9 * np.random.default_rng(1).standard_normal(
         len(recording)
     ).astype(np.float32)
@@ -167,7 +190,7 @@ def draw(sound: Floats, recording: Floats, rate_hz: int, track: list[TrackPoint]
     times = [point.at_s for point in track]
     for name, color in (("x", "tab:red"), ("y", "tab:green"), ("z", "tab:blue"), ("width", "0.4")):
         knobs.plot(times, [point.controls[name] for point in track], color=color, label=name)
-    knobs.set(xlabel="seconds", ylabel="knob", xlim=(0, len(recording) / rate_hz))
+    knobs.set(xlabel="seconds", ylabel="knob", xlim=(0, length_s))
     for axis in (wave, knobs):  # beside the curves, so that it covers nothing
         axis.legend(loc="center left", bbox_to_anchor=(1.0, 0.5), frameon=False)
     return figure

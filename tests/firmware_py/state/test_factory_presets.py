@@ -6,13 +6,15 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from device.controls import check, defaults, find
+from device.controls import check, defaults, find, to_position, to_value
+from device.modulation import MODULATORS
 from dsp.acoustics import OCTAVES_HZ, measure
 from firmware_py.cli import main
 from firmware_py.rooms.maker import RoomMaker
+from firmware_py.rooms.modulators import Modulator
 from firmware_py.rooms.source import find_source
 from firmware_py.state.factory_presets import LEFT_ALONE, PATH, factory_presets
-from firmware_py.state.preset_file import KEPT, PresetError
+from firmware_py.state.preset_file import KEPT, Preset, PresetError
 from firmware_py.state.presets import Presets
 
 RATE_HZ = 48000
@@ -98,17 +100,22 @@ def test_the_list_shows_both_kinds_and_the_startup_preset(
     assert "  - Plate *" in lines and "  - Hall" not in lines
 
 
+def preset_named(name: str) -> Preset:
+    return next(preset for preset in factory_presets() if preset.name == name)
+
+
 @functools.cache
-def ir(name: str) -> np.ndarray:
+def ir(name: str, **values: float) -> np.ndarray:
     """The preset's room, as the pedal makes it: (2, taps)."""
-    preset = next(preset for preset in factory_presets() if preset.name == name)
+    preset = preset_named(name)
     maker = RoomMaker(find_source(None), RATE_HZ, 6 * RATE_HZ)
-    return maker.ir(VALUES | preset.values)
+    return maker.ir(VALUES | preset.values | values)
 
 
-def t30_s(name: str) -> float:
+def t30_s(name: str, **values: float) -> float:
     """Of the octave of 1 kHz."""
-    return float(measure(ir(name)[0], RATE_HZ, start=0).t30_s[OCTAVES_HZ.index(1000)])
+    acoustics = measure(ir(name, **values)[0], RATE_HZ, start=0)
+    return float(acoustics.t30_s[OCTAVES_HZ.index(1000)])
 
 
 def centre_s(name: str) -> float:
@@ -135,3 +142,23 @@ def test_gated_ends_and_swell_and_reverse_rise() -> None:
     energy = (ir("Reverse").astype(float) ** 2).sum(axis=0)
     loudest_s = float(np.argmax(np.convolve(energy, np.ones(2400), "same")) / RATE_HZ)
     assert loudest_s > 0.8 * energy.nonzero()[0][-1] / RATE_HZ - 0.1
+
+
+def test_scenes_of_near_to_far_are_a_room_and_a_hall() -> None:
+    preset = preset_named("Near to Far")
+    assert preset.scene_b["mix"] > 2 * preset.values["mix"]
+    assert t30_s("Near to Far") < 0.8
+    assert t30_s("Near to Far", **preset.scene_b) > 3
+
+
+def test_wandering_goes_between_a_room_and_a_hall_and_steps_back_while_played() -> None:
+    values = VALUES | preset_named("Wandering").values
+    walk, level = (Modulator(number) for number in MODULATORS)
+    assert (walk.target(values), level.target(values)) == ("x", "mix")
+    control = find("x")
+    ends = [
+        to_value(control, to_position(control, values["x"]) + side * values["mod1_depth"] / 100)
+        for side in (-1, 1)
+    ]
+    assert t30_s("Wandering", x=ends[0]) < 0.8 and t30_s("Wandering", x=ends[1]) > 3
+    assert level.shift(values, 1.0, 0.01) < 0 == level.shift(values, 0.0, 0.01)
