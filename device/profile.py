@@ -35,6 +35,7 @@ ACTIONS = (
     "recording previous",
     "scene toggle",
     "tap",
+    "measure",
 )
 HIGHEST_PI_LINE = 27
 MAX_BYTES = 65_536

@@ -78,6 +78,9 @@ def add_parser(subparsers: Subparsers) -> None:
     parser.add_argument(
         "--file-only", action="store_true", help="write the file, change nothing of the pedal"
     )
+    parser.add_argument(
+        "--wait", action="store_true", help="wait 2 s before the first sound, as on a terminal"
+    )
     add_json(parser)
     parser.set_defaults(handler=_measure)
 
@@ -90,7 +93,7 @@ def _measure(args: argparse.Namespace) -> int:
     return_freed_memory()
     outputs, inputs, wanted = _wanted(args)
     _check_files(args)
-    _announce(wanted)
+    _announce(wanted, args.wait or sys.stderr.isatty())
     at = datetime.now()
     with open_loop(outputs, inputs, os.environ.get("JACK_DEFAULT_SERVER")) as loop:
         measurement = Measurement(loop, wanted, _say)
@@ -161,13 +164,13 @@ def _check_files(args: argparse.Namespace) -> None:
             require_name(name)
 
 
-def _announce(wanted: Wanted) -> None:
+def _announce(wanted: Wanted, waits: bool) -> None:
     length = "" if wanted.sweep_s is None else f" of {wanted.sweep_s:g} s"
     _say(
         f"sweeps{length} sound in a moment, softly at first: be quiet, keep still, protect your "
         "ears; Ctrl-C ends it"
     )
-    if sys.stderr.isatty():
+    if waits:
         time.sleep(WAIT_S)
 
 

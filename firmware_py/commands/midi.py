@@ -28,7 +28,7 @@ def add_parser(subparsers: Subparsers) -> None:
         description="Which MIDI controller moves what. The running pedal does it and saves it; a "
         "program change plays the preset of that number. NAME is a control (`nverb controls`), "
         "'preset next', 'preset previous', 'recording next', 'recording previous', "
-        "'scene toggle' or 'tap'.",
+        "'scene toggle', 'tap' or 'measure'.",
     )
     verbs = parser.add_subparsers(title="what to do", metavar="VERB", required=True)
     lister = verbs.add_parser("list", help="ports, channel, controllers")

@@ -35,6 +35,7 @@ from firmware_py.control.inputs import (
 )
 from firmware_py.control.leds import Leds
 from firmware_py.control.load import Load
+from firmware_py.control.measuring import Measuring
 from firmware_py.control.midi import Midi
 from firmware_py.control.parts import LoopParts
 from firmware_py.control.preset_player import PresetPlayer
@@ -87,6 +88,7 @@ class Pedal:
         self.mailbox = Mailbox()
         self.connections = ConnectionsReader()
         self.load = Load()
+        self.measuring = Measuring()
         self.parts = LoopParts()
         self.data_folder = DataFolder(self._follow_store)
         self.leds = Leds()
@@ -141,6 +143,7 @@ class Pedal:
     def close_inputs(self) -> None:
         for each in self.inputs:
             each.close()
+        self.measuring.close()
 
     def play_startup(self) -> bool:
         """Play the startup preset. False if there is none, or if it cannot be played (logged)."""
@@ -204,6 +207,8 @@ class Pedal:
                     self.set({control.name: event.value_after(self.values[control.name])})
                 case Action("tap"):
                     self.tap()
+                case Action("measure"):
+                    self.measuring.toggle(self.connections.now)
                 case Action("scene toggle"):
                     self.toggle_scene()
                 case Action("recording next" | "recording previous" as name):
@@ -445,6 +450,7 @@ class Pedal:
                 self._first_room_noted = True
                 boot.note("control")
         self.connections.refresh()
+        self.measuring.look()
         if self.board is not None:
             self.leds.update(
                 self.board,

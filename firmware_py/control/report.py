@@ -60,6 +60,7 @@ def status(pedal: Pedal) -> PedalStatus:
         doors=[each.describe() for each in pedal.inputs],
         inputs=[each.status() for each in pedal.inputs],
         ports=_ports(pedal.connections.now, port),
+        measuring=pedal.measuring.status,
         audio=_audio(port, pedal.leds.peaks(port.meters(take=True)), pedal.load.mean)
         if port is not None
         else None,

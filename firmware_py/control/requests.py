@@ -34,6 +34,7 @@ class Requests:
             "scene": self._scene,
             "tap": self._tap,
             "midi": self._midi,
+            "measure": self._measure,
             "status": lambda _: {"status": report.status(pedal)},
         }
 
@@ -110,6 +111,10 @@ class Requests:
     def _tap(self, _: Request) -> Answer:
         self._pedal.tap()
         return {"values": {"tempo": self._pedal.values["tempo"]}}
+
+    def _measure(self, request: Request) -> Answer:
+        pedal = self._pedal
+        return {"measuring": pedal.measuring.answer(request, pedal.connections.now)}
 
     def _midi(self, request: Request) -> Answer:
         if self._pedal.midi is None:

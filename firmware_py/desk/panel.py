@@ -14,7 +14,7 @@ from device.modulation import MODULATORS, OFF, WAVES
 from device.terminal import HOLDS, LEAVE, PRESSES, TURNS
 from dsp.errors import UserError
 from dsp.names import shown
-from firmware_py.desk.screen import has_card, machine_line, meter, rooms_title
+from firmware_py.desk.screen import has_card, machine_line, measuring_lines, meter, rooms_title
 from firmware_py.link.client import NoPedal, ask
 from firmware_py.link.status import PedalStatus
 
@@ -27,13 +27,15 @@ STEP, FINE_STEP = 0.02, 0.002
 COLUMNS, ROWS = 76, 22
 """The smallest terminal that is supported."""
 METER = 20
+MEASURING_ROWS = 4
 CUBE_COLUMNS, CUBE_ROWS = 25, 9
 HELP = (
     "  ".join(f"{up}/{down} {name}" for name, (up, down) in TURNS.items()) + "  Shift: finer",
-    "b bypass  h hold  n, N next, previous preset  space tap  Esc leave",
+    "b bypass  h hold  n, N preset next, back  space tap  m measure  Esc leave",
     "arrows choose and turn  < > finer  Enter switches  Backspace default",
 )
 """The first two lines are the keys of a simulated board's front (device.terminal)."""
+MEASURE = "m"
 _BACK = ("KEY_BACKSPACE", "\x7f", "\b")
 _TURNS = {key: (name, STEP) for name, (key, _) in TURNS.items()}
 _TURNS |= {key: (name, -STEP) for name, (_, key) in TURNS.items()}
@@ -52,6 +54,7 @@ def draw(
     The line of the `chosen` control begins with `>`. note: a line in place of the last help.
     """
     lines = [*_head(status), *_meters(status), _scenes(status), *_modulators(status)]
+    lines += measuring_lines(status)[:MEASURING_ROWS]
     help_lines = [*HELP[:-1], note or status["room"]["fault"] or HELP[-1]]
     table = _controls(
         status["controls"],
@@ -179,7 +182,9 @@ def _cube(values: dict[str, float]) -> list[str]:
     return [*lines, "└" + "─" * (CUBE_COLUMNS - 4) + "┘", "x →  y ↑"]
 
 
-def press(key: str, chosen: str, values: dict[str, float]) -> tuple[str, dict[str, object] | None]:
+def press(
+    key: str, chosen: str, values: dict[str, float], *, is_measuring: bool = False
+) -> tuple[str, dict[str, object] | None]:
     """Handle a key. Returns the control chosen now, and the request to send, if any.
 
     `key`: a character, or a name from curses such as KEY_UP.
@@ -203,6 +208,8 @@ def press(key: str, chosen: str, values: dict[str, float]) -> tuple[str, dict[st
         return chosen, _turn(*_TURNS[key], values)
     if key in HOLDS:
         return chosen, {"do": "preset", "step": -1}
+    if key == MEASURE:
+        return chosen, {"do": "measure", "act": "stop" if is_measuring else "start"}
     if action := PRESSES.get(key):
         return chosen, _ACTIONS.get(action) or _set(action, 1.0 - values[action])
     if key in ("\n", "\r", "KEY_ENTER") and control.is_switch:
@@ -285,7 +292,12 @@ def _loop(screen: curses.window) -> None:
             key = ""  # no key within REFRESH_S
         if key and key in LEAVE:
             return
-        chosen, request = press(key, chosen, status["controls"])
+        chosen, request = press(
+            key,
+            chosen,
+            status["controls"],
+            is_measuring=status.get("measuring", {}).get("state") == "running",
+        )
         try:
             note = _refusal(request) if request else note
             status = ask({"do": "status"})["status"]

@@ -173,6 +173,18 @@ def sound_lines(status: PedalStatus) -> list[str]:
     return lines
 
 
+def measuring_lines(status: PedalStatus) -> list[str]:
+    """Lines on the measurement that runs, or on the last one; none if there was none."""
+    measuring = status.get("measuring")
+    if not measuring or measuring["state"] == "none":
+        return []
+    words = {"running": "measuring", "done": "measured", "failed": "not measured"}
+    return [
+        f"{words[measuring['state']]}: {measuring['text']}",
+        *(f"! {remark}" for remark in measuring["remarks"]),
+    ]
+
+
 def screen(status: CompleteStatus) -> str:
     """The text of `nverb status`. `status`: from `complete`."""
     from device import controls
@@ -193,6 +205,7 @@ def screen(status: CompleteStatus) -> str:
         + (", true stereo" if room["true_stereo"] else "")
         + (f"; {room['fault']}" if room["fault"] else "")
     )
+    lines += measuring_lines(status)
     if machine_line(status):
         lines.append(f"board    {machine_line(status)}")
     lines.append(

@@ -26,6 +26,11 @@ user and group only. Each message is one line of JSON (link.lines), answered by 
 | {"do": "scene", "act": "a", "b",     | "scenes": see link.status     | no scene A, or no B       |
 |  "toggle" or "forget"}               |                               |                           |
 | {"do": "tap"}: a tap of the tempo    | "values": the tempo           |                           |
+| {"do": "measure", "act": "start" or  | "measuring": see link.status  | it runs already           |
+|  "stop"}; with start also "inputs",  |                               |                           |
+|  "outputs", "preset", "level",       |                               |                           |
+|  "length", "gear": as for            |                               |                           |
+|  `nverb measure`                     |                               |                           |
 | {"do": "midi"}, with "learn": name   | "midi": see                   | nothing was changed       |
 |  (and "not": [source]) or null,      | control.midi.Midi.answer      |                           |
 |  "assign": name with "source": "cc   |                               |                           |

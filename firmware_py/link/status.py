@@ -125,6 +125,19 @@ class PortsStatus(TypedDict):
     faults: list[str]
 
 
+class MeasuringStatus(TypedDict):
+    """The measurement that the panel, a footswitch or a MIDI message has started."""
+
+    state: str
+    """"none", "running", "done" or "failed"."""
+    text: str
+    """What it does; what came out; or what went wrong, and the remedy."""
+    remarks: list[str]
+    """What was not as it should be, and the remedies."""
+    pid: int
+    """Of its process while it runs, else 0."""
+
+
 class PedalStatus(TypedDict):
     version: str
     simd: str
@@ -148,6 +161,7 @@ class PedalStatus(TypedDict):
     """One line for each input: MIDI, OSC. `inputs` is for programs."""
     inputs: list[InputStatus]
     ports: PortsStatus
+    measuring: MeasuringStatus
     audio: AudioStatus | None
     """None without an audio process."""
     jack: JackStatus | None

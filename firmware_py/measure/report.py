@@ -101,6 +101,7 @@ def as_json(measured: Measured, knobs: Mapping[str, float] | None) -> dict[str, 
 
     plan = measured.plan
     return {
+        "summary": summary(measured),
         "channels": len(measured.samples),
         "rate_hz": measured.rate_hz,
         "seconds": round(measured.samples.shape[1] / measured.rate_hz, 4),

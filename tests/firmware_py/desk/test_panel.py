@@ -52,6 +52,29 @@ def drawn(chosen: str = "x", columns: int = 120, rows: int = 80, **values: float
     return panel.draw(STATUS | {"controls": defaults() | values}, chosen, columns, rows)
 
 
+@pytest.mark.parametrize(
+    ("measuring", "lines"),
+    [
+        (("none", "", []), []),
+        (("running", "level -20 dB: range 9 dB", []), ["measuring: level -20 dB: range 9 dB"]),
+        (("done", "2 ch", ["hum: lift it"]), ["measured: 2 ch", "! hum: lift it"]),
+        (("failed", "no sound: turn up", []), ["not measured: no sound: turn up"]),
+    ],
+)
+def test_draw_shows_the_measurement(
+    measuring: tuple[str, str, list[str]], lines: list[str]
+) -> None:
+    state = dict(zip(("state", "text", "remarks"), measuring, strict=True)) | {"pid": 0}
+    text = panel.draw(STATUS | {"measuring": state}, "x", 120, 80)
+    assert [line for line in text if line not in drawn()] == lines
+
+
+def test_key_starts_and_stops_a_measurement() -> None:
+    for is_measuring, act in ((False, "start"), (True, "stop")):
+        request = panel.press("m", "x", defaults(), is_measuring=is_measuring)[1]
+        assert request == {"do": "measure", "act": act}
+
+
 def test_draw_shows_state_and_all_controls() -> None:
     text = "\n".join(drawn())
     for expected in (

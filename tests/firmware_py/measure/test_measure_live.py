@@ -1,7 +1,8 @@
-"""A killed `nverb measure` on a real jackd: the pedal is connected again."""
+"""`nverb measure` on a real jackd, by itself and from the pedal: the pedal plays again after it."""
 
 from __future__ import annotations
 
+import os
 import signal
 import subprocess
 import sys
@@ -17,9 +18,12 @@ from playing import open_client
 from waiting import HANG_S, wait_until
 
 from firmware_py.base.paths import data_dir
+from firmware_py.desk.panel import press
 from firmware_py.desk.player import play_blocks
 from firmware_py.desk.private_pedal import private_pedal, wait_for_room
 from firmware_py.desk.supervisor import Supervisor
+from firmware_py.link.client import ask
+from firmware_py.link.status import PedalStatus
 from firmware_py.measure.loop import ends_within
 
 pytestmark = pytest.mark.live
@@ -30,9 +34,18 @@ CONNECTED = (["nverb:output_1"], ["nverb:input_1"])
 PORTS = ["--outputs", "room:in", "--inputs", "room:out"]
 
 
+class Sound:
+    """What the room hears of the pedal, and a noise that the room adds to what the pedal hears."""
+
+    def __init__(self) -> None:
+        self.noise = 0.0
+        self.heard = 0.0  # the largest sample since it was set to 0
+
+
 class Rig(NamedTuple):
     pedal: Supervisor
     room: jack.Client
+    sound: Sound
 
 
 @pytest.fixture(scope="module")
@@ -44,12 +57,17 @@ def rig() -> Iterator[Rig]:
         client = open_client("room")
         source, target = client.inports.register("in"), client.outports.register("out")
 
-        heard = np.zeros(ECHO_FRAMES, np.float32)
+        heard, sound = np.zeros(ECHO_FRAMES, np.float32), Sound()
+        random = np.random.default_rng(1)
 
         def play(frames: int) -> None:
             nonlocal heard
             heard = np.concatenate([heard[-ECHO_FRAMES:], source.get_array()])
-            target.get_array()[:] = 0.5 * (heard[ECHO_FRAMES:] + heard[:frames])
+            out = 0.5 * (heard[ECHO_FRAMES:] + heard[:frames])
+            if sound.noise:
+                out = sound.noise * random.standard_normal(frames).astype(np.float32)
+            target.get_array()[:] = out
+            sound.heard = max(sound.heard, float(np.abs(heard[ECHO_FRAMES:]).max()))
 
         play_blocks(client, play)
         client.activate()
@@ -60,7 +78,7 @@ def rig() -> Iterator[Rig]:
                 tend=pedal.tend,
                 told=lambda: f"{connections(client)}",
             )
-            yield Rig(pedal, client)
+            yield Rig(pedal, client, sound)
         finally:
             client.deactivate()
             client.close()
@@ -76,6 +94,12 @@ def connections(client: jack.Client) -> tuple[list[str], list[str]]:
     return first, second
 
 
+def is_aside(client: jack.Client) -> bool:
+    """Whether something else than the pedal is connected to the room."""
+    found = connections(client)
+    return all(found) and not any(name.startswith("nverb:") for name in found[0] + found[1])
+
+
 @pytest.fixture
 def freewheeling(rig: Rig) -> Iterator[None]:
     """JACK waits for its clients: a busy machine loses no block."""
@@ -87,33 +111,103 @@ def freewheeling(rig: Rig) -> Iterator[None]:
 @pytest.mark.usefixtures("freewheeling")
 def test_measured_room_is_in_the_file_and_the_pedal_plays_again(rig: Rig) -> None:
     """Both arrivals at their places; a pulse lacks 5 % without what is above the sweep."""
-    pedal, room = rig
-    before, path = connections(room), data_dir() / "measured.wav"
+    pedal, room, _ = rig
+    before, path = (connections(room), plays()), data_dir() / "measured.wav"
     words = ["--level", "-20", "--length", "1.5", "--file-only", "-o", str(path)]
     subprocess.run([*COMMAND, *PORTS, *words], check=True, stdout=subprocess.DEVNULL)
     ir, _ = soundfile.read(path)
     first = int(np.argmax(np.abs(ir[:300])))
     assert np.abs(ir[[first, first + ECHO_FRAMES]] - 0.475).max() < 0.02
-    wait_until(lambda: connections(room) == before, tend=pedal.tend)
+    wait_until(lambda: connections(room) == before[0], tend=pedal.tend)
+    assert plays() == before[1]
 
 
 @pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM, signal.SIGINT])
 def test_killed_measurement_gives_the_pedal_back(rig: Rig, number: int) -> None:
-    pedal, room = rig
+    pedal, room, _ = rig
     words = ["--level", "-20", "--length", "30", "--file-only", "-o", str(data_dir() / "x.wav")]
     process = subprocess.Popen(
         [*COMMAND, *PORTS, *words], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
     )
 
-    def is_aside() -> bool:
+    def is_measured() -> bool:
         assert process.poll() is None, "it ended before it was killed"
-        found = connections(room)
-        return all(found) and not any(name.startswith("nverb:") for name in found[0] + found[1])
+        return is_aside(room)
 
-    wait_until(is_aside, tend=pedal.tend)
+    wait_until(is_measured, tend=pedal.tend)
     process.send_signal(number)
     process.wait(HANG_S)
     wait_until(lambda: connections(room) == CONNECTED, tend=pedal.tend)
+
+
+def status() -> PedalStatus:
+    found: PedalStatus = ask({"do": "status"})["status"]
+    return found
+
+
+def key(name: str) -> dict[str, object]:
+    """The request of a key of the panel."""
+    now = status()
+    running = now["measuring"]["state"] == "running"
+    request = press(name, "x", now["controls"], is_measuring=running)[1]
+    assert request is not None
+    return request
+
+
+def plays() -> tuple[object, ...]:
+    """What must be after a measurement as before."""
+    now = status()
+    return now["plays"], now["room"]["path"], now["controls"], connected(now)
+
+
+def connected(now: PedalStatus) -> object:
+    return now["ports"]["inputs"], now["ports"]["outputs"]
+
+
+@pytest.mark.usefixtures("freewheeling")
+def test_panel_measures_keeps_and_plays(rig: Rig) -> None:
+    """By the key of the panel: the first output and input of the pedal, at a known level."""
+    pedal, room, _ = rig
+    ask(key("m") | {"level": "-20", "length": "1.5", "preset": "Echo"})
+    told: list[str] = []
+
+    def ended() -> bool:
+        now = status()["measuring"]
+        told.append(now["text"])
+        return now["state"] not in ("none", "running")
+
+    wait_until(ended, tend=pedal.tend, told=lambda: f"{told[-3:]}")
+    now = status()
+    assert now["measuring"]["state"] == "done", now["measuring"]
+    assert "sweep 1.5 s at -20 dBFS" in now["measuring"]["text"]
+    assert now["plays"] == {"name": "Echo", "changed": False}
+    assert now["room"]["path"].startswith("measured@")
+    wait_until(lambda: connections(room) == CONNECTED, tend=pedal.tend)
+
+
+@pytest.mark.parametrize("end", ["killed", "stopped"])
+def test_after_a_broken_measurement_the_same_bank_and_preset_play_with_sound(
+    rig: Rig, end: str
+) -> None:
+    """Noise at the input of the pedal comes out of it."""
+    pedal, room, sound = rig
+    ask({"do": "preset", "load": "Hall"})
+    before = plays()
+    ask(key("m") | {"level": "-20", "length": "30"})
+    wait_until(lambda: is_aside(room), tend=pedal.tend, told=lambda: f"{status()['measuring']}")
+    if end == "killed":
+        os.kill(status()["measuring"]["pid"], signal.SIGKILL)
+    else:
+        ask(key("m"))
+    wait_until(lambda: status()["measuring"]["state"] == "failed", tend=pedal.tend)
+    assert end in status()["measuring"]["text"]
+    wait_until(lambda: connections(room) == CONNECTED, tend=pedal.tend)
+    sound.noise, sound.heard = 0.01, 0.0
+    try:
+        wait_until(lambda: sound.heard > 0.005, tend=pedal.tend)
+    finally:
+        sound.noise = 0.0
+    assert plays() == before
 
 
 def test_call_that_hangs_is_left_behind() -> None:
