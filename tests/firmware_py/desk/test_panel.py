@@ -48,7 +48,11 @@ STATUS: dict[str, Any] = {
 }  # fmt: skip
 
 
-def drawn(chosen: str = "x", columns: int = 120, rows: int = 80, **values: float) -> list[str]:
+TALL = len(CONTROLS) + 20
+"""Rows of a terminal that shows all controls."""
+
+
+def drawn(chosen: str = "x", columns: int = 120, rows: int = TALL, **values: float) -> list[str]:
     return panel.draw(STATUS | {"controls": defaults() | values}, chosen, columns, rows)
 
 
@@ -65,7 +69,7 @@ def test_draw_shows_the_measurement(
     measuring: tuple[str, str, list[str]], lines: list[str]
 ) -> None:
     state = dict(zip(("state", "text", "remarks"), measuring, strict=True)) | {"pid": 0}
-    text = panel.draw(STATUS | {"measuring": state}, "x", 120, 80)
+    text = panel.draw(STATUS | {"measuring": state}, "x", 120, TALL)
     assert [line for line in text if line not in drawn()] == lines
 
 
@@ -130,14 +134,14 @@ def test_draw_shows_where_morph_is_between_the_scenes() -> None:
     scenes = {"a": {"x": 1.0, "mix": 20.0}, "b": {"x": 9.0, "mix": 40.0}}
     for morph, picture in ((0, "A ●─"), (25, "A ─────●─"), (100, "─● B   x, mix")):
         status = STATUS | {"scenes": scenes, "controls": defaults() | {"morph": morph}}
-        assert [line for line in panel.draw(status, "x", 120, 80) if picture in line]
+        assert [line for line in panel.draw(status, "x", 120, TALL) if picture in line]
     assert not [line for line in drawn(morph=50) if line.startswith("A ")]
 
 
 def test_draw_shows_what_modulators_do() -> None:
     on = {"mod1_source": 1.0, "mod1_depth": 30.0, "mod2_source": 5.0, "mod2_target": 3.0}
     status = STATUS | {"controls": defaults() | on, "modulated": {"x": 9.0}}
-    lines = panel.draw(status, "x", 120, 80)
+    lines = panel.draw(status, "x", 120, TALL)
     assert "~ 1: sine 0.20 Hz → x 30.0 %   2: input → mix 20.0 %" in lines
     [x] = [line for line in lines if line.startswith("> X")]
     assert "●" in x and "~ " in x
