@@ -36,6 +36,8 @@ NOTE_PORT: int
 """Address of nv_watchdog_port, see dsp/watchdog.h."""
 WHOLE_BLOCK: int
 """Address of nv_watchdog_whole_block, see dsp/watchdog.h."""
+COUNT: int
+"""Address of nv_watchdog_count, see dsp/watchdog.h."""
 
 DenseLayer = tuple[
     Buffer,

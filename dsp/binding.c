@@ -255,7 +255,8 @@ PyMODINIT_FUNC PyInit__engine(void) {
     if (add_records(m) < 0) return NULL;
     return add_address(m, "LEAVE_AT_NEW_SIZE", (void *)nv_watchdog_block_size) < 0 ||
                    add_address(m, "NOTE_PORT", (void *)nv_watchdog_port) < 0 ||
-                   add_address(m, "WHOLE_BLOCK", (void *)nv_watchdog_whole_block) < 0
+                   add_address(m, "WHOLE_BLOCK", (void *)nv_watchdog_whole_block) < 0 ||
+                   add_address(m, "COUNT", (void *)nv_watchdog_count) < 0
                ? NULL
                : m;
 }

@@ -87,6 +87,11 @@ int nv_watchdog_whole_block(uint32_t frames, void *process) {
     return result;
 }
 
+int nv_watchdog_count(void *count) {
+    atomic_fetch_add((atomic_int *)count, 1);
+    return 0;
+}
+
 int nv_watchdog_wait(const nv_watchdog *w, nv_port *port) {
     uint64_t period_ns = 1000000000u * (uint64_t)port->host_frames / port->rate_hz;
     uint64_t check_ns = CHECK_BLOCKS * period_ns > CHECK_NS ? CHECK_BLOCKS * period_ns : CHECK_NS;

@@ -51,4 +51,8 @@ int nv_watchdog_take_port(void);
  * comes while the thread waits for the GIL, the GIL's lock is never released and Python hangs. */
 int nv_watchdog_whole_block(uint32_t frames, void *process);
 
+/* A JackXRunCallback that adds 1 to an int, `count`. libjack cancels its thread, too, when a client
+ * is closed: a callback of Python would hang in the same way. */
+int nv_watchdog_count(void *count);
+
 #endif

@@ -67,6 +67,22 @@ def play_blocks(client: Any, play: Callable[[int], None]) -> None:
         raise client_library.JackError("no process callback")
 
 
+def count_xruns(client: Any) -> Callable[[], int]:
+    """A function that returns how many xruns JACK has told an inactive jack.Client of.
+
+    See nv_watchdog_count in dsp/watchdog.h. Raises jack.JackError.
+    """
+    from importlib import import_module
+
+    client_library: Any = import_module("jack")
+    library, ffi = client_library._lib, client_library._ffi
+    count = ffi.new("int *")
+    callback = ffi.cast("JackXRunCallback", _engine.COUNT)
+    if library.jack_set_xrun_callback(client._ptr, callback, count):
+        raise client_library.JackError("no xrun callback")
+    return lambda: int(count[0])
+
+
 class Player:
     """A JACK client that plays one sound into the pedal and records the pedal's output.
 

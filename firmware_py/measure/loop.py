@@ -24,7 +24,7 @@ from numpy.typing import NDArray
 from dsp.errors import UserError
 from firmware_py.base.process import module_command
 from firmware_py.base.service import how_to_start
-from firmware_py.desk.player import CONNECTING_S, play_blocks
+from firmware_py.desk.player import CONNECTING_S, count_xruns, play_blocks
 from models.packages import studio_import
 
 Floats = NDArray[np.float32]
@@ -34,6 +34,7 @@ STALLED_S = 5.0
 """Without a block for this time JACK does not play."""
 READY_S = 20.0
 LOOKS = 20
+NOTHING: Floats = np.zeros((0, 0), np.float32)
 CLOSING_S = 5.0
 EXIT_S = 2
 
@@ -63,10 +64,10 @@ class JackLoop:
         self.rate_hz = int(client.samplerate)
         self._out = [client.outports.register(f"out_{n + 1}") for n in range(len(outputs))]
         self._in = [client.inports.register(f"in_{n + 1}") for n in range(len(inputs))]
-        self._sound = self._recording = np.zeros((0, 0), np.float32)
+        self._sound = self._recording = NOTHING
         self._at = self._frames = self._cycles = self._faults = 0
         self._expected: int | None = None
-        client.set_xrun_callback(self._xrun)
+        self._xruns = count_xruns(client)
         play_blocks(client, self._process)
         client.activate()
         try:
@@ -85,9 +86,6 @@ class JackLoop:
             if time.monotonic() > until + STALLED_S:
                 raise UserError("JACK plays no blocks: `nverb logs` shows why")
             time.sleep(0.01)
-
-    def _xrun(self, _delayed_us: float) -> None:
-        self._faults += 1
 
     def _process(self, frames: int) -> None:
         self._cycles += 1
@@ -111,7 +109,8 @@ class JackLoop:
         self._require_alone()
         recording = np.zeros((len(self._in), sound.shape[1]), np.float32)
         self._frames = self._at = 0
-        self._sound, self._recording, self._faults = sound, recording, 0
+        self._sound, self._recording = sound, recording
+        self._faults, xruns = 0, self._xruns()
         self._frames = sound.shape[1]  # last: from now on it plays
         at, since = 0, time.monotonic()
         while self._at < self._frames:
@@ -120,7 +119,9 @@ class JackLoop:
             if time.monotonic() - since > STALLED_S:
                 raise UserError("JACK plays no blocks any more: `nverb logs` shows why")
             time.sleep(0.02)
-        if self._faults:
+        self._frames = 0  # first: from now on neither is used
+        self._sound = self._recording = NOTHING
+        if self._faults or self._xruns() != xruns:
             raise TakeLost("JACK lost a block (xrun)")
         self._require_alone()
         return recording
@@ -191,8 +192,7 @@ def open_loop(
 def ends_within(call: Callable[[], object], seconds: float) -> bool:
     """Call it; False if it does not return in time, and goes on in a thread of its own.
 
-    jack_client_close was once seen to wait for ever for a lock of libjack, cause unknown: what was
-    measured must not be lost with it.
+    jack_client_close was once seen to wait for ever: what was measured must not be lost with it.
     """
     thread = threading.Thread(target=call, daemon=True)
     thread.start()

@@ -3,6 +3,7 @@ happens."""
 
 from __future__ import annotations
 
+import ctypes
 import mmap
 import signal
 import socket
@@ -144,3 +145,11 @@ def test_watch_rejects_invalid_signals_and_times(port: _engine.Port) -> None:
     ):
         with pytest.raises(ValueError, match=r"signal|seconds"):
             port.watch(signals, seconds)
+
+
+def test_xruns_are_counted() -> None:
+    """As libjack calls it, from a thread that knows nothing of Python."""
+    count = ctypes.c_int(5)
+    callback = ctypes.CFUNCTYPE(ctypes.c_int, ctypes.c_void_p)(_engine.COUNT)
+    assert callback(ctypes.addressof(count)) == 0
+    assert count.value == 6
