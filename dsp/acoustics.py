@@ -28,6 +28,7 @@ ONSET_DB = -20.0
 BEFORE_S = 0.0003
 """So much before the onset belongs to the sound: what has no frequencies above half the rate begins
 before its first large sample."""
+SWAY_DB = 0.3
 CURVE_STEP_S = 0.001
 """Time step of decay curves."""
 
@@ -232,6 +233,15 @@ def bend(curve_db: Floats, top_db: float, bottom_db: float) -> float:
     at, level = _between(curve_db, time_s, top_db, bottom_db)
     level = level - level.mean()
     return float(1 - (at @ level) ** 2 / max((at @ at) * (level @ level), 1e-300))
+
+
+def sway(curve_db: Floats, top_db: float, bottom_db: float) -> float:
+    """The share of a decay time by which it changes if its lower limit is SWAY_DB off, to either
+    side: much where the curve (points,) has a step. NaN if the curve does not reach the limits."""
+    time_s = np.asarray(np.arange(len(curve_db)) * CURVE_STEP_S, np.float64)
+    limits_db = (bottom_db, bottom_db - SWAY_DB, bottom_db + SWAY_DB)
+    as_is, lower, upper = (decay_time_s(curve_db, time_s, top_db, limit) for limit in limits_db)
+    return max(abs(lower / as_is - 1), abs(upper / as_is - 1))
 
 
 def _between(
