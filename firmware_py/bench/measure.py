@@ -9,9 +9,10 @@ import argparse
 import json
 import math
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from fractions import Fraction
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from firmware_py.bench.parts import Parts
@@ -26,10 +27,13 @@ if TYPE_CHECKING:
     Floats = NDArray[np.float32]
     Doubles = NDArray[np.float64]
 
-SWEEP_S = 6.0
+SWEEP_S, LONG_S = 6.0, 12.0
+NOISE_DB = -30.0
+ROWS = (("T30", "%"), ("EDT", "%"), ("C50", "dB"))
+BARS = (2.0, 3.0, 0.3)
+AUDIBLE = 1e-4
+"""Harmonics below this share are not compared: noise is as large."""
 LATENCY = 700
-PLACES = ((2.0, 3.0, 2.0), (5.0, 5.0, 5.0), (7.0, 2.0, 8.0), (8.0, 8.0, 3.0))
-"""Of the shipped rooms that are measured under noise, on the knobs."""
 
 
 @dataclass(frozen=True)
@@ -49,13 +53,19 @@ def add_parser(parts: Parts) -> None:
         description="Measures responses that are known, with noise, distortion and a second clock. "
         "Plays nothing and takes a minute.",
     )
+    parser.add_argument(
+        "--irs",
+        type=Path,
+        metavar="FOLDER",
+        help="also measure each sound file there, its first channel, as a room: some 6 s each",
+    )
     parser.add_argument("--json", action="store_true", help="for programs")
     parser.set_defaults(handler=_bench)
 
 
 def _bench(args: argparse.Namespace) -> int:
     found = []
-    for figure in figures():
+    for figure in figures(args.irs):
         found.append(figure)
         if not args.json:
             within = "" if figure.value <= figure.bar else "  over the bar"
@@ -71,19 +81,19 @@ def _bench(args: argparse.Namespace) -> int:
 class SimulatedLoop:
     """A loop with one output and one input: see `firmware_py.measure.loop.Loop`.
 
-    noise_db: pink noise against the sweep as it comes back. bend: of x - bend x**3. ratio: the
-    player's rate over the recorder's.
+    noise_db: pink noise against the sweep as it comes back. drive: of soft clipping, a hyperbolic
+    tangent. ratio: the player's rate over the recorder's.
     """
 
     rate_hz = RATE_HZ
 
     def __init__(
-        self, ir: Doubles, noise_db: float, *, bend: float = 0.0, ratio: float = 1.0
+        self, ir: Doubles, noise_db: float, *, drive: float = 0.0, ratio: float = 1.0
     ) -> None:
         import numpy as np
 
         self._ir = np.concatenate([np.zeros(LATENCY), ir])
-        self._noise_db, self._bend, self._ratio = noise_db, bend, ratio
+        self._noise_db, self._drive, self._ratio = noise_db, drive, ratio
         self._random = np.random.default_rng(1)
         self.sound_s = 0.0
 
@@ -93,8 +103,8 @@ class SimulatedLoop:
 
         played = sound[0].astype(np.float64)
         loudest = float(np.abs(played).max())
-        if self._bend:
-            played = _bent(played, self._bend / max(loudest, 1e-9) ** 2)
+        if self._drive:
+            played = _clipped(played, self._drive / max(loudest, 1e-9))
         heard = _convolved(played, self._ir)
         if self._ratio != 1.0:
             heard = _resampled(heard, self._ratio)
@@ -113,17 +123,33 @@ def _convolved(sound: Doubles, ir: Doubles) -> Doubles:
     return np.asarray(np.fft.irfft(spectrum, frames)[: len(sound)])
 
 
-def _bent(sound: Doubles, bend: float, factor: int = 4) -> Doubles:
-    """A cubic at a higher rate: an analog one has no aliases."""
+def _clipped(sound: Doubles, drive: float, factor: int = 8) -> Doubles:
+    """Softly, at a higher rate: what is analog has no aliases."""
     import numpy as np
 
     frames = len(sound) + len(sound) % 2
-    spectrum = np.zeros(frames * factor // 2 + 1, np.complex128)
-    spectrum[: frames // 2 + 1] = np.fft.rfft(sound, frames)
-    fine = np.fft.irfft(spectrum, frames * factor) * factor
-    fine -= bend * fine**3
-    bent = np.fft.irfft(np.fft.rfft(fine)[: frames // 2 + 1] / factor, frames)
-    return np.asarray(bent[: len(sound)])
+    fine = np.fft.irfft(np.fft.rfft(sound, frames), frames * factor) * factor
+    fine = np.tanh(drive * fine) / drive
+    clipped = np.fft.irfft(np.fft.rfft(fine)[: frames // 2 + 1] / factor, frames)
+    return np.asarray(clipped[: len(sound)])
+
+
+def _shares(drive: float) -> dict[int, float]:
+    """Of the harmonics of a clipped sine, by order."""
+    import numpy as np
+
+    wave = np.tanh(drive * np.sin(2 * np.pi * np.arange(1 << 10) / (1 << 10)))
+    lines = np.abs(np.fft.rfft(wave))
+    return {order: float(lines[order] / lines[1]) for order in (3, 5, 7)}
+
+
+def _drive_of(share: float) -> float:
+    """The drive that makes so much of the third harmonic."""
+    low, high = 0.01, 10.0
+    for _ in range(60):
+        middle = (low + high) / 2
+        low, high = (middle, high) if _shares(middle)[3] < share else (low, middle)
+    return low
 
 
 def _resampled(sound: Doubles, ratio: float) -> Doubles:
@@ -170,16 +196,13 @@ def _room(t60_s: float = 0.6, seed: int = 1) -> Doubles:
     return np.asarray(ir)
 
 
-def figures() -> Iterator[Figure]:
-    """All figures, one by one."""
-    steps: tuple[Callable[[], Iterator[Figure]], ...] = (
-        exactness,
-        _distortion,
-        _acoustics,
-        _walk,
-    )
-    for step in steps:
-        yield from step()
+def figures(folder: Path | None = None) -> Iterator[Figure]:
+    """All figures, one by one; also of the recordings of a folder."""
+    yield from exactness()
+    yield from _distortion()
+    yield from _acoustics(folder)
+    yield from _walk()
+    yield memory()
 
 
 def _off(measured: Measured, ir: Doubles, aligned: bool) -> tuple[float, float]:
@@ -231,59 +254,88 @@ def _distortion() -> Iterator[Figure]:
     true = np.abs(np.fft.rfft(ir, 1 << 16))
     hz = np.fft.rfftfreq(1 << 16, 1 / RATE_HZ)
     for percent in (1, 10):
-        share = percent / 100
-        bend = 4 * share / (1 + 3 * share)
-        measured = _measured(SimulatedLoop(ir, -90.0, bend=bend))
+        drive = _drive_of(percent / 100)
+        measured = _measured(SimulatedLoop(ir, -90.0, drive=drive))
         found = np.abs(np.fft.rfft(measured.samples[0], 1 << 16))
         changes = []
         for low_hz in (100, 400, 1600, 6400):
             band = (hz >= low_hz) & (hz < 2 * low_hz)
             changes.append(10 * np.log10(np.sum(found[band] ** 2) / np.sum(true[band] ** 2)))
-        told = measured.paths[0].take.distortion.share[3]
-        name = f"{percent} % of third harmonic"
-        yield Figure(f"{name}: change of the response", float(np.abs(changes).max()), 0.2, "dB")
-        yield Figure(f"{name}: error of its share", 100 * abs(told / share - 1), 10.0, "%")
+        told = measured.paths[0].take.distortion.share
+        off = [
+            told[order] / share - 1 for order, share in _shares(drive).items() if share > AUDIBLE
+        ]
+        name = f"soft clipping, {percent} % third harmonic"
+        yield Figure(f"{name}: response", float(np.abs(changes).max()), 0.2, "dB")
+        yield Figure(f"{name}: {len(off)} orders", 100 * float(np.abs(off).max()), 10.0, "%")
 
 
-def _acoustics() -> Iterator[Figure]:
+def _acoustics(folder: Path | None) -> Iterator[Figure]:
     import numpy as np
 
     from dsp.acoustics import measure
-    from dsp.synthesis import Synthesiser
+    from firmware_py.bench.measure_rooms import rooms
+    from firmware_py.measure.plan import LONGEST_DECAY_S
     from firmware_py.measure.report import figures as told
-    from firmware_py.rooms.source import find_source
-    from models.latent import latent_of
 
-    source = find_source(None)
+    wire = _measured(SimulatedLoop(np.pad(np.ones(1), (0, 480)), NOISE_DB), LONG_S)
+    yield Figure("wire, pink noise at -30 dB: peak under noise", -wire.range_db, -85.0, "dB")
     errors: list[Doubles] = []
-    ranges: list[float] = []
-    for place in PLACES:
-        room = source.energy_map(*(latent_of(knob) for knob in place))
-        ir = Synthesiser(RATE_HZ, room.grid)(room)[0]
-        ir /= np.sqrt(np.sum(ir**2))
-        true = measure(ir, RATE_HZ)
-        loop = SimulatedLoop(ir.astype(np.float64), -30.0)
-        path = _measured(loop, 12.0).paths[0]
-        own = told(path.figures)
-        ranges.append(path.take.range_db)
-        errors.append(
-            np.stack(
-                [
-                    100 * np.abs(own["t30_s"] / true.t30_s - 1),
-                    100 * np.abs(own["edt_s"] / true.edt_s - 1),
-                    np.abs(own["c50_db"] - true.c50_db),
-                ]
-            )
+    missing: list[float] = []
+    floors: list[float] = []
+    for name, ir in rooms(folder):
+        true = measure(ir.astype(np.float32), RATE_HZ)
+        measured = _measured(SimulatedLoop(ir, NOISE_DB), LONG_S)
+        own = told(measured.paths[0].figures)
+        missing.append(most_range_db(ir, LONG_S) - measured.range_db)
+        if measured.samples.shape[1] < LONGEST_DECAY_S * RATE_HZ:
+            floors.append(-measured.floor_db)
+        off = np.stack(
+            [
+                100 * np.abs(own["t30_s"] / true.t30_s - 1),
+                100 * np.abs(own["edt_s"] / true.edt_s - 1),
+                np.abs(own["c50_db"] - true.c50_db),
+            ]
         )
+        errors.append(off)
+        for bar, (label, unit), row in zip(BARS, ROWS, off, strict=True):
+            if folder and np.any(row > bar):
+                worst = float(np.nanmax(row))
+                yield Figure(f"{name[:28]}: {label}, worst octave", worst, bar, unit)
     every = np.concatenate(errors, axis=1)
-    rows = (("T30", 2.0, "%"), ("EDT", 3.0, "%"), ("C50", 0.3, "dB"))
-    for (name, bar, unit), row in zip(rows, every, strict=True):
-        what = f"{len(PLACES)} rooms, pink noise at -30 dB: {name},"
+    for bar, (label, unit), row in zip(BARS, ROWS, every, strict=True):
+        what = f"{len(errors)} rooms, pink noise at -30 dB: {label},"
         yield Figure(f"{what} median", float(np.nanmedian(row)), bar, unit)
         yield Figure(f"{what} worst octave", float(np.nanmax(row)), bar, unit)
+        yield Figure(f"{what} octaves over the bar", float(np.sum(row > bar)), 0.0, "")
         masked = 100 * float(np.mean(np.isnan(row)))
         yield Figure(f"{what} not measurable", masked, 100.0, "% of octaves")
-    yield Figure("peak under noise, least", -min(ranges), -85.0, "dB")
+    yield Figure("range that is missing to its limit, median", float(np.median(missing)), 1.0, "dB")
+    yield Figure("end of the files under their peaks, least", max(floors), -85.0, "dB")
+
+
+def most_range_db(ir: Doubles, sweep_s: float) -> float:
+    """The most that a sweep of this length can give under the pink noise of a SimulatedLoop; see
+    docs/measure.md. The noise reaches farther down than the sweep: of its power, less counts."""
+    import numpy as np
+
+    from dsp.sweep import SineSweep
+
+    sweep = SineSweep.of(RATE_HZ, sweep_s)
+    frames = 1 << 20
+    hz = np.fft.rfftfreq(frames, 1 / RATE_HZ)
+    power = np.abs(np.fft.rfft(ir, frames)) ** 2
+    inside = (hz >= sweep.start_hz) & (hz < RATE_HZ / 2)
+    octaves_swept = math.log2(hz[inside][-1] / hz[inside][0])
+    octaves_of_noise = math.log2(RATE_HZ / 2 * sweep.seconds)
+    # As the sweep comes back: softer where it fades in.
+    heard = power[inside] * sweep.fade(hz[inside]) ** 2
+    usual = float(np.sum(heard / hz[inside]) / np.sum(1 / hz[inside]))
+    return float(
+        -NOISE_DB
+        + 10 * math.log10(sweep.seconds * RATE_HZ * octaves_of_noise / octaves_swept)
+        + 10 * math.log10(np.max(ir**2) / usual)
+    )
 
 
 def _walk() -> Iterator[Figure]:
@@ -292,4 +344,13 @@ def _walk() -> Iterator[Figure]:
     _measured(loop, None)
     yield Figure(
         "computing, from the first level to the response", time.monotonic() - begin, 5, "s"
+    )
+
+
+def memory() -> Figure:
+    """Of a process that measures a room with the longest usual sweep."""
+    from firmware_py.bench.measure_memory import peak_mib
+
+    return Figure(
+        "memory at the peak, sweep of 12 s", peak_mib(SimulatedLoop(_room(1.0), -60.0)), 60, "MiB"
     )
