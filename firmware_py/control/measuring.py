@@ -30,7 +30,7 @@ KILLED_S = 5.0
 MAX_OUTPUT = 1 << 20
 TEXTS = ("inputs", "outputs", "preset", "level", "length")
 """Options of `nverb measure` that a request may give."""
-PREFIX = "nverb measure: "
+PREFIX, STARTING = "nverb measure: ", "starting"
 
 
 class Measuring:
@@ -88,13 +88,13 @@ class Measuring:
         self._result = self._rest = b""
         self._begun = self._heard = time.monotonic()
         self._end_by, self._why = None, ""
-        self.status = _told("running", "starting", pid=self._process.pid)
+        self.status = _told("running", STARTING, pid=self._process.pid)
         log.info("measurement: started, process %d", self._process.pid)
 
     def stop(self) -> None:
-        """End the measurement, if one runs: the pedal comes back, nothing is kept."""
+        """End the measurement, if one runs: the pedal comes back."""
         if self._process is not None:
-            self._terminate("stopped: nothing was kept")
+            self._terminate("stopped before its end")
 
     def close(self) -> None:
         """This process ends."""
@@ -140,6 +140,8 @@ class Measuring:
             self.status = _brought(self._result)
         else:
             why = self._why
+            if not why and process.returncode > 0 and self.status["text"] == STARTING:
+                why = "the measuring process ended without a word: `nverb logs` may show why"
             if not why and process.returncode < 0:
                 why = f"the measuring process was killed (signal {-process.returncode}): try again"
             self.status = _told("failed", why or self.status["text"])

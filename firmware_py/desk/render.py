@@ -32,6 +32,8 @@ from firmware_py.rooms.scenes import Scenes
 from firmware_py.rooms.source import ROOM_CONTROLS, RoomSource, rooms_named
 
 Floats = NDArray[np.float32]
+ROUNDING = 1e-6
+"""A length in s that was whole frames may be a little more of them."""
 CHUNK_FRAMES = 65536
 """Frames read from the file at once."""
 
@@ -277,7 +279,7 @@ def _through(
             yield graph.process(part)
         else:
             block[: len(part)] = part  # the last block, padded with silence
-            owed = len(part) - 1 + math.ceil(course.rings_s() * rate_hz)
+            owed = len(part) - 1 + math.ceil(course.rings_s() * rate_hz - ROUNDING)
     while owed > 0:
         out = graph.process(block)
         yield out[:owed]
