@@ -17,6 +17,9 @@ from firmware_py.desk.supervisor import Supervisor
 from firmware_py.link.client import ask
 
 LOOK_S = 5.0
+FLOOD_S, PAUSE_S = 25.0, 5.0
+"""Between pauses, and a pause: what the pedal is late then is the machine's. An idle client cannot
+say so, because it is on a processor for a tenth of the time."""
 REST_S = 30.0
 """For what waits after the flood."""
 CONTROLS = {7: "gain", 12: "predelay", 74: "lowpass_hz", 75: "highpass_hz", 91: "mix"}
@@ -115,9 +118,10 @@ def measure(*, seconds: float, rate_per_s: int, show: bool) -> dict[str, object]
     if show:
         print(
             f"{figures['sent']} controllers in {seconds:g} s, {priority_text(realtime)}: the pedal "
-            f"was late in {figures['late_blocks']} of {figures['blocks']} blocks; xruns in JACK's "
-            f"log: pedal {figures['xruns']}, an idle client {figures['idle_xruns']}, MIDI process "
-            f"{figures['midi_xruns']}\n"
+            f"was late in {figures['late_blocks']} of {figures['blocks']} blocks, and in pauses of "
+            f"the flood in {figures['pause_late_blocks']} of {figures['pause_blocks']}; xruns in "
+            f"JACK's log: pedal {figures['xruns']}, an idle client {figures['idle_xruns']}, MIDI "
+            f"process {figures['midi_xruns']}\n"
             f"memory, MB: control {figures['control_mb']}, MIDI process {figures['midi_mb']}\n"
             f"controls that are where the last message put them: {figures['exact']} of "
             f"{len(CONTROLS)}, after {figures['heard_s']:.1f} s; answers took "
@@ -132,25 +136,34 @@ def _watch(pedal: Supervisor, flood: Flood, seconds: float, show: bool) -> dict[
     assert control is not None
     child = _child_of(control.pid)
     _run(pedal, 2.0)  # memory that is taken once is not growth
-    log_before, before = len(pedal.jack.log()), ask({"do": "status"})["status"]["audio"]
+    log_before, count = len(pedal.jack.log()), flood.sent
     memory: list[tuple[float, float]] = []
-    slowest, end, count = 0.0, time.monotonic() + seconds, flood.sent
-    while time.monotonic() < end:
-        _run(pedal, min(LOOK_S, end - time.monotonic()))
-        begun = time.monotonic()
-        ask({"do": "get"})
-        slowest = max(slowest, time.monotonic() - begun)
-        memory.append((resident_mb(control.pid)["own"], resident_mb(child)["own"]))
-        if show and len(memory) % 12 == 0:
-            print(f"  {memory[-1][0]:.1f} and {memory[-1][1]:.1f} MB", flush=True)
-    flood.running = False
+    slowest, flooded_s = 0.0, 0.0
+    blocks, late = {True: 0, False: 0}, {True: 0, False: 0}
+    while flooded_s < seconds:
+        for running, span_s in ((True, min(FLOOD_S, seconds - flooded_s)), (False, PAUSE_S)):
+            flood.running = running
+            before, end = ask({"do": "status"})["status"]["audio"], time.monotonic() + span_s
+            while time.monotonic() < end:
+                _run(pedal, min(LOOK_S, end - time.monotonic()))
+                begun = time.monotonic()
+                after = ask({"do": "status"})["status"]["audio"]
+                slowest = max(slowest, time.monotonic() - begun)
+                memory.append((resident_mb(control.pid)["own"], resident_mb(child)["own"]))
+                if show and len(memory) % 12 == 0:
+                    print(f"  {memory[-1][0]:.1f} and {memory[-1][1]:.1f} MB", flush=True)
+            blocks[running] += after["blocks"] - before["blocks"]
+            late[running] += after["late_blocks"] - before["late_blocks"]
+        flooded_s += FLOOD_S
     exact, heard_s = _heard(pedal, flood)
-    after, log = ask({"do": "status"})["status"]["audio"], pedal.jack.log()[log_before:]
+    log = pedal.jack.log()[log_before:]
     return {
         "seconds": seconds,
         "sent": flood.sent - count,
-        "blocks": after["blocks"] - before["blocks"],
-        "late_blocks": after["late_blocks"] - before["late_blocks"],
+        "blocks": blocks[True],
+        "late_blocks": late[True],
+        "pause_blocks": blocks[False],
+        "pause_late_blocks": late[False],
         "xruns": _xruns(log, "nverb"),
         "idle_xruns": _xruns(log, IdleClient.NAME),
         "midi_xruns": _xruns(log, "nverb-midi"),
