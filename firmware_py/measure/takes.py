@@ -80,7 +80,7 @@ class Take:
 
     @property
     def range_db(self) -> float:
-        """The peak of the response over its noise (INR of ISO 18233)."""
+        """The peak of the response over its noise: the impulse-to-noise ratio, INR."""
         peak = float(self.response.part(self.arrival, 0, 1)[0]) ** 2
         return 10 * math.log10(max(peak, 1e-30) / max(self.noise_power, 1e-30))
 
