@@ -43,8 +43,13 @@ BINDING_SOURCES = (
     "binding_engine.c",
     "binding_kernel.c",
     "binding_port.c",
+    "binding_pulses.c",
+    "binding_shaping.c",
     "binding_synthesis.c",
+    "decay_lines.c",
     "dense.c",
+    "pulses.c",
+    "shaping.c",
     "synthesis.c",
     "watchdog.c",
 )
@@ -89,12 +94,15 @@ class BuildEngine(build_ext):
                 depends=[
                     f"dsp/{name}.h"
                     for name in (
+                        "decibels_vectors",
                         "dense_vectors",
                         "kernel_simd",
                         "kernel_vectors",
                         "latefield_lines",
                         "latefield_vectors",
                         "movement_vectors",
+                        "pulses",
+                        "pulses_vectors",
                         "shimmer_vectors",
                         "synthesis",
                         "synthesis_passes",

@@ -115,6 +115,56 @@ class Synthesis:
     ) -> None: ...
     def __call__(self, curves: Buffer, middle: Buffer, side: Buffer, out: Buffer) -> None: ...
 
+class Pulses:
+    """See dsp/pulses.h."""
+
+    def __init__(
+        self,
+        rate_hz: int,
+        heard: int,
+        centre_s: Buffer,
+        frame_s: Buffer,
+        octave: Buffer,
+        reflected: Buffer,
+        share: Buffer,
+        density: Buffer,
+        fade: Buffer,
+        window: Buffer,
+        node: Buffer,
+    ) -> None: ...
+    def split(self, taps: Buffer, level_db: Buffer, left_db: Buffer, energy_db: Buffer) -> None: ...
+    def make(self, energy_db: Buffer, pulses: Buffer) -> None: ...
+    def add(
+        self, taps: Buffer, left_db: Buffer, energy_db: Buffer, width: float, sound: Buffer
+    ) -> None: ...
+
+class Falls:
+    """See dsp/shaping.h."""
+
+    def __init__(self, edge_s: Buffer, centre_s: Buffer, blur: Buffer, slope: Buffer) -> None: ...
+    def __call__(
+        self,
+        level_db: Buffer,
+        direct_db: Buffer | None,
+        decay: float,
+        fall_db: Buffer,
+        share: Buffer,
+    ) -> None: ...
+    def reliable(self, level_db: Buffer, last: Buffer) -> None: ...
+    def lines(
+        self, level_db: Buffer, last: Buffer, start_db: Buffer, rate_db_s: Buffer
+    ) -> None: ...
+    def stretch(
+        self,
+        level_db: Buffer,
+        rate_db_s: Buffer,
+        frame: Buffer,
+        beyond_s: Buffer,
+        shift_db: float,
+        depth_db: float,
+        out_db: Buffer,
+    ) -> None: ...
+
 class Dense:
     """See dsp/dense.h."""
 

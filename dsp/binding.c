@@ -244,6 +244,8 @@ PyMODINIT_FUNC PyInit__engine(void) {
                  {"Kernel", &binding_kernel_type},
                  {"Synthesis", &binding_synthesis_type},
                  {"Dense", &binding_dense_type},
+                 {"Falls", &binding_falls_type},
+                 {"Pulses", &binding_pulses_type},
                  {NULL, &binding_callback_type}};
     PyObject *m = PyModule_Create(&module);
     if (!m) return NULL;

@@ -12,7 +12,8 @@ typedef struct {
 } PortObject;
 
 extern PyTypeObject binding_port_type, binding_engine_type, binding_callback_type,
-    binding_kernel_type, binding_synthesis_type, binding_dense_type;
+    binding_kernel_type, binding_synthesis_type, binding_dense_type, binding_falls_type,
+    binding_pulses_type;
 extern PyObject *binding_meters_type; /* the named tuple Meters */
 
 /* curves(level_db, after, share, out): see nv_find_curves(). */

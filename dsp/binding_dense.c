@@ -24,8 +24,8 @@ static const Py_buffer *take_integers(DenseObject *self, PyObject *object, int b
     if (PyObject_GetBuffer(object, view, PyBUF_C_CONTIGUOUS | PyBUF_FORMAT) < 0) return NULL;
     self->views++;
     const char *format = view->format ? view->format : "B";
-    if (view->itemsize == bytes && view->ndim == dimensions && strchr("bilq", *format) &&
-        !format[1])
+    if (view->itemsize == bytes && view->ndim == dimensions && *format &&
+        strchr("bilq", *format) && !format[1])
         return view;
     PyErr_Format(PyExc_TypeError, "an array must be int%d of %d dimensions", 8 * bytes, dimensions);
     return NULL;

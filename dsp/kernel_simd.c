@@ -50,6 +50,7 @@
 #include "kernel_vectors.h"
 #include "latefield_vectors.h"
 #include "movement_vectors.h"
+#include "pulses_vectors.h"
 #include "shimmer_vectors.h"
 #include "synthesis_vectors.h"
 
@@ -427,5 +428,9 @@ const nv_simd NV_SIMD_TABLE = {
     .find_curves = find_curves,
     .add_band = add_band,
     .make_samples = make_samples,
+    .four_pulses = four_pulses,
+    .powers = powers,
+    .decibels = decibels,
+    .weighted_sums = weighted_sums,
     .dense_sums = dense_sums,
 };

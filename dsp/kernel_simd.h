@@ -10,6 +10,7 @@
 #include <stddef.h>
 
 #include "latefield_lines.h"
+#include "pulses.h"
 #include "synthesis.h"
 
 enum { NV_MAX_PASSES = 8, NV_FADE_PIECE = 16, NV_ENERGY_PIECE = 64 };
@@ -113,6 +114,14 @@ typedef struct nv_simd {
     /* work->spectrum to the first `taps` of `frames` samples of both sides; see nv_synthesise(). */
     void (*make_samples)(int frames, const float *middle, const float *side, float *left,
                          float *right, int taps, const nv_synthesis_work *work);
+    /* level: [bands][4] of four pulses, out: [half of the size][4] (pulses_vectors.h). */
+    void (*four_pulses)(const nv_pulses *p, const float *level, const nv_pulse_work *work,
+                        float *out);
+    /* Arrays of levels (decibels_vectors.h). */
+    void (*powers)(const float *in, float top_db, int count, float *out);
+    void (*decibels)(const float *in, int count, float *out);
+    void (*weighted_sums)(const float *x, const float *matrix, int columns, const int32_t *rows,
+                          float *out);
     /* Sums of weights [outputs][inputs] times x (dense_vectors.h). */
     void (*dense_sums)(const int8_t *weights, const int16_t *x, int inputs, int outputs,
                        int64_t *sums);

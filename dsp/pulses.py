@@ -1,18 +1,22 @@
-"""Taps (`dsp.taps`) as sound: pulses whose energy comes from the noise around. NumPy only."""
+"""Taps (`dsp.taps`) as sound: pulses whose energy comes from the noise around.
+
+The work is in C (pulses.c); tests/reference/pulses.py states it in NumPy.
+"""
 
 from __future__ import annotations
 
 from functools import lru_cache
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
+from dsp import _engine
 from dsp.bands import smooth_number
 from dsp.energymap import EnergyMap, Grid, hz_to_erb
 from dsp.taps import Taps
 
 Floats = NDArray[np.float32]
-Doubles = NDArray[np.float64]
 
 LOW_HZ = 400.0
 """A tap has no energy below: the map's bands ring for longer than reflections are apart."""
@@ -20,39 +24,71 @@ REACH_S = 0.003
 """A tap takes energy from this far to both sides."""
 MOST = 0.95
 """Of a cell's energy, by all taps."""
-PULSE_S, DEEPEST_DB = 0.01, 80.0
-"""A pulse lasts so long; how far below its highest level its spectrum may be."""
+PULSE_S = 0.01
+"""A pulse lasts so long."""
 WINDOW_S = 0.001
 """An ear hears the energy of about this time as one."""
-LARGEST_GAIN = 2.0
-"""Of a pulse that the noise cancels."""
 
 
-def split(level_db: Floats, grid: Grid, taps: Taps) -> tuple[Floats, Floats]:
+def split(level_db: Floats, grid: Grid, taps: Taps, rate_hz: int) -> tuple[Floats, Floats]:
     """The levels (bands, frames) without what the taps take, and the energy of each tap (taps,
     bands) in dB as that of a direct sound. Together they have the energy of the map, if no share is
     above 1."""
-    frames = _frames(grid, taps)
-    near = nearness(taps, grid)[:, :frames]
-    octaves = np.log2(grid.centre_hz / 1000).astype(np.float32)
-    tilt = np.exp2(taps.tilt_db[:, None] * octaves * np.float32(np.log2(10) / 10))
-    share = np.abs(taps.share)[:, None] * tilt * reflected(grid)
-    own = np.minimum(share, np.float32(MOST))
-    top = np.float32(level_db.max())
-    power = np.exp2((level_db[:, :frames] - top) * np.float32(np.log2(10) / 10))
-    wanted = np.einsum("nb,nf->bf", own, near)
-    taken = np.minimum(np.float32(MOST) / np.maximum(wanted, 1e-9), 1)
-    energy = np.einsum("bf,nf->nb", power * taken * grid.frame_s[:frames].astype(np.float32), near)
-    energy *= np.where(np.abs(taps.share)[:, None] > 1, share, own)
-    left = level_db.astype(np.float32, copy=True)
-    left[:, :frames] += 10 * np.log10(1 - wanted * taken)
-    return left, 10 * np.log10(np.maximum(energy, 1e-30)) + top
+    level_db = np.ascontiguousarray(level_db, np.float32)
+    left, energy_db = np.empty_like(level_db), np.empty((len(taps), grid.bands), np.float32)
+    _pulses(grid, rate_hz).split(fields_of(taps), level_db, left, energy_db)
+    return left, energy_db
 
 
-def _frames(grid: Grid, taps: Taps) -> int:
-    """Number of frames up to the last tap."""
-    last = int(np.searchsorted(grid.frame_centre_s, float(taps.time_s.max()) + REACH_S)) + 1
-    return min(max(last, 2), grid.frames)
+def pulses(energy_db: Floats, grid: Grid, rate_hz: int) -> Floats:
+    """Minimum-phase pulses (pulses, samples) with these energies (pulses, bands)."""
+    made = _pulses(grid, rate_hz)
+    result = np.empty((len(energy_db), len(spectrum_of(grid, rate_hz).fade)), np.float32)
+    made.make(np.ascontiguousarray(energy_db, np.float32), result)
+    return result
+
+
+def add(ir: Floats, noise: EnergyMap, energy_db: Floats, width: float, rate_hz: int) -> None:
+    """Add the taps of a room to its noise `ir` (2, samples). `noise`: the room with the levels that
+    `split` left; `energy_db`: what it gave the taps.
+
+    The noise is random around a pulse, too, and may cancel it. So a pulse has the strength with
+    which the millisecond around it has the energy that both should have.
+    """
+    assert noise.taps is not None
+    _pulses(noise.grid, rate_hz).add(fields_of(noise.taps), noise.level_db, energy_db, width, ir)
+
+
+def fields_of(taps: Taps) -> Floats:
+    """(4, taps), as `_engine.Pulses` takes them."""
+    return np.array([taps.time_s, taps.share, taps.side, taps.tilt_db], np.float32)
+
+
+@lru_cache(maxsize=4)
+def _pulses(grid: Grid, rate_hz: int) -> _engine.Pulses:
+    return _engine.Pulses(rate_hz, bands_heard(grid, rate_hz), *tables_of(grid, rate_hz))
+
+
+def bands_heard(grid: Grid, rate_hz: int) -> int:
+    """The number of bands below half of the rate."""
+    return int(np.count_nonzero(grid.centre_hz <= 0.49 * rate_hz))
+
+
+def tables_of(grid: Grid, rate_hz: int) -> tuple[Floats | NDArray[np.int32], ...]:
+    """The arrays of `_engine.Pulses`, in its order."""
+    of = spectrum_of(grid, rate_hz)
+    window = np.hanning(int(WINDOW_S * rate_hz) + 2)[1:-1]
+    tables = (
+        grid.frame_centre_s,
+        grid.frame_s,
+        np.log2(grid.centre_hz / 1000),
+        reflected(grid),
+        of.share,
+        of.density_db,
+        of.fade,
+        window,
+    )
+    return (*(x.astype(np.float32) for x in tables), of.node)
 
 
 def nearness(taps: Taps, grid: Grid) -> Floats:
@@ -68,24 +104,20 @@ def reflected(grid: Grid) -> Floats:
     return np.clip(np.log2(grid.centre_hz / LOW_HZ) + 0.5, 0, 1).astype(np.float32)
 
 
-def pulses(energy_db: Floats, grid: Grid, rate_hz: int) -> Floats:
-    """Minimum-phase pulses (pulses, samples) with these energies (pulses, bands): Oppenheim &
-    Schafer, cepstral method."""
-    size, node, share, density_db, fade = _spectrum(grid, rate_hz)
-    level = energy_db - density_db
-    level = level[:, node] + share * (level[:, node + 1] - level[:, node])
-    level = np.maximum(level, level.max(axis=1, keepdims=True) - DEEPEST_DB)
-    cepstrum = np.fft.irfft(level * np.float32(np.log(10) / 20), size)
-    cepstrum[:, 1 : size // 2] *= 2
-    cepstrum[:, size // 2 + 1 :] = 0
-    pulse = np.fft.irfft(np.exp(np.fft.rfft(cepstrum)), size)[:, : size // 2]
-    return np.asarray(pulse * fade, np.float32)
+class Spectrum(NamedTuple):
+    """The size of a pulse's transform; for each bin the band below and the way to the next; what a
+    unit of energy in each band is as a density; the end of a pulse."""
+
+    size: int
+    node: NDArray[np.int32]
+    share: Floats
+    density_db: Floats
+    fade: Floats
 
 
 @lru_cache(maxsize=4)
-def _spectrum(grid: Grid, rate_hz: int) -> tuple[int, NDArray[np.intp], Floats, Floats, Floats]:
-    """Of pulses: the size of the transform; for each bin the band below and the way to the next;
-    what a unit of energy in each band is as a density; the end of a pulse."""
+def spectrum_of(grid: Grid, rate_hz: int) -> Spectrum:
+    """Of the pulses of a grid at a rate."""
     size = smooth_number(int(2 * PULSE_S * rate_hz), even=True)
     hz = np.fft.rfftfreq(size, 1 / rate_hz)
     centre = hz_to_erb(grid.centre_hz)
@@ -96,56 +128,4 @@ def _spectrum(grid: Grid, rate_hz: int) -> tuple[int, NDArray[np.intp], Floats, 
     share, density_db, fade = (
         np.asarray(values, np.float32) for values in (at - node, density_db, fade)
     )
-    return size, node, share, density_db, fade
-
-
-def add(ir: Floats, noise: EnergyMap, energy_db: Floats, width: float, rate_hz: int) -> None:
-    """Add the taps of a room to its noise `ir` (2, samples). `noise`: the room with the levels that
-    `split` left; `energy_db`: what it gave the taps.
-
-    The noise is random around a pulse, too, and may cancel it. So a pulse has the strength with
-    which the millisecond around it has the energy that both should have.
-    """
-    assert noise.taps is not None
-    taps = noise.taps
-    pulse = pulses(energy_db, noise.grid, rate_hz) * np.sign(taps.share)[:, None]
-    angle = np.pi / 4 * (1 + np.clip(taps.side * abs(width), -1, 1))
-    sides = np.sqrt(2) * np.stack([np.cos(angle), np.sin(angle)]).astype(np.float32)
-    begin = np.rint(taps.time_s * rate_hz).astype(np.intp)
-    gain = _gains(ir, pulse, begin, sides, _mean_square(noise, rate_hz), rate_hz)
-    for at, sound, pan in zip(begin, pulse * gain[:, None], sides.T, strict=True):
-        part = ir[:, at : at + len(sound)]
-        part += pan[:, None] * sound[: part.shape[1]]
-
-
-def _mean_square(noise: EnergyMap, rate_hz: int) -> Doubles:
-    """Of the noise at each tap, (taps,)."""
-    assert noise.taps is not None
-    frames = _frames(noise.grid, noise.taps)
-    bands = int(np.count_nonzero(noise.grid.centre_hz <= 0.49 * rate_hz))
-    heard = noise.level_db[:bands, :frames]
-    top = float(heard.max())
-    power = np.exp2((heard - top) * np.float32(np.log2(10) / 10)).sum(axis=0)
-    at = noise.grid.frame_centre_s[:frames]
-    return np.asarray(np.interp(noise.taps.time_s, at, power) * (10 ** (top / 10) / rate_hz))
-
-
-def _gains(
-    ir: Floats, pulse: Floats, begin: NDArray[np.intp], sides: Floats, square: Doubles, rate_hz: int
-) -> Floats:
-    """What each pulse is multiplied by."""
-    size = int(WINDOW_S * rate_hz)
-    window = np.hanning(size + 2)[1:-1].astype(np.float32)
-    ahead = size // 2 - size // 12  # a minimum-phase pulse comes after its beginning
-    at = begin[:, None] - ahead + np.arange(size)
-    inside = (at >= 0) & (at < ir.shape[1])
-    around = ir[:, np.clip(at, 0, ir.shape[1] - 1)] * inside
-    own = np.zeros_like(around[0])
-    own[:, ahead:] = pulse[:, : size - ahead]
-    energy = np.einsum("nt,nt,t->n", own, own, window)
-    there = np.einsum("cnt,cnt,t->n", around, around, window) / 2
-    both = np.einsum("cnt,nt,cn,t->n", around, own, sides, window) / 2
-    missing = square * window.sum() + energy - there
-    root = np.sqrt(np.maximum(both**2 + energy * missing, 0))
-    gain = (root - both) / np.maximum(energy, 1e-30)
-    return np.asarray(np.clip(gain, 0, LARGEST_GAIN), np.float32)
+    return Spectrum(size, node.astype(np.int32), share, density_db, fade)

@@ -5,9 +5,10 @@ Each band's level is its smooth decay (dB that fall at a slowly changing rate) p
 reflections, flutter, the edge of a gate. `decay` and `attack` change the smooth part and keep the
 time and strength of the detail, so that a reflection does not grow or vanish with the tail. A rate
 steeper than the room's own decay is detail too: a gate stays a gate. The change of the smooth
-part's rate is computed for each band, such that `decay` multiplies the reverberation time T30.
+part's rate is computed for each band, such that `decay` multiplies the reverberation time T30: in C
+(shaping.c), which tests/reference/shaping.py states in NumPy.
 
-NumPy only; the control process and the renderer call it.
+The control process and the renderer call it.
 """
 
 from __future__ import annotations
@@ -19,6 +20,7 @@ from functools import lru_cache
 import numpy as np
 from numpy.typing import NDArray
 
+from dsp import _engine
 from dsp.energymap import FLOOR_DB, EnergyMap, Grid, longer
 
 Floats = NDArray[np.float32]
@@ -28,11 +30,6 @@ EARLY_S = 0.05
 """Reflections before this time are early (ISO 3382-1, C50)."""
 NODES = 6
 """Points in each frame at which the levels of the other grid are sampled."""
-DETAIL_RATE = 1.2
-"""A band's smooth decay is at most this factor steeper than its decay curve from -5 to -35 dB."""
-HEARD_DB, BAND_HEARD_DB = 85.0, 60.0
-"""Cells further below the loudest cell of the map, or of their band, are not used to lengthen a
-decay."""
 WHOLE_ATTACK_S = 0.02
 """An attack of this length or more begins in silence."""
 HEARD_OCTAVES, HEARD_DB_LATER = 0.12, 0.6
@@ -41,11 +38,8 @@ hardly heard, and is made smaller still: else bands that fall unevenly, or are a
 than a hair."""
 DEPTH_DB = 300.0
 """Extrapolated decays end this far below the loudest cell."""
-STEADY_DB = 1.0
-"""A band whose level changes by less than this over a fifth of a recording is noise."""
-LATER_S, SPARSE_S = 0.03, 0.3
-"""LATER_S: after it a band's loudest cell is part of the room, not the direct sound. SPARSE_S:
-before it reflections may be sparse."""
+SPARSE_S = 0.3
+"""Before it reflections may be sparse."""
 
 
 @dataclass(frozen=True)
@@ -103,10 +97,8 @@ def shape_level(
     centre = grid.frame_centre_s
     depth = _attack_depth(shape.attack_s)
     if shape.decay != 1 or shape.attack_s > 0:
-        fallen = _smooth_fall(level, grid)
-        share = _rate_share(
-            level, direct, fallen, 2 ** _eased(math.log2(shape.decay), HEARD_OCTAVES), grid
-        )
+        decay = 2 ** _eased(math.log2(shape.decay), HEARD_OCTAVES)
+        fallen, share = _falls_and_shares(level, direct, decay, grid)
         level = (
             level
             + _at(fallen, grid, centre)
@@ -224,43 +216,20 @@ def _stretched(level: Floats, grid: Grid, target: Grid, size: float, depth_db: f
     parts = (np.arange(NODES) + 0.5) / NODES
     time = (target.frame_edge_s[:-1, None] + target.frame_s[:, None] * parts).ravel() / size
     frame = np.clip(np.searchsorted(grid.frame_edge_s, time) - 1, 0, grid.frames - 1)
-    points = level[:, frame] - np.float32(10 * np.log10(size))
-    beyond = time > grid.duration_s
-    if beyond.any():
-        rate = _slope_db_s(level, grid, np.full(grid.bands, grid.frames - 1))
-        points[:, beyond] -= rate[:, None] * (time[beyond] - grid.frame_centre_s[-1]).astype(
-            np.float32
-        )
-    # A short recording falls by thousands of dB a second: float32 cannot hold such powers.
-    points = np.maximum(points, points.max() - depth_db)
-    points = points.reshape(grid.bands, target.frames, NODES)
-    middle = points.mean(axis=2, keepdims=True)  # relative to it: float32 range
-    return np.asarray(middle[:, :, 0] + _decibels(_power(points - middle).mean(axis=2)))
-
-
-def _slope_db_s(level: Floats, grid: Grid, last: NDArray[np.intp]) -> Floats:
-    """Decay rate of each band up to frame `last`, dB/s: a straight line through the last two fifths
-    of that time."""
-    centre = grid.frame_centre_s
-    end_s = centre[last][:, None]
-    weight = (
-        grid.frame_s
-        * (centre <= end_s)
-        * ((centre >= 0.6 * end_s) | (np.arange(grid.frames) >= last[:, None] - 3))
+    beyond_s = np.where(time > grid.duration_s, time - grid.frame_centre_s[-1], 0)
+    level = np.ascontiguousarray(level, np.float32)
+    rate = _lines(level, grid, np.full(grid.bands, grid.frames - 1, np.int32))[1]
+    result = np.empty((grid.bands, target.frames), np.float32)
+    _falls(grid).stretch(
+        level,
+        rate,
+        frame.astype(np.int32),
+        beyond_s.astype(np.float32),
+        -10 * math.log10(size),
+        depth_db,
+        result,
     )
-    weight = weight / weight.sum(axis=1, keepdims=True)
-    off = centre - (weight * centre).sum(axis=1, keepdims=True)
-    slope = (weight * off * level).sum(axis=1) / np.maximum((weight * off**2).sum(axis=1), 1e-12)
-    return _among_bands(np.clip(-slope, 1.0, 5000.0), 5)
-
-
-def _among_bands(values: NDArray[np.floating], bands: int) -> Floats:
-    """Means over each band and its neighbours: values of a narrow band are noisy, and neighbours
-    decay similarly."""
-    return np.asarray(
-        np.convolve(np.pad(values, bands // 2, mode="edge"), np.full(bands, 1 / bands), "valid"),
-        np.float32,
-    )
+    return result
 
 
 def without_floor(
@@ -282,81 +251,44 @@ def decay_lines(level: Floats, grid: Grid) -> tuple[Floats, Floats]:
     return _lines(level, grid, last_reliable(level, grid))
 
 
-def _lines(level: Floats, grid: Grid, last: NDArray[np.intp]) -> tuple[Floats, Floats]:
-    centre = grid.frame_centre_s
-    rate = _slope_db_s(level, grid, last)
-    # The line starts from the mean of the last frames: a single one may be a dip.
-    frames = np.clip(last[:, None] - np.arange(4), 0, None)
-    start = np.take_along_axis(level, frames, 1) + rate[:, None] * centre[frames]
-    return start.mean(axis=1), rate
+def _lines(level: Floats, grid: Grid, last: NDArray[np.integer]) -> tuple[Floats, Floats]:
+    """As `decay_lines`, of the bands up to a frame each."""
+    level = np.ascontiguousarray(level, np.float32)
+    start, rate = np.empty((2, grid.bands), np.float32)
+    _falls(grid).lines(level, last.astype(np.int32, copy=False), start, rate)
+    return start, rate
 
 
-def last_reliable(level: Floats, grid: Grid) -> NDArray[np.intp]:
+def last_reliable(level: Floats, grid: Grid) -> NDArray[np.int32]:
     """The last frame of each band that is part of the room, not of a floor of noise or rounding."""
-    later = level[:, grid.frame_centre_s > LATER_S]
-    if not later.shape[1]:
-        later = level
-    # If a direct sound is part of the map, the room is further below its peak.
-    peak = level.max() - np.clip(level.max() - later.max() - 10, 0, 30)
-    heard = np.maximum(peak - HEARD_DB, later.max(axis=1) - BAND_HEARD_DB)
-    # A band whose last tenth is as loud as the tenth before it has a noise floor, which may be
-    # above that level. (After a recording's end there is silence.)
-    sounding = (level > level.max() + FLOOR_DB + 1).any(axis=0)
-    time = grid.frame_centre_s / grid.frame_edge_s[grid.frames - sounding[::-1].argmax()]
-    tenths = [(time >= share) & (time < share + 0.1) for share in (0.8, 0.9)]
-    if all(tenth.any() for tenth in tenths):
-        before, end = (
-            _decibels(_power(level[:, tenth] - level.max()).mean(axis=1)) + level.max()
-            for tenth in tenths
-        )
-        heard = np.where(
-            np.abs(_among_bands(before - end, 9)) < 1.5, np.maximum(heard, end + 10.0), heard
-        )
-    # So does a band with a constant level in the middle third of the recording (a pilot tone, hum),
-    # even if the end is faded out.
-    thirds = [(time >= begin) & (time < begin + 0.2) for begin in (0.4, 0.6)]
-    steady = np.zeros(grid.bands, bool)
-    if all(third.any() for third in thirds):
-        before, end = (
-            _decibels(_power(level[:, third] - level.max()).mean(axis=1)) + level.max()
-            for third in thirds
-        )
-        still = (np.abs(_among_bands(before - end, 3)) < STEADY_DB) | (
-            np.abs(before - end) < STEADY_DB / 4
-        )
-        steady = still & (end > level.max() + FLOOR_DB + 10)
-        if (
-            np.count_nonzero(steady) > grid.bands // 2
-        ):  # a plateau before a gate is constant in all bands
-            steady[:] = False
-        heard = np.where(steady, np.maximum(heard, end + 10.0), heard)
-    reliable = level > heard[:, None]
-    reliable[:, 0] |= steady  # if nothing else is
-    last = grid.frames - 1 - reliable[:, ::-1].argmax(axis=1)
-    return np.where(reliable.any(axis=1), np.maximum(last, 4), grid.frames - 1)
+    last = np.empty(grid.bands, np.int32)
+    _falls(grid).reliable(np.ascontiguousarray(level, np.float32), last)
+    return last
 
 
-def _smooth_fall(level: Floats, grid: Grid) -> Floats:
-    """The fall of each band's smooth decay at the frame edges, dB, (bands, frames + 1)."""
-    start, stop = _crossings_s(level, None, grid, np.array([-5.0, -35.0]))
-    mean = (30.0 / np.maximum(stop - start, 0.01))[:, None]
-    # (Not @: BLAS would start threads for a fraction of a millisecond of work.)
-    early = np.count_nonzero(grid.frame_centre_s < SPARSE_S)
-    level, top = level.copy(), level.max(axis=1, keepdims=True)
-    level[:, :early] = (
-        _decibels(np.einsum("bi,if->bf", _power(level[:, :early] - top), _blur_matrix(grid, early)))
-        + top
-    )
-    rate = -np.einsum("bi,if->bf", level, _slope_matrix(grid))
-    # Before the curve has fallen by 5 dB: a constant level is a falling diffuse field plus arriving
-    # reflections; a rising level is a swell, which does not change.
-    before = np.clip(1 + 2 * rate / mean, 0, 1) * mean
-    rate = np.where(
-        grid.frame_centre_s < start[:, None], before, np.clip(rate, 0, DETAIL_RATE * mean)
-    )
-    fallen = np.zeros((grid.bands, grid.frames + 1), np.float32)
-    np.cumsum(rate * grid.frame_s, axis=1, out=fallen[:, 1:])
-    return fallen
+def _falls_and_shares(
+    level: Floats, direct: Floats | None, decay: float, grid: Grid
+) -> tuple[Floats, Floats]:
+    """The fall of each band's smooth decay at the frame edges, dB, (bands, frames + 1); and the
+    factor on its rate that multiplies T30 by `decay`, (bands, 1)."""
+    level = np.ascontiguousarray(level, np.float32)
+    direct = None if direct is None else np.ascontiguousarray(direct, np.float32)
+    fallen = np.empty((grid.bands, grid.frames + 1), np.float32)
+    share = np.empty(grid.bands, np.float32)
+    _falls(grid)(level, direct, decay, fallen, share)
+    return fallen, share[:, None]
+
+
+@lru_cache(maxsize=8)
+def _falls(grid: Grid) -> _engine.Falls:
+    return _engine.Falls(*tables_of(grid))
+
+
+def tables_of(grid: Grid) -> tuple[Floats, Floats, Floats, Floats]:
+    """The arrays of `_engine.Falls`."""
+    early = int(np.count_nonzero(grid.frame_centre_s < SPARSE_S))
+    edges, centres = (x.astype(np.float32) for x in (grid.frame_edge_s, grid.frame_centre_s))
+    return edges, centres, blur_matrix(grid, early), slope_matrix(grid)
 
 
 def _at(curve: Floats, grid: Grid, time_s: Doubles) -> Floats:
@@ -367,68 +299,7 @@ def _at(curve: Floats, grid: Grid, time_s: Doubles) -> Floats:
     return np.asarray(curve[:, frame] + share * (curve[:, frame + 1] - curve[:, frame]))
 
 
-def _rate_share(
-    level: Floats, direct: Floats | None, fallen: Floats, decay: float, grid: Grid
-) -> Floats:
-    """The factor on the rate of each smooth decay that multiplies T30 by `decay`, (bands, 1). It is
-    1 / decay for a straight decay; otherwise a few fixed-point iterations find it."""
-    share = np.full((grid.bands, 1), 1 / decay, np.float32)
-    if decay == 1:
-        return share
-    fall = _at(fallen, grid, grid.frame_centre_s)
-    wanted = np.float32(decay) * _t30_s(level, direct, grid)
-    # A gate's T30 does not change. Bounds that approach 1 with the control.
-    low, high = sorted((share**0.4, share**2), key=lambda bound: float(bound[0, 0]))
-    for _ in range(6):
-        ratio = (_t30_s(level + (1 - share) * fall, direct, grid) / wanted)[:, None]
-        if (np.abs(ratio - 1) < 0.01).all():
-            break
-        # A larger share shortens the decay, but in leaps if a second, slower decay appears: bisect
-        # on overshoot.
-        low, high = np.where(ratio > 1, share, low), np.where(ratio < 1, share, high)
-        guess = share * ratio
-        share = np.where(
-            (guess > low) & (guess < high), guess, np.where(ratio == 1, share, np.sqrt(low * high))
-        )
-        share = share.astype(np.float32)
-    return share
-
-
-_T30_DB = np.linspace(-5, -35, 5, dtype=np.float32)
-
-
-def _t30_s(level: Floats, direct: Floats | None, grid: Grid) -> Floats:
-    """T30 of each band: a straight line through the times at which its decay curve passes five
-    levels."""
-    off = _T30_DB - _T30_DB.mean()
-    slope = off @ _crossings_s(level, direct, grid, _T30_DB) / (off @ off)
-    return np.asarray(np.maximum(-60 * slope, 1e-3))
-
-
-def _crossings_s(
-    level: Floats, direct: Floats | None, grid: Grid, limits_db: NDArray[np.floating]
-) -> Floats:
-    """The time at which each band's decay curve passes each limit, (limits, bands); the end of the
-    map if it does not."""
-    top = level.max(axis=1, keepdims=True)
-    energy = _power(level - top) * grid.frame_s.astype(np.float32)
-    left = np.zeros((grid.bands, grid.frames + 1), np.float32)
-    left[:, :-1] = np.cumsum(energy[:, ::-1], axis=1)[:, ::-1]
-    whole = left[:, 0] if direct is None else left[:, 0] + _power(direct - top[:, 0])
-    curve = _decibels(left / whole[:, None])
-    edges = grid.frame_edge_s.astype(np.float32)
-    rows = np.arange(grid.bands)
-    times = np.empty((len(limits_db), grid.bands), np.float32)
-    for i, limit in enumerate(limits_db):
-        after = np.clip((curve < limit).argmax(axis=1), 1, grid.frames - 1)
-        high, low = curve[rows, after - 1], curve[rows, after]
-        part = np.clip((high - limit) / np.maximum(high - low, 1e-6), 0, 1)
-        times[i] = edges[after - 1] + part * (edges[after] - edges[after - 1])
-    return times
-
-
-@lru_cache(maxsize=8)
-def _blur_matrix(grid: Grid, frames: int) -> Floats:
+def blur_matrix(grid: Grid, frames: int) -> Floats:
     """(frames, frames): multiplies energies into means over about 40 ms, which bridge the gaps
     between reflections."""
     centre = grid.frame_centre_s[:frames]
@@ -437,8 +308,7 @@ def _blur_matrix(grid: Grid, frames: int) -> Floats:
     return np.asarray((weight / weight.sum(axis=0)), np.float32)
 
 
-@lru_cache(maxsize=8)
-def _slope_matrix(grid: Grid) -> Floats:
+def slope_matrix(grid: Grid) -> Floats:
     """(frames, frames): multiplies levels into slopes in dB/s, from straight lines fitted around
     each frame (LOESS, Cleveland 1979, with a Gaussian kernel whose width grows with time)."""
     centre = grid.frame_centre_s

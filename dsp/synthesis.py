@@ -271,7 +271,7 @@ class Synthesiser:
     def _sound(self, room: EnergyMap, seconds: float, width: float, spacing_m: float) -> Floats:
         taps_db = None
         if room.taps:
-            level_db, taps_db = split(room.level_db, room.grid, room.taps)
+            level_db, taps_db = split(room.level_db, room.grid, room.taps, self.rate_hz)
             room = replace(room, level_db=level_db)
         job = self.job(room, seconds, width, spacing_m)
         sound = np.empty((2, job.frames), np.float32)
@@ -370,12 +370,19 @@ def at_seam(ir: Floats, whole: EnergyMap, seam: Seam, rate_hz: int) -> tuple[Flo
 def _mid_side_gains(
     step_frames: int, rate_hz: int, width: float, spacing_m: float, steps: int
 ) -> tuple[Floats, Floats]:
-    """For all bins; computed for those of one step's transform and one more. The next room often
-    needs the same."""
+    """For all bins. The next room often needs the same."""
+    middle, side = _step_gains(step_frames, rate_hz, width, spacing_m)
+    return _interpolated(middle, steps), _interpolated(side, steps)
+
+
+@lru_cache(maxsize=2)
+def _step_gains(
+    step_frames: int, rate_hz: int, width: float, spacing_m: float
+) -> tuple[Floats, Floats]:
+    """For the bins of one step's transform, and one more: the same for rooms of all lengths."""
     hz = np.arange(step_frames // 2 + 2, dtype=np.float64) * (rate_hz / step_frames)
     rho = correlation(hz, width, spacing_m).astype(np.float32)
-    middle, side = np.sqrt((1 + rho) / 2), np.sqrt((1 - rho) / 2)
-    return _interpolated(middle, steps), _interpolated(side, steps)
+    return np.sqrt((1 + rho) / 2), np.sqrt((1 - rho) / 2)
 
 
 def _interpolated(gain: Floats, steps: int) -> Floats:

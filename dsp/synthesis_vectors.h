@@ -12,16 +12,11 @@
 #include <math.h>
 #include <string.h>
 
+#include "decibels_vectors.h"
 #include "kernel_vectors.h"
 #include "synthesis.h"
 
 enum { MAX_RADIX = 5, ROOTS = 16, MOST_ROOTS = ROOTS + 4 };
-
-typedef float four __attribute__((vector_size(16)));
-typedef float four_unaligned __attribute__((vector_size(16), aligned(4)));
-INLINE four four_all(float x) { return (four){x, x, x, x}; }
-INLINE four four_get(const float *p) { return (four) * (const four_unaligned *)p; }
-INLINE void four_put(float *p, four x) { *(four_unaligned *)p = x; }
 
 /* Where a transform goes: windowed into a spectrum, or, if `window` is NULL, to `taps` samples. */
 typedef struct {
@@ -94,23 +89,8 @@ static void transform(int n, const float *x, const float *gain, int used, float 
 
 /* ---- curves ---------------------------------------------------------------------------------- */
 
-typedef int32_t four_int __attribute__((vector_size(16)));
 enum { NODES = NV_NODES };
 _Static_assert(NODES == 4, "the nodes of a frame are a vector");
-
-/* 2 ** x, for x up to 126, to 2e-7. */
-INLINE four exp2_of(four x) {
-    static const float TERM[] = {1,          0.693147181f,   0.240226507f,  0.0555041087f,
-                                 0.00961812911f, 0.00133335581f, 0.000154035304f};
-    four least = four_all(-126);
-    four_int is_less = x < least;
-    x = (four)(((four_int)least & is_less) | ((four_int)x & ~is_less));
-    four_int whole = __builtin_convertvector(x + four_all(1024.5f), four_int) - 1024;
-    four share = x - __builtin_convertvector(whole, four), sum = four_all(TERM[6]);
-#pragma GCC unroll 6
-    for (int k = 5; k >= 0; k--) sum = sum * share + four_all(TERM[k]);
-    return (four)((four_int)sum + (whole << 23));
-}
 
 /* The values at the nodes of a frame, in a straight line between the centres of frames. */
 INLINE four joined(const float *points, const int32_t *after, const float *share) {
@@ -121,7 +101,7 @@ INLINE four joined(const float *points, const int32_t *after, const float *share
 
 static void find_curves(const nv_map *map, const int32_t *after, const float *share, float *points,
                         float *curves) {
-    const float to_power = 0.332192809f, to_db = 3.01029996f; /* log2(10) / 10, its inverse */
+    const float to_power = 0.332192809f; /* log2(10) / 10 */
     float *next = points + map->frames;
     for (int b = 0; b < map->bands; b++) {
         const float *level = map->level_db + (size_t)b * (size_t)map->frames;
@@ -130,13 +110,14 @@ static void find_curves(const nv_map *map, const int32_t *after, const float *sh
             for (int f = 0; f < map->frames; f++) {
                 four line = joined(points, after + NODES * f, share + NODES * f);
                 four power = exp2_of(line * four_all(to_power));
-                float mean = (power[0] + power[1] + power[2] + power[3]) / NODES;
-                float off = level[f] - to_db * log2f(mean < 1e-30f ? 1e-30f : mean);
-                float point = points[f] + off, most = level[f] + NV_MOST_OFF_DB,
-                      least = level[f] - NV_MOST_OFF_DB;
-                next[f] = point > most ? most : point < least ? least : point;
+                next[f] = (power[0] + power[1] + power[2] + power[3]) / NODES;
             }
-            memcpy(points, next, (size_t)map->frames * sizeof *points);
+            decibels(next, map->frames, next);
+            for (int f = 0; f < map->frames; f++) {
+                float point = points[f] + level[f] - next[f], most = level[f] + NV_MOST_OFF_DB,
+                      least = level[f] - NV_MOST_OFF_DB;
+                points[f] = point > most ? most : point < least ? least : point;
+            }
         }
         for (int f = 0; f < map->frames; f++, curves += NODES)
             four_put(curves, exp2_of(joined(points, after + NODES * f, share + NODES * f) *

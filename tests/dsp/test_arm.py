@@ -147,7 +147,7 @@ def test_arm_makes_the_rooms_of_x86(
     assert db(rooms([*qemu, there]) - rooms_here.astype(float), rooms_here) < -120
 
 
-@pytest.mark.parametrize(("main", "source"), [("layers", "dense")])
+@pytest.mark.parametrize(("main", "source"), [("layers", "dense"), ("taps", "pulses")])
 def test_arm_computes_the_numbers_of_x86(
     target: tuple[str, Path, list[str]], here: Path, main: str, source: str
 ) -> None:

@@ -44,6 +44,8 @@ def test_hostile_input_is_harmless(fuzz: Path) -> None:
     ("main", "sources", "seeds"),
     [
         ("rooms", ["synthesis.c"], 150),
+        ("falls", ["shaping.c", "decay_lines.c"], 40),
+        ("taps", ["pulses.c"], 40),
         ("layers", ["dense.c"], 40),
     ],
 )
