@@ -161,7 +161,7 @@ static float rate_of(const nv_falls *g, const float *level, int last) {
 
 int nv_find_lines(const nv_falls *g, int bands, const float *level_db, const int32_t *last,
                   float *start_db, float *rate_db_s) {
-    float *own = malloc((size_t)bands * sizeof *own);
+    float *own = calloc((size_t)bands, sizeof *own);
     if (!own) return -1;
     for (int b = 0; b < bands; b++)
         own[b] = rate_of(g, level_db + (size_t)b * (size_t)g->frames, last[b]);
