@@ -135,19 +135,27 @@ static PyObject *port_bytes(PyObject *Py_UNUSED(module), PyObject *args) {
     return PyLong_FromSize_t(nv_port_bytes(&layout, ir_channels));
 }
 
+static PyObject *numbers(const double *values, int count) {
+    PyObject *tuple = PyTuple_New(count);
+    for (int i = 0; tuple && i < count; i++) {
+        PyObject *number = PyFloat_FromDouble(values[i]);
+        if (!number) Py_CLEAR(tuple);
+        if (tuple) PyTuple_SET_ITEM(tuple, i, number);
+    }
+    return tuple;
+}
+
 static PyObject *late_seam(PyObject *Py_UNUSED(module), PyObject *args) {
     int rate_hz, max_taps, delay[NV_LATE_LINES];
+    double frames[NV_LATE_LINES], fall_hz[NV_LATE_FALLS], level_hz[NV_LATE_LEVELS];
     if (!PyArg_ParseTuple(args, "ii", &rate_hz, &max_taps)) return NULL;
     nv_late_delays(rate_hz, delay);
-    PyObject *delays = PyTuple_New(NV_LATE_LINES);
-    for (int i = 0; delays && i < NV_LATE_LINES; i++) {
-        PyObject *frames = PyLong_FromLong(delay[i]);
-        if (!frames) Py_CLEAR(delays);
-        if (delays) PyTuple_SET_ITEM(delays, i, frames);
-    }
-    return delays ? Py_BuildValue("iiN", nv_late_seam(rate_hz, max_taps),
-                                  rate_hz * NV_LATE_FADE_MS / 1000, delays)
-                  : NULL;
+    for (int i = 0; i < NV_LATE_LINES; i++) frames[i] = delay[i];
+    nv_late_poles(rate_hz, fall_hz, level_hz);
+    /* An error of numbers() passes through. */
+    return Py_BuildValue("iiNNN", nv_late_seam(rate_hz, max_taps),
+                         rate_hz * NV_LATE_FADE_MS / 1000, numbers(frames, NV_LATE_LINES),
+                         numbers(fall_hz, NV_LATE_FALLS), numbers(level_hz, NV_LATE_LEVELS));
 }
 
 static PyObject *simd(PyObject *Py_UNUSED(module), PyObject *Py_UNUSED(ignored)) {
@@ -196,8 +204,9 @@ static PyMethodDef module_methods[] = {
     {"take_port_news", take_port_news, METH_NOARGS,
      "take_port_news() -> True once after NOTE_PORT was called."},
     {"late_seam", late_seam, METH_VARARGS,
-     "late_seam(rate_hz, max_taps) -> (seam, fade, delays) in frames: where the late field takes\n"
-     "over in an engine for IRs of max_taps, 0 if nowhere; how long that takes; its lines."},
+     "late_seam(rate_hz, max_taps) -> (seam, fade, delays, fall_hz, level_hz): the frame at which\n"
+     "the late field takes over in an engine for IRs of max_taps, 0 if nowhere; how long that\n"
+     "takes; the lengths of its lines; the one-poles of its lines and of its input."},
     {"curves", binding_curves, METH_VARARGS,
      "curves(level_db, after, share, out): see nv_find_curves() in dsp/synthesis.h."},
     {"simd", simd, METH_NOARGS, "The kernel's SIMD build in use: avx2, sse2, neon or scalar."},

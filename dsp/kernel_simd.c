@@ -422,7 +422,6 @@ const nv_simd NV_SIMD_TABLE = {
     .late_lines = late_lines,
     .late_level = late_level,
     .late_diffuse = late_diffuse,
-    .late_glide_falls = late_glide_falls,
     .delayed = delayed,
     .shimmer_turn = shimmer_turn,
     .find_curves = find_curves,

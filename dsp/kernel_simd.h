@@ -92,13 +92,10 @@ typedef struct nv_simd {
     float (*energy)(const float *in, int frames);
     /* The late field (latefield_vectors.h). A step of all lines; 1 if what leaves is not finite. */
     int (*late_lines)(nv_late_lines *lines);
-    /* The sections at the input of both sides. */
+    /* The filter at the input of both sides. */
     void (*late_level)(nv_late_lines *lines, const float *const *in, float *const *out);
-    /* An all-pass in place; from: what was written one length ago. */
-    void (*late_diffuse)(float *x, const float *from, float *to, int frames);
-    /* What makes the lines fall goes a share of the way. */
-    void (*late_glide_falls)(nv_late_lines *lines, const float (*to)[3][NV_LATE_LINES],
-                             float share);
+    /* All-passes in place; from: what was written one length of each ago. */
+    void (*late_diffuse)(float *x, const float *const *from, float *const *to, int frames);
     /* A delay that changes along a line (movement_vectors.h); a multiple of `lanes` frames. */
     void (*delayed)(float *out, const float *in, double delay, double slope, float gain,
                     int frames);

@@ -2,9 +2,9 @@
  *
  * A feedback delay network of 16 lines (Jot & Chaigne 1991) behind the convolution:
  *
- *   gained -> sections (level) -> delay of the seam -> taps -+-> lines -> sections (fall) -+-> wet
- *                                                            ^                              |
- *                                    wet, while it is caught +---- Hadamard matrix <--------+
+ *   gained -> filter (level) -> delay of the seam -> taps -+-> lines -> filters (fall) -+-> wet
+ *                                                          ^                            |
+ *                                  wet, while it is caught +---- Hadamard matrix <------+
  *
  *   long room   its IR ends at the seam, and fades out over NV_LATE_FADE_MS there, while the lines
  *               fill up: the sound comes to them delayed by the seam, at the level that the room
@@ -45,8 +45,9 @@ typedef struct nv_late_room {
     float goes_on;      /* 1: after the seam; 0: its IR is all of it */
     float middle, side; /* gains of two sums of lines: left is their sum, right the difference */
     float reserved;
-    float level[3][NV_LATE_LEVELS];              /* sections at the input: b0, b1, a1 */
-    float fall[NV_LATE_FALLS][3][NV_LATE_LINES]; /* sections of each line: b0, b1, a1 */
+    float level[NV_LATE_LEVELS + 1];              /* gains of the filter at the input */
+    float fall[NV_LATE_FALLS + 1][NV_LATE_LINES]; /* of each line's filter; see latefield_lines.h,
+                                                   * but each one-pole has a gain of 1 at 0 Hz */
 } nv_late_room;
 
 typedef struct nv_latefield nv_latefield;
@@ -55,6 +56,8 @@ typedef struct nv_latefield nv_latefield;
 int nv_late_seam(int rate_hz, int max_taps);
 /* The length of each line in frames. */
 void nv_late_delays(int rate_hz, int delay[NV_LATE_LINES]);
+/* The frequencies of the one-poles: pole = exp(-2 pi hz / rate). */
+void nv_late_poles(int rate_hz, double fall_hz[NV_LATE_FALLS], double level_hz[NV_LATE_LEVELS]);
 
 /* NULL: out of memory. block_frames: as in kernel.h. */
 nv_latefield *nv_latefield_new(int rate_hz, int block_frames, int max_taps);

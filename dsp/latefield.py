@@ -2,10 +2,11 @@
 (dsp/latefield.h).
 
 A room falls in each band along a straight line in dB; the lines of the late field fall with it.
-Each line multiplies its sound by a cascade of first-order shelving filters once a pass, so their
-gains in dB are its length times the room's rate (Jot & Chaigne 1991; Schlecht & Habets 2017 on the
-accuracy that this takes). A second cascade gives the input the level that the room has at the seam.
-NumPy only; the control process and the renderer call it.
+Each line filters its sound once a pass, so the gains in dB are its length times the room's rate
+(Jot & Chaigne 1991; Schlecht & Habets 2017 on the accuracy that this takes). A second filter gives
+the input the level that the room has at the seam. The wanted gains are fitted by first-order
+shelves; their product, with its phase, by a sum of one-poles at fixed frequencies (Bank 2008, on
+parallel filters), which the engine plays. NumPy only; the control process and the renderer call it.
 """
 
 from __future__ import annotations
@@ -26,13 +27,11 @@ Doubles = NDArray[np.float64]
 
 LONGEST_T60_S = 60.0
 """A room that falls more slowly falls like this, or not at all: see `Decay.lasting`."""
-FALL_HZ = (180.0, 500.0, 1400.0, 4000.0, 10500.0)
-"""Of the shelves of a line: what falls is smooth over octaves."""
-LEVEL_HZ = (90.0, 177.0, 354.0, 707.0, 1414.0, 2828.0, 5657.0, 11314.0)
 FITTED_HZ = (50.0, 16000.0)
 HEARD_HZ = (88.0, 11314.0)
 """The octaves from 125 Hz to 8 kHz. Outside them the fit may err more."""
 LEAST_DB_S = 0.2
+"""What a line loses at the least, at the frequency that it loses least of."""
 HELD_BACK, STEPS = 1e-4, 10
 FLOOR_BELOW_DB = 100.0
 HEARD_DB = 60.0
@@ -47,7 +46,10 @@ class Seam:
     rate_hz: int
     frames: int
     fade_frames: int
-    delays: tuple[int, ...]
+    delays: tuple[float, ...]
+    fall_hz: tuple[float, ...]
+    level_hz: tuple[float, ...]
+    """Of the one-poles of a line and of the input."""
 
     @staticmethod
     def of(rate_hz: int, max_taps: int) -> Seam:
@@ -128,13 +130,13 @@ def late_room(decay: Decay, seam: Seam, width: float = 1.0) -> Floats:
     rate = np.interp(np.log(hz), np.log(decay.hz), decay.rate_db_s)
     rate = np.zeros_like(rate) if decay.lasting else np.maximum(rate, 60 / LONGEST_T60_S)
     delays_s = np.array(seam.delays) / seam.rate_hz
-    level = np.zeros((3, len(LEVEL_HZ)))
+    level = np.zeros(1 + len(seam.level_hz))
     goes_on = decay.level_db is not None and seam.frames > 0
     if decay.level_db is not None and goes_on:
         wanted = np.interp(np.log(hz), np.log(decay.hz), decay.level_db)
         wanted += _loss_db(rate, delays_s, seam) + 10 * np.log10(sum(seam.delays) / 64)
-        level = _level_sections(hz, wanted, seam.rate_hz)
-    fall = _fall_sections(hz, rate, delays_s, seam.rate_hz)
+        level = _level_gains(hz, wanted, seam)
+    fall = _fall_gains(hz, rate, delays_s, seam)
     middle, side = _gains(width)
     head = np.array([goes_on, middle, side, 0.0])
     return np.concatenate([head, level.ravel(), fall.ravel()]).astype(np.float32)
@@ -165,11 +167,15 @@ def _shelves(gain_db: Doubles, hz: Doubles, rate_hz: float) -> tuple[Doubles, Do
     return (gain + root) / (1 + root), (root - gain) / (1 + root), (root - 1) / (1 + root)
 
 
-def _response_db(gain_db: Doubles, shelf_hz: Doubles, rate_hz: float, hz: Doubles) -> Doubles:
-    """Of each shelf, (shelves, hz)."""
+def _response(gain_db: Doubles, shelf_hz: Doubles, rate_hz: float, hz: Doubles) -> Doubles:
+    """Of each shelf, (shelves, hz): complex."""
     b0, b1, a1 = (part[:, None] for part in _shelves(gain_db, shelf_hz, rate_hz))
     z = np.exp(-2j * np.pi * hz / rate_hz)
-    return np.asarray(20 * np.log10(np.abs((b0 + b1 * z) / (1 + a1 * z))))
+    return np.asarray((b0 + b1 * z) / (1 + a1 * z))
+
+
+def _response_db(gain_db: Doubles, shelf_hz: Doubles, rate_hz: float, hz: Doubles) -> Doubles:
+    return np.asarray(20 * np.log10(np.abs(_response(gain_db, shelf_hz, rate_hz, hz))))
 
 
 def _fit(
@@ -206,45 +212,80 @@ def _fit(
     return gains
 
 
+@dataclass(frozen=True)
+class _Poles:
+    """One-poles side by side, each with a gain of 1 at 0 Hz, after the input itself; on a grid of
+    all frequencies that a filter plays."""
+
+    rate_hz: int
+    pole_hz: tuple[float, ...]
+
+    @cached_property
+    def hz(self) -> Doubles:
+        return np.concatenate([[0.0], np.geomspace(30, self.rate_hz / 2, 63)])
+
+    @cached_property
+    def response(self) -> NDArray[np.complex128]:
+        """(1 + poles, hz)."""
+        pole = np.exp(-2 * np.pi * np.array(self.pole_hz) / self.rate_hz)[:, None]
+        z = np.exp(-2j * np.pi * self.hz / self.rate_hz)
+        return np.concatenate([np.ones((1, len(z))), (1 - pole) / (1 - pole * z)])
+
+    @cached_property
+    def unit(self) -> NDArray[np.complex128]:
+        """In decibels, and with its phase: a gain of 1 dB, and shelves of 1 dB at the poles."""
+        shelf_hz = np.array(self.pole_hz)
+        shelves = _response(np.ones(len(shelf_hz)), shelf_hz, self.rate_hz, self.hz)
+        return np.concatenate([np.ones((1, len(self.hz))), 20 / np.log(10) * np.log(shelves)])
+
+    def gains(self, wanted: NDArray[np.complex128], weight: Doubles) -> Doubles:
+        """Those whose sum is nearest to `wanted` (filters, hz): (filters, 1 + poles)."""
+        basis = self.response * weight[:, None]
+        square = (basis @ basis.conj().transpose(0, 2, 1)).real
+        held = 1e-9 * np.trace(square, axis1=1, axis2=2)[:, None, None] * np.eye(square.shape[1])
+        aim = (basis @ (wanted * weight).conj()[..., None]).real
+        return np.asarray(np.linalg.solve(square + held, aim)[..., 0])
+
+
 @lru_cache(maxsize=4)
-def _unit_response(hz: tuple[float, ...], rate_hz: int) -> Doubles:
-    """Of the lines' shelves with a gain of 1 dB each."""
-    shelf_hz = np.array(FALL_HZ)
-    return _response_db(np.ones(len(shelf_hz)), shelf_hz, rate_hz, np.array(hz))
+def _poles(rate_hz: int, pole_hz: tuple[float, ...]) -> _Poles:
+    return _Poles(rate_hz, pole_hz)
 
 
 def _weights(hz: Doubles) -> Doubles:
     return np.where((hz >= HEARD_HZ[0]) & (hz <= HEARD_HZ[1]), 1.0, 0.2)
 
 
-def _fall_sections(hz: Doubles, rate: Doubles, delays_s: Doubles, rate_hz: int) -> Doubles:
-    """(sections, 3, lines)."""
-    sections = np.zeros((len(FALL_HZ), 3, len(delays_s)))
-    sections[:, 0] = 1.0
+def _fall_gains(hz: Doubles, rate: Doubles, delays_s: Doubles, seam: Seam) -> Doubles:
+    """(1 + poles, lines)."""
     if not rate.any():
-        return sections
-    shelf_hz = np.array(FALL_HZ)
+        return np.eye(1 + len(seam.fall_hz), 1) * np.ones(len(delays_s))
+    poles = _poles(seam.rate_hz, seam.fall_hz)
+    heard = (poles.hz >= hz[0]) & (poles.hz <= hz[-1])
+    unit, at = poles.unit[:, heard].real, poles.hz[heard]
+    weight = _weights(at) / np.interp(np.log(at), np.log(hz), rate)
     # Gains are small fractions of a dB, or need no accuracy: proportional to those of 1 dB.
-    basis = np.concatenate([np.ones((1, len(hz))), _unit_response(tuple(hz), rate_hz)])
-    scaled = basis * (_weights(hz) / rate)
-    held = 1e-6 * np.trace(scaled @ scaled.T) * np.eye(len(basis))
-    gains = -np.linalg.solve(scaled @ scaled.T + held, scaled @ _weights(hz))
-    # No frequency may grow.
-    loudest = max(float((gains @ basis).max()), float(gains[0]), float(gains.sum()))
+    scaled = unit * weight
+    held = 1e-6 * np.trace(scaled @ scaled.T) * np.eye(len(unit))
+    gains = -np.linalg.solve(scaled @ scaled.T + held, scaled @ _weights(at))
+    loudest = float((gains @ poles.unit.real).max())
     gains[0] -= max(0.0, loudest + LEAST_DB_S)
-    shelves = _shelves(gains[1:, None] * delays_s, shelf_hz[:, None], rate_hz)
-    for part, values in enumerate(shelves):
-        sections[:, part] = values
-    sections[0, :2] *= 10 ** (gains[0] * delays_s / 20)
-    return sections
+    wanted = 10 ** (delays_s[:, None] * (gains @ poles.unit) / 20)
+    level = abs(wanted)
+    level_db = np.log(level) * np.maximum(level, 0.01 * level.max(axis=1, keepdims=True))
+    found = poles.gains(wanted, _weights(poles.hz) / abs(level_db))
+    # No frequency may grow.
+    most = abs(found @ poles.response).max(axis=1)
+    return np.asarray(found.T * np.minimum(1, 10 ** (-LEAST_DB_S / 40 * delays_s) / most))
 
 
-def _level_sections(hz: Doubles, wanted_db: Doubles, rate_hz: int) -> Doubles:
-    """(3, sections)."""
+def _level_gains(hz: Doubles, wanted_db: Doubles, seam: Seam) -> Doubles:
+    """(1 + poles)."""
     wanted_db = np.maximum(wanted_db, wanted_db.max() - DEEPEST_DB)
-    shelf_hz = np.array(LEVEL_HZ)
+    shelf_hz = np.array(seam.level_hz)
     weight = _weights(hz) * np.where(wanted_db > wanted_db.max() - 50, 1.0, 0.3)
-    gains = _fit(hz, wanted_db, weight, shelf_hz, rate_hz)
-    sections = np.stack(_shelves(gains[1:], shelf_hz, rate_hz))
-    sections[:2, 0] *= 10 ** (gains[0] / 20)
-    return sections
+    gains = _fit(hz, wanted_db, weight, shelf_hz, seam.rate_hz)
+    poles = _poles(seam.rate_hz, seam.level_hz)
+    shelves = _response(gains[1:], shelf_hz, seam.rate_hz, poles.hz)
+    wanted = 10 ** (gains[0] / 20) * shelves.prod(axis=0)[None]
+    return poles.gains(wanted, _weights(poles.hz) / abs(wanted))[0]

@@ -5,10 +5,17 @@
 
 /* The frames of this many at 48 kHz: odd. */
 int nv_late_at_rate(int frames, int rate_hz);
-/* Whether a room's values can be used: each section is stable and makes nothing louder. */
-int nv_late_fits(const nv_late_room *room);
+/* Looks at the gain of lines' filters at frequencies that are dense enough for one-poles. */
+enum { NV_LATE_LOOKS = 32 };
+typedef struct {
+    float re[NV_LATE_LOOKS][NV_LATE_FALLS], im[NV_LATE_LOOKS][NV_LATE_FALLS]; /* of one-poles */
+} nv_late_check;
+void nv_late_check_init(nv_late_check *check, int rate_hz);
+/* Whether a room's values can be used: no line makes anything louder. */
+int nv_late_fits(const nv_late_check *check, const nv_late_room *room);
 /* The gain at which the shimmer of a convolved sound is as loud as that, with all of `shimmer`: the
- * more slowly the lines fall, the more of it they gather. fall: as in nv_late_lines. */
-float nv_late_rising_gain(const float fall[NV_LATE_FALLS][3][NV_LATE_LINES],
+ * more slowly the lines fall, the more of it they gather. fall: as in nv_late_lines, which has the
+ * poles. */
+float nv_late_rising_gain(const nv_late_lines *lines, const float fall[][NV_LATE_LINES],
                           const int delay[NV_LATE_LINES], int rate_hz);
 #endif

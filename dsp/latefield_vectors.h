@@ -27,12 +27,6 @@ INLINE void late_transpose(vec *a) {
 INLINE void late_transpose(vec *a) { transpose4(a); }
 #endif
 
-#if NV_LANES == 8
-#define LATE_AFTER_FIRST 0, 9, 10, 11, 12, 13, 14, 15
-#else
-#define LATE_AFTER_FIRST 0, 5, 6, 7
-#endif
-
 INLINE void late_hadamard(vec *a) {
     for (int span = 1; span < V; span *= 2)
         for (int k = 0; k < V; k++)
@@ -43,10 +37,11 @@ INLINE void late_hadamard(vec *a) {
 }
 
 /* Falls and mixes a group of V lines into rows of `mixed`. */
-INLINE void late_group(nv_late_lines *l, int group, float (*mixed)[NV_LATE_STEP]) {
+INLINE void late_group(nv_late_lines *l, int group, float (*mixed)[NV_LATE_STEP], int frames,
+                       int glides) {
     vec state[NV_LATE_FALLS], a[V];
     for (int k = 0; k < NV_LATE_FALLS; k++) state[k] = get(&l->fall_state[k][group]);
-    for (int t = 0; t < l->frames; t += V) {
+    for (int t = 0; t < frames; t += V) {
 #if NV_LANES == 8
         /* Halves of rows are loaded where the transposed ones need them. */
         typedef float half __attribute__((vector_size(16), aligned(4)));
@@ -65,16 +60,21 @@ INLINE void late_group(nv_late_lines *l, int group, float (*mixed)[NV_LATE_STEP]
         late_transpose(a);
 #endif
 #pragma GCC unroll 8
-        for (int n = 0; n < V; n++)
+        for (int n = 0; n < V; n++) {
+            const float(*pole)[NV_LATE_LINES] = l->fall_pole, (*gain)[NV_LATE_LINES] = l->fall;
+#if defined(__x86_64__)
+            /* Read from memory by each instruction: else GCC loads what has no register. */
+            __asm__("" : "+r"(pole), "+r"(gain));
+#endif
+            vec x = a[n], y = get(&gain[0][group]) * x, more = get(&l->fall_step[0][group]) * x;
 #pragma GCC unroll 8
             for (int k = 0; k < NV_LATE_FALLS; k++) {
-                const float(*q)[NV_LATE_LINES] = l->fall[k];
-                vec x = a[n];
-                if (n == V - 1) put(&l->fall_last[k][group], x);
-                a[n] = get(&q[0][group]) * x + state[k];
-                state[k] = get(&q[1][group]) * x - get(&q[2][group]) * a[n];
+                state[k] = get(&pole[k][group]) * state[k] + x;
+                y += get(&gain[k + 1][group]) * state[k];
+                more += get(&l->fall_step[k + 1][group]) * state[k];
             }
-        put(&l->fall_last[NV_LATE_FALLS][group], a[V - 1]);
+            a[n] = glides ? y + all((float)(t + n + 1)) * more : y;
+        }
         late_transpose(a);
         late_hadamard(a);
         for (int k = 0; k < V; k++) put(&mixed[group + k][t], a[k]);
@@ -92,40 +92,41 @@ INLINE void late_between(float (*mixed)[NV_LATE_STEP], int frames) {
             }
 }
 
+INLINE late_bits late_larger(late_bits a, late_bits b) { return ((a > b) & a) | (~(a > b) & b); }
+
 /* Both sides, from two sums of all lines whose signs are bent functions: no line alone is heard.
  * The last stage of the Hadamard matrix, of lines i and i + 8, leaves 8 terms of each sum. 1 if a
  * sample is NaN or infinite. */
-INLINE int late_out(const nv_late_lines *l, float (*mixed)[NV_LATE_STEP]) {
-    vec frame;
+INLINE int late_out(const nv_late_lines *l, float (*mixed)[NV_LATE_STEP], int frames, int glides) {
+    vec frame, middle = all(2 * l->sum[0]), side = all(2 * l->sum[1]);
     for (int k = 0; k < V; k++) frame[k] = (float)(k + 1);
-    vec middle = all(2 * l->middle) + all(2 * l->middle_step) * frame,
-        side = all(2 * l->side) + all(2 * l->side_step) * frame;
-    late_bits wrong = {0};
-    for (int t = 0; t < l->frames; t += V) {
+    late_bits most = {0}; /* as integers, the larger number is the larger one */
+#pragma GCC unroll 8
+    for (int t = 0; t < frames; t += V) {
         vec a = get(&mixed[0][t]) + get(&mixed[2][t]) + get(&mixed[12][t]) + get(&mixed[14][t]),
             b = get(&mixed[1][t]) - get(&mixed[3][t]) + get(&mixed[13][t]) - get(&mixed[15][t]);
-        vec m = middle * (a + b), s = side * (a - b);
-        middle += all(2 * V * l->middle_step), side += all(2 * V * l->side_step);
+        vec m = middle, s = side, at = frame + all((float)t);
+        if (glides) m += all(2 * l->sum_step[0]) * at, s += all(2 * l->sum_step[1]) * at;
+        m *= a + b, s *= a - b;
         vec left = m + s, right = m - s;
-        wrong |= (((late_bits)left & 0x7f800000) == 0x7f800000) |
-                 (((late_bits)right & 0x7f800000) == 0x7f800000);
-        put_any(l->out[0] + t, get_any(l->out[0] + t) + left);
-        put_any(l->out[1] + t, get_any(l->out[1] + t) + right);
+        late_bits one = (late_bits)left & 0x7fffffff, two = (late_bits)right & 0x7fffffff;
+        most = late_larger(most, late_larger(one, two));
+        put(l->out[0] + t, left), put(l->out[1] + t, right);
     }
-    int any = 0;
-    for (int k = 0; k < V; k++) any |= wrong[k];
-    return any;
+    int wrong = 0;
+    for (int k = 0; k < V; k++) wrong |= most[k] >= 0x7f800000;
+    return wrong;
 }
 
 /* The last stage, and what comes in. */
-INLINE void late_in(const nv_late_lines *l, float (*mixed)[NV_LATE_STEP]) {
+INLINE void late_in(const nv_late_lines *l, float (*mixed)[NV_LATE_STEP], int frames) {
     enum { HALF = NV_LATE_LINES / 2 };
     for (int i = 0; i < HALF; i++) {
         const float *p = l->tap[i], *q = l->tap[i + HALF];
-        vec gp = all(l->tap_gain * l->sign[i]), gq = all(l->tap_gain * l->sign[i + HALF]);
+        vec gp = all(l->tap_gain[i]), gq = all(l->tap_gain[i + HALF]);
         float *to_p = l->to[i], *to_q = l->to[i + HALF];
-#pragma GCC unroll 4
-        for (int t = 0; t < l->frames; t += V) {
+#pragma GCC unroll 8
+        for (int t = 0; t < frames; t += V) {
             vec a = get(&mixed[i][t]), b = get(&mixed[i + HALF][t]);
             put(to_p + t, a + b + gp * get_any(p + t));
             put(to_q + t, a - b + gq * get_any(q + t));
@@ -135,79 +136,118 @@ INLINE void late_in(const nv_late_lines *l, float (*mixed)[NV_LATE_STEP]) {
         const float *caught = l->caught[i / HALF];
         float *to = l->to[i];
         vec gain = all(l->sign[i]);
-        for (int t = 0; t < l->frames; t += V)
+        for (int t = 0; t < frames; t += V)
             put(to + t, get(to + t) + gain * get_any(caught + t));
     }
 }
 
-/* A step of all lines. 1 if a sample is NaN or infinite. */
-static int late_lines(nv_late_lines *l) {
+INLINE int late_lines_of(nv_late_lines *l, int frames, int glides) {
     _Alignas(64) float mixed[NV_LATE_LINES][NV_LATE_STEP];
-    for (int group = 0; group < NV_LATE_LINES; group += V) late_group(l, group, mixed);
-    late_between(mixed, l->frames);
-    int wrong = late_out(l, mixed);
-    late_in(l, mixed);
+    for (int group = 0; group < NV_LATE_LINES; group += V)
+        late_group(l, group, mixed, frames, glides);
+    late_between(mixed, frames);
+    int wrong = late_out(l, mixed, frames, glides);
+    late_in(l, mixed, frames);
+    for (int c = 0; c < 2 && l->add[0] && !wrong; c++)
+#pragma GCC unroll 8
+        for (int t = 0; t < frames; t += V)
+            put_any(l->add[c] + t, get_any(l->add[c] + t) + get(l->out[c] + t));
     return wrong;
 }
 
-/* The sections at the input of both sides: in -> out, NV_LATE_LEVELS frames later. */
-static void late_level(nv_late_lines *l, const float *const *in, float *const *out) {
-    enum { PARTS = NV_LATE_LEVELS / V };
-    vec state[2][PARTS], x[2][PARTS];
-    for (int c = 0; c < 2; c++)
-        for (int k = 0; k < PARTS; k++)
-            state[c][k] = get(&l->level_state[c][k * V]), x[c][k] = get(&l->level_passed[c][k * V]);
-#pragma GCC unroll 4
-    for (int t = 0; t < l->frames; t++)
-#pragma GCC unroll 2
-        for (int c = 0; c < 2; c++) {
-            vec first = x[c][0];
-            out[c][t] = first[0];
-            first = __builtin_shufflevector((vec){in[c][t]}, first, LATE_AFTER_FIRST);
-            x[c][0] = first;
-            for (int k = 0; k < PARTS; k++) {
-                vec y = get(&l->level[0][k * V]) * x[c][k] + state[c][k];
-                state[c][k] = get(&l->level[1][k * V]) * x[c][k] - get(&l->level[2][k * V]) * y;
-                x[c][k] = y;
-            }
-            /* Each section's output to the next one; the last one's to where it is written. */
-#if NV_LANES == 8
-            x[c][0] = __builtin_shufflevector(x[c][0], x[c][0], 7, 0, 1, 2, 3, 4, 5, 6);
-#else
-            vec a = x[c][0], b = x[c][1];
-            x[c][0] = __builtin_shufflevector(a, b, 7, 0, 1, 2);
-            x[c][1] = __builtin_shufflevector(a, b, 3, 4, 5, 6);
-#endif
-        }
-    for (int c = 0; c < 2; c++)
-        for (int k = 0; k < PARTS; k++)
-            put(&l->level_state[c][k * V], state[c][k]), put(&l->level_passed[c][k * V], x[c][k]);
+/* A step of all lines. 1 if a sample is NaN or infinite. */
+static int late_lines(nv_late_lines *l) {
+    if (l->fall_glides) return late_lines_of(l, l->frames, 1);
+    if (l->frames == NV_LATE_STEP) return late_lines_of(l, NV_LATE_STEP, 0);
+    return late_lines_of(l, l->frames, 0);
 }
 
-/* A Schroeder all-pass in place: one echo becomes many, and no frequency is louder. */
-static void late_diffuse(float *x, const float *from, float *to, int frames) {
+/* The sums of neighbours: of a, then of b; with eight lanes in each half. */
+INLINE vec late_pairs(vec a, vec b) {
+#if defined(__AVX__) && NV_LANES == 8
+    return __builtin_ia32_haddps256(a, b);
+#elif NV_LANES == 8
+    return __builtin_shufflevector(a, b, 0, 2, 8, 10, 4, 6, 12, 14) +
+           __builtin_shufflevector(a, b, 1, 3, 9, 11, 5, 7, 13, 15);
+#else
+    return __builtin_shufflevector(a, b, 0, 2, 4, 6) + __builtin_shufflevector(a, b, 1, 3, 5, 7);
+#endif
+}
+
+/* The sums of all lanes of V vectors. */
+INLINE vec late_sums(const vec *a) {
+    vec low = late_pairs(late_pairs(a[0], a[1]), late_pairs(a[2], a[3]));
+#if NV_LANES == 8
+    vec high = late_pairs(late_pairs(a[4], a[5]), late_pairs(a[6], a[7]));
+    return __builtin_shufflevector(low, high, 0, 1, 2, 3, 8, 9, 10, 11) +
+           __builtin_shufflevector(low, high, 4, 5, 6, 7, 12, 13, 14, 15);
+#else
+    return low;
+#endif
+}
+
+INLINE void late_level_side(nv_late_lines *l, int side, const float *in, float *out, int frames,
+                            int glides) {
+    enum { PARTS = NV_LATE_LEVELS / V };
+    vec state[PARTS], pole[PARTS], gain[PARTS], step[PARTS], direct, frame;
+    for (int k = 0; k < V; k++) frame[k] = (float)(k + 1);
+    for (int k = 0; k < PARTS; k++) {
+        state[k] = get(&l->level_state[side][k * V]), pole[k] = get(&l->level_pole[k * V]);
+        gain[k] = get(&l->level[k * V]), step[k] = get(&l->level_step[k * V]);
+    }
+    direct = all(l->level[NV_LATE_LEVELS]);
+#pragma GCC unroll 2
+    for (int t = 0; t < frames; t += V) {
+        vec part[V];
+#pragma GCC unroll 8
+        for (int n = 0; n < V; n++) {
+            vec x = all(in[t + n]);
+            part[n] = all(0);
+            for (int k = 0; k < PARTS; k++) {
+                state[k] = pole[k] * state[k] + x;
+                if (glides) gain[k] += step[k];
+                part[n] += gain[k] * state[k];
+            }
+        }
+        vec now = glides ? direct + all(l->level_step[NV_LATE_LEVELS]) * (frame + all((float)t))
+                         : direct;
+        put_any(out + t, now * get_any(in + t) + late_sums(part));
+    }
+    for (int k = 0; k < PARTS; k++) put(&l->level_state[side][k * V], state[k]);
+}
+
+/* The filter at the input of both sides. */
+static void late_level(nv_late_lines *l, const float *const *in, float *const *out) {
+    for (int c = 0; c < 2; c++)
+        if (l->level_glides)
+            late_level_side(l, c, in[c], out[c], l->frames, 1);
+        else if (l->frames == NV_LATE_STEP)
+            late_level_side(l, c, in[c], out[c], NV_LATE_STEP, 0);
+        else
+            late_level_side(l, c, in[c], out[c], l->frames, 0);
+}
+
+/* Schroeder all-passes in place: one echo becomes many, and no frequency is louder. */
+INLINE void late_diffuse_all(float *x, const float *const *from, float *const *to, int frames) {
     vec gain = all(0.6f);
+    const float *before[NV_LATE_PASSES];
+    float *after[NV_LATE_PASSES];
+    for (int i = 0; i < NV_LATE_PASSES; i++) before[i] = from[i], after[i] = to[i];
 #pragma GCC unroll 4
     for (int t = 0; t < frames; t += V) {
-        vec before = get_any(from + t), now = get_any(x + t) + gain * before;
-        put_any(to + t, now), put_any(x + t, before - gain * now);
+        vec y = get_any(x + t);
+#pragma GCC unroll 4
+        for (int i = 0; i < NV_LATE_PASSES; i++) {
+            vec old = get_any(before[i] + t), now = y + gain * old;
+            put_any(after[i] + t, now), y = old - gain * now;
+        }
+        put_any(x + t, y);
     }
 }
-
-/* What makes the lines fall goes a share of the way to `to`. The states become what they were if
- * the sections had always been as they are now: else each step of a glide would be heard. */
-static void late_glide_falls(nv_late_lines *l, const float (*to)[3][NV_LATE_LINES], float share) {
-    for (int k = 0; k < NV_LATE_FALLS; k++)
-        for (int i = 0; i < NV_LATE_LINES; i += V) {
-            vec change[3];
-            for (int q = 0; q < 3; q++) {
-                float *now = &l->fall[k][q][i];
-                change[q] = all(share) * (get_any(&to[k][q][i]) - get(now));
-                put(now, get(now) + change[q]);
-            }
-            put(&l->fall_state[k][i], get(&l->fall_state[k][i]) +
-                                          change[1] * get(&l->fall_last[k][i]) -
-                                          change[2] * get(&l->fall_last[k + 1][i]));
-        }
+static void late_diffuse(float *x, const float *const *from, float *const *to, int frames) {
+    if (frames == NV_LATE_STEP)
+        late_diffuse_all(x, from, to, NV_LATE_STEP);
+    else
+        late_diffuse_all(x, from, to, frames);
 }
 #endif

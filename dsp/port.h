@@ -48,7 +48,7 @@
 #include "reblock.h"
 
 enum {
-    NV_PORT_VERSION = 6,
+    NV_PORT_VERSION = 7,
     NV_SLOTS = NV_MAX_ROOMS + 1,
     NV_PARAMS = 63,
     NV_PORT_HEADER_BYTES = 16384,

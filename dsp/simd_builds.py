@@ -30,6 +30,7 @@ ENGINE_SOURCES = (
     "engine_filters.c",
     "gate.c",
     "latefield.c",
+    "latefield_build.c",
     "latefield_room.c",
     "movement.c",
     "port.c",

@@ -14,10 +14,9 @@ int main(int argc, char **argv) {
         shimmer = argument(argv, "shimmer", 0);
     nv_latefield *l = nv_latefield_new(48000, block, 288000);
     nv_late_room room = {.goes_on = 1, .middle = 0.7f, .side = 0.7f};
-    for (int k = 0; k < NV_LATE_LEVELS; k++) room.level[0][k] = 1;
-    for (int k = 0; k < NV_LATE_FALLS; k++)
-        for (int i = 0; i < NV_LATE_LINES; i++)
-            room.fall[k][0][i] = 0.99f, room.fall[k][1][i] = -0.2f, room.fall[k][2][i] = -0.2f;
+    for (int k = 0; k <= NV_LATE_LEVELS; k++) room.level[k] = 0.1f;
+    for (int k = 0; k <= NV_LATE_FALLS; k++)
+        for (int i = 0; i < NV_LATE_LINES; i++) room.fall[k][i] = 0.19f;
     nv_latefield_room(l, &room, 720, NV_TAILS_KEEP);
     if (hold) nv_latefield_hold(l, 1, 0);
     nv_latefield_move(l, movement / 100.0, 0.3);

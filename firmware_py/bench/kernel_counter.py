@@ -24,6 +24,7 @@ DSP = Path(__file__).parents[2] / "dsp"
 LATE_SOURCES = (
     "engine_filters.c",
     "latefield.c",
+    "latefield_build.c",
     "latefield_room.c",
     "movement.c",
     "shimmer.c",

@@ -338,7 +338,7 @@ def test_hold_and_its_end_are_heard_as_no_click(fall_db_s: float) -> None:
     for hold, seconds in ((1, 2), (0, 0.5), (1, 0.4), (0, 0.5)):
         pedal.set(hold=hold)
         parts.append(pedal.rest(seconds))
-    assert clicks(*parts) < 1e-3
+    assert clicks(*parts) < 3e-4
 
 
 @pytest.mark.parametrize("tails", range(3))
@@ -369,13 +369,13 @@ def test_infinite_rooms_stay() -> None:
     assert np.ptp(level) < 0.5
 
 
-@pytest.mark.parametrize("fault", ["nan", "large", "unstable", "louder"])
+@pytest.mark.parametrize("fault", ["nan", "large", "louder", "louder bass"])
 def test_values_that_no_room_has_are_not_used(fault: str) -> None:
     """They come from shared memory."""
     decay = Decay(np.array([20.0, 20e3]), np.full(2, 3.0), np.full(2, -40.0))
     values = late_room(decay, SEAM)
-    at = {"nan": 40, "large": 5, "unstable": 28 + 2 * 16, "louder": 28}[fault]
-    values[at] = {"nan": np.nan, "large": 1e9, "unstable": 1.5, "louder": 2.0}[fault]
+    at = {"nan": 40, "large": 5, "louder": 13, "louder bass": 13 + 4 * 16}[fault]
+    values[at] = {"nan": np.nan, "large": 1e9, "louder": 2.0, "louder bass": -2.0}[fault]
     pedal = Pedal()
     pedal.port.load_ir(np.zeros((2, 64), np.float32), late=values)
     pedal.rest(0.2)
