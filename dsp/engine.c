@@ -341,8 +341,8 @@ static void process_block(void *engine, const float *const *in, float *const *we
     const float *gained[2] = {e->gained[0], e->gained[1]};
     nv_kernel_process(e->kernel, gained, wet);
     guard_wet(e, wet);
-    nv_movement_run(&e->movement, wet);
     if (nv_latefield_sounds(e->late)) nv_latefield_process(e->late, gained, e->inputs, wet);
+    nv_movement_run(&e->movement, wet);
     nv_filter_run(&e->highpass, wet, e->frames);
     nv_filter_run(&e->lowpass, wet, e->frames);
     nv_tone_run(&e->tone, wet, e->frames);

@@ -97,8 +97,7 @@ typedef struct nv_simd {
     /* All-passes in place; from: what was written one length of each ago. */
     void (*late_diffuse)(float *x, const float *const *from, float *const *to, int frames);
     /* A delay that changes along a line (movement_vectors.h); a multiple of `lanes` frames. */
-    void (*delayed)(float *out, const float *in, double delay, double slope, float gain,
-                    int frames);
+    void (*delayed)(float *out, const float *in, float delay, float slope, float gain, int frames);
     /* The heads and the rotation of the shimmer (shimmer_vectors.h); a multiple of `lanes`. */
     void (*shimmer_turn)(const nv_shimmer_turn *turn);
     /* The synthesis (synthesis_vectors.h). See nv_find_curves(); points: two floats a frame. */

@@ -10,6 +10,7 @@ static const int64_t LATER_ON = INT64_MAX; /* at the end of `hold` */
 static const float SILENT = 1e-14f; /* of power: -140 dB */
 static const float CATCH_MOST = 64, CATCH_LEAST = 0.25f;
 static const int RISING[2] = {4, 12}; /* the lines that shimmer, one for each side */
+static const int MOVING[NV_LATE_MOVED] = {1, 10, 7, 14}; /* whose lengths swing */
 
 int nv_latefield_sounds(const nv_latefield *l) { return l->awake; }
 
@@ -30,10 +31,17 @@ static void wake(nv_latefield *l) {
     if (nv_shimmer_acts(&l->shimmer)) nv_shimmer_clear(&l->shimmer);
 }
 
+/* What never falls is not moved: a read between two frames takes a little of the treble. */
+static void swing(nv_latefield *l) {
+    int stays = l->hold || !memcmp(l->room.fall, l->lossless, sizeof l->lossless);
+    nv_swing_set(&l->swing, stays ? 0 : l->moved_by, l->moved_hz);
+}
+
 static void fall_as(nv_latefield *l, const nv_late_coefficients *room) {
     l->room = *room, l->next_in = -1;
     l->rising_gain = nv_late_rising_gain(&l->lines, room->fall, l->delay, l->rate_hz);
     l->fall_left = ramp_frames(l);
+    swing(l);
 }
 
 void nv_latefield_room(nv_latefield *l, const nv_late_room *room, int fade_frames, nv_tails tails) {
@@ -88,11 +96,12 @@ void nv_latefield_hold(nv_latefield *l, int hold, int layer) {
         if (l->next_in >= 0) l->room = l->next, l->next_in = -1;
         l->fall_left = ramp_frames(l);
     }
-    rise(l);
+    rise(l), swing(l);
 }
 
 void nv_latefield_move(nv_latefield *l, double amount, double hz) {
-    nv_swing_set(&l->swing, amount, hz);
+    l->moved_by = amount, l->moved_hz = hz;
+    swing(l);
 }
 
 /* ---- a step ---------------------------------------------------------------------------------- */
@@ -108,22 +117,18 @@ static const float *awaken(const nv_latefield *l, const float *from, int delay, 
     return partial;
 }
 
-/* What leaves line i while its length changes. The lines lose nothing by that: what they give more
- * slowly, they give as much louder. */
-static const float *read_moved(nv_latefield *l, int i) {
-    const nv_swing *s = &l->swing;
-    float begin = s->from[i], end = begin + s->slope[i] * (float)l->step;
-    enum { BELOW = 1 << 16 }; /* rounds downwards */
-    int most = (int)((begin > end ? begin : end) + BELOW) - BELOW + 4,
-        least = (int)((begin > end ? end : begin) + BELOW) - BELOW - 3;
-    int delay = l->delay[i] + most, frames = l->step + most - least, from = l->at - delay;
-    from += from < 0 ? l->ring_frames : 0;
-    float partial[2 * NV_LATE_STEP];
-    const float *window = l->ring[i] + from;
-    window = awaken(l, window, delay, l->since, partial, frames);
-    l->simd->delayed(l->moved[i], window + most - least, (double)begin - least, s->slope[i],
-                     sqrtf(1 - s->slope[i]), l->step);
-    return l->moved[i];
+/* What leaves the line of this voice while its length changes. The lines lose nothing by that: what
+ * they give more slowly, they give as much louder. */
+static const float *read_moved(nv_latefield *l, int voice) {
+    int i = MOVING[voice];
+    float slope = l->swing.slope[voice], partial[2 * NV_LATE_STEP];
+    nv_reach reach = nv_swing_reach(l->delay[i] + (double)l->swing.from[voice], slope, l->step);
+    const float *window = l->ring[i] + ((l->at - reach.oldest) & (l->ring_frames - 1));
+    int frames = l->step + reach.oldest - reach.newest;
+    window = awaken(l, window, reach.oldest, l->since, partial, frames);
+    l->simd->delayed(l->moved[voice], window + reach.oldest - reach.newest, reach.delay, slope,
+                     sqrtf(1 - slope), l->step);
+    return l->moved[voice];
 }
 
 static void write_guard(float *ring, int ring_frames, int at, int frames) {
@@ -279,7 +284,7 @@ static void point(nv_latefield *l, int filled, int moves) {
         if (l->tap_delay[i] > at_past) tap[i] += past_frames;
     for (int i = 0; i < NV_LATE_LINES && l->since < l->ring_frames; i++)
         from[i] = awaken(l, from[i], l->delay[i], l->since, l->partial[i], l->step);
-    for (int i = 0; i < NV_LATE_LINES && moves; i++) from[i] = read_moved(l, i);
+    for (int i = 0; i < NV_LATE_MOVED && moves; i++) from[MOVING[i]] = read_moved(l, i);
     for (int i = 0; i < NV_LATE_LINES && l->past_since < past_frames; i++)
         tap[i] = filled ? awaken(l, tap[i], l->tap_delay[i], l->past_since,
                                  l->partial[NV_LATE_LINES + i], l->step)

@@ -19,8 +19,9 @@
  *               that), and the convolved sound fades out while it is caught. Layer: what is
  *               played goes on into the room, and is added to what is held. Afterwards the lines
  *               fall as the room does.
- *   movement    the lengths of the lines swing. What they lose by it is air: between two frames the
- *               highest octave falls a little
+ *   movement    the lengths of four lines swing. What they lose by it is air: between two frames
+ *               the highest octave falls a little. So lines that never fall do not swing: not while
+ *               they hold, nor in a room without an end.
  *   shimmer     what rings rises, an octave or another interval at a time: shimmer.h. It takes the
  *               convolved sound, too, and so is heard in each room, also in one that fits: the
  *               lines then have nothing but shimmer, and fall as the newest room.
@@ -70,7 +71,7 @@ size_t nv_latefield_bytes(const nv_latefield *l);
 void nv_latefield_room(nv_latefield *l, const nv_late_room *room, int fade_frames, nv_tails tails);
 /* Audio thread. */
 void nv_latefield_hold(nv_latefield *l, int hold, int layer);
-/* Modulates the lines against each other: amount 0 .. 1, see movement.h. Audio thread. */
+/* Modulates lines against each other: amount 0 .. 1, see movement.h. Audio thread. */
 void nv_latefield_move(nv_latefield *l, double amount, double hz);
 /* How much of the tail rises: amount 0 .. 1, interval as in shimmer.h. Audio thread. */
 void nv_latefield_shimmer(nv_latefield *l, double amount, int interval);

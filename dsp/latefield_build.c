@@ -68,7 +68,7 @@ nv_latefield *nv_latefield_new(int rate_hz, int block_frames, int max_taps) {
     l->step = block_frames < NV_LATE_STEP ? block_frames : NV_LATE_STEP;
     l->seam = nv_late_seam(rate_hz, max_taps);
     nv_late_delays(rate_hz, l->delay);
-    nv_swing_init(&l->swing, rate_hz, NV_LATE_LINES);
+    nv_swing_init(&l->swing, rate_hz, NV_LATE_MOVED);
     int longest = 0, moves = NV_MOVEMENT_MOST_MS * rate_hz / 1000;
     for (int i = 0; i < NV_LATE_LINES; i++)
         if (l->delay[i] > longest) longest = l->delay[i];

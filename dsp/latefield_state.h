@@ -7,7 +7,7 @@
 #include "movement.h"
 #include "shimmer.h"
 
-enum { NV_LATE_GUARD = 2 * NV_LATE_STEP, NV_LATE_HALF = NV_LATE_LINES / 2 };
+enum { NV_LATE_GUARD = 2 * NV_LATE_STEP, NV_LATE_HALF = NV_LATE_LINES / 2, NV_LATE_MOVED = 4 };
 #define NV_LATE_GAIN 0.35355339f /* of a line: one of eight that share the sound of a side */
 
 typedef struct {
@@ -29,8 +29,9 @@ struct nv_latefield {
     int64_t past_since;   /* the same of the input, which is not kept while no long room plays */
     int64_t heard_since;  /* frames since the input was last open */
     int awake, goes_on;
-    nv_late_coefficients room, next; /* `next` becomes `room` when its first sound reaches the lines */
-    int64_t next_in;         /* frames; -1: none waits */
+    nv_late_coefficients room, next;
+    int64_t next_in; /* frames until `next` becomes `room`: its first sound reaches the lines; -1:
+                      * none waits */
     int fall_left, level_left; /* frames of glides */
     float level_to[NV_LATE_LEVELS + 1];
     float lossless[NV_LATE_FALLS + 1][NV_LATE_LINES];
@@ -42,13 +43,14 @@ struct nv_latefield {
     float open;                 /* gain of what comes in */
     float mute, mute_step;       /* 1 .. 0 while tails are cut */
     int quiet_frames;
-    nv_swing swing; /* of the lines' lengths: movement.h */
+    nv_swing swing; /* of the lengths of lines NV_LATE_MOVING */
+    double moved_by, moved_hz;
     nv_shimmer shimmer;
     float rising, rising_gain; /* the amount wanted; the gain of the convolved sound in it */
     int interval;
     _Alignas(64) float risen[2][NV_LATE_STEP];
     _Alignas(64) float silence[2 * NV_LATE_STEP];
-    _Alignas(64) float moved[NV_LATE_LINES][NV_LATE_STEP];
+    _Alignas(64) float moved[NV_LATE_MOVED][NV_LATE_STEP];
     _Alignas(64) float partial[2 * NV_LATE_LINES][NV_LATE_STEP];
     _Alignas(64) float caught[2][NV_LATE_STEP], sound[2][NV_LATE_STEP];
     size_t bytes;

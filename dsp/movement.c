@@ -7,7 +7,7 @@
 #include "kernel_build.h"
 
 static const double SPEED_S = 0.05; /* time constant of the rate */
-enum { TAPS = 6 };
+enum { TAPS = 6, GUARD = 2 * NV_MOVEMENT_STEP };
 
 static double bend_of(double cents) { return exp2(cents / 1200) - 1; }
 
@@ -37,7 +37,7 @@ static void follow(nv_swing *s, int frames) {
            most = s->glide * frames;
     s->width = fmin(fmax(wanted, s->width - most), s->width + most);
     if (s->width * speed > s->bend) speed = s->bend / s->width;
-    s->speed += (speed - s->speed) * (1 - exp(-frames / (SPEED_S * s->rate_hz)));
+    s->speed += (speed - s->speed) * frames / (frames + SPEED_S * s->rate_hz);
 }
 
 void nv_swing_step(nv_swing *s, int frames) {
@@ -57,15 +57,23 @@ void nv_swing_step(nv_swing *s, int frames) {
     }
 }
 
-/* ---- the convolved sound --------------------------------------------------------------------- */
+nv_reach nv_swing_reach(double delay, double slope, int frames) {
+    double end = delay + slope * frames;
+    int oldest = (int)(end > delay ? end : delay) + TAPS / 2 + 1,
+        newest = (int)(end > delay ? delay : end) - TAPS / 2;
+    return (nv_reach){oldest, newest, (float)(delay - newest)};
+}
+
+/* ---- the wet sound --------------------------------------------------------------------------- */
 
 int nv_movement_init(nv_movement *m, double rate_hz, int block_frames) {
     *m = (nv_movement){.block = block_frames, .simd = nv_best_simd()};
     nv_swing_init(&m->swing, rate_hz, 2);
     m->fade_frames = (int)(NV_MOVEMENT_FADE_MS * rate_hz / 1000);
-    m->past_frames = 2 * NV_MOVEMENT_MOST_MS * (int)rate_hz / 1000 + NV_MOVEMENT_BASE + TAPS;
+    int most = 2 * NV_MOVEMENT_MOST_MS * (int)rate_hz / 1000 + NV_MOVEMENT_BASE + GUARD;
+    for (m->ring_frames = GUARD; m->ring_frames < most; m->ring_frames *= 2) {}
     for (int c = 0; c < 2; c++)
-        m->line[c] = calloc((size_t)(m->past_frames + block_frames), sizeof(float));
+        m->line[c] = calloc((size_t)(m->ring_frames + GUARD), sizeof(float));
     return m->line[0] && m->line[1];
 }
 
@@ -79,10 +87,16 @@ static void move(nv_movement *m, float *const *x, int done, int frames) {
     const nv_swing *s = &m->swing;
     ramp amount = m->amount;
     for (int c = 0; c < 2; c++) {
-        float moved[NV_MOVEMENT_STEP], *out = x[c] + done;
+        float moved[NV_MOVEMENT_STEP], *out = x[c] + done, *line = m->line[c];
+        memcpy(line + m->at, out, (size_t)frames * sizeof(float));
+        if (m->at < GUARD)
+            memcpy(line + m->ring_frames + m->at, out, (size_t)frames * sizeof(float));
         double delay = (double)s->width_from * s->share[c] + s->from[c] + NV_MOVEMENT_BASE,
                slope = (double)s->width_slope * s->share[c] + s->slope[c];
-        m->simd->delayed(moved, m->line[c] + m->past_frames + done, delay, slope, 1, frames);
+        nv_reach reach = nv_swing_reach(delay, slope, frames);
+        const float *window = line + ((m->at - reach.oldest) & (m->ring_frames - 1));
+        m->simd->delayed(moved, window + reach.oldest - reach.newest, reach.delay, (float)slope, 1,
+                         frames);
         amount = m->amount;
         if (amount.left || amount.value < 1)
             for (int i = 0; i < frames; i++)
@@ -91,20 +105,20 @@ static void move(nv_movement *m, float *const *x, int done, int frames) {
             memcpy(out, moved, (size_t)frames * sizeof(float));
     }
     m->amount = amount;
+    m->at = (m->at + frames) & (m->ring_frames - 1);
 }
 
 void nv_movement_run(nv_movement *m, float *const *x) {
-    int swings = nv_swing_acts(&m->swing);
-    if (!swings && m->amount.value == 0 && !m->amount.left) return;
-    size_t past = (size_t)m->past_frames * sizeof(float), block = (size_t)m->block * sizeof(float);
-    if (m->amount.value == 0 && !m->amount.left) /* what is in the lines is old */
-        memset(m->line[0], 0, past), memset(m->line[1], 0, past);
-    for (int c = 0; c < 2; c++) memcpy(m->line[c] + m->past_frames, x[c], block);
+    if (m->amount.value == 0 && !m->amount.left) {
+        if (!nv_swing_acts(&m->swing)) return;
+        for (int c = 0; c < 2; c++) /* what is in the lines is old */
+            memset(m->line[c], 0, (size_t)(m->ring_frames + GUARD) * sizeof(float));
+        m->at = 0;
+    }
     int step = m->block < NV_MOVEMENT_STEP ? m->block : NV_MOVEMENT_STEP;
     for (int done = 0; done < m->block; done += step) {
         nv_swing_step(&m->swing, step);
         ramp_to(&m->amount, nv_swing_acts(&m->swing), m->fade_frames);
         move(m, x, done, step);
     }
-    for (int c = 0; c < 2; c++) memmove(m->line[c], m->line[c] + m->block, past);
 }

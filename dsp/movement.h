@@ -6,7 +6,7 @@
  *                 Slow ones would need long ways: none moves by more than NV_MOVEMENT_MS to each
  *                 side, so below 0.4 Hz 12 cents become fewer. The lines of the late field swing so
  *                 (latefield.h).
- *   nv_movement   the same for the convolved sound: each side in a delay line of its own, of two
+ *   nv_movement   the same for all of the wet sound: each side in a delay line of its own, of two
  *                 swings at most and NV_MOVEMENT_BASE frames.
  *
  * A new amount or rate is reached in a glide that bends the pitch by NV_MOVEMENT_GLIDE_CENTS for
@@ -29,7 +29,7 @@ enum {
     NV_MOVEMENT_BASE = 3,
     NV_MOVEMENT_FADE_MS = 20,
     NV_MOVEMENT_STEP = 64,   /* frames at a time, at most; a multiple of 16 */
-    NV_SWING_VOICES = 16
+    NV_SWING_VOICES = 4
 };
 #define NV_MOVEMENT_POWER 1.7272 /* log(1.5 / 12) / log(0.3) */
 
@@ -52,12 +52,20 @@ int nv_swing_acts(const nv_swing *s);
 /* The next step, of at most NV_MOVEMENT_STEP frames. */
 void nv_swing_step(nv_swing *s, int frames);
 
+/* What nv_simd's delayed() reads in a step: its first frame needs frames that are `oldest` old and
+ * younger; `delay` counts from the one that is `newest` old. */
+typedef struct {
+    int oldest, newest;
+    float delay;
+} nv_reach;
+nv_reach nv_swing_reach(double delay, double slope, int frames);
+
 typedef struct {
     nv_swing swing;
     const nv_simd *simd;
-    int past_frames, block, fade_frames;
+    int ring_frames, at, block, fade_frames;
     ramp amount;    /* 0 as it comes .. 1 moved */
-    float *line[2]; /* past_frames, and then the block */
+    float *line[2]; /* ring_frames; then the first ones again */
 } nv_movement;
 
 /* 0: out of memory. block_frames: as in kernel.h. */

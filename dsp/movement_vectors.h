@@ -11,20 +11,20 @@ static const vec delayed_frame = {0, 1, 2, 3};
 
 /* out[t] = gain * in[t - delay - t * slope], by Lagrange's polynomial of fifth order through the
  * three frames on each side. The delay is 2 frames at the least. */
-static void delayed(float *out, const float *in, double delay, double slope, float gain,
-                    int frames) {
-    vec steps = all((float)slope) * delayed_frame;
+static void delayed(float *out, const float *in, float delay, float slope, float gain, int frames) {
+    vec steps = all(slope) * delayed_frame, scale = all(gain / 12), tenth = all(0.1f * gain / 12),
+        half = all(0.5f * gain / 12);
     for (int t = 0; t < frames; t += V, delay += V * slope) {
         int whole = (int)(delay + slope * (V / 2));
-        vec f = all((float)(delay - whole)) + steps;
+        vec f = all(delay - (float)whole) + steps;
         const float *p = in + t - whole;
         /* The nodes are at -2 .. 3; q, q - 2 and q - 6 are products of the distances to two. */
         vec q = f * f - f, near = q - 2, far = q - 6;
         vec outer = (f + 2) * get_any(p - 3) - (f - 3) * get_any(p + 2);
         vec middle = (f - 2) * get_any(p + 1) - (f + 1) * get_any(p - 2);
         vec inner = f * get_any(p - 1) - (f - 1) * get_any(p);
-        vec sum = all(0.1f) * q * near * outer + all(0.5f) * q * far * middle + near * far * inner;
-        put_any(out + t, all(gain / 12) * sum);
+        vec sum = near * (tenth * q * outer + scale * far * inner) + half * q * far * middle;
+        put_any(out + t, sum);
     }
 }
 #endif

@@ -29,8 +29,8 @@ int main(int argc, char **argv) {
     float *wet[2] = {frames + 2 * block, frames + 3 * block};
     for (int i = 0; i < 8 * 48000 / block + blocks; i++) {
         if (i >= 8 * 48000 / block) mark();
-        nv_movement_run(&moved, wet);
         nv_latefield_process(l, in, 2, wet);
+        nv_movement_run(&moved, wet);
         for (int c = 0; c < 2; c++) memset(wet[c], 0, (size_t)block * sizeof(float));
     }
     mark();

@@ -56,9 +56,9 @@ def test_the_pitch_of_a_convolved_sound_swings_as_far_as_it_says(amount: float, 
 
 
 @pytest.mark.parametrize("amount", [0.6, 1.0])
-def test_the_lines_of_the_late_field_swing_as_far(amount: float) -> None:
-    """A steady sine through lines that keep nothing: each gives it once, with a pitch that swings.
-    Together they spread it by the root mean square of their swings, within 15 %."""
+def test_lines_of_the_late_field_swing_too(amount: float) -> None:
+    """A steady sine through lines that keep nothing: each gives it once. The sides swing, and four
+    of 16 lines: together they spread it by the root mean square of their swings, within 15 %."""
     seam, hz = Seam.of(RATE_HZ, TAPS), 6000.0
     decay = Decay(np.array([20.0, 20e3]), np.full(2, 2000.0), np.full(2, -20.0))
     pedal = Pedal(64, TAPS)
@@ -66,14 +66,17 @@ def test_the_lines_of_the_late_field_swing_as_far(amount: float) -> None:
     pedal.port.load_ir(np.zeros((2, 64), np.float32), late=late_room(decay, seam))
     pedal.rest(0.2)
     pedal.play(sine(3, hz))
+    spread_hz = []
     for side in pedal.play(sine(8, hz)):
         wave = hilbert(side.astype(np.float64)) * np.exp(
             -2j * np.pi * hz * np.arange(len(side)) / RATE_HZ
         )
         wave = wave[4800:-4800]
-        spread_hz = math.sqrt((abs(np.diff(wave)) ** 2).mean() / (abs(wave) ** 2).mean())
-        spread_hz *= RATE_HZ / (2 * math.pi)
-        assert spread_hz == pytest.approx(hz * bend(amount, 5) / math.sqrt(2), rel=0.15)
+        spread = math.sqrt((abs(np.diff(wave)) ** 2).mean() / (abs(wave) ** 2).mean())
+        spread_hz.append(spread * RATE_HZ / (2 * math.pi))
+    swings = 1 + 4 / 16
+    wanted_hz = hz * bend(amount, 5) * math.sqrt(swings / 2)
+    assert math.hypot(*spread_hz) / math.sqrt(2) == pytest.approx(wanted_hz, rel=0.15)
 
 
 def test_off_changes_no_sample() -> None:
@@ -108,20 +111,19 @@ def test_no_change_bends_the_pitch_beyond_the_glide() -> None:
         assert abs(cents).max() < 12 + 2 * 2 + 5.4 + 0.5
 
 
-def test_what_is_held_moves_and_keeps_its_level() -> None:
-    """A minute at the largest movement: the octaves up to 2 kHz stay within 1 dB, which is their
-    scatter; nothing gets louder."""
+def test_what_is_held_moves_and_loses_nothing() -> None:
+    """10 minutes at the largest movement: each octave stays within 0.5 dB and its scatter."""
     decay = Decay(np.array([20.0, 20e3]), np.full(2, 30.0))
     pedal = Pedal(block=1024)
     pedal.port.load_ir(noise(1.0, 0.01), late=late_room(decay, Seam.of(RATE_HZ, TAPS)))
     pedal.rest(0.2)
     pedal.play(noise(1.0))
     pedal.set(hold=1, movement=1, movement_hz=1)
-    pedal.rest(4)
+    pedal.rest(5)
     start = pedal.rest(8)
-    pedal.rest(44)
+    pedal.rest(584)
     end = pedal.rest(8)
-    for hz in (250, 500, 1000, 2000):
+    for hz in (250, 500, 1000, 2000, 4000, 8000):
         levels = [levels_db(octave(part[0], hz), 8)[0] for part in (start, end)]
-        assert abs(levels[1] - levels[0]) < 1, hz
-    assert levels_db(end[0], 8)[0] < levels_db(start[0], 8)[0] + 0.5
+        scatter_db = 4.34 / math.sqrt(hz * 0.7 * 8)
+        assert abs(levels[1] - levels[0]) < 0.5 + 3 * scatter_db, hz
