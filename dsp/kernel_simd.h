@@ -21,8 +21,15 @@ typedef struct nv_shimmer_turn {
     const float *head[2], *window[2], *line, *source;
     float *in, *out;
     float head_gain[2], cosine[2], sine[2], keeps[2], gain[2];
-    int frames;
+    int frames, glides; /* 0: nothing changes */
 } nv_shimmer_turn;
+
+/* A high-pass of first order and a low-pass of second order, of two sides: what they are, and their
+ * states. */
+typedef struct nv_shimmer_filter {
+    float high_a, high_b, low_a[2]; /* high_b: with the gain of the low-pass */
+    float before[2], high[2], low[2][2];
+} nv_shimmer_filter;
 
 /* Tables for a right-angle transform of `points` complex points, that is of 2 * points real
  * samples: the tree of roots in kernel_simd.c. */
@@ -98,7 +105,11 @@ typedef struct nv_simd {
     void (*late_diffuse)(float *x, const float *const *from, float *const *to, int frames);
     /* A delay that changes along a line (movement_vectors.h); a multiple of `lanes` frames. */
     void (*delayed)(float *out, const float *in, float delay, float slope, float gain, int frames);
-    /* The heads and the rotation of the shimmer (shimmer_vectors.h); a multiple of `lanes`. */
+    /* Of the shimmer (shimmer_vectors.h); multiples of `lanes` and of 4 frames. A head reads. */
+    void (*shimmer_read)(float *out, const float *in, float at, float pace, int frames);
+    void (*shimmer_filter)(nv_shimmer_filter *filter, const float *const *in, float *const *out,
+                           int frames);
+    /* Its heads and its rotation. */
     void (*shimmer_turn)(const nv_shimmer_turn *turn);
     /* The synthesis (synthesis_vectors.h). See nv_find_curves(); points: two floats a frame. */
     void (*find_curves)(const nv_map *map, const int32_t *after, const float *share, float *points,

@@ -28,8 +28,6 @@ void nv_swing_set(nv_swing *s, double amount, double hz) {
     s->hz = hz;
 }
 
-int nv_swing_acts(const nv_swing *s) { return s->bend > 0 || s->width > 0; }
-
 /* Width and speed go towards what is wanted; meanwhile no pitch bends further than by that and the
  * glide. */
 static void follow(nv_swing *s, int frames) {

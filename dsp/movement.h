@@ -4,7 +4,7 @@
  *                 rate, whose phases and rates differ, so that no two keep in step. The pitch of
  *                 each swings by NV_MOVEMENT_CENTS * amount ^ NV_MOVEMENT_POWER: 1.5 at 30 %.
  *                 Slow ones would need long ways: none moves by more than NV_MOVEMENT_MS to each
- *                 side, so below 0.4 Hz 12 cents become fewer. The lines of the late field swing so
+ *                 side, so below 0.4 Hz 12 cents become fewer. Lines of the late field swing so
  *                 (latefield.h).
  *   nv_movement   the same for all of the wet sound: each side in a delay line of its own, of two
  *                 swings at most and NV_MOVEMENT_BASE frames.
@@ -48,7 +48,7 @@ void nv_swing_init(nv_swing *s, double rate_hz, int voices);
 /* amount: 0 .. 1 */
 void nv_swing_set(nv_swing *s, double amount, double hz);
 /* 0: all offsets are 0 and stay so; nv_swing_step() need not be called. */
-int nv_swing_acts(const nv_swing *s);
+static inline int nv_swing_acts(const nv_swing *s) { return s->bend > 0 || s->width > 0; }
 /* The next step, of at most NV_MOVEMENT_STEP frames. */
 void nv_swing_step(nv_swing *s, int frames);
 

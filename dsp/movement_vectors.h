@@ -14,6 +14,7 @@ static const vec delayed_frame = {0, 1, 2, 3};
 static void delayed(float *out, const float *in, float delay, float slope, float gain, int frames) {
     vec steps = all(slope) * delayed_frame, scale = all(gain / 12), tenth = all(0.1f * gain / 12),
         half = all(0.5f * gain / 12);
+#pragma GCC unroll 2
     for (int t = 0; t < frames; t += V, delay += V * slope) {
         int whole = (int)(delay + slope * (V / 2));
         vec f = all(delay - (float)whole) + steps;

@@ -38,9 +38,10 @@ static void design(nv_shimmer *s, double rate_hz) {
         s->gain[i] = (float)(1 / sqrt(fmax(1, most_read(s->ratio[i]))));
     }
     double high = tan(M_PI * NV_SHIMMER_LOW_HZ / rate_hz);
-    s->high_a = (float)((1 - high) / (1 + high));
     biquad low = nv_filter_design(0, fmin(NV_SHIMMER_HIGH_HZ, 0.18 * rate_hz), rate_hz);
-    s->low_b = (float)low.b0, s->low_a[0] = (float)low.a1, s->low_a[1] = (float)low.a2;
+    s->filter.high_a = (float)((1 - high) / (1 + high));
+    s->filter.high_b = (float)low.b0 * 0.5f * (1 + s->filter.high_a);
+    s->filter.low_a[0] = (float)low.a1, s->filter.low_a[1] = (float)low.a2;
 }
 
 int nv_shimmer_init(nv_shimmer *s, double rate_hz, size_t *bytes) {
@@ -79,8 +80,6 @@ void nv_shimmer_set(nv_shimmer *s, double amount, int interval, int ramp_frames)
     ramp_to(&s->amount, amount, ramp_frames);
 }
 
-int nv_shimmer_acts(const nv_shimmer *s) { return s->amount.value > 0 || s->amount.left; }
-
 static void begin_grain(const nv_shimmer *s, int grain_frames, nv_shimmer_head *head) {
     double ratio = s->ratio[s->interval], farther = grain_frames * (ratio - 1),
            at = s->at - NEAREST - (farther > 0 ? ceil(farther) : 0);
@@ -90,10 +89,11 @@ static void begin_grain(const nv_shimmer *s, int grain_frames, nv_shimmer_head *
 }
 
 void nv_shimmer_clear(nv_shimmer *s) {
+    nv_shimmer_filter *f = &s->filter;
+    for (int c = 0; c < 2; c++) f->before[c] = f->high[c] = f->low[0][c] = f->low[1][c] = 0;
     for (int c = 0; c < 2; c++) {
         nv_shifter *h = &s->shifter[c];
         memset(h->ring, 0, (size_t)(s->ring_frames + GUARD) * sizeof(float));
-        h->high_x = h->high_y = h->low[0] = h->low[1] = 0;
         for (int k = 0; k < 2; k++) {
             begin_grain(s, h->grain_frames, &h->head[k]);
             h->head[k].frame = k * h->grain_frames / 2; /* of silence */
@@ -104,30 +104,11 @@ void nv_shimmer_clear(nv_shimmer *s) {
 /* What a head reads in a step. */
 static void read_head(const nv_shimmer *s, const nv_shifter *h, nv_shimmer_head *head, float *out,
                       int frames) {
-    const float *ring = h->ring + (head->at >> 32);
-    uint64_t at = head->at & 0xffffffff, pace = head->pace;
-    for (int t = 0; t < frames; t++, at += pace) {
-        const float *p = ring + (at >> 32);
-        float part = (float)(int32_t)((uint32_t)at >> 1) * 4.6566129e-10f;
-        out[t] = p[0] + part * (p[1] - p[0]);
-    }
-    head->at = ((head->at >> 32) << 32) + at, head->frame += frames;
+    float part = (float)(int32_t)((uint32_t)head->at >> 1) * 4.6566129e-10f;
+    s->simd->shimmer_read(out, h->ring + (head->at >> 32), part,
+                          (float)(int64_t)head->pace * (float)(1 / ONE), frames);
+    head->at += head->pace * (uint64_t)frames, head->frame += frames;
     if (head->at >> 32 >= (uint64_t)s->ring_frames) head->at -= (uint64_t)s->ring_frames << 32;
-}
-
-/* What comes into a shifter, through its filters. */
-static void write_ring(const nv_shimmer *s, nv_shifter *h, const float *x, int frames) {
-    float high_x = h->high_x, high_y = h->high_y, one = h->low[0], two = h->low[1];
-    float *to = h->ring + s->at, half = 0.5f * (1 + s->high_a);
-    for (int t = 0; t < frames; t++) {
-        high_y = half * (x[t] - high_x) + s->high_a * high_y, high_x = x[t];
-        float in = s->low_b * high_y, y = in + one;
-        one = 2 * in - s->low_a[0] * y + two, two = in - s->low_a[1] * y;
-        to[t] = y;
-    }
-    h->high_x = high_x, h->high_y = high_y, h->low[0] = one, h->low[1] = two;
-    if (s->at < GUARD)
-        memcpy(h->ring + s->ring_frames + s->at, to, (size_t)frames * sizeof(float));
 }
 
 /* From a to b. */
@@ -137,10 +118,15 @@ static void along(float line[2], float a, float b, int frames) {
 
 void nv_shimmer_step(nv_shimmer *s, const float *const *line, float *const *out,
                      const float *const *source, float source_gain, int frames) {
-    double angle = M_PI_2 * ramp_skip(&s->amount, frames);
-    float cosine = (float)cos(angle), sine = (float)sin(angle), keeps = kept(sine);
-    float read[2][NV_SHIMMER_STEP], in[NV_SHIMMER_STEP];
-    nv_shimmer_turn turn = {.head = {read[0], read[1]}, .in = in, .frames = frames};
+    float cosine = s->angle_cos, sine = s->angle_sin, keeps = s->kept;
+    double amount = s->amount.left ? ramp_skip(&s->amount, frames) : s->amount.value;
+    int glides = amount != s->turned;
+    if (glides) {
+        cosine = (float)cos(M_PI_2 * amount), sine = (float)sin(M_PI_2 * amount);
+        keeps = kept(sine), s->turned = amount;
+    }
+    float read[2][NV_SHIMMER_STEP], in[2][NV_SHIMMER_STEP];
+    nv_shimmer_turn turn = {.head = {read[0], read[1]}, .frames = frames, .glides = glides};
     /* Between two angles: along the chord, a rotation that is softer by a little. */
     along(turn.cosine, s->angle_cos, cosine, frames), along(turn.sine, s->angle_sin, sine, frames);
     along(turn.keeps, s->kept, keeps, frames);
@@ -152,10 +138,14 @@ void nv_shimmer_step(nv_shimmer *s, const float *const *line, float *const *out,
             turn.window[k] = h->window + h->head[k].frame, turn.head_gain[k] = h->head[k].gain;
             read_head(s, h, &h->head[k], read[k], frames);
         }
-        turn.line = line[c], turn.source = source[c], turn.out = out[c];
+        turn.line = line[c], turn.source = source[c], turn.out = out[c], turn.in = in[c];
         s->simd->shimmer_turn(&turn);
-        write_ring(s, h, in, frames);
     }
+    const float *inputs[2] = {in[0], in[1]};
+    float *rings[2] = {s->shifter[0].ring + s->at, s->shifter[1].ring + s->at};
+    s->simd->shimmer_filter(&s->filter, inputs, rings, frames);
+    for (int c = 0; c < 2 && s->at < GUARD; c++)
+        memcpy(rings[c] + s->ring_frames, rings[c], (size_t)frames * sizeof(float));
     s->angle_cos = cosine, s->angle_sin = sine, s->kept = keeps;
     s->at = (s->at + frames) & (s->ring_frames - 1);
 }

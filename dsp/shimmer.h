@@ -51,7 +51,6 @@ typedef struct {
     int grain_frames;
     float *window, *ring;
     nv_shimmer_head head[2];
-    float high_x, high_y, low[2]; /* states of the filters */
 } nv_shifter;
 
 typedef struct {
@@ -60,10 +59,11 @@ typedef struct {
     int interval;
     double ratio[NV_SHIMMER_INTERVALS];
     float gain[NV_SHIMMER_INTERVALS];
-    float high_a, low_b, low_a[2]; /* of the filters */
+    nv_shimmer_filter filter;
     int ring_frames, at;
     nv_shifter shifter[2];
-    float angle_cos, angle_sin, kept; /* at the begin of the step */
+    double turned; /* the amount of these, at the begin of the step */
+    float angle_cos, angle_sin, kept;
 } nv_shimmer;
 
 /* 0: out of memory. Adds the bytes allocated to *bytes. */
@@ -71,7 +71,9 @@ int nv_shimmer_init(nv_shimmer *s, double rate_hz, size_t *bytes);
 void nv_shimmer_free(nv_shimmer *s);
 /* interval: its number */
 void nv_shimmer_set(nv_shimmer *s, double amount, int interval, int ramp_frames);
-int nv_shimmer_acts(const nv_shimmer *s);
+static inline int nv_shimmer_acts(const nv_shimmer *s) {
+    return s->amount.value > 0 || s->amount.left;
+}
 /* Forgets what it has heard. */
 void nv_shimmer_clear(nv_shimmer *s);
 /* A step: line[side] -> out[side]; source[side] comes in, too, at this gain. */
