@@ -288,4 +288,4 @@ def _level_gains(hz: Doubles, wanted_db: Doubles, seam: Seam) -> Doubles:
     poles = _poles(seam.rate_hz, seam.level_hz)
     shelves = _response(gains[1:], shelf_hz, seam.rate_hz, poles.hz)
     wanted = 10 ** (gains[0] / 20) * shelves.prod(axis=0)[None]
-    return poles.gains(wanted, _weights(poles.hz) / abs(wanted))[0]
+    return np.asarray(poles.gains(wanted, _weights(poles.hz) / abs(wanted))[0])
