@@ -29,6 +29,7 @@ LATE_SOURCES = (
     "movement.c",
     "shimmer.c",
 )
+ROOM_SOURCES = ("decay_lines.c", "dense.c", "pulses.c", "shaping.c", "synthesis.c")
 
 
 def callgrind(command: Sequence[str | Path]) -> tuple[list[int], list[str]]:
@@ -73,8 +74,9 @@ class InstructionCounter:
         program = self.folder / name
         if not program.exists():
             static = ["-static"] if self.platform.qemu else []
-            sources = [DSP / f"bench/{name}.c", DSP / "synthesis.c"]
-            sources += [DSP / source for source in (*LATE_SOURCES, *KERNEL_SOURCES)]
+            sources = [DSP / f"bench/{name}.c"]
+            used = (*LATE_SOURCES, *ROOM_SOURCES, *KERNEL_SOURCES)
+            sources += [DSP / source for source in used]
             gcc = self.platform.prefix + "gcc"
             options = ["-std=gnu11", "-O2", "-no-pie", *static, f"-I{DSP}"]
             run([gcc, *options, "-o", program, *sources, *self.objects, "-lm"], gcc)

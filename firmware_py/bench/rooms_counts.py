@@ -1,7 +1,7 @@
 """`nverb bench rooms --counts`: instructions of each step of a new room.
 
 On x86-64 callgrind counts all of them, in a process of this module. For ARM there is no Python
-here: what is in C is counted, synthesis and spectra, by dsp/bench/rooms.c.
+here: what is in C is counted by dsp/bench/rooms.c, with the decoder that needs no TFLite runtime.
 """
 
 from __future__ import annotations
@@ -11,18 +11,22 @@ import ctypes
 import struct
 import tempfile
 from collections.abc import Callable, Iterator
+from itertools import chain
 from pathlib import Path
 from typing import NamedTuple, TypedDict
 
 import numpy as np
+from numpy.typing import NDArray
 
-from dsp import _engine
+from dsp import _engine, pulses, shaping
+from dsp.bands import Curves
 from dsp.diffuse_field import EARS_M
 from dsp.endless import endless
 from dsp.energymap import EnergyMap
-from dsp.noise import keep_in
+from dsp.noise import LEAD_S, keep_in
 from dsp.shaping import Shape, shape_map
-from dsp.synthesis import Synthesiser
+from dsp.synthesis import Job, Synthesiser
+from dsp.taps import NO_TAPS
 from firmware_py.base.process import module_command
 from firmware_py.bench.kernel_counter import InstructionCounter, callgrind, counters
 from firmware_py.bench.kernel_figures import say
@@ -30,12 +34,14 @@ from firmware_py.bench.kernel_platforms import run
 from firmware_py.jack.defaults import BLOCK_FRAMES, LONGEST_S, RATE_HZ
 from firmware_py.rooms.noise_files import NoiseFiles
 from firmware_py.rooms.source import RoomSource, find_source
+from models import container
+from models.files import SHIPPED
+from models.integers import Integers
 from models.latent import LATENT_HIGH, LATENT_LOW
 from models.reflections import with_reflections
 
 LENGTHS_S = (0.5, 1.0, 2.4, 4.0)
 STEPS = ("decode", "shape", "synthesise", "spectra")
-IN_C = STEPS[-2:]
 SHAPE = Shape(decay=0.999, tilt_db=0.01)
 """All steps of shaping, nearly the same length."""
 MARK = """
@@ -110,28 +116,62 @@ def _export(made: _Maker, x: float, file: Path) -> float:
     """Write a room's tables and curves for dsp/bench/rooms.c. Returns its length in seconds."""
     room, seconds = endless(shape_map(made.map(x), SHAPE, LONGEST_S), LONGEST_S)
     job = made.synthesiser.job(room, seconds, 1.0, EARS_M)
-    rows = job.workspace.rows
     with file.open("wb") as out:
-        out.write(
-            struct.pack("=5i", job.workspace.frames, len(rows), *job.curves.shape, job.frames)
-        )
-        for array in (job.curves, job.middle, job.side):
-            out.write(np.ascontiguousarray(array[..., : job.workspace.frames // 2 + 1]).tobytes())
-        for curve, first, *arrays in rows:
-            out.write(struct.pack("=3i", curve, first, len(arrays[0])))
-            for part in arrays:
-                out.write(part.tobytes())
+        for part in chain(_decoder_parts(x), _room_parts(room, job)):
+            data = b"" if part is None else np.ascontiguousarray(part).tobytes()
+            out.write(struct.pack("=i", len(data)) + data)
     return seconds
+
+
+def _integers(*numbers: int) -> NDArray[np.int32]:
+    return np.array(numbers, np.int32)
+
+
+def _decoder_parts(x: float) -> Iterator[NDArray[np.generic]]:
+    """Of the shipped decoder, as dsp/bench/rooms.c takes them."""
+    integers = Integers(container.read(SHIPPED / "decoder.nvmodel").network)
+    yield _integers(len(integers.layers))
+    yield np.array(integers.scales, np.float32)
+    yield np.array([x] + [0.0] * (integers.inputs - 1), np.float32)
+    for weights, bias, factor, shift, less, ends, swish in integers.layers:
+        rows, columns = np.shape(weights)
+        own = (0, 0, 0, 0) if swish is None else swish
+        yield _integers(columns, rows, *ends, swish is not None, *own)
+        yield from (np.asarray(part) for part in (weights, () if bias is None else bias))
+        yield from (np.asarray(part) for part in (factor, shift, less))
+
+
+def _room_parts(room: EnergyMap, job: Job) -> Iterator[NDArray[np.generic] | None]:
+    """The levels that are shaped and become sound, and all tables of C."""
+    grid, taps = room.grid, room.taps or NO_TAPS
+    falls = shaping.tables_of(grid)
+    yield _integers(grid.frames, len(falls[2]))
+    yield from falls
+    of, tables = pulses.spectrum_of(grid, RATE_HZ), pulses.tables_of(grid, RATE_HZ)
+    heard = pulses.bands_heard(grid, RATE_HZ)
+    yield _integers(grid.bands, grid.frames, RATE_HZ, heard, of.size, len(tables[-2]))
+    yield from tables
+    yield _integers(len(taps))
+    yield pulses.fields_of(taps)
+    yield _integers(job.workspace.frames, len(job.workspace.rows))
+    for curve, first, *arrays in job.workspace.rows:
+        yield _integers(curve, first, len(arrays[0]))
+        yield from arrays
+    curves, bins = Curves(grid), job.workspace.frames // 2 + 1
+    yield _integers(job.frames, int(LEAD_S * RATE_HZ))
+    yield room.level_db.astype(np.float32)
+    yield room.direct_db
+    yield from (curves.after, curves.share, job.middle[:bins], job.side[:bins])
 
 
 def _count_c(counter: InstructionCounter, files: list[Path]) -> dict[str, list[float]]:
     program = counter.build("rooms")
-    counted: dict[str, list[float]] = {step: [] for step in IN_C}
+    counted: dict[str, list[float]] = {step: [] for step in STEPS}
     for file in files:
         counts, _ = counter.count(program, file=file, longest=int(LONGEST_S * RATE_HZ))
-        for step, count in zip(IN_C, counts[-2:], strict=True):
+        for step, count in zip(STEPS, counts[-len(STEPS) :], strict=True):
             counted[step].append(count / MILLION)
-    return counted
+    return {**counted, "whole": np.sum(list(counted.values()), axis=0).tolist()}
 
 
 def _count_python(folder: Path, path: Path | None, places: list[float]) -> dict[str, list[float]]:
