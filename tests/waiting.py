@@ -6,8 +6,9 @@ import time
 from collections.abc import Callable
 from typing import TypeVar
 
-HANG_S = 180
-"""Timeout of all waits and subprocesses: ends a hanging test, even on a very busy machine."""
+HANG_S = 400
+"""Timeout of all waits and subprocesses: ends a hanging test, even on a very busy machine. An
+installation has low priority and takes minutes there."""
 
 Answer = TypeVar("Answer")
 

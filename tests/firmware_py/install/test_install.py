@@ -546,7 +546,7 @@ def test_install_on_running_pedal_crossfades_without_click(
         assert nverb("use", "built-in").returncode == 0
         settle(pedal)
 
-    heard = take(pedal, sine(120), prepare=built_in, during=[install_another, it_sounds])
+    heard = take(pedal, sine(240), prepare=built_in, during=[install_another, it_sounds])
     assert str(room()["path"]).startswith("a@") and room()["bank"] == "bank a"
     assert np.abs(heard).max() > 0.05
     assert roughness(heard[RATE_HZ:]).max() < 5e-3  # the bar of a 50 ms crossfade, as in test_pedal
