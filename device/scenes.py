@@ -3,7 +3,7 @@
 | control            | at the share s of the way from a to b                             |
 |--------------------|-------------------------------------------------------------------|
 | in dB              | a + s * (b - a)                                                   |
-| in ms, Hz, x       | a * (b / a) ** s: by ratio; from or to 0 along the knob's travel  |
+| in ms, Hz, x       | a^(1 - s) * b^s: by ratio; from or to 0 along the knob's travel   |
 | others             | along the knob's travel: x, y and z linear through latent space   |
 """
 
@@ -33,7 +33,7 @@ def between(control: Control, a: float, b: float, share: float) -> float:
     if control.unit == "dB":
         value = a + share * (b - a)
     elif control.unit in BY_RATIO and a > 0 and b > 0:
-        value = a * (b / a) ** share
+        value = a ** (1 - share) * b**share  # b / a may be beyond the range of floats
     else:
         start, end = to_position(control, a), to_position(control, b)
         value = to_value(control, start + share * (end - start))
